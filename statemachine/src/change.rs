@@ -1,0 +1,112 @@
+//! What an entry changed, in order: the source of every watch.
+
+use crate::lock::{Grant, Wait};
+use crate::{LockId, Namespace, SessionId};
+
+/// One change of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// Log index of the entry.
+    pub revision: u64,
+    /// Ordinal of the change inside the entry, from 0.
+    pub ordinal: u32,
+    /// Where it happened; `None` for changes of the cluster itself.
+    pub namespace: Option<Namespace>,
+    /// What happened.
+    pub kind: ChangeKind,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEnd {
+    /// Its owner closed it.
+    Closed,
+    /// No keep-alive came in time.
+    Expired,
+}
+
+/// Why a grant ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReleaseReason {
+    /// Its owner gave it back.
+    Released,
+    /// A one-shot grant's time to live ran out.
+    Expired,
+    /// Its session ended.
+    SessionEnded(SessionEnd),
+    /// An operator took it away.
+    Forced {
+        /// The operator's words.
+        reason: String,
+    },
+}
+
+/// Why a wait ended without a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitEnd {
+    /// Its time ran out.
+    TimedOut,
+    /// Its owner withdrew it.
+    Cancelled,
+    /// Its session ended.
+    SessionEnded(SessionEnd),
+}
+
+/// The kinds of change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    /// A session was opened.
+    SessionOpened {
+        /// Which.
+        session: SessionId,
+        /// Its time to live.
+        ttl_ms: u64,
+        /// Its free text.
+        metadata: String,
+    },
+    /// A session ended; the ends of what it owned precede this in the same revision.
+    SessionEnded {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// An acquisition was queued.
+    LockQueued(Wait),
+    /// An acquisition was granted, or a re-entrant count rose.
+    LockGranted(Grant),
+    /// A one-shot grant was extended.
+    LockExtended(Grant),
+    /// A grant ended, or a re-entrant count fell (then `grant.count` is what is left).
+    LockReleased {
+        /// The grant as it was, with the count that is left.
+        grant: Grant,
+        /// Why.
+        reason: ReleaseReason,
+    },
+    /// A wait ended without a grant.
+    WaitEnded {
+        /// The acquisition.
+        lock_id: LockId,
+        /// Why.
+        reason: WaitEnd,
+    },
+    /// A register rose or was deleted (`high_water` is `None`).
+    RegisterChanged {
+        /// Which.
+        name: crate::Name,
+        /// Its value now.
+        high_water: Option<u64>,
+    },
+    /// The limits in force changed.
+    LimitsChanged,
+    /// A node id was given out.
+    NodeAllocated {
+        /// The id.
+        node_id: u64,
+        /// Who asked.
+        node_name: String,
+    },
+    /// The cluster got its identity.
+    ClusterInitialised,
+}

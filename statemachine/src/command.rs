@@ -1,0 +1,101 @@
+//! What the log carries: stamped entries of requests.
+
+use crate::cluster::{AllocateNode, InitCluster, SetLimits};
+use crate::lock::{Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release};
+use crate::session::{CloseSession, KeepAlive, OpenSession};
+use crate::{Namespace, SessionId};
+
+/// The leader's time when it appended an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Cluster time, milliseconds. Apply never lets time go back: a lower value counts as the state's `now`.
+    pub now_ms: u64,
+    /// The leader's wall clock, milliseconds since the Unix epoch. For people to read; decides nothing.
+    pub wall_ms: u64,
+}
+
+/// One log entry: everything that was proposed together, in order. Empty = a bare tick of cluster time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// When the leader appended it.
+    pub stamp: Stamp,
+    /// The requests, applied in order; request `i` has ordinal `i`.
+    pub requests: Vec<Request>,
+}
+
+/// One command and the key under which a retry of it is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Without a key the command is executed each time it appears.
+    pub dedup: Option<DedupKey>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// How a retry is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DedupKey {
+    /// The session's own count of its requests. Remembered for the last
+    /// [`crate::Limits::session_window`] sequences of the session.
+    Sequence {
+        /// The session that asks.
+        session: SessionId,
+        /// Strictly increasing per session, from 1; requests in flight together may arrive in any order.
+        sequence: u64,
+    },
+    /// A key the caller chose. Remembered for [`crate::Limits::idempotency_retention_ms`] of cluster time and at
+    /// most [`crate::Limits::idempotency_keys_max`] keys, oldest forgotten first.
+    Idempotency {
+        /// Keys of different namespaces are different keys.
+        namespace: Namespace,
+        /// The key as given.
+        key: String,
+    },
+}
+
+/// Everything that can be asked of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// See [`OpenSession`].
+    OpenSession(OpenSession),
+    /// See [`KeepAlive`].
+    KeepAlive(KeepAlive),
+    /// See [`CloseSession`].
+    CloseSession(CloseSession),
+    /// See [`Acquire`].
+    Acquire(Acquire),
+    /// See [`CancelWait`].
+    CancelWait(CancelWait),
+    /// See [`Release`].
+    Release(Release),
+    /// See [`Extend`].
+    Extend(Extend),
+    /// See [`ForceRelease`].
+    ForceRelease(ForceRelease),
+    /// See [`AdvanceRegister`].
+    AdvanceRegister(AdvanceRegister),
+    /// See [`DeleteRegister`].
+    DeleteRegister(DeleteRegister),
+    /// See [`InitCluster`].
+    InitCluster(InitCluster),
+    /// See [`AllocateNode`].
+    AllocateNode(AllocateNode),
+    /// See [`SetLimits`].
+    SetLimits(SetLimits),
+}
+
+impl Command {
+    /// Whether the command can only shrink the state, so that it is still accepted when the disk is nearly full.
+    #[must_use]
+    pub fn frees_space(&self) -> bool {
+        matches!(
+            self,
+            Self::KeepAlive(_)
+                | Self::CloseSession(_)
+                | Self::CancelWait(_)
+                | Self::Release(_)
+                | Self::ForceRelease(_)
+                | Self::DeleteRegister(_)
+        )
+    }
+}

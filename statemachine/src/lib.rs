@@ -1,0 +1,27 @@
+//! The replicated state of a Batuta cluster and the only rules that change it.
+//!
+//! This crate is pure: [`State::apply`] is a total, deterministic function of the state and one log
+//! [`Entry`]. It does no I/O, reads no clock, draws no randomness and writes no log lines; the same log gives
+//! the same state on every node and every build. Time enters through the [`Stamp`] of each entry.
+
+mod change;
+mod command;
+mod id;
+mod limits;
+mod name;
+mod rejection;
+mod reply;
+mod state;
+
+pub mod cluster;
+pub mod lock;
+pub mod session;
+
+pub use change::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
+pub use command::{Command, DedupKey, Entry, Request, Stamp};
+pub use id::{LockId, ParseIdError, Position, SessionId};
+pub use limits::{Limits, LimitsPatch};
+pub use name::{Name, NameError, Namespace};
+pub use rejection::Rejection;
+pub use reply::{Outcome, Reply};
+pub use state::{Applied, State};

@@ -1,0 +1,182 @@
+//! Locks: exclusive, shared, semaphore, and sets of them taken together.
+
+use crate::{LockId, Name, Namespace, SessionId};
+
+/// How a lock is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// One holder.
+    Exclusive,
+    /// Any number of holders, none of them exclusive.
+    Shared,
+    /// `permits` of a counted resource. The first request sets the capacity; a request that disagrees while the
+    /// lock exists is refused.
+    Semaphore {
+        /// Permits this acquisition takes, from 1 to `capacity`.
+        permits: u32,
+        /// Permits there are in all.
+        capacity: u32,
+    },
+}
+
+/// One name of an acquisition and how it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockRequest {
+    /// The lock.
+    pub name: Name,
+    /// The mode.
+    pub mode: Mode,
+}
+
+/// Who asks for, waits for or holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The session it lives and dies with; `None` = a one-shot lock that lives by its own time to live.
+    pub session: Option<SessionId>,
+    /// A label inside the session (a thread, a job). Two labels of one session are two owners. A one-shot lock's
+    /// label is for people only: every one-shot acquisition is an owner of its own.
+    pub label: String,
+}
+
+/// Asks for one lock, or for several all or nothing.
+///
+/// Reply: [`crate::Reply::Granted`], or [`crate::Reply::Queued`] when `wait_ms` allows waiting; refused with
+/// `lock_held`, `lock_delayed`, `deadlock`, `mode_mismatch`, `capacity_mismatch`, `limit_exceeded`, `session_not_found`,
+/// `invalid_argument`.
+/// A retry under the same dedup key answers with how the acquisition stands *now*: still queued, granted (same lock
+/// id, same token), or ended and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Acquire {
+    /// Where the locks live; the session must live there too.
+    pub namespace: Namespace,
+    /// One request per name, names distinct, at least one.
+    pub requests: Vec<LockRequest>,
+    /// Who asks.
+    pub owner: Owner,
+    /// Time to live of a one-shot lock, milliseconds from the grant. Given exactly when the owner has no session.
+    pub ttl_ms: Option<u64>,
+    /// How long to wait in the queue, milliseconds; 0 = answer at once.
+    pub wait_ms: u64,
+    /// How long the locks stay closed after an involuntary loss (session expiry, ttl expiry, forced release), milliseconds.
+    pub lock_delay_ms: u64,
+    /// Whether the owner may take again what it holds (same names and modes; same grant, same token, a count).
+    /// Needs a session.
+    pub reentrant: bool,
+    /// Free text for people, shown in listings.
+    pub metadata: String,
+}
+
+/// Withdraws a queued acquisition. Reply: [`crate::Reply::WaitCancelled`]; if it was granted meanwhile, that grant is released.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CancelWait {
+    /// The acquisition.
+    pub lock_id: LockId,
+}
+
+/// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`crate::Reply::Released`];
+/// refused with `lock_not_held`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Release {
+    /// Where the lock lives.
+    pub namespace: Namespace,
+    /// The grant.
+    pub lock_id: LockId,
+    /// When given, must be a name of the grant (guards against releasing another lock by mistake).
+    pub name: Option<Name>,
+}
+
+/// Renews a one-shot grant: it lives at least `ttl_ms` from now. Never shortens. Reply: [`crate::Reply::Extended`];
+/// refused with `lock_not_held`, `owned_by_session`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Extend {
+    /// Where the lock lives.
+    pub namespace: Namespace,
+    /// The grant.
+    pub lock_id: LockId,
+    /// When given, must be a name of the grant.
+    pub name: Option<Name>,
+    /// New time to live, milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// Takes a grant away from its owner. Conditional: refused with `token_superseded` unless `token` is held on `name`
+/// now, so that an operator never breaks a lock other than the one looked at. Reply: [`crate::Reply::Released`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForceRelease {
+    /// Where the lock lives.
+    pub namespace: Namespace,
+    /// A name of the grant.
+    pub name: Name,
+    /// The fencing token the operator saw.
+    pub token: u64,
+    /// Why, for the audit trail; not empty.
+    pub reason: String,
+}
+
+/// Raises a high-water register to `token`, for resources that cannot store one themselves.
+/// Reply: [`crate::Reply::RegisterAdvanced`]; refused with `token_superseded` when the register is already higher, and
+/// with `invalid_argument` when the cluster never gave out such a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AdvanceRegister {
+    /// Where the register lives.
+    pub namespace: Namespace,
+    /// The register (by convention the name of the resource).
+    pub name: Name,
+    /// The token a writer presented to the resource.
+    pub token: u64,
+}
+
+/// Forgets a register. Reply: [`crate::Reply::RegisterDeleted`]; refused with `register_not_found`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeleteRegister {
+    /// Where the register lives.
+    pub namespace: Namespace,
+    /// The register.
+    pub name: Name,
+}
+
+/// A held acquisition, as replies, changes and listings show it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// Names this acquisition.
+    pub lock_id: LockId,
+    /// Where its locks live.
+    pub namespace: Namespace,
+    /// What it holds.
+    pub requests: Vec<LockRequest>,
+    /// Who holds it.
+    pub owner: Owner,
+    /// The fencing token, the same for every name of the set. Below 2^53.
+    pub token: u64,
+    /// How often a re-entrant owner took it; 1 otherwise.
+    pub count: u64,
+    /// Revision of the grant.
+    pub granted_revision: u64,
+    /// Wall clock at the grant, for people.
+    pub granted_wall_ms: u64,
+    /// Time to live of a one-shot grant, milliseconds.
+    pub ttl_ms: Option<u64>,
+    /// Cluster time before which a one-shot grant does not expire.
+    pub deadline_ms: Option<u64>,
+    /// Lock-delay after an involuntary loss, milliseconds.
+    pub lock_delay_ms: u64,
+    /// Free text of the owner.
+    pub metadata: String,
+}
+
+/// A queued acquisition, as replies, changes and listings show it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// Names this acquisition; the grant will have the same id.
+    pub lock_id: LockId,
+    /// Where its locks live.
+    pub namespace: Namespace,
+    /// What it wants.
+    pub requests: Vec<LockRequest>,
+    /// Who waits.
+    pub owner: Owner,
+    /// Cluster time before which the wait does not time out.
+    pub deadline_ms: u64,
+    /// Waiters ahead of it on the lock where most are ahead.
+    pub queue_position: u64,
+}

@@ -1,0 +1,154 @@
+//! Names of namespaces, locks and registers: parsed once at the edge, valid ever after.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a text is not a valid name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The text is empty.
+    #[error("must not be empty")]
+    Empty,
+    /// The text is longer than the format allows at all (replicated limits may be lower).
+    #[error("is {actual_bytes} bytes long; at most {max_bytes} are allowed")]
+    TooLong {
+        /// Length of the given text.
+        actual_bytes: usize,
+        /// The most that is allowed.
+        max_bytes: usize,
+    },
+    /// A segment between slashes is empty, `.` or `..`.
+    #[error("has an empty, '.' or '..' segment; write segments like orders/42, with no slash at either end")]
+    Segment,
+    /// A control character, or white space at either end of a segment.
+    #[error("has a control character, or white space at an end of a segment")]
+    Character,
+    /// A character that namespaces do not allow.
+    #[error("may only have lower-case letters, digits, '-', '_' and '.', and starts with a letter or digit")]
+    NamespaceCharacter,
+}
+
+/// A path of UTF-8 segments such as `orders/42`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The most bytes a name may ever have. [`crate::Limits::name_bytes_max`] may be lower.
+    pub const BYTES_MAX: usize = 1024;
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule the text breaks.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(NameError::TooLong { actual_bytes: text.len(), max_bytes: Self::BYTES_MAX });
+        }
+        for segment in text.split('/') {
+            if matches!(segment, "" | "." | "..") {
+                return Err(NameError::Segment);
+            }
+            if segment.chars().any(char::is_control) || segment.trim() != segment {
+                return Err(NameError::Character);
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The unit of isolation: a short lower-case label. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Namespace(Arc<str>);
+
+impl Namespace {
+    /// The most bytes a namespace may have.
+    pub const BYTES_MAX: usize = 63;
+    /// The namespace of a request that names none.
+    pub const DEFAULT: &str = "default";
+
+    /// Parses a namespace.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule the text breaks.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(NameError::TooLong { actual_bytes: text.len(), max_bytes: Self::BYTES_MAX });
+        }
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        if !text.bytes().all(allowed) || !text.as_bytes()[0].is_ascii_alphanumeric() {
+            return Err(NameError::NamespaceCharacter);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_paths_of_clean_segments() {
+        for text in ["a", "orders/42", "größe/π", "a b/c", "UPPER/x.y-z_"] {
+            assert!(Name::new(text).is_ok(), "{text:?}");
+        }
+        for (text, error) in [
+            ("", NameError::Empty),
+            ("/a", NameError::Segment),
+            ("a/", NameError::Segment),
+            ("a//b", NameError::Segment),
+            ("a/../b", NameError::Segment),
+            (" a", NameError::Character),
+            ("a\nb", NameError::Character),
+        ] {
+            assert_eq!(Name::new(text), Err(error), "{text:?}");
+        }
+        assert!(Name::new(&"x".repeat(Name::BYTES_MAX)).is_ok());
+        assert!(matches!(Name::new(&"x".repeat(Name::BYTES_MAX + 1)), Err(NameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn namespaces_are_short_lower_case_labels() {
+        for text in ["default", "team-a", "0", "a.b_c"] {
+            assert!(Namespace::new(text).is_ok(), "{text:?}");
+        }
+        for text in ["", "Team", "-a", "a/b", "a b", "ä", &"x".repeat(64)] {
+            assert!(Namespace::new(text).is_err(), "{text:?}");
+        }
+    }
+}

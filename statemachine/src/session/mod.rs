@@ -1,0 +1,29 @@
+//! Sessions: one heartbeat keeps everything a client owns alive.
+
+use crate::{Namespace, SessionId};
+
+/// Opens a session. Reply: [`crate::Reply::SessionOpened`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OpenSession {
+    /// Where the session lives; what it owns lives there too.
+    pub namespace: Namespace,
+    /// Lower bound of how long it lives without a keep-alive, milliseconds.
+    pub ttl_ms: u64,
+    /// Free text for people (host, process), shown in listings.
+    pub metadata: String,
+}
+
+/// Renews sessions: one entry carries every session that called in the leader's coalescing interval.
+/// Reply: [`crate::Reply::KeptAlive`], one result per session, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeepAlive {
+    /// The sessions that called.
+    pub sessions: Vec<SessionId>,
+}
+
+/// Ends a session and everything it owns, in this entry. Reply: [`crate::Reply::SessionClosed`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CloseSession {
+    /// The session.
+    pub session: SessionId,
+}
