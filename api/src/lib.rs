@@ -1,1 +1,12 @@
+//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`grpc`], [`rest`]).
+//!
+//! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
+//! same code of [`error::CATALOGUE`].
 
+pub mod error;
+pub mod grpc;
+pub mod rest;
+pub mod service;
+
+pub use error::ApiError;
+pub use service::{Service, ServiceOptions};

@@ -1,0 +1,438 @@
+//! The table of all codes.
+
+use tonic::Code;
+
+/// What one code means on every front, and what to do about it.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeInfo {
+    /// The stable code.
+    pub code: &'static str,
+    /// HTTP status.
+    pub http: u16,
+    /// gRPC status.
+    pub grpc: Code,
+    /// Whether the same request may be sent again as it is. For `outcome_unknown` only under a retry key.
+    pub retryable: bool,
+    /// A good pause before a retry, milliseconds; `None` = the usual one.
+    pub retry_after_ms: Option<u64>,
+    /// What it says, in a few words: the title of a problem document.
+    pub summary: &'static str,
+    /// What leads to it.
+    pub cause: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// The line of a code. A code that is not in the table counts as a defect of Batuta and is shown as `internal`.
+#[must_use]
+pub fn info(code: &str) -> &'static CodeInfo {
+    CATALOGUE.iter().find(|info| info.code == code).unwrap_or(&INTERNAL)
+}
+
+const fn fatal(
+    code: &'static str,
+    http: u16,
+    grpc: Code,
+    [summary, cause, remedy]: [&'static str; 3],
+) -> CodeInfo {
+    CodeInfo { code, http, grpc, retryable: false, retry_after_ms: None, summary, cause, remedy }
+}
+
+const fn passing(
+    code: &'static str,
+    http: u16,
+    grpc: Code,
+    retry_after_ms: u64,
+    [summary, cause, remedy]: [&'static str; 3],
+) -> CodeInfo {
+    CodeInfo {
+        code,
+        http,
+        grpc,
+        retryable: true,
+        retry_after_ms: Some(retry_after_ms),
+        summary,
+        cause,
+        remedy,
+    }
+}
+
+const INTERNAL: CodeInfo = fatal(
+    "internal",
+    500,
+    Code::Internal,
+    [
+        "Internal error",
+        "A defect of Batuta, or a node that can not go on (its log says why).",
+        "Ask another node. Report it with the node's log.",
+    ],
+);
+
+/// Every code there is, in alphabetical order. `docs/errors.md` is written from it.
+pub const CATALOGUE: &[CodeInfo] = &[
+    fatal(
+        "already_initialised",
+        409,
+        Code::AlreadyExists,
+        [
+            "The cluster has its identity already",
+            "A second bootstrap of a cluster that was born before.",
+            "Nothing: the cluster works. Start new nodes with `join` instead of a bootstrap set.",
+        ],
+    ),
+    fatal(
+        "body_too_large",
+        413,
+        Code::ResourceExhausted,
+        [
+            "The body is too large",
+            "The request body is longer than the node accepts (`limit` names the bound).",
+            "Send less: locks carry names and short metadata, not data.",
+        ],
+    ),
+    fatal(
+        "capacity_mismatch",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The semaphore has another capacity",
+            "The semaphore is in use with the capacity in `capacity`; a request that disagrees is refused.",
+            "Ask with that capacity, or wait until the semaphore is free: then the next request sets it.",
+        ],
+    ),
+    fatal(
+        "deadlock",
+        409,
+        Code::Aborted,
+        [
+            "Waiting would deadlock",
+            "The owner would wait for a lock whose holder waits, directly or through others, for a lock of this owner. `cycle` names the steps.",
+            "Release what you hold and start again, or take all the locks in one request, or always in the same order.",
+        ],
+    ),
+    passing(
+        "disk_full",
+        507,
+        Code::ResourceExhausted,
+        5_000,
+        [
+            "The disk is nearly full",
+            "A node has less free disk than `disk_free_min_bytes`; writes are refused before the log is harmed. Reads, releases and closings still work.",
+            "Free disk space on the nodes; it clears itself.",
+        ],
+    ),
+    passing(
+        "draining",
+        503,
+        Code::Unavailable,
+        100,
+        [
+            "The node is shutting down",
+            "The node was told to stop and takes no new waits; a wait that was queued here stays queued when the request has a retry key.",
+            "Send the same request, under the same key, to another node.",
+        ],
+    ),
+    fatal(
+        "grant_ended",
+        410,
+        Code::FailedPrecondition,
+        [
+            "The lock was granted and has ended since",
+            "A retry under the same key found that its grant was released, expired or taken away since (`reason`).",
+            "The lock is not held. Ask again under a new key.",
+        ],
+    ),
+    INTERNAL,
+    fatal(
+        "invalid_argument",
+        422,
+        Code::InvalidArgument,
+        [
+            "A field is wrong",
+            "The value of `field` breaks a rule; `problem` says which.",
+            "Correct the field.",
+        ],
+    ),
+    fatal(
+        "key_reused",
+        422,
+        Code::InvalidArgument,
+        [
+            "The retry key was used for another request",
+            "The Idempotency-Key, or the session's sequence, came before with a different request.",
+            "Use a new key for each request; the same one only to repeat it.",
+        ],
+    ),
+    passing(
+        "limit_exceeded",
+        429,
+        Code::ResourceExhausted,
+        1_000,
+        [
+            "A limit is reached",
+            "The cluster-wide bound named in `limit` is reached.",
+            "Wait for others to give back, or raise the limit with `batuta cluster limits set` (it holds on every node at once).",
+        ],
+    ),
+    passing(
+        "lock_delayed",
+        423,
+        Code::Unavailable,
+        1_000,
+        [
+            "The lock is closed for a while",
+            "Its last holder lost it (expired, or by force) and asked for a lock-delay; it stays closed for `remaining_ms`.",
+            "Wait with `wait_ms`, or ask again after `remaining_ms`.",
+        ],
+    ),
+    passing(
+        "lock_held",
+        409,
+        Code::Aborted,
+        500,
+        [
+            "The lock is held",
+            "Someone else holds the lock, or waits ahead, and the request does not wait.",
+            "Set `wait_ms` to queue for it. `explain` shows who holds it and who waits.",
+        ],
+    ),
+    fatal(
+        "lock_not_found",
+        404,
+        Code::NotFound,
+        [
+            "The lock is free",
+            "Nobody holds the lock or waits for it; a free lock leaves nothing behind.",
+            "Nothing: this is how a free lock looks.",
+        ],
+    ),
+    fatal(
+        "lock_not_held",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The lock is not held under this id",
+            "The grant was released, expired, was taken away or never existed; or it does not hold that name.",
+            "Stop the work the lock protected. Acquire again for a new token.",
+        ],
+    ),
+    fatal(
+        "malformed_body",
+        400,
+        Code::InvalidArgument,
+        [
+            "The body can not be read",
+            "The body is not valid JSON, or not of the expected shape; `problem` says where.",
+            "Correct the body; the schema is at /openapi.json.",
+        ],
+    ),
+    fatal(
+        "membership_change_refused",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The membership can not change like this",
+            "The change is not possible now: another one is under way, the member is not caught up, or the last voter would go.",
+            "Look at `batuta cluster status`, and ask again when it is settled.",
+        ],
+    ),
+    fatal(
+        "method_not_allowed",
+        405,
+        Code::Unimplemented,
+        [
+            "The path does not know this method",
+            "The path exists, with other methods.",
+            "Look the call up at /docs.",
+        ],
+    ),
+    fatal(
+        "mode_mismatch",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The lock is in use as another kind",
+            "A lock is either a semaphore or an exclusive/shared lock while it is held or waited for.",
+            "Ask with the kind it has, or under another name.",
+        ],
+    ),
+    fatal(
+        "namespace_mismatch",
+        403,
+        Code::PermissionDenied,
+        [
+            "It lives in another namespace",
+            "The session or acquisition was made in another namespace than the call names.",
+            "Send the namespace it was made in (`Batuta-Namespace`).",
+        ],
+    ),
+    passing(
+        "no_leader",
+        503,
+        Code::Unavailable,
+        500,
+        [
+            "No leader",
+            "No leader is known: an election is under way, or a majority of the nodes can not be reached. The request was not executed.",
+            "Ask again. If it stays so, look at `batuta cluster status` on each node.",
+        ],
+    ),
+    fatal(
+        "outcome_unknown",
+        504,
+        Code::DeadlineExceeded,
+        [
+            "Whether the request took effect is unknown",
+            "The request was sent to the leader and no answer came in time. It may have been executed, or may still be.",
+            "Send the same request again under the same retry key: it has its effect once and gets the same answer (`retryable` is true exactly when the request carried one). Without a key, read the state first.",
+        ],
+    ),
+    passing(
+        "overloaded",
+        503,
+        Code::ResourceExhausted,
+        200,
+        [
+            "The node is busy",
+            "As many requests are in flight as the node takes. The request was not executed.",
+            "Ask again after a pause that grows.",
+        ],
+    ),
+    fatal(
+        "owned_by_session",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The lock lives with a session",
+            "Only a one-shot lock has a time to live of its own.",
+            "Keep the session alive instead of extending the lock.",
+        ],
+    ),
+    fatal(
+        "path_not_found",
+        404,
+        Code::Unimplemented,
+        [
+            "There is nothing at this path",
+            "The path is not part of the API.",
+            "Look the call up at /docs or /openapi.json.",
+        ],
+    ),
+    fatal(
+        "register_not_found",
+        404,
+        Code::NotFound,
+        [
+            "No such register",
+            "The register was never advanced, or was deleted.",
+            "Advance it first: the first token makes it.",
+        ],
+    ),
+    fatal(
+        "sequence_too_old",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The sequence is older than the session's window",
+            "A session's last answers are remembered (`session_window`); this one is forgotten.",
+            "Read the state. Retry sooner, or keep fewer requests in flight.",
+        ],
+    ),
+    fatal(
+        "session_closed",
+        410,
+        Code::FailedPrecondition,
+        ["The session was closed", "The session that waited was closed by its owner.", "Open a new session."],
+    ),
+    fatal(
+        "session_expired",
+        410,
+        Code::FailedPrecondition,
+        [
+            "The session expired",
+            "No keep-alive came within the session's time to live; what it owned is released.",
+            "Stop the work its locks protected, and open a new session.",
+        ],
+    ),
+    fatal(
+        "session_not_found",
+        404,
+        Code::NotFound,
+        [
+            "No such session",
+            "The session was closed, expired, or never opened.",
+            "Stop the work its locks protected, and open a new session.",
+        ],
+    ),
+    passing(
+        "shutting_down",
+        503,
+        Code::Unavailable,
+        100,
+        [
+            "The node is stopping",
+            "The node stopped before it took the request. The request was not executed.",
+            "Ask another node.",
+        ],
+    ),
+    fatal(
+        "token_superseded",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The fencing token is not the newest",
+            "A newer token is known (`newest_token`), or the token is not held.",
+            "The holder of this token must stop. To force a release, look at the lock again and use the token it shows.",
+        ],
+    ),
+    fatal(
+        "unknown_field",
+        422,
+        Code::InvalidArgument,
+        [
+            "Unknown field",
+            "The request has a field the API does not know; unknown fields are errors, so that a typing mistake never passes silently.",
+            "Correct or remove the field (`suggestion` may name the one that was meant).",
+        ],
+    ),
+    fatal(
+        "unknown_member",
+        404,
+        Code::NotFound,
+        [
+            "No such member",
+            "No member of the cluster has that id or name.",
+            "Take an id or name from `batuta cluster members`.",
+        ],
+    ),
+    fatal(
+        "unsupported_media_type",
+        415,
+        Code::InvalidArgument,
+        [
+            "The body's format is not spoken here",
+            "The content type is not application/json.",
+            "Send `Content-Type: application/json`.",
+        ],
+    ),
+    fatal(
+        "wait_cancelled",
+        409,
+        Code::Cancelled,
+        [
+            "The wait was withdrawn",
+            "The acquisition was cancelled: by the caller, or because the connection of the call that waited was lost.",
+            "Ask again under a new key.",
+        ],
+    ),
+    fatal(
+        "wait_timeout",
+        408,
+        Code::DeadlineExceeded,
+        [
+            "The wait ended without a grant",
+            "`wait_ms` passed before the lock became free. Nothing is held and nothing waits.",
+            "Ask again under a new key, with a longer `wait_ms`; `explain` shows who is in the way.",
+        ],
+    ),
+];

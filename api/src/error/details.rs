@@ -1,0 +1,90 @@
+//! What an error knows beside its text, for programs.
+
+use batuta_raft::ProposeError;
+use batuta_statemachine::Rejection;
+use serde_json::{Map, Value, json};
+
+use super::ApiError;
+
+impl ApiError {
+    /// The facts of the error: names, limits, tokens. Keys are spelled as fields of the APIs.
+    #[must_use]
+    pub fn details(&self) -> Map<String, Value> {
+        let value = match self {
+            Self::Rejected(rejection) => rejection_details(rejection),
+            Self::Propose(error) => propose_details(error),
+            Self::OutcomeUnknown { waited_ms, keyed, lock_id } => {
+                let mut value = json!({ "waited_ms": waited_ms, "keyed": keyed });
+                if let Some(lock_id) = lock_id {
+                    value["lock_id"] = json!(lock_id.to_string());
+                }
+                value
+            }
+            Self::InvalidArgument { field, problem } => json!({ "field": field, "problem": problem }),
+            Self::UnknownField { field, suggestion } => json!({ "field": field, "suggestion": suggestion }),
+            Self::BodyTooLarge { max_bytes } => json!({ "limit": "body_bytes_max", "max": max_bytes }),
+            Self::LockNotFound { name } => json!({ "name": name.as_str() }),
+            Self::UnknownMember { member, members } => json!({ "member": member, "members": members }),
+            Self::ForeignLock { lock_id } => json!({ "lock_id": lock_id.to_string() }),
+            Self::Busy { what, max } => json!({ "limit": what, "max": max }),
+            Self::PathNotFound { path } => json!({ "path": path }),
+            Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
+            Self::MalformedBody { problem } => json!({ "problem": problem }),
+            Self::UnsupportedMediaType | Self::Draining | Self::Internal(_) => json!({}),
+        };
+        match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+fn rejection_details(rejection: &Rejection) -> Value {
+    match rejection {
+        Rejection::InvalidArgument { field, problem } => json!({ "field": field, "problem": problem }),
+        Rejection::LimitExceeded { limit, max, remedy } => {
+            json!({ "limit": limit, "max": max, "remedy": remedy })
+        }
+        Rejection::SessionNotFound { session } => json!({ "session_id": session.to_string() }),
+        Rejection::NamespaceMismatch { session, namespace } => {
+            json!({ "session_id": session.to_string(), "namespace": namespace.as_str() })
+        }
+        Rejection::LockHeld { name, holder_tokens, waiters } => {
+            json!({ "name": name.as_str(), "holder_tokens": holder_tokens, "waiters": waiters })
+        }
+        Rejection::LockDelayed { name, remaining_ms } => {
+            json!({ "name": name.as_str(), "remaining_ms": remaining_ms })
+        }
+        Rejection::LockNotHeld { lock_id } | Rejection::WaitEnded { lock_id, .. } => {
+            json!({ "lock_id": lock_id.to_string() })
+        }
+        Rejection::GrantEnded { lock_id, reason } => {
+            json!({ "lock_id": lock_id.to_string(), "reason": format!("{reason:?}") })
+        }
+        Rejection::Deadlock { cycle } => json!({ "cycle": cycle }),
+        Rejection::ModeMismatch { name, actual } => json!({ "name": name.as_str(), "actual": actual }),
+        Rejection::CapacityMismatch { name, actual } => json!({ "name": name.as_str(), "capacity": actual }),
+        Rejection::OwnedBySession { lock_id, session } => {
+            json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
+        }
+        Rejection::TokenSuperseded { token, newest } => {
+            json!({ "fencing_token": token, "newest_token": newest })
+        }
+        Rejection::RegisterNotFound { name } => json!({ "name": name.as_str() }),
+        Rejection::KeyReused => json!({}),
+        Rejection::SequenceTooOld { sequence, oldest } => json!({ "sequence": sequence, "oldest": oldest }),
+        Rejection::AlreadyInitialised { cluster_id } => json!({ "cluster_id": cluster_id }),
+    }
+}
+
+fn propose_details(error: &ProposeError) -> Value {
+    match error {
+        ProposeError::NoLeader { waited_ms } | ProposeError::OutcomeUnknown { waited_ms } => {
+            json!({ "waited_ms": waited_ms })
+        }
+        ProposeError::DiskFull { free_bytes, min_bytes } => {
+            json!({ "free_bytes": free_bytes, "min_bytes": min_bytes })
+        }
+        _ => json!({}),
+    }
+}

@@ -1,0 +1,210 @@
+//! What the public APIs answer when a request fails: one type, one stable code per kind of failure, and one table
+//! ([`CATALOGUE`]) that says how each front spells the code and what the reader can do.
+
+mod catalogue;
+mod details;
+
+use std::time::Duration;
+
+use batuta_raft::ProposeError;
+use batuta_statemachine::{LockId, Name, Rejection, SessionId};
+
+pub use catalogue::{CATALOGUE, CodeInfo, info};
+
+/// The pause before a retry where nothing better is known, milliseconds.
+const RETRY_AFTER_MS: u64 = 200;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The state machine refused the command.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The command did not get through the cluster.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The command was sent and its answer is not known.
+    #[error("{}", unknown_text(*.waited_ms, *.keyed, *.lock_id))]
+    OutcomeUnknown {
+        /// How long the answer was waited for.
+        waited_ms: u64,
+        /// Whether the request carries a key under which it can be sent again safely.
+        keyed: bool,
+        /// The acquisition, when it is known.
+        lock_id: Option<LockId>,
+    },
+    /// A field of the request is wrong.
+    #[error("{field}: {problem}")]
+    InvalidArgument {
+        /// The field as the APIs spell it.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// The request has a field that does not exist.
+    #[error("unknown field {field}{}", .suggestion.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
+    UnknownField {
+        /// The field as given.
+        field: String,
+        /// The field that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// The body is not what the content type says.
+    #[error("the body can not be read: {problem}")]
+    MalformedBody {
+        /// Where and what.
+        problem: String,
+    },
+    /// The body is larger than allowed.
+    #[error("the body is larger than {max_bytes} bytes")]
+    BodyTooLarge {
+        /// The most that is allowed.
+        max_bytes: u64,
+    },
+    /// The body is in a format that is not spoken here.
+    #[error("send the body as application/json")]
+    UnsupportedMediaType,
+    /// There is nothing at this path.
+    #[error("there is no {path} here; the paths are listed at /docs and /openapi.json")]
+    PathNotFound {
+        /// The path asked for.
+        path: String,
+    },
+    /// The path does not know the method.
+    #[error("{path} does not know {method}")]
+    MethodNotAllowed {
+        /// The method asked with.
+        method: String,
+        /// The path asked for.
+        path: String,
+    },
+    /// Nobody holds the lock or waits for it.
+    #[error("lock {name} is free: nobody holds it or waits for it")]
+    LockNotFound {
+        /// The lock.
+        name: Name,
+    },
+    /// No member has that id or name.
+    #[error("{member:?} is not a member; members are {}", .members.join(", "))]
+    UnknownMember {
+        /// The id or name given.
+        member: String,
+        /// The names there are.
+        members: Vec<String>,
+    },
+    /// The acquisition belongs to another namespace than the call.
+    #[error("acquisition {lock_id} lives in another namespace than the call; nothing spans two namespaces")]
+    ForeignLock {
+        /// The acquisition.
+        lock_id: LockId,
+    },
+    /// The node is shutting down.
+    #[error("this node is shutting down; ask another node")]
+    Draining,
+    /// The node has as many calls in flight as it takes.
+    #[error("this node is busy: {what} reached {max}")]
+    Busy {
+        /// The limit that is reached.
+        what: &'static str,
+        /// Its value.
+        max: u64,
+    },
+    /// A defect of Batuta itself.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn unknown_text(waited_ms: u64, keyed: bool, lock_id: Option<LockId>) -> String {
+    let what = lock_id.map_or_else(|| "the request".to_owned(), |id| format!("acquisition {id}"));
+    let how = if keyed {
+        "send the same request again under the same key: it has its effect once"
+    } else {
+        "read the state before asking again, and send a retry key next time"
+    };
+    format!("no answer after {waited_ms} ms: whether {what} took effect is unknown; {how}")
+}
+
+impl ApiError {
+    /// A field is wrong.
+    pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::InvalidArgument { field: field.into(), problem: problem.into() }
+    }
+
+    /// No such session.
+    #[must_use]
+    pub fn session_not_found(session: SessionId) -> Self {
+        Rejection::SessionNotFound { session }.into()
+    }
+
+    /// The stable code, a key of [`CATALOGUE`].
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Propose(error) => error.code(),
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::InvalidArgument { .. } => "invalid_argument",
+            Self::UnknownField { .. } => "unknown_field",
+            Self::MalformedBody { .. } => "malformed_body",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::PathNotFound { .. } => "path_not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::LockNotFound { .. } => "lock_not_found",
+            Self::UnknownMember { .. } => "unknown_member",
+            Self::ForeignLock { .. } => "namespace_mismatch",
+            Self::Draining => "draining",
+            Self::Busy { .. } => "overloaded",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The table's line for this error.
+    #[must_use]
+    pub fn info(&self) -> &'static CodeInfo {
+        info(self.code())
+    }
+
+    /// Whether the same request, sent again as it is, is safe and may succeed.
+    ///
+    /// The code decides, except for an unknown outcome: that one may only be repeated under a retry key.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::OutcomeUnknown { keyed, .. } => *keyed,
+            other => other.info().retryable,
+        }
+    }
+
+    /// How long to wait before a retry, for errors that allow one.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        if !self.retryable() {
+            return None;
+        }
+        let wait_ms = match self {
+            Self::Rejected(Rejection::LockDelayed { remaining_ms, .. }) => (*remaining_ms).max(1),
+            other => other.info().retry_after_ms.unwrap_or(RETRY_AFTER_MS),
+        };
+        Some(Duration::from_millis(wait_ms))
+    }
+
+    /// [`Self::retry_after`] in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The field of the request that is to blame, when one is.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Rejected(Rejection::InvalidArgument { field, .. }) => Some(field),
+            Self::InvalidArgument { field, .. } | Self::UnknownField { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Every failure has a line in the table, and every line a section in `docs/errors.md`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use batuta_statemachine::{Namespace, Position, ReleaseReason, SessionEnd, WaitEnd};
+
+use super::*;
+
+fn lock_id() -> LockId {
+    LockId(Position { index: 7, ordinal: 0 })
+}
+
+fn session() -> SessionId {
+    SessionId(Position { index: 5, ordinal: 0 })
+}
+
+fn name() -> Name {
+    Name::new("orders/42").expect("valid")
+}
+
+/// One of each kind of refusal. The match makes the compiler ask for a new kind here.
+fn rejections() -> Vec<Rejection> {
+    let known = |rejection: &Rejection| match rejection {
+        Rejection::InvalidArgument { .. }
+        | Rejection::LimitExceeded { .. }
+        | Rejection::SessionNotFound { .. }
+        | Rejection::NamespaceMismatch { .. }
+        | Rejection::LockHeld { .. }
+        | Rejection::LockDelayed { .. }
+        | Rejection::LockNotHeld { .. }
+        | Rejection::GrantEnded { .. }
+        | Rejection::WaitEnded { .. }
+        | Rejection::Deadlock { .. }
+        | Rejection::ModeMismatch { .. }
+        | Rejection::CapacityMismatch { .. }
+        | Rejection::OwnedBySession { .. }
+        | Rejection::TokenSuperseded { .. }
+        | Rejection::RegisterNotFound { .. }
+        | Rejection::KeyReused
+        | Rejection::SequenceTooOld { .. }
+        | Rejection::AlreadyInitialised { .. } => {}
+    };
+    let ends = [
+        WaitEnd::TimedOut,
+        WaitEnd::Cancelled,
+        WaitEnd::SessionEnded(SessionEnd::Closed),
+        WaitEnd::SessionEnded(SessionEnd::Expired),
+    ];
+    let mut all = vec![
+        Rejection::InvalidArgument { field: "ttl_ms", problem: "is missing".to_owned() },
+        Rejection::LimitExceeded { limit: "waiters_per_lock_max", max: 3, remedy: "wait" },
+        Rejection::SessionNotFound { session: session() },
+        Rejection::NamespaceMismatch { session: session(), namespace: Namespace::default() },
+        Rejection::LockHeld { name: name(), holder_tokens: vec![3], waiters: 1 },
+        Rejection::LockDelayed { name: name(), remaining_ms: 40 },
+        Rejection::LockNotHeld { lock_id: lock_id() },
+        Rejection::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired },
+        Rejection::Deadlock { cycle: vec!["a waits for b".to_owned()] },
+        Rejection::ModeMismatch { name: name(), actual: "semaphore" },
+        Rejection::CapacityMismatch { name: name(), actual: 3 },
+        Rejection::OwnedBySession { lock_id: lock_id(), session: session() },
+        Rejection::TokenSuperseded { token: 1, newest: 2 },
+        Rejection::RegisterNotFound { name: name() },
+        Rejection::KeyReused,
+        Rejection::SequenceTooOld { sequence: 1, oldest: 2 },
+        Rejection::AlreadyInitialised { cluster_id: "c".to_owned() },
+    ];
+    all.extend(ends.map(|reason| Rejection::WaitEnded { lock_id: lock_id(), reason }));
+    all.iter().for_each(known);
+    all
+}
+
+fn errors_of_the_edge() -> Vec<ApiError> {
+    vec![
+        ApiError::OutcomeUnknown { waited_ms: 10, keyed: false, lock_id: None },
+        ApiError::invalid("name", "must not be empty"),
+        ApiError::UnknownField { field: "nmae".to_owned(), suggestion: Some("name".to_owned()) },
+        ApiError::MalformedBody { problem: "line 1".to_owned() },
+        ApiError::BodyTooLarge { max_bytes: 10 },
+        ApiError::UnsupportedMediaType,
+        ApiError::PathNotFound { path: "/x".to_owned() },
+        ApiError::MethodNotAllowed { method: "PUT".to_owned(), path: "/x".to_owned() },
+        ApiError::LockNotFound { name: name() },
+        ApiError::UnknownMember { member: "n9".to_owned(), members: vec!["n1".to_owned()] },
+        ApiError::ForeignLock { lock_id: lock_id() },
+        ApiError::Draining,
+        ApiError::Busy { what: "waiting_calls_max", max: 1 },
+        ApiError::Internal("x".to_owned()),
+    ]
+}
+
+fn errors_of_the_replica() -> Vec<ApiError> {
+    [
+        ProposeError::NoLeader { waited_ms: 5 },
+        ProposeError::OutcomeUnknown { waited_ms: 5 },
+        ProposeError::DiskFull { free_bytes: 1, min_bytes: 2 },
+        ProposeError::Overloaded,
+        ProposeError::ShuttingDown,
+        ProposeError::Membership("no".to_owned()),
+        ProposeError::Fatal("disk".to_owned()),
+    ]
+    .into_iter()
+    .map(ApiError::from)
+    .collect()
+}
+
+fn all() -> Vec<ApiError> {
+    let mut all: Vec<ApiError> = rejections().into_iter().map(ApiError::from).collect();
+    all.extend(errors_of_the_replica());
+    all.extend(errors_of_the_edge());
+    all
+}
+
+#[test]
+fn every_failure_is_in_the_table_and_every_line_can_occur() {
+    let occurring: BTreeSet<&str> = all().iter().map(ApiError::code).collect();
+    let listed: BTreeSet<&str> = CATALOGUE.iter().map(|info| info.code).collect();
+    assert_eq!(occurring, listed);
+    assert_eq!(listed.len(), CATALOGUE.len(), "a code is listed once");
+    assert!(CATALOGUE.is_sorted_by_key(|info| info.code), "in alphabetical order");
+}
+
+#[test]
+fn the_table_agrees_with_the_state_machine_about_retries() {
+    for rejection in rejections() {
+        assert_eq!(info(rejection.code()).retryable, rejection.retryable(), "{}", rejection.code());
+    }
+}
+
+#[test]
+fn statuses_are_errors_and_titles_are_short() {
+    for info in CATALOGUE {
+        assert!((400..600).contains(&info.http), "{}", info.code);
+        assert_ne!(info.grpc, tonic::Code::Ok, "{}", info.code);
+        assert!(info.summary.len() <= 60 && !info.summary.ends_with('.'), "{}", info.code);
+        assert!(info.cause.ends_with('.') && info.remedy.ends_with(['.', ')']), "{}", info.code);
+        assert_eq!(info.retryable, info.retry_after_ms.is_some(), "{}", info.code);
+    }
+}
+
+#[test]
+fn details_name_what_is_to_blame() {
+    for (error, key) in [
+        (ApiError::from(Rejection::LimitExceeded { limit: "grants", max: 3, remedy: "wait" }), "limit"),
+        (ApiError::from(Rejection::Deadlock { cycle: vec!["a".to_owned()] }), "cycle"),
+        (ApiError::from(Rejection::TokenSuperseded { token: 1, newest: 2 }), "newest_token"),
+        (ApiError::invalid("ttl_ms", "too short"), "field"),
+        (ApiError::OutcomeUnknown { waited_ms: 1, keyed: true, lock_id: Some(lock_id()) }, "lock_id"),
+    ] {
+        assert!(error.details().contains_key(key), "{} lacks {key}", error.code());
+    }
+    assert_eq!(ApiError::invalid("ttl_ms", "too short").field(), Some("ttl_ms"));
+}
+
+#[test]
+fn only_a_retryable_error_says_when_to_ask_again() {
+    for error in all() {
+        assert_eq!(error.retry_after_ms().is_some(), error.retryable(), "{}", error.code());
+    }
+    let delayed = ApiError::from(Rejection::LockDelayed { name: name(), remaining_ms: 1_234 });
+    assert_eq!(delayed.retry_after_ms(), Some(1_234));
+    let keyed = ApiError::OutcomeUnknown { waited_ms: 1, keyed: true, lock_id: None };
+    assert!(keyed.retryable() && keyed.to_string().contains("under the same key"));
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+         <!-- Written from `CATALOGUE` in api/src/error/catalogue.rs; BATUTA_WRITE_DOCS=1 cargo test -p batuta-api renews it. -->\n\n\
+         Every failed call carries one of these codes, the same on every API: in REST as `code` of a problem document\n\
+         (RFC 9457, `application/problem+json`), in gRPC as `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`).\n\
+         *Retry* says whether the same request may be sent again as it is; the answer then says when\n\
+         (`retry_after_ms` and `Retry-After`, or `google.rpc.RetryInfo`).\n\n\
+         | code | HTTP | gRPC | retry |\n|---|---|---|---|\n",
+    );
+    let retry = |info: &CodeInfo| match (info.code, info.retryable) {
+        ("outcome_unknown", _) => "with the same key",
+        (_, true) => "yes",
+        (_, false) => "no",
+    };
+    // Writing to a String can not fail.
+    for info in CATALOGUE {
+        let CodeInfo { code, http, grpc, .. } = info;
+        let _ = writeln!(page, "| [`{code}`](#{code}) | {http} | {grpc:?} | {} |", retry(info));
+    }
+    for info in CATALOGUE {
+        let CodeInfo { code, http, grpc, summary, cause, remedy, .. } = info;
+        let retry = retry(info);
+        let _ = write!(
+            page,
+            "\n## {code}\n\n{summary}. HTTP {http}, gRPC {grpc:?}, retry: {retry}.\n\n**Cause.** {cause}\n\n**What to do.** {remedy}\n"
+        );
+    }
+    page
+}
+
+#[test]
+fn docs_errors_md_is_written_from_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    if std::env::var_os("BATUTA_WRITE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("has a parent")).expect("docs/ can be made");
+        std::fs::write(&path, page()).expect("docs/errors.md can be written");
+    }
+    let written = std::fs::read_to_string(&path).expect("docs/errors.md exists");
+    assert!(
+        written == page(),
+        "docs/errors.md is out of date: run BATUTA_WRITE_DOCS=1 cargo test -p batuta-api"
+    );
+}

@@ -1,0 +1,189 @@
+//! The gRPC front: decodes, calls the service, encodes.
+//!
+//! Metadata of a call: `batuta-namespace`, `idempotency-key`, `batuta-session-sequence`; its `grpc-timeout` bounds it.
+
+mod cluster;
+mod lock;
+mod session;
+mod status;
+
+use std::time::Duration;
+
+use batuta_proto::v1;
+use batuta_statemachine::SessionId;
+use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+use crate::ApiError;
+use crate::service::{CallContext, Consistency, Service, parse};
+
+/// The largest message that is taken or sent.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Calls in flight on one connection; for the server's `max_concurrent_streams`.
+pub const CONCURRENT_STREAMS_MAX: u32 = 1_024;
+/// How often the health service looks at the node's readiness.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The services of the public contract over the use cases.
+#[derive(Clone)]
+struct Front {
+    service: Service,
+}
+
+/// All public services, health and reflection. Must be called inside a Tokio runtime.
+///
+/// # Panics
+/// When the descriptors compiled into this binary can not be read, which the tests rule out.
+#[must_use]
+pub fn routes(service: Service) -> Routes {
+    let front = Front { service: service.clone() };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(report_health(service, reporter));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors are compiled into the binary and a test reads them");
+    macro_rules! limited {
+        ($server:expr) => {
+            $server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
+    }
+    let mut routes = Routes::builder();
+    routes
+        .add_service(limited!(v1::session_service_server::SessionServiceServer::new(front.clone())))
+        .add_service(limited!(v1::lock_service_server::LockServiceServer::new(front.clone())))
+        .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
+        .add_service(health)
+        .add_service(reflection);
+    routes.routes()
+}
+
+/// Keeps the health service at the node's readiness until the node drains.
+async fn report_health(service: Service, reporter: tonic_health::server::HealthReporter) {
+    let mut shown = None;
+    loop {
+        let draining = service.is_draining();
+        let ready = service.readiness().ready();
+        if shown != Some(ready) {
+            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for name in ["", "batuta.v1.SessionService", "batuta.v1.LockService", "batuta.v1.ClusterService"]
+            {
+                reporter.set_service_status(name, status).await;
+            }
+            shown = Some(ready);
+        }
+        if draining {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+            () = service.draining() => {}
+        }
+    }
+}
+
+/// What every call carries, from its metadata.
+fn context(metadata: &MetadataMap, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+    let namespace = text(metadata, parse::NAMESPACE_FIELD)?
+        .map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text))
+        .transpose()?
+        .unwrap_or_default();
+    let key = text(metadata, parse::KEY_FIELD)?;
+    let sequence = text(metadata, parse::SEQUENCE_FIELD)?;
+    let dedup = parse::parse_dedup(&namespace, key, sequence, session)?;
+    let timeout = text(metadata, "grpc-timeout")?.map(timeout).transpose()?;
+    Ok(CallContext { namespace, dedup, timeout })
+}
+
+fn text<'a>(metadata: &'a MetadataMap, field: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = metadata.get_all(field).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::invalid(field, "must be given once"));
+    }
+    value.to_str().map(Some).map_err(|_| ApiError::invalid(field, "must be visible ASCII text"))
+}
+
+/// A `grpc-timeout`: at most eight digits and a unit.
+fn timeout(text: &str) -> Result<Duration, ApiError> {
+    let problem =
+        || ApiError::invalid("grpc-timeout", "must be at most eight digits and one of H, M, S, m, u, n");
+    let (digits, unit) = text.split_at_checked(text.len().wrapping_sub(1)).ok_or_else(problem)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(problem());
+    }
+    let value: u64 = digits.parse().map_err(|_| problem())?;
+    match unit {
+        "H" => Ok(Duration::from_secs(value * 3600)),
+        "M" => Ok(Duration::from_secs(value * 60)),
+        "S" => Ok(Duration::from_secs(value)),
+        "m" => Ok(Duration::from_millis(value)),
+        "u" => Ok(Duration::from_micros(value)),
+        "n" => Ok(Duration::from_nanos(value)),
+        _ => Err(problem()),
+    }
+}
+
+fn consistency(value: i32) -> Result<Consistency, ApiError> {
+    match v1::Consistency::try_from(value) {
+        Ok(v1::Consistency::Unspecified | v1::Consistency::Linearizable) => Ok(Consistency::Linearizable),
+        Ok(v1::Consistency::Stale) => Ok(Consistency::Stale),
+        Err(_) => Err(ApiError::invalid("consistency", "must be a value of Consistency")),
+    }
+}
+
+/// On the wire 0 says nothing about the page size, and the empty text nothing about the cursor.
+fn page(limit: u32, cursor: String) -> (Option<u32>, Option<String>) {
+    ((limit > 0).then_some(limit), (!cursor.is_empty()).then_some(cursor))
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::{DedupKey, Position};
+
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_grpc_protocol_writes_them() {
+        for (text, expected) in [
+            ("1H", Duration::from_secs(3600)),
+            ("2M", Duration::from_secs(120)),
+            ("99999999S", Duration::from_secs(99_999_999)),
+            ("250m", Duration::from_millis(250)),
+            ("7u", Duration::from_micros(7)),
+            ("8n", Duration::from_nanos(8)),
+        ] {
+            assert_eq!(timeout(text).expect("valid"), expected, "{text}");
+        }
+        for text in ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1é"] {
+            assert_eq!(timeout(text).expect_err("invalid").field(), Some("grpc-timeout"), "{text}");
+        }
+    }
+
+    #[test]
+    fn metadata_becomes_the_context_of_a_call() {
+        let mut metadata = MetadataMap::new();
+        assert!(context(&metadata, None).expect("empty").dedup.is_none());
+        metadata.insert("batuta-namespace", "team-a".parse().expect("ascii"));
+        metadata.insert("grpc-timeout", "3S".parse().expect("ascii"));
+        metadata.insert("batuta-session-sequence", "4".parse().expect("ascii"));
+        let session = SessionId(Position { index: 1, ordinal: 0 });
+        let context_read = context(&metadata, Some(session)).expect("valid");
+        assert_eq!(context_read.namespace.as_str(), "team-a");
+        assert_eq!(context_read.timeout, Some(Duration::from_secs(3)));
+        assert_eq!(context_read.dedup, Some(DedupKey::Sequence { session, sequence: 4 }));
+        metadata.append("batuta-namespace", "team-b".parse().expect("ascii"));
+        assert_eq!(context(&metadata, Some(session)).expect_err("twice").field(), Some("batuta-namespace"));
+    }
+
+    #[test]
+    fn the_descriptors_can_be_read() {
+        let built = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        assert!(built.is_ok());
+    }
+}

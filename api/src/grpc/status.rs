@@ -1,0 +1,97 @@
+//! Errors as gRPC statuses with the details of `google.rpc`.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::ApiError;
+
+/// The `domain` of every [`tonic_types::ErrorInfo`] of Batuta.
+const DOMAIN: &str = "batuta.dev";
+/// Bytes of one fact in the metadata of an error: statuses travel in HTTP headers, which are small.
+const FACT_BYTES_MAX: usize = 1_024;
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let info = error.info();
+        let facts: HashMap<String, String> = error
+            .details()
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, fact(value)))
+            .collect();
+        let mut details = ErrorDetails::with_error_info(info.code, DOMAIN, facts);
+        if let Some(wait) = error.retry_after() {
+            details.set_retry_info(Some(wait));
+        }
+        if let Some(field) = error.field() {
+            details.add_bad_request_violation(field, error.to_string());
+        }
+        if matches!(error, ApiError::Internal(_)) {
+            tracing::error!(%error, "a call failed inside");
+        }
+        Status::with_error_details(info.grpc, error.to_string(), details)
+    }
+}
+
+/// A fact as text: texts as they are, everything else as JSON.
+fn fact(value: Value) -> String {
+    let mut text = match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.truncate(text.floor_char_boundary(FACT_BYTES_MAX));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use batuta_statemachine::{Name, Rejection};
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_status_carries_code_reason_and_facts() {
+        let status = Status::from(ApiError::from(Rejection::TokenSuperseded { token: 3, newest: 9 }));
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let info = status.get_details_error_info().expect("has ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("token_superseded", "batuta.dev"));
+        assert_eq!(info.metadata["newest_token"], "9");
+        assert!(status.get_details_retry_info().is_none(), "the same request can not succeed later");
+    }
+
+    #[test]
+    fn a_passing_error_says_when_to_ask_again() {
+        let name = Name::new("a").expect("valid");
+        let status = Status::from(ApiError::from(Rejection::LockDelayed { name, remaining_ms: 1_500 }));
+        let retry = status.get_details_retry_info().expect("has RetryInfo");
+        assert_eq!(retry.retry_delay, Some(Duration::from_millis(1_500)));
+    }
+
+    #[test]
+    fn a_wrong_field_is_a_field_violation() {
+        let status = Status::from(ApiError::invalid("locks[0].name", "must not be empty"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let bad = status.get_details_bad_request().expect("has BadRequest");
+        assert_eq!(bad.field_violations[0].field, "locks[0].name");
+    }
+
+    #[test]
+    fn an_unknown_outcome_may_be_repeated_under_a_key_only() {
+        for keyed in [true, false] {
+            let status = Status::from(ApiError::OutcomeUnknown { waited_ms: 5, keyed, lock_id: None });
+            assert_eq!(status.code(), Code::DeadlineExceeded);
+            assert_eq!(status.get_details_retry_info().is_some(), keyed);
+        }
+    }
+
+    #[test]
+    fn long_facts_are_cut_between_characters() {
+        assert!(fact(Value::String("é".repeat(2_000))).len() <= FACT_BYTES_MAX);
+    }
+}

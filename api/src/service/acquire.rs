@@ -1,0 +1,277 @@
+//! Taking locks, and waiting for them on the server.
+//!
+//! ```text
+//! propose ─ Granted ──────────────────────────────► answered
+//!     └──── Queued ─ attach ─ grant seen ─────────► answered
+//!                       ├──── wait ended ─────────► wait_timeout, wait_cancelled, session_…
+//!                       ├──── the call's deadline ► outcome_unknown
+//!                       ├──── the node drains ────► draining
+//!                       └──── the caller left ────► withdrawn
+//! ```
+//! Invariant: an acquisition whose caller went away without an answer does not stay behind: a [`Claim`] travels with
+//! it from the moment its id is known until the answer, and withdraws it when dropped. The proposal runs in a task of
+//! its own, so that the claim is made even when the caller leaves before the id is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_statemachine::lock::{Acquire, CancelWait, Grant, LockRequest, Owner};
+use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::lock::GrantInfo;
+use super::waits::{Attached, Ended};
+use super::wall::Clock;
+use super::{At, CallContext, Inner, Service, split, unexpected};
+use crate::ApiError;
+
+/// Asks for one lock, or several all or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcquireRequest {
+    /// One per name.
+    pub requests: Vec<LockRequest>,
+    /// Who asks.
+    pub owner: Owner,
+    /// Time to live of a one-shot lock; given exactly when the owner has no session.
+    pub ttl_ms: Option<u64>,
+    /// How long to wait in the queue; 0 = answer at once.
+    pub wait_ms: u64,
+    /// How long the locks stay closed after an involuntary loss.
+    pub lock_delay_ms: u64,
+    /// Whether the owner may take again what it holds.
+    pub reentrant: bool,
+    /// Free text.
+    pub metadata: String,
+}
+
+/// How often a call that waits looks at the state by itself, should every other way to hear of the end fail.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often withdrawing an abandoned acquisition is tried, and the pause between two tries. After that it ends by its
+/// own `wait_ms`, its session or its time to live.
+const WITHDRAW_TRIES: u32 = 20;
+const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the proposal answered.
+enum Asked {
+    Granted { at: At<GrantInfo>, claim: Option<Claim> },
+    Queued { claim: Claim },
+}
+
+/// The duty to withdraw an acquisition, unless its caller is answered.
+struct Claim {
+    inner: Arc<Inner>,
+    lock_id: LockId,
+    attached: Option<Attached>,
+    armed: bool,
+}
+
+impl Claim {
+    /// The caller has its answer (or a key to ask for it again).
+    fn settle(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let orphaned = match self.attached.take() {
+            Some(attached) => attached.detach(!self.armed),
+            None => self.armed,
+        };
+        if orphaned && self.armed {
+            let inner = Arc::clone(&self.inner);
+            self.inner.background.spawn_on(withdraw(inner, self.lock_id), &self.inner.runtime);
+        }
+    }
+}
+
+impl Service {
+    /// Takes one lock, or several all or nothing; waits for them up to `wait_ms`.
+    ///
+    /// Dropping the returned future withdraws the acquisition, unless another call waits for the same one.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn acquire(
+        &self,
+        context: &CallContext,
+        request: AcquireRequest,
+    ) -> Result<At<GrantInfo>, ApiError> {
+        let wait = Duration::from_millis(request.wait_ms);
+        if !wait.is_zero() {
+            if self.is_draining() {
+                return Err(ApiError::Draining);
+            }
+            if let Some(max) = self.inner.waits.full() {
+                return Err(ApiError::Busy { what: "waiting_calls_max", max });
+            }
+        }
+        let started = Instant::now();
+        let budget = context.timeout.unwrap_or_else(|| self.inner.options.timeout.saturating_add(wait));
+        let command = acquire_command(context, request);
+        match self.ask(context, command.clone()).await? {
+            Asked::Granted { at, claim } => {
+                if let Some(claim) = claim {
+                    claim.settle();
+                }
+                Ok(at)
+            }
+            Asked::Queued { claim } => self.wait(context, command, claim, started, budget).await,
+        }
+    }
+
+    /// Proposes the acquisition in a task of its own. What it answers carries a claim, so that it is withdrawn wherever
+    /// it is dropped.
+    async fn ask(&self, context: &CallContext, command: Command) -> Result<Asked, ApiError> {
+        let inner = Arc::clone(&self.inner);
+        let request = Request { dedup: context.dedup.clone(), command };
+        let timeout = self.timeout(context);
+        let task = self.inner.background.spawn(async move {
+            let keyed = request.dedup.is_some();
+            let (answer, reply) = split(inner.replica.propose(request, timeout).await, keyed)?;
+            match reply {
+                Reply::Granted(grant) => {
+                    // Under a key the caller can ask again and finds the grant; a count that rose belongs to a
+                    // grant that its owner knows. What is left is a lock nobody would ever hear of.
+                    let claim = (!keyed && grant.count == 1).then(|| Claim {
+                        inner,
+                        lock_id: grant.lock_id,
+                        attached: None,
+                        armed: true,
+                    });
+                    let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
+                    let at = At { revision: answer.revision, value: GrantInfo::new(grant, clock) };
+                    Ok(Asked::Granted { at, claim })
+                }
+                Reply::Queued(wait) => {
+                    let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
+                    Ok(Asked::Queued { claim: Claim { inner, lock_id: wait.lock_id, attached, armed: true } })
+                }
+                other => Err(unexpected(&other)),
+            }
+        });
+        task.await
+            .unwrap_or_else(|error| Err(ApiError::Internal(format!("the proposal's task failed: {error}"))))
+    }
+
+    async fn wait(
+        &self,
+        context: &CallContext,
+        command: Command,
+        mut claim: Claim,
+        started: Instant,
+        budget: Duration,
+    ) -> Result<At<GrantInfo>, ApiError> {
+        let lock_id = claim.lock_id;
+        let keyed = context.dedup.is_some();
+        let ended = tokio::select! {
+            ended = self.ended(&mut claim) => Ok(ended),
+            () = sleep_until(started + budget) => {
+                let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: Some(lock_id) })
+            }
+            () = self.draining() => Err(ApiError::Draining),
+        };
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // With a key the caller can ask again, here or elsewhere, and finds the acquisition in its place.
+                if keyed {
+                    claim.settle();
+                }
+                return Err(error);
+            }
+        };
+        claim.settle();
+        match ended {
+            Ended::Granted { revision, grant } => {
+                let clock = granted_clock(&grant);
+                Ok(At { revision, value: GrantInfo::new(grant, clock) })
+            }
+            Ended::Refused { reason } => Err(Rejection::WaitEnded { lock_id, reason }.into()),
+            Ended::Gone if keyed => self.ended_answer(context, command, lock_id).await,
+            Ended::Gone => Err(Rejection::LockNotHeld { lock_id }.into()),
+        }
+    }
+
+    /// Resolves when the end of the acquisition is known.
+    async fn ended(&self, claim: &mut Claim) -> Ended {
+        let Some(attached) = &mut claim.attached else { return Ended::Gone };
+        loop {
+            attached.look(&self.replica().view());
+            tokio::select! {
+                ended = attached.ended() => return ended,
+                () = sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Asks again under the same key for the end of an acquisition whose end was not seen here.
+    async fn ended_answer(
+        &self,
+        context: &CallContext,
+        command: Command,
+        lock_id: LockId,
+    ) -> Result<At<GrantInfo>, ApiError> {
+        let (answer, reply) = self.propose(context, command).await?;
+        match reply {
+            Reply::Granted(grant) => {
+                let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
+                Ok(At { revision: answer.revision, value: GrantInfo::new(grant, clock) })
+            }
+            // The key was forgotten meanwhile and the request executed anew: what waits now is another acquisition.
+            Reply::Queued(wait) => {
+                let claim = Claim {
+                    inner: Arc::clone(&self.inner),
+                    lock_id: wait.lock_id,
+                    attached: None,
+                    armed: true,
+                };
+                drop(claim);
+                Err(Rejection::LockNotHeld { lock_id }.into())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn acquire_command(context: &CallContext, request: AcquireRequest) -> Command {
+    let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
+    Command::Acquire(Acquire {
+        namespace: context.namespace.clone(),
+        requests,
+        owner,
+        ttl_ms,
+        wait_ms,
+        lock_delay_ms,
+        reentrant,
+        metadata,
+    })
+}
+
+/// The instants of a grant that was seen as a change: a one-shot grant's deadline is its time to live after them.
+fn granted_clock(grant: &Grant) -> Clock {
+    let lived = grant.deadline_ms.zip(grant.ttl_ms);
+    let now_ms = lived.map_or(0, |(deadline_ms, ttl_ms)| deadline_ms.saturating_sub(ttl_ms));
+    Clock { now_ms, wall_ms: grant.granted_wall_ms }
+}
+
+/// Withdraws an acquisition that nobody waits for any more.
+async fn withdraw(inner: Arc<Inner>, lock_id: LockId) {
+    for _ in 0..WITHDRAW_TRIES {
+        let request = Request { dedup: None, command: Command::CancelWait(CancelWait { lock_id }) };
+        match inner.replica.propose(request, inner.options.timeout).await {
+            Ok(answer) => {
+                if let Err(rejection) = answer.outcome {
+                    tracing::debug!(%lock_id, %rejection, "abandoned acquisition had ended already");
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(%lock_id, %error, "withdrawing an abandoned acquisition: trying again")
+            }
+        }
+        sleep(WITHDRAW_PAUSE).await;
+    }
+    tracing::warn!(%lock_id, "an abandoned acquisition could not be withdrawn; it ends by its own time limits");
+}

@@ -1,0 +1,219 @@
+//! The cluster itself: status, members, limits.
+
+use batuta_raft::{MemberStatus, Status};
+use batuta_statemachine::cluster::SetLimits;
+use batuta_statemachine::{Command, Limits, LimitsPatch, Reply};
+
+use super::{At, CallContext, Consistency, Service, unexpected};
+use crate::ApiError;
+
+/// How the cluster looks from the node that answers.
+#[derive(Clone, Debug)]
+pub struct ClusterStatus {
+    /// What the replica says.
+    pub replica: Status,
+    /// The leader's name, when one is known.
+    pub leader_name: Option<String>,
+    /// Why the node is not ready; `None` = ready.
+    pub not_ready: Option<String>,
+    /// The node's version.
+    pub version: String,
+    /// Sessions there are.
+    pub sessions: u64,
+    /// Grants there are.
+    pub grants: u64,
+    /// Acquisitions that wait.
+    pub waiters: u64,
+    /// Locks that are held or waited for.
+    pub locks: u64,
+    /// Hash of the applied state at `state_revision`, hexadecimal.
+    pub state_hash: String,
+    /// Revision of the state described here.
+    pub state_revision: u64,
+    /// How long the node runs.
+    pub uptime_ms: u64,
+    /// Cluster time.
+    pub cluster_time_ms: u64,
+    /// The last given fencing token.
+    pub token_high_water: u64,
+}
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Field name of [`Limits`].
+    pub name: String,
+    /// Its value.
+    pub value: u64,
+}
+
+/// Who leads after a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its id.
+    pub leader_id: u64,
+    /// Its name, when the node knows it.
+    pub leader_name: Option<String>,
+}
+
+impl Service {
+    /// How the cluster looks from this node. Needs no quorum.
+    ///
+    /// # Errors
+    /// `internal` when hashing the state fails.
+    pub async fn cluster_status(&self) -> Result<ClusterStatus, ApiError> {
+        let replica = self.replica().status();
+        let state = self.replica().view();
+        let hashed = std::sync::Arc::clone(&state);
+        // The hash reads the whole state: not on a thread that serves requests.
+        let hash = tokio::task::spawn_blocking(move || hashed.hash())
+            .await
+            .map_err(|error| ApiError::Internal(format!("hashing the state failed: {error}")))?;
+        let counts = state.counts();
+        Ok(ClusterStatus {
+            leader_name: replica.leader_id.and_then(|id| name_of(&replica.members, id)),
+            not_ready: self.readiness_of(&replica).not_ready,
+            version: self.inner.options.version.clone(),
+            sessions: counts.sessions,
+            grants: counts.grants,
+            waiters: counts.waiters,
+            locks: counts.locks,
+            state_hash: format!("{hash:016x}"),
+            state_revision: state.revision(),
+            uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cluster_time_ms: state.now_ms(),
+            token_high_water: state.token_high_water(),
+            replica,
+        })
+    }
+
+    /// The members, as this node knows them.
+    #[must_use]
+    pub fn members(&self) -> At<Vec<MemberStatus>> {
+        At { revision: self.replica().view().revision(), value: self.replica().status().members }
+    }
+
+    /// Takes a member out, named by id or name; answers its id.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn remove_member(&self, context: &CallContext, member: &str) -> Result<u64, ApiError> {
+        let node_id = self.member_id(member)?;
+        self.replica().remove_member(node_id, self.timeout(context)).await?;
+        Ok(node_id)
+    }
+
+    /// Makes a learner a voter; answers its id.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn promote_member(&self, context: &CallContext, member: &str) -> Result<u64, ApiError> {
+        let node_id = self.member_id(member)?;
+        self.replica().promote_member(node_id, self.timeout(context)).await?;
+        Ok(node_id)
+    }
+
+    /// Hands leadership over: to the member named, or to the most up-to-date follower.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn transfer_leader(
+        &self,
+        context: &CallContext,
+        member: Option<&str>,
+    ) -> Result<Leader, ApiError> {
+        let to =
+            member.filter(|member| !member.is_empty()).map(|member| self.member_id(member)).transpose()?;
+        let leader_id = self.replica().transfer_leader(to, self.timeout(context)).await?;
+        Ok(Leader { leader_id, leader_name: name_of(&self.replica().status().members, leader_id) })
+    }
+
+    /// Takes a snapshot on this node and purges its log; answers the snapshot's last log index.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<u64, ApiError> {
+        Ok(self.replica().trigger_snapshot(self.timeout(context)).await?)
+    }
+
+    /// The limits in force.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn limits(
+        &self,
+        context: &CallContext,
+        consistency: Consistency,
+    ) -> Result<At<Vec<Limit>>, ApiError> {
+        let state = self.state(context, consistency).await?;
+        Ok(At { revision: state.revision(), value: limits_list(state.limits()) })
+    }
+
+    /// Changes limits on every node at once; answers all the limits as they are then.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn set_limits(
+        &self,
+        context: &CallContext,
+        limits: Vec<Limit>,
+    ) -> Result<At<Vec<Limit>>, ApiError> {
+        let values = limits.into_iter().map(|limit| (limit.name, limit.value)).collect();
+        let command = Command::SetLimits(SetLimits { patch: LimitsPatch { values } });
+        let (_, reply) = self.propose(context, command).await?;
+        match reply {
+            Reply::LimitsSet => self.limits(context, Consistency::Linearizable).await,
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn member_id(&self, member: &str) -> Result<u64, ApiError> {
+        find_member(&self.replica().status().members, member)
+    }
+}
+
+fn name_of(members: &[MemberStatus], node_id: u64) -> Option<String> {
+    members.iter().find(|member| member.node_id == node_id).map(|member| member.name.clone())
+}
+
+/// A member by name, or else by id: names are checked first, since a name may look like a number.
+fn find_member(members: &[MemberStatus], text: &str) -> Result<u64, ApiError> {
+    let by_name = members.iter().find(|member| member.name == text);
+    let by_id = || text.parse().ok().and_then(|id: u64| members.iter().find(|member| member.node_id == id));
+    by_name.or_else(by_id).map(|member| member.node_id).ok_or_else(|| ApiError::UnknownMember {
+        member: text.chars().take(128).collect(),
+        members: members.iter().map(|member| format!("{} ({})", member.name, member.node_id)).collect(),
+    })
+}
+
+/// Every limit with its name. Taken apart field by field, so that a new limit can not be forgotten here.
+fn limits_list(limits: &Limits) -> Vec<Limit> {
+    macro_rules! list {
+        ($($field:ident),* $(,)?) => {{
+            let Limits { $($field),* } = limits;
+            vec![$(Limit { name: stringify!($field).to_owned(), value: *$field }),*]
+        }};
+    }
+    list!(
+        name_bytes_max,
+        owner_bytes_max,
+        metadata_bytes_max,
+        reason_bytes_max,
+        idempotency_key_bytes_max,
+        ttl_ms_min,
+        ttl_ms_max,
+        wait_ms_max,
+        lock_delay_ms_max,
+        namespaces_max,
+        sessions_per_namespace_max,
+        grants_per_namespace_max,
+        registers_per_namespace_max,
+        waiters_per_lock_max,
+        names_per_acquire_max,
+        semaphore_capacity_max,
+        reentrancy_max,
+        idempotency_keys_max,
+        idempotency_retention_ms,
+        session_window,
+    )
+}

@@ -1,0 +1,193 @@
+//! The use cases, one module per job, the same for every front.
+//!
+//! Requests and answers are the service's own structs over the state machine's types; wire types never get here.
+//! Texts from the wire are turned into types by the helpers of [`parse`].
+
+pub mod acquire;
+pub mod cluster;
+pub mod health;
+pub mod lock;
+pub mod parse;
+pub mod session;
+mod summary;
+mod view;
+mod waits;
+mod wall;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batuta_raft::{Answer, ProposeError, Replica};
+use batuta_statemachine::{Command, DedupKey, Namespace, Reply, Request, State};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::ApiError;
+use waits::Waits;
+
+pub use wall::rfc3339;
+
+/// How a [`Service`] behaves. Nothing here changes an outcome: what does is replicated.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    /// How long a call may take when its caller does not say; a call that waits for a lock gets `wait_ms` on top.
+    pub timeout: Duration,
+    /// How many committed entries a ready node may still have to apply.
+    pub apply_lag_entries_max: u64,
+    /// Calls that may wait for locks on this node at the same time.
+    pub waiting_calls_max: u64,
+    /// The version that the status shows.
+    pub version: String,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            apply_lag_entries_max: 10_000,
+            waiting_calls_max: 100_000,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// What every call carries beside its request.
+#[derive(Clone, Debug, Default)]
+pub struct CallContext {
+    /// Where the call works.
+    pub namespace: Namespace,
+    /// How a retry of the call is recognised.
+    pub dedup: Option<DedupKey>,
+    /// How long the caller waits for an answer, everything included; `None` = [`ServiceOptions::timeout`].
+    pub timeout: Option<Duration>,
+}
+
+/// How current a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Sees every write that was acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// Answers from the node's own applied state; the revision says how old it is.
+    Stale,
+}
+
+/// An answer and the revision it is true at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// Log index of the last entry the answer has seen.
+    pub revision: u64,
+    /// The answer.
+    pub value: T,
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// Where the next page begins; opaque; `None` on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// The use cases. A clone is another handle to the same service.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    replica: Replica,
+    options: ServiceOptions,
+    waits: Arc<Waits>,
+    started: Instant,
+    draining: CancellationToken,
+    background: TaskTracker,
+    /// Where background work runs: it may be started by a drop outside of any task.
+    runtime: tokio::runtime::Handle,
+    /// Ends the task that feeds `waits` when the last handle goes.
+    _feeder: DropGuard,
+}
+
+impl Service {
+    /// A service over the replica. Must be called inside a Tokio runtime.
+    #[must_use]
+    pub fn new(replica: Replica, options: ServiceOptions) -> Self {
+        let waits = Arc::new(Waits::new(options.waiting_calls_max));
+        let stop = CancellationToken::new();
+        tokio::spawn(waits::feed(replica.clone(), Arc::clone(&waits), stop.clone()));
+        let inner = Inner {
+            replica,
+            options,
+            waits,
+            started: Instant::now(),
+            draining: CancellationToken::new(),
+            background: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            _feeder: stop.drop_guard(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Prepares for shutdown: readiness turns false, new waits are refused, calls that wait are answered with
+    /// `draining` (a wait with a retry key stays queued, so that it can go on at another node).
+    pub fn drain(&self) {
+        self.inner.draining.cancel();
+    }
+
+    /// Returns when the service drains and everything it does in the background (withdrawing abandoned waits) is done.
+    pub async fn drained(&self) {
+        self.inner.draining.cancelled().await;
+        self.inner.background.close();
+        self.inner.background.wait().await;
+    }
+
+    /// Whether [`Self::drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Resolves when [`Self::drain`] is called: long-lived connections end then.
+    pub async fn draining(&self) {
+        self.inner.draining.cancelled().await;
+    }
+
+    fn replica(&self) -> &Replica {
+        &self.inner.replica
+    }
+
+    fn timeout(&self, context: &CallContext) -> Duration {
+        context.timeout.unwrap_or(self.inner.options.timeout)
+    }
+
+    /// Proposes a command of this call and returns its answer, refusals as errors.
+    async fn propose(&self, context: &CallContext, command: Command) -> Result<(Answer, Reply), ApiError> {
+        let request = Request { dedup: context.dedup.clone(), command };
+        let answer = self.replica().propose(request, self.timeout(context)).await;
+        split(answer, context.dedup.is_some())
+    }
+
+    async fn state(&self, context: &CallContext, consistency: Consistency) -> Result<Arc<State>, ApiError> {
+        match consistency {
+            Consistency::Linearizable => Ok(self.replica().read(self.timeout(context)).await?),
+            Consistency::Stale => Ok(self.replica().view()),
+        }
+    }
+}
+
+fn split(answer: Result<Answer, ProposeError>, keyed: bool) -> Result<(Answer, Reply), ApiError> {
+    let answer = match answer {
+        Err(ProposeError::OutcomeUnknown { waited_ms }) => {
+            return Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: None });
+        }
+        other => other?,
+    };
+    let reply = answer.outcome.clone()?;
+    Ok((answer, reply))
+}
+
+/// A reply that does not belong to the command: the two sides of this binary disagree.
+fn unexpected(reply: &Reply) -> ApiError {
+    ApiError::Internal(format!("unexpected reply {reply:?}"))
+}

@@ -1,0 +1,313 @@
+//! Texts from the wire to types, with the field named when they are wrong. Shared by the fronts.
+
+use std::fmt::Write as _;
+
+use batuta_statemachine::lock::{LockRequest, Mode, Owner};
+use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
+
+use super::Consistency;
+use crate::ApiError;
+
+/// Page size of a listing whose caller does not say.
+pub const PAGE_LIMIT_DEFAULT: u32 = 100;
+/// The largest page.
+pub const PAGE_LIMIT_MAX: u32 = 1_000;
+
+/// A lock's or register's name.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_name(field: &str, text: &str) -> Result<Name, ApiError> {
+    Name::new(text).map_err(|error| ApiError::invalid(field, error.to_string()))
+}
+
+/// A name that may be left out: the empty text is none.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_optional_name(field: &str, text: &str) -> Result<Option<Name>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_name(field, text).map(Some) }
+}
+
+/// A namespace.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_namespace(field: &str, text: &str) -> Result<Namespace, ApiError> {
+    Namespace::new(text).map_err(|error| ApiError::invalid(field, error.to_string()))
+}
+
+/// A session's id.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_session_id(field: &str, text: &str) -> Result<SessionId, ApiError> {
+    text.parse()
+        .map_err(|error: batuta_statemachine::ParseIdError| ApiError::invalid(field, error.to_string()))
+}
+
+/// A session's id that may be left out: the empty text is none.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_optional_session_id(field: &str, text: &str) -> Result<Option<SessionId>, ApiError> {
+    if text.is_empty() { Ok(None) } else { parse_session_id(field, text).map(Some) }
+}
+
+/// An acquisition's id.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_lock_id(field: &str, text: &str) -> Result<LockId, ApiError> {
+    text.parse()
+        .map_err(|error: batuta_statemachine::ParseIdError| ApiError::invalid(field, error.to_string()))
+}
+
+/// The consistency of a read: `linearizable` or `stale`; nothing = linearizable.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_consistency(field: &str, text: Option<&str>) -> Result<Consistency, ApiError> {
+    match text {
+        None | Some("" | "linearizable") => Ok(Consistency::Linearizable),
+        Some("stale") => Ok(Consistency::Stale),
+        Some(_) => Err(ApiError::invalid(field, "must be 'linearizable' or 'stale'")),
+    }
+}
+
+/// A lock's mode as text: `exclusive` (also when nothing is said), `shared` or `semaphore`. A semaphore needs its
+/// capacity and takes one permit unless told otherwise; the others know neither.
+///
+/// # Errors
+/// `invalid_argument` with the field `mode`, `permits` or `capacity`.
+pub fn parse_mode(mode: &str, permits: Option<u32>, capacity: Option<u32>) -> Result<Mode, ApiError> {
+    let plain = match mode {
+        "" | "exclusive" => Mode::Exclusive,
+        "shared" => Mode::Shared,
+        "semaphore" => {
+            let capacity =
+                capacity.ok_or_else(|| ApiError::invalid("capacity", "a semaphore needs its capacity"))?;
+            return Ok(Mode::Semaphore { permits: permits.unwrap_or(1), capacity });
+        }
+        _ => return Err(ApiError::invalid("mode", "must be 'exclusive', 'shared' or 'semaphore'")),
+    };
+    for (field, given) in [("permits", permits), ("capacity", capacity)] {
+        if given.is_some() {
+            return Err(ApiError::invalid(field, "only a semaphore has it; set mode to 'semaphore'"));
+        }
+    }
+    Ok(plain)
+}
+
+/// One name of an acquisition.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn parse_lock_request(
+    name: &str,
+    mode: &str,
+    permits: Option<u32>,
+    capacity: Option<u32>,
+) -> Result<LockRequest, ApiError> {
+    Ok(LockRequest { name: parse_name("name", name)?, mode: parse_mode(mode, permits, capacity)? })
+}
+
+/// The retry key of a call. `sequence` is the text of the session sequence header: a number, which then counts the requests
+/// of the session the request names, or `<session id>/<number>` where the request names none.
+///
+/// # Errors
+/// `invalid_argument` with the header's name.
+pub fn parse_dedup(
+    namespace: &Namespace,
+    idempotency_key: Option<&str>,
+    sequence: Option<&str>,
+    session: Option<SessionId>,
+) -> Result<Option<DedupKey>, ApiError> {
+    match (idempotency_key, sequence) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(ApiError::invalid(
+            SEQUENCE_FIELD,
+            "give it or an idempotency key, not both; each is a retry key",
+        )),
+        (Some(key), None) => {
+            if key.is_empty() {
+                return Err(ApiError::invalid(KEY_FIELD, "must not be empty"));
+            }
+            Ok(Some(DedupKey::Idempotency { namespace: namespace.clone(), key: key.to_owned() }))
+        }
+        (None, Some(text)) => parse_sequence(text, session).map(Some),
+    }
+}
+
+/// How errors call the idempotency key.
+pub const KEY_FIELD: &str = "idempotency-key";
+/// How errors call the session sequence.
+pub const SEQUENCE_FIELD: &str = "batuta-session-sequence";
+/// How errors call the namespace of a call.
+pub const NAMESPACE_FIELD: &str = "batuta-namespace";
+
+fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, ApiError> {
+    let (given, number) = match text.split_once('/') {
+        Some((session, number)) => (Some(parse_session_id(SEQUENCE_FIELD, session)?), number),
+        None => (None, text),
+    };
+    let sequence = number.parse().ok().filter(|sequence| *sequence > 0).ok_or_else(|| {
+        ApiError::invalid(SEQUENCE_FIELD, "must be a number from 1, or <session id>/<number>")
+    })?;
+    let session = match (given, session) {
+        (Some(given), Some(named)) if given != named => {
+            return Err(ApiError::invalid(SEQUENCE_FIELD, "names another session than the request"));
+        }
+        (Some(session), _) | (None, Some(session)) => session,
+        (None, None) => {
+            let problem =
+                "the request names no session; write <session id>/<number>, or use an idempotency key";
+            return Err(ApiError::invalid(SEQUENCE_FIELD, problem));
+        }
+    };
+    Ok(DedupKey::Sequence { session, sequence })
+}
+
+/// Who asks for a lock.
+///
+/// # Errors
+/// `invalid_argument` with the field `session_id`.
+pub fn parse_owner(session_id: &str, label: &str) -> Result<Owner, ApiError> {
+    Ok(Owner { session: parse_optional_session_id("session_id", session_id)?, label: label.to_owned() })
+}
+
+/// The size of a page.
+///
+/// # Errors
+/// `invalid_argument` with the field `limit`.
+pub fn page_limit(limit: Option<u32>) -> Result<usize, ApiError> {
+    match limit {
+        None | Some(0) => Ok(PAGE_LIMIT_DEFAULT as usize),
+        Some(limit) if limit <= PAGE_LIMIT_MAX => Ok(limit as usize),
+        Some(_) => Err(ApiError::invalid("limit", format!("must be at most {PAGE_LIMIT_MAX}"))),
+    }
+}
+
+/// The cursor after a name.
+pub(crate) fn name_cursor_text(name: &Name) -> String {
+    seal('n', name.as_str())
+}
+
+/// The cursor after a session.
+pub(crate) fn session_cursor_text(session: SessionId) -> String {
+    seal('s', &session.to_string())
+}
+
+pub(crate) fn name_cursor(cursor: &str) -> Result<Name, ApiError> {
+    unseal('n', cursor).and_then(|text| Name::new(&text).ok()).ok_or_else(bad_cursor)
+}
+
+pub(crate) fn session_cursor(cursor: &str) -> Result<SessionId, ApiError> {
+    unseal('s', cursor).and_then(|text| text.parse().ok()).ok_or_else(bad_cursor)
+}
+
+fn bad_cursor() -> ApiError {
+    ApiError::invalid("cursor", "must be the next_cursor of the same listing's page before, unchanged")
+}
+
+/// Cursors are hexadecimal with a letter for what they point at, so that nobody is tempted to write one by hand.
+fn seal(kind: char, text: &str) -> String {
+    text.bytes().fold(kind.to_string(), |mut cursor, byte| {
+        // Writing to a String can not fail.
+        let _ = write!(cursor, "{byte:02x}");
+        cursor
+    })
+}
+
+fn unseal(kind: char, cursor: &str) -> Option<String> {
+    let hex = cursor.strip_prefix(kind)?.as_bytes();
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = hex.as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    String::from_utf8(bytes?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::Position;
+
+    use super::*;
+
+    fn field_of<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
+        let error = result.expect_err("must be refused");
+        assert_eq!(error.code(), "invalid_argument");
+        error.field().expect("names the field").to_owned()
+    }
+
+    #[test]
+    fn modes_know_what_belongs_to_them() {
+        for (mode, permits, capacity, expected) in [
+            ("", None, None, Mode::Exclusive),
+            ("exclusive", None, None, Mode::Exclusive),
+            ("shared", None, None, Mode::Shared),
+            ("semaphore", None, Some(5), Mode::Semaphore { permits: 1, capacity: 5 }),
+            ("semaphore", Some(3), Some(5), Mode::Semaphore { permits: 3, capacity: 5 }),
+        ] {
+            assert_eq!(parse_mode(mode, permits, capacity).expect("valid"), expected);
+        }
+        for (mode, permits, capacity, field) in [
+            ("semaphore", Some(1), None, "capacity"),
+            ("shared", Some(1), None, "permits"),
+            ("", None, Some(2), "capacity"),
+            ("Exclusive", None, None, "mode"),
+        ] {
+            assert_eq!(field_of(parse_mode(mode, permits, capacity)), field);
+        }
+    }
+
+    #[test]
+    fn a_wrong_text_names_its_field() {
+        assert_eq!(field_of(parse_name("name", "a//b")), "name");
+        assert_eq!(field_of(parse_namespace(NAMESPACE_FIELD, "A")), NAMESPACE_FIELD);
+        assert_eq!(field_of(parse_session_id("session_id", "l-1.0")), "session_id");
+        assert_eq!(field_of(parse_lock_id("lock_id", "s-1.0")), "lock_id");
+        assert_eq!(field_of(parse_consistency("consistency", Some("eventual"))), "consistency");
+        assert_eq!(field_of(page_limit(Some(PAGE_LIMIT_MAX + 1))), "limit");
+    }
+
+    #[test]
+    fn retry_keys_are_one_of_two_kinds() {
+        let namespace = Namespace::default();
+        let session = SessionId(Position { index: 7, ordinal: 0 });
+        let other = SessionId(Position { index: 8, ordinal: 0 });
+        let parse = |key, sequence, session| parse_dedup(&namespace, key, sequence, session);
+        assert_eq!(parse(None, None, Some(session)).expect("valid"), None);
+        let expected = Some(DedupKey::Sequence { session, sequence: 3 });
+        assert_eq!(parse(None, Some("3"), Some(session)).expect("valid"), expected);
+        assert_eq!(parse(None, Some("s-7.0/3"), None).expect("valid"), expected);
+        assert_eq!(parse(None, Some("s-7.0/3"), Some(session)).expect("valid"), expected);
+        let expected = Some(DedupKey::Idempotency { namespace: namespace.clone(), key: "k".to_owned() });
+        assert_eq!(parse(Some("k"), None, None).expect("valid"), expected);
+        for (key, sequence, session, field) in [
+            (Some("k"), Some("3"), Some(session), SEQUENCE_FIELD),
+            (Some(""), None, None, KEY_FIELD),
+            (None, Some("3"), None, SEQUENCE_FIELD),
+            (None, Some("0"), Some(session), SEQUENCE_FIELD),
+            (None, Some("x"), Some(session), SEQUENCE_FIELD),
+            (None, Some("s-7.0/3"), Some(other), SEQUENCE_FIELD),
+        ] {
+            assert_eq!(field_of(parse(key, sequence, session)), field);
+        }
+    }
+
+    #[test]
+    fn cursors_survive_a_round_trip_and_nothing_else_does() {
+        let name = Name::new("größe/π").expect("valid");
+        assert_eq!(name_cursor(&name_cursor_text(&name)).expect("own cursor"), name);
+        let session = SessionId(Position { index: 7, ordinal: 1 });
+        assert_eq!(session_cursor(&session_cursor_text(session)).expect("own cursor"), session);
+        for cursor in ["", "n", "n6", "nzz", "n2f", "orders/42", &session_cursor_text(session), "nff"] {
+            assert_eq!(field_of(name_cursor(cursor)), "cursor", "{cursor:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions: open, keep alive, close, read.
+
+use batuta_statemachine::session::{CloseSession, OpenSession};
+use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId};
+
+use super::wall::{Clock, rfc3339};
+use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
+use crate::ApiError;
+
+/// A session as answers show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Names it.
+    pub session_id: SessionId,
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Lower bound of its life without a keep-alive.
+    pub ttl_ms: u64,
+    /// At least this long it lives from the answer's revision on.
+    pub remaining_ms: u64,
+    /// RFC 3339 UTC.
+    pub opened_at: String,
+    /// RFC 3339 UTC; for people.
+    pub expires_at: String,
+    /// Free text.
+    pub metadata: String,
+    /// Grants it owns.
+    pub locks_held: u64,
+    /// Acquisitions it has queued.
+    pub locks_waiting: u64,
+}
+
+/// Opens a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// Time to live without a keep-alive.
+    pub ttl_ms: u64,
+    /// Free text.
+    pub metadata: String,
+}
+
+/// A keep-alive was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAlive {
+    /// The session.
+    pub session_id: SessionId,
+    /// It lives at least this long from when the request was sent.
+    pub ttl_ms: u64,
+}
+
+/// A session is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// How many grants went with it.
+    pub released_locks: u64,
+    /// How many waits went with it.
+    pub cancelled_waits: u64,
+}
+
+/// Lists sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Page size; `None` = 100.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Service {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn open_session(
+        &self,
+        context: &CallContext,
+        request: OpenRequest,
+    ) -> Result<At<Session>, ApiError> {
+        let OpenRequest { ttl_ms, metadata } = request;
+        let namespace = context.namespace.clone();
+        let command = OpenSession { namespace: namespace.clone(), ttl_ms, metadata: metadata.clone() };
+        let (answer, reply) = self.propose(context, Command::OpenSession(command)).await?;
+        let Reply::SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
+        let value = Session {
+            session_id: session,
+            namespace,
+            ttl_ms,
+            remaining_ms: clock.remaining_ms(deadline_ms),
+            opened_at: rfc3339(opened_wall_ms),
+            expires_at: clock.text_of(deadline_ms),
+            metadata,
+            locks_held: 0,
+            locks_waiting: 0,
+        };
+        Ok(At { revision: answer.revision, value })
+    }
+
+    /// Renews a session.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn keep_alive(
+        &self,
+        context: &CallContext,
+        session: SessionId,
+    ) -> Result<At<KeptAlive>, ApiError> {
+        self.check_session_namespace(context, session).await?;
+        let kept = self.replica().keep_alive(session, self.timeout(context)).await?;
+        let deadline_ms = kept.deadline_ms.ok_or_else(|| ApiError::session_not_found(session))?;
+        let ttl_ms = deadline_ms.saturating_sub(kept.now_ms);
+        Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
+    }
+
+    /// Ends a session and everything it owns, in one revision.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn close_session(
+        &self,
+        context: &CallContext,
+        session: SessionId,
+    ) -> Result<At<Closed>, ApiError> {
+        self.check_session_namespace(context, session).await?;
+        let (answer, reply) = self.propose(context, Command::CloseSession(CloseSession { session })).await?;
+        match reply {
+            Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {
+                revision: answer.revision,
+                value: Closed { released_locks: released_grants, cancelled_waits },
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads one session.
+    ///
+    /// # Errors
+    /// `session_not_found` when it does not exist in the namespace; otherwise see `docs/errors.md`.
+    pub async fn get_session(
+        &self,
+        context: &CallContext,
+        session: SessionId,
+        consistency: Consistency,
+    ) -> Result<At<Session>, ApiError> {
+        let state = self.state(context, consistency).await?;
+        let found = view::session(&state, session).filter(|found| found.namespace == context.namespace);
+        let value = found.ok_or_else(|| ApiError::session_not_found(session))?;
+        Ok(At { revision: state.revision(), value })
+    }
+
+    /// Lists the sessions of the namespace, oldest first.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn list_sessions(
+        &self,
+        context: &CallContext,
+        request: &ListRequest,
+        consistency: Consistency,
+    ) -> Result<At<Page<Session>>, ApiError> {
+        let limit = parse::page_limit(request.limit)?;
+        let after = request.cursor.as_deref().map(parse::session_cursor).transpose()?;
+        let state = self.state(context, consistency).await?;
+        let value = view::sessions(&state, &context.namespace, after, limit);
+        Ok(At { revision: state.revision(), value })
+    }
+
+    /// Refuses a session of another namespace. A session never moves, so that what this node knows of it is enough;
+    /// only a session it does not know is looked up linearizably.
+    async fn check_session_namespace(
+        &self,
+        context: &CallContext,
+        session: SessionId,
+    ) -> Result<(), ApiError> {
+        let known = view::session_namespace(&self.replica().view(), session);
+        let namespace = match known {
+            Some(namespace) => Some(namespace),
+            None => view::session_namespace(&*self.state(context, Consistency::Linearizable).await?, session),
+        };
+        match namespace {
+            Some(namespace) if namespace != context.namespace => {
+                Err(Rejection::NamespaceMismatch { session, namespace }.into())
+            }
+            // A session that is gone may still have an answer to repeat: the command itself says so.
+            _ => Ok(()),
+        }
+    }
+}

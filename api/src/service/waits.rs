@@ -1,0 +1,249 @@
+//! Calls of this node that wait for a lock, and the one task that tells them what became of their acquisition.
+//!
+//! Invariants: a call that is attached hears of the end of its acquisition, however the end races with attaching
+//! (it looks at the published state after it attached, and again when changes were missed); and the last call that
+//! goes away without having answered its caller is told so, that it can withdraw the acquisition.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use batuta_raft::Replica;
+use batuta_statemachine::lock::Grant;
+use batuta_statemachine::{Acquisition, Change, ChangeKind, LockId, State, WaitEnd};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What became of an acquisition that was queued.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    /// It is held.
+    Granted {
+        /// Revision at which it is true.
+        revision: u64,
+        /// The grant.
+        grant: Grant,
+    },
+    /// It ended without a grant.
+    Refused {
+        /// Why.
+        reason: WaitEnd,
+    },
+    /// It is neither held nor waits, and how it ended was not seen here.
+    Gone,
+}
+
+struct Slot {
+    /// The acquisition waits at this revision; a state before it says nothing.
+    queued_revision: u64,
+    ended: watch::Sender<Option<Ended>>,
+    /// Calls that wait for it.
+    attached: u64,
+    /// Whether one of them has answered its caller.
+    answered: bool,
+}
+
+/// The calls that wait, by acquisition.
+pub(crate) struct Waits {
+    slots: Mutex<HashMap<LockId, Slot>>,
+    calls_max: u64,
+}
+
+/// One call's place among those that wait for an acquisition.
+pub(crate) struct Attached {
+    waits: Arc<Waits>,
+    lock_id: LockId,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Waits {
+    pub(crate) fn new(calls_max: u64) -> Self {
+        Self { slots: Mutex::default(), calls_max }
+    }
+
+    /// A thread that panicked inside left the map whole: every change of it is a single insertion or removal.
+    fn slots(&self) -> MutexGuard<'_, HashMap<LockId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bound, when there are as many acquisitions waited for as allowed.
+    pub(crate) fn full(&self) -> Option<u64> {
+        let waiting = u64::try_from(self.slots().len()).unwrap_or(u64::MAX);
+        (waiting >= self.calls_max).then_some(self.calls_max)
+    }
+
+    /// How many acquisitions are waited for.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots().len()
+    }
+
+    /// Attaches a call to an acquisition that was seen waiting at `queued_revision`.
+    pub(crate) fn attach(self: &Arc<Self>, lock_id: LockId, queued_revision: u64) -> Attached {
+        let mut slots = self.slots();
+        let slot = slots.entry(lock_id).or_insert_with(|| Slot {
+            queued_revision,
+            ended: watch::Sender::new(None),
+            attached: 0,
+            answered: false,
+        });
+        slot.attached += 1;
+        Attached { waits: Arc::clone(self), lock_id, ended: slot.ended.subscribe() }
+    }
+
+    fn on_changes(&self, changes: &[Change]) {
+        let slots = self.slots();
+        if slots.is_empty() {
+            return;
+        }
+        for change in changes {
+            let (lock_id, ended) = match &change.kind {
+                ChangeKind::LockGranted(grant) => {
+                    (grant.lock_id, Ended::Granted { revision: change.revision, grant: grant.clone() })
+                }
+                ChangeKind::WaitEnded { lock_id, reason } => (*lock_id, Ended::Refused { reason: *reason }),
+                _ => continue,
+            };
+            if let Some(slot) = slots.get(&lock_id) {
+                slot.settle(ended);
+            }
+        }
+    }
+
+    /// Looks every acquisition up, after changes were missed.
+    fn recheck_all(&self, state: &State) {
+        for (lock_id, slot) in &*self.slots() {
+            slot.look(state, *lock_id);
+        }
+    }
+}
+
+impl Slot {
+    /// The first end that is known stays: what comes later is the end of a grant, not of the wait.
+    fn settle(&self, ended: Ended) {
+        self.ended.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(ended);
+            }
+            first
+        });
+    }
+
+    fn look(&self, state: &State, lock_id: LockId) {
+        if state.revision() < self.queued_revision {
+            return;
+        }
+        match state.acquisition(lock_id) {
+            Acquisition::Waiting(_) => {}
+            Acquisition::Granted(grant) => self.settle(Ended::Granted { revision: state.revision(), grant }),
+            Acquisition::Unknown => self.settle(Ended::Gone),
+        }
+    }
+}
+
+impl Attached {
+    /// Looks the acquisition up in a state that may know more than the changes seen so far.
+    pub(crate) fn look(&self, state: &State) {
+        if let Some(slot) = self.waits.slots().get(&self.lock_id) {
+            slot.look(state, self.lock_id);
+        }
+    }
+
+    /// Resolves when the acquisition's end is known.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        // The sender lives in the slot, and the slot as long as anything is attached: it can not close before.
+        match self.ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone().unwrap_or(Ended::Gone),
+            Err(_) => Ended::Gone,
+        }
+    }
+
+    /// Goes away. True when the acquisition is now nobody's: no call waits for it any more and none has answered.
+    pub(crate) fn detach(self, answered: bool) -> bool {
+        let mut slots = self.waits.slots();
+        let Some(slot) = slots.get_mut(&self.lock_id) else { return false };
+        slot.answered |= answered;
+        slot.attached -= 1;
+        if slot.attached > 0 {
+            return false;
+        }
+        let orphaned = !slot.answered;
+        slots.remove(&self.lock_id);
+        orphaned
+    }
+}
+
+/// Feeds the registry with the replica's changes until told to stop.
+pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, stop: CancellationToken) {
+    let mut changes = replica.changes();
+    loop {
+        let received = tokio::select! {
+            received = changes.recv() => received,
+            () = stop.cancelled() => return,
+        };
+        match received {
+            Ok(batch) => waits.on_changes(&batch),
+            Err(RecvError::Lagged(_)) => waits.recheck_all(&replica.view()),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::Position;
+
+    use super::*;
+
+    fn id(index: u64) -> LockId {
+        LockId(Position { index, ordinal: 0 })
+    }
+
+    fn end(lock_id: LockId, reason: WaitEnd) -> Change {
+        Change { revision: 9, ordinal: 0, namespace: None, kind: ChangeKind::WaitEnded { lock_id, reason } }
+    }
+
+    #[tokio::test]
+    async fn every_call_that_waits_for_an_acquisition_hears_its_first_end_only() {
+        let waits = Arc::new(Waits::new(10));
+        let (mut one, mut two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
+        let other = waits.attach(id(2), 2);
+        waits.on_changes(&[end(id(1), WaitEnd::Cancelled), end(id(1), WaitEnd::TimedOut)]);
+        for call in [&mut one, &mut two] {
+            assert!(matches!(call.ended().await, Ended::Refused { reason: WaitEnd::Cancelled }));
+        }
+        assert!(other.ended.borrow().is_none());
+    }
+
+    #[test]
+    fn an_acquisition_is_nobodys_when_the_last_call_left_and_none_answered() {
+        let waits = Arc::new(Waits::new(10));
+        let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
+        assert!(!one.detach(false), "another call still waits");
+        assert!(two.detach(false), "nobody waits and nobody was answered");
+        let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
+        assert!(!one.detach(true));
+        assert!(!two.detach(false), "the other call answered");
+        assert_eq!(waits.len(), 0);
+    }
+
+    #[test]
+    fn a_state_from_before_the_wait_says_nothing() {
+        let waits = Arc::new(Waits::new(10));
+        let call = waits.attach(id(5), 5);
+        call.look(&State::default());
+        assert!(call.ended.borrow().is_none(), "revision 0 is before revision 5");
+        let early = waits.attach(id(0), 0);
+        early.look(&State::default());
+        assert!(matches!(*early.ended.borrow(), Some(Ended::Gone)));
+    }
+
+    #[test]
+    fn the_registry_knows_when_it_is_full() {
+        let waits = Arc::new(Waits::new(1));
+        assert_eq!(waits.full(), None);
+        let _call = waits.attach(id(1), 1);
+        assert_eq!(waits.full(), Some(1));
+    }
+}
