@@ -1,0 +1,97 @@
+//! Encoding of answers: JSON, and the revision they are true at as a header.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::problem::Problem;
+
+/// The revision an answer is true at.
+pub(super) const REVISION: HeaderName = HeaderName::from_static("batuta-revision");
+
+/// What a handler answers.
+pub(super) type Result<T> = std::result::Result<Answer<T>, Problem>;
+
+/// An answer that was not refused.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    status: StatusCode,
+    revision: Option<u64>,
+    location: Option<String>,
+    body: T,
+}
+
+impl<T> Answer<T> {
+    /// 200 with a body that is true at a revision.
+    pub(super) fn at(revision: u64, body: T) -> Self {
+        Self { status: StatusCode::OK, revision: Some(revision), location: None, body }
+    }
+
+    /// 200 with a body that belongs to no revision.
+    pub(super) fn plain(body: T) -> Self {
+        Self { status: StatusCode::OK, revision: None, location: None, body }
+    }
+
+    /// 201, and where what was made can be read.
+    pub(super) fn created(mut self, location: String) -> Self {
+        self.status = StatusCode::CREATED;
+        self.location = Some(location);
+        self
+    }
+}
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(self.body)).into_response();
+        if let Some(revision) = self.revision {
+            response.headers_mut().insert(REVISION, HeaderValue::from(revision));
+        }
+        // A location is made of percent-encoded segments, which every header may carry.
+        if let Some(location) = self.location.and_then(|text| HeaderValue::try_from(text).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+/// A text as one segment of a path: everything but unreserved characters is percent-encoded, slashes included.
+pub(super) fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push('%');
+            segment.extend(
+                [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])),
+            );
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment_of_a_location() {
+        for (text, segment) in [
+            ("orders/42", "orders%2F42"),
+            ("a b%", "a%20b%25"),
+            ("größe", "gr%C3%B6%C3%9Fe"),
+            ("A-z_0.~", "A-z_0.~"),
+        ] {
+            assert_eq!(path_segment(text), segment);
+        }
+    }
+
+    #[test]
+    fn an_answer_says_its_revision_and_its_place() {
+        let response = Answer::at(17, ()).created("/api/v1/locks/a%2Fb".to_owned()).into_response();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        assert_eq!(response.headers()["batuta-revision"], "17");
+        assert_eq!(response.headers()["location"], "/api/v1/locks/a%2Fb");
+        assert!(!Answer::plain(()).into_response().headers().contains_key("batuta-revision"));
+    }
+}

@@ -1,0 +1,288 @@
+//! Decoding of requests: every way a request can be unreadable becomes a [`Problem`] that names the field.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use batuta_statemachine::{Name, Namespace, SessionId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::Problem;
+use crate::ApiError;
+use crate::service::{self, CallContext, parse};
+
+/// The longest request body; the router sets it as `DefaultBodyLimit`.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// How long a client may take to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How alike a given and an existing field must be for "did you mean".
+const SUGGESTION_LIKENESS_MIN: f64 = 0.8;
+
+/// A JSON body. Unknown fields are refused by the `deny_unknown_fields` of every request type.
+pub(super) struct Body<T>(pub(super) T);
+
+/// A JSON body that may be left out altogether.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+/// The query parameters. Unknown parameters are refused by the `deny_unknown_fields` of every query type.
+pub(super) struct Query<T>(pub(super) T);
+
+/// The `{name}` of the path, percent-decoded.
+pub(super) struct NamePath(pub(super) Name);
+
+/// Any other parameter of the path, percent-decoded.
+pub(super) struct TextPath(pub(super) String);
+
+/// What every request of a job may say in its headers, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Headers {
+    namespace: Namespace,
+    idempotency_key: Option<String>,
+    session_sequence: Option<String>,
+}
+
+impl Headers {
+    /// The context of a call whose request names this session.
+    pub(super) fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+        let key = self.idempotency_key.as_deref();
+        let dedup = parse::parse_dedup(&self.namespace, key, self.session_sequence.as_deref(), session)?;
+        Ok(CallContext { namespace: self.namespace.clone(), dedup, timeout: None })
+    }
+
+    /// The context of a read, which needs no retry key.
+    pub(super) fn read_context(&self) -> CallContext {
+        CallContext { namespace: self.namespace.clone(), ..CallContext::default() }
+    }
+}
+
+/// How [`Headers`] looks in the OpenAPI document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct CallHeaders {
+    /// Where the call works; default `default`.
+    #[param(rename = "Batuta-Namespace", example = "default")]
+    namespace: Option<String>,
+    /// A retry of a write under the same key has its effect once and gets the same answer.
+    #[param(rename = "Idempotency-Key", example = "order-42-attempt-1")]
+    idempotency_key: Option<String>,
+    /// Instead of a key: the number of this request in its session, from 1; or `<session id>/<number>` where the
+    /// request names no session.
+    #[param(rename = "Batuta-Session-Sequence", example = "s-12.0/7")]
+    session_sequence: Option<String>,
+}
+
+/// How [`Headers`] of a read looks in the OpenAPI document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct ReadHeaders {
+    /// Where the call works; default `default`.
+    #[param(rename = "Batuta-Namespace", example = "default")]
+    namespace: Option<String>,
+}
+
+/// How current a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Consistency {
+    /// Sees every write that was acknowledged before the read began. The default.
+    #[default]
+    Linearizable,
+    /// Answers from the node's own applied state; the revision says how old it is.
+    Stale,
+}
+
+impl From<Consistency> for service::Consistency {
+    fn from(consistency: Consistency) -> Self {
+        match consistency {
+            Consistency::Linearizable => Self::Linearizable,
+            Consistency::Stale => Self::Stale,
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read_body(request).await?;
+        require_json(&headers)?;
+        Ok(Self(decode_json(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read_body(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        require_json(&headers)?;
+        Ok(Self(decode_json(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(Self(decode_query(&parts.uri)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let TextPath(text) = TextPath::from_request_parts(parts, state).await?;
+        Ok(Self(parse::parse_name("name", &text)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TextPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(rejection) => Err(ApiError::invalid("path", rejection.body_text()).into()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Headers {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(decode_headers(&parts.headers)?)
+    }
+}
+
+fn decode_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
+    let namespace = match header_text(headers, parse::NAMESPACE_FIELD)? {
+        Some(text) => parse::parse_namespace(parse::NAMESPACE_FIELD, text)?,
+        None => Namespace::default(),
+    };
+    let idempotency_key = header_text(headers, parse::KEY_FIELD)?.map(str::to_owned);
+    let session_sequence = header_text(headers, parse::SEQUENCE_FIELD)?.map(str::to_owned);
+    Ok(Headers { namespace, idempotency_key, session_sequence })
+}
+
+/// The text of a header that may appear once.
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::invalid(name, "must be given once"));
+    }
+    value.to_str().map(Some).map_err(|_| ApiError::invalid(name, "must be visible ASCII text"))
+}
+
+/// The whole body, within the bound of time and of size.
+async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+    let declared_bytes = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<u64>().ok());
+    let max_bytes = BODY_BYTES_MAX as u64;
+    if declared_bytes.is_some_and(|bytes| bytes > max_bytes) {
+        return Err(ApiError::BodyTooLarge { max_bytes });
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(ApiError::BodyTooLarge { max_bytes })
+        }
+        Ok(Err(rejection)) => Err(ApiError::MalformedBody { problem: rejection.body_text() }),
+        Err(_elapsed) => {
+            let problem = format!("it did not arrive within {} s; nothing was done", BODY_TIMEOUT.as_secs());
+            Err(ApiError::MalformedBody { problem })
+        }
+    }
+}
+
+/// Asks for a JSON media type. That also keeps web pages of other origins out: a browser does not send it unasked.
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
+
+/// A body that is no JSON is malformed (400); one that is JSON of the wrong shape has a field at fault (422).
+fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut source = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        if cause.classify() == serde_json::error::Category::Data {
+            shape_error(&path, &cause.to_string())
+        } else {
+            ApiError::MalformedBody { problem: cause.to_string() }
+        }
+    })?;
+    source.end().map_err(|error| ApiError::MalformedBody { problem: error.to_string() })?;
+    Ok(value)
+}
+
+fn decode_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|rejection| {
+        let source = std::error::Error::source(&rejection);
+        let cause = source.map_or_else(|| rejection.body_text(), ToString::to_string);
+        // It reads `path: words`, or only `words` when the query as a whole is wrong.
+        match cause.split_once(": ") {
+            Some((path, words)) if !path.contains(' ') => shape_error(path, words),
+            _ => shape_error(".", &cause),
+        }
+    })
+}
+
+/// Names the field a decoder stumbled over. The names of missing, unknown and repeated fields are only in its words.
+fn shape_error(path: &str, words: &str) -> ApiError {
+    let quoted = |prefix: &str| words.strip_prefix(prefix)?.split_once('`').map(|(field, _)| field);
+    if let Some(field) = quoted("unknown field `") {
+        return ApiError::UnknownField { field: join(path, field), suggestion: suggestion(field, words) };
+    }
+    if let Some(field) = quoted("missing field `") {
+        return ApiError::invalid(join(path, field), "is required");
+    }
+    if let Some(field) = quoted("duplicate field `") {
+        return ApiError::invalid(join(path, field), "is given twice");
+    }
+    ApiError::invalid(if path == "." { "body" } else { path }, words)
+}
+
+/// `path` with `field` at its end, where the decoder did not put it there itself.
+fn join(path: &str, field: &str) -> String {
+    if path == field || path == "." || path == "?" {
+        field.to_owned()
+    } else if path.ends_with(&format!(".{field}")) {
+        path.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
+/// The existing field most like the given one, out of the decoder's "expected one of `a`, `b`".
+fn suggestion(field: &str, words: &str) -> Option<String> {
+    let (_, expected) = words.split_once("expected ")?;
+    expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|candidate| (strsim::jaro_winkler(field, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= SUGGESTION_LIKENESS_MIN)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate.to_owned())
+}

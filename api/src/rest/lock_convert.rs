@@ -1,0 +1,211 @@
+//! Conversion between the wire types of the lock routes and the service's.
+
+use batuta_statemachine::lock as core;
+
+use super::lock_dto::{
+    AcquireRequest, Blocker, CheckAnswer, ExplainAnswer, Grant, Lock, LockMode, LockRequest, TokenStatus,
+    Waiter, WaiterExplanation,
+};
+use crate::ApiError;
+use crate::service::{At, lock, parse};
+
+/// The locks a request asks for: its `name` or its `locks`, never both, never neither.
+pub(super) fn requested_locks(request: &AcquireRequest) -> Result<Vec<core::LockRequest>, ApiError> {
+    match (&request.name, &request.locks) {
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid("locks", "give name for one lock or locks for several, not both"))
+        }
+        (None, None) => {
+            Err(ApiError::invalid("name", "is required: give name for one lock or locks for several"))
+        }
+        (Some(name), None) => {
+            let mode = request.mode.map_or("", mode_text);
+            Ok(vec![parse::parse_lock_request(name, mode, request.permits, request.capacity)?])
+        }
+        (None, Some(locks)) => {
+            let stray = [
+                ("mode", request.mode.is_some()),
+                ("permits", request.permits.is_some()),
+                ("capacity", request.capacity.is_some()),
+            ];
+            if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
+                return Err(ApiError::invalid(field, "belongs into each item of locks"));
+            }
+            locks.iter().enumerate().map(|(index, lock)| item(index, lock)).collect()
+        }
+    }
+}
+
+/// One item of `locks`, with the item named when a field of it is wrong.
+fn item(index: usize, lock: &LockRequest) -> Result<core::LockRequest, ApiError> {
+    parse::parse_lock_request(&lock.name, mode_text(lock.mode), lock.permits, lock.capacity).map_err(
+        |error| match error {
+            ApiError::InvalidArgument { field, problem } => {
+                ApiError::InvalidArgument { field: format!("locks[{index}].{field}"), problem }
+            }
+            other => other,
+        },
+    )
+}
+
+fn mode_text(mode: LockMode) -> &'static str {
+    match mode {
+        LockMode::Exclusive => "exclusive",
+        LockMode::Shared => "shared",
+        LockMode::Semaphore => "semaphore",
+    }
+}
+
+impl From<core::LockRequest> for LockRequest {
+    fn from(request: core::LockRequest) -> Self {
+        let (mode, permits, capacity) = match request.mode {
+            core::Mode::Exclusive => (LockMode::Exclusive, None, None),
+            core::Mode::Shared => (LockMode::Shared, None, None),
+            core::Mode::Semaphore { permits, capacity } => {
+                (LockMode::Semaphore, Some(permits), Some(capacity))
+            }
+        };
+        Self { name: request.name.to_string(), mode, permits, capacity }
+    }
+}
+
+fn locks(requests: Vec<core::LockRequest>) -> Vec<LockRequest> {
+    requests.into_iter().map(LockRequest::from).collect()
+}
+
+impl From<lock::GrantInfo> for Grant {
+    fn from(info: lock::GrantInfo) -> Self {
+        let grant = info.grant;
+        let locks = locks(grant.requests);
+        let single = if let [single] = locks.as_slice() { Some(single) } else { None };
+        Self {
+            lock_id: grant.lock_id.to_string(),
+            fencing_token: grant.token,
+            namespace: grant.namespace.to_string(),
+            name: single.map(|lock| lock.name.clone()),
+            mode: single.map(|lock| lock.mode),
+            session_id: grant.owner.session.map(|session| session.to_string()),
+            owner: grant.owner.label,
+            count: grant.count,
+            granted_revision: grant.granted_revision,
+            granted_at: info.granted_at,
+            expires_at: info.expires_at,
+            ttl_ms: grant.ttl_ms,
+            remaining_ms: info.remaining_ms,
+            lock_delay_ms: grant.lock_delay_ms,
+            metadata: grant.metadata,
+            locks,
+        }
+    }
+}
+
+impl From<lock::Waiter> for Waiter {
+    fn from(waiter: lock::Waiter) -> Self {
+        Self {
+            lock_id: waiter.lock_id.to_string(),
+            locks: locks(waiter.requests),
+            session_id: waiter.owner.session.map(|session| session.to_string()),
+            owner: waiter.owner.label,
+            queue_position: waiter.queue_position,
+            remaining_ms: waiter.remaining_ms,
+        }
+    }
+}
+
+impl From<lock::Lock> for Lock {
+    fn from(lock: lock::Lock) -> Self {
+        let (mode, capacity, permits_free) = match lock.kind {
+            None => (None, None, None),
+            Some(lock::LockKind::Exclusive) => (Some(LockMode::Exclusive), None, None),
+            Some(lock::LockKind::Shared) => (Some(LockMode::Shared), None, None),
+            Some(lock::LockKind::Semaphore { capacity, permits_free }) => {
+                (Some(LockMode::Semaphore), Some(capacity), Some(permits_free))
+            }
+        };
+        Self {
+            name: lock.name.to_string(),
+            namespace: lock.namespace.to_string(),
+            mode,
+            capacity,
+            permits_free,
+            holders: lock.holders.into_iter().map(Grant::from).collect(),
+            waiters: lock.waiters.into_iter().map(Waiter::from).collect(),
+            waiter_count: lock.waiter_count,
+            delayed_ms: lock.delayed_ms,
+        }
+    }
+}
+
+impl From<At<lock::Check>> for CheckAnswer {
+    fn from(check: At<lock::Check>) -> Self {
+        let status = match check.value.status {
+            lock::TokenStatus::Held => TokenStatus::Held,
+            lock::TokenStatus::Superseded => TokenStatus::Superseded,
+            lock::TokenStatus::NotHeld => TokenStatus::NotHeld,
+        };
+        Self {
+            current: check.value.current(),
+            status,
+            newest_token: check.value.newest_token,
+            revision: check.revision,
+        }
+    }
+}
+
+impl From<lock::Blocker> for Blocker {
+    fn from(blocker: lock::Blocker) -> Self {
+        Self {
+            lock_id: blocker.lock_id.to_string(),
+            name: blocker.name.to_string(),
+            session_id: blocker.owner.session.map(|session| session.to_string()),
+            owner: blocker.owner.label,
+            fencing_token: blocker.fencing_token,
+            waits_for: blocker.waits_for.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<At<lock::Explanation>> for ExplainAnswer {
+    fn from(explanation: At<lock::Explanation>) -> Self {
+        let lock::Explanation { lock, waiters, summary } = explanation.value;
+        let waiters = waiters.into_iter().map(|waiter| WaiterExplanation {
+            waiter: waiter.waiter.into(),
+            blockers: waiter.blockers.into_iter().map(Blocker::from).collect(),
+        });
+        Self {
+            lock: lock.map(Lock::from),
+            waiters: waiters.collect(),
+            summary,
+            revision: explanation.revision,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn fault(body: Value) -> Option<String> {
+        let request: AcquireRequest = serde_json::from_value(body).unwrap();
+        requested_locks(&request).err().map(|error| error.field().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_request_names_one_lock_or_several() {
+        for (body, field) in [
+            (json!({"name": "a"}), None),
+            (json!({"locks": [{"name": "a"}, {"name": "b", "mode": "shared"}]}), None),
+            (json!({"name": "s", "mode": "semaphore", "capacity": 3}), None),
+            (json!({}), Some("name")),
+            (json!({"name": "a", "locks": [{"name": "b"}]}), Some("locks")),
+            (json!({"locks": [{"name": "a"}], "mode": "shared"}), Some("mode")),
+            (json!({"locks": [{"name": "a"}, {"name": "b//c"}]}), Some("locks[1].name")),
+            (json!({"locks": [{"name": "a", "mode": "semaphore"}]}), Some("locks[0].capacity")),
+            (json!({"name": "a", "permits": 2}), Some("permits")),
+        ] {
+            assert_eq!(fault(body.clone()).as_deref(), field, "{body}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The REST front: decodes HTTP, calls the service, encodes JSON.
+//!
+//! Every answer of the API carries `Batuta-Revision`; every refusal, also of an unknown path, is a problem document.
+//! A client that goes away drops the handler's future, and with it what the handler waits for.
+
+mod answer;
+mod cluster;
+mod cluster_dto;
+mod extract;
+mod health;
+mod lock;
+mod lock_convert;
+mod lock_dto;
+mod openapi;
+mod problem;
+mod register;
+mod session;
+mod session_dto;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, Request, Uri, header};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use problem::Problem;
+
+use crate::ApiError;
+use crate::service::Service;
+
+/// The REST API over the service: the routes, their OpenAPI document at `/openapi.json`, its reader at `/docs`.
+pub fn router(service: Service) -> Router {
+    let (routes, document) = documented_routes();
+    finish(routes.with_state(service).merge(documentation(&document)))
+}
+
+/// The routes and the document that describes them.
+fn documented_routes() -> (Router<Service>, OpenApi) {
+    let routes = OpenApiRouter::with_openapi(openapi::base())
+        .merge(lock::routes())
+        .merge(register::routes())
+        .merge(session::routes())
+        .merge(cluster::routes())
+        .merge(health::routes());
+    let (router, mut document) = routes.split_for_parts();
+    openapi::complete(&mut document);
+    (router, document)
+}
+
+fn documentation(document: &OpenApi) -> Router {
+    // The document is strings, numbers and maps with string keys: its serialization has no way to fail.
+    let json = Bytes::from(document.to_json().expect("an OpenAPI document is serializable"));
+    let answer =
+        move || async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json) };
+    Router::new()
+        .route("/openapi.json", get(answer))
+        .merge(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
+}
+
+/// What holds for every path, known or not: limits, problems for what no route answers, request ids.
+fn finish(router: Router) -> Router {
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(path_not_found)
+        .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
+        .layer(CatchPanicLayer::custom(problem::from_panic))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+}
+
+async fn path_not_found(uri: Uri) -> Problem {
+    let path = uri.path();
+    let mut problem = Problem::from(ApiError::PathNotFound { path: path.chars().take(256).collect() });
+    if path.starts_with("/api/v1/locks/") || path.starts_with("/api/v1/registers/") {
+        problem.detail.push_str("; a slash inside a name is written %2F in the path");
+    }
+    problem
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let path = uri.path().chars().take(256).collect();
+    ApiError::MethodNotAllowed { method: method.to_string(), path }.into()
+}
+
+/// The span of a request. The query is left out: it may carry tokens.
+fn request_span<B>(request: &Request<B>) -> tracing::Span {
+    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    tracing::debug_span!("rest", method = %request.method(), path = request.uri().path(), request_id = id)
+}
+
+/// Names requests that bring no `x-request-id`: a random start per process, and a count.
+#[derive(Clone)]
+struct RequestIds {
+    prefix: u64,
+    count: std::sync::Arc<AtomicU64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { prefix: RandomState::new().hash_one(0_u8), count: std::sync::Arc::default() }
+    }
+}
+
+impl MakeRequestId for RequestIds {
+    fn make_request_id<B>(&mut self, _request: &Request<B>) -> Option<RequestId> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016x}-{count}", self.prefix);
+        HeaderValue::try_from(id).ok().map(RequestId::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The OpenAPI document: generated from the handlers, completed with every error each of them can answer.
+//!
+//! Invariant: the errors come from the one catalogue, so that the document, `docs/errors.md` and the answers agree.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use utoipa::OpenApi as _;
+use utoipa::openapi::example::{Example, ExampleBuilder};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
+
+use super::problem::{PROBLEM_JSON, Problem, TYPE_PREFIX};
+use crate::error::{CodeInfo, info};
+
+/// What the document says before the routes say theirs.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Batuta",
+        description = "Locks with fencing tokens, sessions and the cluster that keeps them. Any node takes any \
+            request. Every answer carries the revision it is true at; every error is a problem document (RFC 9457) \
+            with a stable `code`. Unknown fields and unknown query parameters are errors."
+    ),
+    tags(
+        (name = "locks", description = "Exclusive, shared and counted locks; FIFO queues; fencing tokens."),
+        (name = "registers", description = "High-water marks for resources that cannot store a token themselves."),
+        (name = "sessions", description = "One heartbeat that keeps everything a client owns alive."),
+        (name = "cluster", description = "Members, leadership, snapshots, limits."),
+        (name = "health", description = "For probes. None of them needs a quorum.")
+    ),
+    components(schemas(Problem))
+)]
+struct Base;
+
+/// The document without any route.
+pub(super) fn base() -> OpenApi {
+    Base::openapi()
+}
+
+/// Codes every call to the API may get.
+const COMMON: &[&str] =
+    &["invalid_argument", "unknown_field", "no_leader", "overloaded", "shutting_down", "internal"];
+/// Codes of calls with a body.
+const BODY: &[&str] = &["malformed_body", "body_too_large", "unsupported_media_type"];
+/// Codes of calls that change the replicated state.
+const WRITE: &[&str] =
+    &["outcome_unknown", "disk_full", "key_reused", "sequence_too_old", "session_not_found"];
+
+/// The further codes of an operation, and whether it writes to the replicated state. `None` = not an operation we know.
+fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
+    Some(match operation {
+        "acquire_lock" => (
+            &[
+                "lock_held",
+                "lock_delayed",
+                "deadlock",
+                "mode_mismatch",
+                "capacity_mismatch",
+                "namespace_mismatch",
+                "wait_timeout",
+                "wait_cancelled",
+                "grant_ended",
+                "session_closed",
+                "session_expired",
+                "limit_exceeded",
+                "draining",
+            ],
+            true,
+        ),
+        "release_lock" => (&["lock_not_held", "token_superseded"], true),
+        "extend_lock" => (&["lock_not_held", "owned_by_session"], true),
+        "cancel_wait" => (&["namespace_mismatch"], true),
+        "get_lock" => (&["lock_not_found"], false),
+        "advance_register" => (&["token_superseded", "limit_exceeded"], true),
+        "get_register" => (&["register_not_found"], false),
+        "delete_register" => (&["register_not_found"], true),
+        "open_session" => (&["limit_exceeded"], true),
+        "get_session" => (&["session_not_found"], false),
+        "close_session" => (&["namespace_mismatch"], true),
+        "keep_session_alive" => (&["session_not_found", "namespace_mismatch", "outcome_unknown"], false),
+        "remove_member" | "promote_member" | "transfer_leader" => {
+            (&["unknown_member", "membership_change_refused", "outcome_unknown"], false)
+        }
+        "set_limits" => (&[], true),
+        "list_locks" | "check_token" | "check_token_post" | "check_token_put" | "explain_lock"
+        | "list_sessions" | "get_cluster" | "list_members" | "trigger_snapshot" | "get_limits" => {
+            (&[], false)
+        }
+        _ => return None,
+    })
+}
+
+/// Adds to every operation the errors it can answer, grouped by status, each code with an example.
+pub(super) fn complete(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations(item) {
+            if path.starts_with("/api/") {
+                add_problems(operation);
+            } else {
+                add_responses(operation, &["internal"]);
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+}
+
+fn add_problems(operation: &mut Operation) {
+    let (own, writes) = operation.operation_id.as_deref().and_then(own_codes).unwrap_or_default();
+    let mut codes = COMMON.to_vec();
+    codes.extend(own);
+    if writes {
+        codes.extend(WRITE);
+    }
+    if operation.request_body.is_some() {
+        codes.extend(BODY);
+    }
+    add_responses(operation, &codes);
+}
+
+fn add_responses(operation: &mut Operation, codes: &[&str]) {
+    let mut by_status: BTreeMap<u16, Vec<&'static CodeInfo>> = BTreeMap::new();
+    for code in codes {
+        let info = info(code);
+        let same_status = by_status.entry(info.http).or_default();
+        if !same_status.iter().any(|known| known.code == info.code) {
+            same_status.push(info);
+        }
+    }
+    for (status, infos) in by_status {
+        let response = RefOr::T(problem_response(&infos));
+        operation.responses.responses.entry(status.to_string()).or_insert(response);
+    }
+}
+
+fn problem_response(infos: &[&'static CodeInfo]) -> Response {
+    let lines = infos.iter().map(|info| format!("`{}`: {}. {}", info.code, info.summary, info.cause));
+    let examples = infos.iter().map(|info| (info.code, RefOr::T(problem_example(info))));
+    let schema = Some(Ref::from_schema_name("Problem"));
+    let content = ContentBuilder::new().schema(schema).examples_from_iter(examples).build();
+    let mut response = Response::new(lines.collect::<Vec<_>>().join("\n\n"));
+    response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(content));
+    response
+}
+
+fn problem_example(info: &CodeInfo) -> Example {
+    let mut problem = json!({
+        "type": format!("{TYPE_PREFIX}{}", info.code),
+        "title": info.summary,
+        "status": info.http,
+        "code": info.code,
+        "detail": info.remedy,
+        "retryable": info.retryable,
+    });
+    if let Some(after_ms) = info.retry_after_ms {
+        problem["retry_after_ms"] = json!(after_ms);
+    }
+    ExampleBuilder::new().summary(info.summary).value(Some(problem)).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::documented_routes;
+    use super::*;
+    use crate::error::CATALOGUE;
+
+    /// Every route of the API; the document must have these and no others.
+    const ROUTES: &[&str] = &[
+        "DELETE /api/v1/cluster/members/{member}",
+        "DELETE /api/v1/locks/{name}",
+        "DELETE /api/v1/registers/{name}",
+        "DELETE /api/v1/sessions/{session_id}",
+        "DELETE /api/v1/waits/{lock_id}",
+        "GET /api/v1/cluster",
+        "GET /api/v1/cluster/limits",
+        "GET /api/v1/cluster/members",
+        "GET /api/v1/locks",
+        "GET /api/v1/locks/{name}",
+        "GET /api/v1/locks/{name}/check",
+        "GET /api/v1/locks/{name}/explain",
+        "GET /api/v1/registers/{name}",
+        "GET /api/v1/sessions",
+        "GET /api/v1/sessions/{session_id}",
+        "GET /healthz",
+        "GET /livez",
+        "GET /readyz",
+        "POST /api/v1/cluster/members/{member}/promote",
+        "POST /api/v1/cluster/snapshot",
+        "POST /api/v1/cluster/transfer-leader",
+        "POST /api/v1/locks",
+        "POST /api/v1/locks/{name}/check",
+        "POST /api/v1/sessions",
+        "PUT /api/v1/cluster/limits",
+        "PUT /api/v1/locks/{name}/check",
+        "PUT /api/v1/locks/{name}/extend",
+        "PUT /api/v1/registers/{name}",
+        "PUT /api/v1/sessions/{session_id}/keep-alive",
+    ];
+
+    fn document() -> Value {
+        let (_, document) = documented_routes();
+        serde_json::to_value(document).unwrap()
+    }
+
+    fn all_operations(document: &Value) -> BTreeMap<String, Value> {
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().iter();
+            methods.map(move |(method, operation)| {
+                (format!("{} {path}", method.to_uppercase()), operation.clone())
+            })
+        });
+        operations.collect()
+    }
+
+    /// Whether a media type has an example, its own or its schema's.
+    fn has_example(document: &Value, media: &Value) -> bool {
+        let of = |value: &Value| value.get("example").is_some() || value.get("examples").is_some();
+        let reference = media["schema"]["$ref"].as_str().unwrap_or_default();
+        of(media) || document.pointer(reference.trim_start_matches('#')).is_some_and(of)
+    }
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_has_every_route() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        let operations = all_operations(&document);
+        let routes: Vec<&str> = operations.keys().map(String::as_str).collect();
+        assert_eq!(routes, ROUTES);
+    }
+
+    #[test]
+    fn every_operation_has_examples_a_description_and_its_problems() {
+        let document = document();
+        for (route, operation) in all_operations(&document) {
+            assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{route}: summary");
+            let responses = operation["responses"].as_object().unwrap();
+            let mut problems = 0;
+            for (status, response) in responses {
+                for (kind, media) in response["content"].as_object().unwrap() {
+                    assert!(has_example(&document, media), "{route} {status} {kind}: example");
+                    problems += usize::from(kind == PROBLEM_JSON);
+                }
+            }
+            assert!(problems > 0, "{route}: a problem response");
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{route}: a success");
+            if let Some(body) = operation.get("requestBody") {
+                assert!(
+                    has_example(&document, &body["content"]["application/json"]),
+                    "{route}: body example"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_api_operation_lists_its_codes_and_every_code_exists() {
+        let document = document();
+        let known = |code: &str| CATALOGUE.iter().any(|info| info.code == code);
+        for (route, operation) in all_operations(&document) {
+            if !route.contains("/api/") {
+                continue;
+            }
+            let id = operation["operationId"].as_str().unwrap();
+            let (own, _) = own_codes(id).unwrap_or_else(|| panic!("{route}: {id} has no list of codes"));
+            for code in own.iter().chain(COMMON).chain(BODY).chain(WRITE) {
+                assert!(known(code), "{route}: {code} is not in the catalogue");
+            }
+        }
+        let acquire = &document["paths"]["/api/v1/locks"]["post"]["responses"];
+        let held = &acquire["409"]["content"][PROBLEM_JSON]["examples"]["lock_held"]["value"];
+        assert_eq!(held["code"], "lock_held");
+    }
+
+    #[test]
+    fn parameters_are_named_as_they_are_sent() {
+        let document = document();
+        let acquire = &document["paths"]["/api/v1/locks"]["post"]["parameters"];
+        let names: Vec<&str> =
+            acquire.as_array().unwrap().iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["Batuta-Namespace", "Idempotency-Key", "Batuta-Session-Sequence"]);
+    }
+}

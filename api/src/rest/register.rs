@@ -1,0 +1,67 @@
+//! Routes of high-water registers, for resources that cannot store a fencing token themselves.
+
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{self, Answer};
+use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders};
+use super::lock_dto::{AdvanceRequest, RegisterAnswer};
+use super::session_dto::{NoQuery, ReadQuery};
+use crate::service::{At, Service, lock};
+
+/// The routes of this job.
+pub(super) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(advance_register, get_register, delete_register))
+}
+
+/// Raises a register to a token; refused when it has seen a newer one.
+#[utoipa::path(
+    put, path = "/api/v1/registers/{name}", tag = "registers", request_body = AdvanceRequest,
+    params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses((status = 200, description = "The register stands at the token.", body = RegisterAnswer))
+)]
+async fn advance_register(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(NoQuery {}): Query<NoQuery>,
+    Body(AdvanceRequest { fencing_token }): Body<AdvanceRequest>,
+) -> answer::Result<RegisterAnswer> {
+    Ok(register(&service.advance_register(&headers.context(None)?, name, fencing_token).await?))
+}
+
+/// Reads a register.
+#[utoipa::path(
+    get, path = "/api/v1/registers/{name}", tag = "registers",
+    params(ReadHeaders, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses((status = 200, description = "The register.", body = RegisterAnswer))
+)]
+async fn get_register(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(ReadQuery { consistency }): Query<ReadQuery>,
+) -> answer::Result<RegisterAnswer> {
+    Ok(register(&service.get_register(&headers.read_context(), &name, consistency.into()).await?))
+}
+
+/// Forgets a register; answers its last value.
+#[utoipa::path(
+    delete, path = "/api/v1/registers/{name}", tag = "registers",
+    params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses((status = 200, description = "It is forgotten.", body = RegisterAnswer))
+)]
+async fn delete_register(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> answer::Result<RegisterAnswer> {
+    Ok(register(&service.delete_register(&headers.context(None)?, name).await?))
+}
+
+fn register(at: &At<lock::Register>) -> Answer<RegisterAnswer> {
+    let At { revision, value: lock::Register { high_water } } = *at;
+    Answer::at(revision, RegisterAnswer { high_water, revision })
+}
