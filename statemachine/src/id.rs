@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn only_the_canonical_text_names_an_id() {
-        for text in ["", "l-", "l-1", "l-1.", "l-.1", "l-01.0", "l-+1.0", "s-1.0", "l-1.0 ", "l-1.4294967296"] {
+        for text in ["", "l-", "l-1", "l-1.", "l-.1", "l-01.0", "l-+1.0", "s-1.0", "l-1.0 ", "l-1.4294967296"]
+        {
             assert!(text.parse::<LockId>().is_err(), "{text:?} must be refused");
         }
     }

@@ -5,13 +5,20 @@
 //! the same state on every node and every build. Time enters through the [`Stamp`] of each entry.
 
 mod change;
+mod check;
 mod command;
+mod deadline;
+mod dedup;
+mod hash;
 mod id;
+mod image;
 mod limits;
 mod name;
 mod rejection;
 mod reply;
 mod state;
+mod transition;
+mod validate;
 
 pub mod cluster;
 pub mod lock;
@@ -19,9 +26,11 @@ pub mod session;
 
 pub use change::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
 pub use command::{Command, DedupKey, Entry, Request, Stamp};
+pub use dedup::Ended;
 pub use id::{LockId, ParseIdError, Position, SessionId};
+pub use image::{ImageError, ImageHeader, ImageRecord, RememberedReply};
 pub use limits::{Limits, LimitsPatch};
 pub use name::{Name, NameError, Namespace};
 pub use rejection::Rejection;
 pub use reply::{Outcome, Reply};
-pub use state::{Applied, State};
+pub use state::{Applied, Counts, NamespaceUsage, State};

@@ -63,6 +63,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Where the names that start with `prefix` begin in name order. Not itself a valid name.
+    pub(crate) fn lower_bound(prefix: &str) -> Self {
+        Self(prefix.into())
+    }
 }
 
 impl fmt::Display for Name {

@@ -122,7 +122,9 @@ pub enum Rejection {
         name: Name,
     },
     /// The key was used for another request.
-    #[error("the idempotency key (or session sequence) was used before for a different request; use a new one")]
+    #[error(
+        "the idempotency key (or session sequence) was used before for a different request; use a new one"
+    )]
     KeyReused,
     /// The sequence fell out of the session's window; the outcome is no longer known.
     #[error("sequence {sequence} is older than the session's window (oldest remembered: {oldest})")]

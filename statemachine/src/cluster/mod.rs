@@ -1,5 +1,7 @@
 //! What the cluster knows of itself: its identity, the ids it gave to nodes, the limits in force.
 
+mod apply;
+
 use crate::LimitsPatch;
 
 /// Names the cluster. The first entry a new cluster commits; refused when it already has a name.

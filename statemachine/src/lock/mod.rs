@@ -1,5 +1,25 @@
 //! Locks: exclusive, shared, semaphore, and sets of them taken together.
 
+mod acquire;
+mod cancel_wait;
+mod deadlock;
+mod explain;
+mod extend;
+mod force_release;
+mod grant;
+mod promote;
+mod record;
+mod register;
+mod release;
+mod view;
+
+pub use explain::{Blocker, Explanation, WaiterExplanation};
+pub use view::{Acquisition, LockFilter, LockKind, LockView, TokenCheck, TokenStatus};
+
+pub(crate) use grant::{end_grant, end_wait};
+pub(crate) use promote::promote;
+pub(crate) use record::{Kind, LockKey, LockRecord, WaitRecord};
+
 use crate::{LockId, Name, Namespace, SessionId};
 
 /// How a lock is taken.

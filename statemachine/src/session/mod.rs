@@ -1,5 +1,15 @@
 //! Sessions: one heartbeat keeps everything a client owns alive.
 
+mod close;
+mod keep_alive;
+mod open;
+mod record;
+
+pub use record::SessionView;
+
+pub(crate) use close::end_session;
+pub(crate) use record::SessionRecord;
+
 use crate::{Namespace, SessionId};
 
 /// Opens a session. Reply: [`crate::Reply::SessionOpened`].

@@ -1,0 +1,238 @@
+//! Remembering answers, so that a retried request has its effect once and gets the same answer.
+//!
+//! An answer that names an acquisition is remembered as a reference: a retry learns how the acquisition stands now.
+//! Refusals that a retry may turn around (`lock_held`, `lock_delayed`, `limit_exceeded`) are not remembered.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::hash::PortableHasher;
+use crate::transition::Transition;
+use crate::{
+    Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, SessionId,
+    State, WaitEnd,
+};
+
+/// How an acquisition ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// It was granted, and the grant ended.
+    Grant(ReleaseReason),
+    /// It ended while it waited.
+    Wait(WaitEnd),
+}
+
+/// An answer kept for retries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Remembered {
+    /// Hash of the command that was answered: the key must not be used for another.
+    pub(crate) fingerprint: u64,
+    pub(crate) answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    /// The outcome as it was.
+    Outcome(Arc<Outcome>),
+    /// An acquisition; its state is looked up when asked again.
+    Acquisition(LockId),
+}
+
+/// An acquisition that remembered answers refer to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tracked {
+    pub(crate) references: u64,
+    /// `None` while it waits or is held.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// An answer remembered under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Keyed {
+    pub(crate) remembered: Remembered,
+    pub(crate) position: Position,
+    pub(crate) at_ms: u64,
+}
+
+pub(crate) type IdempotencyKey = (Namespace, String);
+
+/// The cluster-wide part of the memory; a session's window lies in the session.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Dedup {
+    pub(crate) keys: OrdMap<IdempotencyKey, Keyed>,
+    /// The keys by age.
+    pub(crate) by_age: OrdMap<Position, IdempotencyKey>,
+    pub(crate) tracked: OrdMap<LockId, Tracked>,
+}
+
+impl Dedup {
+    pub(crate) fn keys_len(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    pub(crate) fn track(&mut self, answer: &Answer) {
+        if let Answer::Acquisition(lock_id) = answer {
+            let mut tracked =
+                self.tracked.get(lock_id).cloned().unwrap_or(Tracked { references: 0, ended: None });
+            tracked.references += 1;
+            self.tracked.insert(*lock_id, tracked);
+        }
+    }
+
+    /// Notes that an acquisition ended, if an answer refers to it.
+    pub(crate) fn note_end(&mut self, lock_id: LockId, ended: Ended) {
+        if let Some(tracked) = self.tracked.get_mut(&lock_id) {
+            tracked.ended = Some(ended);
+        }
+    }
+
+    /// Drops an answer's reference.
+    pub(crate) fn forget(&mut self, remembered: &Remembered) {
+        let Answer::Acquisition(lock_id) = &remembered.answer else { return };
+        let Some(tracked) = self.tracked.get_mut(lock_id) else { return };
+        tracked.references -= 1;
+        if tracked.references == 0 {
+            self.tracked.remove(lock_id);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((position, key)) = self.by_age.get_min().cloned() else { return };
+        self.by_age.remove(&position);
+        if let Some(keyed) = self.keys.remove(&key) {
+            self.forget(&keyed.remembered);
+        }
+    }
+}
+
+fn fingerprint(command: &Command) -> u64 {
+    let mut hasher = PortableHasher::new();
+    command.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn answer_of(outcome: &Outcome) -> Option<Answer> {
+    match outcome {
+        Ok(Reply::Granted(grant)) => Some(Answer::Acquisition(grant.lock_id)),
+        Ok(Reply::Queued(wait)) => Some(Answer::Acquisition(wait.lock_id)),
+        Err(rejection) if rejection.retryable() => None,
+        _ => Some(Answer::Outcome(Arc::new(outcome.clone()))),
+    }
+}
+
+impl State {
+    fn answer_again(&self, answer: &Answer) -> Outcome {
+        let lock_id = match answer {
+            Answer::Outcome(outcome) => return outcome.as_ref().clone(),
+            Answer::Acquisition(lock_id) => *lock_id,
+        };
+        if let Some(grant) = self.grant(lock_id) {
+            return Ok(Reply::Granted(grant));
+        }
+        if let Some(wait) = self.wait(lock_id) {
+            return Ok(Reply::Queued(wait));
+        }
+        match self.dedup.tracked.get(&lock_id).and_then(|tracked| tracked.ended.clone()) {
+            Some(Ended::Grant(reason)) => Err(Rejection::GrantEnded { lock_id, reason }),
+            Some(Ended::Wait(reason)) => Err(Rejection::WaitEnded { lock_id, reason }),
+            None => Err(Rejection::LockNotHeld { lock_id }),
+        }
+    }
+
+    fn recall_sequence(&self, session: SessionId, sequence: u64) -> Result<Option<&Remembered>, Rejection> {
+        let record = self.sessions.get(&session).ok_or(Rejection::SessionNotFound { session })?;
+        if sequence < record.window_floor || sequence == 0 {
+            return Err(Rejection::SequenceTooOld { sequence, oldest: record.window_floor.max(1) });
+        }
+        Ok(record.window.get(&sequence))
+    }
+}
+
+impl Transition<'_> {
+    /// The answer to a retry, or `None` when the request is new.
+    pub(crate) fn recall(&mut self, key: &DedupKey, command: &Command) -> Option<Outcome> {
+        let remembered = match key {
+            DedupKey::Sequence { session, sequence } => match self.state.recall_sequence(*session, *sequence)
+            {
+                Ok(remembered) => remembered?,
+                Err(rejection) => return Some(Err(rejection)),
+            },
+            DedupKey::Idempotency { namespace, key } => {
+                if let Err(rejection) = self.state.check_idempotency_key(key) {
+                    return Some(Err(rejection));
+                }
+                let keyed = self.state.dedup.keys.get(&(namespace.clone(), key.clone()))?;
+                if self.state.is_stale(keyed) {
+                    self.forget_stale();
+                    return None;
+                }
+                &keyed.remembered
+            }
+        };
+        if remembered.fingerprint != fingerprint(command) {
+            return Some(Err(Rejection::KeyReused));
+        }
+        Some(self.state.answer_again(&remembered.answer))
+    }
+
+    pub(crate) fn remember(
+        &mut self,
+        position: Position,
+        key: &DedupKey,
+        command: &Command,
+        outcome: &Outcome,
+    ) {
+        let Some(answer) = answer_of(outcome) else { return };
+        let remembered = Remembered { fingerprint: fingerprint(command), answer };
+        match key {
+            DedupKey::Sequence { session, sequence } => {
+                self.remember_sequence(*session, *sequence, remembered)
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                self.forget_stale();
+                self.state.dedup.track(&remembered.answer);
+                let at_ms = self.state.now_ms;
+                let key = (self.intern(namespace), key.clone());
+                self.state.dedup.by_age.insert(position, key.clone());
+                self.state.dedup.keys.insert(key, Keyed { remembered, position, at_ms });
+                while self.state.dedup.keys_len() > self.state.limits.idempotency_keys_max {
+                    self.state.dedup.forget_oldest();
+                }
+            }
+        }
+    }
+
+    fn remember_sequence(&mut self, session: SessionId, sequence: u64, remembered: Remembered) {
+        let window = self.state.limits.session_window;
+        // The command itself may have closed the session.
+        let Some(record) = self.state.sessions.get_mut(&session) else { return };
+        self.state.dedup.track(&remembered.answer);
+        let record = Arc::make_mut(record);
+        record.window.insert(sequence, remembered);
+        let newest = record.window.get_max().map_or(sequence, |(newest, _)| *newest);
+        record.window_floor = record.window_floor.max(newest.saturating_add(1).saturating_sub(window));
+        while let Some((oldest, forgotten)) = record.window.get_min().cloned()
+            && oldest < record.window_floor
+        {
+            record.window.remove(&oldest);
+            self.state.dedup.forget(&forgotten);
+        }
+    }
+
+    /// Keys past their retention go, oldest first.
+    fn forget_stale(&mut self) {
+        while let Some((_, key)) = self.state.dedup.by_age.get_min()
+            && self.state.dedup.keys.get(key).is_none_or(|keyed| self.state.is_stale(keyed))
+        {
+            self.state.dedup.forget_oldest();
+        }
+    }
+}
+
+impl State {
+    fn is_stale(&self, keyed: &Keyed) -> bool {
+        keyed.at_ms.saturating_add(self.limits.idempotency_retention_ms) <= self.now_ms
+    }
+}

@@ -1,0 +1,216 @@
+//! Asking for locks.
+
+use std::sync::Arc;
+
+use crate::check::invalid;
+use crate::lock::grant::TOKEN_END;
+use crate::lock::{Acquire, Grant, Kind, LockKey, LockRequest, Mode, WaitRecord};
+use crate::transition::Transition;
+use crate::{ChangeKind, LockId, Outcome, Position, Rejection, Reply, State};
+
+/// Most holders that a refusal names.
+const HOLDERS_NAMED_MAX: usize = 16;
+
+impl Acquire {
+    pub(crate) fn apply(&self, transition: &mut Transition<'_>, position: Position) -> Outcome {
+        let state = &*transition.state;
+        self.validate(state)?;
+        if let Some(grant) = self.held_already(state) {
+            return self.enter_again(transition, &grant);
+        }
+        self.check_kinds(state)?;
+        self.check_room(state)?;
+        let lock_id = LockId(position);
+        let wait = self.wait_record(transition);
+        if transition.state.admits(lock_id, &wait, |_| false) {
+            return Ok(Reply::Granted(transition.grant(lock_id, &wait)));
+        }
+        if self.wait_ms == 0 {
+            return Err(self.refusal(transition.state, lock_id, &wait));
+        }
+        self.check_queues(transition.state)?;
+        transition.state.check_deadlock(lock_id, &wait)?;
+        transition.enqueue(lock_id, wait);
+        let queued = transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?;
+        transition.emit(Some(&self.namespace), ChangeKind::LockQueued(queued.clone()));
+        Ok(Reply::Queued(queued))
+    }
+
+    fn validate(&self, state: &State) -> Result<(), Rejection> {
+        let max = state.limits.names_per_acquire_max;
+        if self.requests.is_empty() {
+            return Err(invalid("locks", "must name at least one lock"));
+        }
+        if self.requests.len() as u64 > max {
+            return Err(invalid(
+                "locks",
+                format!("names {} locks; at most {max} are allowed", self.requests.len()),
+            ));
+        }
+        for (place, request) in self.requests.iter().enumerate() {
+            state.check_name(&request.name)?;
+            check_mode(state, request)?;
+            if self.requests[..place].iter().any(|other| other.name == request.name) {
+                return Err(invalid("locks", format!("{} is named twice", request.name)));
+            }
+        }
+        state.check_owner(&self.owner.label)?;
+        state.check_metadata(&self.metadata)?;
+        state.check_wait(self.wait_ms)?;
+        state.check_lock_delay(self.lock_delay_ms)?;
+        match (self.owner.session, self.ttl_ms) {
+            (Some(_), Some(_)) => {
+                Err(invalid("ttl_ms", "a lock of a session lives with the session; leave ttl_ms out"))
+            }
+            (None, None) => Err(invalid("ttl_ms", "must be given when there is no session_id")),
+            (None, Some(_)) if self.reentrant => Err(invalid("reentrant", "needs a session_id")),
+            (Some(session), None) => state.check_session(session, &self.namespace),
+            (None, Some(ttl_ms)) => {
+                state.check_ttl(ttl_ms)?;
+                state.check_room_for_namespace(&self.namespace)
+            }
+        }
+    }
+
+    fn key(&self, request: &LockRequest) -> LockKey {
+        LockKey { namespace: self.namespace.clone(), name: request.name.clone() }
+    }
+
+    /// The owner's own grant of exactly these locks, when it asks to enter again.
+    fn held_already(&self, state: &State) -> Option<Arc<Grant>> {
+        if !self.reentrant {
+            return None;
+        }
+        let lock = state.locks.get(&self.key(self.requests.first()?))?;
+        let same = |grant: &&Arc<Grant>| {
+            let mut mine: Vec<&LockRequest> = self.requests.iter().collect();
+            let mut theirs: Vec<&LockRequest> = grant.requests.iter().collect();
+            mine.sort_unstable();
+            theirs.sort_unstable();
+            grant.owner == self.owner && mine == theirs
+        };
+        lock.holders.iter().filter_map(|lock_id| state.grants.get(&lock_id)).find(same).cloned()
+    }
+
+    fn enter_again(&self, transition: &mut Transition<'_>, grant: &Grant) -> Outcome {
+        let max = transition.state.limits.reentrancy_max;
+        if grant.count >= max {
+            return Err(Rejection::LimitExceeded {
+                limit: "reentrancy_max",
+                max,
+                remedy: "release as often as the lock is taken, or raise the limit",
+            });
+        }
+        let grant = Grant { count: grant.count + 1, ..grant.clone() };
+        transition.state.grants.insert(grant.lock_id, Arc::new(grant.clone()));
+        transition.emit(Some(&self.namespace), ChangeKind::LockGranted(grant.clone()));
+        Ok(Reply::Granted(grant))
+    }
+
+    fn check_kinds(&self, state: &State) -> Result<(), Rejection> {
+        for request in &self.requests {
+            let Some(lock) = state.locks.get(&self.key(request)) else { continue };
+            let name = request.name.clone();
+            match (lock.kind, Kind::of(request.mode)) {
+                (Kind::Semaphore { capacity: actual }, Kind::Semaphore { capacity })
+                    if actual != capacity =>
+                {
+                    return Err(Rejection::CapacityMismatch { name, actual });
+                }
+                (Kind::Semaphore { .. }, Kind::ReadWrite) => {
+                    return Err(Rejection::ModeMismatch { name, actual: "semaphore" });
+                }
+                (Kind::ReadWrite, Kind::Semaphore { .. }) => {
+                    return Err(Rejection::ModeMismatch { name, actual: "exclusive/shared" });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, state: &State) -> Result<(), Rejection> {
+        let usage = state.namespaces.get(&self.namespace).copied().unwrap_or_default();
+        let max = state.limits.grants_per_namespace_max;
+        if usage.grants + usage.waits >= max {
+            return Err(Rejection::LimitExceeded {
+                limit: "grants_per_namespace_max",
+                max,
+                remedy: "release locks, use another namespace, or raise the limit",
+            });
+        }
+        if state.last_token + 1 >= TOKEN_END {
+            return Err(Rejection::LimitExceeded {
+                limit: "fencing_tokens",
+                max: TOKEN_END - 1,
+                remedy: "the cluster has given out every token; move to a new cluster",
+            });
+        }
+        Ok(())
+    }
+
+    fn check_queues(&self, state: &State) -> Result<(), Rejection> {
+        let max = state.limits.waiters_per_lock_max;
+        let queued = |request| state.locks.get(&self.key(request)).map_or(0, |lock| lock.waiters() as u64);
+        if self.requests.iter().any(|request| queued(request) >= max) {
+            return Err(Rejection::LimitExceeded {
+                limit: "waiters_per_lock_max",
+                max,
+                remedy: "ask again later, or raise the limit",
+            });
+        }
+        Ok(())
+    }
+
+    fn wait_record(&self, transition: &Transition<'_>) -> WaitRecord {
+        WaitRecord {
+            namespace: transition.intern(&self.namespace),
+            requests: self.requests.clone(),
+            owner: self.owner.clone(),
+            ttl_ms: self.ttl_ms,
+            lock_delay_ms: self.lock_delay_ms,
+            metadata: self.metadata.clone(),
+            deadline_ms: transition.state.now_ms.saturating_add(self.wait_ms),
+        }
+    }
+
+    /// Why the locks are not to be had at once: the first name that is not free.
+    fn refusal(&self, state: &State, lock_id: LockId, wait: &WaitRecord) -> Rejection {
+        let closed = self.requests.iter().find_map(|request| {
+            let lock = state.locks.get(&wait.key(request))?;
+            (!lock.admits(lock_id, request.mode, false)).then_some((request.name.clone(), lock))
+        });
+        let Some((name, lock)) = closed else { return Rejection::LockNotHeld { lock_id } };
+        match lock.delayed_until_ms {
+            Some(until_ms) if lock.holders.is_empty() => {
+                Rejection::LockDelayed { name, remaining_ms: until_ms.saturating_sub(state.now_ms) }
+            }
+            _ => Rejection::LockHeld {
+                name,
+                holder_tokens: lock
+                    .holders
+                    .iter()
+                    .take(HOLDERS_NAMED_MAX)
+                    .filter_map(|holder| state.grants.get(&holder))
+                    .map(|grant| grant.token)
+                    .collect(),
+                waiters: lock.waiters() as u64,
+            },
+        }
+    }
+}
+
+fn check_mode(state: &State, request: &LockRequest) -> Result<(), Rejection> {
+    let Mode::Semaphore { permits, capacity } = request.mode else { return Ok(()) };
+    let max = state.limits.semaphore_capacity_max;
+    if capacity == 0 || u64::from(capacity) > max {
+        return Err(invalid("capacity", format!("is {capacity}; it must be from 1 to {max}")));
+    }
+    if permits == 0 || permits > capacity {
+        return Err(invalid(
+            "permits",
+            format!("is {permits}; it must be from 1 to the capacity, {capacity}"),
+        ));
+    }
+    Ok(())
+}

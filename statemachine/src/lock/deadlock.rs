@@ -1,0 +1,148 @@
+//! Refusing the wait that would close a cycle.
+//!
+//! The wait-for graph has an edge from an owner to every owner without whose doing its wait can not end: the holders
+//! in its way and the waiters ahead of it. An owner is a label of a session; a one-shot acquisition waits for nothing else
+//! and ends by its own time to live, so it is never part of a cycle. A holder of a semaphore is an edge only when the
+//! permits wanted can not be had without its own: whatever is refused would really have been stuck.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lock::{LockKey, LockRequest, Mode, Owner, WaitRecord};
+use crate::{LockId, Rejection, State};
+
+/// An acquisition in the way of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    Holder(LockId),
+    WaiterAhead(LockId),
+}
+
+impl State {
+    /// The acquisitions without whose end this request can not be granted, holders first, oldest first.
+    pub(crate) fn obstacles(&self, lock_id: LockId, key: &LockKey, mode: Mode) -> Vec<Obstacle> {
+        let Some(lock) = self.locks.get(key) else { return Vec::new() };
+        let holders = lock.holders.iter().filter(|holder| match mode {
+            Mode::Exclusive => true,
+            Mode::Shared => lock.held_exclusive,
+            Mode::Semaphore { permits, capacity } => {
+                capacity.saturating_sub(self.permits_held(*holder, key)) < permits
+            }
+        });
+        let ahead = lock.queue().take_while(|waiter| *waiter < lock_id);
+        let ahead = ahead.filter(|waiter| mode != Mode::Shared || lock.other_queue.contains(waiter));
+        holders.map(Obstacle::Holder).chain(ahead.map(Obstacle::WaiterAhead)).collect()
+    }
+
+    fn permits_held(&self, holder: LockId, key: &LockKey) -> u32 {
+        let requests = self.grants.get(&holder).map(|grant| grant.requests.as_slice()).unwrap_or_default();
+        requests
+            .iter()
+            .find(|request| request.name == key.name)
+            .map_or(0, |request| if let Mode::Semaphore { permits, .. } = request.mode { permits } else { 0 })
+    }
+
+    pub(crate) fn owner_of(&self, lock_id: LockId) -> Option<&Owner> {
+        let holder = self.grants.get(&lock_id).map(|grant| &grant.owner);
+        holder.or_else(|| self.waits.get(&lock_id).map(|wait| &wait.owner))
+    }
+
+    /// Refuses a wait that would close a cycle, and names the cycle.
+    pub(crate) fn check_deadlock(&self, lock_id: LockId, wait: &WaitRecord) -> Result<(), Rejection> {
+        let Some(session) = wait.owner.session.and_then(|session| self.sessions.get(&session)) else {
+            return Ok(());
+        };
+        // Nobody waits for an owner that holds nothing and is queued nowhere.
+        if session.grants.is_empty() && session.waits.is_empty() {
+            return Ok(());
+        }
+        let mut search =
+            Search { state: self, asking: &wait.owner, owners: BTreeSet::new(), ahead: BTreeMap::new() };
+        match search.cycle_through(lock_id, wait) {
+            Some(cycle) => Err(Rejection::Deadlock { cycle }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A depth-first search over owners.
+struct Search<'a> {
+    state: &'a State,
+    asking: &'a Owner,
+    owners: BTreeSet<Owner>,
+    /// Per lock, up to which waiter the queue was looked at.
+    ahead: BTreeMap<LockKey, LockId>,
+}
+
+/// One acquisition whose obstacles are being followed.
+struct Frame {
+    step: String,
+    obstacles: Vec<(Obstacle, String)>,
+}
+
+impl Search<'_> {
+    fn cycle_through(&mut self, lock_id: LockId, wait: &WaitRecord) -> Option<Vec<String>> {
+        let mut path =
+            vec![Frame { step: describe(self.asking), obstacles: self.obstacles_of(lock_id, wait) }];
+        while let Some(frame) = path.last_mut() {
+            let Some((obstacle, name)) = frame.obstacles.pop() else {
+                path.pop();
+                continue;
+            };
+            let (Obstacle::Holder(blocker) | Obstacle::WaiterAhead(blocker)) = obstacle;
+            let Some(owner) = self.state.owner_of(blocker) else { continue };
+            if owner == self.asking {
+                // Its own earlier wait is not in its way: one may be granted, used and released before the other.
+                if path.len() == 1 && matches!(obstacle, Obstacle::WaiterAhead(_)) {
+                    continue;
+                }
+                let mut cycle: Vec<String> = path.into_iter().map(|frame| frame.step).collect();
+                cycle.push(format!("{} ({name})", describe(owner)));
+                return Some(cycle);
+            }
+            let Some(session) = owner.session.and_then(|session| self.state.sessions.get(&session)) else {
+                continue;
+            };
+            if !self.owners.insert(owner.clone()) {
+                continue;
+            }
+            let waits = session.waits.iter().filter_map(|id| Some((*id, self.state.waits.get(id)?)));
+            let own: Vec<_> = waits.filter(|(_, wait)| wait.owner == *owner).collect();
+            let obstacles = own.into_iter().flat_map(|(id, wait)| self.obstacles_of(id, wait)).collect();
+            path.push(Frame { step: format!("{} ({name})", describe(owner)), obstacles });
+        }
+        None
+    }
+
+    fn obstacles_of(&mut self, lock_id: LockId, wait: &WaitRecord) -> Vec<(Obstacle, String)> {
+        let mut found = Vec::new();
+        for request in &wait.requests {
+            let key = wait.key(request);
+            let seen = self.ahead.get(&key).copied();
+            for obstacle in self.state.obstacles(lock_id, &key, request.mode) {
+                // A queue is walked once: what is ahead of an earlier waiter is known already.
+                if let (Obstacle::WaiterAhead(waiter), Some(seen)) = (obstacle, seen)
+                    && waiter < seen
+                {
+                    continue;
+                }
+                found.push((obstacle, waits_for(request)));
+            }
+            let seen = seen.map_or(lock_id, |seen| seen.max(lock_id));
+            self.ahead.insert(key, seen);
+        }
+        found
+    }
+}
+
+fn waits_for(request: &LockRequest) -> String {
+    format!("in the way on {}", request.name)
+}
+
+fn describe(owner: &Owner) -> String {
+    match (owner.session, owner.label.as_str()) {
+        (Some(session), "") => session.to_string(),
+        (Some(session), label) => format!("{session}/{label}"),
+        (None, "") => "one-shot".to_owned(),
+        (None, label) => format!("one-shot/{label}"),
+    }
+}

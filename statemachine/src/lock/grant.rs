@@ -1,0 +1,145 @@
+//! The beginnings and ends that every command shares: a grant, a wait, and how they leave the state.
+
+use std::sync::Arc;
+
+use crate::deadline::Due;
+use crate::dedup::Ended;
+use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, WaitRecord};
+use crate::transition::Transition;
+use crate::{ChangeKind, LockId, ReleaseReason, WaitEnd};
+
+/// Tokens stay below this, so that JSON numbers carry them exactly.
+pub(crate) const TOKEN_END: u64 = 1 << 53;
+
+impl Transition<'_> {
+    pub(crate) fn lock_for(&mut self, key: LockKey, kind: Kind) -> &mut LockRecord {
+        if !self.state.locks.contains_key(&key) {
+            self.account(&key.namespace, |usage| usage.locks += 1);
+        }
+        self.state.locks.entry(key).or_insert_with(|| LockRecord::new(kind))
+    }
+
+    /// A lock nobody holds, waits for or is kept from leaves nothing behind.
+    pub(crate) fn drop_if_idle(&mut self, key: &LockKey) {
+        if self.state.locks.get(key).is_some_and(LockRecord::is_idle) {
+            self.state.locks.remove(key);
+            self.account(&key.namespace, |usage| usage.locks -= 1);
+        }
+    }
+
+    /// Puts an acquisition into the queue of each of its locks.
+    pub(crate) fn enqueue(&mut self, lock_id: LockId, wait: WaitRecord) {
+        for request in &wait.requests {
+            let lock = self.lock_for(wait.key(request), Kind::of(request.mode));
+            lock.queue_of(request.mode).insert(lock_id);
+        }
+        if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
+            Arc::make_mut(record).waits.insert(lock_id);
+        }
+        self.state.deadlines.insert((wait.deadline_ms, Due::Wait(lock_id)));
+        self.account(&wait.namespace, |usage| usage.waits += 1);
+        self.state.waits.insert(lock_id, Arc::new(wait));
+    }
+
+    /// Takes an acquisition out of the queues; gives what it was.
+    pub(crate) fn dequeue(&mut self, lock_id: LockId) -> Option<Arc<WaitRecord>> {
+        let wait = self.state.waits.remove(&lock_id)?;
+        for request in &wait.requests {
+            let key = wait.key(request);
+            if let Some(lock) = self.state.locks.get_mut(&key) {
+                lock.queue_of(request.mode).remove(&lock_id);
+            }
+            self.touch(key, false);
+        }
+        if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
+            Arc::make_mut(record).waits.remove(&lock_id);
+        }
+        self.state.deadlines.remove(&(wait.deadline_ms, Due::Wait(lock_id)));
+        self.account(&wait.namespace, |usage| usage.waits -= 1);
+        Some(wait)
+    }
+
+    /// Grants: takes the token now. The caller has checked that every lock admits it and that a token is left.
+    pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Grant {
+        self.state.last_token += 1;
+        let deadline_ms = wait.ttl_ms.map(|ttl_ms| self.state.now_ms.saturating_add(ttl_ms));
+        let grant = Grant {
+            lock_id,
+            namespace: wait.namespace.clone(),
+            requests: wait.requests.clone(),
+            owner: wait.owner.clone(),
+            token: self.state.last_token,
+            count: 1,
+            granted_revision: self.state.revision,
+            granted_wall_ms: self.state.wall_ms,
+            ttl_ms: wait.ttl_ms,
+            deadline_ms,
+            lock_delay_ms: wait.lock_delay_ms,
+            metadata: wait.metadata.clone(),
+        };
+        for request in &grant.requests {
+            let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
+            self.lock_for(key, Kind::of(request.mode)).add_holder(lock_id, request.mode);
+        }
+        if let Some(deadline_ms) = deadline_ms {
+            self.state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
+        }
+        if let Some(record) = grant.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
+            Arc::make_mut(record).grants.insert(lock_id);
+        }
+        self.account(&grant.namespace, |usage| usage.grants += 1);
+        self.state.grants.insert(lock_id, Arc::new(grant.clone()));
+        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(grant.clone()));
+        grant
+    }
+}
+
+/// Ends a grant: its locks are free, or closed for its lock-delay when the loss was involuntary.
+/// The caller runs [`crate::lock::promote`] afterwards.
+pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason: ReleaseReason) {
+    let Some(grant) = transition.state.grants.remove(&lock_id) else { return };
+    let involuntary = match &reason {
+        ReleaseReason::Released => false,
+        ReleaseReason::SessionEnded(end) => *end == crate::SessionEnd::Expired,
+        ReleaseReason::Expired | ReleaseReason::Forced { .. } => true,
+    };
+    let delayed_until_ms = (involuntary && grant.lock_delay_ms > 0)
+        .then(|| transition.state.now_ms.saturating_add(grant.lock_delay_ms));
+    for request in &grant.requests {
+        let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
+        if let Some(lock) = transition.state.locks.get_mut(&key) {
+            lock.remove_holder(lock_id, request.mode);
+            let before = lock.delayed_until_ms;
+            // Of two delays the later one holds.
+            lock.delayed_until_ms = before.max(delayed_until_ms);
+            let after = lock.delayed_until_ms;
+            if before != after {
+                if let Some(before) = before {
+                    transition.state.deadlines.remove(&(before, Due::Delay(key.clone())));
+                }
+                if let Some(after) = after {
+                    transition.state.deadlines.insert((after, Due::Delay(key.clone())));
+                }
+            }
+        }
+        transition.touch(key, request.mode == Mode::Exclusive);
+    }
+    if let Some(deadline_ms) = grant.deadline_ms {
+        transition.state.deadlines.remove(&(deadline_ms, Due::Grant(lock_id)));
+    }
+    if let Some(record) = grant.owner.session.and_then(|session| transition.state.sessions.get_mut(&session))
+    {
+        Arc::make_mut(record).grants.remove(&lock_id);
+    }
+    transition.account(&grant.namespace, |usage| usage.grants -= 1);
+    transition.state.dedup.note_end(lock_id, Ended::Grant(reason.clone()));
+    let ended = Grant { count: 0, ..grant.as_ref().clone() };
+    transition.emit(Some(&grant.namespace), ChangeKind::LockReleased { grant: ended, reason });
+}
+
+/// Ends a wait without a grant. The caller runs [`crate::lock::promote`] afterwards.
+pub(crate) fn end_wait(transition: &mut Transition<'_>, lock_id: LockId, reason: WaitEnd) {
+    let Some(wait) = transition.dequeue(lock_id) else { return };
+    transition.state.dedup.note_end(lock_id, Ended::Wait(reason));
+    transition.emit(Some(&wait.namespace), ChangeKind::WaitEnded { lock_id, reason });
+}

@@ -1,0 +1,84 @@
+//! Who goes next.
+//!
+//! Waiters are granted in the order in which they asked, across modes, with one exception that makes the queue
+//! phase-fair (Brandenburg and Anderson, "Reader-Writer Synchronization for Shared-Memory Multiprocessor Real-Time Systems", ECRTS 2009):
+//! when an exclusive holder leaves, every shared waiter that can be granted completely at that moment is granted,
+//! also past exclusive waiters. So a reader waits for at most one writer, and writers are never starved, because a
+//! new reader queues behind a waiting writer.
+//!
+//! A bypass is always an actual grant, never a reservation. The oldest waiter is therefore kept waiting by holders
+//! only, and acquisitions of several locks can not block each other in the queues.
+
+use std::sync::Arc;
+
+use crate::lock::grant::TOKEN_END;
+use crate::lock::{LockKey, WaitRecord};
+use crate::transition::Transition;
+use crate::{LockId, State};
+
+/// Grants every waiter that may go, until none may.
+pub(crate) fn promote(transition: &mut Transition<'_>) {
+    while let Some(key) = transition.touched.pop_first() {
+        if transition.reader_turns.contains(&key) {
+            grant_waiting_readers(transition, &key);
+        }
+        while let Some((lock_id, wait)) = next_in_line(transition.state, &key) {
+            grant_waiter(transition, lock_id, &wait);
+        }
+        transition.drop_if_idle(&key);
+    }
+    transition.reader_turns.clear();
+}
+
+fn grant_waiter(transition: &mut Transition<'_>, lock_id: LockId, wait: &WaitRecord) {
+    transition.dequeue(lock_id);
+    transition.grant(lock_id, wait);
+}
+
+fn grant_waiting_readers(transition: &mut Transition<'_>, key: &LockKey) {
+    let readers = transition.state.locks.get(key).map(|lock| lock.shared_queue.clone()).unwrap_or_default();
+    for lock_id in &readers {
+        let Some(wait) = transition.state.waits.get(lock_id).cloned() else { continue };
+        let turns = &transition.reader_turns;
+        if transition.state.admits(*lock_id, &wait, |key| turns.contains(key)) {
+            grant_waiter(transition, *lock_id, &wait);
+        }
+    }
+}
+
+/// The oldest waiter if it may go; else the first shared waiter behind it that no exclusive waiter is ahead of.
+fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>)> {
+    let lock = state.locks.get(key)?;
+    let head = lock.head()?;
+    let first_other = lock.other_queue.get_min().copied();
+    let readers = lock.shared_queue.iter().copied();
+    let candidates = std::iter::once(head).chain(
+        readers
+            .take_while(|reader| first_other.is_none_or(|other| *reader < other))
+            .filter(|reader| *reader != head),
+    );
+    // Holders alone decide for every waiter of this lock, so most calls end after one look.
+    if lock.held_exclusive || lock.delayed_until_ms.is_some() {
+        return None;
+    }
+    candidates
+        .filter_map(|lock_id| Some((lock_id, state.waits.get(&lock_id)?)))
+        .find(|(lock_id, wait)| state.admits(*lock_id, wait, |_| false))
+        .map(|(lock_id, wait)| (lock_id, wait.clone()))
+}
+
+impl State {
+    /// Whether every lock of an acquisition admits it now, and a token is left for it.
+    pub(crate) fn admits(
+        &self,
+        lock_id: LockId,
+        wait: &WaitRecord,
+        bypass: impl Fn(&LockKey) -> bool,
+    ) -> bool {
+        self.last_token + 1 < TOKEN_END
+            && wait.requests.iter().all(|request| {
+                let key = wait.key(request);
+                self.locks.get(&key).is_none_or(|lock| lock.admits(lock_id, request.mode, bypass(&key)))
+            })
+    }
+}

@@ -1,0 +1,203 @@
+//! What the state keeps of locks and waits.
+
+use imbl::OrdSet;
+
+use crate::lock::{LockRequest, Mode, Owner};
+use crate::{LockId, Name, Namespace};
+
+/// Where a lock (or register) is found: names of different namespaces are different.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LockKey {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: Name,
+}
+
+/// What a lock is used as. It has one kind while it is held, waited for or delayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Exclusive and shared.
+    ReadWrite,
+    /// Counted.
+    Semaphore { capacity: u32 },
+}
+
+impl Kind {
+    pub(crate) fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Exclusive | Mode::Shared => Self::ReadWrite,
+            Mode::Semaphore { capacity, .. } => Self::Semaphore { capacity },
+        }
+    }
+}
+
+/// The acquisitions that hold a lock. One holder, the usual case, costs no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Holders {
+    #[default]
+    None,
+    One(LockId),
+    Many(OrdSet<LockId>),
+}
+
+impl Holders {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(ids) => ids.len(),
+        }
+    }
+
+    /// Oldest acquisition first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = LockId> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(id) => (Some(*id), None),
+            Self::Many(ids) => (None, Some(ids)),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
+    }
+
+    pub(crate) fn insert(&mut self, lock_id: LockId) {
+        match self {
+            Self::None => *self = Self::One(lock_id),
+            Self::One(other) => *self = Self::Many([*other, lock_id].into_iter().collect()),
+            Self::Many(ids) => {
+                ids.insert(lock_id);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, lock_id: LockId) {
+        match self {
+            Self::One(id) if *id == lock_id => *self = Self::None,
+            Self::Many(ids) => {
+                ids.remove(&lock_id);
+                if ids.len() == 1 {
+                    *self = ids.get_min().map_or(Self::None, |id| Self::One(*id));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A lock that is held, waited for, or closed by lock-delay. A free lock has no record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LockRecord {
+    pub(crate) kind: Kind,
+    pub(crate) holders: Holders,
+    /// Whether the one holder is exclusive.
+    pub(crate) held_exclusive: bool,
+    pub(crate) permits_used: u32,
+    /// Shared waiters, oldest first.
+    pub(crate) shared_queue: OrdSet<LockId>,
+    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
+    pub(crate) other_queue: OrdSet<LockId>,
+    /// Cluster time before which nobody is granted.
+    pub(crate) delayed_until_ms: Option<u64>,
+}
+
+impl LockRecord {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            holders: Holders::None,
+            held_exclusive: false,
+            permits_used: 0,
+            shared_queue: OrdSet::new(),
+            other_queue: OrdSet::new(),
+            delayed_until_ms: None,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.holders.is_empty()
+            && self.shared_queue.is_empty()
+            && self.other_queue.is_empty()
+            && self.delayed_until_ms.is_none()
+    }
+
+    pub(crate) fn waiters(&self) -> usize {
+        self.shared_queue.len() + self.other_queue.len()
+    }
+
+    pub(crate) fn queue_of(&mut self, mode: Mode) -> &mut OrdSet<LockId> {
+        match mode {
+            Mode::Shared => &mut self.shared_queue,
+            Mode::Exclusive | Mode::Semaphore { .. } => &mut self.other_queue,
+        }
+    }
+
+    /// The waiters, oldest first, whatever their mode.
+    pub(crate) fn queue(&self) -> impl Iterator<Item = LockId> {
+        let mut shared = self.shared_queue.iter().copied().peekable();
+        let mut other = self.other_queue.iter().copied().peekable();
+        std::iter::from_fn(move || match (shared.peek(), other.peek()) {
+            (Some(left), Some(right)) if left < right => shared.next(),
+            (Some(_), None) => shared.next(),
+            _ => other.next(),
+        })
+    }
+
+    pub(crate) fn head(&self) -> Option<LockId> {
+        self.queue().next()
+    }
+
+    pub(crate) fn add_holder(&mut self, lock_id: LockId, mode: Mode) {
+        self.holders.insert(lock_id);
+        match mode {
+            Mode::Exclusive => self.held_exclusive = true,
+            Mode::Shared => {}
+            Mode::Semaphore { permits, .. } => self.permits_used = self.permits_used.saturating_add(permits),
+        }
+    }
+
+    pub(crate) fn remove_holder(&mut self, lock_id: LockId, mode: Mode) {
+        self.holders.remove(lock_id);
+        match mode {
+            Mode::Exclusive => self.held_exclusive = false,
+            Mode::Shared => {}
+            Mode::Semaphore { permits, .. } => self.permits_used = self.permits_used.saturating_sub(permits),
+        }
+    }
+
+    /// Whether an acquisition may hold this lock now. `bypass` lets a shared one past exclusive waiters (a reader turn).
+    pub(crate) fn admits(&self, lock_id: LockId, mode: Mode, bypass: bool) -> bool {
+        let nobody_ahead = |queue: &OrdSet<LockId>| queue.get_min().is_none_or(|first| *first >= lock_id);
+        if self.delayed_until_ms.is_some() {
+            return false;
+        }
+        match mode {
+            Mode::Shared => !self.held_exclusive && (bypass || nobody_ahead(&self.other_queue)),
+            Mode::Exclusive => {
+                self.holders.is_empty() && nobody_ahead(&self.other_queue) && nobody_ahead(&self.shared_queue)
+            }
+            Mode::Semaphore { permits, capacity } => {
+                nobody_ahead(&self.other_queue) && self.permits_used.saturating_add(permits) <= capacity
+            }
+        }
+    }
+}
+
+/// A queued acquisition: everything its grant will need.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WaitRecord {
+    pub(crate) namespace: Namespace,
+    pub(crate) requests: Vec<LockRequest>,
+    pub(crate) owner: Owner,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) lock_delay_ms: u64,
+    pub(crate) metadata: String,
+    pub(crate) deadline_ms: u64,
+}
+
+impl WaitRecord {
+    pub(crate) fn key(&self, request: &LockRequest) -> LockKey {
+        LockKey { namespace: self.namespace.clone(), name: request.name.clone() }
+    }
+}

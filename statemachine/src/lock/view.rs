@@ -1,0 +1,233 @@
+//! What readers see of locks.
+
+use std::ops::Bound;
+
+use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, Wait};
+use crate::{LockId, Name, Namespace, SessionId, State};
+
+/// Most locks one page of a listing looks at; a page may be short, or empty, and still have a cursor.
+const EXAMINED_MAX: usize = 10_000;
+
+/// How an acquisition stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquisition {
+    /// It is held.
+    Granted(Grant),
+    /// It is queued.
+    Waiting(Wait),
+    /// It ended, or never was.
+    Unknown,
+}
+
+/// What a lock is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Held, or wanted by the oldest waiter, by one alone.
+    Exclusive,
+    /// Held, or wanted by the oldest waiter, together with others.
+    Shared,
+    /// Counted.
+    Semaphore {
+        /// Permits there are.
+        capacity: u32,
+        /// Permits nobody has.
+        permits_free: u32,
+    },
+}
+
+/// A lock that is held, waited for, or closed by lock-delay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockView {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: Name,
+    /// What it is used as.
+    pub kind: LockKind,
+    /// Its holders, oldest acquisition first.
+    pub holders: Vec<Grant>,
+    /// The first waiters, in the order in which they asked.
+    pub waiters: Vec<Wait>,
+    /// How many wait in all.
+    pub waiter_count: u64,
+    /// Cluster time before which lock-delay keeps it closed.
+    pub delayed_until_ms: Option<u64>,
+}
+
+/// Which locks a listing wants. Empty = all of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockFilter {
+    /// Names that start with it.
+    pub prefix: Option<String>,
+    /// Held or waited for by this session.
+    pub session: Option<SessionId>,
+    /// Held or waited for under this owner label.
+    pub owner: Option<String>,
+}
+
+/// How a token stands to a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenStatus {
+    /// It is held on that name.
+    Held,
+    /// Others are held on that name.
+    Superseded,
+    /// Nobody holds that name.
+    NotHeld,
+}
+
+/// The answer to "is this token still the newest?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCheck {
+    /// How the token stands.
+    pub status: TokenStatus,
+    /// The newest token held on that name.
+    pub newest: Option<u64>,
+}
+
+impl State {
+    /// The grant of that id, if it is held.
+    #[must_use]
+    pub fn grant(&self, lock_id: LockId) -> Option<Grant> {
+        self.grants.get(&lock_id).map(|grant| grant.as_ref().clone())
+    }
+
+    /// The wait of that id, if it is queued.
+    #[must_use]
+    pub fn wait(&self, lock_id: LockId) -> Option<Wait> {
+        let wait = self.waits.get(&lock_id)?;
+        let ahead = |request| self.locks.get(&wait.key(request)).map_or(0, |lock| ahead_of(lock, lock_id));
+        Some(Wait {
+            lock_id,
+            namespace: wait.namespace.clone(),
+            requests: wait.requests.clone(),
+            owner: wait.owner.clone(),
+            deadline_ms: wait.deadline_ms,
+            queue_position: wait.requests.iter().map(ahead).max().unwrap_or_default(),
+        })
+    }
+
+    /// How the acquisition of that id stands.
+    #[must_use]
+    pub fn acquisition(&self, lock_id: LockId) -> Acquisition {
+        let granted = self.grant(lock_id).map(Acquisition::Granted);
+        granted.or_else(|| self.wait(lock_id).map(Acquisition::Waiting)).unwrap_or(Acquisition::Unknown)
+    }
+
+    /// One lock, with at most `waiters_max` of its waiters; `None` when it is free.
+    #[must_use]
+    pub fn lock(&self, namespace: &Namespace, name: &Name, waiters_max: usize) -> Option<LockView> {
+        let key = LockKey { namespace: namespace.clone(), name: name.clone() };
+        self.locks.get(&key).map(|lock| self.lock_view(&key, lock, waiters_max))
+    }
+
+    /// The locks of a namespace that fit the filter, in name order, after `after`, at most `limit`, each with at most
+    /// `waiters_max` waiters. The second value is where the next page starts; `None` on the last page.
+    #[must_use]
+    pub fn locks(
+        &self,
+        namespace: &Namespace,
+        filter: &LockFilter,
+        after: Option<&Name>,
+        limit: usize,
+        waiters_max: usize,
+    ) -> (Vec<LockView>, Option<Name>) {
+        let prefix = filter.prefix.as_deref().unwrap_or_default();
+        let mut views = Vec::new();
+        let mut examined = 0;
+        let mut last: Option<Name> = None;
+        for (key, lock) in self.locks_from(namespace, prefix, after) {
+            if views.len() >= limit || examined >= EXAMINED_MAX {
+                return (views, last);
+            }
+            examined += 1;
+            last = Some(key.name.clone());
+            if self.fits(lock, filter) {
+                views.push(self.lock_view(key, lock, waiters_max));
+            }
+        }
+        (views, None)
+    }
+
+    fn locks_from<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        prefix: &'a str,
+        after: Option<&Name>,
+    ) -> impl Iterator<Item = (&'a LockKey, &'a LockRecord)> {
+        let key = |name| LockKey { namespace: namespace.clone(), name };
+        let at_prefix = Bound::Included(key(Name::lower_bound(prefix)));
+        let from = match after {
+            Some(after) if after.as_str() >= prefix => Bound::Excluded(key(after.clone())),
+            _ => at_prefix,
+        };
+        self.locks
+            .range((from, Bound::Unbounded))
+            .take_while(move |(key, _)| key.namespace == *namespace && key.name.as_str().starts_with(prefix))
+    }
+
+    fn fits(&self, lock: &LockRecord, filter: &LockFilter) -> bool {
+        if filter.session.is_none() && filter.owner.is_none() {
+            return true;
+        }
+        lock.holders.iter().chain(lock.queue()).filter_map(|lock_id| self.owner_of(lock_id)).any(|owner| {
+            filter.session.is_none_or(|session| owner.session == Some(session))
+                && filter.owner.as_ref().is_none_or(|label| owner.label == *label)
+        })
+    }
+
+    pub(crate) fn lock_view(&self, key: &LockKey, lock: &LockRecord, waiters_max: usize) -> LockView {
+        let kind = match lock.kind {
+            Kind::Semaphore { capacity } => {
+                LockKind::Semaphore { capacity, permits_free: capacity.saturating_sub(lock.permits_used) }
+            }
+            Kind::ReadWrite if lock.held_exclusive => LockKind::Exclusive,
+            Kind::ReadWrite if !lock.holders.is_empty() => LockKind::Shared,
+            Kind::ReadWrite => match lock.head() {
+                Some(head) if lock.shared_queue.contains(&head) => LockKind::Shared,
+                _ => LockKind::Exclusive,
+            },
+        };
+        LockView {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            kind,
+            holders: lock.holders.iter().filter_map(|lock_id| self.grant(lock_id)).collect(),
+            waiters: lock.queue().take(waiters_max).filter_map(|lock_id| self.wait(lock_id)).collect(),
+            waiter_count: lock.waiters() as u64,
+            delayed_until_ms: lock.delayed_until_ms,
+        }
+    }
+
+    /// Whether a token is held on a name now. On a shared lock or a semaphore every holder's token is.
+    #[must_use]
+    pub fn check(&self, namespace: &Namespace, name: &Name, token: u64) -> TokenCheck {
+        let key = LockKey { namespace: namespace.clone(), name: name.clone() };
+        let lock = self.locks.get(&key);
+        let holders = lock.into_iter().flat_map(|lock| lock.holders.iter());
+        let tokens: Vec<u64> =
+            holders.filter_map(|holder| self.grants.get(&holder)).map(|grant| grant.token).collect();
+        let status = match tokens.is_empty() {
+            true => TokenStatus::NotHeld,
+            false if tokens.contains(&token) => TokenStatus::Held,
+            false => TokenStatus::Superseded,
+        };
+        TokenCheck { status, newest: tokens.into_iter().max() }
+    }
+}
+
+fn ahead_of(lock: &LockRecord, lock_id: LockId) -> u64 {
+    lock.queue().take_while(|waiter| *waiter < lock_id).count() as u64
+}
+
+impl Mode {
+    /// The word the APIs use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+            Self::Semaphore { .. } => "semaphore",
+        }
+    }
+}

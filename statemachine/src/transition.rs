@@ -1,0 +1,99 @@
+//! One entry on its way into the state: what it has changed so far, and which locks wait to be looked at again.
+
+use std::collections::BTreeSet;
+
+use crate::lock::{LockKey, promote};
+use crate::state::NamespaceUsage;
+use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Request, State};
+
+/// The state while an entry is applied.
+pub(crate) struct Transition<'a> {
+    pub(crate) state: &'a mut State,
+    changes: Vec<Change>,
+    /// Locks that changed since they were last checked for waiters that may go.
+    pub(crate) touched: BTreeSet<LockKey>,
+    /// Locks an exclusive holder left in this step: their shared waiters go first (see [`promote`]).
+    pub(crate) reader_turns: BTreeSet<LockKey>,
+}
+
+impl<'a> Transition<'a> {
+    pub(crate) fn new(state: &'a mut State) -> Self {
+        Self { state, changes: Vec::new(), touched: BTreeSet::new(), reader_turns: BTreeSet::new() }
+    }
+
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Records a change for the watchers.
+    pub(crate) fn emit(&mut self, namespace: Option<&Namespace>, kind: ChangeKind) {
+        // An entry is bounded in bytes far below 2^32 changes; saturating keeps the function total all the same.
+        let ordinal = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
+        self.changes.push(Change {
+            revision: self.state.revision,
+            ordinal,
+            namespace: namespace.cloned(),
+            kind,
+        });
+    }
+
+    /// Marks a lock whose waiters may have become grantable.
+    pub(crate) fn touch(&mut self, key: LockKey, exclusive_left: bool) {
+        if exclusive_left {
+            self.reader_turns.insert(key.clone());
+        }
+        self.touched.insert(key);
+    }
+
+    /// The stored twin of a namespace, so that a million keys share one text.
+    pub(crate) fn intern(&self, namespace: &Namespace) -> Namespace {
+        self.state
+            .namespaces
+            .get_key_value(namespace)
+            .map_or_else(|| namespace.clone(), |(stored, _)| stored.clone())
+    }
+
+    /// Changes what a namespace holds; a namespace that holds nothing goes.
+    pub(crate) fn account(&mut self, namespace: &Namespace, change: impl FnOnce(&mut NamespaceUsage)) {
+        let mut usage = self.state.namespaces.get(namespace).copied().unwrap_or_default();
+        change(&mut usage);
+        if usage == NamespaceUsage::default() {
+            self.state.namespaces.remove(namespace);
+        } else {
+            self.state.namespaces.insert(namespace.clone(), usage);
+        }
+    }
+
+    /// Executes one request, once: a retry under a known key gets the remembered answer.
+    pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Outcome {
+        if let Some(key) = &request.dedup
+            && let Some(remembered) = self.recall(key, &request.command)
+        {
+            return remembered;
+        }
+        let outcome = self.run(position, &request.command);
+        promote(self);
+        if let Some(key) = &request.dedup {
+            self.remember(position, key, &request.command, &outcome);
+        }
+        outcome
+    }
+
+    fn run(&mut self, position: Position, command: &Command) -> Outcome {
+        match command {
+            Command::OpenSession(command) => command.apply(self, position),
+            Command::KeepAlive(command) => command.apply(self),
+            Command::CloseSession(command) => command.apply(self),
+            Command::Acquire(command) => command.apply(self, position),
+            Command::CancelWait(command) => command.apply(self),
+            Command::Release(command) => command.apply(self),
+            Command::Extend(command) => command.apply(self),
+            Command::ForceRelease(command) => command.apply(self),
+            Command::AdvanceRegister(command) => command.apply(self),
+            Command::DeleteRegister(command) => command.apply(self),
+            Command::InitCluster(command) => command.apply(self),
+            Command::AllocateNode(command) => command.apply(self),
+            Command::SetLimits(command) => command.apply(self),
+        }
+    }
+}

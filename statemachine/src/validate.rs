@@ -1,0 +1,195 @@
+//! Every invariant of the state, in one place. Called after each step in tests and on every snapshot that is installed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::deadline::Due;
+use crate::dedup::{Answer, Remembered};
+use crate::lock::{Kind, LockKey, LockRequest, Mode};
+use crate::state::NamespaceUsage;
+use crate::{LockId, Namespace, State};
+
+macro_rules! ensure {
+    ($condition:expr, $($why:tt)+) => {
+        if !$condition {
+            return Err(format!($($why)+));
+        }
+    };
+}
+
+impl State {
+    /// Checks that every index agrees with what it indexes and that no rule of locks is broken. O(size of the state).
+    ///
+    /// # Errors
+    /// The first broken invariant, in words.
+    pub fn validate(&self) -> Result<(), String> {
+        self.validate_grants()?;
+        self.validate_waits()?;
+        self.validate_locks()?;
+        self.validate_sessions()?;
+        self.validate_deadlines()?;
+        self.validate_namespaces()?;
+        self.validate_dedup()
+    }
+
+    fn validate_grants(&self) -> Result<(), String> {
+        let mut tokens = BTreeSet::new();
+        for (lock_id, grant) in &self.grants {
+            ensure!(grant.lock_id == *lock_id, "{lock_id}: grant under a wrong id");
+            ensure!(tokens.insert(grant.token), "{lock_id}: token {} given twice", grant.token);
+            ensure!(grant.token <= self.last_token, "{lock_id}: token {} was never given", grant.token);
+            ensure!(grant.count > 0, "{lock_id}: held zero times");
+            ensure!(!self.waits.contains_key(lock_id), "{lock_id}: held and queued");
+            ensure!(
+                grant.deadline_ms.is_some() != grant.owner.session.is_some(),
+                "{lock_id}: ttl and session"
+            );
+            for request in &grant.requests {
+                let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
+                let lock = self.locks.get(&key);
+                let held = lock.is_some_and(|lock| lock.holders.iter().any(|holder| holder == *lock_id));
+                ensure!(held, "{lock_id}: holds {} but the lock does not know", key.name);
+            }
+            if let Some(session) = grant.owner.session {
+                let record = self.sessions.get(&session);
+                let owned = record.is_some_and(|record| record.grants.contains(lock_id));
+                ensure!(owned, "{lock_id}: of {session}, which does not own it");
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_waits(&self) -> Result<(), String> {
+        for (lock_id, wait) in &self.waits {
+            ensure!(!self.admits(*lock_id, wait, |_| false), "{lock_id}: waits for what it could have");
+            for request in &wait.requests {
+                let lock = self.locks.get(&wait.key(request));
+                let mut lock =
+                    lock.cloned().ok_or_else(|| format!("{lock_id}: waits for a lock that is not there"))?;
+                ensure!(
+                    lock.queue_of(request.mode).contains(lock_id),
+                    "{lock_id}: not in the queue of {}",
+                    request.name
+                );
+            }
+            if let Some(session) = wait.owner.session {
+                let record = self.sessions.get(&session);
+                let owned = record.is_some_and(|record| record.waits.contains(lock_id));
+                ensure!(owned, "{lock_id}: a wait of {session}, which does not own it");
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_locks(&self) -> Result<(), String> {
+        for (key, lock) in &self.locks {
+            let name = &key.name;
+            ensure!(!lock.is_idle(), "{name}: free, but still there");
+            let held: Vec<Mode> = lock.holders.iter().filter_map(|id| self.mode_in_grant(id, key)).collect();
+            ensure!(held.len() == lock.holders.len(), "{name}: held by an acquisition that does not hold it");
+            let waiting = lock.queue().filter_map(|id| self.mode_in_wait(id, key)).collect::<Vec<_>>();
+            ensure!(waiting.len() == lock.waiters(), "{name}: a waiter that does not wait for it");
+            let of_kind = |mode: &Mode| Kind::of(*mode) == lock.kind;
+            ensure!(held.iter().chain(&waiting).all(of_kind), "{name}: used as two kinds");
+            let exclusive = held.contains(&Mode::Exclusive);
+            ensure!(exclusive == lock.held_exclusive, "{name}: exclusive flag is wrong");
+            ensure!(!exclusive || held.len() == 1, "{name}: an exclusive holder is not alone");
+            let permits = |mode: &Mode| if let Mode::Semaphore { permits, .. } = mode { *permits } else { 0 };
+            let used: u64 = held.iter().map(|mode| u64::from(permits(mode))).sum();
+            ensure!(used == u64::from(lock.permits_used), "{name}: permits are counted wrong");
+            if let Kind::Semaphore { capacity } = lock.kind {
+                ensure!(used <= u64::from(capacity), "{name}: more permits held than there are");
+            }
+            if let Some(until_ms) = lock.delayed_until_ms {
+                let due = (until_ms, Due::Delay(key.clone()));
+                ensure!(self.deadlines.contains(&due), "{name}: its delay would never end");
+            }
+        }
+        Ok(())
+    }
+
+    fn mode_in_grant(&self, lock_id: LockId, key: &LockKey) -> Option<Mode> {
+        let grant = self.grants.get(&lock_id).filter(|grant| grant.namespace == key.namespace)?;
+        mode_of(&grant.requests, key)
+    }
+
+    fn mode_in_wait(&self, lock_id: LockId, key: &LockKey) -> Option<Mode> {
+        let wait = self.waits.get(&lock_id).filter(|wait| wait.namespace == key.namespace)?;
+        mode_of(&wait.requests, key)
+    }
+
+    fn validate_sessions(&self) -> Result<(), String> {
+        for (session, record) in &self.sessions {
+            let owned = |owner: &crate::lock::Owner| owner.session == Some(*session);
+            let grants = record
+                .grants
+                .iter()
+                .filter(|id| self.grants.get(*id).is_some_and(|grant| owned(&grant.owner)));
+            ensure!(grants.count() == record.grants.len(), "{session}: owns a grant that is not its own");
+            let waits =
+                record.waits.iter().filter(|id| self.waits.get(*id).is_some_and(|wait| owned(&wait.owner)));
+            ensure!(waits.count() == record.waits.len(), "{session}: owns a wait that is not its own");
+            let oldest = record.window.get_min().map_or(u64::MAX, |(oldest, _)| *oldest);
+            ensure!(oldest >= record.window_floor, "{session}: remembers {oldest}, below its window");
+        }
+        Ok(())
+    }
+
+    fn validate_deadlines(&self) -> Result<(), String> {
+        let mut expected = BTreeSet::new();
+        expected.extend(self.sessions.iter().map(|(id, session)| (session.deadline_ms, Due::Session(*id))));
+        expected.extend(self.waits.iter().map(|(id, wait)| (wait.deadline_ms, Due::Wait(*id))));
+        expected
+            .extend(self.grants.iter().filter_map(|(id, grant)| Some((grant.deadline_ms?, Due::Grant(*id)))));
+        expected.extend(
+            self.locks
+                .iter()
+                .filter_map(|(key, lock)| Some((lock.delayed_until_ms?, Due::Delay(key.clone())))),
+        );
+        ensure!(self.deadlines.iter().eq(expected.iter()), "the deadlines are not those of what there is");
+        ensure!(expected.first().is_none_or(|(due_ms, _)| *due_ms > self.now_ms), "something is overdue");
+        Ok(())
+    }
+
+    fn validate_namespaces(&self) -> Result<(), String> {
+        let mut expected: BTreeMap<Namespace, NamespaceUsage> = BTreeMap::new();
+        let mut of = |namespace: &Namespace, count: fn(&mut NamespaceUsage)| {
+            count(expected.entry(namespace.clone()).or_default());
+        };
+        self.sessions.values().for_each(|session| of(&session.namespace, |usage| usage.sessions += 1));
+        self.grants.values().for_each(|grant| of(&grant.namespace, |usage| usage.grants += 1));
+        self.waits.values().for_each(|wait| of(&wait.namespace, |usage| usage.waits += 1));
+        self.locks.keys().for_each(|key| of(&key.namespace, |usage| usage.locks += 1));
+        self.registers.keys().for_each(|key| of(&key.namespace, |usage| usage.registers += 1));
+        ensure!(self.namespaces.iter().eq(expected.iter()), "the namespaces' usage is counted wrong");
+        Ok(())
+    }
+
+    fn validate_dedup(&self) -> Result<(), String> {
+        let dedup = &self.dedup;
+        ensure!(dedup.keys_len() <= self.limits.idempotency_keys_max, "too many idempotency keys");
+        ensure!(dedup.keys.len() == dedup.by_age.len(), "idempotency keys and their ages differ in number");
+        for (position, key) in &dedup.by_age {
+            let known = dedup.keys.get(key).is_some_and(|keyed| keyed.position == *position);
+            ensure!(known, "idempotency key {:?} has a wrong age", key.1);
+        }
+        let mut references: BTreeMap<LockId, u64> = BTreeMap::new();
+        let keyed = dedup.keys.values().map(|keyed| &keyed.remembered);
+        let sequenced = self.sessions.values().flat_map(|session| session.window.values());
+        for Remembered { answer, .. } in keyed.chain(sequenced) {
+            if let Answer::Acquisition(lock_id) = answer {
+                *references.entry(*lock_id).or_default() += 1;
+            }
+        }
+        let tracked = dedup.tracked.iter().map(|(lock_id, tracked)| (lock_id, &tracked.references));
+        ensure!(tracked.eq(references.iter()), "references to acquisitions are counted wrong");
+        for (lock_id, tracked) in &dedup.tracked {
+            let lives = self.grants.contains_key(lock_id) || self.waits.contains_key(lock_id);
+            ensure!(lives == tracked.ended.is_none(), "{lock_id}: its end is remembered wrong");
+        }
+        Ok(())
+    }
+}
+
+fn mode_of(requests: &[LockRequest], key: &LockKey) -> Option<Mode> {
+    requests.iter().find(|request| request.name == key.name).map(|request| request.mode)
+}
