@@ -76,7 +76,7 @@ impl Service {
             version: self.inner.options.version.clone(),
             sessions: counts.sessions,
             grants: counts.grants,
-            waiters: counts.waiters,
+            waiters: counts.waits,
             locks: counts.locks,
             state_hash: format!("{hash:016x}"),
             state_revision: state.revision(),
@@ -186,34 +186,6 @@ fn find_member(members: &[MemberStatus], text: &str) -> Result<u64, ApiError> {
     })
 }
 
-/// Every limit with its name. Taken apart field by field, so that a new limit can not be forgotten here.
 fn limits_list(limits: &Limits) -> Vec<Limit> {
-    macro_rules! list {
-        ($($field:ident),* $(,)?) => {{
-            let Limits { $($field),* } = limits;
-            vec![$(Limit { name: stringify!($field).to_owned(), value: *$field }),*]
-        }};
-    }
-    list!(
-        name_bytes_max,
-        owner_bytes_max,
-        metadata_bytes_max,
-        reason_bytes_max,
-        idempotency_key_bytes_max,
-        ttl_ms_min,
-        ttl_ms_max,
-        wait_ms_max,
-        lock_delay_ms_max,
-        namespaces_max,
-        sessions_per_namespace_max,
-        grants_per_namespace_max,
-        registers_per_namespace_max,
-        waiters_per_lock_max,
-        names_per_acquire_max,
-        semaphore_capacity_max,
-        reentrancy_max,
-        idempotency_keys_max,
-        idempotency_retention_ms,
-        session_window,
-    )
+    limits.values().into_iter().map(|(name, value)| Limit { name: name.to_owned(), value }).collect()
 }

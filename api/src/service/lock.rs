@@ -1,9 +1,10 @@
 //! Locks: the calls beside acquire (which is in [`super::acquire`]).
 
 use batuta_statemachine::lock::{
-    AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockRequest, Owner, Release,
+    Acquisition, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockRequest,
+    Owner, Release,
 };
-use batuta_statemachine::{Acquisition, Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
+use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
 
 use super::wall::{Clock, rfc3339};
 use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};

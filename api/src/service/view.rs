@@ -1,7 +1,8 @@
 //! What the state shows, as answers show it.
 
-use batuta_statemachine::lock::{Mode, Wait};
-use batuta_statemachine::{LockFilter, LockView, Name, Namespace, SessionId, SessionView, State, TokenCheck};
+use batuta_statemachine::lock::{self as model, LockFilter, LockView, Wait};
+use batuta_statemachine::session::SessionView;
+use batuta_statemachine::{Name, Namespace, SessionId, State};
 
 use super::lock::{
     Blocker, Check, Explanation, GrantInfo, ListRequest, Lock, LockKind, TokenStatus, Waiter,
@@ -10,6 +11,9 @@ use super::lock::{
 use super::session::Session;
 use super::wall::{Clock, rfc3339};
 use super::{Page, parse};
+
+/// Waiters shown with each lock of a listing.
+const LISTED_WAITERS_MAX: usize = 10;
 
 fn session_of(view: SessionView, clock: Clock) -> Session {
     Session {
@@ -40,10 +44,14 @@ pub(super) fn sessions(
     limit: usize,
 ) -> Page<Session> {
     let clock = Clock::of(state);
-    let (views, next) = state.sessions(namespace, after, limit);
+    // One more than asked for tells whether there is a next page.
+    let mut views = state.sessions(namespace, after, limit + 1);
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let last = views.last().map(|view| view.session);
     Page {
         items: views.into_iter().map(|view| session_of(view, clock)).collect(),
-        next_cursor: next.map(parse::session_cursor_text),
+        next_cursor: last.filter(|_| more).map(parse::session_cursor_text),
     }
 }
 
@@ -58,11 +66,13 @@ fn waiter_of(wait: Wait, clock: Clock) -> Waiter {
 }
 
 fn lock_of(view: LockView, clock: Clock) -> Lock {
-    let kind = view.mode.map(|mode| match mode {
-        Mode::Exclusive => LockKind::Exclusive,
-        Mode::Shared => LockKind::Shared,
-        Mode::Semaphore { capacity, .. } => {
-            LockKind::Semaphore { capacity, permits_free: view.permits_free.unwrap_or(capacity) }
+    // What nobody holds or wants has no mode: it is only closed.
+    let used = !view.holders.is_empty() || view.waiter_count > 0;
+    let kind = used.then_some(match view.kind {
+        model::LockKind::Exclusive => LockKind::Exclusive,
+        model::LockKind::Shared => LockKind::Shared,
+        model::LockKind::Semaphore { capacity, permits_free } => {
+            LockKind::Semaphore { capacity, permits_free }
         }
     });
     Lock {
@@ -72,7 +82,7 @@ fn lock_of(view: LockView, clock: Clock) -> Lock {
         holders: view.holders.into_iter().map(|grant| GrantInfo::new(grant, clock)).collect(),
         waiters: view.waiters.into_iter().map(|wait| waiter_of(wait, clock)).collect(),
         waiter_count: view.waiter_count,
-        delayed_ms: view.delayed_ms,
+        delayed_ms: view.delayed_until_ms.map(|until_ms| clock.remaining_ms(until_ms)),
     }
 }
 
@@ -88,9 +98,12 @@ pub(super) fn locks(
     limit: usize,
 ) -> Page<Lock> {
     let clock = Clock::of(state);
-    let filter =
-        LockFilter { prefix: request.prefix.clone(), session: request.session, label: request.owner.clone() };
-    let (views, next) = state.locks(namespace, &filter, after, limit);
+    let filter = LockFilter {
+        prefix: (!request.prefix.is_empty()).then(|| request.prefix.clone()),
+        session: request.session,
+        owner: request.owner.clone(),
+    };
+    let (views, next) = state.locks(namespace, &filter, after, limit, LISTED_WAITERS_MAX);
     Page {
         items: views.into_iter().map(|view| lock_of(view, clock)).collect(),
         next_cursor: next.as_ref().map(parse::name_cursor_text),
@@ -98,13 +111,13 @@ pub(super) fn locks(
 }
 
 pub(super) fn check(state: &State, namespace: &Namespace, name: &Name, token: u64) -> Check {
-    match state.check(namespace, name, token) {
-        TokenCheck::Held => Check { status: TokenStatus::Held, newest_token: Some(token) },
-        TokenCheck::Superseded { newest } => {
-            Check { status: TokenStatus::Superseded, newest_token: Some(newest) }
-        }
-        TokenCheck::NotHeld => Check { status: TokenStatus::NotHeld, newest_token: None },
-    }
+    let found = state.check(namespace, name, token);
+    let status = match found.status {
+        model::TokenStatus::Held => TokenStatus::Held,
+        model::TokenStatus::Superseded => TokenStatus::Superseded,
+        model::TokenStatus::NotHeld => TokenStatus::NotHeld,
+    };
+    Check { status, newest_token: found.newest }
 }
 
 pub(super) fn explain(state: &State, namespace: &Namespace, name: &Name, waiters_max: usize) -> Explanation {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_raft::Replica;
-use batuta_statemachine::lock::Grant;
-use batuta_statemachine::{Acquisition, Change, ChangeKind, LockId, State, WaitEnd};
+use batuta_statemachine::lock::{Acquisition, Grant};
+use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -1,0 +1,257 @@
+//! Acquiring, contending and waiting through the service, over a replica of one node.
+
+mod support;
+
+use std::time::Duration;
+
+use batuta_api::service::acquire::AcquireRequest;
+use batuta_api::service::lock::{ListRequest, ReleaseRequest};
+use batuta_api::service::session::OpenRequest;
+use batuta_api::service::{CallContext, Consistency};
+use batuta_statemachine::DedupKey;
+use support::{Node, eventually, one_shot};
+
+fn keyed(key: &str) -> CallContext {
+    let context = CallContext::default();
+    let dedup = DedupKey::Idempotency { namespace: context.namespace.clone(), key: key.to_owned() };
+    CallContext { dedup: Some(dedup), ..context }
+}
+
+fn waiting(wait_ms: u64) -> AcquireRequest {
+    AcquireRequest { wait_ms, ..one_shot("orders/42") }
+}
+
+impl Node {
+    async fn waiters(&self) -> u64 {
+        let found =
+            self.service.explain(&self.context, &support::name("orders/42"), Consistency::Linearizable).await;
+        found.expect("explain").value.lock.map_or(0, |lock| lock.waiter_count)
+    }
+
+    /// Starts a call that waits, and returns when it is queued.
+    async fn queue(
+        &self,
+        context: CallContext,
+        request: AcquireRequest,
+    ) -> tokio::task::JoinHandle<Result<u64, &'static str>> {
+        let before = self.waiters().await;
+        let service = self.service.clone();
+        let call = tokio::spawn(async move {
+            let answer = service.acquire(&context, request).await;
+            answer.map(|at| at.value.grant.token).map_err(|error| error.code())
+        });
+        eventually("the call is queued", async || self.waiters().await == before + 1).await;
+        call
+    }
+
+    async fn holder_tokens(&self) -> Vec<u64> {
+        let found = self
+            .service
+            .get_lock(&self.context, &support::name("orders/42"), Consistency::Linearizable)
+            .await;
+        found.map(|at| at.value.holders.iter().map(|info| info.grant.token).collect()).unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_is_granted_when_the_holder_releases() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let refused = node.service.acquire(&node.context, one_shot("orders/42")).await.expect_err("held");
+    assert_eq!((refused.code(), refused.retryable()), ("lock_held", true));
+
+    let call = node.queue(node.context.clone(), waiting(60_000)).await;
+    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    let released = node.service.release(&node.context, release).await.expect("held");
+    assert_eq!(released.value.fencing_token, held.token);
+    let token = call.await.expect("no panic").expect("granted");
+    assert!(token > held.token);
+    assert_eq!(node.holder_tokens().await, [token]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let refused = node.service.acquire(&node.context, waiting(50)).await.expect_err("held throughout");
+    assert_eq!((refused.code(), refused.retryable()), ("wait_timeout", false));
+    assert_eq!(node.waiters().await, 0);
+    assert_eq!(node.holder_tokens().await, [held.token]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_takes_its_waiter_along() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    for context in [node.context.clone(), keyed("leaves")] {
+        let call = node.queue(context, waiting(60_000)).await;
+        call.abort();
+        eventually("the waiter is withdrawn", async || node.waiters().await == 0).await;
+    }
+    assert_eq!(node.holder_tokens().await, [held.token], "the holder is untouched");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_before_its_answer_leaves_no_lock_behind() {
+    let node = Node::start().await;
+    // Polled once, so that the proposal is on its way, then dropped.
+    let call = node.service.acquire(&node.context, one_shot("orders/42"));
+    assert!(futures_util::future::FutureExt::now_or_never(call).is_none());
+    // Whether the grant came and went already or not yet, in the end nobody holds the lock.
+    let again = AcquireRequest { wait_ms: 30_000, ..one_shot("orders/42") };
+    node.service.acquire(&keyed("again"), again).await.expect("granted once the abandoned one is withdrawn");
+    node.service.drain();
+    node.service.drained().await;
+    assert_eq!(node.holder_tokens().await.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_caller_keeps_its_lock() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let call = node.queue(node.context.clone(), waiting(60_000)).await;
+    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    node.service.release(&node.context, release).await.expect("held");
+    let token = call.await.expect("no panic").expect("granted");
+    node.service.drain();
+    // Every withdrawal that an answered call might have started by mistake is done now.
+    node.service.drained().await;
+    assert_eq!(node.holder_tokens().await, [token]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_under_the_same_key_joins_the_same_wait() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let first = node.queue(keyed("k"), waiting(60_000)).await;
+    let service = node.service.clone();
+    let second = tokio::spawn(async move {
+        service
+            .acquire(&keyed("k"), waiting(60_000))
+            .await
+            .map(|at| at.value.grant.token)
+            .map_err(|error| error.code())
+    });
+    // A call that waits behind both tells that the second was not queued on its own.
+    let third = node.queue(keyed("other"), waiting(60_000)).await;
+    assert_eq!(node.waiters().await, 2);
+    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    node.service.release(&node.context, release).await.expect("held");
+    let token = first.await.expect("no panic").expect("granted");
+    assert_eq!(second.await.expect("no panic").expect("granted"), token);
+    third.abort();
+    eventually("the third is withdrawn", async || node.waiters().await == 0).await;
+    assert_eq!(node.holder_tokens().await, [token]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_own_deadline_ends_first_is_unknown_and_can_be_repeated() {
+    let node = Node::start().await;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let context = CallContext { timeout: Some(Duration::from_secs(2)), ..keyed("k") };
+    let error = node.service.acquire(&context, waiting(60_000)).await.expect_err("the deadline is shorter");
+    assert_eq!((error.code(), error.retryable()), ("outcome_unknown", true));
+    assert_eq!(node.waiters().await, 1, "under a key the wait keeps its place");
+    let service = node.service.clone();
+    let again = tokio::spawn(async move { service.acquire(&keyed("k"), waiting(60_000)).await });
+    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    node.service.release(&node.context, release).await.expect("held");
+    let grant = again.await.expect("no panic").expect("granted").value.grant;
+    assert_eq!(error.details()["lock_id"], grant.lock_id.to_string());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_sends_waiting_calls_away() {
+    let node = Node::start().await;
+    node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free");
+    let unkeyed = node.queue(node.context.clone(), waiting(60_000)).await;
+    let kept = node.queue(keyed("k"), waiting(60_000)).await;
+    assert!(node.service.readiness().ready());
+    node.service.drain();
+    assert_eq!(unkeyed.await.expect("no panic"), Err("draining"));
+    assert_eq!(kept.await.expect("no panic"), Err("draining"));
+    node.service.drained().await;
+    assert_eq!(node.waiters().await, 1, "the wait with a key stays for the retry at another node");
+    assert!(!node.service.readiness().ready());
+    let refused = node.service.acquire(&node.context, waiting(1_000)).await.expect_err("drains");
+    assert_eq!(refused.code(), "draining");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
+    let node = Node::start().await;
+    let open = OpenRequest { ttl_ms: 60_000, metadata: "test".to_owned() };
+    let session = node.service.open_session(&node.context, open).await.expect("opens").value;
+    let owned = AcquireRequest { ttl_ms: None, wait_ms: 0, ..one_shot("orders/42") };
+    let owned = AcquireRequest {
+        owner: batuta_statemachine::lock::Owner { session: Some(session.session_id), label: String::new() },
+        ..owned
+    };
+    node.service.acquire(&node.context, owned).await.expect("free");
+    let shown = node.service.get_session(&node.context, session.session_id, Consistency::Linearizable).await;
+    assert_eq!(shown.expect("open").value.locks_held, 1);
+    let kept = node.service.keep_alive(&node.context, session.session_id).await.expect("open");
+    assert_eq!(kept.value.ttl_ms, 60_000);
+
+    let call = node.queue(node.context.clone(), waiting(60_000)).await;
+    let closed = node.service.close_session(&node.context, session.session_id).await.expect("open").value;
+    assert_eq!((closed.released_locks, closed.cancelled_waits), (1, 0));
+    call.await.expect("no panic").expect("granted");
+    let gone = node.service.keep_alive(&node.context, session.session_id).await.expect_err("closed");
+    assert_eq!(gone.code(), "session_not_found");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_go_on_where_the_cursor_says() {
+    let node = Node::start().await;
+    for index in 0..5 {
+        node.service.acquire(&node.context, one_shot(&format!("list/{index}"))).await.expect("free");
+    }
+    let mut request = ListRequest { prefix: "list/".to_owned(), limit: Some(2), ..ListRequest::default() };
+    let mut names = Vec::new();
+    for _ in 0..5 {
+        let page = node
+            .service
+            .list_locks(&node.context, &request, Consistency::Linearizable)
+            .await
+            .expect("lists")
+            .value;
+        assert!(page.items.len() <= 2);
+        names.extend(page.items.iter().map(|lock| lock.name.to_string()));
+        request.cursor = page.next_cursor;
+        if request.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names, ["list/0", "list/1", "list/2", "list/3", "list/4"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_spans_two_namespaces() {
+    let node = Node::start().await;
+    let elsewhere = CallContext {
+        namespace: batuta_statemachine::Namespace::new("team-b").expect("valid"),
+        ..CallContext::default()
+    };
+    let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
+    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session_id;
+    let refused = node.service.close_session(&elsewhere, session).await.expect_err("lives elsewhere");
+    assert_eq!(refused.code(), "namespace_mismatch");
+    let refused = node.service.keep_alive(&elsewhere, session).await.expect_err("lives elsewhere");
+    assert_eq!(refused.code(), "namespace_mismatch");
+    let grant = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let refused = node.service.cancel_wait(&elsewhere, grant.lock_id).await.expect_err("lives elsewhere");
+    assert_eq!(refused.code(), "namespace_mismatch");
+    node.service.acquire(&elsewhere, one_shot("orders/42")).await.expect("another lock of the same name");
+    node.stop().await;
+}
