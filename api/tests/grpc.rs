@@ -1,0 +1,168 @@
+//! The gRPC front over a real connection, over a replica of one node.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use batuta_api::grpc;
+use batuta_proto::v1;
+use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_proto::v1::session_service_client::SessionServiceClient;
+use support::{Node, eventually};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
+
+struct Front {
+    node: Node,
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Front {
+    async fn start() -> Self {
+        let node = Node::start().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let routes = grpc::routes(node.service.clone());
+        let serving =
+            Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
+        let server = tokio::spawn(async move { serving.await.expect("serves") });
+        Self { node, address, server }
+    }
+
+    async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
+        endpoint.connect().await.expect("connects")
+    }
+
+    async fn stop(self) {
+        self.server.abort();
+        self.node.stop().await;
+    }
+}
+
+fn exclusive(name: &str) -> v1::AcquireRequest {
+    let lock =
+        v1::LockRequest { name: name.to_owned(), mode: v1::LockMode::Exclusive.into(), ..Default::default() };
+    v1::AcquireRequest {
+        locks: vec![lock],
+        ttl_ms: Some(600_000),
+        owner: "test".to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn waiters(locks: &mut LockServiceClient<Channel>, name: &str) -> u64 {
+    let request = v1::ExplainRequest { name: name.to_owned(), ..Default::default() };
+    let explained = locks.explain(request).await.expect("explains").into_inner();
+    explained.lock.map_or(0, |lock| lock.waiter_count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_taken_checked_extended_and_released() {
+    let front = Front::start().await;
+    let mut locks = LockServiceClient::new(front.channel().await);
+    let grant = locks.acquire(exclusive("a/b")).await.expect("free").into_inner().grant.expect("has one");
+    assert!(grant.fencing_token > 0 && grant.remaining_ms == Some(600_000) && !grant.expires_at.is_empty());
+
+    let check =
+        |token| v1::CheckRequest { name: "a/b".to_owned(), fencing_token: token, ..Default::default() };
+    assert!(locks.check(check(grant.fencing_token)).await.expect("checks").into_inner().current);
+    let stale = locks.check(check(grant.fencing_token + 1)).await.expect("checks").into_inner();
+    assert_eq!(stale.status(), v1::TokenStatus::Superseded);
+    assert_eq!(stale.newest_token, Some(grant.fencing_token));
+
+    let extend =
+        v1::ExtendRequest { lock_id: grant.lock_id.clone(), name: "a/b".to_owned(), ttl_ms: 900_000 };
+    let longer = locks.extend(extend).await.expect("extends").into_inner().grant.expect("has one");
+    assert_eq!(longer.remaining_ms, Some(900_000));
+
+    let release = v1::ReleaseRequest { lock_id: grant.lock_id, name: String::new() };
+    let released = locks.release(release.clone()).await.expect("held").into_inner();
+    assert_eq!((released.fencing_token, released.remaining_count), (grant.fencing_token, 0));
+    let status = locks.release(release).await.expect_err("released already");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(status.get_details_error_info().expect("has ErrorInfo").reason, "lock_not_held");
+
+    let mut wrong = exclusive("a/b");
+    wrong.locks[0].name = "a//b".to_owned();
+    let status = locks.acquire(wrong).await.expect_err("a wrong name");
+    let bad = status.get_details_bad_request().expect("has BadRequest");
+    assert_eq!(bad.field_violations[0].field, "locks[0].name");
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_with_the_same_key_gets_the_same_lock() {
+    let front = Front::start().await;
+    let mut locks = LockServiceClient::new(front.channel().await);
+    let keyed = || {
+        let mut request = Request::new(exclusive("a"));
+        request.metadata_mut().insert("idempotency-key", "k1".parse().expect("ascii"));
+        request
+    };
+    let first = locks.acquire(keyed()).await.expect("free").into_inner().grant.expect("has one");
+    let again = locks.acquire(keyed()).await.expect("the same answer").into_inner().grant.expect("has one");
+    assert_eq!((first.lock_id, first.fencing_token), (again.lock_id, again.fencing_token));
+
+    let mut sessions = SessionServiceClient::new(front.channel().await);
+    let open = v1::OpenSessionRequest { ttl_ms: 60_000, metadata: String::new() };
+    let session =
+        sessions.open_session(open).await.expect("opens").into_inner().session.expect("has one").session_id;
+    let sequenced = || {
+        let owned = v1::AcquireRequest { ttl_ms: None, session_id: session.clone(), ..exclusive("b") };
+        let mut request = Request::new(owned);
+        request.metadata_mut().insert("batuta-session-sequence", "1".parse().expect("ascii"));
+        request
+    };
+    let first = locks.acquire(sequenced()).await.expect("free").into_inner().grant.expect("has one");
+    let again =
+        locks.acquire(sequenced()).await.expect("the same answer").into_inner().grant.expect("has one");
+    assert_eq!(first.fencing_token, again.fencing_token);
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_cancelled_or_out_of_time_leaves_no_waiter() {
+    let front = Front::start().await;
+    let mut locks = LockServiceClient::new(front.channel().await);
+    locks.acquire(exclusive("a")).await.expect("free");
+    let waiting = v1::AcquireRequest { wait_ms: 60_000, ..exclusive("a") };
+
+    let (mut other, request) = (locks.clone(), waiting.clone());
+    let call = tokio::spawn(async move { other.acquire(request).await });
+    eventually("the call is queued", async || waiters(&mut locks.clone(), "a").await == 1).await;
+    call.abort();
+    eventually("the waiter is withdrawn", async || waiters(&mut locks.clone(), "a").await == 0).await;
+
+    let mut request = Request::new(waiting);
+    request.set_timeout(Duration::from_millis(500));
+    let status = locks.acquire(request).await.expect_err("held throughout");
+    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+    eventually("the waiter is withdrawn", async || waiters(&mut locks.clone(), "a").await == 0).await;
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_follows_readiness() {
+    let front = Front::start().await;
+    let mut health = HealthClient::new(front.channel().await);
+    for service in ["", "batuta.v1.LockService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.expect("known").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+    }
+    front.node.service.drain();
+    eventually("health shows that the node drains", async || {
+        let answer = health.clone().check(HealthCheckRequest::default()).await.expect("known").into_inner();
+        answer.status() == ServingStatus::NotServing
+    })
+    .await;
+    front.stop().await;
+}
