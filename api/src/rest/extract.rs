@@ -61,7 +61,7 @@ impl Headers {
     }
 }
 
-/// How [`Headers`] looks in the OpenAPI document.
+/// How [`Headers`] looks in the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -78,7 +78,7 @@ pub(super) struct CallHeaders {
     session_sequence: Option<String>,
 }
 
-/// How [`Headers`] of a read looks in the OpenAPI document.
+/// How [`Headers`] of a read looks in the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -222,6 +222,11 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// A body that is no JSON is malformed (400); one that is JSON of the wrong shape has a field at fault (422).
 fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // The decoder would take an array for an object with its fields in order.
+    let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if is_array && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+        return Err(ApiError::invalid("body", "must be a JSON object, not an array"));
+    }
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut source).map_err(|error| {
         let path = error.path().to_string();

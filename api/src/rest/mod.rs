@@ -37,7 +37,7 @@ use problem::Problem;
 use crate::ApiError;
 use crate::service::Service;
 
-/// The REST API over the service: the routes, their OpenAPI document at `/openapi.json`, its reader at `/docs`.
+/// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
     finish(routes.with_state(service).merge(documentation(&document)))
@@ -45,13 +45,13 @@ pub fn router(service: Service) -> Router {
 
 /// The routes and the document that describes them.
 fn documented_routes() -> (Router<Service>, OpenApi) {
-    let routes = OpenApiRouter::with_openapi(openapi::base())
+    let described = OpenApiRouter::with_openapi(openapi::base())
         .merge(lock::routes())
         .merge(register::routes())
         .merge(session::routes())
         .merge(cluster::routes())
         .merge(health::routes());
-    let (router, mut document) = routes.split_for_parts();
+    let (router, mut document) = described.split_for_parts();
     openapi::complete(&mut document);
     (router, document)
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document: generated from the handlers, completed with every error each of them can answer.
+//! The `OpenAPI` document: generated from the handlers, completed with every error each of them can answer.
 //!
 //! Invariant: the errors come from the one catalogue, so that the document, `docs/errors.md` and the answers agree.
 
@@ -70,14 +70,13 @@ fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
         ),
         "release_lock" => (&["lock_not_held", "token_superseded"], true),
         "extend_lock" => (&["lock_not_held", "owned_by_session"], true),
-        "cancel_wait" => (&["namespace_mismatch"], true),
+        "cancel_wait" | "close_session" => (&["namespace_mismatch"], true),
         "get_lock" => (&["lock_not_found"], false),
         "advance_register" => (&["token_superseded", "limit_exceeded"], true),
         "get_register" => (&["register_not_found"], false),
         "delete_register" => (&["register_not_found"], true),
         "open_session" => (&["limit_exceeded"], true),
         "get_session" => (&["session_not_found"], false),
-        "close_session" => (&["namespace_mismatch"], true),
         "keep_session_alive" => (&["session_not_found", "namespace_mismatch", "outcome_unknown"], false),
         "remove_member" | "promote_member" | "transfer_leader" => {
             (&["unknown_member", "membership_change_refused", "outcome_unknown"], false)

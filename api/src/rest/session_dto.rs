@@ -18,6 +18,7 @@ pub(super) struct OpenSessionRequest {
 }
 
 /// A session.
+#[expect(clippy::struct_field_names, reason = "the wire contract names the field")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
     "session_id": "s-12.0", "namespace": "default", "ttl_ms": 15000, "remaining_ms": 15000,

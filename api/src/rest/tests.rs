@@ -9,10 +9,10 @@ use tower::ServiceExt;
 
 use super::cluster_dto::TransferLeaderRequest;
 use super::extract::{BODY_BYTES_MAX, Body, Headers, NamePath, OptionalBody, Query};
-use super::finish;
 use super::lock_dto::{AcquireRequest, CheckQuery, ReleaseQuery};
 use super::problem::Problem;
 use super::session_dto::NoQuery;
+use super::{documentation, documented_routes, finish};
 
 async fn acquire(headers: Headers, _: Query<NoQuery>, Body(_): Body<AcquireRequest>) -> Result<(), Problem> {
     headers.context(None)?;
@@ -66,7 +66,7 @@ async fn refused(request: Request<HttpBody>, status: u16, code: &str) -> Value {
 
 #[tokio::test]
 async fn a_body_that_can_not_be_read_is_malformed() {
-    for body in ["", "{", "{\"name\": }", "name=a", "{\"name\":\"a\"} x", "\u{0}"] {
+    for body in ["", "{", "{\"name\": }", "name=a", "[", "{\"name\":\"a\"} x", "\u{0}"] {
         refused(json_post("/locks", body), 400, "malformed_body").await;
     }
 }
@@ -84,6 +84,7 @@ async fn a_body_of_the_wrong_shape_names_its_field() {
         (json!({"locks": [{"name": "a", "permit": 1}]}), "unknown_field", "locks[0].permit"),
         (json!({"name": "a", "ttl": 5}), "unknown_field", "ttl"),
         (json!([1]), "invalid_argument", "body"),
+        (json!(["a"]), "invalid_argument", "body"),
         (json!("a"), "invalid_argument", "body"),
     ] {
         let problem = refused(json_post("/locks", body.to_string()), 422, code).await;
@@ -200,4 +201,24 @@ async fn a_panic_is_a_problem_that_keeps_its_words_to_itself() {
 async fn a_request_keeps_its_id_or_gets_a_new_one() {
     let named = Request::get("/nowhere").header("x-request-id", "mine").body(HttpBody::empty()).unwrap();
     assert_eq!(send(named).await.0.headers()["x-request-id"], "mine");
+}
+
+#[tokio::test]
+async fn the_document_and_its_reader_are_served_from_the_binary() {
+    let (_, document) = documented_routes();
+    let served = finish(documentation(&document));
+    let get = |path: &str| Request::get(path).body(HttpBody::empty()).unwrap();
+    for (path, kind, content) in [
+        ("/openapi.json", "application/json", "\"openapi\":\"3.1.0\""),
+        ("/docs/", "text/html", "swagger-ui"),
+        ("/docs/swagger-initializer.js", "text/javascript", "/openapi.json"),
+    ] {
+        let response = served.clone().oneshot(get(path)).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let given = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(given.starts_with(kind), "{path}: {given}");
+        let bytes = axum::body::to_bytes(response.into_body(), 4 * BODY_BYTES_MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.contains(content), "{path}: {}", text.chars().take(400).collect::<String>());
+    }
 }
