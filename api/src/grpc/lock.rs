@@ -59,7 +59,7 @@ fn acquire_request(message: v1::AcquireRequest) -> Result<AcquireRequest, ApiErr
     })
 }
 
-fn request_message(request: LockRequest) -> v1::LockRequest {
+fn request_message(request: &LockRequest) -> v1::LockRequest {
     let (mode, permits, capacity) = match request.mode {
         Mode::Exclusive => (v1::LockMode::Exclusive, 0, 0),
         Mode::Shared => (v1::LockMode::Shared, 0, 0),
@@ -73,7 +73,7 @@ fn grant_message(info: GrantInfo) -> v1::Grant {
     v1::Grant {
         lock_id: grant.lock_id.to_string(),
         namespace: grant.namespace.to_string(),
-        locks: grant.requests.into_iter().map(request_message).collect(),
+        locks: grant.requests.iter().map(request_message).collect(),
         session_id: session_text(grant.owner.session),
         owner: grant.owner.label,
         fencing_token: grant.token,
@@ -91,7 +91,7 @@ fn grant_message(info: GrantInfo) -> v1::Grant {
 fn waiter_message(waiter: Waiter) -> v1::Waiter {
     v1::Waiter {
         lock_id: waiter.lock_id.to_string(),
-        locks: waiter.requests.into_iter().map(request_message).collect(),
+        locks: waiter.requests.iter().map(request_message).collect(),
         session_id: session_text(waiter.owner.session),
         owner: waiter.owner.label,
         queue_position: waiter.queue_position,

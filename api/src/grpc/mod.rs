@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_the_grpc_protocol_writes_them() {
         for (text, expected) in [
-            ("1H", Duration::from_secs(3600)),
-            ("2M", Duration::from_secs(120)),
+            ("1H", Duration::from_hours(1)),
+            ("2M", Duration::from_mins(2)),
             ("99999999S", Duration::from_secs(99_999_999)),
             ("250m", Duration::from_millis(250)),
             ("7u", Duration::from_micros(7)),

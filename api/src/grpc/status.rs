@@ -10,8 +10,8 @@ use crate::ApiError;
 
 /// The `domain` of every [`tonic_types::ErrorInfo`] of Batuta.
 const DOMAIN: &str = "batuta.dev";
-/// Bytes of one fact in the metadata of an error: statuses travel in HTTP headers, which are small.
-const FACT_BYTES_MAX: usize = 1_024;
+/// Bytes of one text of an error: statuses travel in HTTP headers, which are small.
+const TEXT_BYTES_MAX: usize = 1_024;
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
@@ -27,22 +27,25 @@ impl From<ApiError> for Status {
             details.set_retry_info(Some(wait));
         }
         if let Some(field) = error.field() {
-            details.add_bad_request_violation(field, error.to_string());
+            details.add_bad_request_violation(field, cut(error.to_string()));
         }
         if matches!(error, ApiError::Internal(_)) {
             tracing::error!(%error, "a call failed inside");
         }
-        Status::with_error_details(info.grpc, error.to_string(), details)
+        Status::with_error_details(info.grpc, cut(error.to_string()), details)
     }
 }
 
 /// A fact as text: texts as they are, everything else as JSON.
 fn fact(value: Value) -> String {
-    let mut text = match value {
+    cut(match value {
         Value::String(text) => text,
         other => other.to_string(),
-    };
-    text.truncate(text.floor_char_boundary(FACT_BYTES_MAX));
+    })
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
     text
 }
 
@@ -92,6 +95,6 @@ mod tests {
 
     #[test]
     fn long_facts_are_cut_between_characters() {
-        assert!(fact(Value::String("é".repeat(2_000))).len() <= FACT_BYTES_MAX);
+        assert!(fact(Value::String("é".repeat(2_000))).len() <= TEXT_BYTES_MAX);
     }
 }

@@ -53,7 +53,7 @@ const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the proposal answered.
 enum Asked {
-    Granted { at: At<GrantInfo>, claim: Option<Claim> },
+    Granted { at: Box<At<GrantInfo>>, claim: Option<Claim> },
     Queued { claim: Claim },
 }
 
@@ -114,7 +114,7 @@ impl Service {
                 if let Some(claim) = claim {
                     claim.settle();
                 }
-                Ok(at)
+                Ok(*at)
             }
             Asked::Queued { claim } => self.wait(context, command, claim, started, budget).await,
         }
@@ -141,7 +141,7 @@ impl Service {
                     });
                     let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
                     let at = At { revision: answer.revision, value: GrantInfo::new(grant, clock) };
-                    Ok(Asked::Granted { at, claim })
+                    Ok(Asked::Granted { at: Box::new(at), claim })
                 }
                 Reply::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
@@ -186,7 +186,7 @@ impl Service {
         match ended {
             Ended::Granted { revision, grant } => {
                 let clock = granted_clock(&grant);
-                Ok(At { revision, value: GrantInfo::new(grant, clock) })
+                Ok(At { revision, value: GrantInfo::new(*grant, clock) })
             }
             Ended::Refused { reason } => Err(Rejection::WaitEnded { lock_id, reason }.into()),
             Ended::Gone if keyed => self.ended_answer(context, command, lock_id).await,
@@ -268,7 +268,7 @@ async fn withdraw(inner: Arc<Inner>, lock_id: LockId) {
                 return;
             }
             Err(error) => {
-                tracing::debug!(%lock_id, %error, "withdrawing an abandoned acquisition: trying again")
+                tracing::debug!(%lock_id, %error, "withdrawing an abandoned acquisition: trying again");
             }
         }
         sleep(WITHDRAW_PAUSE).await;

@@ -22,7 +22,7 @@ pub(crate) enum Ended {
         /// Revision at which it is true.
         revision: u64,
         /// The grant.
-        grant: Grant,
+        grant: Box<Grant>,
     },
     /// It ended without a grant.
     Refused {
@@ -98,9 +98,10 @@ impl Waits {
         }
         for change in changes {
             let (lock_id, ended) = match &change.kind {
-                ChangeKind::LockGranted(grant) => {
-                    (grant.lock_id, Ended::Granted { revision: change.revision, grant: grant.clone() })
-                }
+                ChangeKind::LockGranted(grant) => (
+                    grant.lock_id,
+                    Ended::Granted { revision: change.revision, grant: Box::new(grant.clone()) },
+                ),
                 ChangeKind::WaitEnded { lock_id, reason } => (*lock_id, Ended::Refused { reason: *reason }),
                 _ => continue,
             };
@@ -136,7 +137,9 @@ impl Slot {
         }
         match state.acquisition(lock_id) {
             Acquisition::Waiting(_) => {}
-            Acquisition::Granted(grant) => self.settle(Ended::Granted { revision: state.revision(), grant }),
+            Acquisition::Granted(grant) => {
+                self.settle(Ended::Granted { revision: state.revision(), grant: Box::new(grant) });
+            }
             Acquisition::Unknown => self.settle(Ended::Gone),
         }
     }

@@ -13,16 +13,16 @@ use batuta_statemachine::lock::{LockRequest, Mode, Owner};
 /// How long a condition may take to come true before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Node {
-    pub service: Service,
-    pub context: CallContext,
+pub(crate) struct Node {
+    pub(crate) service: Service,
+    pub(crate) context: CallContext,
     replica: Replica,
     _data: tempfile::TempDir,
 }
 
 impl Node {
     /// Starts a node and returns when it is ready.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let peer_listen = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let peer = peer_listen.local_addr().expect("bound").to_string();
@@ -47,14 +47,14 @@ impl Node {
         Self { service, context: CallContext::default(), replica, _data: data }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.service.drain();
         self.service.drained().await;
         self.replica.shutdown().await;
     }
 }
 
-pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !condition().await {
         assert!(started.elapsed() < PATIENCE, "gave up waiting until {what}");
@@ -62,12 +62,12 @@ pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("valid")
 }
 
 /// A request for an exclusive one-shot lock that does not wait.
-pub fn one_shot(lock: &str) -> AcquireRequest {
+pub(crate) fn one_shot(lock: &str) -> AcquireRequest {
     AcquireRequest {
         requests: vec![LockRequest { name: name(lock), mode: Mode::Exclusive }],
         owner: Owner { session: None, label: "test".to_owned() },
