@@ -195,7 +195,8 @@ pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, stop: Cancellation
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::Position;
+    use batuta_statemachine::lock::{Acquire, CancelWait, LockRequest, Mode, Owner};
+    use batuta_statemachine::{Command, Entry, Name, Namespace, Position, Request, Stamp};
 
     use super::*;
 
@@ -240,6 +241,39 @@ mod tests {
         let early = waits.attach(id(0), 0);
         early.look(&State::default());
         assert!(matches!(*early.ended.borrow(), Some(Ended::Gone)));
+    }
+
+    #[test]
+    fn after_missed_changes_the_state_tells() {
+        let acquire = |wait_ms| {
+            Command::Acquire(Acquire {
+                namespace: Namespace::default(),
+                requests: vec![LockRequest { name: Name::new("a").expect("valid"), mode: Mode::Exclusive }],
+                owner: Owner { session: None, label: String::new() },
+                ttl_ms: Some(60_000),
+                wait_ms,
+                lock_delay_ms: 0,
+                reentrant: false,
+                metadata: String::new(),
+            })
+        };
+        let mut state = State::default();
+        let mut apply = |revision, command| {
+            let requests = vec![Request { dedup: None, command }];
+            let applied = state.apply(revision, &Entry { stamp: Stamp::default(), requests });
+            assert!(applied.outcomes[0].is_ok(), "{applied:?}");
+            state.clone()
+        };
+        let waits = Arc::new(Waits::new(10));
+        apply(1, acquire(0));
+        let queued = apply(2, acquire(60_000));
+        let call = waits.attach(id(2), 2);
+        waits.recheck_all(&queued);
+        assert!(call.ended.borrow().is_none(), "it waits still");
+        let granted = apply(3, Command::CancelWait(CancelWait { lock_id: id(1) }));
+        waits.recheck_all(&granted);
+        let ended = call.ended.borrow().clone();
+        assert!(matches!(ended, Some(Ended::Granted { revision: 3, grant }) if grant.lock_id == id(2)));
     }
 
     #[test]
