@@ -188,7 +188,7 @@ impl Transition<'_> {
         let remembered = Remembered { fingerprint: fingerprint(command), answer };
         match key {
             DedupKey::Sequence { session, sequence } => {
-                self.remember_sequence(*session, *sequence, remembered)
+                self.remember_sequence(*session, *sequence, remembered);
             }
             DedupKey::Idempotency { namespace, key } => {
                 self.forget_stale();

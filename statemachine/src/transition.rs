@@ -82,10 +82,10 @@ impl<'a> Transition<'a> {
     fn run(&mut self, position: Position, command: &Command) -> Outcome {
         match command {
             Command::OpenSession(command) => command.apply(self, position),
-            Command::KeepAlive(command) => command.apply(self),
+            Command::KeepAlive(command) => Ok(command.apply(self)),
             Command::CloseSession(command) => command.apply(self),
             Command::Acquire(command) => command.apply(self, position),
-            Command::CancelWait(command) => command.apply(self),
+            Command::CancelWait(command) => Ok(command.apply(self)),
             Command::Release(command) => command.apply(self),
             Command::Extend(command) => command.apply(self),
             Command::ForceRelease(command) => command.apply(self),

@@ -2,13 +2,13 @@
 
 use crate::lock::{CancelWait, end_grant, end_wait};
 use crate::transition::Transition;
-use crate::{Outcome, ReleaseReason, Reply, WaitEnd};
+use crate::{ReleaseReason, Reply, WaitEnd};
 
 impl CancelWait {
     /// Always succeeds: whoever withdraws wants neither the wait nor a grant it may have become meanwhile.
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
+    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
         end_wait(transition, self.lock_id, WaitEnd::Cancelled);
         end_grant(transition, self.lock_id, ReleaseReason::Released);
-        Ok(Reply::WaitCancelled { lock_id: self.lock_id })
+        Reply::WaitCancelled { lock_id: self.lock_id }
     }
 }

@@ -4,6 +4,9 @@
 //! in its way and the waiters ahead of it. An owner is a label of a session; a one-shot acquisition waits for nothing else
 //! and ends by its own time to live, so it is never part of a cycle. A holder of a semaphore is an edge only when the
 //! permits wanted can not be had without its own: whatever is refused would really have been stuck.
+//!
+//! An owner is taken to do one thing at a time: what it holds or is queued for is released only after what it asks for
+//! now. Tasks of one session that wait independently of each other therefore need labels of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,10 +94,6 @@ impl Search<'_> {
             let (Obstacle::Holder(blocker) | Obstacle::WaiterAhead(blocker)) = obstacle;
             let Some(owner) = self.state.owner_of(blocker) else { continue };
             if owner == self.asking {
-                // Its own earlier wait is not in its way: one may be granted, used and released before the other.
-                if path.len() == 1 && matches!(obstacle, Obstacle::WaiterAhead(_)) {
-                    continue;
-                }
                 let mut cycle: Vec<String> = path.into_iter().map(|frame| frame.step).collect();
                 cycle.push(format!("{} ({name})", describe(owner)));
                 return Some(cycle);
@@ -127,8 +126,10 @@ impl Search<'_> {
                 }
                 found.push((obstacle, waits_for(request)));
             }
-            let seen = seen.map_or(lock_id, |seen| seen.max(lock_id));
-            self.ahead.insert(key, seen);
+            // A shared waiter looks past other shared ones, so its look is not the whole queue.
+            if request.mode != Mode::Shared {
+                self.ahead.insert(key, seen.map_or(lock_id, |seen| seen.max(lock_id)));
+            }
         }
         found
     }

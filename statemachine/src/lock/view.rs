@@ -134,13 +134,11 @@ impl State {
     ) -> (Vec<LockView>, Option<Name>) {
         let prefix = filter.prefix.as_deref().unwrap_or_default();
         let mut views = Vec::new();
-        let mut examined = 0;
         let mut last: Option<Name> = None;
-        for (key, lock) in self.locks_from(namespace, prefix, after) {
+        for (examined, (key, lock)) in self.locks_from(namespace, prefix, after).enumerate() {
             if views.len() >= limit || examined >= EXAMINED_MAX {
                 return (views, last);
             }
-            examined += 1;
             last = Some(key.name.clone());
             if self.fits(lock, filter) {
                 views.push(self.lock_view(key, lock, waiters_max));

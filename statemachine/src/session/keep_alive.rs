@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::deadline::Due;
 use crate::session::KeepAlive;
 use crate::transition::Transition;
-use crate::{Outcome, Reply, SessionId, State};
+use crate::{Reply, SessionId, State};
 
 impl KeepAlive {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        Ok(Reply::KeptAlive(self.sessions.iter().map(|session| renew(transition.state, *session)).collect()))
+    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
+        Reply::KeptAlive(self.sessions.iter().map(|session| renew(transition.state, *session)).collect())
     }
 }
 
