@@ -1,0 +1,39 @@
+//! `host:port`, and whether a host is this machine only.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A host and a port, split.
+pub(crate) struct Address<'a> {
+    host: &'a str,
+    pub(crate) port: u16,
+}
+
+impl<'a> Address<'a> {
+    /// Splits `host:port`; an IPv6 host stands in brackets.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok()?;
+        let bracketed = host.starts_with('[');
+        let known = if bracketed {
+            text.parse::<SocketAddr>().is_ok()
+        } else {
+            !host.is_empty()
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        known.then_some(Self { host, port })
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    /// Whether only this machine can reach it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.ip().map_or(self.host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
+    }
+
+    /// Whether it stands for every address of the machine, and so is none that others could call.
+    pub(crate) fn is_unspecified(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_unspecified())
+    }
+}

@@ -1,0 +1,142 @@
+//! Values as they were given, each with its origin; nothing is judged here but names and kinds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::ConfigError;
+use crate::key::{self, KEYS, Key, Kind};
+use crate::origin::Origin;
+
+/// A value of one of the four kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Integer(u64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// A list of texts.
+    List(Vec<String>),
+}
+
+impl fmt::Display for Value {
+    /// As TOML.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{}", toml::Value::String(text.clone())),
+            // A TOML integer is an i64; larger numbers come only from the environment or a flag.
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Bool(flag) => write!(f, "{flag}"),
+            Self::List(items) => {
+                let items: Vec<toml::Value> = items.iter().cloned().map(toml::Value::String).collect();
+                write!(f, "{}", toml::Value::Array(items))
+            }
+        }
+    }
+}
+
+/// The values that were given. A later layer replaces an earlier one.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+}
+
+impl Raw {
+    /// The value in force, and where it came from; `None` when nobody set it and it has no default.
+    #[must_use]
+    pub fn get(&self, key: &'static Key) -> Option<(Value, Origin)> {
+        self.values.get(key.path).cloned().or_else(|| {
+            let value =
+                (!key.default.is_empty()).then(|| parse(key, key.default, &Origin::Default).ok())??;
+            Some((value, Origin::Default))
+        })
+    }
+
+    /// Lays a value over what is there.
+    pub(crate) fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
+        self.values.insert(key.path, (value, origin));
+    }
+
+    /// Lays `BATUTA_SECTION_KEY` variables over what is there.
+    pub(crate) fn lay_environment(&mut self, environment: &[(String, String)]) -> Result<(), ConfigError> {
+        for (name, text) in environment {
+            let origin = Origin::Env(name.clone());
+            if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
+                self.set(key, parse(key, text, &origin)?, origin);
+            } else if is_mistyped(name) {
+                let suggestion = nearest_variable(name);
+                return Err(ConfigError::UnknownKey { origin, key: name.clone(), suggestion });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays flags over what is there.
+    pub(crate) fn lay_flags(&mut self, flags: &[(String, String)]) -> Result<(), ConfigError> {
+        for (path, text) in flags {
+            let Some(key) = key::find(path) else {
+                let origin = Origin::Flag(format!("--set {path}"));
+                return Err(ConfigError::UnknownKey { origin, key: path.clone(), suggestion: nearest(path) });
+            };
+            let origin = Origin::Flag(key.flag_name());
+            self.set(key, parse(key, text, &origin)?, origin);
+        }
+        Ok(())
+    }
+}
+
+/// Names within this many edits of a key's variable are taken for typing mistakes.
+const VARIABLE_EDITS_MAX: usize = 2;
+
+/// Whether a variable was meant for us and is none of ours.
+///
+/// Not every other `BATUTA_…` is a mistake: orchestrators export such names for a service called batuta, and the
+/// commands have variables of their own. One that begins like a section, or is nearly a key's, is.
+fn is_mistyped(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("BATUTA_") else { return false };
+    KEYS.iter().any(|key| {
+        rest.starts_with(&format!("{}_", key.parts().0.to_uppercase()))
+            || strsim::damerau_levenshtein(&key.variable(), name) <= VARIABLE_EDITS_MAX
+    })
+}
+
+/// The variable that is most like the name, if one is.
+fn nearest_variable(name: &str) -> Option<String> {
+    KEYS.iter()
+        .map(Key::variable)
+        .map(|variable| (strsim::damerau_levenshtein(&variable, name), variable))
+        .filter(|(_, variable)| strsim::jaro_winkler(variable, name) >= SIMILARITY_MIN)
+        .min()
+        .map(|(_, variable)| variable)
+}
+
+/// Less alike than this, a suggestion would only confuse.
+const SIMILARITY_MIN: f64 = 0.8;
+
+/// The key that is most like the name, if one is.
+pub(crate) fn nearest(name: &str) -> Option<String> {
+    KEYS.iter()
+        .map(|key| (strsim::jaro_winkler(key.path, name), key.path))
+        .filter(|(likeness, _)| *likeness >= SIMILARITY_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, path)| path.to_owned())
+}
+
+/// Reads a value as it stands in the environment or in a flag.
+fn parse(key: &'static Key, text: &str, origin: &Origin) -> Result<Value, ConfigError> {
+    let value = match key.kind {
+        Kind::Text => Some(Value::Text(text.to_owned())),
+        Kind::Integer => text.parse().ok().map(Value::Integer),
+        Kind::Bool => text.parse().ok().map(Value::Bool),
+        Kind::List => Some(Value::List(
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+        )),
+    };
+    value.ok_or_else(|| ConfigError::Kind {
+        origin: origin.clone(),
+        key: key.path,
+        expected: key.kind.words(),
+        found: format!("`{text}`"),
+    })
+}

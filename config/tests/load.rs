@@ -1,0 +1,181 @@
+//! The three layers, the rules, and what is said when one is broken.
+
+use std::path::Path;
+
+use batuta_config::key::KEYS;
+use batuta_config::{ConfigError, Loaded, load};
+
+const SINGLE: (&str, &str) = ("cluster.peers", "batuta-0=127.0.0.1:7070");
+
+fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
+    given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn from(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let directory =
+        std::env::temp_dir().join(format!("batuta-config-{}-{:p}", std::process::id(), &raw const toml));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("node.toml");
+    std::fs::write(&file, toml).unwrap();
+    let loaded = load(Some(&file), &pairs(environment), &pairs(flags));
+    std::fs::remove_dir_all(&directory).unwrap();
+    loaded
+}
+
+fn refused(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], words: &[&str]) {
+    let message = from(toml, environment, flags).map(|loaded| loaded.show(true)).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn a_later_layer_wins_and_the_origin_is_remembered() {
+    let toml = "[raft]\nheartbeat_ms = 100\nsnapshot_entries = 7\n\n[log]\nlevel = \"warn\"\n";
+    let loaded = from(
+        toml,
+        &[("BATUTA_RAFT_HEARTBEAT_MS", "120"), ("BATUTA_LOG_LEVEL", "debug"), ("HOME", "/root")],
+        &[SINGLE, ("log.level", "trace")],
+    )
+    .unwrap();
+    assert_eq!(loaded.config.raft.heartbeat_ms, 120);
+    assert_eq!(loaded.config.raft.snapshot_entries, 7);
+    assert_eq!(loaded.config.log.level.as_str(), "trace");
+    let shown = loaded.show(true);
+    for line in [
+        "heartbeat_ms = 120 # from env BATUTA_RAFT_HEARTBEAT_MS",
+        "node.toml:3",
+        "level = \"trace\" # from flag --log-level",
+        "rest = \"127.0.0.1:8080\" # from default",
+    ] {
+        assert!(shown.contains(line), "{shown}\ndoes not contain {line:?}");
+    }
+}
+
+#[test]
+fn what_is_shown_loads_again_to_the_same() {
+    let first = from("", &[], &[SINGLE, ("listen.rest", "[::1]:0")]).unwrap();
+    let second = from(&first.show(true), &[], &[]).unwrap();
+    assert_eq!(first.config, second.config);
+    assert_eq!(first.show(false), second.show(false));
+}
+
+#[test]
+fn unknown_names_are_refused_with_place_and_suggestion() {
+    refused(
+        "[raft]\n\nheartbeat = 1\n",
+        &[],
+        &[SINGLE],
+        &["node.toml:3", "`raft.heartbeat`", "`raft.heartbeat_ms`"],
+    );
+    refused("[rafft]\n", &[], &[SINGLE], &["node.toml:1", "did you mean `raft`"]);
+    refused("heartbeat_ms = 1\n", &[], &[SINGLE], &["node.toml:1", "unknown key `heartbeat_ms`"]);
+    refused("", &[("BATUTA_LISTN_REST", "x")], &[SINGLE], &["env BATUTA_LISTN_REST", "`BATUTA_LISTEN_REST`"]);
+    refused("", &[("BATUTA_RAFT_NOTHING", "x")], &[SINGLE], &["env BATUTA_RAFT_NOTHING", "unknown key"]);
+    refused("", &[], &[SINGLE, ("log.levle", "info")], &["flag --set log.levle", "`log.level`"]);
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let others =
+        [("BATUTA_SERVICE_HOST", "10.0.0.1"), ("BATUTA_PORT", "tcp://10.0.0.1:8080"), ("BATUTA_CONFIG", "f")];
+    from("", &others, &[SINGLE]).unwrap();
+    from("", &[("BATUTA_LOCK_NAME", "a"), ("BATUTA_LOCK_TOKEN", "1")], &[SINGLE]).unwrap();
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused() {
+    for (toml, words) in [
+        ("[raft]\nheartbeat_ms = \"100\"\n", ["raft.heartbeat_ms", "the text \"100\""]),
+        ("[raft]\nheartbeat_ms = -1\n", ["raft.heartbeat_ms", "the number -1"]),
+        ("[cluster]\npeers = \"a=b:1\"\n", ["cluster.peers", "a list of texts"]),
+        ("[security]\ninsecure = \"yes\"\n", ["security.insecure", "true or false"]),
+        ("[node]\nname = 7\n", ["node.name", "a text"]),
+        ("[node\n", ["not valid TOML", "node.toml"]),
+    ] {
+        refused(toml, &[], &[SINGLE], &words);
+    }
+    refused(
+        "",
+        &[("BATUTA_SECURITY_INSECURE", "yes")],
+        &[SINGLE],
+        &["env BATUTA_SECURITY_INSECURE", "`yes`"],
+    );
+}
+
+#[test]
+fn a_broken_rule_names_key_limit_and_remedy() {
+    for (key, value, words) in [
+        ("node.name", "a b", ["64", "choose such a name"]),
+        ("listen.rest", "0.0.0.0:8080", ["without authentication or TLS", "security.insecure"]),
+        ("listen.peer", "example.org:7070", ["without authentication or TLS", "--insecure"]),
+        ("listen.grpc", "127.0.0.1", ["host:port", "127.0.0.1:8080"]),
+        ("listen.grpc", "127.0.0.1:70000", ["65535", "127.0.0.1:8080"]),
+        ("advertise.rest", "127.0.0.1:0", ["nothing that others could call", "port"]),
+        ("cluster.peers", "", ["neither a static set", "cluster.join"]),
+        ("cluster.peers", "other=127.0.0.1:1", ["batuta-0", "node.name"]),
+        ("cluster.peers", "batuta-0=h:1,b=h:1", ["repeats", "once"]),
+        ("cluster.peers", "batuta-0", ["name=host:port", "write it so"]),
+        ("cluster.join", "127.0.0.1:7070", ["cluster.peers is set too", "remove one"]),
+        ("cluster.bootstrap_expect", "2", ["1..=1", "two clusters"]),
+        ("raft.heartbeat_ms", "300", ["3 × raft.heartbeat_ms (300)", "raise it"]),
+        ("raft.election_timeout_ms_max", "600", ["not more than", "twice"]),
+        ("raft.segment_bytes", "1000", ["1048576..=1073741824", "range"]),
+        ("limits.request_timeout_ms", "0", ["100..=600000", "range"]),
+        ("log.format", "xml", ["no format", "text or json"]),
+        ("log.level", "loud", ["no level", "trace"]),
+    ] {
+        refused("", &[], &[SINGLE, (key, value)], &words);
+    }
+}
+
+#[test]
+fn beyond_loopback_needs_insecure_and_an_address_to_tell() {
+    let open = [SINGLE, ("security.insecure", "true"), ("listen.rest", "0.0.0.0:8080")];
+    refused("", &[], &open, &["advertise.rest"]);
+    let told = [&open[..], &[("advertise.rest", "batuta-0.example:8080")]].concat();
+    assert_eq!(from("", &[], &told).unwrap().config.advertise.rest.as_deref(), Some("batuta-0.example:8080"));
+}
+
+#[test]
+fn a_static_set_is_split_and_expects_everybody() {
+    let peers = ("cluster.peers", "batuta-0=127.0.0.1:1, b=127.0.0.1:2,c=127.0.0.1:3");
+    let cluster = from("", &[], &[peers]).unwrap().config.cluster;
+    assert_eq!(cluster.peers[1], ("b".to_owned(), "127.0.0.1:2".to_owned()));
+    assert_eq!(cluster.bootstrap_expect, 3);
+    let two = from("", &[], &[peers, ("cluster.bootstrap_expect", "2")]).unwrap();
+    assert_eq!(two.config.cluster.bootstrap_expect, 2);
+    refused("", &[], &[peers, ("cluster.bootstrap_expect", "1")], &["2..=3"]);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let message = load(Some(Path::new("/nowhere/node.toml")), &[], &[]).unwrap_err().to_string();
+    assert!(message.contains("/nowhere/node.toml"), "{message}");
+}
+
+/// `BATUTA_WRITE_DOCS=1` writes the table of keys; without it, the page must hold it as it is.
+#[test]
+fn the_documentation_lists_exactly_the_keys() {
+    const BEGIN: &str = "<!-- keys -->\n";
+    const END: &str = "<!-- /keys -->";
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let mut table = String::from("| key | variable | flag | default | meaning |\n|---|---|---|---|---|\n");
+    for key in KEYS {
+        let (variable, flag) = (key.variable(), key.flag_name());
+        let default = if key.default.is_empty() { "–".to_owned() } else { format!("`{}`", key.default) };
+        let row = format!("| `{}` | `{variable}` | `{flag}` | {default} | {} |\n", key.path, key.meaning);
+        table.push_str(&row);
+    }
+    let (before, rest) = text.split_once(BEGIN).expect("the page has a place for the table");
+    let (found, after) = rest.split_once(END).expect("the table ends");
+    if std::env::var_os("BATUTA_WRITE_DOCS").is_some() {
+        std::fs::write(&page, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, table,
+        "docs/configuration.md is out of date: run BATUTA_WRITE_DOCS=1 cargo test -p batuta-config"
+    );
+}
