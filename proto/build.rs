@@ -28,8 +28,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Reflection shows the public contract only, not the peers' protocol.
     let public: Vec<_> = files.iter().filter(|file| !file.starts_with("batuta/internal")).collect();
     fs::write(out.join("public.binpb"), protox::compile(public, ["."])?.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .bytes(".batuta.internal.v1")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".batuta.internal.v1").compile_fds(descriptors)?;
     Ok(())
 }

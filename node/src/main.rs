@@ -1,1 +1,67 @@
-fn main() {}
+//! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to one.
+
+mod dev;
+mod ready;
+mod reserved;
+mod server;
+mod server_args;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::server_args::{ConfigCommand, ServerArgs};
+
+/// A self-contained coordination cluster: locks that cannot lie, sessions, one replicated log.
+#[derive(Debug, Parser)]
+#[command(name = "batuta", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: batuta_cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one node.
+    Server(Box<ServerArgs>),
+    /// Runs a whole cluster on loopback, each node a child process.
+    Dev(dev::DevArgs),
+    /// Checks or shows a node's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Client(Box<batuta_cli::Command>),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let code = runtime.block_on(run(cli));
+    // Standard input may be read by a thread that nothing can interrupt; it must not hold the exit up.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cli: Cli) -> ExitCode {
+    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Server(args) => server_args::run_server(*args).await,
+        Command::Dev(args) => dev::run(args).await.map_err(Into::into),
+        Command::Config(command) => server_args::run_config(command),
+        Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error.as_ref()),
+    }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    eprintln!("batuta: {error}");
+    ExitCode::FAILURE
+}

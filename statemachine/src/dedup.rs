@@ -98,6 +98,13 @@ impl Dedup {
         }
     }
 
+    /// Forgets the oldest keys beyond the bound.
+    pub(crate) fn keep_at_most(&mut self, keys_max: u64) {
+        while self.keys_len() > keys_max {
+            self.forget_oldest();
+        }
+    }
+
     fn forget_oldest(&mut self) {
         let Some((position, key)) = self.by_age.get_min().cloned() else { return };
         self.by_age.remove(&position);
@@ -197,9 +204,7 @@ impl Transition<'_> {
                 let key = (self.intern(namespace), key.clone());
                 self.state.dedup.by_age.insert(position, key.clone());
                 self.state.dedup.keys.insert(key, Keyed { remembered, position, at_ms });
-                while self.state.dedup.keys_len() > self.state.limits.idempotency_keys_max {
-                    self.state.dedup.forget_oldest();
-                }
+                self.state.dedup.keep_at_most(self.state.limits.idempotency_keys_max);
             }
         }
     }

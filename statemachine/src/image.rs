@@ -283,6 +283,56 @@ impl State {
 }
 
 fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
+    match record {
+        record @ (ImageRecord::Session { .. } | ImageRecord::Register { .. }) => restore_own(state, record),
+        ImageRecord::Grant(grant) => restore_grant(&mut Transition::new(state), grant),
+        ImageRecord::Wait {
+            lock_id,
+            namespace,
+            requests,
+            owner,
+            ttl_ms,
+            lock_delay_ms,
+            metadata,
+            deadline_ms,
+        } => {
+            let mut transition = Transition::new(state);
+            let namespace = transition.intern(&namespace);
+            let wait =
+                WaitRecord { namespace, requests, owner, ttl_ms, lock_delay_ms, metadata, deadline_ms };
+            transition.enqueue(lock_id, wait);
+        }
+        ImageRecord::Delay { namespace, name, capacity, until_ms } => {
+            let mut transition = Transition::new(state);
+            let key = LockKey { namespace: transition.intern(&namespace), name };
+            let kind = capacity.map_or(Kind::ReadWrite, |capacity| Kind::Semaphore { capacity });
+            transition.lock_for(key.clone(), kind).delayed_until_ms = Some(until_ms);
+            state.deadlines.insert((until_ms, Due::Delay(key)));
+        }
+        ImageRecord::Ended { lock_id, ended } => {
+            state.dedup.tracked.insert(lock_id, Tracked { references: 0, ended: Some(ended) });
+        }
+        ImageRecord::Sequence { session, sequence, fingerprint, reply } => {
+            let answer = reply.into_answer();
+            state.dedup.track(&answer);
+            let record = state.sessions.get_mut(&session);
+            let record =
+                record.ok_or_else(|| ImageError(format!("sequence {sequence} of unknown {session}")))?;
+            Arc::make_mut(record).window.insert(sequence, Remembered { fingerprint, answer });
+        }
+        ImageRecord::Idempotency { namespace, key, fingerprint, position, at_ms, reply } => {
+            let remembered = Remembered { fingerprint, answer: reply.into_answer() };
+            let key = (Transition::new(state).intern(&namespace), key);
+            state.dedup.track(&remembered.answer);
+            state.dedup.by_age.insert(position, key.clone());
+            state.dedup.keys.insert(key, Keyed { remembered, position, at_ms });
+        }
+    }
+    Ok(())
+}
+
+/// Records that stand for themselves: sessions (still owning nothing) and registers.
+fn restore_own(state: &mut State, record: ImageRecord) {
     let mut transition = Transition::new(state);
     match record {
         ImageRecord::Session {
@@ -296,68 +346,27 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
         } => {
             let namespace = transition.intern(&namespace);
             transition.account(&namespace, |usage| usage.sessions += 1);
-            let (grants, waits, window) = (OrdSet::new(), OrdSet::new(), OrdMap::new());
             let record = SessionRecord {
                 namespace,
                 ttl_ms,
                 deadline_ms,
                 opened_wall_ms,
                 metadata,
-                grants,
-                waits,
-                window,
+                grants: OrdSet::new(),
+                waits: OrdSet::new(),
+                window: OrdMap::new(),
                 window_floor,
             };
             state.deadlines.insert((deadline_ms, Due::Session(session)));
             state.sessions.insert(session, Arc::new(record));
-        }
-        ImageRecord::Grant(grant) => restore_grant(&mut transition, grant),
-        ImageRecord::Wait {
-            lock_id,
-            namespace,
-            requests,
-            owner,
-            ttl_ms,
-            lock_delay_ms,
-            metadata,
-            deadline_ms,
-        } => {
-            let namespace = transition.intern(&namespace);
-            let wait =
-                WaitRecord { namespace, requests, owner, ttl_ms, lock_delay_ms, metadata, deadline_ms };
-            transition.enqueue(lock_id, wait);
-        }
-        ImageRecord::Delay { namespace, name, capacity, until_ms } => {
-            let key = LockKey { namespace: transition.intern(&namespace), name };
-            let kind = capacity.map_or(Kind::ReadWrite, |capacity| Kind::Semaphore { capacity });
-            transition.lock_for(key.clone(), kind).delayed_until_ms = Some(until_ms);
-            state.deadlines.insert((until_ms, Due::Delay(key)));
         }
         ImageRecord::Register { namespace, name, high_water } => {
             let key = LockKey { namespace: transition.intern(&namespace), name };
             transition.account(&key.namespace, |usage| usage.registers += 1);
             state.registers.insert(key, high_water);
         }
-        ImageRecord::Sequence { session, sequence, fingerprint, reply } => {
-            let answer = reply.into_answer();
-            state.dedup.track(&answer);
-            let record = state.sessions.get_mut(&session);
-            let record =
-                record.ok_or_else(|| ImageError(format!("sequence {sequence} of unknown {session}")))?;
-            Arc::make_mut(record).window.insert(sequence, Remembered { fingerprint, answer });
-        }
-        ImageRecord::Idempotency { namespace, key, fingerprint, position, at_ms, reply } => {
-            let remembered = Remembered { fingerprint, answer: reply.into_answer() };
-            let key = (transition.intern(&namespace), key);
-            state.dedup.track(&remembered.answer);
-            state.dedup.by_age.insert(position, key.clone());
-            state.dedup.keys.insert(key, Keyed { remembered, position, at_ms });
-        }
-        ImageRecord::Ended { lock_id, ended } => {
-            state.dedup.tracked.insert(lock_id, Tracked { references: 0, ended: Some(ended) });
-        }
+        _ => {}
     }
-    Ok(())
 }
 
 fn restore_grant(transition: &mut Transition<'_>, mut grant: Grant) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::deadline::Due;
 use crate::dedup::{Answer, Remembered};
-use crate::lock::{Kind, LockKey, LockRequest, Mode};
+use crate::lock::{Kind, LockKey, LockRequest, Mode, TOKEN_END};
 use crate::state::NamespaceUsage;
 use crate::{LockId, Namespace, State};
 
@@ -32,6 +32,11 @@ impl State {
     }
 
     fn validate_grants(&self) -> Result<(), String> {
+        ensure!(self.last_token < TOKEN_END, "more tokens were given than there are");
+        for (key, high_water) in &self.registers {
+            let given = (1..=self.last_token).contains(high_water);
+            ensure!(given, "register {}: token {high_water} was never given", key.name);
+        }
         let mut tokens = BTreeSet::new();
         for (lock_id, grant) in &self.grants {
             ensure!(grant.lock_id == *lock_id, "{lock_id}: grant under a wrong id");
@@ -51,7 +56,9 @@ impl State {
             }
             if let Some(session) = grant.owner.session {
                 let record = self.sessions.get(&session);
-                let owned = record.is_some_and(|record| record.grants.contains(lock_id));
+                let owned = record.is_some_and(|record| {
+                    record.grants.contains(lock_id) && record.namespace == grant.namespace
+                });
                 ensure!(owned, "{lock_id}: of {session}, which does not own it");
             }
         }
@@ -73,7 +80,9 @@ impl State {
             }
             if let Some(session) = wait.owner.session {
                 let record = self.sessions.get(&session);
-                let owned = record.is_some_and(|record| record.waits.contains(lock_id));
+                let owned = record.is_some_and(|record| {
+                    record.waits.contains(lock_id) && record.namespace == wait.namespace
+                });
                 ensure!(owned, "{lock_id}: a wait of {session}, which does not own it");
             }
         }

@@ -38,6 +38,7 @@ impl AllocateNode {
 impl SetLimits {
     pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
         transition.state.limits = transition.state.limits.patched(&self.patch)?;
+        transition.state.dedup.keep_at_most(transition.state.limits.idempotency_keys_max);
         transition.emit(None, ChangeKind::LimitsChanged);
         Ok(Reply::LimitsSet)
     }

@@ -131,6 +131,8 @@ impl Search<'_> {
                 self.ahead.insert(key, seen.map_or(lock_id, |seen| seen.max(lock_id)));
             }
         }
+        // Taken from the end: holders before waiters ahead, so that the shortest story is told.
+        found.reverse();
         found
     }
 }

@@ -1,0 +1,228 @@
+//! `batuta server`: one node, from its configuration to its last answer.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use batuta_api::service::{Service, ServiceOptions};
+use batuta_config::NodeConfig;
+use batuta_raft::{Addresses, Options, Replica, Status};
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::ready::{self, Ready, ReadyNode};
+use crate::{reserved, signals};
+
+/// How long requests in flight may take to finish once a stop is asked for.
+const DRAIN_WITHIN: Duration = Duration::from_secs(6);
+/// How long leadership may take to be handed over.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why a node did not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("cannot listen for {what} on {address}: {source}; choose another address or stop what listens there")]
+    Listen { what: &'static str, address: String, source: io::Error },
+    #[error(transparent)]
+    Start(#[from] batuta_raft::StartError),
+    #[error("{0}")]
+    Fatal(String),
+    #[error("{what} stopped: {source}")]
+    Front { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("ready file {path}: {source}", path = path.display())]
+    ReadyFile { path: PathBuf, source: io::Error },
+}
+
+/// Listeners are bound first, all of them, so that a taken port is an error before anything touches the data.
+struct Listeners {
+    rest: TcpListener,
+    grpc: TcpListener,
+    ws: TcpListener,
+    peer: TcpListener,
+}
+
+fn listen(what: &'static str, address: &str) -> Result<TcpListener, ServerError> {
+    let error = |source| ServerError::Listen { what, address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).map_err(error)?;
+    listener.set_nonblocking(true).map_err(error)?;
+    Ok(listener)
+}
+
+fn bound(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
+    listener.local_addr().map_err(|source| ServerError::Listen { what: "a front", address: String::new(), source })
+}
+
+impl Listeners {
+    fn bind(config: &NodeConfig) -> Result<Self, ServerError> {
+        Ok(Self {
+            rest: listen("REST", &config.listen.rest)?,
+            grpc: listen("gRPC", &config.listen.grpc)?,
+            ws: listen("WebSocket", &config.listen.ws)?,
+            peer: listen("peers", &config.listen.peer)?,
+        })
+    }
+
+    /// What other nodes and clients are told: the configured address, or the bound one.
+    fn addresses(&self, config: &NodeConfig) -> Result<Addresses, ServerError> {
+        let told = |configured: &Option<String>, listener: &TcpListener| match configured {
+            Some(address) => Ok(address.clone()),
+            None => bound(listener).map(|address| address.to_string()),
+        };
+        Ok(Addresses {
+            peer: told(&config.advertise.peer, &self.peer)?,
+            rest: format!("http://{}", told(&config.advertise.rest, &self.rest)?),
+            grpc: format!("http://{}", told(&config.advertise.grpc, &self.grpc)?),
+            ws: format!("ws://{}", told(&config.advertise.ws, &self.ws)?),
+        })
+    }
+}
+
+/// Runs the node until TERM or INT, or until it can not go on.
+pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), ServerError> {
+    let stop = signals::stop_requested();
+    let stdin = stdin_closed(args.stop_with_stdin);
+    let listeners = Listeners::bind(&config)?;
+    let addresses = listeners.addresses(&config)?;
+    let Listeners { rest, grpc, ws, peer } = listeners;
+    let replica = Replica::start(options(&config, peer, addresses.clone())).await?;
+    let service = Service::new(replica.clone(), service_options(&config));
+    let stopping = CancellationToken::new();
+    let mut fronts = tokio::task::JoinSet::new();
+    fronts.spawn(serve_http("REST", rest, batuta_api::rest::router(service.clone()).merge(reserved::graphql()), stopping.clone()));
+    fronts.spawn(serve_http("WebSocket", ws, reserved::web_socket(), stopping.clone()));
+    fronts.spawn(serve_grpc(grpc, service.clone(), stopping.clone()));
+    let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
+    let fatal = replica.fatal();
+    let outcome = tokio::select! {
+        () = stop => Ok(()),
+        () = stdin => Ok(()),
+        reason = fatal => Err(ServerError::Fatal(reason)),
+        Err(error) = announced => Err(error),
+        Some(ended) = fronts.join_next() => ended.unwrap_or_else(|error| Err(ServerError::Front { what: "a front", source: error.into() })),
+    };
+    if outcome.is_ok() {
+        stop_in_order(&replica, &service, &stopping, &mut fronts).await;
+    }
+    outcome
+}
+
+/// New work is turned away, leadership is handed over, requests in flight finish, then the replica stops.
+async fn stop_in_order(
+    replica: &Replica,
+    service: &Service,
+    stopping: &CancellationToken,
+    fronts: &mut tokio::task::JoinSet<Result<(), ServerError>>,
+) {
+    service.drain();
+    let status = replica.status();
+    if status.node_id.is_some() && status.leader_id == status.node_id && status.members.len() > 1
+        && let Err(error) = replica.transfer_leader(None, TRANSFER_WITHIN).await
+    {
+        tracing::warn!(%error, "leadership was not handed over; the others elect a leader when this node is gone");
+    }
+    stopping.cancel();
+    let drained = timeout(DRAIN_WITHIN, async { while fronts.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(within = ?DRAIN_WITHIN, "requests in flight did not finish and are cut off");
+    }
+    replica.shutdown().await;
+}
+
+/// What `batuta server` takes beyond the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct ServerRun {
+    /// Written once the node is ready.
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Stop when standard input ends: the parent process is gone.
+    pub(crate) stop_with_stdin: bool,
+}
+
+async fn stdin_closed(wanted: bool) {
+    use tokio::io::AsyncReadExt as _;
+    if !wanted {
+        return std::future::pending().await;
+    }
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0_u8; 64];
+    // An error of standard input means as much as its end: nobody is there any more.
+    while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
+}
+
+fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) -> Options {
+    Options {
+        data_dir: config.node.data_dir.clone(),
+        node_name: config.node.name.clone(),
+        peer_listen,
+        advertise,
+        peers: config.cluster.peers.clone(),
+        bootstrap_expect: config.cluster.bootstrap_expect,
+        join: config.cluster.join.clone(),
+        election_timeout_ms: (config.raft.election_timeout_ms_min, config.raft.election_timeout_ms_max),
+        heartbeat_ms: config.raft.heartbeat_ms,
+        snapshot_entries: config.raft.snapshot_entries,
+        segment_bytes: config.raft.segment_bytes,
+        disk_free_min_bytes: config.storage.disk_free_min_bytes,
+    }
+}
+
+async fn serve_http(
+    what: &'static str,
+    listener: TcpListener,
+    router: axum::Router,
+    stopping: CancellationToken,
+) -> Result<(), ServerError> {
+    let failed = |source: io::Error| ServerError::Front { what, source: source.into() };
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        // Answers are small and awaited: waiting to fill a segment only adds latency.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await.map_err(failed)
+}
+
+async fn serve_grpc(listener: TcpListener, service: Service, stopping: CancellationToken) -> Result<(), ServerError> {
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })?;
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(Some(4096))
+        .add_routes(batuta_api::grpc::routes(service))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.cancelled_owned())
+        .await
+        .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })
+}
+
+/// Writes the ready file (or a log line) once the node is ready; resolves only with an error.
+async fn announce_when_ready(
+    replica: &Replica,
+    name: &str,
+    addresses: &Addresses,
+    ready_file: Option<PathBuf>,
+) -> Result<std::convert::Infallible, ServerError> {
+    let cluster_id = loop {
+        if let Status { cluster_id: Some(id), not_ready: None, .. } = replica.status() {
+            break id;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    tracing::info!(%cluster_id, name, rest = %addresses.rest, grpc = %addresses.grpc, "ready");
+    if let Some(path) = ready_file {
+        let node = ReadyNode {
+            name: name.to_owned(),
+            rest: addresses.rest.clone(),
+            grpc: addresses.grpc.clone(),
+            ws: addresses.ws.clone(),
+            graphql: format!("{}/graphql", addresses.rest),
+            pid: std::process::id(),
+        };
+        ready::write(&path, &Ready { cluster_id, nodes: vec![node] })
+            .map_err(|source| ServerError::ReadyFile { path, source })?;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,136 @@
+//! The flags of `batuta server` and `batuta config`, and how they become a configuration.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use batuta_config::Loaded;
+use clap::{Args, Subcommand};
+
+use crate::server::{self, ServerRun};
+
+/// Flags that stand above the file and the environment.
+#[derive(Args, Debug, Default)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "BATUTA_CONFIG")]
+    config: Option<PathBuf>,
+    /// The node's stable name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the node keeps its log and snapshots.
+    #[arg(long)]
+    data_dir: Option<String>,
+    /// host:port of the REST API; port 0 takes a free one (here and below).
+    #[arg(long)]
+    rest: Option<String>,
+    /// host:port of the gRPC API.
+    #[arg(long)]
+    grpc: Option<String>,
+    /// host:port of the WebSocket API.
+    #[arg(long)]
+    ws: Option<String>,
+    /// host:port for the other nodes.
+    #[arg(long)]
+    peer: Option<String>,
+    /// The static set, this node included: name=host:port,…
+    #[arg(long)]
+    peers: Option<String>,
+    /// Create the cluster only when this many members of the static set are there.
+    #[arg(long)]
+    bootstrap_expect: Option<String>,
+    /// Join the cluster that answers at one of these peer addresses: host:port,…
+    #[arg(long)]
+    join: Option<String>,
+    /// error, warn, info, debug or trace.
+    #[arg(long)]
+    log_level: Option<String>,
+    /// Allow to listen beyond loopback without authentication and TLS.
+    #[arg(long)]
+    insecure: bool,
+    /// Any other key: section.key=value; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// What `batuta server` takes.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Write where the node answers into this file (JSON) once it is ready.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+    /// Stop when standard input ends.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// `batuta config …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Checks the configuration as `server` would see it.
+    Validate(ConfigArgs),
+    /// Prints the configuration in force.
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Say beside each value where it comes from.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+impl ConfigArgs {
+    fn overrides(&self) -> Result<Vec<(String, String)>, String> {
+        let named = [
+            ("node.name", &self.name),
+            ("node.data_dir", &self.data_dir),
+            ("listen.rest", &self.rest),
+            ("listen.grpc", &self.grpc),
+            ("listen.ws", &self.ws),
+            ("listen.peer", &self.peer),
+            ("cluster.peers", &self.peers),
+            ("cluster.bootstrap_expect", &self.bootstrap_expect),
+            ("cluster.join", &self.join),
+            ("log.level", &self.log_level),
+        ];
+        let mut overrides: Vec<(String, String)> = named
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+            .collect();
+        if self.insecure {
+            overrides.push(("security.insecure".to_owned(), "true".to_owned()));
+        }
+        for pair in &self.set {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| format!("--set {pair}: expected section.key=value"))?;
+            overrides.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(overrides)
+    }
+
+    fn load(&self) -> Result<Loaded, Box<dyn Error>> {
+        let environment: Vec<(String, String)> = std::env::vars().collect();
+        Ok(batuta_config::load(self.config.as_deref(), &environment, &self.overrides()?)?)
+    }
+}
+
+/// Runs a node.
+pub(crate) async fn run_server(args: ServerArgs) -> Result<(), Box<dyn Error>> {
+    let loaded = args.config.load()?;
+    start_logging(&loaded.config.log)?;
+    let run = ServerRun { ready_file: args.ready_file, stop_with_stdin: args.stop_with_stdin };
+    Ok(server::run(loaded.config, run).await?)
+}
+
+/// Checks or shows a configuration.
+pub(crate) fn run_config(command: ConfigCommand) -> Result<(), Box<dyn Error>> {
+    match command {
+        ConfigCommand::Validate(config) => {
+            config.load()?;
+            println!("the configuration is valid");
+        }
+        ConfigCommand::Show { config, origin } => print!("{}", config.load()?.show(origin)),
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Bytes on the disk: segment headers, groups, records.
+//!
+//! ```text
+//! segment = header (512 bytes, CRC) · base group · group · group · … · [mark | seal] · zeros
+//! group   = header (32 bytes, own CRC, CRC of the body, CRC of the group before) · records · padding to 8 bytes
+//! record  = length u32 · CRC u32 · kind u8 · payload
+//! ```
+//! A group header's CRC starts from the segment's salt and sequence and covers the header's own offset: bytes of another
+//! segment, or of another place, never pass for a group. All integers are little-endian.
+
+use crc32c::{crc32c, crc32c_append};
+
+pub(super) const SEGMENT_HEADER_BYTES: usize = 512;
+pub(super) const GROUP_HEADER_BYTES: usize = 32;
+pub(super) const RECORD_HEADER_BYTES: usize = 9;
+pub(super) const FORMAT_VERSION: u32 = 1;
+const SEGMENT_MAGIC: &[u8; 8] = b"BATUTLOG";
+const GROUP_MAGIC: u32 = 0x5052_4742;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) sequence: u64,
+    pub(super) salt: u64,
+    /// Where the segment before ends, and the CRC of its last group: a shortened segment is noticed.
+    pub(super) previous_end: u64,
+    pub(super) previous_crc: u32,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES);
+        bytes.extend_from_slice(SEGMENT_MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.sequence.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(&self.previous_end.to_le_bytes());
+        bytes.extend_from_slice(&self.previous_crc.to_le_bytes());
+        bytes.resize(SEGMENT_HEADER_BYTES - 4, 0);
+        let crc = crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The header, or what is wrong with it.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        if bytes.len() < SEGMENT_HEADER_BYTES {
+            return Err("the file is too short for a segment header");
+        }
+        if &bytes[..8] != SEGMENT_MAGIC {
+            return Err("not a log segment");
+        }
+        let body = &bytes[..SEGMENT_HEADER_BYTES - 4];
+        if crc32c(body) != u32_at(bytes, SEGMENT_HEADER_BYTES - 4) {
+            return Err("the segment header's checksum is wrong");
+        }
+        if u32_at(bytes, 8) != FORMAT_VERSION {
+            return Err("the segment has a format version this program does not know");
+        }
+        Ok(Self {
+            sequence: u64_at(bytes, 12),
+            salt: u64_at(bytes, 20),
+            previous_end: u64_at(bytes, 28),
+            previous_crc: u32_at(bytes, 36),
+        })
+    }
+
+    /// What every group CRC of this segment starts from.
+    pub(super) fn seed(&self) -> u32 {
+        crc32c_append(crc32c(&self.salt.to_le_bytes()), &self.sequence.to_le_bytes())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GroupKind {
+    /// What a new segment repeats of the ones before.
+    Base,
+    /// Records.
+    Data,
+    /// Everything before this is known to be synced. Overwritten by the next group.
+    Mark,
+    /// The log goes on in the next segment.
+    Seal,
+}
+
+impl GroupKind {
+    fn code(self) -> u32 {
+        match self {
+            Self::Base => 1,
+            Self::Data => 2,
+            Self::Mark => 3,
+            Self::Seal => 4,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupHeader {
+    pub(super) kind: GroupKind,
+    pub(super) body_bytes: u32,
+    pub(super) body_crc: u32,
+    pub(super) previous_crc: u32,
+    pub(super) crc: u32,
+}
+
+impl GroupHeader {
+    /// Header bytes, and their CRC for the next group to name.
+    pub(super) fn encode(
+        kind: GroupKind,
+        body: &[u8],
+        previous_crc: u32,
+        seed: u32,
+        offset: u64,
+    ) -> (Vec<u8>, u32) {
+        // Bodies are bounded by the segment size, which `Options` keeps below 2^31.
+        let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(GROUP_HEADER_BYTES);
+        for word in [GROUP_MAGIC, kind.code(), body_bytes, crc32c(body), previous_crc, 0, 0] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        let crc = header_crc(&bytes, seed, offset);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    pub(super) fn decode(bytes: &[u8], seed: u32, offset: u64) -> Option<Self> {
+        let bytes = bytes.get(..GROUP_HEADER_BYTES)?;
+        if u32_at(bytes, 0) != GROUP_MAGIC {
+            return None;
+        }
+        let crc = u32_at(bytes, 28);
+        if crc != header_crc(&bytes[..28], seed, offset) {
+            return None;
+        }
+        let kind = match u32_at(bytes, 4) {
+            1 => GroupKind::Base,
+            2 => GroupKind::Data,
+            3 => GroupKind::Mark,
+            4 => GroupKind::Seal,
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            body_bytes: u32_at(bytes, 8),
+            body_crc: u32_at(bytes, 12),
+            previous_crc: u32_at(bytes, 16),
+            crc,
+        })
+    }
+}
+
+fn header_crc(fields: &[u8], seed: u32, offset: u64) -> u32 {
+    crc32c_append(crc32c_append(seed, fields), &offset.to_le_bytes())
+}
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Record<'a> {
+    Entry { index: u64, payload: &'a [u8] },
+    Vote(&'a [u8]),
+    Committed(Option<&'a [u8]>),
+    /// Entries at and after this index are gone.
+    Truncate { from: u64 },
+    /// Entries up to and with this index are gone; `id` is the caller's name for that position.
+    Purge { index: u64, id: &'a [u8] },
+    /// At the head of a segment: the live entries of the segments before.
+    Range { first: u64, last: u64 },
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; RECORD_HEADER_BYTES];
+        bytes[8] = match self {
+            Self::Entry { index, payload } => {
+                bytes.extend_from_slice(&index.to_le_bytes());
+                bytes.extend_from_slice(payload);
+                1
+            }
+            Self::Vote(vote) => {
+                bytes.extend_from_slice(vote);
+                2
+            }
+            Self::Committed(id) => {
+                bytes.push(u8::from(id.is_some()));
+                bytes.extend_from_slice(id.unwrap_or_default());
+                3
+            }
+            Self::Truncate { from } => {
+                bytes.extend_from_slice(&from.to_le_bytes());
+                4
+            }
+            Self::Purge { index, id } => {
+                bytes.extend_from_slice(&index.to_le_bytes());
+                bytes.extend_from_slice(id);
+                5
+            }
+            Self::Range { first, last } => {
+                bytes.extend_from_slice(&first.to_le_bytes());
+                bytes.extend_from_slice(&last.to_le_bytes());
+                6
+            }
+        };
+        // Record sizes are bounded by `entry_bytes_max`, far below 2^32.
+        let length = u32::try_from(bytes.len() - 8).unwrap_or(u32::MAX);
+        let crc = crc32c(&bytes[8..]);
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The record at the head of `bytes` and how many bytes it takes.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        if bytes.len() < RECORD_HEADER_BYTES {
+            return None;
+        }
+        let end = usize::try_from(u32_at(bytes, 0)).ok()?.checked_add(8)?;
+        let content = bytes.get(8..end)?;
+        if crc32c(content) != u32_at(bytes, 4) {
+            return None;
+        }
+        let (kind, payload) = content.split_first()?;
+        let record = match kind {
+            1 if payload.len() >= 8 => Self::Entry { index: u64_at(payload, 0), payload: &payload[8..] },
+            2 => Self::Vote(payload),
+            3 => {
+                let (some, id) = payload.split_first()?;
+                Self::Committed((*some == 1).then_some(id))
+            }
+            4 if payload.len() == 8 => Self::Truncate { from: u64_at(payload, 0) },
+            5 if payload.len() >= 8 => Self::Purge { index: u64_at(payload, 0), id: &payload[8..] },
+            6 if payload.len() == 16 => Self::Range { first: u64_at(payload, 0), last: u64_at(payload, 8) },
+            _ => return None,
+        };
+        Some((record, end))
+    }
+}
+
+/// Groups start at multiples of eight bytes.
+pub(super) fn aligned(bytes: usize) -> usize {
+    bytes.next_multiple_of(8)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}

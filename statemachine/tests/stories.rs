@@ -1,0 +1,410 @@
+//! Stories, one promise each.
+
+use batuta_statemachine::cluster::SetLimits;
+use batuta_statemachine::lock::{Acquire, CancelWait, Grant, LockRequest, Mode, Owner, Release, TokenStatus};
+use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
+use batuta_statemachine::{
+    ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
+    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd,
+};
+
+#[derive(Default)]
+struct Story {
+    state: State,
+    now_ms: u64,
+    changes: Vec<ChangeKind>,
+}
+
+impl Story {
+    fn apply(&mut self, requests: Vec<Request>) -> Vec<Outcome> {
+        let entry = Entry { stamp: Stamp { now_ms: self.now_ms, wall_ms: 1_700_000_000_000 }, requests };
+        let applied = self.state.apply(self.state.revision() + 1, &entry);
+        self.state.validate().unwrap();
+        self.changes = applied.changes.into_iter().map(|change| change.kind).collect();
+        applied.outcomes
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.apply(Vec::new());
+    }
+
+    fn ask(&mut self, command: Command) -> Outcome {
+        self.apply(vec![Request { dedup: None, command }]).remove(0)
+    }
+
+    fn ask_keyed(&mut self, dedup: DedupKey, command: Command) -> Outcome {
+        self.apply(vec![Request { dedup: Some(dedup), command }]).remove(0)
+    }
+
+    fn session(&mut self, ttl_ms: u64) -> SessionId {
+        let command = OpenSession { namespace: Namespace::default(), ttl_ms, metadata: "story".to_owned() };
+        match self.ask(Command::OpenSession(command)) {
+            Ok(Reply::SessionOpened { session, .. }) => session,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn granted(&mut self, command: Acquire) -> Grant {
+        match self.ask(Command::Acquire(command)) {
+            Ok(Reply::Granted(grant)) => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn queued(&mut self, command: Acquire) -> LockId {
+        match self.ask(Command::Acquire(command)) {
+            Ok(Reply::Queued(wait)) => wait.lock_id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(&mut self, command: Acquire) -> Rejection {
+        self.ask(Command::Acquire(command)).unwrap_err()
+    }
+
+    fn release(&mut self, lock_id: LockId) -> Outcome {
+        self.ask(Command::Release(Release { namespace: Namespace::default(), lock_id, name: None }))
+    }
+
+    fn token(&self, name: &str, token: u64) -> TokenStatus {
+        self.state.check(&Namespace::default(), &self::name(name), token).status
+    }
+
+    fn is_granted(&self, lock_id: LockId) -> bool {
+        self.state.grant(lock_id).is_some()
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn want(names: &[&str], mode: Mode) -> Acquire {
+    Acquire {
+        namespace: Namespace::default(),
+        requests: names.iter().map(|text| LockRequest { name: name(text), mode }).collect(),
+        owner: Owner { session: None, label: String::new() },
+        ttl_ms: Some(60_000),
+        wait_ms: 0,
+        lock_delay_ms: 0,
+        reentrant: false,
+        metadata: String::new(),
+    }
+}
+
+fn exclusive(text: &str) -> Acquire {
+    want(&[text], Mode::Exclusive)
+}
+
+fn waiting(command: Acquire) -> Acquire {
+    Acquire { wait_ms: 30_000, ..command }
+}
+
+fn of(session: SessionId, command: Acquire) -> Acquire {
+    Acquire { owner: Owner { session: Some(session), label: String::new() }, ttl_ms: None, ..command }
+}
+
+#[test]
+fn tokens_rise_across_owners_and_names() {
+    let mut story = Story::default();
+    let mut last = 0;
+    for text in ["a", "b", "a", "c/d", "a"] {
+        let grant = story.granted(exclusive(text));
+        assert!(grant.token > last);
+        last = grant.token;
+        story.release(grant.lock_id).unwrap();
+        assert_eq!(story.token(text, last), TokenStatus::NotHeld);
+    }
+    let holder = story.granted(exclusive("a"));
+    let waiter = story.queued(waiting(exclusive("a")));
+    let later = story.granted(exclusive("b"));
+    story.release(holder.lock_id).unwrap();
+    let promoted = story.state.grant(waiter).unwrap();
+    assert!(promoted.token > later.token, "the token is taken at the grant, not when it was asked for");
+    assert_eq!(story.token("a", holder.token), TokenStatus::Superseded);
+    assert_eq!(story.token("a", promoted.token), TokenStatus::Held);
+}
+
+#[test]
+fn a_session_lives_its_ttl_after_the_last_keep_alive() {
+    let mut story = Story::default();
+    let session = story.session(10_000);
+    story.pass(9_999);
+    assert!(story.state.session(session).is_some());
+    let kept = story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] }));
+    assert_eq!(kept, Ok(Reply::KeptAlive(vec![Some(19_999)])));
+    story.now_ms = 5_000;
+    story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] })).unwrap();
+    assert_eq!(story.state.now_ms(), 9_999, "a stamp that is behind does not turn time back");
+    assert_eq!(story.state.session(session).unwrap().deadline_ms, 19_999);
+    story.now_ms = 19_998;
+    story.pass(0);
+    assert!(story.state.session(session).is_some());
+    story.pass(1);
+    assert!(story.state.session(session).is_none());
+    let late = story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] }));
+    assert_eq!(late, Ok(Reply::KeptAlive(vec![None])), "a session that ended stays ended");
+}
+
+#[test]
+fn a_session_takes_everything_with_it_in_one_entry() {
+    let mut story = Story::default();
+    let session = story.session(1_000);
+    let first = story.granted(of(session, exclusive("a")));
+    let second = story.granted(of(session, exclusive("b")));
+    story.granted(exclusive("c"));
+    let wait = story.queued(of(session, waiting(exclusive("c"))));
+    let next = story.queued(waiting(exclusive("a")));
+    story.pass(1_000);
+    let ended = ReleaseReason::SessionEnded(SessionEnd::Expired);
+    let told: Vec<String> = story
+        .changes
+        .iter()
+        .map(|change| match change {
+            ChangeKind::WaitEnded { lock_id, reason: WaitEnd::SessionEnded(_) } => format!("wait {lock_id}"),
+            ChangeKind::LockReleased { grant, reason } if *reason == ended => {
+                format!("release {}", grant.lock_id)
+            }
+            ChangeKind::SessionEnded { reason: SessionEnd::Expired, .. } => "session".to_owned(),
+            ChangeKind::LockGranted(grant) => format!("grant {}", grant.lock_id),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        format!("wait {wait}"),
+        format!("release {}", first.lock_id),
+        format!("release {}", second.lock_id),
+        "session".to_owned(),
+        format!("grant {next}"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_retry_is_answered_with_how_the_acquisition_stands_now() {
+    let mut story = Story::default();
+    let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
+    let holder = story.granted(exclusive("a"));
+    let ask = || Command::Acquire(waiting(exclusive("a")));
+    let Ok(Reply::Queued(wait)) = story.ask_keyed(key(), ask()) else { panic!("it waits") };
+    let Ok(Reply::Queued(again)) = story.ask_keyed(key(), ask()) else { panic!("it still waits") };
+    assert_eq!(again.lock_id, wait.lock_id);
+    assert_eq!(story.state.counts().waits, 1);
+    story.release(holder.lock_id).unwrap();
+    let Ok(Reply::Granted(grant)) = story.ask_keyed(key(), ask()) else { panic!("it is granted") };
+    assert_eq!(grant.lock_id, wait.lock_id);
+    let Ok(Reply::Granted(same)) = story.ask_keyed(key(), ask()) else { panic!("it is granted") };
+    assert_eq!(same.token, grant.token);
+    let other = story.ask_keyed(key(), Command::Acquire(exclusive("b")));
+    assert_eq!(other, Err(Rejection::KeyReused));
+    story.release(grant.lock_id).unwrap();
+    let ended = story.ask_keyed(key(), ask()).unwrap_err();
+    assert_eq!(ended.code(), "grant_ended");
+    let retention_ms = story.state.limits().idempotency_retention_ms;
+    story.pass(retention_ms);
+    let Ok(Reply::Granted(fresh)) = story.ask_keyed(key(), ask()) else { panic!("the key is forgotten") };
+    assert_ne!(fresh.lock_id, grant.lock_id);
+}
+
+#[test]
+fn a_session_counts_its_requests() {
+    let mut story = Story::default();
+    let session = story.session(60_000);
+    let window = story.state.limits().session_window;
+    let ask = |sequence| (DedupKey::Sequence { session, sequence }, of(session, exclusive("a")));
+    let (key, command) = ask(2);
+    let Ok(Reply::Granted(grant)) = story.ask_keyed(key.clone(), Command::Acquire(command.clone())) else {
+        panic!("granted")
+    };
+    assert_eq!(story.ask_keyed(key, Command::Acquire(command)), Ok(Reply::Granted(grant.clone())));
+    let (early, _) = ask(1);
+    let release = Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None };
+    let released = story.ask_keyed(early.clone(), Command::Release(release.clone())).unwrap();
+    assert_eq!(
+        story.ask_keyed(early, Command::Release(release)),
+        Ok(released),
+        "out of order within the window"
+    );
+    let (key, command) = ask(window + 2);
+    story.ask_keyed(key, Command::Acquire(command.clone())).unwrap();
+    let (old, _) = ask(2);
+    let refused = story.ask_keyed(old, Command::Acquire(command)).unwrap_err();
+    assert_eq!(refused, Rejection::SequenceTooOld { sequence: 2, oldest: 3 });
+}
+
+#[test]
+fn a_free_lock_leaves_nothing_behind() {
+    let mut story = Story::default();
+    let empty = story.state.counts();
+    let session = story.session(1_000);
+    let set = story.granted(of(session, want(&["a", "b", "c"], Mode::Shared)));
+    let waiter = story.queued(waiting(exclusive("b")));
+    story.ask(Command::CancelWait(CancelWait { lock_id: waiter })).unwrap();
+    story.release(set.lock_id).unwrap();
+    story.ask(Command::CloseSession(CloseSession { session })).unwrap();
+    assert_eq!(story.state.counts(), empty);
+    assert_eq!(empty, Counts::default());
+    assert_eq!(story.state.namespaces().count(), 0);
+    assert_eq!(story.state.next_deadline_ms(), None);
+}
+
+#[test]
+fn readers_wait_for_one_writer_and_writers_are_not_starved() {
+    let mut story = Story::default();
+    let shared = || want(&["a"], Mode::Shared);
+    let writer = story.granted(exclusive("a"));
+    let reader_1 = story.queued(waiting(shared()));
+    let writer_2 = story.queued(waiting(exclusive("a")));
+    let reader_2 = story.queued(waiting(shared()));
+    story.release(writer.lock_id).unwrap();
+    assert!(story.is_granted(reader_1) && story.is_granted(reader_2), "all waiting readers enter together");
+    let reader_3 = story.queued(waiting(shared()));
+    story.release(reader_1).unwrap();
+    assert!(!story.is_granted(writer_2));
+    story.release(reader_2).unwrap();
+    assert!(story.is_granted(writer_2) && !story.is_granted(reader_3), "then the writer that waited");
+    story.release(writer_2).unwrap();
+    assert!(story.is_granted(reader_3));
+}
+
+#[test]
+fn a_set_is_taken_all_or_nothing_and_waits_in_every_queue() {
+    let mut story = Story::default();
+    let a = story.granted(exclusive("a"));
+    assert_eq!(story.refused(want(&["b", "a"], Mode::Exclusive)).code(), "lock_held");
+    assert!(story.state.lock(&Namespace::default(), &name("b"), 10).is_none());
+    let set = story.queued(waiting(want(&["a", "b"], Mode::Exclusive)));
+    let behind = story.queued(waiting(exclusive("b")));
+    story.release(a.lock_id).unwrap();
+    let grant = story.state.grant(set).unwrap();
+    assert_eq!(story.token("a", grant.token), TokenStatus::Held);
+    assert_eq!(story.token("b", grant.token), TokenStatus::Held);
+    story.release(set).unwrap();
+    assert!(story.is_granted(behind));
+}
+
+#[test]
+fn a_wait_that_would_close_a_cycle_is_refused_and_the_cycle_named() {
+    let mut story = Story::default();
+    let (one, two) = (story.session(60_000), story.session(60_000));
+    story.granted(of(one, exclusive("a")));
+    story.granted(of(two, exclusive("b")));
+    story.queued(of(one, waiting(exclusive("b"))));
+    let Rejection::Deadlock { cycle } = story.refused(of(two, waiting(exclusive("a")))) else {
+        panic!("a cycle")
+    };
+    assert!(cycle[0].contains(&two.to_string()) && cycle[1].contains(&one.to_string()), "{cycle:?}");
+    assert!(cycle.last().unwrap().contains(&two.to_string()), "{cycle:?}");
+    let own = story.refused(of(two, waiting(exclusive("b"))));
+    assert_eq!(own.code(), "deadlock", "an owner that waits for itself");
+    let explained = story.state.explain(&Namespace::default(), &name("b"), 10).unwrap();
+    assert_eq!(explained.waiters[0].blockers[0].owner.session, Some(two));
+}
+
+#[test]
+fn a_semaphore_counts_and_a_big_request_is_not_starved() {
+    let mut story = Story::default();
+    let permits = |permits| want(&["s"], Mode::Semaphore { permits, capacity: 3 });
+    let one = story.granted(permits(1));
+    let two = story.granted(permits(1));
+    let big = story.queued(waiting(permits(3)));
+    let small = story.queued(waiting(permits(1)));
+    assert!(!story.is_granted(small), "nobody overtakes the big request");
+    story.release(one.lock_id).unwrap();
+    story.release(two.lock_id).unwrap();
+    assert!(story.is_granted(big) && !story.is_granted(small));
+    assert_eq!(story.refused(exclusive("s")).code(), "mode_mismatch");
+    let other = want(&["s"], Mode::Semaphore { permits: 1, capacity: 4 });
+    assert_eq!(story.refused(other), Rejection::CapacityMismatch { name: name("s"), actual: 3 });
+    story.release(big).unwrap();
+    assert!(story.is_granted(small));
+}
+
+#[test]
+fn a_lock_lost_against_its_holders_will_stays_closed_for_its_delay() {
+    let mut story = Story::default();
+    let session = story.session(1_000);
+    story.granted(Acquire { lock_delay_ms: 5_000, ..of(session, exclusive("a")) });
+    let waiter = story.queued(waiting(exclusive("a")));
+    story.pass(1_000);
+    assert!(!story.is_granted(waiter));
+    let refused = story.refused(exclusive("a"));
+    assert_eq!(refused, Rejection::LockDelayed { name: name("a"), remaining_ms: 5_000 });
+    story.pass(5_000);
+    assert!(story.is_granted(waiter));
+    story.release(waiter).unwrap();
+    let session = story.session(60_000);
+    let held = story.granted(Acquire { lock_delay_ms: 5_000, ..of(session, exclusive("a")) });
+    story.release(held.lock_id).unwrap();
+    story.granted(exclusive("a"));
+}
+
+#[test]
+fn an_owner_that_may_enters_again_with_the_same_token() {
+    let mut story = Story::default();
+    let session = story.session(60_000);
+    let again = || Acquire { reentrant: true, ..of(session, exclusive("a")) };
+    let first = story.granted(again());
+    let second = story.granted(again());
+    assert_eq!((second.lock_id, second.token, second.count), (first.lock_id, first.token, 2));
+    let left = story.release(first.lock_id);
+    assert_eq!(left, Ok(Reply::Released { lock_id: first.lock_id, token: first.token, remaining_count: 1 }));
+    assert_eq!(story.refused(exclusive("a")).code(), "lock_held");
+    story.release(first.lock_id).unwrap();
+    story.granted(exclusive("a"));
+}
+
+#[test]
+fn a_limit_that_is_hit_is_named() {
+    let mut story = Story::default();
+    let patch = |values: &[(&str, u64)]| LimitsPatch {
+        values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+    };
+    let limits = [
+        ("grants_per_namespace_max", 2),
+        ("waiters_per_lock_max", 1),
+        ("sessions_per_namespace_max", 1),
+        ("names_per_acquire_max", 2),
+        ("name_bytes_max", 8),
+        ("namespaces_max", 1),
+    ];
+    story.ask(Command::SetLimits(SetLimits { patch: patch(&limits) })).unwrap();
+    story.granted(exclusive("a"));
+    story.queued(waiting(exclusive("a")));
+    let refused = |story: &mut Story, command| match story.ask(command).unwrap_err() {
+        Rejection::LimitExceeded { limit, .. } => limit,
+        Rejection::InvalidArgument { field, .. } => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&mut story, Command::Acquire(exclusive("b"))), "grants_per_namespace_max");
+    let more = SetLimits { patch: patch(&[("grants_per_namespace_max", 9)]) };
+    story.ask(Command::SetLimits(more)).unwrap();
+    assert_eq!(refused(&mut story, Command::Acquire(waiting(exclusive("a")))), "waiters_per_lock_max");
+    story.session(60_000);
+    let open = |namespace: &str| {
+        let namespace = Namespace::new(namespace).unwrap();
+        Command::OpenSession(OpenSession { namespace, ttl_ms: 60_000, metadata: String::new() })
+    };
+    assert_eq!(refused(&mut story, open("default")), "sessions_per_namespace_max");
+    assert_eq!(refused(&mut story, open("other")), "namespaces_max");
+    assert_eq!(refused(&mut story, Command::Acquire(want(&["x", "y", "z"], Mode::Shared))), "locks");
+    assert_eq!(refused(&mut story, Command::Acquire(exclusive("123456789"))), "name");
+}
+
+#[test]
+fn a_page_of_locks_goes_on_where_the_last_one_ended() {
+    let mut story = Story::default();
+    for text in ["a/1", "a/2", "a/3", "b/1"] {
+        story.granted(exclusive(text));
+    }
+    let filter =
+        batuta_statemachine::lock::LockFilter { prefix: Some("a/".to_owned()), ..Default::default() };
+    let (first, next) = story.state.locks(&Namespace::default(), &filter, None, 2, 10);
+    let names = |views: &[batuta_statemachine::lock::LockView]| -> Vec<String> {
+        views.iter().map(|view| view.name.to_string()).collect()
+    };
+    assert_eq!(names(&first), ["a/1", "a/2"]);
+    let (rest, end) = story.state.locks(&Namespace::default(), &filter, next.as_ref(), 2, 10);
+    assert_eq!((names(&rest), end), (vec!["a/3".to_owned()], None));
+}

@@ -1,0 +1,270 @@
+//! A cluster of `batuta server` processes.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::http::Rest;
+use crate::{PATIENCE, eventually};
+
+/// The program under test, built once per test binary so that it is never an old one.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--package", "batuta"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs: it runs this test");
+        assert!(status.success(), "the program under test does not build");
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let profile = test.parent().and_then(Path::parent).expect("tests lie in <target>/<profile>/deps");
+        let program = profile.join("batuta");
+        assert!(program.exists(), "{} was not built", program.display());
+        program
+    })
+}
+
+/// A port nobody listens on, below the range the kernel gives to outgoing connections.
+fn free_port() -> u16 {
+    loop {
+        let mut random = [0_u8; 2];
+        getrandom::fill(&mut random).expect("the machine has randomness");
+        let port = 15_000 + u16::from_le_bytes(random) % 17_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// One node of a cluster, running or not.
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Where its data lies.
+    pub data_dir: PathBuf,
+    /// Its REST API.
+    pub rest: Rest,
+    /// Base URL of its gRPC API.
+    pub grpc: String,
+    rest_port: u16,
+    grpc_port: u16,
+    peer_port: u16,
+    child: Option<Child>,
+}
+
+impl Node {
+    fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw)
+    }
+
+    /// Sends a signal to the process, if it runs.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            kill_process(pid, signal).expect("a signal to our own child");
+        }
+    }
+
+    /// kill -9, and waits until the process is gone.
+    ///
+    /// # Panics
+    /// When the process can not be waited for.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("our own child");
+        }
+    }
+
+    /// TERM, and waits until the process is gone; gives its exit code and how long that took.
+    ///
+    /// # Panics
+    /// When it does not stop in time.
+    pub async fn stop(&mut self) -> (Option<i32>, Duration) {
+        let begun = Instant::now();
+        self.signal(Signal::TERM);
+        let mut child = self.child.take().expect("a running node");
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = child.try_wait().expect("our own child") {
+                return (status.code(), begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        child.kill().expect("our own child");
+        panic!("{} did not stop after TERM", self.name);
+    }
+
+    /// Waits until the node says it is ready.
+    pub async fn ready(&self) {
+        eventually(&format!("{} is ready", self.name), || async {
+            let answer = self.rest.try_send("GET", "/readyz", &[], None).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The node's own view of the cluster.
+    pub async fn status(&self) -> Value {
+        self.rest.get("/api/v1/cluster").await.expect(200).body
+    }
+}
+
+/// A cluster of real processes in a temporary directory.
+pub struct Cluster {
+    /// The nodes, in order of their names.
+    pub nodes: Vec<Node>,
+    extra: Vec<String>,
+    directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts `count` nodes and waits until all are ready.
+    pub async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    /// Likewise, with further arguments for every node.
+    ///
+    /// # Panics
+    /// When the machine can not run it.
+    pub async fn start_with(count: usize, extra: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
+        let mut cluster =
+            Self { nodes: Vec::new(), extra: extra.iter().map(|&word| word.to_owned()).collect(), directory };
+        for i in 1..=count {
+            cluster.add(&format!("n{i}"));
+        }
+        for i in 0..count {
+            cluster.launch(i, &[]);
+        }
+        for node in &cluster.nodes {
+            node.ready().await;
+        }
+        cluster
+    }
+
+    /// Adds a node that does not run yet; gives its place.
+    pub fn add(&mut self, name: &str) -> usize {
+        let (rest_port, grpc_port, peer_port) = (free_port(), free_port(), free_port());
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            data_dir: self.directory.path().join(name),
+            rest: Rest::new(&format!("http://127.0.0.1:{rest_port}")),
+            grpc: format!("http://127.0.0.1:{grpc_port}"),
+            rest_port,
+            grpc_port,
+            peer_port,
+            child: None,
+        });
+        self.nodes.len() - 1
+    }
+
+    /// Puts a node's data elsewhere (a small disk, for example). Before it is launched.
+    pub fn place(&mut self, place: usize, data_dir: PathBuf) {
+        self.nodes[place].data_dir = data_dir;
+    }
+
+    /// Starts the process of a node as a member of the static set.
+    pub fn launch(&mut self, place: usize, more: &[&str]) {
+        let peers: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}=127.0.0.1:{}", node.name, node.peer_port)).collect();
+        let peers = format!("--peers={}", peers.join(","));
+        let more: Vec<&str> = [peers.as_str()].into_iter().chain(more.iter().copied()).collect();
+        self.spawn(place, &more);
+    }
+
+    /// Starts the process of a node that joins through the others.
+    pub fn launch_joining(&mut self, place: usize) {
+        let others: Vec<String> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != place)
+            .map(|(_, node)| format!("127.0.0.1:{}", node.peer_port))
+            .collect();
+        let join = format!("--join={}", others.join(","));
+        self.spawn(place, &[&join]);
+    }
+
+    fn spawn(&mut self, place: usize, more: &[&str]) {
+        let node = &mut self.nodes[place];
+        assert!(node.child.is_none(), "{} runs already", node.name);
+        let child = Command::new(program())
+            .arg("server")
+            .arg(format!("--name={}", node.name))
+            .arg(format!("--data-dir={}", node.data_dir.display()))
+            .arg(format!("--rest=127.0.0.1:{}", node.rest_port))
+            .arg(format!("--grpc=127.0.0.1:{}", node.grpc_port))
+            .arg("--ws=127.0.0.1:0")
+            .arg(format!("--peer=127.0.0.1:{}", node.peer_port))
+            .arg("--log-level=warn")
+            .args(&self.extra)
+            .args(more)
+            .arg("--stop-with-stdin")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program under test runs");
+        node.child = Some(child);
+    }
+
+    /// The place of the leader, once there is one that a majority of the running nodes agrees on.
+    pub async fn leader(&self) -> usize {
+        eventually("a leader", || async {
+            for (place, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.child.is_some()) {
+                let Ok(answer) = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await else { continue };
+                if answer.body["role"] == "leader" && answer.body["ready"] == true {
+                    return Some(place);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// A place that is not the leader's.
+    pub async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        (0..self.nodes.len())
+            .find(|&place| place != leader && self.nodes[place].child.is_some())
+            .expect("a running follower")
+    }
+
+    /// gRPC base URLs of all nodes.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.grpc.clone()).collect()
+    }
+
+    /// Waits until all running nodes have applied the same entries, and fails when their states then differ.
+    ///
+    /// # Panics
+    /// When two nodes at the same applied index have different states.
+    pub async fn converged(&self) {
+        let hashes = eventually("all nodes applied the same entries", || async {
+            let mut seen = Vec::new();
+            for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+                let answer = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await.ok()?;
+                seen.push((answer.body["applied_index"].as_u64()?, answer.body["state_hash"].as_str()?.to_owned()));
+            }
+            seen.windows(2).all(|pair| pair[0].0 == pair[1].0).then_some(seen)
+        })
+        .await;
+        assert!(hashes.windows(2).all(|pair| pair[0].1 == pair[1].1), "states differ: {hashes:?}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.kill();
+        }
+    }
+}

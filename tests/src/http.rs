@@ -1,0 +1,144 @@
+//! A plain HTTP client for the REST API, as curl would use it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON body, `Null` when there is none.
+    pub body: Value,
+    /// Content type.
+    pub content_type: String,
+}
+
+impl Answer {
+    /// The error code of a problem answer, or an empty text.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// A number of the body.
+    ///
+    /// # Panics
+    /// When it is not there: the test has failed.
+    #[must_use]
+    pub fn number(&self, field: &str) -> u64 {
+        self.body[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {self:?}"))
+    }
+
+    /// A text of the body.
+    ///
+    /// # Panics
+    /// When it is not there: the test has failed.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no text {field} in {self:?}"))
+    }
+
+    /// Itself, if the status is the expected one.
+    ///
+    /// # Panics
+    /// When it is another: the test has failed.
+    #[must_use]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+/// One node's REST API.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Rest {
+    /// The API at a base URL.
+    ///
+    /// # Panics
+    /// When no HTTP client can be built on this machine.
+    #[must_use]
+    pub fn new(base: &str) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .build()
+            .expect("a plain HTTP client needs nothing of the machine");
+        Self { base: base.to_owned(), http }
+    }
+
+    /// Sends a request; `Err` when no HTTP answer came.
+    ///
+    /// # Errors
+    /// The transport's.
+    ///
+    /// # Panics
+    /// When `method` is not a method: a mistake of the test.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let bytes = response.bytes().await?;
+        Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), content_type })
+    }
+
+    /// Sends a request that must be answered.
+    ///
+    /// # Panics
+    /// When no answer came: the test has failed.
+    pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.try_send(method, path, &[], body)
+            .await
+            .unwrap_or_else(|error| panic!("{method} {}{path}: {error}", self.base))
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, None).await
+    }
+
+    /// POST.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, Some(body)).await
+    }
+
+    /// PUT.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, Some(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, None).await
+    }
+
+    /// POST under an idempotency key, retried on this node until some answer comes that is not a retryable error.
+    pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Option<Answer> {
+        let answer = self.try_send("POST", path, &[("idempotency-key", key)], Some(body)).await.ok()?;
+        (answer.status < 500).then_some(answer)
+    }
+}
