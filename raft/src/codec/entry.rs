@@ -1,0 +1,92 @@
+//! Entries, requests and the keys of retries.
+
+use batuta_proto::internal as wire;
+use batuta_proto::internal::request::Command as WireCommand;
+use batuta_statemachine::{Command, DedupKey, Entry, Request, Stamp};
+use prost::Message as _;
+
+use super::{DecodeError, cluster, lock, namespace, position_to_wire, session, session_id};
+
+/// The bytes of an entry. The same entry always gives the same bytes.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let requests = entry.requests.iter().map(request_to_wire).collect();
+    wire::Entry { now_ms: entry.stamp.now_ms, wall_ms: entry.stamp.wall_ms, requests }.encode_to_vec()
+}
+
+/// The entry of some bytes.
+///
+/// # Errors
+/// [`DecodeError`] when the bytes are damaged or written by a build that knows more than this one.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
+    let entry = wire::Entry::decode(bytes)?;
+    let requests = entry.requests.into_iter().map(request).collect::<Result<_, _>>()?;
+    Ok(Entry { stamp: Stamp { now_ms: entry.now_ms, wall_ms: entry.wall_ms }, requests })
+}
+
+fn request_to_wire(request: &Request) -> wire::Request {
+    let command = match &request.command {
+        Command::OpenSession(command) => WireCommand::OpenSession(session::open_to_wire(command)),
+        Command::KeepAlive(command) => WireCommand::KeepAlive(session::keep_alive_to_wire(command)),
+        Command::CloseSession(command) => WireCommand::CloseSession(session::close_to_wire(command)),
+        Command::Acquire(command) => WireCommand::Acquire(lock::acquire_to_wire(command)),
+        Command::CancelWait(command) => WireCommand::CancelWait(lock::cancel_wait_to_wire(command)),
+        Command::Release(command) => WireCommand::Release(lock::release_to_wire(command)),
+        Command::Extend(command) => WireCommand::Extend(lock::extend_to_wire(command)),
+        Command::ForceRelease(command) => WireCommand::ForceRelease(lock::force_release_to_wire(command)),
+        Command::AdvanceRegister(command) => {
+            WireCommand::AdvanceRegister(lock::advance_register_to_wire(command))
+        }
+        Command::DeleteRegister(command) => {
+            WireCommand::DeleteRegister(lock::delete_register_to_wire(command))
+        }
+        Command::InitCluster(command) => WireCommand::InitCluster(cluster::init_to_wire(command)),
+        Command::AllocateNode(command) => WireCommand::AllocateNode(cluster::allocate_node_to_wire(command)),
+        Command::SetLimits(command) => WireCommand::SetLimits(cluster::set_limits_to_wire(command)),
+    };
+    wire::Request { dedup: request.dedup.as_ref().map(dedup_to_wire), command: Some(command) }
+}
+
+fn request(request: wire::Request) -> Result<Request, DecodeError> {
+    let command = match request.command.ok_or(DecodeError::Unknown("request"))? {
+        WireCommand::OpenSession(command) => Command::OpenSession(session::open(command)?),
+        WireCommand::KeepAlive(command) => Command::KeepAlive(session::keep_alive(command)?),
+        WireCommand::CloseSession(command) => Command::CloseSession(session::close(command)?),
+        WireCommand::Acquire(command) => Command::Acquire(lock::acquire(command)?),
+        WireCommand::CancelWait(command) => Command::CancelWait(lock::cancel_wait(command)?),
+        WireCommand::Release(command) => Command::Release(lock::release(&command)?),
+        WireCommand::Extend(command) => Command::Extend(lock::extend(&command)?),
+        WireCommand::ForceRelease(command) => Command::ForceRelease(lock::force_release(command)?),
+        WireCommand::AdvanceRegister(command) => Command::AdvanceRegister(lock::advance_register(&command)?),
+        WireCommand::DeleteRegister(command) => Command::DeleteRegister(lock::delete_register(&command)?),
+        WireCommand::InitCluster(command) => Command::InitCluster(cluster::init(command)),
+        WireCommand::AllocateNode(command) => Command::AllocateNode(cluster::allocate_node(command)),
+        WireCommand::SetLimits(command) => Command::SetLimits(cluster::set_limits(command)),
+    };
+    Ok(Request { dedup: request.dedup.map(dedup).transpose()?, command })
+}
+
+fn dedup_to_wire(key: &DedupKey) -> wire::DedupKey {
+    let key = match key {
+        DedupKey::Sequence { session, sequence } => wire::dedup_key::Key::Sequence(wire::SequenceKey {
+            session: Some(position_to_wire(session.0)),
+            sequence: *sequence,
+        }),
+        DedupKey::Idempotency { namespace, key } => wire::dedup_key::Key::Idempotency(wire::IdempotencyKey {
+            namespace: namespace.to_string(),
+            key: key.clone(),
+        }),
+    };
+    wire::DedupKey { key: Some(key) }
+}
+
+fn dedup(key: wire::DedupKey) -> Result<DedupKey, DecodeError> {
+    match key.key.ok_or(DecodeError::Unknown("retry key"))? {
+        wire::dedup_key::Key::Sequence(key) => {
+            Ok(DedupKey::Sequence { session: session_id(key.session)?, sequence: key.sequence })
+        }
+        wire::dedup_key::Key::Idempotency(key) => {
+            Ok(DedupKey::Idempotency { namespace: namespace(&key.namespace)?, key: key.key })
+        }
+    }
+}
