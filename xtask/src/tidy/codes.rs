@@ -1,0 +1,65 @@
+//! Every error code of the source is documented.
+
+use syn::visit::Visit;
+
+use crate::source::{Finding, Source};
+
+/// Every text that a function named `code` of the core, the raft layer or the API can give has its line in the page.
+pub(crate) fn check(sources: &[Source], page: &str) -> Vec<Finding> {
+    let judged = ["statemachine/src/", "raft/src/", "api/src/"];
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| judged.iter().any(|room| source.path.starts_with(room))) {
+        let mut codes = Codes::default();
+        codes.visit_file(&source.syntax);
+        for (code, line) in codes.found {
+            let documented = page.lines().any(|text| text.trim_end() == format!("## {code}"));
+            if !documented && !source.is_test_line(line) {
+                findings.push(source.finding(line, format!("error code {code:?} is not in docs/errors.md")));
+            }
+        }
+    }
+    findings
+}
+
+#[derive(Default)]
+struct Codes {
+    inside: bool,
+    found: Vec<(String, usize)>,
+}
+
+impl<'ast> Visit<'ast> for Codes {
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        let outside = std::mem::replace(&mut self.inside, function.sig.ident == "code");
+        syn::visit::visit_item_fn(self, function);
+        self.inside = outside;
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        let outside = std::mem::replace(&mut self.inside, function.sig.ident == "code");
+        syn::visit::visit_impl_item_fn(self, function);
+        self.inside = outside;
+    }
+
+    fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
+        if self.inside {
+            self.found.push((literal.value(), literal.span().start().line));
+        }
+    }
+
+    // Attributes carry texts that are no codes.
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_without_its_heading_is_found() {
+        let text = "impl E {\n  /// Words.\n  fn code(&self) -> &str {\n    match self {\n      A => \"known\",\n      B => \"new\" } }\n  fn text(&self) -> &str { \"free\" }\n}";
+        let sources = [Source::parse("api/src/error.rs", text).unwrap()];
+        let found = check(&sources, "# Errors\n\n## known\n\nnew\n");
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].line, found[0].message.contains("\"new\"")), (6, true));
+    }
+}

@@ -1,0 +1,99 @@
+//! Which crate may use which of ours.
+
+use std::path::Path;
+
+use cargo_metadata::MetadataCommand;
+
+use crate::source::Finding;
+
+/// A crate of the workspace.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) folder: String,
+    /// What it depends on, tests included; with whether only its tests do.
+    pub(crate) dependencies: Vec<(String, bool)>,
+}
+
+/// What each crate may use of ours, by folder. Folders that are not here may use anything.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("statemachine", &[]),
+    ("proto", &[]),
+    ("config", &[]),
+    ("raft", &["statemachine", "proto", "config"]),
+    ("backends", &["statemachine", "config"]),
+    ("effects", &["raft", "backends", "statemachine", "config"]),
+    ("api", &["raft", "backends", "proto", "statemachine", "config"]),
+    ("client", &["proto"]),
+    ("cli", &["client"]),
+];
+
+/// Reads the crates of the workspace.
+pub(crate) fn members(root: &Path) -> Result<Vec<Member>, String> {
+    let metadata =
+        MetadataCommand::new().current_dir(root).no_deps().exec().map_err(|error| error.to_string())?;
+    let members = metadata.workspace_packages().into_iter().map(|package| {
+        let folder = package.manifest_path.parent().and_then(|folder| folder.file_name()).unwrap_or_default();
+        let dependencies = package.dependencies.iter().map(|dependency| {
+            (dependency.name.clone(), dependency.kind == cargo_metadata::DependencyKind::Development)
+        });
+        Member {
+            name: package.name.to_string(),
+            folder: folder.to_owned(),
+            dependencies: dependencies.collect(),
+        }
+    });
+    Ok(members.collect())
+}
+
+/// Every crate uses only what it may, and only raft uses openraft. Tests of a crate may use any of ours.
+pub(crate) fn check(members: &[Member]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for member in members {
+        let path = format!("{}/Cargo.toml", member.folder);
+        let mut refuse = |message| findings.push(Finding { path: path.clone(), line: 1, message });
+        let allowed =
+            ALLOWED.iter().find(|(folder, _)| *folder == member.folder).map(|(_, allowed)| *allowed);
+        for (dependency, tests_only) in &member.dependencies {
+            if dependency == "openraft" && member.folder != "raft" {
+                refuse("only raft may depend on openraft; use batuta_raft::Replica".to_owned());
+            }
+            let ours = members.iter().find(|other| other.name == *dependency);
+            if let (Some(ours), Some(allowed), false) = (ours, allowed, tests_only)
+                && !allowed.contains(&ours.folder.as_str())
+            {
+                refuse(format!("{} may not use {}; it may use {allowed:?}", member.folder, ours.folder));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(folder: &str, dependencies: &[(&str, bool)]) -> Member {
+        let dependencies = dependencies.iter().map(|(name, tests)| ((*name).to_owned(), *tests)).collect();
+        Member { name: format!("batuta-{folder}"), folder: folder.to_owned(), dependencies }
+    }
+
+    #[test]
+    fn an_import_against_the_flow_is_found() {
+        let raft = member("raft", &[("openraft", false), ("batuta-statemachine", false)]);
+        let core = member("statemachine", &[("batuta-raft", false)]);
+        let found = check(&[raft, core]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "statemachine/Cargo.toml");
+    }
+
+    #[test]
+    fn openraft_belongs_to_raft_also_in_tests() {
+        assert_eq!(check(&[member("api", &[("openraft", true)])]).len(), 1);
+    }
+
+    #[test]
+    fn tests_may_use_anything_of_ours() {
+        let members = [member("client", &[("batuta-api", true)]), member("api", &[])];
+        assert_eq!(check(&members), []);
+    }
+}

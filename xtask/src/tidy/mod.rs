@@ -1,0 +1,57 @@
+//! The rules, one module each. A rule takes what it judges as arguments, so that its tests are small texts.
+
+mod banned;
+mod codes;
+mod imports;
+mod invariants;
+mod size;
+
+use std::path::Path;
+
+use crate::source::{Finding, Source, rust_files};
+
+/// Judges the workspace at `root`.
+pub(crate) fn run(root: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let failed = |path: &str, message: String| Finding { path: path.to_owned(), line: 1, message };
+    let members = match imports::members(root) {
+        Ok(members) => members,
+        Err(problem) => return vec![failed("Cargo.toml", problem)],
+    };
+    findings.extend(imports::check(&members));
+    let mut sources = Vec::new();
+    for member in &members {
+        match read(root, &member.folder) {
+            Ok(found) => found.into_iter().for_each(|source| match source {
+                Ok(source) => sources.push(source),
+                Err(finding) => findings.push(finding),
+            }),
+            Err(error) => findings.push(failed(&member.folder, error.to_string())),
+        }
+    }
+    for source in &sources {
+        findings.extend(size::check(source));
+        findings.extend(banned::check(source));
+    }
+    let mut page =
+        |path: &str, check: &dyn Fn(&str) -> Vec<Finding>| match std::fs::read_to_string(root.join(path)) {
+            Ok(text) => findings.extend(check(&text)),
+            Err(error) => findings.push(failed(path, error.to_string())),
+        };
+    page("docs/errors.md", &|text| codes::check(&sources, text));
+    page("ARCHITECTURE.md", &|text| invariants::check("ARCHITECTURE.md", text, &sources));
+    findings
+}
+
+fn read(root: &Path, folder: &str) -> std::io::Result<Vec<Result<Source, Finding>>> {
+    let directory = root.join(folder);
+    rust_files(&directory)?
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path)?;
+            // Every file was found below the directory.
+            let inside = path.strip_prefix(&directory).unwrap_or(&path);
+            Ok(Source::parse(&format!("{folder}/{}", inside.display()), &text))
+        })
+        .collect()
+}
