@@ -1,1 +1,23 @@
+//! Batuta's Rust client: several endpoints, the leader preferred, retries that have their effect once,
+//! sessions that keep themselves alive and locks that say when they are lost.
+//!
+//! A request that failed on the way is asked again under the same idempotency key until its deadline, so an answer
+//! that was lost is found again instead of taken twice.
 
+mod admin;
+mod backoff;
+mod call;
+mod client;
+mod error;
+mod lock;
+mod pool;
+mod session;
+
+/// The wire types: what the reading calls answer.
+pub use batuta_proto::v1;
+
+pub use crate::backoff::Backoff;
+pub use crate::client::{Builder, Client};
+pub use crate::error::Error;
+pub use crate::lock::{Lock, LockOptions};
+pub use crate::session::{Session, SessionState};

@@ -1,0 +1,117 @@
+//! Plain calls: reading, operating, registers, the cluster.
+
+use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
+use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_proto::v1::session_service_client::SessionServiceClient;
+use batuta_proto::v1::{self};
+
+use crate::call::Call;
+use crate::{Client, Error};
+
+/// One method per plain rpc: message in, answer out.
+macro_rules! calls {
+    ($($service:ident . $rpc:ident as $name:ident ($request:ident) -> $answer:ident, $call:expr, $doc:literal;)*) => {
+        impl Client {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// Whatever the cluster answers, or that no node answered until the deadline.
+                pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, Error> {
+                    self.call(request, $call, |channel, request| async move {
+                        $service::new(channel).$rpc(request).await
+                    })
+                    .await
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    LockServiceClient.release as release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Gives a grant back.";
+    LockServiceClient.extend as extend(ExtendRequest) -> ExtendResponse, Call::write()?, "Renews a one-shot grant.";
+    LockServiceClient.cancel_wait as cancel(CancelWaitRequest) -> CancelWaitResponse, Call::write()?, "Withdraws a queued acquisition.";
+    LockServiceClient.force_release as force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Takes a grant away from its owner.";
+    LockServiceClient.check as check(CheckRequest) -> CheckResponse, Call::read(), "Is this token the newest?";
+    LockServiceClient.get_lock as lock(GetLockRequest) -> GetLockResponse, Call::read(), "Reads one lock.";
+    LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
+    LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Says who holds a lock and who waits for what.";
+    LockServiceClient.advance_register as advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
+    LockServiceClient.get_register as register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
+    LockServiceClient.delete_register as delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
+    SessionServiceClient.open_session as open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::write()?, "Opens a session that nothing keeps alive.";
+    SessionServiceClient.keep_alive as keep_alive(KeepAliveRequest) -> KeepAliveResponse, Call::read(), "Renews a session once.";
+    SessionServiceClient.close_session as close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and what it owns.";
+    SessionServiceClient.get_session as session(GetSessionRequest) -> GetSessionResponse, Call::read(), "Reads one session.";
+    SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
+    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::write()?, "Takes a member out.";
+    ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::write()?, "Makes a learner a voter.";
+    ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::write()?, "Hands leadership over.";
+    ClusterServiceClient.set_limits as set_limits(SetLimitsRequest) -> SetLimitsResponse, Call::write()?, "Changes limits on every node.";
+}
+
+impl Client {
+    /// How the cluster looks from the preferred node.
+    ///
+    /// # Errors
+    /// No node answered until the deadline.
+    pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
+        self.call(v1::GetStatusRequest {}, Call::read(), |channel, request| async move {
+            ClusterServiceClient::new(channel).get_status(request).await
+        })
+        .await
+    }
+
+    /// The members.
+    ///
+    /// # Errors
+    /// No node answered until the deadline.
+    pub async fn members(&self) -> Result<v1::ListMembersResponse, Error> {
+        self.call(v1::ListMembersRequest {}, Call::read(), |channel, request| async move {
+            ClusterServiceClient::new(channel).list_members(request).await
+        })
+        .await
+    }
+
+    /// Takes a snapshot on the preferred node.
+    ///
+    /// # Errors
+    /// Whatever the node answers.
+    pub async fn snapshot(&self) -> Result<v1::TriggerSnapshotResponse, Error> {
+        self.call(v1::TriggerSnapshotRequest {}, Call::read(), |channel, request| async move {
+            ClusterServiceClient::new(channel).trigger_snapshot(request).await
+        })
+        .await
+    }
+
+    /// The limits in force.
+    ///
+    /// # Errors
+    /// No node answered until the deadline.
+    pub async fn limits(&self) -> Result<v1::GetLimitsResponse, Error> {
+        self.call(v1::GetLimitsRequest {}, Call::read(), |channel, request| async move {
+            ClusterServiceClient::new(channel).get_limits(request).await
+        })
+        .await
+    }
+
+    /// Takes locks and leaves them to the caller: nothing renews or releases them. `key` makes a repetition by
+    /// another process find the same lock; a fresh one is used without it.
+    ///
+    /// # Errors
+    /// `lock_held`, `wait_timeout`, `deadlock`, … as the cluster answers.
+    pub async fn acquire_detached(
+        &self,
+        request: v1::AcquireRequest,
+        key: Option<String>,
+    ) -> Result<v1::AcquireResponse, Error> {
+        let mut call = Call::write()?;
+        call.key = key.or(call.key);
+        call.wait = std::time::Duration::from_millis(request.wait_ms);
+        self.call(request, call, |channel, request| async move {
+            LockServiceClient::new(channel).acquire(request).await
+        })
+        .await
+    }
+}

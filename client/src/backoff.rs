@@ -1,0 +1,42 @@
+//! How long to wait before asking again.
+
+use std::time::Duration;
+
+/// Capped exponential backoff with jitter over its upper half.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// Upper bound of the first pause.
+    pub first: Duration,
+    /// Upper bound of every pause.
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(20), cap: Duration::from_secs(1) }
+    }
+}
+
+impl Backoff {
+    /// The pause after failure number `failures` (from 0), `jitter` choosing within its upper half.
+    #[must_use]
+    pub fn pause(&self, failures: u32, jitter: u8) -> Duration {
+        let whole = self.first.saturating_mul(1 << failures.min(16)).min(self.cap);
+        whole / 2 + whole / 2 * u32::from(jitter) / u32::from(u8::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_cap_and_jitters_within_the_upper_half() {
+        let backoff = Backoff { first: Duration::from_millis(20), cap: Duration::from_millis(100) };
+        for (failures, jitter, expected_ms) in
+            [(0, 0, 10), (0, 255, 20), (1, 255, 40), (2, 0, 40), (3, 255, 100), (40, 255, 100), (40, 0, 50)]
+        {
+            assert_eq!(backoff.pause(failures, jitter), Duration::from_millis(expected_ms), "{failures}");
+        }
+    }
+}

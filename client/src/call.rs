@@ -1,0 +1,97 @@
+//! One call: attempts under one key, on one node after the other, until an answer or the deadline.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::Error;
+use crate::client::Client;
+
+/// An attempt that is silent longer than this (beyond the wait it asked for) is made elsewhere.
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+
+/// How to make one call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Call {
+    /// Retry key of a write.
+    pub(crate) key: Option<String>,
+    /// How long the server may hold the call open.
+    pub(crate) wait: Duration,
+    /// Overall bound without the wait; the client's own when absent.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Call {
+    /// A read, or a write that may be repeated freely.
+    pub(crate) fn read() -> Self {
+        Self::default()
+    }
+
+    /// A write under a fresh key.
+    pub(crate) fn write() -> Result<Self, Error> {
+        Ok(Self { key: Some(fresh_key()?), ..Self::default() })
+    }
+}
+
+/// 128 random bits in hex.
+pub(crate) fn fresh_key() -> Result<String, Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new("internal", format!("no randomness: {error}"), false))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+fn jitter() -> u8 {
+    let mut byte = [0_u8; 1];
+    // Without randomness the pause is merely not spread.
+    if getrandom::fill(&mut byte).is_ok() { byte[0] } else { u8::MAX }
+}
+
+impl Client {
+    pub(crate) async fn call<Q, A, F, R>(&self, message: Q, call: Call, rpc: F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> R,
+        R: Future<Output = Result<Response<A>, Status>>,
+    {
+        let deadline = Instant::now() + call.timeout.unwrap_or(self.timeout) + call.wait;
+        let mut failures = 0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = left.min(ATTEMPT_MAX + call.wait);
+            let (url, channel) = self.pool.preferred();
+            let request = self.request(message.clone(), call.key.as_deref(), attempt)?;
+            let error = match timeout(attempt, rpc(channel, request)).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => Error::from_status(&status),
+                Err(_) => Error::new("timeout", format!("{url} did not answer within {attempt:?}"), true),
+            };
+            let pause = self.backoff.pause(failures, jitter());
+            if !error.retryable || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%url, code = error.code, "asking again");
+            failures += 1;
+            self.pool.failed(&url);
+            sleep(pause).await;
+        }
+    }
+
+    fn request<Q>(&self, message: Q, key: Option<&str>, attempt: Duration) -> Result<Request<Q>, Error> {
+        let mut request = Request::new(message);
+        request.set_timeout(attempt);
+        request.metadata_mut().insert("batuta-namespace", ascii("namespace", &self.namespace)?);
+        if let Some(key) = key {
+            request.metadata_mut().insert("idempotency-key", ascii("idempotency key", key)?);
+        }
+        Ok(request)
+    }
+}
+
+fn ascii(what: &str, text: &str) -> Result<AsciiMetadataValue, Error> {
+    text.parse().map_err(|_| Error::invalid(format!("{what} {text:?} is not printable ASCII")))
+}

@@ -1,0 +1,98 @@
+//! The handle, and how it finds the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_proto::v1::GetStatusResponse;
+
+use crate::pool::Pool;
+use crate::{Backoff, Error};
+
+/// A handle on a cluster. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) timeout: Duration,
+    pub(crate) backoff: Backoff,
+}
+
+/// Settings of a [`Client`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    endpoints: Vec<String>,
+    namespace: String,
+    timeout: Duration,
+    backoff: Backoff,
+}
+
+impl Builder {
+    /// gRPC addresses of nodes, `host:port` or URL; one is enough.
+    #[must_use]
+    pub fn endpoints<I>(mut self, endpoints: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.endpoints = endpoints.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Namespace of every call; `default` unless set.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Overall bound of one call with its retries, beyond the time it waits for a lock; 10 s unless set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Pauses between attempts.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Finds a node that answers and, through it, the leader.
+    ///
+    /// # Errors
+    /// An endpoint that is no address, or no node that answers in time.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let client = Client {
+            pool: Arc::new(Pool::new(&self.endpoints)?),
+            namespace: self.namespace.into(),
+            timeout: self.timeout,
+            backoff: self.backoff,
+        };
+        let status = client.status().await?;
+        if let Some(address) = leader_address(&status) {
+            client.pool.prefer(address)?;
+        }
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// Starts the settings of a client.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            endpoints: vec!["127.0.0.1:9090".to_owned()],
+            namespace: "default".to_owned(),
+            timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+fn leader_address(status: &GetStatusResponse) -> Option<&str> {
+    let leader = status.leader_id?;
+    let member = status.members.iter().find(|member| member.node_id == leader)?;
+    (!member.grpc.is_empty()).then_some(member.grpc.as_str())
+}

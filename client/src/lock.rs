@@ -1,0 +1,221 @@
+//! Held locks and what ends them.
+
+use std::time::Duration;
+
+use batuta_proto::v1::{
+    AcquireRequest, CheckRequest, ExtendRequest, Grant, LockMode, LockRequest, ReleaseRequest,
+};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::session::{Lease, SessionState, lost};
+use crate::{Client, Error};
+
+/// How often a held lock is checked for a forced release.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What to take and how.
+#[derive(Debug, Clone)]
+pub struct LockOptions {
+    /// Names, all or nothing.
+    pub locks: Vec<LockRequest>,
+    /// Label of the owner.
+    pub owner: String,
+    /// How long to queue; zero answers at once.
+    pub wait: Duration,
+    /// How long the locks stay closed after an involuntary loss.
+    pub lock_delay: Duration,
+    /// Retry key, to find the same lock from another process; fresh when absent.
+    pub key: Option<String>,
+    /// How often to look whether it was taken away.
+    pub poll: Duration,
+}
+
+impl LockOptions {
+    /// One exclusive lock, without waiting.
+    #[must_use]
+    pub fn exclusive(name: impl Into<String>) -> Self {
+        let lock =
+            LockRequest { name: name.into(), mode: LockMode::Exclusive.into(), ..LockRequest::default() };
+        Self {
+            locks: vec![lock],
+            owner: String::new(),
+            wait: Duration::ZERO,
+            lock_delay: Duration::ZERO,
+            key: None,
+            poll: POLL,
+        }
+    }
+
+    pub(crate) fn request(&self) -> AcquireRequest {
+        AcquireRequest {
+            locks: self.locks.clone(),
+            owner: self.owner.clone(),
+            wait_ms: millis(self.wait),
+            lock_delay_ms: millis(self.lock_delay),
+            ..AcquireRequest::default()
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A held lock. Dropping it releases it in the background if a runtime is there; `release` says whether it worked.
+#[derive(Debug)]
+pub struct Lock {
+    client: Client,
+    grant: Grant,
+    lost: watch::Receiver<Option<Error>>,
+    guard: AbortHandle,
+    held: bool,
+}
+
+impl Client {
+    /// Takes a one-shot lock, extended automatically while the guard lives.
+    ///
+    /// # Errors
+    /// `lock_held`, `wait_timeout`, … as the cluster answers.
+    pub async fn acquire(&self, options: LockOptions, ttl: Duration) -> Result<Lock, Error> {
+        let mut lease = Lease { sent: Instant::now(), ttl };
+        let request = AcquireRequest { ttl_ms: Some(millis(ttl)), ..options.request() };
+        let grant = self.acquire_granted(request, options.key.clone()).await?;
+        if !options.wait.is_zero() {
+            // When it was granted is not known here, when it is renewed is.
+            lease.sent = Instant::now();
+            self.extend(extension(&grant.lock_id, ttl)).await?;
+        }
+        let (sender, lost) = watch::channel(None);
+        let guard = tokio::spawn(renew(self.clone(), grant.lock_id.clone(), lease, sender)).abort_handle();
+        Ok(Lock { client: self.clone(), grant, lost, guard, held: true })
+    }
+
+    pub(crate) async fn acquire_granted(
+        &self,
+        request: AcquireRequest,
+        key: Option<String>,
+    ) -> Result<Grant, Error> {
+        let answer = self.acquire_detached(request, key).await?;
+        answer.grant.ok_or_else(|| Error::new("internal", "an answer without a grant", false))
+    }
+}
+
+impl Lock {
+    pub(crate) fn of_session(
+        client: Client,
+        grant: Grant,
+        session: watch::Receiver<SessionState>,
+        poll: Duration,
+    ) -> Self {
+        let (sender, receiver) = watch::channel(None);
+        let watched = (client.clone(), grant.clone());
+        let guard = tokio::spawn(async move {
+            let error = tokio::select! {
+                error = lost(session) => error,
+                error = taken(&watched.0, &watched.1, poll) => error,
+            };
+            sender.send_replace(Some(error));
+        })
+        .abort_handle();
+        Self { client, grant, lost: receiver, guard, held: true }
+    }
+
+    /// The fencing token: give it to the resource with every write.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.grant.fencing_token
+    }
+
+    /// Names this grant.
+    #[must_use]
+    pub fn lock_id(&self) -> &str {
+        &self.grant.lock_id
+    }
+
+    /// The whole grant as it was given.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Resolves with the reason when the lock is lost.
+    pub async fn lost(&self) -> Error {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(error)) => error,
+            Ok(None) | Err(_) => Error::new("lock_not_held", "the lock is no longer watched", false),
+        }
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// Whatever the cluster answers.
+    pub async fn release(mut self) -> Result<(), Error> {
+        self.guard.abort();
+        let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
+        let answer = self.client.release(request).await;
+        self.held = false;
+        answer.map(|_| ())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.guard.abort();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.held || self.lost.borrow().is_some() {
+            return;
+        }
+        let client = self.client.clone();
+        let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
+        runtime.spawn(async move {
+            if let Err(error) = client.release(request).await {
+                tracing::warn!(%error, "a dropped lock was not released");
+            }
+        });
+    }
+}
+
+fn extension(lock_id: &str, ttl: Duration) -> ExtendRequest {
+    ExtendRequest { lock_id: lock_id.to_owned(), name: String::new(), ttl_ms: millis(ttl) }
+}
+
+/// Returns when the grant is no longer held.
+async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
+    loop {
+        sleep(poll).await;
+        for lock in &grant.locks {
+            let request = CheckRequest {
+                name: lock.name.clone(),
+                fencing_token: grant.fencing_token,
+                ..CheckRequest::default()
+            };
+            match client.check(request).await {
+                Ok(answer) if answer.current => {}
+                Ok(_) => return Error::new("lock_not_held", format!("{} was taken away", lock.name), false),
+                // Not knowing is not losing: the session's own deadline bounds how long this can go on.
+                Err(error) => tracing::debug!(%error, "check of a held lock failed"),
+            }
+        }
+    }
+}
+
+async fn renew(client: Client, lock_id: String, mut lease: Lease, lost: watch::Sender<Option<Error>>) {
+    let error = loop {
+        tokio::time::sleep_until(lease.renew_at()).await;
+        let sent = Instant::now();
+        match timeout_at(lease.deadline(), client.extend(extension(&lock_id, lease.ttl))).await {
+            Ok(Ok(_)) => lease.sent = sent,
+            Ok(Err(error)) if error.is_gone() => break error,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "extension failed");
+                sleep(lease.ttl / 30).await;
+            }
+            Err(_) => break Error::new("grant_ended", "no extension was answered in time", false),
+        }
+    };
+    lost.send_replace(Some(error));
+}

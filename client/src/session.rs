@@ -1,0 +1,170 @@
+//! A session that keeps itself alive.
+//!
+//! Its deadline counts on the local monotonic clock from when a keep-alive was *sent*: the cluster renews at some
+//! later moment, so the session never ends there before it is called lost here, as long as answers arrive.
+
+use std::time::Duration;
+
+use batuta_proto::v1::session_service_client::SessionServiceClient;
+use batuta_proto::v1::{AcquireRequest, CloseSessionRequest, KeepAliveRequest, OpenSessionRequest};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::call::Call;
+use crate::lock::{Lock, LockOptions, millis};
+use crate::{Client, Error};
+
+/// What is known about a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionState {
+    /// The cluster renewed it within its time to live.
+    Alive,
+    /// It ended, or may have.
+    Lost(Error),
+}
+
+/// An open session. Dropping it stops the keep-alives; `close` ends it at once.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    id: String,
+    state: watch::Receiver<SessionState>,
+    keeper: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Client {
+    /// Opens a session and keeps it alive every third of its time to live.
+    ///
+    /// # Errors
+    /// Whatever the cluster answers.
+    pub async fn open_session(&self, ttl: Duration) -> Result<Session, Error> {
+        let sent = Instant::now();
+        let request = OpenSessionRequest { ttl_ms: millis(ttl), metadata: String::new() };
+        let session = self
+            .open_raw_session(request)
+            .await?
+            .session
+            .ok_or_else(|| Error::new("internal", "an answer without a session", false))?;
+        let (sender, state) = watch::channel(SessionState::Alive);
+        let keeper = keep(self.clone(), session.session_id.clone(), Lease { sent, ttl }, sender);
+        let keeper = tokio::spawn(keeper).abort_handle();
+        Ok(Session { client: self.clone(), id: session.session_id, state, keeper })
+    }
+}
+
+impl Session {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its state as it changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    /// Resolves with the reason when the session is lost.
+    pub async fn lost(&self) -> Error {
+        lost(self.state.clone()).await
+    }
+
+    /// Takes locks that live as long as the session.
+    ///
+    /// # Errors
+    /// `lock_held`, `wait_timeout`, `deadlock`, … as the cluster answers.
+    pub async fn acquire(&self, options: LockOptions) -> Result<Lock, Error> {
+        let request = AcquireRequest { session_id: self.id.clone(), ttl_ms: None, ..options.request() };
+        let grant = self.client.acquire_granted(request, options.key.clone()).await?;
+        Ok(Lock::of_session(self.client.clone(), grant, self.state.clone(), options.poll))
+    }
+
+    /// Ends the session and everything it owns.
+    ///
+    /// # Errors
+    /// Whatever the cluster answers.
+    pub async fn close(self) -> Result<(), Error> {
+        self.keeper.abort();
+        self.client.close_session(CloseSessionRequest { session_id: self.id.clone() }).await.map(|_| ())
+    }
+}
+
+pub(crate) async fn lost(mut state: watch::Receiver<SessionState>) -> Error {
+    loop {
+        if let SessionState::Lost(error) = &*state.borrow_and_update() {
+            return error.clone();
+        }
+        if state.changed().await.is_err() {
+            return Error::new("session_closed", "the session is no longer kept alive", false);
+        }
+    }
+}
+
+/// A time to live that was asked for at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease {
+    pub(crate) sent: Instant,
+    pub(crate) ttl: Duration,
+}
+
+impl Lease {
+    pub(crate) fn deadline(self) -> Instant {
+        self.sent + self.ttl
+    }
+
+    pub(crate) fn renew_at(self) -> Instant {
+        self.sent + self.ttl / 3
+    }
+}
+
+async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch::Sender<SessionState>) {
+    let error = loop {
+        sleep_until(lease.renew_at()).await;
+        let sent = Instant::now();
+        let left = lease.deadline().saturating_duration_since(sent);
+        if left.is_zero() {
+            break expired();
+        }
+        let call = Call { timeout: Some(left.min(lease.ttl / 3)), ..Call::read() };
+        let request = KeepAliveRequest { session_id: session_id.clone() };
+        let asked = client.call(request, call, |channel, request| async move {
+            SessionServiceClient::new(channel).keep_alive(request).await
+        });
+        match timeout_at(lease.deadline(), asked).await {
+            Ok(Ok(_)) => lease.sent = sent,
+            Ok(Err(error)) if error.is_gone() => break error,
+            // Not renewed yet: ask again at once while there is time, the call itself paused between attempts.
+            Ok(Err(error)) => {
+                tracing::debug!(code = error.code, "keep-alive failed");
+                tokio::time::sleep(lease.ttl / 30).await;
+            }
+            Err(_) => break expired(),
+        }
+    };
+    state.send_replace(SessionState::Lost(error));
+}
+
+fn expired() -> Error {
+    Error::new("session_expired", "no keep-alive was answered within the time to live", false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_counts_from_the_sending() {
+        let sent = Instant::now();
+        let lease = Lease { sent, ttl: Duration::from_secs(9) };
+        assert_eq!(lease.renew_at() - sent, Duration::from_secs(3));
+        assert_eq!(lease.deadline() - sent, Duration::from_secs(9));
+    }
+}
