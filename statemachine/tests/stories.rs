@@ -257,6 +257,8 @@ fn readers_wait_for_one_writer_and_writers_are_not_starved() {
     let reader_1 = story.queued(waiting(shared()));
     let writer_2 = story.queued(waiting(exclusive("a")));
     let reader_2 = story.queued(waiting(shared()));
+    let position = |lock_id| story.state.wait(lock_id).map(|wait| wait.queue_position);
+    assert_eq!([reader_1, writer_2, reader_2].map(position), [Some(0), Some(1), Some(2)]);
     story.release(writer.lock_id).unwrap();
     assert!(story.is_granted(reader_1) && story.is_granted(reader_2), "all waiting readers enter together");
     let reader_3 = story.queued(waiting(shared()));

@@ -2,6 +2,8 @@
 
 use std::ops::Bound;
 
+use imbl::OrdSet;
+
 use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, Wait};
 use crate::{LockId, Name, Namespace, SessionId, State};
 
@@ -215,6 +217,11 @@ impl State {
 }
 
 fn ahead_of(lock: &LockRecord, lock_id: LockId) -> u64 {
+    // The newest waiter, the one that is being queued, has all the others ahead: no need to count them.
+    let newest = |queue: &OrdSet<LockId>| queue.get_max().is_none_or(|last| *last <= lock_id);
+    if newest(&lock.shared_queue) && newest(&lock.other_queue) {
+        return (lock.waiters() as u64).saturating_sub(1);
+    }
     lock.queue().take_while(|waiter| *waiter < lock_id).count() as u64
 }
 
