@@ -82,8 +82,9 @@ impl Client {
         let mut lease = Lease { sent: Instant::now(), ttl };
         let request = AcquireRequest { ttl_ms: Some(millis(ttl)), ..options.request() };
         let grant = self.acquire_granted(request, options.key.clone()).await?;
-        if !options.wait.is_zero() {
-            // When it was granted is not known here, when it is renewed is.
+        if !options.wait.is_zero() || options.key.is_some() {
+            // After a wait, or under a key that may have been used before, when it was granted is not known here; when it
+            // is renewed is.
             lease.sent = Instant::now();
             self.extend(extension(&grant.lock_id, ttl)).await?;
         }
