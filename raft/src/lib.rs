@@ -4,3 +4,5 @@
 //! log entries.
 
 pub mod codec;
+pub mod disk;
+pub mod log;

@@ -1,7 +1,7 @@
 //! Bytes on the disk: segment headers, groups, records.
 //!
 //! ```text
-//! segment = header (512 bytes, CRC) · base group · group · group · … · [mark | seal] · zeros
+//! segment = header (512 bytes, CRC) · base group · group · group · … · [mark] · whatever was there before
 //! group   = header (32 bytes, own CRC, CRC of the body, CRC of the group before) · records · padding to 8 bytes
 //! record  = length u32 · CRC u32 · kind u8 · payload
 //! ```
@@ -14,6 +14,8 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 512;
 pub(super) const GROUP_HEADER_BYTES: usize = 32;
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
 pub(super) const FORMAT_VERSION: u32 = 1;
+/// More than this is not put into one group.
+pub(super) const GROUP_BYTES_MAX: usize = 8 << 20;
 const SEGMENT_MAGIC: &[u8; 8] = b"BATUTLOG";
 const GROUP_MAGIC: u32 = 0x5052_4742;
 
@@ -78,8 +80,6 @@ pub(super) enum GroupKind {
     Data,
     /// Everything before this is known to be synced. Overwritten by the next group.
     Mark,
-    /// The log goes on in the next segment.
-    Seal,
 }
 
 impl GroupKind {
@@ -88,7 +88,6 @@ impl GroupKind {
             Self::Base => 1,
             Self::Data => 2,
             Self::Mark => 3,
-            Self::Seal => 4,
         }
     }
 }
@@ -110,15 +109,16 @@ impl GroupHeader {
         previous_crc: u32,
         seed: u32,
         offset: u64,
-    ) -> (Vec<u8>, u32) {
-        // Bodies are bounded by the segment size, which `Options` keeps below 2^31.
+    ) -> ([u8; GROUP_HEADER_BYTES], u32) {
+        // A group holds at most `GROUP_BYTES_MAX` and one entry, both far below 2^32.
         let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let mut bytes = Vec::with_capacity(GROUP_HEADER_BYTES);
-        for word in [GROUP_MAGIC, kind.code(), body_bytes, crc32c(body), previous_crc, 0, 0] {
-            bytes.extend_from_slice(&word.to_le_bytes());
+        let mut bytes = [0; GROUP_HEADER_BYTES];
+        let words = [GROUP_MAGIC, kind.code(), body_bytes, crc32c(body), previous_crc];
+        for (i, word) in words.iter().enumerate() {
+            bytes[i * 4..i * 4 + 4].copy_from_slice(&word.to_le_bytes());
         }
-        let crc = header_crc(&bytes, seed, offset);
-        bytes.extend_from_slice(&crc.to_le_bytes());
+        let crc = header_crc(&bytes[..28], seed, offset);
+        bytes[28..].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
     }
 
@@ -135,7 +135,6 @@ impl GroupHeader {
             1 => GroupKind::Base,
             2 => GroupKind::Data,
             3 => GroupKind::Mark,
-            4 => GroupKind::Seal,
             _ => return None,
         };
         Some(Self {
@@ -155,21 +154,35 @@ fn header_crc(fields: &[u8], seed: u32, offset: u64) -> u32 {
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record<'a> {
-    Entry { index: u64, payload: &'a [u8] },
+    Entry {
+        index: u64,
+        payload: &'a [u8],
+    },
     Vote(&'a [u8]),
-    Committed(Option<&'a [u8]>),
+    /// How far the log was known to be committed.
+    Committed(&'a [u8]),
     /// Entries at and after this index are gone.
-    Truncate { from: u64 },
+    Truncate {
+        from: u64,
+    },
     /// Entries up to and with this index are gone; `id` is the caller's name for that position.
-    Purge { index: u64, id: &'a [u8] },
-    /// At the head of a segment: the live entries of the segments before.
-    Range { first: u64, last: u64 },
+    Purge {
+        index: u64,
+        id: &'a [u8],
+    },
+    /// At the head of a segment: the live entries of the segments before, `first..next`.
+    Range {
+        first: u64,
+        next: u64,
+    },
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; RECORD_HEADER_BYTES];
-        bytes[8] = match self {
+    /// Appends the record to `bytes`.
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        let kind = match self {
             Self::Entry { index, payload } => {
                 bytes.extend_from_slice(&index.to_le_bytes());
                 bytes.extend_from_slice(payload);
@@ -180,8 +193,7 @@ impl<'a> Record<'a> {
                 2
             }
             Self::Committed(id) => {
-                bytes.push(u8::from(id.is_some()));
-                bytes.extend_from_slice(id.unwrap_or_default());
+                bytes.extend_from_slice(id);
                 3
             }
             Self::Truncate { from } => {
@@ -193,18 +205,18 @@ impl<'a> Record<'a> {
                 bytes.extend_from_slice(id);
                 5
             }
-            Self::Range { first, last } => {
+            Self::Range { first, next } => {
                 bytes.extend_from_slice(&first.to_le_bytes());
-                bytes.extend_from_slice(&last.to_le_bytes());
+                bytes.extend_from_slice(&next.to_le_bytes());
                 6
             }
         };
-        // Record sizes are bounded by `entry_bytes_max`, far below 2^32.
-        let length = u32::try_from(bytes.len() - 8).unwrap_or(u32::MAX);
-        let crc = crc32c(&bytes[8..]);
-        bytes[..4].copy_from_slice(&length.to_le_bytes());
-        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        bytes[start + 8] = kind;
+        // One record is one entry or less: far below 2^32.
+        let length = u32::try_from(bytes.len() - start - 8).unwrap_or(u32::MAX);
+        let crc = crc32c(&bytes[start + 8..]);
+        bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// The record at the head of `bytes` and how many bytes it takes.
@@ -221,13 +233,10 @@ impl<'a> Record<'a> {
         let record = match kind {
             1 if payload.len() >= 8 => Self::Entry { index: u64_at(payload, 0), payload: &payload[8..] },
             2 => Self::Vote(payload),
-            3 => {
-                let (some, id) = payload.split_first()?;
-                Self::Committed((*some == 1).then_some(id))
-            }
+            3 => Self::Committed(payload),
             4 if payload.len() == 8 => Self::Truncate { from: u64_at(payload, 0) },
             5 if payload.len() >= 8 => Self::Purge { index: u64_at(payload, 0), id: &payload[8..] },
-            6 if payload.len() == 16 => Self::Range { first: u64_at(payload, 0), last: u64_at(payload, 8) },
+            6 if payload.len() == 16 => Self::Range { first: u64_at(payload, 0), next: u64_at(payload, 8) },
             _ => return None,
         };
         Some((record, end))

@@ -1,0 +1,289 @@
+//! From the files on the disk to the log as it was acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crc32c::crc32c;
+
+use super::format::{
+    GROUP_HEADER_BYTES, GroupHeader, GroupKind, Record, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
+};
+use super::live::{Live, Place, Segment, Slot};
+use super::segment::{self, SPARE};
+use super::writer::Tail;
+use super::{LogError, LogOptions};
+use crate::disk::{Disk, DiskFile};
+
+/// No segment has this number: a slot that still names it at the end of the recovery has lost its entry.
+const MISSING: u64 = 0;
+
+/// A group that was being written when the machine or the process stopped: never acknowledged, cut off, kept aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment.
+    pub segment: String,
+    /// Where in the segment the log now ends.
+    pub offset: u64,
+    /// The file that keeps what was cut off.
+    pub kept_as: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+pub(super) struct Recovered {
+    pub(super) live: Live,
+    pub(super) tail: Tail,
+    pub(super) torn: Option<Torn>,
+}
+
+pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered, LogError> {
+    let names = disk.list().map_err(LogError::io(disk.describe()))?;
+    let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
+    let spare = names.iter().any(|name| name == SPARE);
+    let Some(&last) = sequences.last() else {
+        if options.existing {
+            return Err(damaged(1, 0, "this node has been a member before, but there is no log"));
+        }
+        let (tail, file) = Tail::first(disk, options, spare)?;
+        let first = Segment { file, bytes: tail.bytes, last_index: 0 };
+        let segments = BTreeMap::from([(tail.sequence, first)]);
+        return Ok(Recovered { live: Live { segments, ..Live::default() }, tail, torn: None });
+    };
+    let mut live = Live::default();
+    let mut ended: Option<Ended> = None;
+    for sequence in sequences {
+        let scanned = Scan::open(disk, sequence)?;
+        scanned.follows(ended.as_ref())?;
+        ended = Some(scanned.replay(&mut live, sequence == last)?);
+    }
+    // There is a last sequence, so the loop ran.
+    let Some(ended) = ended else { unreachable!("at least one segment was read") };
+    if let Some(at) =
+        live.slots.iter().position(|slot| matches!(slot, Slot::Stored(place) if place.segment == MISSING))
+    {
+        let index = live.first + at as u64;
+        let first = live.segments.keys().next().copied().unwrap_or_default();
+        return Err(damaged(
+            first,
+            0,
+            format!("entry {index} is in an earlier segment, and that file is not there"),
+        ));
+    }
+    finish(disk, live, &ended, spare)
+}
+
+fn finish(disk: &dyn Disk, live: Live, ended: &Ended, spare: bool) -> Result<Recovered, LogError> {
+    let name = segment::name(ended.sequence);
+    let torn = match &ended.torn {
+        Some(bytes) => {
+            let kept_as = format!("torn-{:016x}-{}", ended.sequence, ended.offset);
+            let aside = disk.create(&kept_as).map_err(LogError::io(&kept_as))?;
+            aside.write_at(0, bytes).and_then(|()| aside.sync_data()).map_err(LogError::io(&kept_as))?;
+            Some(Torn { segment: name.clone(), offset: ended.offset, kept_as, bytes: bytes.len() as u64 })
+        }
+        None => None,
+    };
+    let segment = &live.segments[&ended.sequence];
+    let tail = Tail {
+        sequence: ended.sequence,
+        seed: ended.header.seed(),
+        file: Arc::clone(&segment.file),
+        bytes: segment.bytes,
+        end: ended.offset,
+        last_crc: ended.crc,
+        spare,
+    };
+    // What was read may have been in the system's cache only. The mark also takes a torn group's place.
+    tail.write_mark().and_then(|()| tail.file.sync_data()).map_err(LogError::io(&name))?;
+    disk.sync_dir().map_err(LogError::io(disk.describe()))?;
+    Ok(Recovered { live, tail, torn })
+}
+
+fn damaged(sequence: u64, offset: u64, what: impl Into<String>) -> LogError {
+    LogError::Damaged { file: segment::name(sequence), offset, what: what.into() }
+}
+
+/// Where a segment's groups end.
+struct Ended {
+    sequence: u64,
+    header: SegmentHeader,
+    offset: u64,
+    crc: u32,
+    torn: Option<Vec<u8>>,
+}
+
+struct Scan {
+    header: SegmentHeader,
+    file: Arc<dyn DiskFile>,
+    bytes: Vec<u8>,
+}
+
+impl Scan {
+    fn open(disk: &dyn Disk, sequence: u64) -> Result<Self, LogError> {
+        let name = segment::name(sequence);
+        let file = disk.open(&name).map_err(LogError::io(&name))?;
+        let size = file.size_bytes().map_err(LogError::io(&name))?;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+        file.read_at(0, &mut bytes).map_err(LogError::io(&name))?;
+        let header = SegmentHeader::decode(&bytes).map_err(|what| damaged(sequence, 0, what))?;
+        if header.sequence != sequence {
+            return Err(damaged(sequence, 0, "the segment header has another number than the file's name"));
+        }
+        Ok(Self { header, file, bytes })
+    }
+
+    /// Whether this segment goes on where the one before ended.
+    fn follows(&self, before: Option<&Ended>) -> Result<(), LogError> {
+        let Some(before) = before else { return Ok(()) };
+        if self.header.sequence != before.sequence + 1 {
+            return Err(damaged(before.sequence + 1, 0, "this segment is not there, later ones are"));
+        }
+        if (before.offset, before.crc) != (self.header.previous_end, self.header.previous_crc) {
+            let what =
+                format!("groups end here, the next segment says they end at {}", self.header.previous_end);
+            return Err(damaged(before.sequence, before.offset, what));
+        }
+        Ok(())
+    }
+
+    fn replay(self, live: &mut Live, is_last: bool) -> Result<Ended, LogError> {
+        let sequence = self.header.sequence;
+        let first = live.segments.is_empty();
+        let segment = Segment { file: Arc::clone(&self.file), bytes: self.bytes.len() as u64, last_index: 0 };
+        live.segments.insert(sequence, segment);
+        let mut offset = SEGMENT_HEADER_BYTES;
+        let mut crc = self.header.previous_crc;
+        let mut torn = None;
+        loop {
+            match self.group(offset, crc) {
+                Group::Whole { header, body } => {
+                    if (header.kind == GroupKind::Base) != (offset == SEGMENT_HEADER_BYTES) {
+                        return Err(damaged(
+                            sequence,
+                            offset as u64,
+                            "a group is not where its kind belongs",
+                        ));
+                    }
+                    self.apply(live, offset + GROUP_HEADER_BYTES, body, first)
+                        .map_err(|what| damaged(sequence, offset as u64, what))?;
+                    crc = header.crc;
+                    offset += GROUP_HEADER_BYTES + aligned(body.len());
+                    continue;
+                }
+                Group::OtherChain => {
+                    return Err(damaged(
+                        sequence,
+                        offset as u64,
+                        "a group does not follow the one before it",
+                    ));
+                }
+                Group::Cut { bytes } => torn = Some(bytes.to_vec()),
+                Group::None | Group::Mark => {}
+            }
+            break;
+        }
+        let at = offset as u64;
+        if offset == SEGMENT_HEADER_BYTES {
+            return Err(damaged(
+                sequence,
+                at,
+                "the first group is damaged; it was durable before the file got its name",
+            ));
+        }
+        if let Some(later) = self.later_group(offset) {
+            return Err(damaged(
+                sequence,
+                at,
+                format!("a group is damaged; a whole one follows at offset {later}"),
+            ));
+        }
+        if !is_last && torn.is_some() {
+            return Err(damaged(sequence, at, "a group is damaged, and the log goes on in the next segment"));
+        }
+        Ok(Ended { sequence, header: self.header, offset: at, crc, torn })
+    }
+
+    fn group(&self, offset: usize, previous_crc: u32) -> Group<'_> {
+        let Some(rest) = self.bytes.get(offset..) else { return Group::None };
+        let Some(header) = GroupHeader::decode(rest, self.header.seed(), offset as u64) else {
+            return Group::None;
+        };
+        if header.previous_crc != previous_crc {
+            return Group::OtherChain;
+        }
+        if header.kind == GroupKind::Mark {
+            return Group::Mark;
+        }
+        let end = GROUP_HEADER_BYTES + header.body_bytes as usize;
+        match rest.get(GROUP_HEADER_BYTES..end) {
+            Some(body) if crc32c(body) == header.body_crc => Group::Whole { header, body },
+            _ => Group::Cut { bytes: &rest[..end.min(rest.len())] },
+        }
+    }
+
+    /// The offset of a group header of this segment behind `offset`: groups are written one after the other, each once the
+    /// one before is synced, so whatever lies before a valid header was durable.
+    fn later_group(&self, offset: usize) -> Option<usize> {
+        let seed = self.header.seed();
+        (offset + 8..self.bytes.len())
+            .step_by(8)
+            .find(|&at| GroupHeader::decode(&self.bytes[at..], seed, at as u64).is_some())
+    }
+
+    fn apply(&self, live: &mut Live, start: usize, body: &[u8], first_segment: bool) -> Result<(), String> {
+        let mut at = 0;
+        while at < body.len() {
+            let (record, bytes) = Record::decode(&body[at..]).ok_or("a record is malformed")?;
+            match record {
+                Record::Entry { index, .. } => {
+                    if index != live.next() {
+                        return Err(format!("entry {index} stands where entry {} belongs", live.next()));
+                    }
+                    live.slots.push_back(Slot::Stored(Place {
+                        segment: self.header.sequence,
+                        offset: (start + at) as u64,
+                        bytes: u32::try_from(bytes).map_err(|_| "a record is too large")?,
+                    }));
+                    if let Some(segment) = live.segments.get_mut(&self.header.sequence) {
+                        segment.last_index = segment.last_index.max(index);
+                    }
+                }
+                Record::Vote(vote) => live.vote = Some(Bytes::copy_from_slice(vote)),
+                Record::Committed(id) => live.committed = Some(Bytes::copy_from_slice(id)),
+                Record::Truncate { from } => live.truncate(from),
+                Record::Purge { index, id } => live.purge(index, Bytes::copy_from_slice(id)),
+                Record::Range { first, next } if first_segment => {
+                    let missing = Place { segment: MISSING, offset: 0, bytes: 0 };
+                    live.first = first;
+                    live.slots.extend((first..next).map(|_| Slot::Stored(missing)));
+                }
+                Record::Range { first, next } => {
+                    if (first, next) != (live.first, live.next()) {
+                        return Err(format!(
+                            "it says entries {first}..{next}, the segments before have {}..{}",
+                            live.first,
+                            live.next()
+                        ));
+                    }
+                }
+            }
+            at += bytes;
+        }
+        Ok(())
+    }
+}
+
+enum Group<'a> {
+    None,
+    Mark,
+    OtherChain,
+    /// A valid header, but not all of the body.
+    Cut {
+        bytes: &'a [u8],
+    },
+    Whole {
+        header: GroupHeader,
+        body: &'a [u8],
+    },
+}
