@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Capped exponential backoff with jitter over its upper half.
+/// Capped exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     /// Upper bound of the first pause.
@@ -18,11 +18,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after failure number `failures` (from 0), `jitter` choosing within its upper half.
+    /// The pause after failure number `failures` (from 0), `jitter` choosing between nothing and its upper
+    /// bound: clients that failed together come back spread out.
     #[must_use]
     pub fn pause(&self, failures: u32, jitter: u8) -> Duration {
         let whole = self.first.saturating_mul(1 << failures.min(16)).min(self.cap);
-        whole / 2 + whole / 2 * u32::from(jitter) / u32::from(u8::MAX)
+        whole * u32::from(jitter) / u32::from(u8::MAX)
     }
 }
 
@@ -31,10 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_the_cap_and_jitters_within_the_upper_half() {
+    fn doubles_up_to_the_cap_and_jitters_over_all_of_it() {
         let backoff = Backoff { first: Duration::from_millis(20), cap: Duration::from_millis(100) };
         for (failures, jitter, expected_ms) in
-            [(0, 0, 10), (0, 255, 20), (1, 255, 40), (2, 0, 40), (3, 255, 100), (40, 255, 100), (40, 0, 50)]
+            [(0, 0, 0), (0, 255, 20), (1, 255, 40), (2, 51, 16), (3, 255, 100), (40, 255, 100), (40, 0, 0)]
         {
             assert_eq!(backoff.pause(failures, jitter), Duration::from_millis(expected_ms), "{failures}");
         }

@@ -45,8 +45,6 @@ impl Error {
             }
             Code::DeadlineExceeded => Self::new("timeout", message, true),
             Code::InvalidArgument => Self::invalid(message),
-            // HTTP/2 streams that a dying server resets arrive as Internal: the same key makes asking again safe.
-            Code::Internal => Self::new("internal", message, true),
             _ => Self::new("internal", message, false),
         }
     }
@@ -71,7 +69,8 @@ impl Error {
     }
 }
 
-/// Codes that asking again, under the same key, can turn into an answer. `lock_held` and `lock_delayed` are answers.
+/// Codes that asking again soon, under the same key, can turn into an answer. `lock_held`, `lock_delayed` and
+/// `limit_exceeded` are answers: only somebody else can change them.
 fn retryable(code: &str) -> bool {
     matches!(
         code,
@@ -81,7 +80,6 @@ fn retryable(code: &str) -> bool {
             | "shutting_down"
             | "draining"
             | "disk_full"
-            | "limit_exceeded"
     )
 }
 
@@ -119,6 +117,8 @@ mod tests {
             ("outcome_unknown", true),
             ("draining", true),
             ("lock_held", false),
+            ("limit_exceeded", false),
+            ("internal", false),
             ("deadlock", false),
             ("wait_timeout", false),
             ("session_expired", false),
@@ -131,5 +131,6 @@ mod tests {
     fn transport_failures_are_retried() {
         assert!(Error::from_status(&Status::unavailable("refused")).retryable);
         assert!(!Error::from_status(&Status::unimplemented("no")).retryable);
+        assert!(!Error::from_status(&Status::internal("a defect answers the same again")).retryable);
     }
 }
