@@ -2,7 +2,7 @@
 //! (`batuta.internal.v1`). Conversion from and to our own types is written by hand where the types live.
 
 /// The public contract.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod v1 {
     tonic::include_proto!("batuta.v1");
 
@@ -11,7 +11,7 @@ pub mod v1 {
 }
 
 /// What nodes say to each other and what they keep on disk.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod internal {
     tonic::include_proto!("batuta.internal.v1");
 }

@@ -1,8 +1,20 @@
-//! How the state machine's log is written down.
+//! How the state machine's log is written down and agreed upon.
 //!
-//! The crate that will name openraft: log store, snapshots, peers and the `Replica` handle. So far it holds the encoding of
-//! log entries.
+//! The only crate that names openraft: log store, snapshots, peers and the `Replica` handle.
 
 pub mod codec;
 pub mod disk;
 pub mod log;
+mod machine;
+mod metrics;
+mod peer;
+mod replica;
+mod snapshot;
+mod store;
+mod types;
+
+pub use replica::{
+    Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,
+};
+pub use snapshot::SnapshotError;
+pub use types::Addresses;

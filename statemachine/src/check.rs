@@ -4,7 +4,7 @@ use crate::{Name, Namespace, Rejection, SessionId, State};
 
 /// A refusal of one field.
 pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Rejection {
-    Rejection::InvalidArgument { field, problem: problem.into() }
+    Rejection::InvalidArgument { field: field.into(), problem: problem.into() }
 }
 
 fn text_within(field: &'static str, text: &str, max_bytes: u64) -> Result<(), Rejection> {
@@ -65,9 +65,9 @@ impl State {
         let max = self.limits.namespaces_max;
         if !self.namespaces.contains_key(namespace) && self.namespaces.len() as u64 >= max {
             return Err(Rejection::LimitExceeded {
-                limit: "namespaces_max",
+                limit: "namespaces_max".into(),
                 max,
-                remedy: "use an existing namespace, or raise the limit",
+                remedy: "use an existing namespace, or raise the limit".into(),
             });
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Why a command is refused. A refusal changes nothing but the memory of having answered.
 
+use std::borrow::Cow;
+
 use crate::{LockId, Name, Namespace, ReleaseReason, SessionEnd, SessionId, WaitEnd};
 
 /// Why a command is refused.
@@ -9,7 +11,7 @@ pub enum Rejection {
     #[error("{field}: {problem}")]
     InvalidArgument {
         /// The field as the APIs spell it.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it and what would be right.
         problem: String,
     },
@@ -17,11 +19,11 @@ pub enum Rejection {
     #[error("limit {limit} reached: {max}; {remedy}")]
     LimitExceeded {
         /// Field name of [`crate::Limits`].
-        limit: &'static str,
+        limit: Cow<'static, str>,
         /// Its value.
         max: u64,
         /// What to do.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// No such session: never opened, closed or expired.
     #[error("session {session} does not exist: it was closed, expired, or never opened here; open a new one")]
@@ -89,7 +91,7 @@ pub enum Rejection {
         /// The lock.
         name: Name,
         /// `semaphore` or `exclusive/shared`.
-        actual: &'static str,
+        actual: Cow<'static, str>,
     },
     /// The semaphore exists with another capacity.
     #[error("semaphore {name} has capacity {actual}; ask with that capacity, or wait until it is free")]

@@ -49,8 +49,8 @@ fn rejections() -> Vec<Rejection> {
         WaitEnd::SessionEnded(SessionEnd::Expired),
     ];
     let mut all = vec![
-        Rejection::InvalidArgument { field: "ttl_ms", problem: "is missing".to_owned() },
-        Rejection::LimitExceeded { limit: "waiters_per_lock_max", max: 3, remedy: "wait" },
+        Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },
+        Rejection::LimitExceeded { limit: "waiters_per_lock_max".into(), max: 3, remedy: "wait".into() },
         Rejection::SessionNotFound { session: session() },
         Rejection::NamespaceMismatch { session: session(), namespace: Namespace::default() },
         Rejection::LockHeld { name: name(), holder_tokens: vec![3], waiters: 1 },
@@ -58,7 +58,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::LockNotHeld { lock_id: lock_id() },
         Rejection::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired },
         Rejection::Deadlock { cycle: vec!["a waits for b".to_owned()] },
-        Rejection::ModeMismatch { name: name(), actual: "semaphore" },
+        Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
         Rejection::CapacityMismatch { name: name(), actual: 3 },
         Rejection::OwnedBySession { lock_id: lock_id(), session: session() },
         Rejection::TokenSuperseded { token: 1, newest: 2 },
@@ -98,6 +98,7 @@ fn errors_of_the_replica() -> Vec<ApiError> {
         ProposeError::DiskFull { free_bytes: 1, min_bytes: 2 },
         ProposeError::Overloaded,
         ProposeError::ShuttingDown,
+        ProposeError::NotAMember { node_id: 9 },
         ProposeError::Membership("no".to_owned()),
         ProposeError::Fatal("disk".to_owned()),
     ]
@@ -143,7 +144,14 @@ fn statuses_are_errors_and_titles_are_short() {
 #[test]
 fn details_name_what_is_to_blame() {
     for (error, key) in [
-        (ApiError::from(Rejection::LimitExceeded { limit: "grants", max: 3, remedy: "wait" }), "limit"),
+        (
+            ApiError::from(Rejection::LimitExceeded {
+                limit: "grants".into(),
+                max: 3,
+                remedy: "wait".into(),
+            }),
+            "limit",
+        ),
         (ApiError::from(Rejection::Deadlock { cycle: vec!["a".to_owned()] }), "cycle"),
         (ApiError::from(Rejection::TokenSuperseded { token: 1, newest: 2 }), "newest_token"),
         (ApiError::invalid("ttl_ms", "too short"), "field"),

@@ -24,7 +24,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     Ok(Entry { stamp: Stamp { now_ms: entry.now_ms, wall_ms: entry.wall_ms }, requests })
 }
 
-fn request_to_wire(request: &Request) -> wire::Request {
+pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
     let command = match &request.command {
         Command::OpenSession(command) => WireCommand::OpenSession(session::open_to_wire(command)),
         Command::KeepAlive(command) => WireCommand::KeepAlive(session::keep_alive_to_wire(command)),
@@ -47,7 +47,7 @@ fn request_to_wire(request: &Request) -> wire::Request {
     wire::Request { dedup: request.dedup.as_ref().map(dedup_to_wire), command: Some(command) }
 }
 
-fn request(request: wire::Request) -> Result<Request, DecodeError> {
+pub(crate) fn request(request: wire::Request) -> Result<Request, DecodeError> {
     let command = match request.command.ok_or(DecodeError::Unknown("request"))? {
         WireCommand::OpenSession(command) => Command::OpenSession(session::open(command)?),
         WireCommand::KeepAlive(command) => Command::KeepAlive(session::keep_alive(command)?),

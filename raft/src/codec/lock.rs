@@ -8,7 +8,7 @@ use batuta_statemachine::lock::{
 
 use super::{DecodeError, lock_id, name, namespace, position_to_wire, session_id};
 
-fn request_to_wire(request: &LockRequest) -> wire::LockRequest {
+pub(super) fn request_to_wire(request: &LockRequest) -> wire::LockRequest {
     let (mode, permits, capacity) = match request.mode {
         Mode::Exclusive => (wire::LockMode::Exclusive, 0, 0),
         Mode::Shared => (wire::LockMode::Shared, 0, 0),
@@ -17,7 +17,7 @@ fn request_to_wire(request: &LockRequest) -> wire::LockRequest {
     wire::LockRequest { name: request.name.to_string(), mode: mode.into(), permits, capacity }
 }
 
-fn request(request: &wire::LockRequest) -> Result<LockRequest, DecodeError> {
+pub(super) fn request(request: &wire::LockRequest) -> Result<LockRequest, DecodeError> {
     let mode = match wire::LockMode::try_from(request.mode) {
         Ok(wire::LockMode::Exclusive) => Mode::Exclusive,
         Ok(wire::LockMode::Shared) => Mode::Shared,
@@ -29,14 +29,14 @@ fn request(request: &wire::LockRequest) -> Result<LockRequest, DecodeError> {
     Ok(LockRequest { name: name(&request.name)?, mode })
 }
 
-fn owner_to_wire(owner: &Owner) -> wire::Owner {
+pub(super) fn owner_to_wire(owner: &Owner) -> wire::Owner {
     wire::Owner {
         session: owner.session.map(|session| position_to_wire(session.0)),
         label: owner.label.clone(),
     }
 }
 
-fn owner(owner: wire::Owner) -> Result<Owner, DecodeError> {
+pub(super) fn owner(owner: wire::Owner) -> Result<Owner, DecodeError> {
     let session = owner.session.map(|session| session_id(Some(session))).transpose()?;
     Ok(Owner { session, label: owner.label })
 }

@@ -4,14 +4,20 @@
 //! error, never skipped. A field this build does not know is ignored; so a field may only be added when ignoring it is right.
 
 mod cluster;
+pub(crate) mod consensus;
 mod entry;
+mod image;
 mod lock;
+mod outcome;
 mod session;
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::{LockId, Name, NameError, Namespace, Position, SessionId};
 
 pub use entry::{decode_entry, encode_entry};
+pub(crate) use entry::{request as request_from_wire, request_to_wire};
+pub(crate) use image::{image_header, image_header_to_wire, image_record, image_record_to_wire};
+pub(crate) use outcome::{outcome, outcome_to_wire};
 
 /// Bytes that are not an entry this build can apply.
 #[derive(Debug, thiserror::Error)]

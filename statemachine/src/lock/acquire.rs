@@ -96,9 +96,9 @@ impl Acquire {
         let max = transition.state.limits.reentrancy_max;
         if grant.count >= max {
             return Err(Rejection::LimitExceeded {
-                limit: "reentrancy_max",
+                limit: "reentrancy_max".into(),
                 max,
-                remedy: "release as often as the lock is taken, or raise the limit",
+                remedy: "release as often as the lock is taken, or raise the limit".into(),
             });
         }
         let grant = Grant { count: grant.count + 1, ..grant.clone() };
@@ -118,10 +118,10 @@ impl Acquire {
                     return Err(Rejection::CapacityMismatch { name, actual });
                 }
                 (Kind::Semaphore { .. }, Kind::ReadWrite) => {
-                    return Err(Rejection::ModeMismatch { name, actual: "semaphore" });
+                    return Err(Rejection::ModeMismatch { name, actual: "semaphore".into() });
                 }
                 (Kind::ReadWrite, Kind::Semaphore { .. }) => {
-                    return Err(Rejection::ModeMismatch { name, actual: "exclusive/shared" });
+                    return Err(Rejection::ModeMismatch { name, actual: "exclusive/shared".into() });
                 }
                 _ => {}
             }
@@ -134,16 +134,16 @@ impl Acquire {
         let max = state.limits.grants_per_namespace_max;
         if usage.grants + usage.waits >= max {
             return Err(Rejection::LimitExceeded {
-                limit: "grants_per_namespace_max",
+                limit: "grants_per_namespace_max".into(),
                 max,
-                remedy: "release locks, use another namespace, or raise the limit",
+                remedy: "release locks, use another namespace, or raise the limit".into(),
             });
         }
         if state.last_token + 1 >= TOKEN_END {
             return Err(Rejection::LimitExceeded {
-                limit: "fencing_tokens",
+                limit: "fencing_tokens".into(),
                 max: TOKEN_END - 1,
-                remedy: "the cluster has given out every token; move to a new cluster",
+                remedy: "the cluster has given out every token; move to a new cluster".into(),
             });
         }
         Ok(())
@@ -154,9 +154,9 @@ impl Acquire {
         let queued = |request| state.locks.get(&self.key(request)).map_or(0, |lock| lock.waiters() as u64);
         if self.requests.iter().any(|request| queued(request) >= max) {
             return Err(Rejection::LimitExceeded {
-                limit: "waiters_per_lock_max",
+                limit: "waiters_per_lock_max".into(),
                 max,
-                remedy: "ask again later, or raise the limit",
+                remedy: "ask again later, or raise the limit".into(),
             });
         }
         Ok(())

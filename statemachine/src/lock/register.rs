@@ -40,9 +40,9 @@ fn check_room(state: &State, namespace: &Namespace) -> Result<(), Rejection> {
     let max = state.limits.registers_per_namespace_max;
     if state.namespaces.get(namespace).is_some_and(|usage| usage.registers >= max) {
         return Err(Rejection::LimitExceeded {
-            limit: "registers_per_namespace_max",
+            limit: "registers_per_namespace_max".into(),
             max,
-            remedy: "delete registers, use another namespace, or raise the limit",
+            remedy: "delete registers, use another namespace, or raise the limit".into(),
         });
     }
     Ok(())

@@ -18,9 +18,9 @@ impl OpenSession {
         let max = state.limits.sessions_per_namespace_max;
         if state.namespaces.get(&self.namespace).is_some_and(|usage| usage.sessions >= max) {
             return Err(Rejection::LimitExceeded {
-                limit: "sessions_per_namespace_max",
+                limit: "sessions_per_namespace_max".into(),
                 max,
-                remedy: "close sessions, use another namespace, or raise the limit",
+                remedy: "close sessions, use another namespace, or raise the limit".into(),
             });
         }
         let session = SessionId(position);

@@ -1,0 +1,228 @@
+//! The replicated state machine as openraft drives it: applies entries, publishes the state, answers, builds and installs
+//! snapshots.
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use batuta_statemachine::{Change, State};
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use tokio::sync::{broadcast, watch};
+
+use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
+use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
+
+/// Entries applied before the state is published and their callers are answered.
+const BATCH_ENTRIES: usize = 128;
+/// Batches of changes kept for a slow subscriber before it is told that it lags.
+const CHANGES_KEPT: usize = 4096;
+
+/// What the rest of the node sees of the state machine.
+pub(crate) struct Published {
+    view: ArcSwap<State>,
+    applied: watch::Sender<u64>,
+    changes: broadcast::Sender<Arc<[Change]>>,
+}
+
+impl Published {
+    fn new(state: &State, applied: u64) -> Self {
+        Self {
+            view: ArcSwap::from_pointee(state.clone()),
+            applied: watch::Sender::new(applied),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<State> {
+        self.view.load_full()
+    }
+
+    /// Log index of the last applied entry.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Arc<[Change]>> {
+        self.changes.subscribe()
+    }
+
+    fn publish(&self, state: &State) {
+        self.view.store(Arc::new(state.clone()));
+        self.applied.send_replace(state.revision());
+    }
+
+    /// A batch of changes. An empty one says that changes were skipped: look at the state again.
+    fn tell(&self, changes: Vec<Change>) {
+        // Nobody may be listening.
+        let _ = self.changes.send(changes.into());
+    }
+}
+
+/// The state machine. openraft owns it; everybody else sees [`Published`].
+pub(crate) struct Machine {
+    state: State,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    published: Arc<Published>,
+    snapshots: SnapshotStore,
+    current: Option<(SnapshotMeta, SnapshotFile)>,
+}
+
+impl Machine {
+    /// Starts from the newest snapshot.
+    pub(crate) fn open(snapshots: SnapshotStore) -> Result<Self, SnapshotError> {
+        let mut machine = Self {
+            state: State::default(),
+            last_applied: None,
+            membership: StoredMembership::default(),
+            published: Arc::new(Published::new(&State::default(), 0)),
+            snapshots,
+            current: None,
+        };
+        if let Some(file) = machine.snapshots.newest()? {
+            let (meta, state) = file.load()?;
+            machine.adopt(meta, state, file);
+        }
+        Ok(machine)
+    }
+
+    pub(crate) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    fn adopt(&mut self, meta: SnapshotMeta, state: State, file: SnapshotFile) {
+        self.state = state;
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.current = Some((meta, file));
+        self.published.publish(&self.state);
+    }
+
+    fn apply_one(&mut self, entry: &RaftEntry, changes: &mut Vec<Change>) -> AppliedEntry {
+        let index = entry.log_id.index;
+        self.last_applied = Some(entry.log_id);
+        let outcomes = match &entry.payload {
+            EntryPayload::Blank => {
+                self.state.advance(index);
+                Vec::new()
+            }
+            EntryPayload::Normal(data) => {
+                let applied = self.state.apply(index, &data.entry);
+                changes.extend(applied.changes);
+                applied.outcomes
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                self.state.advance(index);
+                Vec::new()
+            }
+        };
+        AppliedEntry { revision: index, now_ms: self.state.now_ms(), wall_ms: self.state.wall_ms(), outcomes }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(BATCH_ENTRIES);
+        while let Some(batch) = batches.next().await {
+            let mut changes = Vec::new();
+            let mut answers = Vec::with_capacity(batch.len());
+            for item in batch {
+                let (entry, responder) = item?;
+                let answer = self.apply_one(&entry, &mut changes);
+                answers.extend(responder.map(|responder| (responder, answer)));
+            }
+            // Whoever is answered, or told of a change, finds it in the state.
+            self.published.publish(&self.state);
+            for (responder, answer) in answers {
+                responder.send(answer);
+            }
+            if !changes.is_empty() {
+                self.published.tell(changes);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            state: self.state.clone(),
+            meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        let (store, meta) = (self.snapshots.clone(), meta.clone());
+        let (meta, state, file) = blocking(move || {
+            let (found, state) = snapshot.load().map_err(io::Error::other)?;
+            if found != meta {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the snapshot is not the one announced",
+                ));
+            }
+            let file = store.finish(&meta, snapshot.path())?;
+            Ok((meta, state, file))
+        })
+        .await?;
+        self.adopt(meta, state, file);
+        self.published.tell(Vec::new());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot<Committed, u64, Node, SnapshotFile>>, io::Error> {
+        // A snapshot built here is newer than the one this node started from or was sent.
+        let store = self.snapshots.clone();
+        let newest = blocking(move || store.newest().map_err(io::Error::other)).await?;
+        if let Some(file) = newest
+            && self.current.as_ref().is_none_or(|(_, current)| current.path() != file.path())
+        {
+            let meta = file.meta().map_err(io::Error::other)?;
+            self.current = Some((meta, file));
+        }
+        Ok(self.current.clone().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+type Committed = openraft::alias::CommittedLeaderIdOf<TypeConfig>;
+type Node = crate::types::Member;
+
+/// Writes one snapshot from a clone of the state, which costs nothing to take.
+pub(crate) struct Builder {
+    state: State,
+    meta: SnapshotMeta,
+    snapshots: SnapshotStore,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot<Committed, u64, Node, SnapshotFile>, io::Error> {
+        let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
+        let written = blocking(move || snapshots.write(&meta, &state)).await?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: written })
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

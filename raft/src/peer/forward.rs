@@ -1,0 +1,165 @@
+//! One stream to the leader for everything this node can not do itself. What waits while the stream is busy goes in one
+//! message; answers come back in any order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use batuta_proto::internal as wire;
+use batuta_proto::internal::forward_request::Call;
+use batuta_proto::internal::forward_response::Result as Answer;
+use futures_util::stream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Client, Target, client};
+
+/// Calls that may wait for the stream.
+const QUEUE: usize = 16_384;
+/// Calls in one message.
+const BATCH: usize = 512;
+/// The stream must be open by then.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ForwardError {
+    /// It never left this node.
+    NotSent,
+    /// It may have arrived, or not.
+    Lost,
+    /// Too many calls wait.
+    Overloaded,
+}
+
+type Waiter = oneshot::Sender<Result<Answer, ForwardError>>;
+
+#[derive(Default)]
+struct Pending {
+    waiters: HashMap<u64, Waiter>,
+    next_id: u64,
+    /// Set when the stream is gone: later calls need another one.
+    closed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Pending>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // Nothing that runs under the lock can leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, error: ForwardError) {
+        let mut pending = self.lock();
+        pending.closed = true;
+        for (_, waiter) in pending.waiters.drain() {
+            // The caller may have given up.
+            let _ = waiter.send(Err(error));
+        }
+    }
+}
+
+struct Link {
+    leader: u64,
+    address: String,
+    calls: mpsc::Sender<wire::ForwardRequest>,
+    pending: Shared,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+/// The way to the leader, whoever that is.
+pub(crate) struct Forwarder {
+    cluster_id: String,
+    link: Mutex<Option<Link>>,
+}
+
+impl Forwarder {
+    pub(crate) fn new(cluster_id: String) -> Self {
+        Self { cluster_id, link: Mutex::new(None) }
+    }
+
+    /// Sends a call to the member that leads and waits for its answer.
+    pub(crate) async fn call(&self, leader: u64, address: &str, call: Call) -> Result<Answer, ForwardError> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+            let usable = link.as_ref().is_some_and(|link| {
+                link.leader == leader && link.address == address && !link.pending.lock().closed
+            });
+            if !usable {
+                *link = Some(self.open(leader, address)?);
+            }
+            let Some(link) = link.as_ref() else { return Err(ForwardError::NotSent) };
+            let mut pending = link.pending.lock();
+            let id = pending.next_id;
+            pending.next_id += 1;
+            match link.calls.try_send(wire::ForwardRequest { id, call: Some(call) }) {
+                Ok(()) => pending.waiters.insert(id, sender),
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(ForwardError::Overloaded),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(ForwardError::NotSent),
+            };
+        }
+        receiver.await.unwrap_or(Err(ForwardError::Lost))
+    }
+
+    fn open(&self, leader: u64, address: &str) -> Result<Link, ForwardError> {
+        let client = client(address).map_err(|_| ForwardError::NotSent)?;
+        let (calls, receiver) = mpsc::channel(QUEUE);
+        let pending = Shared::default();
+        let stop = CancellationToken::new();
+        let (target, shared, stopped) =
+            (Target::new(&self.cluster_id, leader), pending.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => shared.close(ForwardError::Lost),
+                () = pump(client, target, receiver, &shared) => {}
+            }
+        });
+        Ok(Link { leader, address: address.to_owned(), calls, pending, _stop: stop.drop_guard() })
+    }
+}
+
+/// Carries calls there and answers back until the stream ends.
+async fn pump(
+    mut client: Client,
+    target: Target,
+    calls: mpsc::Receiver<wire::ForwardRequest>,
+    pending: &Shared,
+) {
+    // The stream is opened before the first call is taken from the queue: what was not taken was not sent.
+    let (started, start) = oneshot::channel::<()>();
+    let requests = stream::unfold((calls, Some(start)), |(mut calls, mut start)| async move {
+        if let Some(start) = start.take() {
+            start.await.ok()?;
+        }
+        let mut requests = Vec::new();
+        if calls.recv_many(&mut requests, BATCH).await == 0 {
+            return None;
+        }
+        Some((wire::ForwardRequests { requests }, (calls, None)))
+    });
+    let opened = tokio::time::timeout(OPEN_WITHIN, client.forward(target.request(requests))).await;
+    let mut responses = match opened {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => {
+            tracing::debug!(%status, "no stream to the leader");
+            return pending.close(ForwardError::NotSent);
+        }
+        Err(_) => return pending.close(ForwardError::NotSent),
+    };
+    if started.send(()).is_err() {
+        return pending.close(ForwardError::NotSent);
+    }
+    while let Ok(Some(batch)) = responses.message().await {
+        let mut pending = pending.lock();
+        for response in batch.responses {
+            if let Some(waiter) = pending.waiters.remove(&response.id) {
+                // An answer without content is one this build does not understand.
+                let _ = waiter.send(response.result.ok_or(ForwardError::Lost));
+            }
+        }
+    }
+    pending.close(ForwardError::Lost);
+}

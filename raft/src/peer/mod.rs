@@ -1,0 +1,91 @@
+//! What nodes say to each other, over gRPC on a port of its own.
+
+mod forward;
+mod messages;
+mod network;
+mod server;
+
+pub(crate) use forward::{ForwardError, Forwarder};
+pub(crate) use network::Network;
+pub(crate) use server::serve;
+
+use std::time::Duration;
+
+use batuta_proto::internal as wire;
+use batuta_proto::internal::peer_client::PeerClient;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+const CLUSTER: &str = "batuta-cluster-id";
+const TO_NODE: &str = "batuta-to-node";
+/// A message holds as many entries as openraft puts into one, and an entry may have a megabyte and more.
+const MESSAGE_BYTES_MAX: usize = 128 << 20;
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_WITHIN: Duration = Duration::from_secs(5);
+const WINDOW_BYTES: u32 = 8 << 20;
+
+pub(crate) type Client = PeerClient<Channel>;
+
+/// A client to a peer's address. Connects when it is first used, and again whenever the connection is lost.
+pub(crate) fn client(address: &str) -> Result<Client, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WITHIN)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    Ok(PeerClient::new(endpoint.connect_lazy())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// Names the member a call is for: an address may have changed hands.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    cluster: MetadataValue<Ascii>,
+    node: MetadataValue<Ascii>,
+}
+
+impl Target {
+    pub(crate) fn new(cluster_id: &str, node_id: u64) -> Self {
+        // Cluster ids are hexadecimal digits; anything else addresses no cluster and is refused by the peer.
+        let cluster = MetadataValue::try_from(cluster_id).unwrap_or(MetadataValue::from_static("invalid"));
+        Self { cluster, node: MetadataValue::from(node_id) }
+    }
+
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(CLUSTER, self.cluster.clone());
+        request.metadata_mut().insert(TO_NODE, self.node.clone());
+        request
+    }
+}
+
+/// Refuses a call that is for another member or another cluster.
+fn check_target(metadata: &MetadataMap, cluster_id: &str, node_id: u64) -> Result<(), Status> {
+    let text = |key| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if text(CLUSTER) != cluster_id || text(TO_NODE) != node_id.to_string() {
+        return Err(Status::failed_precondition(format!(
+            "this is node {node_id} of cluster {cluster_id}; the call is for node {} of cluster {}",
+            text(TO_NODE),
+            text(CLUSTER)
+        )));
+    }
+    Ok(())
+}
+
+/// Asks an address who answers there.
+pub(crate) async fn identify(
+    address: &str,
+    name: &str,
+    within: Duration,
+) -> Result<wire::IdentifyResponse, Status> {
+    let mut client = client(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let request = wire::IdentifyRequest { name: name.to_owned() };
+    let answer = tokio::time::timeout(within, client.identify(request)).await;
+    Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
+}

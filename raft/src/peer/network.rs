@@ -1,0 +1,255 @@
+//! openraft's way to the other members.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use batuta_proto::internal as wire;
+use futures_util::{Stream, StreamExt as _, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
+use tonic::{Code, Status};
+
+use super::messages::{self, StreamAppended};
+use super::{Client, Target, client};
+use crate::codec::consensus::{vote, vote_to_wire};
+use crate::snapshot::SnapshotFile;
+use crate::types::{Member, TypeConfig, Vote};
+
+const CHUNK_BYTES: usize = 512 << 10;
+
+type Committed = openraft::alias::CommittedLeaderIdOf<TypeConfig>;
+type RpcError = RPCError<TypeConfig>;
+
+/// Makes connections: one for replication, one for heartbeats, one for snapshots per member, so that none waits behind
+/// another.
+pub(crate) struct Network {
+    pub(crate) cluster_id: String,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
+        Connection { target: Target::new(&self.cluster_id, target), client: client(&node.addresses.peer) }
+    }
+}
+
+/// One connection to one member.
+pub(crate) struct Connection {
+    target: Target,
+    client: Result<Client, tonic::transport::Error>,
+}
+
+fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+/// A peer that is not there, or not that member, is left alone for a while; other failures are tried again at once.
+fn failed(status: &Status) -> RpcError {
+    match status.code() {
+        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => unreachable(status),
+        _ => RPCError::Network(NetworkError::new(status)),
+    }
+}
+
+fn malformed(error: &crate::codec::DecodeError) -> RpcError {
+    RPCError::Network(NetworkError::new(error))
+}
+
+impl Connection {
+    fn client(&self) -> Result<Client, Box<RpcError>> {
+        self.client.as_ref().cloned().map_err(|error| Box::new(unreachable(error)))
+    }
+
+    async fn within<T>(
+        within: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, RpcError> {
+        match tokio::time::timeout(within, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(elapsed) => Err(RPCError::Network(NetworkError::new(&elapsed))),
+        }
+    }
+
+    async fn ask(
+        &self,
+        rpc: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        within: Duration,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let mut client = self.client().map_err(|error| *error)?;
+        let request = self.target.request(messages::vote_request_to_wire(rpc, pre_vote));
+        let response = Self::within(within, client.vote(request)).await?;
+        messages::vote_response(response).map_err(|error| malformed(&error))
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Connection {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let mut client = self.client().map_err(|error| *error)?;
+        let request = self.target.request(messages::append_to_wire(&rpc));
+        let response = Self::within(option.soft_ttl(), client.append(request)).await?;
+        messages::appended(response).map_err(|error| malformed(&error))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let mut client = self.client().map_err(|error| *error)?;
+            let sent = Sent::default();
+            let noted = sent.clone();
+            let requests = input.map(move |request| {
+                noted.push();
+                messages::append_to_wire(&request)
+            });
+            let call = client.stream_append(self.target.request(requests));
+            let responses = Self::within(option.soft_ttl(), call).await?;
+            let answers = Answers { responses, sent, within: option.soft_ttl().max(STREAM_ANSWER_WITHIN) };
+            let answers = stream::unfold(Some(answers), |answers| async move {
+                let mut answers = answers?;
+                let answer = answers.next().await?;
+                let more = matches!(answer, Ok(Ok(_)));
+                Some((answer, more.then_some(answers)))
+            });
+            Ok(Box::pin(answers) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.ask(&rpc, false, option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.ask(&rpc, true, option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        leader: Vote,
+        snapshot: Snapshot<Committed, u64, Member, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let mut client = self.client().map_err(|error| *error)?;
+        let request = self.target.request(chunks(&leader, snapshot.snapshot));
+        let response = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            response = client.install_snapshot(request) => response.map_err(|status| failed(&status))?,
+        };
+        let vote = vote(response.into_inner().vote).map_err(|error| malformed(&error))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        let mut client = self.client().map_err(|error| *error)?;
+        let request = self.target.request(messages::transfer_to_wire(&req));
+        let response = Self::within(option.soft_ttl(), client.transfer_leader(request)).await?;
+        if response.refused.is_empty() {
+            return Ok(Ok(()));
+        }
+        Err(RPCError::Network(NetworkError::new(&Status::aborted(response.refused))))
+    }
+}
+
+/// The snapshot's bytes as messages. A file that can not be read any more ends the stream early, which the receiver sees.
+fn chunks(leader: &Vote, snapshot: SnapshotFile) -> impl Stream<Item = wire::SnapshotChunk> + Send + 'static {
+    let vote = Some(vote_to_wire(leader));
+    stream::unfold((0, vote, snapshot), |(offset, mut vote, snapshot)| async move {
+        if vote.is_none() && offset >= snapshot.bytes {
+            return None;
+        }
+        let file = snapshot.clone();
+        let read = tokio::task::spawn_blocking(move || file.chunk(offset, CHUNK_BYTES)).await;
+        let data = match read {
+            Ok(Ok(data)) => data,
+            Ok(Err(error)) => {
+                tracing::error!(%error, path = %snapshot.path().display(), "the snapshot can not be read");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let next = offset + data.len() as u64;
+        let chunk = wire::SnapshotChunk { vote: vote.take(), bytes_total: snapshot.bytes, data: data.into() };
+        Some((chunk, (next, None, snapshot)))
+    })
+}
+
+/// A follower whose disk is slow is not gone: one answer of the stream may take this long.
+const STREAM_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// When the requests that have no answer yet were sent.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<VecDeque<Instant>>>);
+
+impl Sent {
+    fn push(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
+    }
+
+    fn pop(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    }
+}
+
+struct Answers {
+    responses: tonic::Streaming<wire::AppendResponse>,
+    sent: Sent,
+    within: Duration,
+}
+
+impl Answers {
+    /// The next answer; an error when one is overdue.
+    async fn next(&mut self) -> Option<Result<StreamAppended, RpcError>> {
+        loop {
+            match tokio::time::timeout(self.within, self.responses.message()).await {
+                Ok(Ok(Some(response))) => {
+                    self.sent.pop();
+                    return Some(messages::stream_appended(response).map_err(|error| malformed(&error)));
+                }
+                Ok(Ok(None)) => return None,
+                Ok(Err(status)) => return Some(Err(failed(&status))),
+                Err(elapsed) if self.sent.oldest().is_some_and(|sent| sent.elapsed() >= self.within) => {
+                    return Some(Err(RPCError::Network(NetworkError::new(&elapsed))));
+                }
+                // Nothing was asked, or not for long.
+                Err(_) => {}
+            }
+        }
+    }
+}

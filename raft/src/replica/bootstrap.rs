@@ -1,0 +1,223 @@
+//! How a node finds its cluster, or makes one with its peers.
+//!
+//! Only the first of the static set by name ever creates a cluster, and only when `bootstrap_expect` members are there and
+//! none of them belongs to one; so there are never two. Everybody else is adopted by it, or joins what is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_proto::internal as wire;
+use futures_util::future::join_all;
+use openraft::errors::{InitializeError, RaftError};
+use tonic::Status;
+
+use super::start::become_member;
+use super::{Core, Identity, Inner, Origin};
+use crate::codec::consensus;
+use crate::peer;
+use crate::types::{Addresses, Member};
+
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+const TRY_AGAIN_LATER: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A node far behind is fed the whole state before it gets its vote.
+const JOIN_WITHIN: Duration = Duration::from_mins(10);
+
+enum Step {
+    /// The node votes, under its present addresses.
+    Settled,
+    Again(Duration),
+}
+
+/// Goes on until this node is a voter under its present addresses, or has been removed.
+pub(super) async fn settle(inner: &Arc<Inner>) {
+    let mut said = String::new();
+    loop {
+        let wait = match step(inner).await {
+            Ok(Step::Settled) => return,
+            Ok(Step::Again(wait)) => wait,
+            Err(why) => {
+                if why != said {
+                    tracing::warn!(why, "not a member yet; trying again");
+                    said = why;
+                }
+                TRY_AGAIN_LATER
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
+    let Some(core) = inner.core() else { return find(inner).await };
+    let config = core.metrics.look(|metrics| metrics.membership_config.clone());
+    let me = core.identity.node_id;
+    if config.nodes().next().is_none() {
+        return match &core.identity.origin {
+            Origin::Founder(names) => found(inner, core, names).await,
+            Origin::Adopted => Ok(Step::Again(TRY_AGAIN)),
+            Origin::Joined => ask_for_vote(inner, core).await,
+        };
+    }
+    match config.get_node(&me) {
+        None => {
+            tracing::warn!(
+                node_id = me,
+                "this node was removed from the cluster; move its data away to join anew"
+            );
+            Ok(Step::Settled)
+        }
+        Some(member)
+            if member.addresses == inner.options.advertise && config.voter_ids().any(|id| id == me) =>
+        {
+            Ok(Step::Settled)
+        }
+        Some(_) => ask_for_vote(inner, core).await,
+    }
+}
+
+/// The others of the static set.
+fn others(inner: &Inner) -> impl Iterator<Item = &(String, String)> {
+    inner.options.peers.iter().filter(|(name, _)| *name != inner.options.node_name)
+}
+
+/// A fresh node: joins a cluster that is there, or makes one.
+async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
+    let name = &inner.options.node_name;
+    let addresses: Vec<&String> =
+        inner.options.join.iter().chain(others(inner).map(|(_, address)| address)).collect();
+    let asked = addresses.iter().map(|address| peer::identify(address, name, ANSWER_WITHIN));
+    let answers = join_all(asked).await;
+    let present: BTreeMap<&str, &wire::IdentifyResponse> = addresses
+        .iter()
+        .zip(&answers)
+        .filter_map(|(address, answer)| Some((address.as_str(), answer.as_ref().ok()?)))
+        .collect();
+    if let Some((address, _)) = present.iter().find(|(_, answer)| answer.initialised) {
+        return join(inner, address).await;
+    }
+    let first = inner.options.peers.first().is_some_and(|(first, _)| first == name);
+    let forming = present.values().any(|answer| !answer.cluster_id.is_empty());
+    if !first || forming {
+        return Ok(Step::Again(TRY_AGAIN));
+    }
+    let here = |(other, address): &(String, String)| {
+        other == name || present.get(address.as_str()).is_some_and(|answer| answer.name == *other)
+    };
+    let founders: Vec<String> =
+        inner.options.peers.iter().filter(|peer| here(peer)).map(|(name, _)| name.clone()).collect();
+    if founders.len() < inner.options.bootstrap_expect {
+        return Ok(Step::Again(TRY_AGAIN));
+    }
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    let cluster_id = format!("{:032x}", u128::from_le_bytes(random));
+    let node_id = 1 + founders.iter().position(|founder| founder == name).unwrap_or_default() as u64;
+    tracing::info!(cluster_id, members = founders.join(" "), "creating a cluster");
+    let identity = Identity { cluster_id, node_id, name: name.clone(), origin: Origin::Founder(founders) };
+    become_or_fail(inner, identity).await?;
+    Ok(Step::Again(Duration::ZERO))
+}
+
+async fn become_or_fail(inner: &Arc<Inner>, identity: Identity) -> Result<(), String> {
+    become_member(inner, identity, true).await.map_err(|error| {
+        // The node has taken an identity it can not use: only a restart can tell what is left of it.
+        inner.fail(error.to_string());
+        error.to_string()
+    })
+}
+
+/// The founder makes its peers members and writes the first entry of the log.
+async fn found(inner: &Arc<Inner>, core: &Core, founders: &[String]) -> Result<Step, String> {
+    let mut members = BTreeMap::new();
+    for (name, node_id) in founders.iter().zip(1_u64..) {
+        let addresses = if *name == inner.options.node_name {
+            inner.options.advertise.clone()
+        } else {
+            adopt(inner, &core.identity.cluster_id, name, node_id)
+                .await
+                .map_err(|why| format!("{name}: {why}"))?
+        };
+        members.insert(node_id, Member { name: name.clone(), addresses });
+    }
+    match core.raft.initialize(members).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(Step::Again(TRY_AGAIN)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn adopt(inner: &Inner, cluster_id: &str, name: &str, node_id: u64) -> Result<Addresses, String> {
+    let (_, address) =
+        others(inner).find(|(other, _)| other == name).ok_or("it is not in cluster.peers any more")?;
+    let said = |status: Status| status.message().to_owned();
+    let mut client = peer::client(address).map_err(|error| error.to_string())?;
+    let request = wire::AdoptRequest { cluster_id: cluster_id.to_owned(), node_id, name: name.to_owned() };
+    let answer = tokio::time::timeout(5 * ANSWER_WITHIN, client.adopt(request)).await;
+    let answer = answer.map_err(|_| "no answer")?.map_err(said)?.into_inner();
+    if !answer.refused.is_empty() {
+        return Err(answer.refused);
+    }
+    let found = peer::identify(address, &inner.options.node_name, ANSWER_WITHIN).await.map_err(said)?;
+    Ok(consensus::addresses(found.addresses))
+}
+
+/// A fresh node gets an id from the cluster that is there.
+async fn join(inner: &Arc<Inner>, address: &str) -> Result<Step, String> {
+    let request = wire::JoinRequest {
+        name: inner.options.node_name.clone(),
+        addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
+        ..Default::default()
+    };
+    let answer = ask_to_join(address, request).await?;
+    let wire::JoinResponse { cluster_id, node_id, .. } = answer;
+    tracing::info!(cluster_id, node_id, "joining a cluster");
+    let name = inner.options.node_name.clone();
+    become_or_fail(inner, Identity { cluster_id, node_id, name, origin: Origin::Joined }).await?;
+    Ok(Step::Again(Duration::ZERO))
+}
+
+/// A node that has its id asks to be fed and to get a vote, or to be known under its present addresses.
+async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
+    let request = wire::JoinRequest {
+        name: inner.options.node_name.clone(),
+        addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
+        node_id: core.identity.node_id,
+        cluster_id: core.identity.cluster_id.clone(),
+    };
+    let config = core.metrics.look(|metrics| metrics.membership_config.clone());
+    let known = config.nodes().filter(|(id, _)| **id != core.identity.node_id);
+    let mut addresses: Vec<String> = known.map(|(_, member)| member.addresses.peer.clone()).collect();
+    addresses.extend(inner.options.join.iter().cloned());
+    addresses.extend(others(inner).map(|(_, address)| address.clone()));
+    if matches!(core.leader(), super::Leader::Me) {
+        let admitted = super::membership::admit(inner, request).await;
+        return admitted.map(|_| Step::Again(TRY_AGAIN)).map_err(|failed| format!("{failed:?}"));
+    }
+    let mut last = "no address of the cluster is known".to_owned();
+    for address in addresses {
+        match ask_to_join(&address, request.clone()).await {
+            Ok(_) => return Ok(Step::Again(TRY_AGAIN)),
+            Err(why) => last = format!("{address}: {why}"),
+        }
+    }
+    Err(last)
+}
+
+/// Asks at an address, and once more where that one says the leader is.
+async fn ask_to_join(address: &str, request: wire::JoinRequest) -> Result<wire::JoinResponse, String> {
+    let mut address = address.to_owned();
+    for _ in 0..2 {
+        let mut client = peer::client(&address).map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(JOIN_WITHIN, client.join(request.clone())).await;
+        let answer =
+            answer.map_err(|_| "no answer")?.map_err(|status| status.message().to_owned())?.into_inner();
+        match answer {
+            answer if !answer.refused.is_empty() => return Err(answer.refused),
+            answer if answer.node_id != 0 => return Ok(answer),
+            answer if answer.leader_peer.is_empty() => return Err("it knows no leader".to_owned()),
+            answer => address = answer.leader_peer,
+        }
+    }
+    Err("the leader moved".to_owned())
+}

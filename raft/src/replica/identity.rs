@@ -1,0 +1,117 @@
+//! Who this node is: which member of which cluster. Written once, before it takes part in anything.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crc32c::crc32c;
+
+use super::error::StartError;
+
+const FILE: &str = "identity";
+const FIRST_LINE: &str = "batuta node identity, format 1";
+
+/// How the node came into the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It creates the cluster together with these members, ids from 1 in this order.
+    Founder(Vec<String>),
+    /// The founder made it a member.
+    Adopted,
+    /// It joined a cluster that was there.
+    Joined,
+}
+
+/// Which member of which cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: String,
+    pub(crate) node_id: u64,
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
+}
+
+impl Identity {
+    fn text(&self) -> String {
+        let origin = match &self.origin {
+            Origin::Founder(names) => format!("founder {}", names.join(" ")),
+            Origin::Adopted => "adopted".to_owned(),
+            Origin::Joined => "joined".to_owned(),
+        };
+        format!(
+            "{FIRST_LINE}\ncluster_id {}\nnode_id {}\nname {}\norigin {origin}\n",
+            self.cluster_id, self.node_id, self.name
+        )
+    }
+
+    /// Makes the identity durable.
+    pub(crate) fn save(&self, dir: &Path) -> io::Result<()> {
+        let text = self.text();
+        let unfinished = dir.join("identity.new");
+        let mut file = File::create(&unfinished)?;
+        writeln!(file, "{text}crc32c {:08x}", crc32c(text.as_bytes()))?;
+        file.sync_all()?;
+        fs::rename(&unfinished, dir.join(FILE))?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// The identity kept in `dir`; `None` for a fresh node.
+    pub(crate) fn load(dir: &Path) -> Result<Option<Self>, StartError> {
+        let path = dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => parse(&text).map(Some).map_err(|what| bad(path, what)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(bad(path, error.to_string())),
+        }
+    }
+}
+
+fn bad(path: PathBuf, what: impl Into<String>) -> StartError {
+    StartError::Identity { path, what: what.into() }
+}
+
+fn parse(text: &str) -> Result<Identity, &'static str> {
+    let (content, crc) = text.rsplit_once("crc32c ").ok_or("the checksum is missing")?;
+    if crc.trim_end() != format!("{:08x}", crc32c(content.as_bytes())) {
+        return Err("the checksum is wrong: the file is damaged");
+    }
+    let mut lines = content.lines();
+    if lines.next() != Some(FIRST_LINE) {
+        return Err("it has a format this version does not know");
+    }
+    let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
+    let cluster_id = field("cluster_id").ok_or("the cluster id is missing")?;
+    let node_id = field("node_id").and_then(|id| id.parse().ok()).ok_or("the node id is missing")?;
+    let name = field("name").ok_or("the name is missing")?;
+    let origin = field("origin").ok_or("the origin is missing")?;
+    let origin = match origin.split_once(' ').unwrap_or((&origin, "")) {
+        ("founder", names) => Origin::Founder(names.split(' ').map(str::to_owned).collect()),
+        ("adopted", _) => Origin::Adopted,
+        ("joined", _) => Origin::Joined,
+        _ => return Err("the origin is one that only a newer version knows"),
+    };
+    Ok(Identity { cluster_id, node_id, name, origin })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_damage_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(Identity::load(dir.path()).expect("loads").is_none());
+        let origin = Origin::Founder(vec!["a".into(), "b".into()]);
+        let identity = Identity { cluster_id: "c0ffee".into(), node_id: 7, name: "a".into(), origin };
+        identity.save(dir.path()).expect("saves");
+        assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity));
+        let path = dir.path().join(FILE);
+        let bytes = fs::read(&path).expect("reads");
+        for at in 0..bytes.len() - 1 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).expect("writes");
+            assert!(Identity::load(dir.path()).is_err(), "damage at {at} went unnoticed");
+        }
+    }
+}

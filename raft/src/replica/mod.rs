@@ -1,0 +1,368 @@
+//! One node's replica of the cluster's state: the handle everything above this crate works with.
+
+mod bootstrap;
+mod clock;
+mod disk_watch;
+mod error;
+mod identity;
+mod membership;
+mod options;
+mod proposer;
+mod reads;
+mod route;
+mod start;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use batuta_proto::internal as wire;
+use batuta_proto::internal::forward_request::Call;
+use batuta_proto::internal::forward_response::Result as WireAnswer;
+use batuta_statemachine::{Change, Outcome, Request, SessionId, State};
+use prost::Message as _;
+use tokio::sync::{Mutex, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::codec;
+use crate::disk::DirLock;
+use crate::machine::Published;
+use crate::metrics::Metrics;
+use crate::peer::Forwarder;
+use crate::snapshot::SnapshotStore;
+use crate::types::{AppliedEntry, Raft};
+use disk_watch::DiskWatch;
+use proposer::Proposer;
+use reads::Reads;
+
+pub(crate) use error::Failed;
+pub use error::{ProposeError, StartError};
+pub(crate) use identity::{Identity, Origin};
+pub(crate) use membership::{admit, promote, remove, transfer};
+pub use options::Options;
+pub(crate) use route::Leader;
+pub(crate) use start::become_member;
+pub use status::{MemberStatus, Role, Status};
+
+/// The answer to a request, and the log position it is true at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Log index of the entry.
+    pub revision: u64,
+    /// Cluster time when it was applied, milliseconds.
+    pub now_ms: u64,
+    /// Wall clock of the entry, milliseconds since 1970, for people.
+    pub wall_ms: u64,
+    /// What the state machine answered.
+    pub outcome: Outcome,
+}
+
+/// The answer to a keep-alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptAlive {
+    /// Log index of the entry that renewed it.
+    pub revision: u64,
+    /// Cluster time before which the session does not expire; `None` when there is no such session (any more).
+    pub deadline_ms: Option<u64>,
+    /// Cluster time of the entry.
+    pub now_ms: u64,
+}
+
+/// What exists once the node is a member.
+pub(crate) struct Core {
+    pub(crate) identity: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) proposer: Proposer,
+    /// Read indexes this node gives as a leader.
+    pub(crate) leader_reads: Reads,
+    /// Read indexes for this node's own reads, from whoever leads.
+    reads: Reads,
+    pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) metrics: Metrics,
+    /// Changes of the membership one at a time: each looks at the one before.
+    pub(crate) changing_members: Mutex<()>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: options::Settled,
+    pub(crate) published: Arc<Published>,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) disk: Arc<DiskWatch>,
+    core: OnceLock<Core>,
+    core_set: watch::Sender<bool>,
+    /// Held while this node takes an identity: it takes one only.
+    pub(crate) becoming: Mutex<Option<start::Prepared>>,
+    fatal: watch::Sender<Option<String>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    _lock: DirLock,
+}
+
+/// One node's replica. Clones share it.
+#[derive(Clone)]
+pub struct Replica {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Inner {
+    pub(crate) fn core(&self) -> Option<&Core> {
+        self.core.get()
+    }
+
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(%reason, "this node can not go on");
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            if first {
+                *fatal = Some(reason);
+            }
+            first
+        });
+    }
+}
+
+fn into_answers(applied: AppliedEntry) -> Vec<Answer> {
+    let AppliedEntry { revision, now_ms, wall_ms, outcomes } = applied;
+    outcomes.into_iter().map(|outcome| Answer { revision, now_ms, wall_ms, outcome }).collect()
+}
+
+fn understood(answer: WireAnswer) -> Result<WireAnswer, Failed> {
+    match answer {
+        WireAnswer::Refused(refused) => Err(Failed::from_wire(refused)),
+        other => Ok(other),
+    }
+}
+
+fn misunderstood(answer: &WireAnswer) -> Failed {
+    Failed::Final(ProposeError::Fatal(format!(
+        "the leader's answer is of another kind than the question: {answer:?}"
+    )))
+}
+
+fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
+    match understood(answer)? {
+        WireAnswer::Proposed(proposed) => {
+            let decode = |bytes| codec::outcome(wire::Outcome::decode(bytes)?);
+            let outcomes = proposed.outcomes.into_iter().map(decode).collect::<Result<_, _>>();
+            // It was applied; this node only does not understand what came of it.
+            let outcomes = outcomes.map_err(|error| Failed::Final(ProposeError::Fatal(error.to_string())))?;
+            let wire::ProposedAnswer { revision, now_ms, wall_ms, .. } = proposed;
+            Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes })
+        }
+        other => Err(misunderstood(&other)),
+    }
+}
+
+fn kept(answer: WireAnswer) -> Result<KeptAlive, Failed> {
+    match understood(answer)? {
+        WireAnswer::KeptAlive(wire::KeptAliveAnswer { revision, deadline_ms, now_ms }) => {
+            Ok(KeptAlive { revision, deadline_ms, now_ms })
+        }
+        other => Err(misunderstood(&other)),
+    }
+}
+
+fn done(answer: WireAnswer) -> Result<(), Failed> {
+    match understood(answer)? {
+        WireAnswer::Done(_) => Ok(()),
+        other => Err(misunderstood(&other)),
+    }
+}
+
+fn transferred(answer: WireAnswer) -> Result<u64, Failed> {
+    match understood(answer)? {
+        WireAnswer::Transferred(node_id) => Ok(node_id),
+        other => Err(misunderstood(&other)),
+    }
+}
+
+impl Replica {
+    /// Proposes a request from any node and waits until it is applied.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; only [`ProposeError::OutcomeUnknown`] leaves open whether it happened.
+    pub async fn propose(&self, request: Request, timeout: Duration) -> Result<Answer, ProposeError> {
+        let mut answers = self.propose_many(vec![request], timeout).await?;
+        answers.pop().ok_or_else(|| ProposeError::Fatal("an entry without an outcome".to_owned()))
+    }
+
+    /// Proposes requests as one entry: they are applied together, in order, nothing between them.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub async fn propose_many(
+        &self,
+        requests: Vec<Request>,
+        timeout: Duration,
+    ) -> Result<Vec<Answer>, ProposeError> {
+        // Without a key a second copy would be a second effect.
+        let repeatable = requests.iter().all(|request| request.dedup.is_some());
+        let call = || {
+            let encode = |request| codec::request_to_wire(request).encode_to_vec().into();
+            let requests = requests.iter().map(encode).collect();
+            Call::Propose(wire::Proposal { requests })
+        };
+        let local = |core: &Core| {
+            let (proposer, requests) = (core.proposer.clone(), requests.clone());
+            async move { proposer.propose(requests).await }
+        };
+        self.on_leader(timeout, repeatable, local, call, proposed).await.map(into_answers)
+    }
+
+    /// Renews a session. Safe to repeat.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub async fn keep_alive(&self, session: SessionId, timeout: Duration) -> Result<KeptAlive, ProposeError> {
+        let local = |core: &Core| {
+            let proposer = core.proposer.clone();
+            async move { proposer.keep_alive(session).await }
+        };
+        let call = || Call::KeepAlive(wire::Position { index: session.0.index, ordinal: session.0.ordinal });
+        self.on_leader(timeout, true, local, call, kept).await
+    }
+
+    /// A state that has everything that was acknowledged, by any node, before the call.
+    ///
+    /// # Errors
+    /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads.
+    pub async fn read(&self, timeout: Duration) -> Result<Arc<State>, ProposeError> {
+        let started = tokio::time::Instant::now();
+        match tokio::time::timeout(timeout, self.read_until_done()).await {
+            Ok(read) => read,
+            Err(_) => Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) }),
+        }
+    }
+
+    async fn read_until_done(&self) -> Result<Arc<State>, ProposeError> {
+        loop {
+            let index = match self.member().await?.reads.index().await {
+                Ok(index) => index,
+                Err(Failed::Final(error)) => return Err(error),
+                Err(Failed::NotLeader | Failed::Unknown) => {
+                    self.wait_for_change().await;
+                    continue;
+                }
+            };
+            let mut applied = self.inner.published.applied();
+            if applied.wait_for(|applied| *applied >= index).await.is_err() {
+                return Err(ProposeError::ShuttingDown);
+            }
+            return Ok(self.view());
+        }
+    }
+
+    /// The state as this node has it. It may lag behind the leader.
+    #[must_use]
+    pub fn view(&self) -> Arc<State> {
+        self.inner.published.view()
+    }
+
+    /// Every change from now on, in order, one item per applied batch. The state that has them is published before. An
+    /// empty item, like `Lagged`, says that changes were skipped: look at the state.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Arc<[Change]>> {
+        self.inner.published.changes()
+    }
+
+    /// Takes a member out of the cluster.
+    ///
+    /// # Errors
+    /// [`ProposeError::NotAMember`], [`ProposeError::Membership`] when it can not be done now, and as [`Self::propose`].
+    pub async fn remove_member(&self, node_id: u64, timeout: Duration) -> Result<(), ProposeError> {
+        let inner = &self.inner;
+        let local = |_: &Core| {
+            let inner = Arc::clone(inner);
+            async move { membership::remove(&inner, node_id).await }
+        };
+        self.on_leader(timeout, true, local, || Call::RemoveMember(node_id), done).await
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// As [`Self::remove_member`].
+    pub async fn promote_member(&self, node_id: u64, timeout: Duration) -> Result<(), ProposeError> {
+        let inner = &self.inner;
+        let local = |_: &Core| {
+            let inner = Arc::clone(inner);
+            async move { membership::promote(&inner, node_id).await }
+        };
+        self.on_leader(timeout, true, local, || Call::PromoteMember(node_id), done).await
+    }
+
+    /// Hands leadership to a member, or to the voter with the most complete log. Returns who leads then.
+    ///
+    /// # Errors
+    /// As [`Self::remove_member`].
+    pub async fn transfer_leader(&self, to: Option<u64>, timeout: Duration) -> Result<u64, ProposeError> {
+        let inner = &self.inner;
+        let local = |_: &Core| {
+            let inner = Arc::clone(inner);
+            async move { membership::transfer(&inner, to).await }
+        };
+        let call = || Call::TransferTo(wire::TransferTo { node_id: to });
+        self.on_leader(timeout, true, local, call, transferred).await
+    }
+
+    /// Writes a snapshot on this node; returns the log index it covers.
+    ///
+    /// # Errors
+    /// [`ProposeError::OutcomeUnknown`] when it is not finished in time (it goes on), [`ProposeError::Fatal`].
+    pub async fn trigger_snapshot(&self, timeout: Duration) -> Result<u64, ProposeError> {
+        let core = self.member().await?;
+        let wanted = *self.inner.published.applied().borrow();
+        core.raft.trigger().snapshot().await.map_err(|error| ProposeError::Fatal(error.to_string()))?;
+        let reached = core
+            .metrics
+            .wait_for(|metrics| metrics.snapshot.map(|id| id.index).filter(|index| *index >= wanted));
+        match tokio::time::timeout(timeout, reached).await {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(_)) => Err(ProposeError::ShuttingDown),
+            Err(_) => Err(ProposeError::OutcomeUnknown { waited_ms: route::millis(timeout) }),
+        }
+    }
+
+    /// Resolves with the reason when this node can not go on: the process must print it and exit.
+    pub fn fatal(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut fatal = self.inner.fatal.subscribe();
+        async move {
+            let found = fatal.wait_for(Option::is_some).await.map(|reason| reason.clone());
+            match found {
+                Ok(Some(reason)) => reason,
+                // The replica is gone without one.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Hands leadership over if this node has it (within five seconds), then stops.
+    pub async fn shutdown(&self) {
+        if let Some(core) = self.inner.core() {
+            membership::hand_over(&self.inner, core).await;
+            if let Err(error) = core.raft.shutdown().await {
+                tracing::warn!(%error, "consensus did not stop in order");
+            }
+        }
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+/// Where the parts of a data directory are.
+struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+}

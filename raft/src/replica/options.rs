@@ -1,0 +1,89 @@
+//! What a node is started with.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::StartError;
+use crate::types::Addresses;
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// Where log, snapshots and identity are kept.
+    pub data_dir: PathBuf,
+    /// The node's stable name.
+    pub node_name: String,
+    /// Bound already: a taken port is an error before anything else happens.
+    pub peer_listen: TcpListener,
+    /// Where others reach this node.
+    pub advertise: Addresses,
+    /// The static set, this node included: (name, host:port of the peer port). Empty when only `join` is used.
+    pub peers: Vec<(String, String)>,
+    /// A new cluster is created only when this many members of the static set are there and fresh.
+    pub bootstrap_expect: usize,
+    /// Peer addresses of a cluster to join.
+    pub join: Vec<String>,
+    /// An election begins after a random time in this range without a leader.
+    pub election_timeout_ms: (u64, u64),
+    /// Between two heartbeats of the leader.
+    pub heartbeat_ms: u64,
+    /// A snapshot is written after this many entries.
+    pub snapshot_entries: u64,
+    /// Size of the largest log segment.
+    pub segment_bytes: u64,
+    /// Below this much free space, what adds to the state is refused.
+    pub disk_free_min_bytes: u64,
+}
+
+/// The options, checked, without what start-up uses up.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) node_name: String,
+    pub(crate) advertise: Addresses,
+    pub(crate) peers: Vec<(String, String)>,
+    pub(crate) bootstrap_expect: usize,
+    pub(crate) join: Vec<String>,
+    pub(crate) election_timeout_ms: (u64, u64),
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) snapshot_entries: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Settled {
+    pub(super) fn new(options: Options) -> Result<(Self, TcpListener), StartError> {
+        let wrong = |what: &str| Err(StartError::Options(what.to_owned()));
+        let (min, max) = options.election_timeout_ms;
+        if options.heartbeat_ms == 0 || min <= options.heartbeat_ms || max <= min {
+            return wrong(
+                "raft: 0 < heartbeat_ms < election_timeout_ms_min < election_timeout_ms_max must hold",
+            );
+        }
+        if options.peers.is_empty() && options.join.is_empty() {
+            return wrong("neither cluster.peers nor cluster.join says where the cluster is");
+        }
+        if !options.peers.is_empty() && !options.peers.iter().any(|(name, _)| *name == options.node_name) {
+            return wrong("cluster.peers does not contain this node's name");
+        }
+        let mut peers = options.peers;
+        peers.sort();
+        let settled = Self {
+            data_dir: options.data_dir,
+            node_name: options.node_name,
+            advertise: options.advertise,
+            peers,
+            bootstrap_expect: options.bootstrap_expect,
+            join: options.join,
+            election_timeout_ms: options.election_timeout_ms,
+            heartbeat_ms: options.heartbeat_ms,
+            snapshot_entries: options.snapshot_entries,
+            segment_bytes: options.segment_bytes,
+        };
+        Ok((settled, options.peer_listen))
+    }
+
+    pub(crate) fn election_timeout_max(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_ms.1)
+    }
+}

@@ -1,0 +1,317 @@
+//! The leader's pen: packs what waits into entries, stamps them, hands out the answers.
+//!
+//! Nothing lingers: a lone request becomes an entry at once. While [`IN_FLIGHT_MAX`] entries are under way, what arrives
+//! shares the next one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use batuta_proto::internal as wire;
+use batuta_statemachine::cluster::InitCluster;
+use batuta_statemachine::session::KeepAlive;
+use batuta_statemachine::{Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use openraft::ServerState;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::LeaderClock;
+use super::disk_watch::DiskWatch;
+use super::error::{Failed, ProposeError};
+use crate::codec;
+use crate::machine::Published;
+use crate::metrics::{Metrics, RaftMetrics};
+use crate::types::{AppliedEntry, LogEntry, Raft, TypeConfig};
+
+const IN_FLIGHT_MAX: usize = 4;
+const REQUESTS_MAX: usize = 512;
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+const QUEUE: usize = 16_384;
+const TICK: Duration = Duration::from_millis(20);
+/// All keep-alives of this long go into one entry.
+const KEEP_ALIVES_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) type Proposed = Result<AppliedEntry, Failed>;
+pub(crate) type Kept = Result<super::KeptAlive, Failed>;
+
+struct Proposal {
+    requests: Vec<Request>,
+    encoded: Vec<wire::Request>,
+    bytes: usize,
+    answer: oneshot::Sender<Proposed>,
+}
+
+/// The way to the proposer's task.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    proposals: mpsc::Sender<Proposal>,
+    keep_alives: mpsc::Sender<(SessionId, oneshot::Sender<Kept>)>,
+}
+
+/// What the task works with.
+pub(crate) struct Parts {
+    pub(crate) raft: Raft,
+    pub(crate) metrics: Metrics,
+    pub(crate) published: Arc<Published>,
+    pub(crate) disk: Arc<DiskWatch>,
+    pub(crate) cluster_id: String,
+    /// The longest step between two looks at the clock.
+    pub(crate) step_max: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Proposer {
+    pub(crate) fn start(parts: Parts) -> Self {
+        let (proposals, waiting) = mpsc::channel(QUEUE);
+        let (keep_alives, renewals) = mpsc::channel(QUEUE);
+        let stop = parts.stop.clone();
+        let task = Task { parts, clock: None, in_flight: FuturesUnordered::new(), own: None };
+        tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
+        Self { proposals, keep_alives }
+    }
+
+    /// Proposes on this node and waits for the answers; all requests go into one entry.
+    pub(crate) async fn propose(&self, requests: Vec<Request>) -> Proposed {
+        let encoded: Vec<wire::Request> = requests.iter().map(codec::request_to_wire).collect();
+        let bytes = encoded.iter().map(prost::Message::encoded_len).sum();
+        let (answer, receiver) = oneshot::channel();
+        submit(&self.proposals, Proposal { requests, encoded, bytes, answer })?;
+        // A dropped sender: the node stops; the entry may have been sent before.
+        receiver.await.unwrap_or(Err(Failed::Unknown))
+    }
+
+    /// Renews a session together with all others that ask in the same tenth of a second.
+    pub(crate) async fn keep_alive(&self, session: SessionId) -> Kept {
+        let (answer, receiver) = oneshot::channel();
+        submit(&self.keep_alives, (session, answer))?;
+        receiver.await.unwrap_or(Err(Failed::Unknown))
+    }
+}
+
+fn submit<T>(queue: &mpsc::Sender<T>, item: T) -> Result<(), Failed> {
+    queue.try_send(item).map_err(|error| {
+        Failed::Final(match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::ShuttingDown,
+        })
+    })
+}
+
+struct Task {
+    parts: Parts,
+    clock: Option<LeaderClock>,
+    in_flight: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// The entry this node proposed for itself: one at a time.
+    own: Option<oneshot::Receiver<Proposed>>,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut proposals: mpsc::Receiver<Proposal>,
+        mut keep_alives: mpsc::Receiver<(SessionId, oneshot::Sender<Kept>)>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewals: Vec<(SessionId, oneshot::Sender<Kept>)> = Vec::new();
+        let mut renew_at = tokio::time::Instant::now();
+        loop {
+            let free = self.in_flight.len() < IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                Some(()) = self.in_flight.next(), if !self.in_flight.is_empty() => {}
+                _ = tick.tick() => self.tick(),
+                () = tokio::time::sleep_until(renew_at), if !renewals.is_empty() => {
+                    self.renew(std::mem::take(&mut renewals));
+                }
+                Some(renewal) = keep_alives.recv() => {
+                    if renewals.is_empty() {
+                        renew_at = tokio::time::Instant::now() + KEEP_ALIVES_EVERY;
+                    }
+                    renewals.push(renewal);
+                }
+                Some(first) = proposals.recv(), if free => self.pack(first, &mut proposals),
+                else => return,
+            }
+        }
+    }
+
+    /// Takes what waits and fits into one entry, and proposes it.
+    fn pack(&mut self, first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) {
+        let mut batch = Vec::new();
+        let (mut requests, mut bytes) = (0, 0);
+        let mut next = Some(first);
+        while let Some(proposal) = next {
+            if let Some(refusal) = self.refusal(&proposal.requests) {
+                // The caller may have given up.
+                let _ = proposal.answer.send(Err(refusal));
+            } else {
+                requests += proposal.requests.len();
+                bytes += proposal.bytes;
+                batch.push(proposal);
+            }
+            next = if requests < REQUESTS_MAX && bytes < ENTRY_BYTES_MAX {
+                waiting.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if !batch.is_empty() {
+            self.propose(batch);
+        }
+    }
+
+    fn refusal(&self, requests: &[Request]) -> Option<Failed> {
+        let low = self.parts.disk.low()?;
+        let grows = requests.iter().any(|request| !request.command.frees_space());
+        grows.then_some(Failed::Final(low))
+    }
+
+    fn propose(&mut self, batch: Vec<Proposal>) {
+        let stamp = self.stamp();
+        let mut entry = Entry { stamp, requests: Vec::new() };
+        let mut encoded = wire::Entry { now_ms: stamp.now_ms, wall_ms: stamp.wall_ms, requests: Vec::new() };
+        let mut callers = Vec::with_capacity(batch.len());
+        for proposal in batch {
+            callers.push((proposal.requests.len(), proposal.answer));
+            entry.requests.extend(proposal.requests);
+            encoded.requests.extend(proposal.encoded);
+        }
+        let data = LogEntry { entry: Arc::new(entry), bytes: encoded.encode_to_vec().into() };
+        let raft = self.parts.raft.clone();
+        self.in_flight.push(Box::pin(async move {
+            let applied = write(&raft, data).await;
+            hand_out(applied, callers);
+        }));
+    }
+
+    /// Proposes something of this node's own and keeps the answer.
+    fn propose_own(&mut self, requests: Vec<Request>) {
+        let encoded = requests.iter().map(codec::request_to_wire).collect();
+        let (answer, receiver) = oneshot::channel();
+        self.own = Some(receiver);
+        self.propose(vec![Proposal { requests, encoded, bytes: 0, answer }]);
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ms = self.clock().map_or(0, |clock| clock.now_ms(Instant::now()));
+        Stamp { now_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// Cluster time, while this node leads and has applied the first entry of its term. Before that a stamp of 0 leaves the
+    /// state's time where it is.
+    fn clock(&mut self) -> Option<&mut LeaderClock> {
+        let leading = self.parts.metrics.look(|metrics| {
+            let applied = metrics.last_applied.map(|id| id.leader_id.term);
+            let leads = metrics.state == ServerState::Leader && applied == Some(metrics.current_term);
+            leads.then_some(metrics.current_term)
+        });
+        match leading {
+            None => self.clock = None,
+            Some(term) if self.clock.as_ref().is_some_and(|clock| clock.term() == term) => {}
+            Some(term) => {
+                let base_ms = self.parts.published.view().now_ms();
+                self.clock = Some(LeaderClock::new(term, base_ms, self.parts.step_max, Instant::now()));
+            }
+        }
+        self.clock.as_mut()
+    }
+
+    /// What a leader does unasked: names a new cluster, and lets time pass when something is due.
+    fn tick(&mut self) {
+        let Some(now_ms) = self.clock().map(|clock| clock.now_ms(Instant::now())) else { return };
+        if let Some(own) = &mut self.own {
+            match own.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                Ok(_) | Err(oneshot::error::TryRecvError::Closed) => self.own = None,
+            }
+        }
+        let state = self.parts.published.view();
+        if state.cluster_id().is_none() {
+            let highest = |metrics: &RaftMetrics| metrics.membership_config.nodes().map(|(id, _)| *id).max();
+            let members = self.parts.metrics.look(highest);
+            let init = InitCluster {
+                cluster_id: self.parts.cluster_id.clone(),
+                next_node_id: members.unwrap_or_default() + 1,
+            };
+            self.propose_own(vec![Request { dedup: None, command: Command::InitCluster(init) }]);
+        } else if state.next_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.propose_own(Vec::new());
+        }
+    }
+
+    fn renew(&mut self, renewals: Vec<(SessionId, oneshot::Sender<Kept>)>) {
+        let mut sessions: Vec<SessionId> = renewals.iter().map(|(session, _)| *session).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        let command = Command::KeepAlive(KeepAlive { sessions: sessions.clone() });
+        let request = Request { dedup: None, command };
+        let encoded = vec![codec::request_to_wire(&request)];
+        let (answer, receiver) = oneshot::channel();
+        self.propose(vec![Proposal { requests: vec![request], encoded, bytes: 0, answer }]);
+        tokio::spawn(async move {
+            let kept = receiver.await.unwrap_or(Err(Failed::Unknown));
+            for (session, waiter) in renewals {
+                // The caller may have given up.
+                let _ =
+                    waiter.send(kept.clone().and_then(|applied| kept_alive(&applied, &sessions, session)));
+            }
+        });
+    }
+}
+
+fn kept_alive(applied: &AppliedEntry, sessions: &[SessionId], session: SessionId) -> Kept {
+    let deadlines = match applied.outcomes.first() {
+        Some(Ok(Reply::KeptAlive(deadlines))) => deadlines,
+        other => {
+            return Err(Failed::Final(ProposeError::Fatal(format!(
+                "a keep-alive was answered with {other:?}"
+            ))));
+        }
+    };
+    let deadline_ms =
+        sessions.binary_search(&session).ok().and_then(|at| deadlines.get(at).copied().flatten());
+    Ok(super::KeptAlive { revision: applied.revision, deadline_ms, now_ms: applied.now_ms })
+}
+
+async fn write(raft: &Raft, data: LogEntry) -> Proposed {
+    let (responder, receiver) =
+        ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
+    if let Err(fatal) = raft.client_write_ff(data, Some(responder)).await {
+        return Err(Failed::Final(ProposeError::Fatal(fatal.to_string())));
+    }
+    match receiver.await {
+        Ok(Ok(response)) => Ok(response.data),
+        Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(Failed::NotLeader),
+        // Taken out of this node's log, or the core is gone: another member may still have it.
+        Ok(Err(_)) | Err(_) => Err(Failed::Unknown),
+    }
+}
+
+/// Gives every caller its part of the entry's outcomes.
+fn hand_out(applied: Proposed, callers: Vec<(usize, oneshot::Sender<Proposed>)>) {
+    match applied {
+        Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes }) => {
+            let mut outcomes = outcomes.into_iter();
+            for (count, caller) in callers {
+                let outcomes: Vec<Result<Reply, Rejection>> =
+                    outcomes.by_ref().take(count).collect::<Vec<Outcome>>();
+                // The caller may have given up.
+                let _ = caller.send(Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes }));
+            }
+        }
+        Err(failed) => {
+            for (_, caller) in callers {
+                let _ = caller.send(Err(failed.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! From a data directory to a running member.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::{Failed, StartError};
+use super::options::{Options, Settled};
+use super::proposer::{Parts, Proposer};
+use super::reads::{Reads, Round};
+use super::route::Leader;
+use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch};
+use crate::disk::{DirLock, Disk, RealDisk};
+use crate::log::{Log, LogOptions};
+use crate::machine::Machine;
+use crate::metrics::Metrics;
+use crate::peer::{self, Forwarder, Network};
+use crate::snapshot::SnapshotStore;
+use crate::store::LogStore;
+use crate::types::Raft;
+
+/// The first segment; a small cluster stays small on the disk.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+/// Entries in one replication message.
+const MESSAGE_ENTRIES_MAX: u64 = 64;
+/// How long a follower may take to receive and install a snapshot.
+const SNAPSHOT_WITHIN_MS: u64 = 30 * 60 * 1000;
+/// How long one round of read indexes may take before its readers look for another leader.
+const ROUND_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What waits for the node to become a member.
+pub(crate) struct Prepared {
+    machine: Machine,
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+impl Replica {
+    /// Opens the data directory, recovers what is in it, and starts to talk to the peers. Forming or joining a cluster goes
+    /// on in the background; [`Replica::status`] says how far it is.
+    ///
+    /// # Errors
+    /// [`StartError`]; damaged data are never started from.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let disk_free_min_bytes = options.disk_free_min_bytes;
+        let (options, listener) = Settled::new(options)?;
+        let layout = Layout { dir: options.data_dir.clone() };
+        let lock = DirLock::acquire(&layout.dir)?;
+        let identity = Identity::load(&layout.dir)?;
+        if let Some(identity) = &identity
+            && identity.name != options.node_name
+        {
+            let (found, expected) = (identity.name.clone(), options.node_name.clone());
+            return Err(StartError::OtherNode { path: layout.dir, found, expected });
+        }
+        let snapshots =
+            SnapshotStore::open(layout.snapshots()).map_err(io_error("the snapshots' directory"))?;
+        let machine = Machine::open(snapshots.clone())?;
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            published: machine.published(),
+            snapshots,
+            disk: DiskWatch::start(layout.dir, disk_free_min_bytes, stop.clone()),
+            core: OnceLock::new(),
+            core_set: watch::Sender::new(false),
+            becoming: Mutex::new(Some(Prepared { machine })),
+            fatal: watch::Sender::new(None),
+            stop,
+            tasks: TaskTracker::new(),
+            options,
+            _lock: lock,
+        });
+        if let Some(identity) = identity {
+            become_member(&inner, identity, false).await?;
+        }
+        peer::serve(&inner, listener).map_err(io_error("listening for peers"))?;
+        let settling = Arc::clone(&inner);
+        inner.tasks.spawn(async move {
+            let stop = settling.stop.clone();
+            stop.run_until_cancelled(bootstrap::settle(&settling)).await;
+        });
+        Ok(Self { inner })
+    }
+}
+
+/// Starts consensus under an identity, which a `fresh` node keeps for good before anything else is kept. Does nothing when the
+/// node is a member already.
+pub(crate) async fn become_member(
+    inner: &Arc<Inner>,
+    identity: Identity,
+    fresh: bool,
+) -> Result<(), StartError> {
+    let mut becoming = inner.becoming.lock().await;
+    let Some(prepared) = becoming.take() else { return Ok(()) };
+    let options = &inner.options;
+    let layout = Layout { dir: options.data_dir.clone() };
+    let log = open_log(&layout, options.segment_bytes, !fresh)?;
+    if fresh {
+        let state = log.state();
+        if state.vote.is_some() || !state.entries.is_empty() {
+            let what =
+                "it is missing, but there is a log: put it back, or move the whole data directory away"
+                    .to_owned();
+            return Err(StartError::Identity { path: layout.dir.join("identity"), what });
+        }
+        identity.save(&layout.dir).map_err(io_error("saving the node's identity"))?;
+    }
+    let config = consensus_config(&identity.cluster_id, options)?;
+    let network = Network { cluster_id: identity.cluster_id.clone() };
+    let raft = Raft::new(identity.node_id, Arc::new(config), network, LogStore::new(log), prepared.machine)
+        .await
+        .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
+    let metrics = Metrics::new(raft.metrics());
+    let proposer = Proposer::start(Parts {
+        raft: raft.clone(),
+        metrics: metrics.clone(),
+        published: Arc::clone(&inner.published),
+        disk: Arc::clone(&inner.disk),
+        cluster_id: identity.cluster_id.clone(),
+        step_max: options.election_timeout_max(),
+        stop: inner.stop.clone(),
+    });
+    let forwarder = Arc::new(Forwarder::new(identity.cluster_id.clone()));
+    let core = Core {
+        leader_reads: Reads::start(leader_round(raft.clone()), inner.stop.clone()),
+        reads: Reads::start(any_round(inner), inner.stop.clone()),
+        identity,
+        proposer,
+        forwarder,
+        metrics,
+        changing_members: Mutex::new(()),
+        raft,
+    };
+    watch_for_the_end(inner, &core);
+    // `becoming` was taken above, so nobody else sets it.
+    if inner.core.set(core).is_err() {
+        return Err(StartError::Consensus("started twice".to_owned()));
+    }
+    inner.core_set.send_replace(true);
+    Ok(())
+}
+
+fn open_log(layout: &Layout, segment_bytes_max: u64, existing: bool) -> Result<Log, StartError> {
+    let disk: Arc<dyn Disk> =
+        Arc::new(RealDisk::open(&layout.log()).map_err(io_error("the log's directory"))?);
+    let options =
+        LogOptions { segment_bytes: FIRST_SEGMENT_BYTES.min(segment_bytes_max), segment_bytes_max, existing };
+    let (log, torn) = Log::open(disk, options)?;
+    if let Some(torn) = torn {
+        tracing::warn!(
+            segment = torn.segment,
+            offset = torn.offset,
+            bytes = torn.bytes,
+            kept_as = torn.kept_as,
+            "the last write before the stop was cut off; nobody was told that it was done"
+        );
+    }
+    Ok(log)
+}
+
+fn consensus_config(cluster_id: &str, options: &Settled) -> Result<Config, StartError> {
+    let (election_timeout_min, election_timeout_max) = options.election_timeout_ms;
+    let config = Config {
+        cluster_name: cluster_id.to_owned(),
+        heartbeat_interval: options.heartbeat_ms,
+        election_timeout_min,
+        election_timeout_max,
+        enable_pre_vote: Some(true),
+        // Without it a leader whose quorum is gone never finds out (openraft's note on the option).
+        quorum_loss_probe_interval: Some(2 * election_timeout_max),
+        install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
+        max_payload_entries: MESSAGE_ENTRIES_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
+        // A follower that was away for a moment is served from the log.
+        max_in_snapshot_log_to_keep: options.snapshot_entries / 2,
+        purge_batch_size: (options.snapshot_entries / 8).max(1),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Consensus(error.to_string()))
+}
+
+/// A round on the leader: it asks a majority whether it still leads.
+fn leader_round(raft: Raft) -> Round {
+    Arc::new(move || {
+        let raft = raft.clone();
+        Box::pin(async move {
+            let round = raft.get_read_log_id(openraft::ReadPolicy::ReadIndex);
+            match tokio::time::timeout(ROUND_WITHIN, round).await {
+                Ok(Ok((read, _))) => Ok(read.index()),
+                Ok(Err(_)) | Err(_) => Err(Failed::NotLeader),
+            }
+        })
+    })
+}
+
+/// A round on any node: its own if it leads, else the leader's.
+fn any_round(inner: &Arc<Inner>) -> Round {
+    use batuta_proto::internal as wire;
+    use batuta_proto::internal::forward_request::Call;
+    use batuta_proto::internal::forward_response::Result as WireAnswer;
+
+    let inner = Arc::downgrade(inner);
+    Arc::new(move || {
+        let inner = inner.clone();
+        Box::pin(async move {
+            let Some(inner) = inner.upgrade() else { return Err(Failed::NotLeader) };
+            let Some(core) = inner.core() else { return Err(Failed::NotLeader) };
+            match core.leader() {
+                Leader::Unknown => Err(Failed::NotLeader),
+                Leader::Me => core.leader_reads.index().await,
+                Leader::Other { node_id, peer } => {
+                    let call = core.forward(node_id, &peer, Call::ReadIndex(wire::ReadIndex {}));
+                    match tokio::time::timeout(ROUND_WITHIN, call).await {
+                        Ok(Ok(WireAnswer::ReadIndex(index))) => Ok(index),
+                        Ok(Ok(WireAnswer::Refused(refused))) => Err(Failed::from_wire(refused)),
+                        Ok(Err(failed)) => Err(failed),
+                        Ok(Ok(_)) | Err(_) => Err(Failed::NotLeader),
+                    }
+                }
+            }
+        })
+    })
+}
+
+/// Tells the process when consensus has stopped by itself: a failed disk, a defect.
+fn watch_for_the_end(inner: &Arc<Inner>, core: &Core) {
+    let metrics = core.metrics.clone();
+    let inner = Arc::clone(inner);
+    let stop = inner.stop.clone();
+    inner.clone().tasks.spawn(async move {
+        let ended = metrics.wait_for(|metrics| metrics.running_state.clone().err());
+        let reason = match stop.run_until_cancelled(ended).await {
+            None => return,
+            Some(Ok(fatal)) => Some(fatal.to_string()),
+            Some(Err(_)) => None,
+        };
+        if !stop.is_cancelled() {
+            inner.fail(format!(
+                "consensus stopped: {}",
+                reason.unwrap_or_else(|| "its task is gone".to_owned())
+            ));
+        }
+    });
+}

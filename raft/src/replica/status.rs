@@ -1,0 +1,171 @@
+//! What a node knows of itself and of the cluster.
+
+use std::time::Duration;
+
+use openraft::{Instant as _, ServerState};
+
+use super::{Inner, Replica, route};
+use crate::types::Addresses;
+
+/// A follower that is further behind than this many entries is not ready.
+const LAG_MAX: u64 = 5000;
+
+/// The part a node plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes.
+    Leader,
+    /// Votes and follows.
+    Follower,
+    /// Wants to lead.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+}
+
+/// A member as this node sees it.
+#[derive(Debug, Clone)]
+pub struct MemberStatus {
+    /// Its id.
+    pub node_id: u64,
+    /// Its stable name.
+    pub name: String,
+    /// Where it answers.
+    pub addresses: Addresses,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Its part; of other members only whether they lead and vote is known.
+    pub role: Role,
+    /// The last entry known to be on its disk; only the leader knows.
+    pub matched_index: Option<u64>,
+    /// Since its last answer, milliseconds; only the leader knows.
+    pub last_contact_ms: Option<u64>,
+}
+
+/// What a node knows of itself and of the cluster.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The cluster's id, once this node is a member.
+    pub cluster_id: Option<String>,
+    /// This node's id, once it is a member.
+    pub node_id: Option<u64>,
+    /// This node's name.
+    pub node_name: String,
+    /// Its part.
+    pub role: Role,
+    /// The Raft term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader_id: Option<u64>,
+    /// Last entry of this node's log.
+    pub last_log_index: u64,
+    /// Last entry known to be committed.
+    pub committed_index: u64,
+    /// Last entry applied here.
+    pub applied_index: u64,
+    /// Last entry in this node's snapshot.
+    pub snapshot_index: u64,
+    /// Last entry no longer in this node's log.
+    pub purged_index: u64,
+    /// Since a majority last confirmed this leader, milliseconds; only the leader knows.
+    pub quorum_ack_ms: Option<u64>,
+    /// Whether writes are refused for want of disk space.
+    pub disk_full: bool,
+    /// Why this node should get no traffic; `None` when it is ready.
+    pub not_ready: Option<String>,
+    /// The members, by id.
+    pub members: Vec<MemberStatus>,
+}
+
+impl Replica {
+    /// What this node knows right now; never waits.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status(&self.inner)
+    }
+}
+
+pub(super) fn status(inner: &Inner) -> Status {
+    let mut status = Status {
+        cluster_id: None,
+        node_id: None,
+        node_name: inner.options.node_name.clone(),
+        role: Role::Learner,
+        term: 0,
+        leader_id: None,
+        last_log_index: 0,
+        committed_index: 0,
+        applied_index: *inner.published.applied().borrow(),
+        snapshot_index: 0,
+        purged_index: 0,
+        quorum_ack_ms: None,
+        disk_full: inner.disk.low().is_some(),
+        not_ready: Some("this node is not a member of a cluster yet".to_owned()),
+        members: Vec::new(),
+    };
+    let Some(core) = inner.core() else { return status };
+    let metrics = core.metrics.look(Clone::clone);
+    status.cluster_id = Some(core.identity.cluster_id.clone());
+    status.node_id = Some(core.identity.node_id);
+    status.role = match metrics.state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower | ServerState::Shutdown => Role::Follower,
+    };
+    status.term = metrics.current_term;
+    status.leader_id = metrics.current_leader;
+    status.last_log_index = metrics.last_log_index.unwrap_or_default();
+    let committed = metrics.cluster_committed.max(metrics.local_committed);
+    status.committed_index = committed.map_or(0, |id| id.index).max(status.applied_index);
+    status.snapshot_index = metrics.snapshot.map_or(0, |id| id.index);
+    status.purged_index = metrics.purged.map_or(0, |id| id.index);
+    status.quorum_ack_ms = metrics.last_quorum_acked.map(|at| route::millis(at.elapsed()));
+    let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+    for (node_id, member) in metrics.membership_config.nodes() {
+        let voter = voters.contains(node_id);
+        let matched =
+            metrics.replication.as_ref().and_then(|matched| matched.get(node_id).copied().flatten());
+        let contact = metrics.heartbeat.as_ref().and_then(|seen| seen.get(node_id).copied().flatten());
+        status.members.push(MemberStatus {
+            node_id: *node_id,
+            name: member.name.clone(),
+            addresses: member.addresses.clone(),
+            voter,
+            role: match (metrics.current_leader == Some(*node_id), voter) {
+                (true, _) => Role::Leader,
+                (false, true) => Role::Follower,
+                (false, false) => Role::Learner,
+            },
+            matched_index: matched.map(|id| id.index),
+            last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
+        });
+    }
+    status.not_ready = not_ready(&status, voters.contains(&core.identity.node_id), inner);
+    status
+}
+
+fn not_ready(status: &Status, voter: bool, inner: &Inner) -> Option<String> {
+    let lag = status.committed_index.saturating_sub(status.applied_index);
+    if status.members.is_empty() {
+        Some("the cluster is being formed".to_owned())
+    } else if !voter {
+        Some("this node does not vote (yet)".to_owned())
+    } else if status.leader_id.is_none() {
+        Some("no leader is known".to_owned())
+    } else if lag > LAG_MAX {
+        Some(format!("{lag} committed entries are not applied yet"))
+    } else if inner.published.view().cluster_id().is_none() {
+        Some("the cluster has no name yet".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Whether the leader has heard from a member lately.
+pub(super) fn heard_of(status: &Status, node_id: u64, within: Duration) -> bool {
+    status.members.iter().any(|member| {
+        member.node_id == node_id
+            && member.last_contact_ms.is_some_and(|age_ms| age_ms <= route::millis(within))
+    })
+}

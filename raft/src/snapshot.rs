@@ -1,0 +1,349 @@
+//! Snapshot files.
+//!
+//! ```text
+//! file  = "BATUTSNP" · version u32 · frame · frame · …
+//! frame = length u32 · CRC u32 · kind u8 · payload
+//! ```
+//! A frame's CRC goes on from that of the frame before, so frames can not be lost, swapped or repeated unseen; the last
+//! frame says how many records there are, so the end can not be lost either. Integers are little-endian, payloads protobuf.
+//!
+//! A file gets its name once it is whole and synced. A node that finds its newest snapshot damaged refuses to start: the
+//! log before it is gone.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use batuta_proto::internal as wire;
+use batuta_statemachine::State;
+use crc32c::crc32c_append;
+use prost::Message;
+
+use crate::codec::{self, consensus};
+use crate::types::SnapshotMeta;
+
+const MAGIC: &[u8; 8] = b"BATUTSNP";
+const VERSION: u32 = 1;
+/// Records are put into frames of about this size.
+const FRAME_BYTES: usize = 256 << 10;
+/// A frame holds whole records, and no record comes near this.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+const UNFINISHED: &str = "unfinished-";
+
+/// Why a snapshot can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The disk refused.
+    #[error("snapshot {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is damaged, or written by a newer version.
+    #[error(
+        "snapshot {path} can not be used: {what} at offset {offset}. The other members have the data: move the data \
+         directory away and start this node again; it joins anew under its name and fetches everything"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Raft = 1,
+    Header = 2,
+    Records = 3,
+    End = 4,
+}
+
+/// A whole snapshot on the disk. The open file outlives its name, so one that is being sent may be replaced.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotFile {
+    file: Arc<File>,
+    path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+impl SnapshotFile {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), path, bytes })
+    }
+
+    /// Up to `length` bytes from `offset`; fewer only at the end.
+    pub(crate) fn chunk(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; length.min(left)];
+        self.file.read_exact_at(&mut chunk, offset)?;
+        Ok(chunk)
+    }
+
+    /// What the snapshot says of the log; reads the beginning only.
+    pub(crate) fn meta(&self) -> Result<SnapshotMeta, SnapshotError> {
+        Reader::open(self)?.meta()
+    }
+
+    /// The state, every checksum and every reference verified.
+    pub(crate) fn load(&self) -> Result<(SnapshotMeta, State), SnapshotError> {
+        let mut reader = Reader::open(self)?;
+        let meta = reader.meta()?;
+        let header = reader.expect(Frame::Header)?;
+        let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
+        let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
+        let mut records = Vec::new();
+        loop {
+            match reader.frame()? {
+                (Frame::Records, payload) => {
+                    let mut rest = &payload[..];
+                    while !rest.is_empty() {
+                        let record = wire::ImageRecord::decode_length_delimited(&mut rest)
+                            .map_err(|error| reader.damaged(&error))?;
+                        records.push(codec::image_record(record).map_err(|error| reader.damaged(&error))?);
+                    }
+                }
+                (Frame::End, payload) if payload == (records.len() as u64).to_le_bytes() => break,
+                _ => return Err(reader.damaged(&"records are missing")),
+            }
+        }
+        let state = State::from_image(header, records).map_err(|error| reader.damaged(&error))?;
+        Ok((meta, state))
+    }
+}
+
+/// The directory of a node's snapshots.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotStore {
+    dir: PathBuf,
+}
+
+impl SnapshotStore {
+    /// Opens the directory and forgets what was never finished.
+    pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&dir)?;
+        if let Some(parent) = dir.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        for item in fs::read_dir(&dir)? {
+            let path = item?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(Self { dir })
+    }
+
+    /// The newest snapshot, if there is one.
+    pub(crate) fn newest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
+        let failed = |source| SnapshotError::Io { path: self.dir.clone(), source };
+        match self.names().map_err(failed)?.pop() {
+            Some(path) => {
+                let file = SnapshotFile::open(path.clone());
+                Ok(Some(file.map_err(|source| SnapshotError::Io { path, source })?))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// All snapshots, oldest first.
+    fn names(&self) -> io::Result<Vec<PathBuf>> {
+        let mut names = Vec::new();
+        for item in fs::read_dir(&self.dir)? {
+            let path = item?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-")) {
+                names.push(path);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// A file for a snapshot that is being received.
+    pub(crate) fn unfinished(&self) -> io::Result<(PathBuf, File)> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let path = self.dir.join(format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random)));
+        let file = File::options().create_new(true).write(true).read(true).open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Writes the snapshot of a state. Takes as long as it takes; the caller keeps it off the hot threads.
+    pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
+        let (path, file) = self.unfinished()?;
+        let written = write_file(file, meta, state).and_then(|()| self.finish(meta, &path));
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = fs::remove_file(&path);
+        }
+        written
+    }
+
+    /// Gives a whole, synced file its name and removes the older ones.
+    pub(crate) fn finish(&self, meta: &SnapshotMeta, path: &Path) -> io::Result<SnapshotFile> {
+        let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
+        let name = self.dir.join(format!("snapshot-{index:016x}-{term:016x}"));
+        fs::rename(path, &name)?;
+        File::open(&self.dir)?.sync_all()?;
+        for older in self.names()?.into_iter().filter(|older| *older < name) {
+            fs::remove_file(older)?;
+        }
+        SnapshotFile::open(name)
+    }
+
+    /// Reopens a received file under its path.
+    pub(crate) fn received(path: PathBuf) -> io::Result<SnapshotFile> {
+        SnapshotFile::open(path)
+    }
+}
+
+impl SnapshotFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn write_file(file: File, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    let mut writer = Writer { out: BufWriter::with_capacity(1 << 20, file), crc: 0 };
+    writer.out.write_all(MAGIC)?;
+    writer.out.write_all(&VERSION.to_le_bytes())?;
+    writer.frame(Frame::Raft, &consensus::snapshot_header_to_wire(meta).encode_to_vec())?;
+    writer.frame(Frame::Header, &codec::image_header_to_wire(&state.image_header()).encode_to_vec())?;
+    let mut records = Vec::with_capacity(FRAME_BYTES * 2);
+    let mut count = 0_u64;
+    for record in state.image_records() {
+        codec::image_record_to_wire(&record)
+            .encode_length_delimited(&mut records)
+            .map_err(io::Error::other)?;
+        count += 1;
+        if records.len() >= FRAME_BYTES {
+            writer.frame(Frame::Records, &records)?;
+            records.clear();
+        }
+    }
+    if !records.is_empty() {
+        writer.frame(Frame::Records, &records)?;
+    }
+    writer.frame(Frame::End, &count.to_le_bytes())?;
+    writer.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+struct Writer {
+    out: BufWriter<File>,
+    crc: u32,
+}
+
+impl Writer {
+    fn frame(&mut self, kind: Frame, payload: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+        self.crc = frame_crc(self.crc, length, kind as u8, payload);
+        self.out.write_all(&length.to_le_bytes())?;
+        self.out.write_all(&self.crc.to_le_bytes())?;
+        self.out.write_all(&[kind as u8])?;
+        self.out.write_all(payload)
+    }
+}
+
+fn frame_crc(before: u32, length: u32, kind: u8, payload: &[u8]) -> u32 {
+    crc32c_append(crc32c_append(crc32c_append(before, &length.to_le_bytes()), &[kind]), payload)
+}
+
+struct Reader<'a> {
+    input: BufReader<At<'a>>,
+    path: &'a Path,
+    offset: u64,
+    crc: u32,
+}
+
+impl<'a> Reader<'a> {
+    fn open(snapshot: &'a SnapshotFile) -> Result<Self, SnapshotError> {
+        let input = BufReader::with_capacity(1 << 20, At { file: &snapshot.file, offset: 0 });
+        let mut reader = Self { input, path: &snapshot.path, offset: 0, crc: 0 };
+        let mut head = [0; 12];
+        reader.fill(&mut head)?;
+        if &head[..8] != MAGIC {
+            return Err(reader.damaged(&"this is not a snapshot"));
+        }
+        if head[8..] != VERSION.to_le_bytes() {
+            return Err(reader.damaged(&"a newer version wrote it; upgrade this node"));
+        }
+        Ok(reader)
+    }
+
+    fn damaged(&self, what: &dyn std::fmt::Display) -> SnapshotError {
+        SnapshotError::Damaged { path: self.path.to_owned(), offset: self.offset, what: what.to_string() }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), SnapshotError> {
+        match self.input.read_exact(buffer) {
+            Ok(()) => {
+                self.offset += buffer.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(self.damaged(&"the file ends too early"))
+            }
+            Err(source) => Err(SnapshotError::Io { path: self.path.to_owned(), source }),
+        }
+    }
+
+    fn frame(&mut self) -> Result<(Frame, Vec<u8>), SnapshotError> {
+        let mut head = [0; 9];
+        self.fill(&mut head)?;
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        if length as usize > FRAME_BYTES_MAX {
+            return Err(self.damaged(&"a frame is longer than any can be"));
+        }
+        let mut payload = vec![0; length as usize];
+        self.fill(&mut payload)?;
+        self.crc = frame_crc(self.crc, length, head[8], &payload);
+        if self.crc != crc {
+            return Err(self.damaged(&"a checksum is wrong before this"));
+        }
+        let kind = match head[8] {
+            1 => Frame::Raft,
+            2 => Frame::Header,
+            3 => Frame::Records,
+            4 => Frame::End,
+            _ => return Err(self.damaged(&"a frame is of a kind that only a newer version knows")),
+        };
+        Ok((kind, payload))
+    }
+
+    fn expect(&mut self, kind: Frame) -> Result<Vec<u8>, SnapshotError> {
+        match self.frame()? {
+            (found, payload) if found == kind => Ok(payload),
+            _ => Err(self.damaged(&"frames are out of order")),
+        }
+    }
+
+    fn meta(&mut self) -> Result<SnapshotMeta, SnapshotError> {
+        let header = self.expect(Frame::Raft)?;
+        let header = wire::SnapshotHeader::decode(&header[..]).map_err(|error| self.damaged(&error))?;
+        consensus::snapshot_meta(header).map_err(|error| self.damaged(&error))
+    }
+}
+
+/// Reads a shared file from its beginning without moving anybody else's place in it.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,239 @@
+//! openraft's log storage over [`Log`]: what the trait asks for, plus a cache of the newest entries in their decoded form.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use batuta_proto::internal as wire;
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use prost::Message as _;
+use tokio::sync::oneshot;
+
+use crate::codec::consensus;
+use crate::log::Log;
+use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+
+/// Decoded entries kept in memory: about this many bytes of the newest ones. Replication and apply read those.
+const CACHE_BYTES_MAX: usize = 16 << 20;
+/// One answer to a replication task.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+#[derive(Default)]
+struct Cache {
+    /// Index of the first cached entry.
+    first: u64,
+    entries: VecDeque<(RaftEntry, usize)>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn push(&mut self, entry: RaftEntry, bytes: usize) {
+        if self.entries.is_empty() || self.next() != entry.log_id.index {
+            self.clear();
+            self.first = entry.log_id.index;
+        }
+        self.entries.push_back((entry, bytes));
+        self.bytes += bytes;
+        while self.bytes > CACHE_BYTES_MAX
+            && self.entries.len() > 1
+            && let Some((_, bytes)) = self.entries.pop_front()
+        {
+            self.bytes -= bytes;
+            self.first += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    fn truncate(&mut self, from: u64) {
+        while self.next() > from
+            && let Some((_, bytes)) = self.entries.pop_back()
+        {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn purge(&mut self, upto: u64) {
+        while self.first <= upto
+            && let Some((_, bytes)) = self.entries.pop_front()
+        {
+            self.bytes -= bytes;
+            self.first += 1;
+        }
+    }
+
+    fn get(&self, index: u64) -> Option<&(RaftEntry, usize)> {
+        self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+}
+
+/// The log as openraft sees it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    log: Arc<Log>,
+    cache: Arc<Mutex<Cache>>,
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl LogStore {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { log: Arc::new(log), cache: Arc::default() }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // Nothing that runs under the lock can leave the cache half changed.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The vote last saved, if any.
+    pub(crate) fn vote(&self) -> io::Result<Option<Vote>> {
+        self.log.state().vote.map(|vote| consensus::decode_vote(&vote).map_err(invalid)).transpose()
+    }
+
+    fn last(&self) -> io::Result<Option<LogId>> {
+        let entries = self.log.state().entries;
+        match entries.end.checked_sub(1).filter(|last| *last >= entries.start) {
+            Some(last) => Ok(self.read(last, last + 1, 0)?.first().map(|entry| entry.log_id)),
+            None => self.purged(),
+        }
+    }
+
+    fn purged(&self) -> io::Result<Option<LogId>> {
+        self.log.state().purged.map(|(_, id)| consensus::decode_log_id(&id).map_err(invalid)).transpose()
+    }
+
+    /// Entries from `start` on, before `end`, at most about `bytes_max` of them (at least one).
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
+        let mut found = Vec::new();
+        let mut taken = 0;
+        {
+            let cache = self.cache();
+            for index in start..end {
+                let Some((entry, bytes)) = cache.get(index) else { break };
+                found.push(entry.clone());
+                taken += bytes;
+                if taken >= bytes_max {
+                    return Ok(found);
+                }
+            }
+        }
+        let next = start + found.len() as u64;
+        for (_, payload) in self.log.read(next..end, bytes_max.saturating_sub(taken))? {
+            let stored = wire::StoredEntry::decode(payload).map_err(invalid)?;
+            found.push(consensus::entry(stored).map_err(invalid)?);
+        }
+        Ok(found)
+    }
+
+    fn read_range(&self, range: &impl RangeBounds<u64>, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last + 1,
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let there = self.log.state().entries;
+        self.read(start.max(there.start), end.min(there.end), bytes_max)
+    }
+
+    async fn durable(&self, call: impl FnOnce(&Log, crate::log::Done)) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        // Nobody waits any more when openraft dropped the call; the log finishes it all the same.
+        call(&self.log, Box::new(move |result| drop(sender.send(result))));
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log's thread is gone")))
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
+        self.read_range(&range, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+        self.read_range(&(start..end), READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        self.vote()
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        Ok(LogState { last_purged_log_id: self.purged()?, last_log_id: self.last()? })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let vote = consensus::encode_vote(vote);
+        self.durable(|log, done| log.save_vote(vote, done)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        if let Some(id) = committed {
+            self.log.note_committed(consensus::encode_log_id(id));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        self.log.state().committed.map(|id| consensus::decode_log_id(&id).map_err(invalid)).transpose()
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut encoded = Vec::new();
+        {
+            let mut cache = self.cache();
+            for entry in entries {
+                let bytes = consensus::entry_to_wire(&entry).encode_to_vec();
+                let index = entry.log_id().index;
+                cache.push(entry, bytes.len());
+                encoded.push((index, bytes.into()));
+            }
+        }
+        self.log.append(encoded, Box::new(move |result| callback.io_completed(result)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |id| id.index + 1);
+        self.cache().truncate(from);
+        self.durable(|log, done| log.truncate(from, done)).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.cache().purge(log_id.index);
+        let id = consensus::encode_log_id(log_id);
+        self.durable(|log, done| log.purge(log_id.index, id, done)).await
+    }
+}
