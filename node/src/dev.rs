@@ -15,7 +15,7 @@ use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
 /// How long a cluster may take to be ready.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node may take to stop after a TERM before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// Ports of one node start this many above those of the node before.
@@ -89,12 +89,11 @@ struct Node {
 /// Runs the cluster until Ctrl-C or TERM, or until every node is gone.
 pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
     let mut temporary = None;
-    let data_dir = match &args.data_dir {
-        Some(directory) => directory.clone(),
-        None => {
-            let made = tempfile::Builder::new().prefix("batuta-dev-").tempdir().map_err(io("temporary directory"))?;
-            temporary.insert(made).path().to_owned()
-        }
+    let data_dir = if let Some(directory) = &args.data_dir {
+        directory.clone()
+    } else {
+        let made = tempfile::Builder::new().prefix("batuta-dev-").tempdir().map_err(io("temporary directory"))?;
+        temporary.insert(made).path().to_owned()
     };
     std::fs::create_dir_all(&data_dir).map_err(io(data_dir.display().to_string()))?;
     let mut nodes = start_all(&args, &data_dir)?;
@@ -122,7 +121,10 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
         for node in nodes.iter_mut().filter(|node| !node.reported) {
             if let Some(status) = node.child.try_wait().map_err(io(node.name.clone()))? {
                 node.reported = true;
-                eprintln!("node {} (pid {}) stopped: {status}. To start it again:\n  {}", node.name, node.pid, node.command_line);
+                eprintln!(
+                    "node {} (pid {}) stopped: {status}. To start it again:\n  {}",
+                    node.name, node.pid, node.command_line
+                );
             }
         }
     }
@@ -164,7 +166,11 @@ fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
         peer_ports.iter().enumerate().map(|(i, port)| format!("n{}=127.0.0.1:{port}", i + 1)).collect();
     let port = |base: u16, node: u16| match base {
         0 => Ok(0),
-        _ => base.checked_add(node * PORT_STEP).ok_or(DevError::PortRange { base, offset: node * PORT_STEP, node: node + 1 }),
+        _ => base.checked_add(node * PORT_STEP).ok_or(DevError::PortRange {
+            base,
+            offset: node * PORT_STEP,
+            node: node + 1,
+        }),
     };
     let mut nodes = Vec::new();
     for i in 0..args.nodes {
@@ -222,7 +228,10 @@ async fn wait_until_ready(nodes: &mut [Node]) -> Result<Ready, DevError> {
         }
         if found.len() == nodes.len() {
             let cluster_id = found[0].cluster_id.clone();
-            return Ok(Ready { cluster_id, nodes: found.into_iter().flat_map(|ready| ready.nodes).collect() });
+            return Ok(Ready {
+                cluster_id,
+                nodes: found.into_iter().flat_map(|ready| ready.nodes).collect(),
+            });
         }
         if Instant::now() >= deadline {
             return Err(DevError::NotReady(READY_WITHIN));
@@ -238,7 +247,10 @@ fn announce(ready: &Ready) {
     }
     let first = &ready.nodes[0];
     println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!("  WebSocket {} and GraphQL {} are reserved; this version answers 501 there.", first.ws, first.graphql);
+    println!(
+        "  WebSocket {} and GraphQL {} are reserved; this version answers 501 there.",
+        first.ws, first.graphql
+    );
     println!("\nTry, in a second terminal:");
     println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);
     println!(

@@ -1,6 +1,7 @@
 //! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to one.
 
 mod dev;
+mod logging;
 mod ready;
 mod reserved;
 mod server;
@@ -9,7 +10,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::server_args::{ConfigCommand, ServerArgs};
 
@@ -17,8 +18,6 @@ use crate::server_args::{ConfigCommand, ServerArgs};
 #[derive(Debug, Parser)]
 #[command(name = "batuta", version, propagate_version = true)]
 struct Cli {
-    #[command(flatten)]
-    global: batuta_cli::Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,9 +30,7 @@ enum Command {
     Dev(dev::DevArgs),
     /// Checks or shows a node's configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
-    #[command(flatten)]
-    Client(Box<batuta_cli::Command>),
+    Config(Box<ConfigCommand>),
 }
 
 fn main() -> ExitCode {
@@ -52,8 +49,7 @@ async fn run(cli: Cli) -> ExitCode {
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
         Command::Server(args) => server_args::run_server(*args).await,
         Command::Dev(args) => dev::run(args).await.map_err(Into::into),
-        Command::Config(command) => server_args::run_config(command),
-        Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
+        Command::Config(command) => server_args::run_config(*command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,7 +23,9 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(3);
 /// Why a node did not run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    #[error("cannot listen for {what} on {address}: {source}; choose another address or stop what listens there")]
+    #[error(
+        "cannot listen for {what} on {address}: {source}; choose another address or stop what listens there"
+    )]
     Listen { what: &'static str, address: String, source: io::Error },
     #[error(transparent)]
     Start(#[from] batuta_raft::StartError),
@@ -51,7 +53,11 @@ fn listen(what: &'static str, address: &str) -> Result<TcpListener, ServerError>
 }
 
 fn bound(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
-    listener.local_addr().map_err(|source| ServerError::Listen { what: "a front", address: String::new(), source })
+    listener.local_addr().map_err(|source| ServerError::Listen {
+        what: "a front",
+        address: String::new(),
+        source,
+    })
 }
 
 impl Listeners {
@@ -90,7 +96,12 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
     let mut fronts = tokio::task::JoinSet::new();
-    fronts.spawn(serve_http("REST", rest, batuta_api::rest::router(service.clone()).merge(reserved::graphql()), stopping.clone()));
+    fronts.spawn(serve_http(
+        "REST",
+        rest,
+        batuta_api::rest::router(service.clone()).merge(reserved::graphql()),
+        stopping.clone(),
+    ));
     fronts.spawn(serve_http("WebSocket", ws, reserved::web_socket(), stopping.clone()));
     fronts.spawn(serve_grpc(grpc, service.clone(), stopping.clone()));
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
@@ -117,7 +128,9 @@ async fn stop_in_order(
 ) {
     service.drain();
     let status = replica.status();
-    if status.node_id.is_some() && status.leader_id == status.node_id && status.members.len() > 1
+    if status.node_id.is_some()
+        && status.leader_id == status.node_id
+        && status.members.len() > 1
         && let Err(error) = replica.transfer_leader(None, TRANSFER_WITHIN).await
     {
         tracing::warn!(%error, "leadership was not handed over; the others elect a leader when this node is gone");
@@ -148,6 +161,15 @@ async fn stdin_closed(wanted: bool) {
     let mut buffer = [0_u8; 64];
     // An error of standard input means as much as its end: nobody is there any more.
     while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
+}
+
+fn service_options(config: &NodeConfig) -> ServiceOptions {
+    ServiceOptions {
+        timeout: Duration::from_millis(config.limits.request_timeout_ms),
+        apply_lag_entries_max: config.limits.apply_lag_entries_max,
+        waiting_calls_max: config.limits.waiting_calls_max,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) -> Options {
@@ -184,14 +206,18 @@ async fn serve_http(
     axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await.map_err(failed)
 }
 
-async fn serve_grpc(listener: TcpListener, service: Service, stopping: CancellationToken) -> Result<(), ServerError> {
+async fn serve_grpc(
+    listener: TcpListener,
+    service: Service,
+    stopping: CancellationToken,
+) -> Result<(), ServerError> {
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })?;
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .max_concurrent_streams(Some(4096))
+        .max_concurrent_streams(batuta_api::grpc::CONCURRENT_STREAMS_MAX)
         .add_routes(batuta_api::grpc::routes(service))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.cancelled_owned())
         .await

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use batuta_config::Loaded;
 use clap::{Args, Subcommand};
 
+use crate::logging;
 use crate::server::{self, ServerRun};
 
 /// Flags that stand above the file and the environment.
@@ -94,10 +95,8 @@ impl ConfigArgs {
             ("cluster.join", &self.join),
             ("log.level", &self.log_level),
         ];
-        let mut overrides: Vec<(String, String)> = named
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
-            .collect();
+        let mut overrides: Vec<(String, String)> =
+            named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect();
         if self.insecure {
             overrides.push(("security.insecure".to_owned(), "true".to_owned()));
         }
@@ -118,7 +117,7 @@ impl ConfigArgs {
 /// Runs a node.
 pub(crate) async fn run_server(args: ServerArgs) -> Result<(), Box<dyn Error>> {
     let loaded = args.config.load()?;
-    start_logging(&loaded.config.log)?;
+    logging::start(&loaded.config.log)?;
     let run = ServerRun { ready_file: args.ready_file, stop_with_stdin: args.stop_with_stdin };
     Ok(server::run(loaded.config, run).await?)
 }

@@ -99,6 +99,7 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         child.kill().expect("our own child");
+        child.wait().expect("our own child");
         panic!("{} did not stop after TERM", self.name);
     }
 
@@ -136,7 +137,8 @@ impl Cluster {
     /// # Panics
     /// When the machine can not run it.
     pub async fn start_with(count: usize, extra: &[&str]) -> Self {
-        let directory = tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
         let mut cluster =
             Self { nodes: Vec::new(), extra: extra.iter().map(|&word| word.to_owned()).collect(), directory };
         for i in 1..=count {
@@ -219,7 +221,9 @@ impl Cluster {
     pub async fn leader(&self) -> usize {
         eventually("a leader", || async {
             for (place, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.child.is_some()) {
-                let Ok(answer) = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await else { continue };
+                let Ok(answer) = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await else {
+                    continue;
+                };
                 if answer.body["role"] == "leader" && answer.body["ready"] == true {
                     return Some(place);
                 }
@@ -230,6 +234,9 @@ impl Cluster {
     }
 
     /// A place that is not the leader's.
+    ///
+    /// # Panics
+    /// When only the leader runs.
     pub async fn follower(&self) -> usize {
         let leader = self.leader().await;
         (0..self.nodes.len())
@@ -252,7 +259,10 @@ impl Cluster {
             let mut seen = Vec::new();
             for node in self.nodes.iter().filter(|node| node.child.is_some()) {
                 let answer = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await.ok()?;
-                seen.push((answer.body["applied_index"].as_u64()?, answer.body["state_hash"].as_str()?.to_owned()));
+                seen.push((
+                    answer.body["applied_index"].as_u64()?,
+                    answer.body["state_hash"].as_str()?.to_owned(),
+                ));
             }
             seen.windows(2).all(|pair| pair[0].0 == pair[1].0).then_some(seen)
         })

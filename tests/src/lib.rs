@@ -12,7 +12,7 @@ pub use http::{Answer, Rest};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` gives a value.
 ///

@@ -45,12 +45,14 @@ async fn assert_all_there(rest: &Rest, grants: &[BTreeMap<String, u64>]) {
     for (name, token) in grants.iter().flatten() {
         assert_eq!(tokens.insert(*token, name), None, "token {token} was given twice");
         let seen = rest.get(&format!("/api/v1/locks/{}", name.replace('/', "%2F"))).await.expect(200);
-        assert_eq!(seen.body["lock"]["holders"][0]["fencing_token"].as_u64(), Some(*token), "{name}: {seen:?}");
+        assert_eq!(seen.body["holders"][0]["fencing_token"].as_u64(), Some(*token), "{name}: {seen:?}");
     }
     for worker in grants {
         let mut in_order: Vec<(u64, u64)> = worker
             .iter()
-            .map(|(name, token)| (name.rsplit('/').next().and_then(|n| n.parse().ok()).expect("a number"), *token))
+            .map(|(name, token)| {
+                (name.rsplit('/').next().and_then(|n| n.parse().ok()).expect("a number"), *token)
+            })
             .collect();
         in_order.sort_unstable();
         assert!(in_order.windows(2).all(|pair| pair[0].1 < pair[1].1), "tokens fell: {in_order:?}");
@@ -141,7 +143,8 @@ async fn the_same_key_after_a_leader_change_gives_the_same_lock() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let body = json!({"name": "once", "ttl_ms": 3_600_000});
-    let first = cluster.nodes[leader].rest.post_with_key("/api/v1/locks", "k1", &body).await.expect("an answer");
+    let first =
+        cluster.nodes[leader].rest.post_with_key("/api/v1/locks", "k1", &body).await.expect("an answer");
     cluster.nodes[leader].kill();
     let survivor = cluster.leader().await;
     let again = eventually("the retry is answered", || {
@@ -153,18 +156,25 @@ async fn the_same_key_after_a_leader_change_gives_the_same_lock() {
     .expect(201);
     assert_eq!(again.text("lock_id"), first.text("lock_id"));
     assert_eq!(again.number("fencing_token"), first.number("fencing_token"));
-    let other = eventually("another request under the key is answered", || {
-        let rest = cluster.nodes[survivor].rest.clone();
-        async move { rest.post_with_key("/api/v1/locks", "k1", &json!({"name": "other", "ttl_ms": 1000})).await }
-    })
-    .await;
+    let other =
+        eventually("another request under the key is answered", || {
+            let rest = cluster.nodes[survivor].rest.clone();
+            async move {
+                rest.post_with_key("/api/v1/locks", "k1", &json!({"name": "other", "ttl_ms": 1000})).await
+            }
+        })
+        .await;
     assert_eq!(other.code(), "key_reused", "{other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_nothing_is_granted_but_stale_reads_and_livez_answer() {
     let mut cluster = Cluster::start(3).await;
-    let _ = cluster.nodes[0].rest.post("/api/v1/locks", &json!({"name": "seen", "ttl_ms": 3_600_000})).await.expect(201);
+    let _ = cluster.nodes[0]
+        .rest
+        .post("/api/v1/locks", &json!({"name": "seen", "ttl_ms": 3_600_000}))
+        .await
+        .expect(201);
     cluster.converged().await;
     let (survivor, others) = (0, [1, 2]);
     for place in others {
@@ -179,6 +189,8 @@ async fn without_a_majority_nothing_is_granted_but_stale_reads_and_livez_answer(
     let stale = rest.get("/api/v1/locks/seen?consistency=stale").await.expect(200);
     assert!(stale.number("revision") > 0);
     let _ = rest.get("/livez").await.expect(200);
-    eventually("the lone node says it is not ready", || async { (rest.get("/readyz").await.status == 503).then_some(()) })
-        .await;
+    eventually("the lone node says it is not ready", || async {
+        (rest.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
 }

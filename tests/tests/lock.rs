@@ -14,18 +14,20 @@ async fn a_lock_is_taken_contended_and_released_on_every_node() {
     for (place, node) in cluster.nodes.iter().enumerate() {
         let name = format!("orders/{place}");
         let path = format!("/api/v1/locks/{}", percent(&name));
-        let granted = node.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 60_000})).await.expect(201);
+        let granted =
+            node.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 60_000})).await.expect(201);
         let token = granted.number("fencing_token");
         assert!(token > last_token, "tokens rise: {token} after {last_token}");
         last_token = token;
         for other in &cluster.nodes {
-            let refused = other.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 60_000})).await.expect(409);
+            let refused =
+                other.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 60_000})).await.expect(409);
             assert_eq!(refused.code(), "lock_held");
             assert_eq!(refused.content_type, "application/problem+json");
             let check = other.rest.get(&format!("{path}/check?fencing_token={token}")).await.expect(200);
             assert_eq!(check.body["current"], true, "{check:?}");
             let seen = other.rest.get(&path).await.expect(200);
-            assert_eq!(seen.body["lock"]["holders"][0]["fencing_token"], token, "{seen:?}");
+            assert_eq!(seen.body["holders"][0]["fencing_token"], token, "{seen:?}");
         }
         let other = &cluster.nodes[(place + 1) % 3];
         let lock_id = granted.text("lock_id");
@@ -46,12 +48,17 @@ async fn a_waiter_is_granted_when_the_holder_leaves_and_a_vanished_waiter_leaves
 
     let vanishing = tokio::spawn({
         let third = third.clone();
-        async move { third.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000, "wait_ms": 60_000})).await }
+        async move {
+            third.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000, "wait_ms": 60_000})).await
+        }
     });
     let waiter_count = |rest: batuta_tests::Rest| async move {
-        rest.get("/api/v1/locks/hot").await.body["lock"]["waiter_count"].as_u64()
+        rest.get("/api/v1/locks/hot").await.body["waiter_count"].as_u64()
     };
-    eventually("the waiter is queued", || async { (waiter_count(first.clone()).await == Some(1)).then_some(()) }).await;
+    eventually("the waiter is queued", || async {
+        (waiter_count(first.clone()).await == Some(1)).then_some(())
+    })
+    .await;
     vanishing.abort();
     eventually("the vanished client's wait is withdrawn", || async {
         (waiter_count(first.clone()).await == Some(0)).then_some(())
@@ -60,10 +67,14 @@ async fn a_waiter_is_granted_when_the_holder_leaves_and_a_vanished_waiter_leaves
 
     let waiting = tokio::spawn({
         let second = second.clone();
-        async move { second.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000, "wait_ms": 60_000})).await }
+        async move {
+            second.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000, "wait_ms": 60_000})).await
+        }
     });
-    eventually("the second waiter is queued", || async { (waiter_count(third.clone()).await == Some(1)).then_some(()) })
-        .await;
+    eventually("the second waiter is queued", || async {
+        (waiter_count(third.clone()).await == Some(1)).then_some(())
+    })
+    .await;
     let _ = third.delete(&format!("/api/v1/locks/hot?lock_id={}", held.text("lock_id"))).await.expect(200);
     let granted = waiting.await.expect("the waiting task").expect(201);
     assert!(granted.number("fencing_token") > held.number("fencing_token"));
@@ -78,9 +89,10 @@ async fn a_session_that_dies_releases_everything_in_one_revision() {
     let cluster = Cluster::start(3).await;
     let rest = &cluster.nodes[1].rest;
     let session = rest.post("/api/v1/sessions", &json!({"ttl_ms": 2_000})).await.expect(201);
-    let session_id = session.body["session"]["session_id"].as_str().expect("a session id").to_owned();
+    let session_id = session.body["session_id"].as_str().expect("a session id").to_owned();
     for name in ["a", "b", "c"] {
-        let _ = rest.post("/api/v1/locks", &json!({"name": name, "session_id": session_id})).await.expect(201);
+        let _ =
+            rest.post("/api/v1/locks", &json!({"name": name, "session_id": session_id})).await.expect(201);
     }
     let held = |count: usize| {
         let rest = rest.clone();
@@ -102,13 +114,17 @@ async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     for _ in 0..2 {
-        let _ = rest.post("/api/v1/locks", &json!({"name": "s", "mode": "shared", "ttl_ms": 60_000})).await.expect(201);
+        let _ = rest
+            .post("/api/v1/locks", &json!({"name": "s", "mode": "shared", "ttl_ms": 60_000}))
+            .await
+            .expect(201);
         let permit = json!({"name": "p", "mode": "semaphore", "permits": 1, "capacity": 2, "ttl_ms": 60_000});
         let _ = rest.post("/api/v1/locks", &permit).await.expect(201);
     }
     let third = json!({"name": "p", "mode": "semaphore", "permits": 1, "capacity": 2, "ttl_ms": 60_000});
     assert_eq!(rest.post("/api/v1/locks", &third).await.code(), "lock_held");
-    let other_capacity = json!({"name": "p", "mode": "semaphore", "permits": 1, "capacity": 3, "ttl_ms": 60_000});
+    let other_capacity =
+        json!({"name": "p", "mode": "semaphore", "permits": 1, "capacity": 3, "ttl_ms": 60_000});
     assert_eq!(rest.post("/api/v1/locks", &other_capacity).await.code(), "capacity_mismatch");
 
     let set = json!({"locks": [{"name": "m/1"}, {"name": "m/2"}], "ttl_ms": 60_000});
@@ -118,7 +134,8 @@ async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
     assert_eq!(rest.get("/api/v1/locks/m%2F3").await.status, 404, "all or nothing");
 
     let token = granted.number("fencing_token");
-    let wrong = rest.delete(&format!("/api/v1/locks/m%2F1?force=true&fencing_token={}&reason=test", token + 1)).await;
+    let wrong =
+        rest.delete(&format!("/api/v1/locks/m%2F1?force=true&fencing_token={}&reason=test", token + 1)).await;
     assert_eq!(wrong.code(), "token_superseded", "{wrong:?}");
     let _ = rest
         .delete(&format!("/api/v1/locks/m%2F1?force=true&fencing_token={token}&reason=operator"))
@@ -128,19 +145,23 @@ async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
     let mut sessions = Vec::new();
     for name in ["d/1", "d/2"] {
         let session = rest.post("/api/v1/sessions", &json!({"ttl_ms": 60_000})).await.expect(201);
-        let id = session.body["session"]["session_id"].as_str().expect("an id").to_owned();
+        let id = session.body["session_id"].as_str().expect("an id").to_owned();
         let _ = rest.post("/api/v1/locks", &json!({"name": name, "session_id": id})).await.expect(201);
         sessions.push(id);
     }
     let waiting = tokio::spawn({
         let (rest, id) = (rest.clone(), sessions[0].clone());
-        async move { rest.post("/api/v1/locks", &json!({"name": "d/2", "session_id": id, "wait_ms": 60_000})).await }
+        async move {
+            rest.post("/api/v1/locks", &json!({"name": "d/2", "session_id": id, "wait_ms": 60_000})).await
+        }
     });
     eventually("the first waits", || async {
-        (rest.get("/api/v1/locks/d%2F2").await.body["lock"]["waiter_count"] == 1).then_some(())
+        (rest.get("/api/v1/locks/d%2F2").await.body["waiter_count"] == 1).then_some(())
     })
     .await;
-    let cycle = rest.post("/api/v1/locks", &json!({"name": "d/1", "session_id": sessions[1], "wait_ms": 60_000})).await;
+    let cycle = rest
+        .post("/api/v1/locks", &json!({"name": "d/1", "session_id": sessions[1], "wait_ms": 60_000}))
+        .await;
     assert_eq!(cycle.code(), "deadlock", "{cycle:?}");
     waiting.abort();
 

@@ -93,8 +93,12 @@ impl Peer for Service {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let raft = self.member(&request)?.raft.clone();
-        let requests = request.into_inner().map(|message| match message.map(messages::append) {
-            Ok(Ok(request)) => Some(request),
+        let inner = Arc::clone(&self.inner);
+        let requests = request.into_inner().map(move |message| match message.map(messages::append) {
+            Ok(Ok(request)) => {
+                inner.leader_heard.note();
+                Some(request)
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, "the leader's entries are not understood");
                 None
@@ -121,6 +125,9 @@ impl Peer for Service {
         let raft = self.member(&request)?.raft.clone();
         let append = messages::append(request.into_inner()).map_err(malformed)?;
         let answer = raft.append_entries(append).await.map_err(stopped)?;
+        if !matches!(answer, messages::Appended::HigherVote(_)) {
+            self.inner.leader_heard.note();
+        }
         Ok(Response::new(messages::appended_to_wire(&answer)))
     }
 

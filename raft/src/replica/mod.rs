@@ -4,6 +4,7 @@ mod bootstrap;
 mod clock;
 mod disk_watch;
 mod error;
+mod heard;
 mod identity;
 mod membership;
 mod options;
@@ -34,6 +35,7 @@ use crate::peer::Forwarder;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 use disk_watch::DiskWatch;
+use heard::LeaderHeard;
 use proposer::Proposer;
 use reads::Reads;
 
@@ -90,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) published: Arc<Published>,
     pub(crate) snapshots: SnapshotStore,
     pub(crate) disk: Arc<DiskWatch>,
+    /// When a leader last sent something.
+    pub(crate) leader_heard: LeaderHeard,
     core: OnceLock<Core>,
     core_set: watch::Sender<bool>,
     /// Held while this node takes an identity: it takes one only.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::{Failed, StartError};
+use super::heard::LeaderHeard;
 use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
@@ -68,6 +69,7 @@ impl Replica {
             published: machine.published(),
             snapshots,
             disk: DiskWatch::start(layout.dir, disk_free_min_bytes, stop.clone()),
+            leader_heard: LeaderHeard::new(),
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),

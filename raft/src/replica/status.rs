@@ -147,12 +147,20 @@ pub(super) fn status(inner: &Inner) -> Status {
 
 fn not_ready(status: &Status, voter: bool, inner: &Inner) -> Option<String> {
     let lag = status.committed_index.saturating_sub(status.applied_index);
+    let silence = match (status.role, status.quorum_ack_ms) {
+        (Role::Leader, Some(age_ms)) => Duration::from_millis(age_ms),
+        // Elected just now.
+        (Role::Leader, None) => Duration::ZERO,
+        _ => inner.leader_heard.age(),
+    };
     if status.members.is_empty() {
         Some("the cluster is being formed".to_owned())
     } else if !voter {
         Some("this node does not vote (yet)".to_owned())
     } else if status.leader_id.is_none() {
         Some("no leader is known".to_owned())
+    } else if silence > 2 * inner.options.election_timeout_max() {
+        Some(format!("no word from a majority for {} ms", route::millis(silence)))
     } else if lag > LAG_MAX {
         Some(format!("{lag} committed entries are not applied yet"))
     } else if inner.published.view().cluster_id().is_none() {
