@@ -237,3 +237,34 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durable(|log, done| log.purge(log_id.index, id, done)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::testing::log::{StoreBuilder, Suite};
+
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::log::LogOptions;
+    use crate::machine::Machine;
+    use crate::snapshot::SnapshotStore;
+
+    struct Builder;
+
+    impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Builder {
+        async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), openraft::StorageError<TypeConfig>> {
+            let dir = tempfile::tempdir().expect("a directory");
+            let disk = RealDisk::open(&dir.path().join("log")).expect("opens");
+            let options = LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: false };
+            let (log, torn) = Log::open(Arc::new(disk), options).expect("opens");
+            assert_eq!(torn, None);
+            let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
+            let machine = Machine::open(snapshots).expect("opens");
+            Ok((dir, LogStore::new(log), machine))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openrafts_own_suite_passes() {
+        Suite::test_all(Builder).await.expect("the suite passes");
+    }
+}

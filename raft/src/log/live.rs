@@ -55,6 +55,13 @@ impl Live {
         self.slots.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
+    /// A log that never had an entry begins where its first one says.
+    pub(super) fn begin_at(&mut self, index: u64) {
+        if self.slots.is_empty() && self.purged.is_none() {
+            self.first = index;
+        }
+    }
+
     pub(super) fn truncate(&mut self, from: u64) {
         let keep = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.slots.truncate(keep);

@@ -168,7 +168,7 @@ impl Log {
         Ok((Self { shared, writer: Some(writer) }, recovered.torn))
     }
 
-    /// Adds entries behind the last one; `done` runs when all of them are durable.
+    /// Adds entries behind the last one (the first of an untouched log may have any index); `done` runs when all of them are durable.
     ///
     /// # Panics
     /// When the first index is not the next one: a gap would be a log that lies.
@@ -176,6 +176,7 @@ impl Log {
         let mut queue = self.shared.queue();
         let mut live = self.shared.live();
         for (index, payload) in entries {
+            live.begin_at(index);
             assert_eq!(index, live.next(), "the log has no gaps");
             let ticket = queue.next_ticket;
             queue.next_ticket += 1;

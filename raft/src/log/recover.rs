@@ -237,6 +237,7 @@ impl Scan {
             let (record, bytes) = Record::decode(&body[at..]).ok_or("a record is malformed")?;
             match record {
                 Record::Entry { index, .. } => {
+                    live.begin_at(index);
                     if index != live.next() {
                         return Err(format!("entry {index} stands where entry {} belongs", live.next()));
                     }

@@ -206,6 +206,9 @@ impl Writer {
                 let start = self.group.len();
                 Record::Entry { index, payload: &payload }.encode(&mut self.group);
                 told.placed.push(Placed { index, ticket, start, end: self.group.len() });
+                if written.first == written.next && written.purged.is_none() {
+                    written.first = index;
+                }
                 written.next = index + 1;
             }
             Op::Vote(vote) => {
