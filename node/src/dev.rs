@@ -92,7 +92,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
     let data_dir = if let Some(directory) = &args.data_dir {
         directory.clone()
     } else {
-        let made = tempfile::Builder::new().prefix("batuta-dev-").tempdir().map_err(io("temporary directory"))?;
+        let made =
+            tempfile::Builder::new().prefix("batuta-dev-").tempdir().map_err(io("temporary directory"))?;
         temporary.insert(made).path().to_owned()
     };
     std::fs::create_dir_all(&data_dir).map_err(io(data_dir.display().to_string()))?;

@@ -9,6 +9,7 @@ use batuta_api::service::{Service, ServiceOptions};
 use batuta_config::NodeConfig;
 use batuta_raft::{Addresses, Options, Replica, Status};
 use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
@@ -213,13 +214,18 @@ async fn serve_grpc(
 ) -> Result<(), ServerError> {
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })?;
+    let incoming = TcpListenerStream::new(listener).map(|accepted| {
+        let stream = accepted?;
+        // The server's own setting is for listeners it binds itself.
+        stream.set_nodelay(true)?;
+        Ok::<_, io::Error>(stream)
+    });
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(batuta_api::grpc::CONCURRENT_STREAMS_MAX)
         .add_routes(batuta_api::grpc::routes(service))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
         .await
         .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })
 }

@@ -251,10 +251,13 @@ mod tests {
     struct Builder;
 
     impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Builder {
-        async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), openraft::StorageError<TypeConfig>> {
+        async fn build(
+            &self,
+        ) -> Result<(tempfile::TempDir, LogStore, Machine), openraft::StorageError<TypeConfig>> {
             let dir = tempfile::tempdir().expect("a directory");
             let disk = RealDisk::open(&dir.path().join("log")).expect("opens");
-            let options = LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: false };
+            let options =
+                LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: false };
             let (log, torn) = Log::open(Arc::new(disk), options).expect("opens");
             assert_eq!(torn, None);
             let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");

@@ -1,0 +1,90 @@
+//! A small load generator: how many uncontended acquire+release cycles a running cluster does, and how long each takes.
+//!
+//! ```text
+//! cargo run --release -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
+//! ```
+//! Each client takes and gives back a lock of its own, over gRPC, as fast as the answers come. Clients share one connection per
+//! address given.
+
+use std::time::{Duration, Instant};
+
+use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_proto::v1::{AcquireRequest, LockMode, LockRequest, ReleaseRequest};
+use tonic::transport::{Channel, Endpoint};
+
+struct Args {
+    addresses: Vec<String>,
+    clients: usize,
+    seconds: u64,
+}
+
+fn args() -> Result<Args, String> {
+    let mut args = Args { addresses: vec!["http://127.0.0.1:9090".to_owned()], clients: 64, seconds: 10 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--grpc" => args.addresses = value.split(',').map(str::to_owned).collect(),
+            "--clients" => args.clients = value.parse().map_err(|_| "--clients: not a number")?,
+            "--seconds" => args.seconds = value.parse().map_err(|_| "--seconds: not a number")?,
+            _ => {
+                return Err(format!("{word} is not known; there are --grpc URL,URL --clients N --seconds N"));
+            }
+        }
+    }
+    Ok(args)
+}
+
+async fn cycles(
+    mut locks: LockServiceClient<Channel>,
+    name: String,
+    until: Instant,
+) -> Result<Vec<Duration>, tonic::Status> {
+    let mut took = Vec::new();
+    while Instant::now() < until {
+        let lock = LockRequest { name: name.clone(), mode: LockMode::Exclusive.into(), ..Default::default() };
+        let begun = Instant::now();
+        let request = AcquireRequest { locks: vec![lock], ttl_ms: Some(60_000), ..Default::default() };
+        let granted = locks.acquire(request).await?.into_inner();
+        took.push(begun.elapsed());
+        let lock_id = granted.grant.map(|grant| grant.lock_id).unwrap_or_default();
+        locks.release(ReleaseRequest { lock_id, ..Default::default() }).await?;
+    }
+    Ok(took)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = args()?;
+    let mut connections = Vec::new();
+    for address in &args.addresses {
+        let channel = Endpoint::from_shared(address.clone())?.tcp_nodelay(true).connect().await?;
+        connections.push(LockServiceClient::new(channel));
+    }
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(args.seconds);
+    let run = std::process::id();
+    let clients: Vec<_> = (0..args.clients)
+        .map(|client| {
+            let connection = connections[client % connections.len()].clone();
+            tokio::spawn(cycles(connection, format!("load/{run}/{client}"), until))
+        })
+        .collect();
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.await??);
+    }
+    let elapsed = begun.elapsed();
+    took.sort_unstable();
+    let at = |part: usize| took.get(took.len() * part / 1000).copied().unwrap_or_default();
+    let rate = took.len() as u128 * 1000 / elapsed.as_millis().max(1);
+    println!(
+        "{} clients: {rate} cycles/s; acquire p50 {:?}, p99 {:?}, p99.9 {:?} ({} cycles in {elapsed:.1?})",
+        args.clients,
+        at(500),
+        at(990),
+        at(999),
+        took.len()
+    );
+    Ok(())
+}
