@@ -10,6 +10,7 @@ mod call;
 mod client;
 mod error;
 mod lock;
+mod node;
 mod pool;
 mod session;
 
@@ -20,4 +21,5 @@ pub use crate::backoff::Backoff;
 pub use crate::client::{Builder, Client};
 pub use crate::error::Error;
 pub use crate::lock::{Lock, LockOptions};
-pub use crate::session::{Session, SessionState};
+pub use crate::node::Node;
+pub use crate::session::{Loss, Session, SessionState};

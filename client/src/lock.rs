@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::session::{Lease, SessionState, lost};
+use crate::session::{Lease, Loss, SessionState, lost};
 use crate::{Client, Error};
 
 /// How often a held lock is checked for a forced release.
@@ -68,7 +68,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 pub struct Lock {
     client: Client,
     grant: Grant,
-    lost: watch::Receiver<Option<Error>>,
+    lost: watch::Receiver<Option<Loss>>,
     guard: AbortHandle,
     held: bool,
 }
@@ -113,11 +113,11 @@ impl Lock {
         let (sender, receiver) = watch::channel(None);
         let watched = (client.clone(), grant.clone());
         let guard = tokio::spawn(async move {
-            let error = tokio::select! {
-                error = lost(session) => error,
-                error = taken(&watched.0, &watched.1, poll) => error,
+            let loss = tokio::select! {
+                loss = lost(session) => loss,
+                error = taken(&watched.0, &watched.1, poll) => Loss::now(error),
             };
-            sender.send_replace(Some(error));
+            sender.send_replace(Some(loss));
         })
         .abort_handle();
         Self { client, grant, lost: receiver, guard, held: true }
@@ -143,10 +143,17 @@ impl Lock {
 
     /// Resolves with the reason when the lock is lost.
     pub async fn lost(&self) -> Error {
+        self.loss().await.reason
+    }
+
+    /// Resolves when the lock is lost, with the reason and the moment.
+    pub async fn loss(&self) -> Loss {
         let mut lost = self.lost.clone();
-        match lost.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
-            Ok(Some(error)) => error,
-            Ok(None) | Err(_) => Error::new("lock_not_held", "the lock is no longer watched", false),
+        match lost.wait_for(Option::is_some).await.map(|loss| loss.clone()) {
+            Ok(Some(loss)) => loss,
+            Ok(None) | Err(_) => {
+                Loss::now(Error::new("lock_not_held", "the lock is no longer watched", false))
+            }
         }
     }
 
@@ -204,19 +211,22 @@ async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
     }
 }
 
-async fn renew(client: Client, lock_id: String, mut lease: Lease, lost: watch::Sender<Option<Error>>) {
-    let error = loop {
+async fn renew(client: Client, lock_id: String, mut lease: Lease, lost: watch::Sender<Option<Loss>>) {
+    let loss = loop {
         tokio::time::sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
         match timeout_at(lease.deadline(), client.extend(extension(&lock_id, lease.ttl))).await {
             Ok(Ok(_)) => lease.sent = sent,
-            Ok(Err(error)) if error.is_gone() => break error,
+            Ok(Err(error)) if error.is_gone() => break Loss::now(error),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "extension failed");
                 sleep(lease.ttl / 30).await;
             }
-            Err(_) => break Error::new("grant_ended", "no extension was answered in time", false),
+            Err(_) => {
+                let reason = Error::new("grant_ended", "no extension was answered in time", false);
+                break Loss { since: lease.deadline(), reason };
+            }
         }
     };
-    lost.send_replace(Some(error));
+    lost.send_replace(Some(loss));
 }

@@ -71,17 +71,21 @@ impl Pool {
     }
 }
 
-fn url(endpoint: &str) -> String {
+pub(crate) fn url(endpoint: &str) -> String {
     let endpoint = endpoint.trim().trim_end_matches('/');
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 
 fn open(url: &str) -> Result<Node, Error> {
+    Ok(Node { url: url.to_owned(), channel: channel(url)? })
+}
+
+pub(crate) fn channel(url: &str) -> Result<Channel, Error> {
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|error| Error::invalid(format!("endpoint {url}: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .tcp_nodelay(true);
-    Ok(Node { url: url.to_owned(), channel: endpoint.connect_lazy() })
+    Ok(endpoint.connect_lazy())
 }

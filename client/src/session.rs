@@ -21,7 +21,22 @@ pub enum SessionState {
     /// The cluster renewed it within its time to live.
     Alive,
     /// It ended, or may have.
-    Lost(Error),
+    Lost(Loss),
+}
+
+/// That something is held no longer, or may not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// From when on it can not be relied on. A process that was paused learns of it later than that.
+    pub since: Instant,
+    /// Why.
+    pub reason: Error,
+}
+
+impl Loss {
+    pub(crate) fn now(reason: Error) -> Self {
+        Self { since: Instant::now(), reason }
+    }
 }
 
 /// An open session. Dropping it stops the keep-alives; `close` ends it at once.
@@ -74,7 +89,7 @@ impl Session {
 
     /// Resolves with the reason when the session is lost.
     pub async fn lost(&self) -> Error {
-        lost(self.state.clone()).await
+        lost(self.state.clone()).await.reason
     }
 
     /// Takes locks that live as long as the session.
@@ -97,13 +112,13 @@ impl Session {
     }
 }
 
-pub(crate) async fn lost(mut state: watch::Receiver<SessionState>) -> Error {
+pub(crate) async fn lost(mut state: watch::Receiver<SessionState>) -> Loss {
     loop {
-        if let SessionState::Lost(error) = &*state.borrow_and_update() {
-            return error.clone();
+        if let SessionState::Lost(loss) = &*state.borrow_and_update() {
+            return loss.clone();
         }
         if state.changed().await.is_err() {
-            return Error::new("session_closed", "the session is no longer kept alive", false);
+            return Loss::now(Error::new("session_closed", "the session is no longer kept alive", false));
         }
     }
 }
@@ -126,12 +141,12 @@ impl Lease {
 }
 
 async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch::Sender<SessionState>) {
-    let error = loop {
+    let loss = loop {
         sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
         let left = lease.deadline().saturating_duration_since(sent);
         if left.is_zero() {
-            break expired();
+            break expired(lease);
         }
         let call = Call { timeout: Some(left.min(lease.ttl / 3)), ..Call::read() };
         let request = KeepAliveRequest { session_id: session_id.clone() };
@@ -140,20 +155,21 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
         });
         match timeout_at(lease.deadline(), asked).await {
             Ok(Ok(_)) => lease.sent = sent,
-            Ok(Err(error)) if error.is_gone() => break error,
+            Ok(Err(error)) if error.is_gone() => break Loss::now(error),
             // Not renewed yet: ask again at once while there is time, the call itself paused between attempts.
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code, "keep-alive failed");
                 tokio::time::sleep(lease.ttl / 30).await;
             }
-            Err(_) => break expired(),
+            Err(_) => break expired(lease),
         }
     };
-    state.send_replace(SessionState::Lost(error));
+    state.send_replace(SessionState::Lost(loss));
 }
 
-fn expired() -> Error {
-    Error::new("session_expired", "no keep-alive was answered within the time to live", false)
+fn expired(lease: Lease) -> Loss {
+    let reason = Error::new("session_expired", "no keep-alive was answered within the time to live", false);
+    Loss { since: lease.deadline(), reason }
 }
 
 #[cfg(test)]
@@ -166,5 +182,6 @@ mod tests {
         let lease = Lease { sent, ttl: Duration::from_secs(9) };
         assert_eq!(lease.renew_at() - sent, Duration::from_secs(3));
         assert_eq!(lease.deadline() - sent, Duration::from_secs(9));
+        assert_eq!(expired(lease).since, lease.deadline());
     }
 }

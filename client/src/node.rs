@@ -1,0 +1,91 @@
+//! One node, asked by itself: no other one stands in for it and nothing is asked twice.
+
+use std::future::Future;
+use std::time::Duration;
+
+use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
+use batuta_proto::v1::{
+    GetStatusRequest, GetStatusResponse, TriggerSnapshotRequest, TriggerSnapshotResponse,
+};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::Error;
+use crate::pool::{channel, url};
+
+/// One node of a cluster.
+#[derive(Debug, Clone)]
+pub struct Node {
+    url: String,
+    channel: Channel,
+    timeout: Duration,
+}
+
+impl Node {
+    /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
+    ///
+    /// # Errors
+    /// The endpoint is no address.
+    pub fn at(endpoint: &str, timeout: Duration) -> Result<Self, Error> {
+        let url = url(endpoint);
+        Ok(Self { channel: channel(&url)?, url, timeout })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How the cluster looks from this node. Needs no quorum.
+    ///
+    /// # Errors
+    /// It did not answer in time.
+    pub async fn status(&self) -> Result<GetStatusResponse, Error> {
+        let mut service = ClusterServiceClient::new(self.channel.clone());
+        self.ask(service.get_status(Request::new(GetStatusRequest {}))).await
+    }
+
+    /// Takes a snapshot on this node and purges its log.
+    ///
+    /// # Errors
+    /// Whatever the node answers, or that it did not in time.
+    pub async fn snapshot(&self) -> Result<TriggerSnapshotResponse, Error> {
+        let mut service = ClusterServiceClient::new(self.channel.clone());
+        self.ask(service.trigger_snapshot(Request::new(TriggerSnapshotRequest {}))).await
+    }
+
+    async fn ask<A>(&self, call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Error> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(Error::from_status(&status)),
+            Err(_) => {
+                let message = format!("{} did not answer within {:?}", self.url, self.timeout);
+                Err(Error::new("timeout", message, true))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_is_not_there_is_unavailable() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("bound");
+        drop(free);
+        let node = Node::at(&address.to_string(), Duration::from_secs(20)).expect("an address");
+        assert_eq!(node.url(), format!("http://{address}"));
+        assert_eq!(node.status().await.expect_err("nobody listens").code, "unavailable");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_silent_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = silent.local_addr().expect("bound").to_string();
+        let node = Node::at(&address, Duration::from_millis(50)).expect("an address");
+        assert_eq!(node.status().await.expect_err("nobody answers").code, "timeout");
+    }
+}
