@@ -1,5 +1,7 @@
 //! What the node writes about itself, to standard error.
 
+use std::io::IsTerminal as _;
+
 use batuta_config::validated::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 

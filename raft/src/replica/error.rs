@@ -130,12 +130,10 @@ impl ProposeError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::NoLeader { .. } | Self::Overloaded | Self::ShuttingDown => true,
-            Self::OutcomeUnknown { .. }
-            | Self::DiskFull { .. }
-            | Self::NotAMember { .. }
-            | Self::Membership(_)
-            | Self::Fatal(_) => false,
+            Self::NoLeader { .. } | Self::DiskFull { .. } | Self::Overloaded | Self::ShuttingDown => true,
+            Self::OutcomeUnknown { .. } | Self::NotAMember { .. } | Self::Membership(_) | Self::Fatal(_) => {
+                false
+            }
         }
     }
 }
