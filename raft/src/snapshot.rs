@@ -347,3 +347,96 @@ impl Read for At<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::lock::{Acquire, LockRequest, Mode, Owner};
+    use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Request, Stamp};
+
+    use super::*;
+    use crate::types::{LogId, StoredMembership};
+
+    fn state() -> State {
+        let mut state = State::default();
+        for index in 1..200 {
+            let name = Name::new(&format!("lock/{}", index % 90)).expect("valid");
+            let acquire = Acquire {
+                namespace: Namespace::default(),
+                requests: vec![LockRequest { name, mode: Mode::Exclusive }],
+                owner: Owner { session: None, label: format!("owner {index}") },
+                ttl_ms: Some(60_000),
+                wait_ms: 1000,
+                lock_delay_ms: 0,
+                reentrant: false,
+                metadata: "m".repeat(100),
+            };
+            let dedup =
+                DedupKey::Idempotency { namespace: Namespace::default(), key: format!("key {index:020}") };
+            let request = Request { dedup: Some(dedup), command: Command::Acquire(acquire) };
+            let _ = state.apply(
+                index,
+                &Entry { stamp: Stamp { now_ms: index, wall_ms: index }, requests: vec![request] },
+            );
+        }
+        state
+    }
+
+    fn store() -> (tempfile::TempDir, SnapshotStore) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
+        (dir, store)
+    }
+
+    fn meta(index: u64) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: Some(LogId::new_term_index(3, index)),
+            last_membership: StoredMembership::default(),
+        }
+    }
+
+    #[test]
+    fn a_state_survives_its_snapshot() {
+        let (_dir, store) = store();
+        let state = state();
+        let written = store.write(&meta(199), &state).expect("writes");
+        let (found, loaded) = written.load().expect("loads");
+        assert_eq!(found, meta(199));
+        assert_eq!(written.meta().expect("reads"), meta(199));
+        assert_eq!(loaded.hash(), state.hash());
+        assert!(loaded.validate().is_ok());
+    }
+
+    #[test]
+    fn the_newest_one_stays_and_unfinished_ones_go() {
+        let (dir, store) = store();
+        let state = state();
+        store.write(&meta(100), &state).expect("writes");
+        store.write(&meta(199), &state).expect("writes");
+        let (unfinished, _) = store.unfinished().expect("opens");
+        let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
+        assert!(!unfinished.exists());
+        assert_eq!(store.names().expect("lists").len(), 1);
+        let newest = store.newest().expect("reads").expect("is there");
+        assert_eq!(newest.meta().expect("reads"), meta(199));
+    }
+
+    #[test]
+    fn damage_anywhere_is_noticed() {
+        let (_dir, store) = store();
+        let written = store.write(&meta(199), &state()).expect("writes");
+        let bytes = fs::read(written.path()).expect("reads");
+        let refused = |damaged: &[u8]| {
+            fs::write(written.path(), damaged).expect("writes");
+            let file = SnapshotFile::open(written.path().to_owned()).expect("opens");
+            matches!(file.load(), Err(SnapshotError::Damaged { .. }))
+        };
+        for at in (0..bytes.len()).step_by(13).chain(0..64).chain(bytes.len() - 32..bytes.len()) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert!(refused(&damaged), "a flipped bit at {at}");
+        }
+        for length in (0..bytes.len()).step_by(997) {
+            assert!(refused(&bytes[..length]), "cut at {length}");
+        }
+    }
+}
