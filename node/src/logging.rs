@@ -15,8 +15,11 @@ pub(crate) fn start(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
         // openraft tells every step of an election at `info`; what an operator needs of it, this node says itself.
         Err(_) => EnvFilter::try_new(format!("{},openraft=error", log.level.as_str()))?,
     };
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     match log.format {
         LogFormat::Text => lines.try_init().map_err(|error| error.to_string())?,
         LogFormat::Json => lines.json().try_init().map_err(|error| error.to_string())?,

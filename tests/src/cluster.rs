@@ -196,6 +196,30 @@ impl Cluster {
         self.spawn(place, &[&join]);
     }
 
+    /// Starts a second process over the node's data, with one more argument, that must end with an error; gives what it said.
+    ///
+    /// # Panics
+    /// When it starts all the same.
+    #[must_use]
+    pub fn refuses_to_start(&self, place: usize, more: &str) -> String {
+        let node = &self.nodes[place];
+        let (own, data_dir) =
+            (format!("--name={}", node.name), format!("--data-dir={}", node.data_dir.display()));
+        let name = if more.starts_with("--name=") { more } else { &own };
+        let peers = format!("--peers={}=127.0.0.1:{}", &name["--name=".len()..], node.peer_port);
+        let listen = ["--rest=127.0.0.1:0", "--grpc=127.0.0.1:0", "--ws=127.0.0.1:0", "--peer=127.0.0.1:0"];
+        let mut command = Command::new(program());
+        command.args(["server", name, &data_dir, &peers, "--stop-with-stdin"]).args(listen);
+        if more != name {
+            command.arg(more);
+        }
+        // Its standard input has ended: should it start, it stops again.
+        let output = command.stdin(Stdio::null()).output().expect("the program under test runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "it started: {said}");
+        said
+    }
+
     fn spawn(&mut self, place: usize, more: &[&str]) {
         let node = &mut self.nodes[place];
         assert!(node.child.is_none(), "{} runs already", node.name);
