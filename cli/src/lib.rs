@@ -1,1 +1,167 @@
+//! The commands behind `batuta lock|session|cluster|…`: the client half of the binary. Everything they know they
+//! asked a cluster for, through `batuta-client`.
 
+mod cluster;
+mod completion;
+mod duration;
+mod failure;
+mod health;
+mod lock;
+mod output;
+mod reading;
+mod register;
+mod remedy;
+mod session;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use batuta_client::Client;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+/// The exit codes, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  the answer is no: `lock check` (not the newest token), `health` (not ready)
+    2  the command line or an argument is wrong
+    3  there is no such lock, session, register or member
+    4  the cluster refused; the error's code says why
+   69  the cluster could not be asked, or can not do it now; nothing was done
+   70  a defect of Batuta
+   71  no answer in time: whether it took effect is not known
+   73  the lock was not acquired
+   74  standard output could not be written
+   75  `lock run`: the lock was lost, or can not be shown to have been held to the end
+  126  `lock run`: the command can not be executed
+  127  `lock run`: there is no such command
+Otherwise `lock run` ends with its command's exit code, or 128 and the signal that ended it.";
+
+/// Options of every command that talks to a cluster.
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough.
+    #[arg(
+        long,
+        global = true,
+        env = "BATUTA_ENDPOINTS",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:9090",
+        value_parser = endpoint,
+        hide_env_values = true,
+        help_heading = "Cluster"
+    )]
+    endpoints: Vec<String>,
+    /// The namespace that names, sessions and locks are looked up in.
+    #[arg(
+        long,
+        global = true,
+        env = "BATUTA_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "default",
+        hide_env_values = true,
+        help_heading = "Cluster"
+    )]
+    namespace: String,
+    /// How long to ask for an answer, with all retries, beyond what is waited for a lock.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, help_heading = "Cluster")]
+    timeout: Duration,
+    /// How answers, and errors on standard error, are written.
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, help_heading = "Cluster")]
+    output: Format,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs: the fields of the API, in `snake_case`.
+    Json,
+}
+
+/// The commands that talk to a cluster.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Takes, holds, shows and gives back locks.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Lock(Box<lock::LockCommand>),
+    /// Opens, keeps alive, shows and closes sessions.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Session(session::SessionCommand),
+    /// Reads and raises high-water registers, for resources that can not remember a fencing token themselves.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Register(register::RegisterCommand),
+    /// Shows and changes the cluster itself.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Cluster(cluster::ClusterCommand),
+    /// Says whether nodes can serve: exit code 0 when ready, 1 when not.
+    #[command(after_help = EXIT_CODES)]
+    Health(health::HealthArgs),
+    /// Prints the completion script of a shell.
+    Completion(completion::CompletionArgs),
+}
+
+/// Runs a command and tells what came of it.
+pub async fn run(global: Global, command: Command, clap_command: clap::Command) -> ExitCode {
+    match dispatch(&global, command, clap_command).await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            tell(global.output, &failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+async fn dispatch(global: &Global, command: Command, clap_command: clap::Command) -> Result<u8, Failure> {
+    let answer = match command {
+        Command::Lock(command) => match *command {
+            lock::LockCommand::Run(args) => return lock::run(global, args).await,
+            command => lock::answer(&global.connect().await?, command).await?,
+        },
+        Command::Session(command) => session::answer(&global.connect().await?, command).await?,
+        Command::Register(command) => register::answer(&global.connect().await?, command).await?,
+        Command::Cluster(command) => cluster::answer(global, command).await?,
+        Command::Health(args) => health::answer(global, args).await,
+        Command::Completion(args) => return completion::print(&args, clap_command),
+    };
+    answer.print(global.output)
+}
+
+impl Global {
+    /// The node that a question to one node goes to.
+    pub(crate) fn first_endpoint(&self) -> &str {
+        // clap refuses an empty list: the option has a default and every element a length.
+        self.endpoints.first().map_or("", String::as_str)
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let client = Client::builder()
+            .endpoints(self.endpoints.iter().cloned())
+            .namespace(self.namespace.clone())
+            .timeout(self.timeout);
+        Ok(client.connect().await?)
+    }
+}
+
+/// Writes a failure to standard error. When that fails nobody is left to tell.
+pub(crate) fn tell(format: Format, failure: &Failure) {
+    let text = match format {
+        Format::Json => format!("{:#}\n", failure.to_json()),
+        Format::Table => failure.to_text(),
+    };
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// An endpoint as the client takes it.
+fn endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("an address is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests;

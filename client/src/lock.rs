@@ -148,8 +148,8 @@ impl Lock {
 
     /// Resolves when the lock is lost, with the reason and the moment.
     pub async fn loss(&self) -> Loss {
-        let mut lost = self.lost.clone();
-        match lost.wait_for(Option::is_some).await.map(|loss| loss.clone()) {
+        let mut watched = self.lost.clone();
+        match watched.wait_for(Option::is_some).await.map(|loss| loss.clone()) {
             Ok(Some(loss)) => loss,
             Ok(None) | Err(_) => {
                 Loss::now(Error::new("lock_not_held", "the lock is no longer watched", false))
@@ -211,7 +211,7 @@ async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
     }
 }
 
-async fn renew(client: Client, lock_id: String, mut lease: Lease, lost: watch::Sender<Option<Loss>>) {
+async fn renew(client: Client, lock_id: String, mut lease: Lease, tell: watch::Sender<Option<Loss>>) {
     let loss = loop {
         tokio::time::sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
@@ -228,5 +228,5 @@ async fn renew(client: Client, lock_id: String, mut lease: Lease, lost: watch::S
             }
         }
     };
-    lost.send_replace(Some(loss));
+    tell.send_replace(Some(loss));
 }

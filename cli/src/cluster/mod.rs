@@ -1,0 +1,185 @@
+//! `batuta cluster …`.
+
+mod join;
+mod render;
+
+use batuta_client::v1::{
+    Limit, PromoteMemberRequest, RemoveMemberRequest, SetLimitsRequest, TransferLeaderRequest,
+};
+use batuta_client::{Client, Error, Node};
+use clap::Subcommand;
+use serde_json::json;
+
+pub(crate) use self::render::role_name;
+use crate::Global;
+use crate::failure::Failure;
+use crate::output::{Answer, fields};
+
+/// `batuta cluster …`.
+#[derive(Subcommand, Debug)]
+pub enum ClusterCommand {
+    /// Shows how the cluster looks from the first endpoint that answers. Works without a leader.
+    Status {
+        /// Ask every member by itself: a line for each.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Lists the members, as the leader sees them.
+    Members,
+    /// Prints the command line that makes a new node join.
+    ///
+    /// Nothing is changed: run what it prints on the new node. The node joins as a learner and becomes a voter once it
+    /// has caught up.
+    #[command(
+        after_help = "Example:\n  batuta cluster join batuta-3 --host 10.0.0.4 --data-dir /var/lib/batuta"
+    )]
+    Join(join::JoinArgs),
+    /// Takes a member out: first its vote, then the member.
+    Remove {
+        /// Its id or name.
+        member: String,
+    },
+    /// Makes a learner a voter.
+    Promote {
+        /// Its id or name.
+        member: String,
+    },
+    /// Hands leadership over.
+    TransferLeader {
+        /// Id or name of the next leader [default: the most up-to-date follower].
+        member: Option<String>,
+    },
+    /// Takes a snapshot on the node at the first endpoint, and purges its log.
+    Snapshot,
+    /// Shows the limits in force, or changes them.
+    Limits {
+        #[command(subcommand)]
+        command: Option<LimitsCommand>,
+    },
+}
+
+/// `batuta cluster limits …`.
+#[derive(Subcommand, Debug)]
+pub enum LimitsCommand {
+    /// Shows the limits in force.
+    Get,
+    /// Changes limits on every node at once; the others stay.
+    #[command(
+        after_help = "Example:\n  batuta cluster limits set waiters_per_lock_max=20000 ttl_ms_min=1000"
+    )]
+    Set {
+        /// Which, and to what.
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = limit)]
+        limits: Vec<Limit>,
+    },
+}
+
+pub(crate) async fn answer(global: &Global, command: ClusterCommand) -> Result<Answer, Failure> {
+    match command {
+        ClusterCommand::Status { all: false } => {
+            let (endpoint, status) = first_status(global).await?;
+            Ok(render::status(&endpoint, &status))
+        }
+        ClusterCommand::Status { all: true } => Ok(render::every(&every_status(global).await?)),
+        ClusterCommand::Members => Ok(render::members(&global.connect().await?.members().await?)),
+        ClusterCommand::Join(args) => join::answer(&global.connect().await?, &args).await,
+        ClusterCommand::Remove { member } => {
+            let answer = global.connect().await?.remove_member(RemoveMemberRequest { member }).await?;
+            Ok(changed(answer.node_id))
+        }
+        ClusterCommand::Promote { member } => {
+            let answer = global.connect().await?.promote_member(PromoteMemberRequest { member }).await?;
+            Ok(changed(answer.node_id))
+        }
+        ClusterCommand::TransferLeader { member } => {
+            let request = TransferLeaderRequest { member: member.unwrap_or_default() };
+            let answer = global.connect().await?.transfer_leader(request).await?;
+            let text = fields([
+                ("leader_id", answer.leader_id.to_string()),
+                ("leader_name", answer.leader_name.clone()),
+            ]);
+            Ok(Answer::new(json!({"leader_id": answer.leader_id, "leader_name": answer.leader_name}), text))
+        }
+        ClusterCommand::Snapshot => {
+            let node = Node::at(global.first_endpoint(), global.timeout)?;
+            let index = node.snapshot().await?.snapshot_index;
+            let text = fields([("node", node.url().to_owned()), ("snapshot_index", index.to_string())]);
+            Ok(Answer::new(json!({"snapshot_index": index}), text))
+        }
+        ClusterCommand::Limits { command } => limits(&global.connect().await?, command).await,
+    }
+}
+
+async fn limits(client: &Client, command: Option<LimitsCommand>) -> Result<Answer, Failure> {
+    let (limits, revision) = match command {
+        None | Some(LimitsCommand::Get) => {
+            let answer = client.limits().await?;
+            (answer.limits, answer.revision)
+        }
+        Some(LimitsCommand::Set { limits }) => {
+            let answer = client.set_limits(SetLimitsRequest { limits }).await?;
+            (answer.limits, answer.revision)
+        }
+    };
+    Ok(render::limits(&limits, revision))
+}
+
+fn changed(node_id: u64) -> Answer {
+    Answer::new(json!({"node_id": node_id}), fields([("node_id", node_id.to_string())]))
+}
+
+/// What the first endpoint that answers says, and which one that was.
+async fn first_status(global: &Global) -> Result<(String, render::Status), Failure> {
+    let mut failed: Option<Error> = None;
+    for endpoint in &global.endpoints {
+        match Node::at(endpoint, global.timeout)?.status().await {
+            Ok(status) => return Ok((endpoint.clone(), status)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.map_or_else(|| Failure::usage("no endpoint given"), Failure::from))
+}
+
+/// What every member that the first answer names says about itself.
+async fn every_status(global: &Global) -> Result<Vec<render::Told>, Failure> {
+    let (_, seen) = first_status(global).await?;
+    let timeout = global.timeout;
+    let asked: Vec<_> = seen
+        .members
+        .into_iter()
+        .map(|member| {
+            tokio::spawn(async move {
+                let told = match Node::at(&member.grpc, timeout) {
+                    Ok(node) => node.status().await,
+                    Err(error) => Err(error),
+                };
+                render::Told { member, status: told.map_err(Failure::from) }
+            })
+        })
+        .collect();
+    let mut told = Vec::new();
+    for asked in asked {
+        // A task ends without an answer only when it panics, which is passed on.
+        told.push(asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+    }
+    Ok(told)
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as ttl_ms_min=1000")?;
+    let value = value.parse().map_err(|_| format!("{value:?} is not a whole number"))?;
+    Ok(Limit { name: name.to_owned(), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_name_and_a_number() {
+        assert_eq!(limit("ttl_ms_min=1000"), Ok(Limit { name: "ttl_ms_min".to_owned(), value: 1_000 }));
+        for text in ["ttl_ms_min", "ttl_ms_min=", "ttl_ms_min=-1", "ttl_ms_min=1s"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+    }
+}

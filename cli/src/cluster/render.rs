@@ -1,0 +1,269 @@
+//! The cluster as tables and as JSON with the names of the API.
+
+use batuta_client::v1::{GetStatusResponse, Limit, ListMembersResponse, Member, MemberRole};
+use serde_json::{Value, json};
+
+use crate::duration::human;
+use crate::failure::Failure;
+use crate::output::{Answer, fields, or_dash, rows};
+
+pub(super) type Status = GetStatusResponse;
+
+/// What a member that was asked by itself said.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) member: Member,
+    pub(super) status: Result<Status, Failure>,
+}
+
+/// A role as the API calls it.
+pub(crate) fn role_name(role: MemberRole) -> &'static str {
+    match role {
+        MemberRole::Unspecified => "unspecified",
+        MemberRole::Leader => "leader",
+        MemberRole::Follower => "follower",
+        MemberRole::Candidate => "candidate",
+        MemberRole::Learner => "learner",
+    }
+}
+
+/// How one node sees the cluster.
+pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
+    let leader = status.leader_id.map(|id| format!("{} (id {id})", status.leader_name));
+    let ready = if status.ready { "yes".to_owned() } else { format!("no: {}", status.not_ready_reason) };
+    let about = fields([
+        ("endpoint", endpoint.to_owned()),
+        ("cluster_id", status.cluster_id.clone()),
+        ("node", format!("{} (id {})", status.node_name, status.node_id)),
+        ("role", role_name(status.role()).to_owned()),
+        ("ready", ready),
+        ("leader", leader.unwrap_or_else(|| "none is known".to_owned())),
+        ("term", status.term.to_string()),
+        (
+            "log",
+            format!(
+                "last {}, committed {}, applied {}, snapshot {}, purged {}",
+                status.last_log_index,
+                status.committed_index,
+                status.applied_index,
+                status.snapshot_index,
+                status.purged_index
+            ),
+        ),
+        ("quorum_ack", status.quorum_ack_ms.map(|ms| format!("{ms}ms ago")).unwrap_or_default()),
+        ("locks", status.locks.to_string()),
+        ("grants", status.grants.to_string()),
+        ("waiters", status.waiters.to_string()),
+        ("sessions", status.sessions.to_string()),
+        ("token_high_water", status.token_high_water.to_string()),
+        ("state_hash", status.state_hash.clone()),
+        ("disk_full", if status.disk_full { "yes: writes are refused".to_owned() } else { String::new() }),
+        ("uptime", human(status.uptime_ms)),
+        ("version", status.version.clone()),
+    ]);
+    Answer::new(status_json(status), format!("{about}\n\n{}", member_table(&status.members)))
+}
+
+/// What each member says about itself.
+pub(super) fn every(told: &[Told]) -> Answer {
+    let table = rows(
+        ["NAME", "ID", "ROLE", "READY", "TERM", "LEADER", "APPLIED", "STATE HASH", "WHY NOT"],
+        told.iter().map(|Told { member, status }| {
+            let node = [member.name.clone(), member.node_id.to_string()];
+            let [name, id] = node;
+            match status {
+                Ok(status) => [
+                    name,
+                    id,
+                    role_name(status.role()).to_owned(),
+                    if status.ready { "yes" } else { "no" }.to_owned(),
+                    status.term.to_string(),
+                    or_dash(status.leader_id.map(|_| &status.leader_name)),
+                    status.applied_index.to_string(),
+                    status.state_hash.clone(),
+                    status.not_ready_reason.clone(),
+                ],
+                Err(failure) => {
+                    let absent = || "-".to_owned();
+                    [
+                        name,
+                        id,
+                        absent(),
+                        "no".to_owned(),
+                        absent(),
+                        absent(),
+                        absent(),
+                        absent(),
+                        failure.to_string(),
+                    ]
+                }
+            }
+        }),
+    );
+    let nodes = told.iter().map(|told| match &told.status {
+        Ok(status) => {
+            json!({"member": member_json(&told.member), "status": status_json(status), "error": null})
+        }
+        Err(failure) => {
+            json!({"member": member_json(&told.member), "status": null, "error": failure.to_json()})
+        }
+    });
+    Answer::new(json!({"nodes": nodes.collect::<Vec<_>>()}), table)
+}
+
+/// The members as the leader sees them.
+pub(super) fn members(answer: &ListMembersResponse) -> Answer {
+    let json = json!({
+        "members": answer.members.iter().map(member_json).collect::<Vec<_>>(),
+        "revision": answer.revision,
+    });
+    Answer::new(json, member_table(&answer.members))
+}
+
+/// The limits in force.
+pub(super) fn limits(limits: &[Limit], revision: u64) -> Answer {
+    let table =
+        rows(["LIMIT", "VALUE"], limits.iter().map(|limit| [limit.name.clone(), limit.value.to_string()]));
+    let limits = limits.iter().map(|limit| json!({"name": limit.name, "value": limit.value}));
+    Answer::new(json!({"limits": limits.collect::<Vec<_>>(), "revision": revision}), table)
+}
+
+fn member_table(members: &[Member]) -> String {
+    rows(
+        ["NAME", "ID", "ROLE", "VOTER", "MATCHED", "LAST CONTACT", "GRPC", "REST", "PEER"],
+        members.iter().map(|member| {
+            [
+                member.name.clone(),
+                member.node_id.to_string(),
+                role_name(member.role()).to_owned(),
+                if member.voter { "yes" } else { "no" }.to_owned(),
+                or_dash(member.matched_index),
+                or_dash(member.last_contact_ms.map(|ms| format!("{ms}ms ago"))),
+                member.grpc.clone(),
+                member.rest.clone(),
+                member.peer.clone(),
+            ]
+        }),
+    )
+}
+
+fn member_json(member: &Member) -> Value {
+    json!({
+        "node_id": member.node_id,
+        "name": member.name,
+        "role": role_name(member.role()),
+        "voter": member.voter,
+        "rest": member.rest,
+        "grpc": member.grpc,
+        "ws": member.ws,
+        "peer": member.peer,
+        "matched_index": member.matched_index,
+        "last_contact_ms": member.last_contact_ms,
+    })
+}
+
+fn status_json(status: &Status) -> Value {
+    json!({
+        "cluster_id": status.cluster_id,
+        "node_id": status.node_id,
+        "node_name": status.node_name,
+        "role": role_name(status.role()),
+        "term": status.term,
+        "leader_id": status.leader_id,
+        "leader_name": status.leader_name,
+        "last_log_index": status.last_log_index,
+        "committed_index": status.committed_index,
+        "applied_index": status.applied_index,
+        "snapshot_index": status.snapshot_index,
+        "purged_index": status.purged_index,
+        "quorum_ack_ms": status.quorum_ack_ms,
+        "ready": status.ready,
+        "not_ready_reason": status.not_ready_reason,
+        "version": status.version,
+        "sessions": status.sessions,
+        "grants": status.grants,
+        "waiters": status.waiters,
+        "locks": status.locks,
+        "state_hash": status.state_hash,
+        "disk_full": status.disk_full,
+        "uptime_ms": status.uptime_ms,
+        "cluster_time_ms": status.cluster_time_ms,
+        "token_high_water": status.token_high_water,
+        "members": status.members.iter().map(member_json).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::exit;
+
+    fn member() -> Member {
+        Member {
+            node_id: 2,
+            name: "n2".to_owned(),
+            role: MemberRole::Follower.into(),
+            voter: true,
+            rest: "http://b:8080".to_owned(),
+            grpc: "http://b:9090".to_owned(),
+            ws: "ws://b:8081".to_owned(),
+            peer: "b:7070".to_owned(),
+            matched_index: Some(41),
+            last_contact_ms: None,
+        }
+    }
+
+    fn member_expected() -> Value {
+        json!({
+            "node_id": 2, "name": "n2", "role": "follower", "voter": true, "rest": "http://b:8080",
+            "grpc": "http://b:9090", "ws": "ws://b:8081", "peer": "b:7070", "matched_index": 41,
+            "last_contact_ms": null,
+        })
+    }
+
+    #[test]
+    fn members_in_both_shapes() {
+        let answer = members(&ListMembersResponse { members: vec![member()], revision: 9 });
+        assert_eq!(answer.json, json!({"members": [member_expected()], "revision": 9}));
+        assert_eq!(
+            answer.text,
+            "NAME  ID  ROLE      VOTER  MATCHED  LAST CONTACT  GRPC           REST           PEER\n\
+             n2    2   follower  yes    41       -             http://b:9090  http://b:8080  b:7070"
+        );
+    }
+
+    #[test]
+    fn a_node_without_a_leader_says_so() {
+        let seen = Status {
+            node_id: 2,
+            node_name: "n2".to_owned(),
+            role: MemberRole::Candidate.into(),
+            not_ready_reason: "no leader is known".to_owned(),
+            members: vec![member()],
+            ..Status::default()
+        };
+        let answer = status("b:9090", &seen);
+        for line in ["ready             no: no leader is known", "leader            none is known"] {
+            assert!(answer.text.lines().any(|shown| shown == line), "{line:?} in\n{}", answer.text);
+        }
+        assert_eq!((&answer.json["leader_id"], &answer.json["role"]), (&Value::Null, &json!("candidate")));
+        assert_eq!(answer.json["members"], json!([member_expected()]));
+        // One key for each field of the message.
+        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(26));
+    }
+
+    #[test]
+    fn a_member_that_says_nothing_has_its_line() {
+        let silent = Failure::new(exit::UNAVAILABLE, "unavailable", "refused");
+        let answer = every(&[Told { member: member(), status: Err(silent) }]);
+        assert!(answer.text.ends_with("refused (unavailable)"), "{}", answer.text);
+        assert_eq!(answer.json["nodes"][0]["error"]["code"], "unavailable");
+    }
+
+    #[test]
+    fn limits_in_both_shapes() {
+        let answer = limits(&[Limit { name: "ttl_ms_min".to_owned(), value: 500 }], 9);
+        assert_eq!(answer.text, "LIMIT       VALUE\nttl_ms_min  500");
+        assert_eq!(answer.json, json!({"limits": [{"name": "ttl_ms_min", "value": 500}], "revision": 9}));
+    }
+}

@@ -1,0 +1,145 @@
+//! `batuta health`.
+
+use batuta_client::Node;
+use batuta_client::v1::GetStatusResponse;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::Global;
+use crate::cluster::role_name;
+use crate::failure::{Failure, exit};
+use crate::output::{Answer, rows};
+
+/// What `batuta health` takes.
+#[derive(Args, Debug)]
+pub struct HealthArgs {
+    /// It is enough that one of the endpoints is ready.
+    #[arg(long)]
+    any: bool,
+}
+
+/// What one node said about itself, or why it said nothing.
+type Told = (String, Result<GetStatusResponse, Failure>);
+
+/// Asks every endpoint by itself: a node that is not ready must not hide behind one that is.
+pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
+    let asked: Vec<_> = global
+        .endpoints
+        .iter()
+        .cloned()
+        .map(|endpoint| {
+            let timeout = global.timeout;
+            tokio::spawn(async move {
+                let told = match Node::at(&endpoint, timeout) {
+                    Ok(node) => node.status().await,
+                    Err(error) => Err(error),
+                };
+                (endpoint, told.map_err(Failure::from))
+            })
+        })
+        .collect();
+    let mut told = Vec::new();
+    for (asked, endpoint) in asked.into_iter().zip(&global.endpoints) {
+        told.push(asked.await.unwrap_or_else(|error| {
+            (endpoint.clone(), Err(Failure::new(exit::INTERNAL, "internal", error.to_string())))
+        }));
+    }
+    judged(&told, args.any)
+}
+
+fn judged(told: &[Told], any: bool) -> Answer {
+    let is_ready = |(_, status): &Told| status.as_ref().is_ok_and(|status| status.ready);
+    let ready = if any { told.iter().any(is_ready) } else { told.iter().all(is_ready) };
+    let table = rows(
+        ["ENDPOINT", "NODE", "READY", "ROLE", "WHY"],
+        told.iter().map(|(endpoint, status)| match status {
+            Ok(status) => [
+                endpoint.clone(),
+                status.node_name.clone(),
+                if status.ready { "yes" } else { "no" }.to_owned(),
+                role_name(status.role()).to_owned(),
+                status.not_ready_reason.clone(),
+            ],
+            Err(failure) => {
+                [endpoint.clone(), "-".to_owned(), "no".to_owned(), "-".to_owned(), failure.to_string()]
+            }
+        }),
+    );
+    let nodes: Vec<Value> = told.iter().map(node_json).collect();
+    let answer = Answer::new(json!({"ready": ready, "nodes": nodes}), table);
+    answer.exit(if ready { exit::DONE } else { exit::NO })
+}
+
+fn node_json((endpoint, status): &Told) -> Value {
+    match status {
+        Ok(status) => json!({
+            "endpoint": endpoint,
+            "ready": status.ready,
+            "not_ready_reason": status.not_ready_reason,
+            "node_id": status.node_id,
+            "node_name": status.node_name,
+            "role": role_name(status.role()),
+            "error": null,
+        }),
+        Err(failure) => json!({
+            "endpoint": endpoint,
+            "ready": false,
+            "not_ready_reason": failure.message,
+            "node_id": null,
+            "node_name": null,
+            "role": null,
+            "error": failure.to_json(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_client::v1::MemberRole;
+
+    use super::*;
+
+    fn told(ready: bool) -> Told {
+        let status = GetStatusResponse {
+            node_id: 1,
+            node_name: "n1".to_owned(),
+            role: MemberRole::Follower.into(),
+            ready,
+            not_ready_reason: if ready { "" } else { "no leader" }.to_owned(),
+            ..GetStatusResponse::default()
+        };
+        ("a:1".to_owned(), Ok(status))
+    }
+
+    fn silent() -> Told {
+        ("b:2".to_owned(), Err(Failure::new(exit::UNAVAILABLE, "unavailable", "refused")))
+    }
+
+    #[test]
+    fn one_that_is_not_ready_spoils_it_unless_any_will_do() {
+        for (nodes, all, any) in [
+            (vec![told(true)], 0, 0),
+            (vec![told(false)], 1, 1),
+            (vec![silent()], 1, 1),
+            (vec![told(true), silent()], 1, 0),
+            (vec![told(false), told(true)], 1, 0),
+            (vec![told(true), told(true)], 0, 0),
+        ] {
+            assert_eq!((judged(&nodes, false).exit, judged(&nodes, true).exit), (all, any), "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn says_why() {
+        let answer = judged(&[told(false), silent()], false);
+        assert_eq!(
+            answer.text,
+            "ENDPOINT  NODE  READY  ROLE      WHY\n\
+             a:1       n1    no     follower  no leader\n\
+             b:2       -     no     -         refused (unavailable)"
+        );
+        assert_eq!(answer.json["ready"], false);
+        assert_eq!(answer.json["nodes"][0]["not_ready_reason"], "no leader");
+        assert_eq!(answer.json["nodes"][1]["error"]["code"], "unavailable");
+    }
+}

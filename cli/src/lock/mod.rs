@@ -1,0 +1,208 @@
+//! `batuta lock …`.
+
+mod acquire;
+mod child;
+mod render;
+mod run;
+mod signals;
+
+use std::time::Duration;
+
+use batuta_client::Client;
+use batuta_client::v1::{
+    CancelWaitRequest, CheckRequest, ExplainRequest, ExtendRequest, ForceReleaseRequest, GetLockRequest,
+    ListLocksRequest, ReleaseRequest, TokenStatus,
+};
+use clap::Subcommand;
+use serde_json::json;
+
+pub(crate) use self::run::run;
+use crate::duration::{millis, parse};
+use crate::failure::{Failure, exit};
+use crate::output::{Answer, fields, or_dash};
+use crate::reading::{Page, Read};
+
+/// `batuta lock …`.
+#[derive(Subcommand, Debug)]
+pub enum LockCommand {
+    /// Takes one lock, or several all or nothing, and prints its id and fencing token.
+    ///
+    /// Without --session the lock lives for --ttl, unless `batuta lock extend` renews it.
+    #[command(after_help = "Examples:
+  batuta lock acquire orders/42 --ttl 1m --wait 10s
+  batuta lock acquire accounts/1 accounts/2
+  batuta lock acquire gpu --mode semaphore --permits 2 --capacity 8")]
+    Acquire(acquire::AcquireArgs),
+    /// Holds a lock while a command runs, and ends the command when the lock is lost.
+    ///
+    /// The command finds `BATUTA_LOCK_NAME`, `BATUTA_LOCK_TOKEN` and `BATUTA_LOCK_ID` in its environment and runs in a
+    /// process group of its own; TERM, INT, HUP, QUIT, USR1 and USR2 are handed on to it. When the lock is lost the
+    /// group gets TERM, and KILL after --grace, counted from the loss; the exit code is then 75, whatever the command
+    /// ended with. When the lock is not acquired nothing runs, and the exit code is 73.
+    #[command(after_help = "Examples:
+  batuta lock run nightly-report --wait 1m -- ./report.sh
+  batuta lock run deploy/shop -- sh -c 'deploy --fencing-token \"$BATUTA_LOCK_TOKEN\"'")]
+    Run(run::RunArgs),
+    /// Gives a lock back.
+    Release {
+        /// The lock id that `acquire` printed.
+        id: String,
+        /// A name the grant must hold; a wrong one is refused.
+        name: Option<String>,
+    },
+    /// Takes a lock away from its holder, if the token is still the one you saw.
+    ForceRelease {
+        /// The lock.
+        name: String,
+        /// The fencing token that `get` showed.
+        #[arg(long)]
+        token: u64,
+        /// Why; it is kept for the audit.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Renews a lock that has its own time to live.
+    Extend {
+        /// The lock id that `acquire` printed.
+        id: String,
+        /// A name the grant must hold; a wrong one is refused.
+        name: Option<String>,
+        /// How long it lives from now on.
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse)]
+        ttl: Duration,
+    },
+    /// Withdraws a queued acquisition.
+    Cancel {
+        /// The lock id that `get` or `explain` shows beside the waiter.
+        id: String,
+    },
+    /// Lists the locks that are held or waited for, by name.
+    List {
+        /// Only names that start with it.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        prefix: String,
+        /// Only what is held or waited for under this owner label.
+        #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true)]
+        owner: String,
+        /// Only what this session holds or waits for.
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+        session: String,
+        #[command(flatten)]
+        page: Page,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Shows a lock: its holders and waiters.
+    Get {
+        /// The lock.
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Says who holds a lock, who waits, and what each waiter is blocked by.
+    Explain {
+        /// The lock.
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Is this token the one the lock is held under? Exit code 1 when it is not.
+    #[command(after_help = "Example:\n  batuta lock check orders/42 \"$BATUTA_LOCK_TOKEN\" || exit 1")]
+    Check {
+        /// The lock.
+        name: String,
+        /// The fencing token.
+        token: u64,
+        #[command(flatten)]
+        read: Read,
+    },
+}
+
+pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answer, Failure> {
+    match command {
+        LockCommand::Acquire(args) => acquire::answer(client, args).await,
+        LockCommand::Run(_) => Err(Failure::new(exit::INTERNAL, "internal", "`lock run` has its own way")),
+        LockCommand::Release { id, name } => release(client, id, name).await,
+        LockCommand::ForceRelease { name, token, reason } => {
+            let request = ForceReleaseRequest { name, fencing_token: token, reason };
+            let answer = client.force_release(request).await?;
+            let text =
+                fields([("lock_id", answer.lock_id.clone()), ("revision", answer.revision.to_string())]);
+            Ok(Answer::new(json!({"lock_id": answer.lock_id, "revision": answer.revision}), text))
+        }
+        LockCommand::Extend { id, name, ttl } => {
+            let request = ExtendRequest { lock_id: id, name: name.unwrap_or_default(), ttl_ms: millis(ttl) };
+            let answer = client.extend(request).await?;
+            let grant = answer.grant.ok_or_else(|| Failure::without("the grant"))?;
+            Ok(render::granted(&grant, answer.revision))
+        }
+        LockCommand::Cancel { id } => {
+            let answer = client.cancel(CancelWaitRequest { lock_id: id }).await?;
+            let text = fields([("revision", answer.revision.to_string())]);
+            Ok(Answer::new(json!({"revision": answer.revision}), text))
+        }
+        LockCommand::List { prefix, owner, session, page, read } => {
+            let request = ListLocksRequest {
+                prefix,
+                session_id: session,
+                owner,
+                limit: page.limit,
+                cursor: page.cursor,
+                consistency: read.wire(),
+            };
+            Ok(render::list(&client.locks(request).await?))
+        }
+        LockCommand::Get { name, read } => {
+            let answer = client.lock(GetLockRequest { name, consistency: read.wire() }).await?;
+            let lock = answer.lock.ok_or_else(|| Failure::without("the lock"))?;
+            Ok(render::one(&lock, answer.revision))
+        }
+        LockCommand::Explain { name, read } => {
+            let request = ExplainRequest { name, consistency: read.wire() };
+            Ok(render::explained(&client.explain(request).await?))
+        }
+        LockCommand::Check { name, token, read } => check(client, name, token, read).await,
+    }
+}
+
+async fn release(client: &Client, id: String, name: Option<String>) -> Result<Answer, Failure> {
+    let request = ReleaseRequest { lock_id: id, name: name.unwrap_or_default() };
+    let answer = client.release(request).await?;
+    let json = json!({
+        "lock_id": answer.lock_id,
+        "fencing_token": answer.fencing_token,
+        "remaining_count": answer.remaining_count,
+        "revision": answer.revision,
+    });
+    let text = fields([
+        ("lock_id", answer.lock_id),
+        ("fencing_token", answer.fencing_token.to_string()),
+        ("remaining_count", answer.remaining_count.to_string()),
+        ("revision", answer.revision.to_string()),
+    ]);
+    Ok(Answer::new(json, text))
+}
+
+async fn check(client: &Client, name: String, token: u64, read: Read) -> Result<Answer, Failure> {
+    let request = CheckRequest { name, fencing_token: token, consistency: read.wire() };
+    let answer = client.check(request).await?;
+    let status = match answer.status() {
+        TokenStatus::Unspecified => "unspecified",
+        TokenStatus::Held => "held",
+        TokenStatus::Superseded => "superseded",
+        TokenStatus::NotHeld => "not_held",
+    };
+    let json = json!({
+        "current": answer.current,
+        "status": status,
+        "newest_token": answer.newest_token,
+        "revision": answer.revision,
+    });
+    let text = fields([
+        ("current", answer.current.to_string()),
+        ("status", status.to_owned()),
+        ("newest_token", or_dash(answer.newest_token)),
+        ("revision", answer.revision.to_string()),
+    ]);
+    Ok(Answer::new(json, text).exit(if answer.current { exit::DONE } else { exit::NO }))
+}

@@ -1,0 +1,270 @@
+//! Locks, grants and waiters as tables and as JSON with the names of the API.
+
+use batuta_client::v1::{
+    Blocker, ExplainResponse, Grant, ListLocksResponse, Lock, LockMode, LockRequest, Waiter,
+    WaiterExplanation,
+};
+use serde_json::{Value, json};
+
+use crate::duration::human;
+use crate::output::{Answer, fields, or_dash, printable, rows};
+use crate::reading::Page;
+
+/// A grant that was just made or renewed.
+pub(super) fn granted(grant: &Grant, revision: u64) -> Answer {
+    let text = fields([
+        ("lock_id", grant.lock_id.clone()),
+        ("fencing_token", grant.fencing_token.to_string()),
+        ("locks", names(&grant.locks)),
+        ("session_id", grant.session_id.clone()),
+        ("owner", grant.owner.clone()),
+        ("ttl", grant.ttl_ms.map(human).unwrap_or_default()),
+        ("expires_at", grant.expires_at.clone()),
+        ("count", if grant.count > 1 { grant.count.to_string() } else { String::new() }),
+        ("metadata", grant.metadata.clone()),
+        ("revision", revision.to_string()),
+    ]);
+    Answer::new(json!({"grant": grant_json(grant), "revision": revision}), text)
+}
+
+/// A page of locks.
+pub(super) fn list(answer: &ListLocksResponse) -> Answer {
+    let table = rows(
+        ["NAME", "MODE", "TOKEN", "OWNER", "REMAINING", "WAITERS", "LOCK ID"],
+        answer.locks.iter().map(|lock| {
+            let first = lock.holders.first();
+            let more = match lock.holders.len() {
+                0 | 1 => String::new(),
+                holders => format!(" +{}", holders - 1),
+            };
+            [
+                lock.name.clone(),
+                kind(lock),
+                or_dash(first.map(|grant| format!("{}{more}", grant.fencing_token))),
+                or_dash(first.map(|grant| owner(&grant.session_id, &grant.owner))),
+                or_dash(first.and_then(|grant| grant.remaining_ms).or(lock.delayed_ms).map(human)),
+                lock.waiter_count.to_string(),
+                or_dash(first.map(|grant| grant.lock_id.clone())),
+            ]
+        }),
+    );
+    let json = json!({
+        "locks": answer.locks.iter().map(lock_json).collect::<Vec<_>>(),
+        "next_cursor": answer.next_cursor,
+        "revision": answer.revision,
+    });
+    Answer::new(json, table + &Page::more(&answer.next_cursor))
+}
+
+/// One lock with its holders and first waiters.
+pub(super) fn one(lock: &Lock, revision: u64) -> Answer {
+    let text = format!("{}{}", described(lock, revision), waiting(&lock.waiters, lock.waiter_count));
+    Answer::new(json!({"lock": lock_json(lock), "revision": revision}), text)
+}
+
+/// Who holds a lock and what everybody waits for.
+pub(super) fn explained(answer: &ExplainResponse) -> Answer {
+    let mut text = printable(&answer.summary);
+    if let Some(lock) = &answer.lock {
+        text += "\n\n";
+        text += &described(lock, answer.revision);
+    }
+    if !answer.waiters.is_empty() {
+        let blocked = answer.waiters.iter().flat_map(blocked_rows);
+        text += "\n\n";
+        text += &rows(["WAITER", "OWNER", "AHEAD", "BLOCKED ON", "BY", "TOKEN", "WHO WAITS FOR"], blocked);
+    }
+    let json = json!({
+        "lock": answer.lock.as_ref().map(lock_json),
+        "waiters": answer.waiters.iter().map(explanation_json).collect::<Vec<_>>(),
+        "summary": answer.summary,
+        "revision": answer.revision,
+    });
+    Answer::new(json, text)
+}
+
+fn described(lock: &Lock, revision: u64) -> String {
+    let mut text = fields([
+        ("name", lock.name.clone()),
+        ("namespace", lock.namespace.clone()),
+        ("mode", kind(lock)),
+        ("closed_for", lock.delayed_ms.map(human).unwrap_or_default()),
+        ("waiters", lock.waiter_count.to_string()),
+        ("revision", revision.to_string()),
+    ]);
+    if !lock.holders.is_empty() {
+        text += "\n\n";
+        text += &rows(
+            ["HOLDER", "TOKEN", "OWNER", "COUNT", "REMAINING", "SINCE", "METADATA"],
+            lock.holders.iter().map(|grant| {
+                [
+                    grant.lock_id.clone(),
+                    grant.fencing_token.to_string(),
+                    owner(&grant.session_id, &grant.owner),
+                    grant.count.to_string(),
+                    or_dash(grant.remaining_ms.map(human)),
+                    grant.granted_at.clone(),
+                    grant.metadata.clone(),
+                ]
+            }),
+        );
+    }
+    text
+}
+
+fn waiting(waiters: &[Waiter], count: u64) -> String {
+    if waiters.is_empty() {
+        return String::new();
+    }
+    let table = rows(
+        ["WAITER", "OWNER", "AHEAD", "WANTS", "REMAINING"],
+        waiters.iter().map(|waiter| {
+            [
+                waiter.lock_id.clone(),
+                owner(&waiter.session_id, &waiter.owner),
+                waiter.queue_position.to_string(),
+                names(&waiter.locks),
+                human(waiter.remaining_ms),
+            ]
+        }),
+    );
+    let shown = u64::try_from(waiters.len()).unwrap_or(u64::MAX);
+    let more = match count.saturating_sub(shown) {
+        0 => String::new(),
+        more => format!("\n(and {more} more)"),
+    };
+    format!("\n\n{table}{more}")
+}
+
+/// A row for each thing in a waiter's way; one row for a waiter that nothing blocks any more.
+fn blocked_rows(explanation: &WaiterExplanation) -> Vec<[String; 7]> {
+    let waiter = explanation.waiter.clone().unwrap_or_default();
+    let row = |blocker: Option<&Blocker>| {
+        [
+            waiter.lock_id.clone(),
+            owner(&waiter.session_id, &waiter.owner),
+            waiter.queue_position.to_string(),
+            or_dash(blocker.map(|blocker| blocker.name.clone())),
+            or_dash(blocker.map(|blocker| {
+                format!("{} {}", blocker.lock_id, owner(&blocker.session_id, &blocker.owner))
+            })),
+            or_dash(blocker.map(|blocker| blocker.fencing_token).filter(|token| *token > 0)),
+            or_dash(
+                blocker
+                    .filter(|blocker| !blocker.waits_for.is_empty())
+                    .map(|blocker| blocker.waits_for.join(", ")),
+            ),
+        ]
+    };
+    match explanation.blockers.as_slice() {
+        [] => vec![row(None)],
+        blockers => blockers.iter().map(|blocker| row(Some(blocker))).collect(),
+    }
+}
+
+fn owner(session_id: &str, label: &str) -> String {
+    match (session_id, label) {
+        ("", "") => "-".to_owned(),
+        ("", owner) | (owner, "") => owner.to_owned(),
+        (session, label) => format!("{label} ({session})"),
+    }
+}
+
+fn names(locks: &[LockRequest]) -> String {
+    let wanted = locks.iter().map(|lock| match lock.mode() {
+        LockMode::Unspecified | LockMode::Exclusive => lock.name.clone(),
+        LockMode::Shared => format!("{} (shared)", lock.name),
+        LockMode::Semaphore => format!("{} ({} of {})", lock.name, lock.permits, lock.capacity),
+    });
+    wanted.collect::<Vec<_>>().join(", ")
+}
+
+fn kind(lock: &Lock) -> String {
+    match lock.mode() {
+        LockMode::Semaphore => format!("semaphore, {} of {} free", lock.permits_free, lock.capacity),
+        mode => mode_name(mode).to_owned(),
+    }
+}
+
+fn mode_name(mode: LockMode) -> &'static str {
+    match mode {
+        // Unspecified is how the wire says exclusive.
+        LockMode::Unspecified | LockMode::Exclusive => "exclusive",
+        LockMode::Shared => "shared",
+        LockMode::Semaphore => "semaphore",
+    }
+}
+
+fn lock_json(lock: &Lock) -> Value {
+    json!({
+        "name": lock.name,
+        "namespace": lock.namespace,
+        "mode": mode_name(lock.mode()),
+        "capacity": lock.capacity,
+        "permits_free": lock.permits_free,
+        "holders": lock.holders.iter().map(grant_json).collect::<Vec<_>>(),
+        "waiters": lock.waiters.iter().map(waiter_json).collect::<Vec<_>>(),
+        "waiter_count": lock.waiter_count,
+        "delayed_ms": lock.delayed_ms,
+    })
+}
+
+fn grant_json(grant: &Grant) -> Value {
+    json!({
+        "lock_id": grant.lock_id,
+        "namespace": grant.namespace,
+        "locks": grant.locks.iter().map(request_json).collect::<Vec<_>>(),
+        "session_id": grant.session_id,
+        "owner": grant.owner,
+        "fencing_token": grant.fencing_token,
+        "count": grant.count,
+        "granted_revision": grant.granted_revision,
+        "granted_at": grant.granted_at,
+        "ttl_ms": grant.ttl_ms,
+        "remaining_ms": grant.remaining_ms,
+        "expires_at": grant.expires_at,
+        "lock_delay_ms": grant.lock_delay_ms,
+        "metadata": grant.metadata,
+    })
+}
+
+fn request_json(request: &LockRequest) -> Value {
+    json!({
+        "name": request.name,
+        "mode": mode_name(request.mode()),
+        "permits": request.permits,
+        "capacity": request.capacity,
+    })
+}
+
+fn waiter_json(waiter: &Waiter) -> Value {
+    json!({
+        "lock_id": waiter.lock_id,
+        "locks": waiter.locks.iter().map(request_json).collect::<Vec<_>>(),
+        "session_id": waiter.session_id,
+        "owner": waiter.owner,
+        "queue_position": waiter.queue_position,
+        "remaining_ms": waiter.remaining_ms,
+    })
+}
+
+fn explanation_json(explanation: &WaiterExplanation) -> Value {
+    let blockers = explanation.blockers.iter().map(|blocker| {
+        json!({
+            "lock_id": blocker.lock_id,
+            "name": blocker.name,
+            "session_id": blocker.session_id,
+            "owner": blocker.owner,
+            "fencing_token": blocker.fencing_token,
+            "waits_for": blocker.waits_for,
+        })
+    });
+    json!({
+        "waiter": explanation.waiter.as_ref().map(waiter_json),
+        "blockers": blockers.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

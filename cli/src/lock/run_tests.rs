@@ -1,0 +1,102 @@
+//! What `lock run` asks for and how its ends are told.
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser, Debug)]
+struct Line {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+fn parsed(line: &str) -> RunArgs {
+    let words = ["run"].into_iter().chain(line.split_whitespace());
+    Line::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).args
+}
+
+fn error(code: &str) -> Error {
+    Error { code: code.to_owned(), message: "said so".to_owned(), retryable: true, details: BTreeMap::new() }
+}
+
+#[test]
+fn the_command_is_what_stands_behind_the_dashes() {
+    let args = parsed("report --ttl 1m --wait 10s --owner me -- sh -c true --wait 5s");
+    assert_eq!(args.command, ["sh", "-c", "true", "--wait", "5s"]);
+    let options = args.options();
+    assert_eq!((options.wait, options.owner.as_str()), (Duration::from_secs(10), "me"));
+    assert_eq!((options.locks.len(), options.locks[0].name.as_str()), (1, "report"));
+    assert_eq!(args.ttl, Duration::from_mins(1));
+    for line in ["report", "report --", "report true", "-- true"] {
+        let words = ["run"].into_iter().chain(line.split_whitespace());
+        assert!(Line::try_parse_from(words).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn nobody_else_gets_the_lock_while_the_command_has_its_grace() {
+    for (line, expected_s) in [
+        ("a -- true", 11),
+        ("a --grace 3s -- true", 4),
+        ("a --grace 5m -- true", 60),
+        ("a --grace 5m --lock-delay 0 -- true", 0),
+    ] {
+        assert_eq!(parsed(line).options().lock_delay, Duration::from_secs(expected_s), "{line}");
+    }
+}
+
+#[test]
+fn the_command_finds_the_lock_in_its_environment() {
+    let work = parsed("orders/42 --grace 3s -- true").work(17, "l-12.0");
+    assert_eq!(
+        work.environment,
+        [
+            ("BATUTA_LOCK_NAME", "orders/42".to_owned()),
+            ("BATUTA_LOCK_TOKEN", "17".to_owned()),
+            ("BATUTA_LOCK_ID", "l-12.0".to_owned()),
+        ]
+    );
+    assert_eq!((work.grace, work.foreground), (Duration::from_secs(3), false));
+}
+
+#[test]
+fn every_way_not_to_get_the_lock_has_one_exit_code() {
+    for code in
+        ["lock_held", "wait_timeout", "deadlock", "unavailable", "no_leader", "timeout", "invalid_argument"]
+    {
+        let failure = not_acquired("a", error(code).into());
+        assert_eq!((failure.exit, failure.code.as_str()), (73, code));
+        assert_eq!(failure.message, "a was not acquired and nothing was run: said so");
+    }
+    assert_eq!(not_acquired("a", interrupted(Signal::TERM)).exit, 73);
+}
+
+#[test]
+fn a_loss_is_never_a_success() {
+    for end in [End::NeverRan, End::Terminated, End::Killed, End::Unkillable] {
+        assert_eq!(lost("a", &error("session_expired"), end).exit, 75, "{end:?}");
+    }
+    for code in
+        ["lock_not_held", "session_not_found", "unavailable", "timeout", "outcome_unknown", "internal"]
+    {
+        for ended in [0, 3] {
+            assert_eq!(unconfirmed("a", error(code), Ok(ended)).exit, 75, "{code}");
+        }
+    }
+    let gone = unconfirmed("a", error("lock_not_held"), Ok(0)).message;
+    assert_eq!(gone, "a was lost before the command ended (the command ended with exit code 0): said so");
+    let unknown = unconfirmed("a", error("unavailable"), Ok(0)).message;
+    assert!(unknown.contains("can not be shown"), "{unknown}");
+}
+
+#[test]
+fn a_command_that_never_ran_is_told_as_such_whatever_the_release_says() {
+    let command = [OsString::from("nothing")];
+    for (kind, expected) in [(io::ErrorKind::NotFound, 127), (io::ErrorKind::PermissionDenied, 126)] {
+        let failure = not_started(&command, &kind.into());
+        assert_eq!(failure.exit, expected);
+        assert_eq!(unconfirmed("a", error("unavailable"), Err(failure.clone())), failure);
+    }
+}

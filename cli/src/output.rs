@@ -1,0 +1,122 @@
+//! Where answers go: a table for people, JSON for programs.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use crate::Format;
+use crate::failure::{Failure, exit};
+
+/// An answer in both shapes.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) json: Value,
+    pub(crate) text: String,
+    pub(crate) exit: u8,
+}
+
+impl Answer {
+    /// An answer that is a success.
+    pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
+        Self { json, text: text.into(), exit: exit::DONE }
+    }
+
+    /// The same under another exit code.
+    pub(crate) fn exit(mut self, exit: u8) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Writes it to standard output.
+    pub(crate) fn print(&self, format: Format) -> Result<u8, Failure> {
+        let text = match format {
+            Format::Json => format!("{:#}", self.json),
+            Format::Table => self.text.clone(),
+        };
+        write_out(format!("{}\n", text.trim_end()).as_bytes())?;
+        Ok(self.exit)
+    }
+}
+
+/// Writes to standard output. A reader that went away (`| head`) wants no more: that is no failure.
+pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A table with a heading over each column.
+pub(crate) fn rows<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = plain();
+    table.set_header(header);
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| printable(&cell))));
+    drawn(&table)
+}
+
+/// A table of names and values; empty values are left out.
+pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+    let mut table = plain();
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    table.add_rows(fields.map(|(name, value)| [name.to_owned(), printable(&value)]));
+    drawn(&table)
+}
+
+/// A value that may be absent, for a table.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Text that others chose, safe for a terminal: control characters are shown and not obeyed.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    text.chars().map(shown).collect()
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+/// Without the margin on the left and the padding on the right, so that lines can be cut and compared.
+fn drawn(table: &Table) -> String {
+    let lines: Vec<String> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_without_margins() {
+        let drawn = rows(
+            ["NAME", "TOKEN"],
+            [["a".to_owned(), "7".to_owned()], ["orders/42".to_owned(), "12".to_owned()]],
+        );
+        assert_eq!(drawn, "NAME       TOKEN\na          7\norders/42  12");
+    }
+
+    #[test]
+    fn empty_fields_are_left_out() {
+        let drawn = fields([("name", "a".to_owned()), ("owner", String::new()), ("token", "7".to_owned())]);
+        assert_eq!(drawn, "name   a\ntoken  7");
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        let drawn = rows(["METADATA"], [["a\u{1b}[2Jb\nc é".to_owned()]]);
+        assert_eq!(drawn, "METADATA\na\\u{1b}[2Jb\\nc é");
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_heading() {
+        assert_eq!(rows(["NAME", "TOKEN"], []), "NAME  TOKEN");
+    }
+}

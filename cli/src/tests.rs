@@ -1,0 +1,103 @@
+//! The command line as a whole.
+
+use clap::{CommandFactory as _, Parser};
+
+use super::*;
+
+#[derive(Parser, Debug)]
+#[command(name = "batuta")]
+struct Line {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn parsed(line: &str) -> Result<Line, clap::Error> {
+    Line::try_parse_from(["batuta"].into_iter().chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Line::command().debug_assert();
+}
+
+#[test]
+fn every_command_of_the_manual_is_understood() {
+    let manual = include_str!("../../docs/cli.md");
+    let examples: Vec<&str> = manual
+        .split("```sh\n")
+        .skip(1)
+        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+        .filter_map(|line| line.strip_prefix("batuta "))
+        .collect();
+    assert!(examples.len() > 20, "{examples:?}");
+    for example in examples {
+        let words = ["batuta"].into_iter().chain(example.split_whitespace());
+        if let Err(error) = Line::try_parse_from(words) {
+            panic!("{example}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_lists_every_exit_code() {
+    let manual = include_str!("../../docs/cli.md");
+    for line in EXIT_CODES.lines() {
+        let Ok(code) = line.split_whitespace().next().unwrap_or_default().parse::<u8>() else { continue };
+        assert!(manual.contains(&format!("\n| {code} |")), "{code}");
+    }
+    for code in [
+        failure::exit::DONE,
+        failure::exit::NO,
+        failure::exit::USAGE,
+        failure::exit::NOT_FOUND,
+        failure::exit::REFUSED,
+        failure::exit::UNAVAILABLE,
+        failure::exit::INTERNAL,
+        failure::exit::UNKNOWN,
+        failure::exit::NOT_ACQUIRED,
+        failure::exit::OUTPUT,
+        failure::exit::LOST,
+        failure::exit::NOT_EXECUTABLE,
+        failure::exit::NO_COMMAND,
+    ] {
+        assert!(EXIT_CODES.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))), "{code}");
+    }
+}
+
+#[test]
+fn global_options_stand_anywhere() {
+    for line in [
+        "--endpoints a:1,http://b:2 --namespace x --timeout 3s -o json lock get y",
+        "lock get y --endpoints a:1,http://b:2 --namespace x --timeout 3s -o json",
+        "lock --endpoints a:1 --endpoints http://b:2 --output json get y --timeout 3s --namespace x",
+    ] {
+        let global = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).global;
+        assert_eq!(global.endpoints, ["a:1", "http://b:2"], "{line}");
+        assert_eq!((global.namespace.as_str(), global.output), ("x", Format::Json), "{line}");
+        assert_eq!(global.timeout, Duration::from_secs(3), "{line}");
+    }
+    for line in ["health --endpoints=", "health --endpoints a:1,,b:2", "health -o yaml", "health --timeout 3"]
+    {
+        assert!(parsed(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn pages_are_bounded() {
+    assert!(parsed("lock list --limit 1000 --cursor c").is_ok());
+    for line in ["lock list --limit 0", "lock list --limit 1001"] {
+        assert!(parsed(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn completion_knows_the_commands() {
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Line::command(), "batuta", &mut script);
+        let script = String::from_utf8(script).expect("text");
+        assert!(script.contains("transfer-leader") && script.contains("force-release"), "{shell}");
+    }
+}
