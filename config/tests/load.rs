@@ -119,7 +119,7 @@ fn a_broken_rule_names_key_limit_and_remedy() {
         ("cluster.join", "127.0.0.1:7070", ["cluster.peers is set too", "remove one"]),
         ("cluster.bootstrap_expect", "2", ["1..=1", "two clusters"]),
         ("raft.heartbeat_ms", "300", ["3 × raft.heartbeat_ms (300)", "raise it"]),
-        ("raft.election_timeout_ms_max", "600", ["not more than", "twice"]),
+        ("raft.election_timeout_ms_max", "350", ["not more than", "twice"]),
         ("raft.segment_bytes", "1000", ["1048576..=1073741824", "range"]),
         ("limits.request_timeout_ms", "0", ["100..=600000", "range"]),
         ("log.format", "xml", ["no format", "text or json"]),
