@@ -34,16 +34,16 @@ fn a_later_layer_wins_and_the_origin_is_remembered() {
     let toml = "[raft]\nheartbeat_ms = 100\nsnapshot_entries = 7\n\n[log]\nlevel = \"warn\"\n";
     let loaded = from(
         toml,
-        &[("BATUTA_RAFT_HEARTBEAT_MS", "120"), ("BATUTA_LOG_LEVEL", "debug"), ("HOME", "/root")],
+        &[("BATUTA_RAFT_HEARTBEAT_MS", "110"), ("BATUTA_LOG_LEVEL", "debug"), ("HOME", "/root")],
         &[SINGLE, ("log.level", "trace")],
     )
     .unwrap();
-    assert_eq!(loaded.config.raft.heartbeat_ms, 120);
+    assert_eq!(loaded.config.raft.heartbeat_ms, 110);
     assert_eq!(loaded.config.raft.snapshot_entries, 7);
     assert_eq!(loaded.config.log.level.as_str(), "trace");
     let shown = loaded.show(true);
     for line in [
-        "heartbeat_ms = 120 # from env BATUTA_RAFT_HEARTBEAT_MS",
+        "heartbeat_ms = 110 # from env BATUTA_RAFT_HEARTBEAT_MS",
         "node.toml:3",
         "level = \"trace\" # from flag --log-level",
         "rest = \"127.0.0.1:8080\" # from default",

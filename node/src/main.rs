@@ -10,7 +10,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::server_args::{ConfigCommand, ServerArgs};
 
@@ -18,6 +18,8 @@ use crate::server_args::{ConfigCommand, ServerArgs};
 #[derive(Debug, Parser)]
 #[command(name = "batuta", version, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    global: batuta_cli::Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,6 +33,8 @@ enum Command {
     /// Checks or shows a node's configuration.
     #[command(subcommand)]
     Config(Box<ConfigCommand>),
+    #[command(flatten)]
+    Client(Box<batuta_cli::Command>),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Server(args) => server_args::run_server(*args).await,
         Command::Dev(args) => dev::run(args).await.map_err(Into::into),
         Command::Config(command) => server_args::run_config(*command),
+        Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
