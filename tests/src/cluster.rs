@@ -13,7 +13,10 @@ use crate::http::Rest;
 use crate::{PATIENCE, eventually};
 
 /// The program under test, built once per test binary so that it is never an old one.
-fn program() -> &'static Path {
+///
+/// # Panics
+/// When it does not build.
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let status = Command::new(env!("CARGO"))

@@ -6,7 +6,7 @@
 mod cluster;
 mod http;
 
-pub use cluster::{Cluster, Node};
+pub use cluster::{Cluster, Node, program};
 pub use http::{Answer, Rest};
 
 use std::time::{Duration, Instant};
