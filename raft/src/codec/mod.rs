@@ -65,3 +65,6 @@ fn namespace(text: &str) -> Result<Namespace, DecodeError> {
 fn name(text: &str) -> Result<Name, DecodeError> {
     Name::new(text).map_err(|source| DecodeError::Name { field: "name", source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,8 @@
 //! A disk in memory that forgets what was not synced, the way a power cut does.
+//!
+//! What it takes for granted, as the log does: a sector of 512 bytes is written whole or not at all, and a directory's
+//! changes become durable in order (a journal). Everything else may happen: of the unsynced sectors any survive, each in
+//! any of the versions it had, a file's new size with or without what was written into it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,22 +11,169 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Disk, DiskFile};
 
 const SECTOR_BYTES: usize = 512;
+const PAGE_BYTES: usize = 4096;
 
-#[derive(Default)]
-struct Inode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    /// Unsynced sectors, by sector number, oldest write first.
-    pending: Vec<usize>,
+#[derive(Clone)]
+enum Change {
+    Write { start: usize, bytes: Vec<u8> },
+    Size(usize),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
+struct Inode {
+    /// What reading gives.
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    /// Unsynced, oldest first.
+    pending: Vec<Change>,
+    /// What a failed sync took from `pending`: the system believes it written and will not try again.
+    forsaken: Vec<Change>,
+    /// A sync of this file has failed: pages may look clean and not be on the disk.
+    sync_failed: bool,
+}
+
+impl Inode {
+    fn durable(bytes: Vec<u8>) -> Self {
+        Self { current: bytes.clone(), durable: bytes, ..Self::default() }
+    }
+
+    fn resize(&mut self, length: usize) {
+        self.current.resize(length, 0);
+        self.pending.push(Change::Size(length));
+    }
+
+    fn write(&mut self, start: usize, bytes: &[u8]) {
+        let end = start + bytes.len();
+        if self.current.len() < end {
+            self.resize(end);
+        }
+        self.current[start..end].copy_from_slice(bytes);
+        // The system writes whole pages. That differs from writing the bytes only where a page is not what it looks.
+        let (from, to) = if self.sync_failed {
+            let page_end = end.next_multiple_of(PAGE_BYTES).min(self.current.len());
+            (start / PAGE_BYTES * PAGE_BYTES, page_end)
+        } else {
+            (start, end)
+        };
+        self.pending.push(Change::Write { start: from, bytes: self.current[from..to].to_vec() });
+    }
+
+    fn sync(&mut self) {
+        // What the system believes written and is not there by now never will be.
+        self.forsaken.clear();
+        for change in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.durable, &mut || true);
+        }
+    }
+
+    fn fail_sync(&mut self) {
+        self.sync_failed = true;
+        self.forsaken.append(&mut self.pending);
+    }
+
+    fn after_power_cut(&self, keep: &mut impl FnMut() -> bool) -> Self {
+        let mut bytes = self.durable.clone();
+        for change in self.forsaken.iter().chain(&self.pending) {
+            change.apply(&mut bytes, keep);
+        }
+        Self::durable(bytes)
+    }
+}
+
+impl Change {
+    fn apply(&self, file: &mut Vec<u8>, keep: &mut impl FnMut() -> bool) {
+        match self {
+            Self::Size(length) => {
+                if keep() {
+                    file.resize(*length, 0);
+                }
+            }
+            Self::Write { start, bytes } => {
+                let end = start + bytes.len();
+                let mut at = *start;
+                while at < end {
+                    let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
+                    let upto = sector_end.min(end);
+                    let kept = upto.min(file.len());
+                    if keep() && at < kept {
+                        file[at..kept].copy_from_slice(&bytes[at - start..kept - start]);
+                    }
+                    at = upto;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Insert(String, usize),
+    Remove(String),
+    Rename { from: String, to: String },
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Insert(name, id) => {
+                names.insert(name.clone(), *id);
+            }
+            Self::Remove(name) => {
+                names.remove(name);
+            }
+            Self::Rename { from, to } => {
+                if let Some(id) = names.remove(from) {
+                    names.insert(to.clone(), id);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Default)]
 struct Inner {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
+    pending_names: Vec<NameChange>,
     writes_left: Option<u64>,
     syncs_left: Option<u64>,
+    changes_left: Option<u64>,
+    full: bool,
+    changes: u64,
+}
+
+impl Inner {
+    /// Counts a change; `Err` when the power is off. The change during which it goes off is under way: `started`.
+    fn change(&mut self) -> Result<(), Started> {
+        self.changes += 1;
+        match &mut self.changes_left {
+            None => Ok(()),
+            Some(0) => Err(Started(false)),
+            Some(left) => {
+                *left -= 1;
+                if *left == 0 { Err(Started(true)) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn change_names(&mut self, change: NameChange) -> io::Result<()> {
+        let outcome = self.change();
+        if !matches!(outcome, Err(Started(false))) {
+            change.apply(&mut self.names);
+            self.pending_names.push(change);
+        }
+        outcome.map_err(io::Error::from)
+    }
+}
+
+/// The power went off; whether the change may have begun.
+struct Started(bool);
+
+impl From<Started> for io::Error {
+    fn from(_: Started) -> Self {
+        Self::other("the simulated disk's power is off")
+    }
 }
 
 /// A simulated directory. Clones share the contents.
@@ -42,39 +193,60 @@ impl SimDisk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `count` more writes succeed; the following ones fail.
+    fn holding(inner: Inner) -> Self {
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Lets `count` more writes succeed; the following ones fail, half done.
     pub fn fail_writes_after(&self, count: u64) {
         self.lock().writes_left = Some(count);
     }
 
-    /// Lets `count` more file or directory syncs succeed; the following ones fail.
+    /// Lets `count` more file or directory syncs succeed; the following ones fail. As with a real one, what a failed sync
+    /// was to write counts as written: a later sync that succeeds does not make it durable.
     pub fn fail_syncs_after(&self, count: u64) {
         self.lock().syncs_left = Some(count);
     }
 
-    /// A copy of the disk as a power cut leaves it: synced data, and of every unsynced sector and directory change
-    /// the new state when `keep` says so. The copy is a new disk: writers on this one can not reach it.
+    /// Switches the power off during the change (write, sync, creation, rename, removal, cut) after the next `count`
+    /// ones: it fails, half done, and so does all after it.
+    pub fn power_off_after(&self, count: u64) {
+        self.lock().changes_left = Some(count + 1);
+    }
+
+    /// From now on no file can grow.
+    pub fn fill_up(&self) {
+        self.lock().full = true;
+    }
+
+    /// How many changes were asked for so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// A copy of the disk as a power cut leaves it: synced data, and of everything unsynced what `keep` says. The copy is
+    /// a new disk: writers on this one can not reach it.
     #[must_use]
     pub fn after_power_cut(&self, mut keep: impl FnMut() -> bool) -> SimDisk {
         let inner = self.lock();
-        let mut cut = Inner::default();
-        for inode in &inner.inodes {
-            let mut bytes = inode.durable.clone();
-            bytes.resize(inode.current.len().max(bytes.len()), 0);
-            for sector in &inode.pending {
-                let start = sector * SECTOR_BYTES;
-                let end = (start + SECTOR_BYTES).min(inode.current.len());
-                if start < end && keep() {
-                    bytes[start..end].copy_from_slice(&inode.current[start..end]);
-                }
-            }
-            cut.inodes.push(Inode { current: bytes.clone(), durable: bytes, pending: Vec::new() });
+        let inodes = inner.inodes.iter().map(|inode| inode.after_power_cut(&mut keep)).collect();
+        let mut names = inner.durable_names.clone();
+        for change in inner.pending_names.iter().take_while(|_| keep()) {
+            change.apply(&mut names);
         }
-        // Directory changes are journalled: they survive in order or not at all.
-        let names = if keep() { &inner.names } else { &inner.durable_names };
-        cut.names.clone_from(names);
-        cut.durable_names.clone_from(names);
-        SimDisk { inner: Arc::new(Mutex::new(cut)) }
+        Self::holding(Inner { inodes, durable_names: names.clone(), names, ..Inner::default() })
+    }
+
+    /// A copy of the disk as the end of the process leaves it: all that was written can be read, but is durable only as
+    /// far as it was synced. The copy is a new disk, and nothing fails on it.
+    #[must_use]
+    pub fn after_kill(&self) -> SimDisk {
+        let mut inner = self.lock().clone();
+        inner.writes_left = None;
+        inner.syncs_left = None;
+        inner.changes_left = None;
+        Self::holding(inner)
     }
 
     /// The bytes of a file.
@@ -88,7 +260,7 @@ impl SimDisk {
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut inner = self.lock();
         let id = inner.inodes.len();
-        inner.inodes.push(Inode { current: bytes.clone(), durable: bytes, pending: Vec::new() });
+        inner.inodes.push(Inode::durable(bytes));
         inner.names.insert(name.into(), id);
         inner.durable_names.insert(name.into(), id);
     }
@@ -121,22 +293,36 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut inner = self.lock();
-        let id = inner.inodes.len();
-        inner.inodes.push(Inode::default());
-        inner.names.insert(name.into(), id);
+        let known = inner.names.get(name).copied();
+        let id = if let Some(id) = known {
+            // The same file, emptied.
+            inner.change()?;
+            inner.inodes[id].resize(0);
+            id
+        } else {
+            let id = inner.inodes.len();
+            inner.inodes.push(Inode::default());
+            inner.change_names(NameChange::Insert(name.into(), id))?;
+            id
+        };
         drop(inner);
         Ok(self.file(id))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.lock();
-        let id = inner.names.remove(from).ok_or_else(|| absent(from))?;
-        inner.names.insert(to.into(), id);
-        Ok(())
+        if !inner.names.contains_key(from) {
+            return Err(absent(from));
+        }
+        inner.change_names(NameChange::Rename { from: from.into(), to: to.into() })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.lock().names.remove(name).map(|_| ()).ok_or_else(|| absent(name))
+        let mut inner = self.lock();
+        if !inner.names.contains_key(name) {
+            return Err(absent(name));
+        }
+        inner.change_names(NameChange::Remove(name.into()))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -145,13 +331,15 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut inner = self.lock();
+        inner.change()?;
         spend(&mut inner.syncs_left, "sync")?;
         inner.durable_names = inner.names.clone();
+        inner.pending_names.clear();
         Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(if self.lock().full { 0 } else { u64::MAX })
     }
 
     fn describe(&self) -> String {
@@ -180,31 +368,32 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = position(offset)?;
         let mut inner = self.disk.lock();
-        spend(&mut inner.writes_left, "write")?;
-        let inode = &mut inner.inodes[self.id];
-        let end = start + bytes.len();
-        if inode.current.len() < end {
-            inode.current.resize(end, 0);
+        let power = inner.change();
+        if matches!(power, Err(Started(false))) {
+            return Ok(power?);
         }
-        inode.current[start..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            inode.pending.extend(start / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
+        if inner.full && start + bytes.len() > inner.inodes[self.id].current.len() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(())
+        let budget = spend(&mut inner.writes_left, "write");
+        let length = if budget.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        if length > 0 {
+            inner.inodes[self.id].write(start, &bytes[..length]);
+        }
+        budget.and(power.map_err(io::Error::from))
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.disk.lock();
-        spend(&mut inner.syncs_left, "sync")?;
+        inner.change()?;
+        let outcome = spend(&mut inner.syncs_left, "sync");
         let inode = &mut inner.inodes[self.id];
-        let length = inode.current.len();
-        inode.durable.resize(length, 0);
-        for sector in std::mem::take(&mut inode.pending) {
-            let start = (sector * SECTOR_BYTES).min(length);
-            let end = (start + SECTOR_BYTES).min(length);
-            inode.durable[start..end].copy_from_slice(&inode.current[start..end]);
+        if outcome.is_ok() {
+            inode.sync();
+        } else {
+            inode.fail_sync();
         }
-        Ok(())
+        outcome
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
@@ -213,7 +402,9 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let length = position(bytes)?;
-        self.disk.lock().inodes[self.id].current.resize(length, 0);
+        let mut inner = self.disk.lock();
+        inner.change()?;
+        inner.inodes[self.id].resize(length);
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct SegmentHeader {
     /// Where the segment before ends, and the CRC of its last group: a shortened segment is noticed.
     pub(super) previous_end: u64,
     pub(super) previous_crc: u32,
+    /// The file's size: one that was cut is noticed.
+    pub(super) bytes: u64,
 }
 
 impl SegmentHeader {
@@ -37,6 +39,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.previous_end.to_le_bytes());
         bytes.extend_from_slice(&self.previous_crc.to_le_bytes());
+        bytes.extend_from_slice(&self.bytes.to_le_bytes());
         bytes.resize(SEGMENT_HEADER_BYTES - 4, 0);
         let crc = crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -63,6 +66,7 @@ impl SegmentHeader {
             salt: u64_at(bytes, 20),
             previous_end: u64_at(bytes, 28),
             previous_crc: u32_at(bytes, 36),
+            bytes: u64_at(bytes, 40),
         })
     }
 

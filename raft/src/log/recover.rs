@@ -130,6 +130,10 @@ impl Scan {
         if header.sequence != sequence {
             return Err(damaged(sequence, 0, "the segment header has another number than the file's name"));
         }
+        if header.bytes != size {
+            let what = format!("the file has {size} bytes, it was made with {}", header.bytes);
+            return Err(damaged(sequence, size, what));
+        }
         Ok(Self { header, file, bytes })
     }
 

@@ -56,7 +56,8 @@ impl Tail {
         let (file, bytes) = spare.take(disk, bytes, bytes_min)?;
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(io::Error::other)?;
-        let header = SegmentHeader { sequence, salt: u64::from_le_bytes(salt), previous_end, previous_crc };
+        let header =
+            SegmentHeader { sequence, salt: u64::from_le_bytes(salt), previous_end, previous_crc, bytes };
         let offset = SEGMENT_HEADER_BYTES as u64;
         let (group, crc) = GroupHeader::encode(GroupKind::Base, base, previous_crc, header.seed(), offset);
         let mut image = header.encode();
