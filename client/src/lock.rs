@@ -7,7 +7,7 @@ use batuta_proto::v1::{
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::session::{Lease, Loss, SessionState, lost};
 use crate::{Client, Error};
@@ -115,7 +115,7 @@ impl Lock {
         let guard = tokio::spawn(async move {
             let loss = tokio::select! {
                 loss = lost(session) => loss,
-                error = taken(&watched.0, &watched.1, poll) => Loss::now(error),
+                loss = taken(&watched.0, &watched.1, poll) => loss,
             };
             sender.send_replace(Some(loss));
         })
@@ -191,10 +191,12 @@ fn extension(lock_id: &str, ttl: Duration) -> ExtendRequest {
     ExtendRequest { lock_id: lock_id.to_owned(), name: String::new(), ttl_ms: millis(ttl) }
 }
 
-/// Returns when the grant is no longer held.
-async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
+/// Returns when the grant is no longer held. A process that was paused asks late: the loss then counts from when it
+/// should have asked.
+async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Loss {
     loop {
-        sleep(poll).await;
+        let since = Instant::now() + poll;
+        sleep_until(since).await;
         for lock in &grant.locks {
             let request = CheckRequest {
                 name: lock.name.clone(),
@@ -203,7 +205,10 @@ async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
             };
             match client.check(request).await {
                 Ok(answer) if answer.current => {}
-                Ok(_) => return Error::new("lock_not_held", format!("{} was taken away", lock.name), false),
+                Ok(_) => {
+                    let message = format!("{} was taken away", lock.name);
+                    return Loss { since, reason: Error::new("lock_not_held", message, false) };
+                }
                 // Not knowing is not losing: the session's own deadline bounds how long this can go on.
                 Err(error) => tracing::debug!(%error, "check of a held lock failed"),
             }
@@ -213,7 +218,7 @@ async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Error {
 
 async fn renew(client: Client, lock_id: String, mut lease: Lease, tell: watch::Sender<Option<Loss>>) {
     let loss = loop {
-        tokio::time::sleep_until(lease.renew_at()).await;
+        sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
         match timeout_at(lease.deadline(), client.extend(extension(&lock_id, lease.ttl))).await {
             Ok(Ok(_)) => lease.sent = sent,

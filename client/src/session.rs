@@ -159,7 +159,7 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
             // Not renewed yet: ask again at once while there is time, the call itself paused between attempts.
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code, "keep-alive failed");
-                tokio::time::sleep(lease.ttl / 30).await;
+                sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;
             }
             Err(_) => break expired(lease),
         }
@@ -174,7 +174,11 @@ fn expired(lease: Lease) -> Loss {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::Backoff;
+    use crate::pool::Pool;
 
     #[test]
     fn the_deadline_counts_from_the_sending() {
@@ -183,5 +187,24 @@ mod tests {
         assert_eq!(lease.renew_at() - sent, Duration::from_secs(3));
         assert_eq!(lease.deadline() - sent, Duration::from_secs(9));
         assert_eq!(expired(lease).since, lease.deadline());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_nobody_answers_for_is_lost_at_its_deadline() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("bound").to_string();
+        drop(free);
+        let client = Client {
+            pool: Arc::new(Pool::new(&[address]).expect("an address")),
+            namespace: "default".into(),
+            timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+        };
+        let lease = Lease { sent: Instant::now(), ttl: Duration::from_millis(300) };
+        let (sender, state) = watch::channel(SessionState::Alive);
+        tokio::spawn(keep(client, "s-1".to_owned(), lease, sender));
+        let loss = lost(state).await;
+        assert_eq!((loss.since, loss.reason.code.as_str()), (lease.deadline(), "session_expired"));
+        assert!(Instant::now() >= lease.deadline());
     }
 }

@@ -69,14 +69,15 @@ async fn the_command_line_takes_checks_and_gives_back() {
     assert!(taken.status.success(), "{}", said(&taken));
     let taken: serde_json::Value = serde_json::from_slice(&taken.stdout).expect("JSON");
     let grant = &taken["grant"];
-    let (id, token) = (grant["lock_id"].as_str().expect("an id"), grant["fencing_token"].to_string());
+    let lock_id = grant["lock_id"].as_str().expect("an id");
+    let token = grant["fencing_token"].to_string();
     let check =
         |token: &str| batuta(&cluster, &["lock", "check", "orders/42", token]).output().expect("runs");
     assert_eq!(check(&token).status.code(), Some(0));
     assert_eq!(check("999").status.code(), Some(1), "not the newest token");
     let busy = batuta(&cluster, &["lock", "acquire", "orders/42"]).output().expect("runs");
     assert_eq!(busy.status.code(), Some(73), "{}", said(&busy));
-    let released = batuta(&cluster, &["lock", "release", id]).output().expect("runs");
+    let released = batuta(&cluster, &["lock", "release", lock_id]).output().expect("runs");
     assert!(released.status.success(), "{}", said(&released));
     let health = batuta(&cluster, &["health"]).output().expect("runs");
     assert_eq!(health.status.code(), Some(0), "{}", said(&health));

@@ -4,7 +4,7 @@
 //! cargo run --release -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
 //! ```
 //! Each client takes and gives back a lock of its own, over gRPC, as fast as the answers come. Clients share one connection per
-//! address given.
+//! address given. With `--hold N` the clients first take N locks for an hour and keep them.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,12 @@ struct Args {
     addresses: Vec<String>,
     clients: usize,
     seconds: u64,
+    hold: usize,
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { addresses: vec!["http://127.0.0.1:9090".to_owned()], clients: 64, seconds: 10 };
+    let mut args =
+        Args { addresses: vec!["http://127.0.0.1:9090".to_owned()], clients: 64, seconds: 10, hold: 0 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -33,6 +35,23 @@ fn args() -> Result<Args, String> {
         }
     }
     Ok(args)
+}
+
+/// Takes every `step`th lock of `count` and keeps it.
+async fn hold(
+    mut locks: LockServiceClient<Channel>,
+    first: usize,
+    step: usize,
+    count: usize,
+) -> Result<(), tonic::Status> {
+    let run = std::process::id();
+    for number in (first..count).step_by(step) {
+        let name = format!("held/{run}/{number:07}");
+        let lock = LockRequest { name, mode: LockMode::Exclusive.into(), ..Default::default() };
+        let request = AcquireRequest { locks: vec![lock], ttl_ms: Some(3_600_000), ..Default::default() };
+        locks.acquire(request).await?;
+    }
+    Ok(())
 }
 
 async fn cycles(
@@ -60,6 +79,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for address in &args.addresses {
         let channel = Endpoint::from_shared(address.clone())?.tcp_nodelay(true).connect().await?;
         connections.push(LockServiceClient::new(channel));
+    }
+    if args.hold > 0 {
+        let begun = Instant::now();
+        let holders: Vec<_> = (0..args.clients)
+            .map(|client| {
+                let connection = connections[client % connections.len()].clone();
+                tokio::spawn(hold(connection, client, args.clients, args.hold))
+            })
+            .collect();
+        for holder in holders {
+            holder.await??;
+        }
+        println!("{} locks held after {:.1?}", args.hold, begun.elapsed());
     }
     let begun = Instant::now();
     let until = begun + Duration::from_secs(args.seconds);
