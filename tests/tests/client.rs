@@ -63,12 +63,12 @@ async fn a_lock_that_is_taken_away_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_takes_checks_and_gives_back() {
     let cluster = Cluster::start(3).await;
-    let taken = batuta(&cluster, &["-o", "json", "lock", "acquire", "orders/42", "--ttl", "1m"])
+    let answer = batuta(&cluster, &["-o", "json", "lock", "acquire", "orders/42", "--ttl", "1m"])
         .output()
         .expect("runs");
-    assert!(taken.status.success(), "{}", said(&taken));
-    let taken: serde_json::Value = serde_json::from_slice(&taken.stdout).expect("JSON");
-    let grant = &taken["grant"];
+    assert!(answer.status.success(), "{}", said(&answer));
+    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).expect("JSON");
+    let grant = &answer["grant"];
     let lock_id = grant["lock_id"].as_str().expect("an id");
     let token = grant["fencing_token"].to_string();
     let check =
