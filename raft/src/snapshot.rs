@@ -372,7 +372,7 @@ mod tests {
             };
             let dedup =
                 DedupKey::Idempotency { namespace: Namespace::default(), key: format!("key {index:020}") };
-            let request = Request { dedup: Some(dedup), command: Command::Acquire(acquire) };
+            let request = Request::new(Some(dedup), Command::Acquire(acquire));
             let _ = state.apply(
                 index,
                 &Entry { stamp: Stamp { now_ms: index, wall_ms: index }, requests: vec![request] },

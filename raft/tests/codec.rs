@@ -101,7 +101,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         (namespace(), ".{0,9}").prop_map(|(namespace, key)| DedupKey::Idempotency { namespace, key }),
     ];
     let request =
-        (prop::option::of(dedup), command()).prop_map(|(dedup, command)| Request { dedup, command });
+        (prop::option::of(dedup), command()).prop_map(|(dedup, command)| Request::new(dedup, command));
     (any::<u64>(), any::<u64>(), prop::collection::vec(request, 0..4))
         .prop_map(|(now_ms, wall_ms, requests)| Entry { stamp: Stamp { now_ms, wall_ms }, requests })
 }
@@ -132,7 +132,7 @@ proptest! {
 #[test]
 fn what_a_newer_build_wrote_is_refused() {
     let unknown_command = wire::Request { dedup: None, command: None };
-    let key = wire::DedupKey { key: None };
+    let key = wire::DedupKey { key: None, fingerprint: 0 };
     let unknown_key = wire::Request {
         dedup: Some(key),
         command: Some(wire::request::Command::KeepAlive(wire::KeepAlive { sessions: Vec::new() })),
@@ -165,7 +165,7 @@ fn an_entry_of_format_1_is_still_read() {
         lock_id: LockId(Position { index: 9, ordinal: 2 }),
         name: Some(Name::new("a/42").expect("a valid name")),
     };
-    let requests = vec![Request { dedup: None, command: Command::Release(release) }];
+    let requests = vec![Request::new(None, Command::Release(release))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);

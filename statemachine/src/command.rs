@@ -1,6 +1,9 @@
 //! What the log carries: stamped entries of requests.
 
+use std::hash::{Hash as _, Hasher as _};
+
 use crate::cluster::{AllocateNode, InitCluster, SetLimits};
+use crate::hash::PortableHasher;
 use crate::lock::{Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release};
 use crate::session::{CloseSession, KeepAlive, OpenSession};
 use crate::{Namespace, SessionId};
@@ -26,10 +29,35 @@ pub struct Entry {
 /// One command and the key under which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Without a key the command is executed each time it appears.
-    pub dedup: Option<DedupKey>,
+    /// Without it the command is executed each time it appears.
+    pub dedup: Option<Retry>,
     /// What to do.
     pub command: Command,
+}
+
+impl Request {
+    /// A request as a front makes it.
+    #[must_use]
+    pub fn new(key: Option<DedupKey>, command: Command) -> Self {
+        let dedup = key.map(|key| Retry { key, fingerprint: fingerprint(&command) });
+        Self { dedup, command }
+    }
+}
+
+/// How a retry is recognised, and told from another request under the same key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Retry {
+    /// Under what it is remembered.
+    pub key: DedupKey,
+    /// Of the command. Made once, where the request is, and part of the log: replicas of different versions must not
+    /// each make their own.
+    pub fingerprint: u64,
+}
+
+fn fingerprint(command: &Command) -> u64 {
+    let mut hasher = PortableHasher::new();
+    command.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How a retry is recognised.

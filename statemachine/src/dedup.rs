@@ -3,16 +3,14 @@
 //! An answer that names an acquisition is remembered as a reference: a retry learns how the acquisition stands now.
 //! Refusals that a retry may turn around (`lock_held`, `lock_delayed`, `limit_exceeded`) are not remembered.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::hash::PortableHasher;
 use crate::transition::Transition;
 use crate::{
-    Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, SessionId,
-    State, WaitEnd,
+    DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry, SessionId, State,
+    WaitEnd,
 };
 
 /// How an acquisition ended.
@@ -114,12 +112,6 @@ impl Dedup {
     }
 }
 
-fn fingerprint(command: &Command) -> u64 {
-    let mut hasher = PortableHasher::new();
-    command.hash(&mut hasher);
-    hasher.finish()
-}
-
 fn answer_of(outcome: &Outcome) -> Option<Answer> {
     match outcome {
         Ok(Reply::Granted(grant)) => Some(Answer::Acquisition(grant.lock_id)),
@@ -159,8 +151,8 @@ impl State {
 
 impl Transition<'_> {
     /// The answer to a retry, or `None` when the request is new.
-    pub(crate) fn recall(&mut self, key: &DedupKey, command: &Command) -> Option<Outcome> {
-        let remembered = match key {
+    pub(crate) fn recall(&mut self, retry: &Retry) -> Option<Outcome> {
+        let remembered = match &retry.key {
             DedupKey::Sequence { session, sequence } => match self.state.recall_sequence(*session, *sequence)
             {
                 Ok(remembered) => remembered?,
@@ -178,22 +170,16 @@ impl Transition<'_> {
                 &keyed.remembered
             }
         };
-        if remembered.fingerprint != fingerprint(command) {
+        if remembered.fingerprint != retry.fingerprint {
             return Some(Err(Rejection::KeyReused));
         }
         Some(self.state.answer_again(&remembered.answer))
     }
 
-    pub(crate) fn remember(
-        &mut self,
-        position: Position,
-        key: &DedupKey,
-        command: &Command,
-        outcome: &Outcome,
-    ) {
+    pub(crate) fn remember(&mut self, position: Position, retry: &Retry, outcome: &Outcome) {
         let Some(answer) = answer_of(outcome) else { return };
-        let remembered = Remembered { fingerprint: fingerprint(command), answer };
-        match key {
+        let remembered = Remembered { fingerprint: retry.fingerprint, answer };
+        match &retry.key {
             DedupKey::Sequence { session, sequence } => {
                 self.remember_sequence(*session, *sequence, remembered);
             }

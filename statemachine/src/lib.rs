@@ -25,7 +25,7 @@ pub mod lock;
 pub mod session;
 
 pub use change::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
-pub use command::{Command, DedupKey, Entry, Request, Stamp};
+pub use command::{Command, DedupKey, Entry, Request, Retry, Stamp};
 pub use dedup::Ended;
 pub use id::{LockId, ParseIdError, Position, SessionId};
 pub use image::{ImageError, ImageHeader, ImageRecord, RememberedReply};

@@ -66,15 +66,15 @@ impl<'a> Transition<'a> {
 
     /// Executes one request, once: a retry under a known key gets the remembered answer.
     pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Outcome {
-        if let Some(key) = &request.dedup
-            && let Some(remembered) = self.recall(key, &request.command)
+        if let Some(retry) = &request.dedup
+            && let Some(remembered) = self.recall(retry)
         {
             return remembered;
         }
         let outcome = self.run(position, &request.command);
         promote(self);
-        if let Some(key) = &request.dedup {
-            self.remember(position, key, &request.command, &outcome);
+        if let Some(retry) = &request.dedup {
+            self.remember(position, retry, &outcome);
         }
         outcome
     }

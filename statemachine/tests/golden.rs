@@ -163,7 +163,7 @@ impl Story {
             Vec::new()
         } else {
             let dedup = self.dedup(&words);
-            vec![Request { dedup, command: self.command(&words) }]
+            vec![Request::new(dedup, self.command(&words))]
         };
         self.revision += 1;
         let stamp = Stamp { now_ms: self.now_ms, wall_ms: 0 };

@@ -391,7 +391,7 @@ impl Run {
     fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
-        let request = Request { dedup: Some(key), command };
+        let request = Request::new(Some(key), command);
         let outcomes = self.apply(0, vec![request.clone()]);
         let expected = expected(&mut self.model);
         assert_eq!(told(&outcomes[0]), expected, "{request:?}");
@@ -568,7 +568,7 @@ fn run(steps: &[Step]) {
     let limits = LimitsPatch { values: vec![("ttl_ms_min".to_owned(), 1)] };
     let init = InitCluster { cluster_id: "c".to_owned(), next_node_id: 4 };
     let setup = [Command::InitCluster(init), Command::SetLimits(SetLimits { patch: limits })];
-    run.apply(0, setup.into_iter().map(|command| Request { dedup: None, command }).collect());
+    run.apply(0, setup.into_iter().map(|command| Request::new(None, command)).collect());
     for step in steps {
         run.step(step);
         run.compare();

@@ -30,11 +30,11 @@ impl Story {
     }
 
     fn ask(&mut self, command: Command) -> Outcome {
-        self.apply(vec![Request { dedup: None, command }]).remove(0)
+        self.apply(vec![Request::new(None, command)]).remove(0)
     }
 
     fn ask_keyed(&mut self, dedup: DedupKey, command: Command) -> Outcome {
-        self.apply(vec![Request { dedup: Some(dedup), command }]).remove(0)
+        self.apply(vec![Request::new(Some(dedup), command)]).remove(0)
     }
 
     fn session(&mut self, ttl_ms: u64) -> SessionId {

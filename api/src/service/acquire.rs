@@ -124,7 +124,7 @@ impl Service {
     /// it is dropped.
     async fn ask(&self, context: &CallContext, command: Command) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
-        let request = Request { dedup: context.dedup.clone(), command };
+        let request = Request::new(context.dedup.clone(), command);
         let timeout = self.timeout(context);
         let task = self.inner.background.spawn(async move {
             let keyed = request.dedup.is_some();
@@ -259,7 +259,7 @@ fn granted_clock(grant: &Grant) -> Clock {
 /// Withdraws an acquisition that nobody waits for any more.
 async fn withdraw(inner: Arc<Inner>, lock_id: LockId) {
     for _ in 0..WITHDRAW_TRIES {
-        let request = Request { dedup: None, command: Command::CancelWait(CancelWait { lock_id }) };
+        let request = Request::new(None, Command::CancelWait(CancelWait { lock_id }));
         match inner.replica.propose(request, inner.options.timeout).await {
             Ok(answer) => {
                 if let Err(rejection) = answer.outcome {

@@ -163,7 +163,7 @@ impl Service {
 
     /// Proposes a command of this call and returns its answer, refusals as errors.
     async fn propose(&self, context: &CallContext, command: Command) -> Result<(Answer, Reply), ApiError> {
-        let request = Request { dedup: context.dedup.clone(), command };
+        let request = Request::new(context.dedup.clone(), command);
         let answer = self.replica().propose(request, self.timeout(context)).await;
         split(answer, context.dedup.is_some())
     }

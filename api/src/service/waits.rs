@@ -259,7 +259,7 @@ mod tests {
         };
         let mut state = State::default();
         let mut apply = |revision, command| {
-            let requests = vec![Request { dedup: None, command }];
+            let requests = vec![Request::new(None, command)];
             let applied = state.apply(revision, &Entry { stamp: Stamp::default(), requests });
             assert!(applied.outcomes[0].is_ok(), "{applied:?}");
             state.clone()

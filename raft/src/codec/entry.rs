@@ -2,7 +2,7 @@
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::request::Command as WireCommand;
-use batuta_statemachine::{Command, DedupKey, Entry, Request, Stamp};
+use batuta_statemachine::{Command, DedupKey, Entry, Request, Retry, Stamp};
 use prost::Message as _;
 
 use super::{DecodeError, cluster, lock, namespace, position_to_wire, session, session_id};
@@ -66,8 +66,8 @@ pub(crate) fn request(request: wire::Request) -> Result<Request, DecodeError> {
     Ok(Request { dedup: request.dedup.map(dedup).transpose()?, command })
 }
 
-fn dedup_to_wire(key: &DedupKey) -> wire::DedupKey {
-    let key = match key {
+fn dedup_to_wire(retry: &Retry) -> wire::DedupKey {
+    let key = match &retry.key {
         DedupKey::Sequence { session, sequence } => wire::dedup_key::Key::Sequence(wire::SequenceKey {
             session: Some(position_to_wire(session.0)),
             sequence: *sequence,
@@ -77,16 +77,17 @@ fn dedup_to_wire(key: &DedupKey) -> wire::DedupKey {
             key: key.clone(),
         }),
     };
-    wire::DedupKey { key: Some(key) }
+    wire::DedupKey { key: Some(key), fingerprint: retry.fingerprint }
 }
 
-fn dedup(key: wire::DedupKey) -> Result<DedupKey, DecodeError> {
-    match key.key.ok_or(DecodeError::Unknown("retry key"))? {
+fn dedup(dedup: wire::DedupKey) -> Result<Retry, DecodeError> {
+    let key = match dedup.key.ok_or(DecodeError::Unknown("retry key"))? {
         wire::dedup_key::Key::Sequence(key) => {
-            Ok(DedupKey::Sequence { session: session_id(key.session)?, sequence: key.sequence })
+            DedupKey::Sequence { session: session_id(key.session)?, sequence: key.sequence }
         }
         wire::dedup_key::Key::Idempotency(key) => {
-            Ok(DedupKey::Idempotency { namespace: namespace(&key.namespace)?, key: key.key })
+            DedupKey::Idempotency { namespace: namespace(&key.namespace)?, key: key.key }
         }
-    }
+    };
+    Ok(Retry { key, fingerprint: dedup.fingerprint })
 }

@@ -181,7 +181,7 @@ async fn allocate(inner: &Arc<Inner>, core: &Core, name: &str) -> Result<u64, Fa
         )));
     }
     let command = Command::AllocateNode(AllocateNode { node_name: name.to_owned() });
-    let applied = core.proposer.propose(vec![Request { dedup: None, command }]).await?;
+    let applied = core.proposer.propose(vec![Request::new(None, command)]).await?;
     match applied.outcomes.into_iter().next() {
         Some(Ok(Reply::NodeAllocated { node_id })) => Ok(node_id),
         Some(Err(rejection)) => Err(refused(rejection.to_string())),

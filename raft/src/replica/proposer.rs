@@ -242,7 +242,7 @@ impl Task {
                 cluster_id: self.parts.cluster_id.clone(),
                 next_node_id: members.unwrap_or_default() + 1,
             };
-            self.propose_own(vec![Request { dedup: None, command: Command::InitCluster(init) }]);
+            self.propose_own(vec![Request::new(None, Command::InitCluster(init))]);
         } else if state.next_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.propose_own(Vec::new());
         }
@@ -253,7 +253,7 @@ impl Task {
         sessions.sort_unstable();
         sessions.dedup();
         let command = Command::KeepAlive(KeepAlive { sessions: sessions.clone() });
-        let request = Request { dedup: None, command };
+        let request = Request::new(None, command);
         let encoded = vec![codec::request_to_wire(&request)];
         let (answer, receiver) = oneshot::channel();
         self.propose(vec![Proposal { requests: vec![request], encoded, bytes: 0, answer }]);
