@@ -122,6 +122,30 @@ async fn all_three_are_killed_and_start_again() {
     cluster.converged().await;
 }
 
+/// What a leader sent before it was killed may be missing on its own disk; under the same term it would give the same log ids
+/// to other entries, and two nodes would apply different histories.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_restarts_at_once_leads_no_more_in_its_old_term() {
+    let mut cluster = Cluster::start(3).await;
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let led = cluster.nodes[leader].status().await["term"].as_u64().expect("a term");
+        cluster.nodes[leader].kill();
+        cluster.launch(leader, &[]);
+        let body = json!({"name": format!("round {round}"), "ttl_ms": 3_600_000});
+        let rest = cluster.nodes[leader].rest.clone();
+        eventually("it takes writes again", || {
+            let (rest, body) = (rest.clone(), body.clone());
+            async move { rest.post_with_key("/api/v1/locks", &format!("round {round}"), &body).await }
+        })
+        .await
+        .expect(201);
+        let term = cluster.nodes[leader].status().await["term"].as_u64().expect("a term");
+        assert!(term > led, "term {led} went on after its leader was killed");
+    }
+    cluster.converged().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_loses_nothing_and_every_node_stops_in_time() {
     let mut cluster = Cluster::start(3).await;

@@ -62,8 +62,11 @@ impl Service {
     /// # Errors
     /// `internal` when hashing the state fails.
     pub async fn cluster_status(&self) -> Result<ClusterStatus, ApiError> {
-        let replica = self.replica().status();
+        let mut replica = self.replica().status();
         let state = self.replica().view();
+        // The hash and the index it belongs to are read together: another entry may be applied at any moment.
+        replica.applied_index = state.revision();
+        replica.committed_index = replica.committed_index.max(replica.applied_index);
         let hashed = std::sync::Arc::clone(&state);
         // The hash reads the whole state: not on a thread that serves requests.
         let hash = tokio::task::spawn_blocking(move || hashed.hash())

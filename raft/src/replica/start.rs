@@ -177,6 +177,9 @@ fn consensus_config(cluster_id: &str, options: &Settled) -> Result<Config, Start
         enable_pre_vote: Some(true),
         // Without it a leader whose quorum is gone never finds out (openraft's note on the option).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
+        // A leader sends entries while it still syncs them itself. One that lost such entries in a crash must never go on in
+        // its old term: it would give their log ids to other entries (docs/decisions/0012).
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
