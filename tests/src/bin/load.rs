@@ -29,8 +29,10 @@ fn args() -> Result<Args, String> {
             "--grpc" => args.addresses = value.split(',').map(str::to_owned).collect(),
             "--clients" => args.clients = value.parse().map_err(|_| "--clients: not a number")?,
             "--seconds" => args.seconds = value.parse().map_err(|_| "--seconds: not a number")?,
+            "--hold" => args.hold = value.parse().map_err(|_| "--hold: not a number")?,
             _ => {
-                return Err(format!("{word} is not known; there are --grpc URL,URL --clients N --seconds N"));
+                let known = "--grpc URL,URL --clients N --seconds N --hold N";
+                return Err(format!("{word} is not known; there are {known}"));
             }
         }
     }
