@@ -32,6 +32,10 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
             request_timeout_ms: values.integer("limits.request_timeout_ms", 100..=600_000)?,
             apply_lag_entries_max: values.integer("limits.apply_lag_entries_max", 1..=1_000_000_000)?,
             waiting_calls_max: values.integer("limits.waiting_calls_max", 1..=10_000_000)?,
+            history_changes_max: values.size("limits.history_changes_max", 1..=100_000_000)?,
+            history_bytes_max: values.size("limits.history_bytes_max", 1 << 10..=1 << 36)?,
+            watchers_max: values.integer("limits.watchers_max", 1..=10_000_000)?,
+            watch_queue_changes_max: values.size("limits.watch_queue_changes_max", 1..=1_000_000)?,
         },
         log: log(values)?,
         security,
@@ -79,6 +83,18 @@ impl Values<'_> {
         }
         let (low, high) = allowed.into_inner();
         Err(self.invalid(path, format!("{number} is not in {low}..={high}"), "choose a number in that range"))
+    }
+
+    /// A count or size of things in this process's memory.
+    fn size(self, path: &'static str, allowed: RangeInclusive<u64>) -> Checked<usize> {
+        let number = self.integer(path, allowed)?;
+        usize::try_from(number).map_err(|_| {
+            self.invalid(
+                path,
+                format!("{number} is more than this machine can address"),
+                "choose a smaller number",
+            )
+        })
     }
 
     fn required(self, path: &'static str) -> Checked<String> {

@@ -187,6 +187,22 @@ pub static KEYS: &[Key] = &[
         None,
         "calls that may wait for locks on this node at once",
     ),
+    key(
+        "limits.history_changes_max",
+        Integer,
+        "100000",
+        None,
+        "newest changes kept in memory for watches that resume",
+    ),
+    key("limits.history_bytes_max", Integer, "67108864", None, "about how many bytes they may take"),
+    key("limits.watchers_max", Integer, "20000", None, "watches open on this node at once"),
+    key(
+        "limits.watch_queue_changes_max",
+        Integer,
+        "4096",
+        None,
+        "changes that may wait for one slow watcher before it is told that it lags",
+    ),
     key("log.format", Text, "text", None, "text or json"),
     key("log.level", Text, "info", Some("--log-level"), "error, warn, info, debug or trace"),
     key(

@@ -102,6 +102,14 @@ pub struct Limits {
     pub apply_lag_entries_max: u64,
     /// Calls that may wait for locks on this node at once.
     pub waiting_calls_max: u64,
+    /// Newest changes kept in memory for watches that resume.
+    pub history_changes_max: usize,
+    /// About how many bytes they may take.
+    pub history_bytes_max: usize,
+    /// Watches open on this node at once.
+    pub watchers_max: u64,
+    /// Changes that may wait for one slow watcher.
+    pub watch_queue_changes_max: usize,
 }
 
 /// What the node logs.

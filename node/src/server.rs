@@ -169,6 +169,8 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         timeout: Duration::from_millis(config.limits.request_timeout_ms),
         apply_lag_entries_max: config.limits.apply_lag_entries_max,
         waiting_calls_max: config.limits.waiting_calls_max,
+        watchers_max: config.limits.watchers_max,
+        watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -187,6 +189,8 @@ fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) 
         snapshot_entries: config.raft.snapshot_entries,
         segment_bytes: config.raft.segment_bytes,
         disk_free_min_bytes: config.storage.disk_free_min_bytes,
+        history_changes_max: config.limits.history_changes_max,
+        history_bytes_max: config.limits.history_bytes_max,
     }
 }
 

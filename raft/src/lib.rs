@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod disk;
+mod history;
 pub mod log;
 mod machine;
 mod metrics;
@@ -13,6 +14,7 @@ mod snapshot;
 mod store;
 mod types;
 
+pub use history::{History, RevisionChanges};
 pub use replica::{
     Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,
 };

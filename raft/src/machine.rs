@@ -5,34 +5,29 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use batuta_statemachine::{Change, State};
+use batuta_statemachine::State;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
+use crate::history::{ChangeLog, History, RevisionChanges};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries applied before the state is published and their callers are answered.
 const BATCH_ENTRIES: usize = 128;
-/// Batches of changes kept for a slow subscriber before it is told that it lags.
-const CHANGES_KEPT: usize = 4096;
 
 /// What the rest of the node sees of the state machine.
 pub(crate) struct Published {
     view: ArcSwap<State>,
     applied: watch::Sender<u64>,
-    changes: broadcast::Sender<Arc<[Change]>>,
+    changes: ChangeLog,
 }
 
 impl Published {
-    fn new(state: &State, applied: u64) -> Self {
-        Self {
-            view: ArcSwap::from_pointee(state.clone()),
-            applied: watch::Sender::new(applied),
-            changes: broadcast::Sender::new(CHANGES_KEPT),
-        }
+    fn new(changes: ChangeLog) -> Self {
+        Self { view: ArcSwap::default(), applied: watch::Sender::new(0), changes }
     }
 
     pub(crate) fn view(&self) -> Arc<State> {
@@ -44,19 +39,16 @@ impl Published {
         self.applied.subscribe()
     }
 
-    pub(crate) fn changes(&self) -> broadcast::Receiver<Arc<[Change]>> {
-        self.changes.subscribe()
+    pub(crate) fn history(&self) -> History {
+        self.changes.history()
     }
 
-    fn publish(&self, state: &State) {
+    /// Shows a state. Whoever hears of a revision finds its changes in the history, and whoever finds them there finds them in
+    /// the state: so the state comes first and the revision last.
+    fn publish(&self, state: &State, note: impl FnOnce(&ChangeLog)) {
         self.view.store(Arc::new(state.clone()));
+        note(&self.changes);
         self.applied.send_replace(state.revision());
-    }
-
-    /// A batch of changes. An empty one says that changes were skipped: look at the state again.
-    fn tell(&self, changes: Vec<Change>) {
-        // Nobody may be listening.
-        let _ = self.changes.send(changes.into());
     }
 }
 
@@ -72,12 +64,12 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Starts from the newest snapshot.
-    pub(crate) fn open(snapshots: SnapshotStore) -> Result<Self, SnapshotError> {
+    pub(crate) fn open(snapshots: SnapshotStore, changes: ChangeLog) -> Result<Self, SnapshotError> {
         let mut machine = Self {
             state: State::default(),
             last_applied: None,
             membership: StoredMembership::default(),
-            published: Arc::new(Published::new(&State::default(), 0)),
+            published: Arc::new(Published::new(changes)),
             snapshots,
             current: None,
         };
@@ -97,10 +89,10 @@ impl Machine {
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.current = Some((meta, file));
-        self.published.publish(&self.state);
+        self.published.publish(&self.state, |changes| changes.reset(self.state.revision()));
     }
 
-    fn apply_one(&mut self, entry: &RaftEntry, changes: &mut Vec<Change>) -> AppliedEntry {
+    fn apply_one(&mut self, entry: &RaftEntry, batch: &mut Vec<RevisionChanges>) -> AppliedEntry {
         let index = entry.log_id.index;
         self.last_applied = Some(entry.log_id);
         let outcomes = match &entry.payload {
@@ -110,7 +102,14 @@ impl Machine {
             }
             EntryPayload::Normal(data) => {
                 let applied = self.state.apply(index, &data.entry);
-                changes.extend(applied.changes);
+                if !applied.changes.is_empty() {
+                    batch.push(RevisionChanges {
+                        revision: index,
+                        now_ms: self.state.now_ms(),
+                        wall_ms: self.state.wall_ms(),
+                        changes: applied.changes,
+                    });
+                }
                 applied.outcomes
             }
             EntryPayload::Membership(membership) => {
@@ -145,12 +144,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 answers.extend(responder.map(|responder| (responder, answer)));
             }
             // Whoever is answered, or told of a change, finds it in the state.
-            self.published.publish(&self.state);
+            self.published.publish(&self.state, |log| log.push(self.state.revision(), changes));
             for (responder, answer) in answers {
                 responder.send(answer);
-            }
-            if !changes.is_empty() {
-                self.published.tell(changes);
             }
         }
         Ok(())
@@ -183,7 +179,6 @@ impl RaftStateMachine<TypeConfig> for Machine {
         })
         .await?;
         self.adopt(meta, state, file);
-        self.published.tell(Vec::new());
         Ok(())
     }
 

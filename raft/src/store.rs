@@ -261,7 +261,8 @@ mod tests {
             let (log, torn) = Log::open(Arc::new(disk), options).expect("opens");
             assert_eq!(torn, None);
             let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
-            let machine = Machine::open(snapshots).expect("opens");
+            let machine =
+                Machine::open(snapshots, crate::history::ChangeLog::new(1000, 1 << 20)).expect("opens");
             Ok((dir, LogStore::new(log), machine))
         }
     }

@@ -1,7 +1,7 @@
 //! What an entry changed, in order: the source of every watch.
 
-use crate::lock::{Grant, Wait};
-use crate::{LockId, Namespace, SessionId};
+use crate::lock::{Grant, LockRequest, Wait};
+use crate::{Namespace, SessionId};
 
 /// One change of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,8 +86,8 @@ pub enum ChangeKind {
     },
     /// A wait ended without a grant.
     WaitEnded {
-        /// The acquisition.
-        lock_id: LockId,
+        /// The wait as it was; its place in the queue is gone, so it says 0.
+        wait: Wait,
         /// Why.
         reason: WaitEnd,
     },
@@ -109,4 +109,34 @@ pub enum ChangeKind {
     },
     /// The cluster got its identity.
     ClusterInitialised,
+}
+
+/// Bytes of a change that holds no text.
+const BYTES_MIN: usize = 256;
+
+impl Change {
+    /// About how much memory it takes, bytes: what a bounded history counts.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let requests = |requests: &[LockRequest]| -> usize {
+            requests.iter().map(|request| size_of::<LockRequest>() + request.name.as_str().len()).sum()
+        };
+        let grant =
+            |grant: &Grant| requests(&grant.requests) + grant.owner.label.len() + grant.metadata.len();
+        let text = match &self.kind {
+            ChangeKind::SessionOpened { metadata, .. } => metadata.len(),
+            ChangeKind::LockQueued(wait) | ChangeKind::WaitEnded { wait, .. } => {
+                requests(&wait.requests) + wait.owner.label.len()
+            }
+            ChangeKind::LockGranted(held) | ChangeKind::LockExtended(held) => grant(held),
+            ChangeKind::LockReleased { grant: held, reason } => {
+                let words = if let ReleaseReason::Forced { reason } = reason { reason.len() } else { 0 };
+                grant(held) + words
+            }
+            ChangeKind::RegisterChanged { name, .. } => name.as_str().len(),
+            ChangeKind::NodeAllocated { node_name, .. } => node_name.len(),
+            ChangeKind::SessionEnded { .. } | ChangeKind::LimitsChanged | ChangeKind::ClusterInitialised => 0,
+        };
+        BYTES_MIN + text
+    }
 }

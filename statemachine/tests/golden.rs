@@ -243,7 +243,7 @@ fn change_line(change: &Change) -> String {
         ChangeKind::LockReleased { grant, reason } => {
             format!("{} released, count {}: {reason:?}", grant.lock_id, grant.count)
         }
-        ChangeKind::WaitEnded { lock_id, reason } => format!("{lock_id} ended its wait: {reason:?}"),
+        ChangeKind::WaitEnded { wait, reason } => format!("{} ended its wait: {reason:?}", wait.lock_id),
         ChangeKind::RegisterChanged { name, high_water } => format!("register {name} at {high_water:?}"),
         other => format!("{other:?}"),
     }

@@ -162,7 +162,9 @@ fn a_session_takes_everything_with_it_in_one_entry() {
         .changes
         .iter()
         .map(|change| match change {
-            ChangeKind::WaitEnded { lock_id, reason: WaitEnd::SessionEnded(_) } => format!("wait {lock_id}"),
+            ChangeKind::WaitEnded { wait, reason: WaitEnd::SessionEnded(_) } => {
+                format!("wait {}", wait.lock_id)
+            }
             ChangeKind::LockReleased { grant, reason } if *reason == ended => {
                 format!("release {}", grant.lock_id)
             }

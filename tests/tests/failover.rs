@@ -134,7 +134,7 @@ async fn a_leader_that_restarts_at_once_leads_no_more_in_its_old_term() {
         cluster.launch(leader, &[]);
         let body = json!({"name": format!("round {round}"), "ttl_ms": 3_600_000});
         let rest = cluster.nodes[leader].rest.clone();
-        eventually("it takes writes again", || {
+        let _ = eventually("it takes writes again", || {
             let (rest, body) = (rest.clone(), body.clone());
             async move { rest.post_with_key("/api/v1/locks", &format!("round {round}"), &body).await }
         })

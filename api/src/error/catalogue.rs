@@ -101,6 +101,16 @@ pub const CATALOGUE: &[CodeInfo] = &[
         ],
     ),
     fatal(
+        "compacted",
+        410,
+        Code::OutOfRange,
+        [
+            "The history is gone",
+            "A watch asked for changes older than those the node keeps, or the node itself skipped changes while it caught up by a snapshot. `oldest_revision` is where its history begins.",
+            "Watch with a snapshot first: it gives the objects as they are and every change after them. Another node may still have the history.",
+        ],
+    ),
+    fatal(
         "deadlock",
         409,
         Code::Aborted,
@@ -161,6 +171,16 @@ pub const CATALOGUE: &[CodeInfo] = &[
             "The retry key was used for another request",
             "The Idempotency-Key, or the session's sequence, came before with a different request.",
             "Use a new key for each request; the same one only to repeat it.",
+        ],
+    ),
+    fatal(
+        "lagged",
+        410,
+        Code::Aborted,
+        [
+            "The watcher is too slow",
+            "More changes waited for the watcher than the node keeps for one (`limits.watch_queue_changes_max`).",
+            "Watch again from `resume_revision`; nothing is lost while the history reaches back that far. Take changes faster, or ask for fewer of them.",
         ],
     ),
     passing(

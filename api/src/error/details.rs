@@ -30,6 +30,10 @@ impl ApiError {
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
             Self::MalformedBody { problem } => json!({ "problem": problem }),
+            Self::Compacted { from_revision, oldest_revision } => {
+                json!({ "from_revision": from_revision, "oldest_revision": oldest_revision })
+            }
+            Self::Lagged { resume_revision } => json!({ "resume_revision": resume_revision }),
             Self::UnsupportedMediaType | Self::Draining | Self::Internal(_) => json!({}),
         };
         match value {

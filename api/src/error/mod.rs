@@ -109,6 +109,23 @@ pub enum ApiError {
         /// Its value.
         max: u64,
     },
+    /// Changes that were asked for are no longer kept on this node.
+    #[error(
+        "changes before revision {oldest_revision} are no longer kept here, {from_revision} was asked for; begin with a snapshot, \
+         or at {oldest_revision}"
+    )]
+    Compacted {
+        /// From where on they were asked for.
+        from_revision: u64,
+        /// From where on they are here.
+        oldest_revision: u64,
+    },
+    /// A watcher did not take its changes fast enough.
+    #[error("the watcher is too slow and was cut off; go on at revision {resume_revision}")]
+    Lagged {
+        /// Where to go on.
+        resume_revision: u64,
+    },
     /// A defect of Batuta itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -155,6 +172,8 @@ impl ApiError {
             Self::ForeignLock { .. } => "namespace_mismatch",
             Self::Draining => "draining",
             Self::Busy { .. } => "overloaded",
+            Self::Compacted { .. } => "compacted",
+            Self::Lagged { .. } => "lagged",
             Self::Internal(_) => "internal",
         }
     }

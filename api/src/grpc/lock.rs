@@ -68,7 +68,7 @@ fn request_message(request: &LockRequest) -> v1::LockRequest {
     v1::LockRequest { name: request.name.to_string(), mode: mode.into(), permits, capacity }
 }
 
-fn grant_message(info: GrantInfo) -> v1::Grant {
+pub(super) fn grant_message(info: GrantInfo) -> v1::Grant {
     let GrantInfo { grant, remaining_ms, granted_at, expires_at } = info;
     v1::Grant {
         lock_id: grant.lock_id.to_string(),
@@ -88,7 +88,7 @@ fn grant_message(info: GrantInfo) -> v1::Grant {
     }
 }
 
-fn waiter_message(waiter: Waiter) -> v1::Waiter {
+pub(super) fn waiter_message(waiter: Waiter) -> v1::Waiter {
     v1::Waiter {
         lock_id: waiter.lock_id.to_string(),
         locks: waiter.requests.iter().map(request_message).collect(),
@@ -99,7 +99,7 @@ fn waiter_message(waiter: Waiter) -> v1::Waiter {
     }
 }
 
-fn lock_message(lock: Lock) -> v1::Lock {
+pub(super) fn lock_message(lock: Lock) -> v1::Lock {
     let (mode, capacity, permits_free) = match lock.kind {
         None => (v1::LockMode::Unspecified, 0, 0),
         Some(LockKind::Exclusive) => (v1::LockMode::Exclusive, 0, 0),

@@ -6,6 +6,7 @@ mod cluster;
 mod lock;
 mod session;
 mod status;
+mod watch;
 
 use std::time::Duration;
 
@@ -24,6 +25,15 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CONCURRENT_STREAMS_MAX: u32 = 1_024;
 /// How often the health service looks at the node's readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What the health service knows, the node as a whole first.
+const HEALTH_NAMES: [&str; 5] = [
+    "",
+    "batuta.v1.SessionService",
+    "batuta.v1.LockService",
+    "batuta.v1.WatchService",
+    "batuta.v1.ClusterService",
+];
 
 /// The services of the public contract over the use cases.
 #[derive(Clone)]
@@ -54,6 +64,7 @@ pub fn routes(service: Service) -> Routes {
     routes
         .add_service(limited!(v1::session_service_server::SessionServiceServer::new(front.clone())))
         .add_service(limited!(v1::lock_service_server::LockServiceServer::new(front.clone())))
+        .add_service(limited!(v1::watch_service_server::WatchServiceServer::new(front.clone())))
         .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
         .add_service(health)
         .add_service(reflection);
@@ -68,8 +79,7 @@ async fn report_health(service: Service, reporter: tonic_health::server::HealthR
         let ready = service.readiness().ready();
         if shown != Some(ready) {
             let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for name in ["", "batuta.v1.SessionService", "batuta.v1.LockService", "batuta.v1.ClusterService"]
-            {
+            for name in HEALTH_NAMES {
                 reporter.set_service_status(name, status).await;
             }
             shown = Some(ready);

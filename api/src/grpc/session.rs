@@ -8,7 +8,7 @@ use super::{Front, consistency, context, page};
 use crate::service::parse::parse_session_id;
 use crate::service::session::{ListRequest, OpenRequest, Session};
 
-fn session_message(session: Session) -> v1::Session {
+pub(super) fn session_message(session: Session) -> v1::Session {
     v1::Session {
         session_id: session.session_id.to_string(),
         namespace: session.namespace.to_string(),

@@ -16,6 +16,8 @@ mod problem;
 mod register;
 mod session;
 mod session_dto;
+mod watch;
+mod watch_dto;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +51,7 @@ fn documented_routes() -> (Router<Service>, OpenApi) {
         .merge(lock::routes())
         .merge(register::routes())
         .merge(session::routes())
+        .merge(watch::routes())
         .merge(cluster::routes())
         .merge(health::routes());
     let (router, mut document) = described.split_for_parts();

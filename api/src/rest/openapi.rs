@@ -11,6 +11,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
 
 use super::problem::{PROBLEM_JSON, Problem, TYPE_PREFIX};
+use super::watch_dto::Message;
 use crate::error::{CodeInfo, info};
 
 /// What the document says before the routes say theirs.
@@ -26,10 +27,11 @@ use crate::error::{CodeInfo, info};
         (name = "locks", description = "Exclusive, shared and counted locks; FIFO queues; fencing tokens."),
         (name = "registers", description = "High-water marks for resources that cannot store a token themselves."),
         (name = "sessions", description = "One heartbeat that keeps everything a client owns alive."),
+        (name = "watch", description = "Every change once, in order, from any node; resumable by revision."),
         (name = "cluster", description = "Members, leadership, snapshots, limits."),
         (name = "health", description = "For probes. None of them needs a quorum.")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, Message))
 )]
 struct Base;
 
@@ -81,6 +83,7 @@ fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
         "remove_member" | "promote_member" | "transfer_leader" => {
             (&["unknown_member", "membership_change_refused", "outcome_unknown"], false)
         }
+        "watch_changes" | "poll_changes" => (&["compacted", "lagged", "draining"], false),
         "set_limits" => (&[], true),
         "list_locks" | "check_token" | "check_token_post" | "check_token_put" | "explain_lock"
         | "list_sessions" | "get_cluster" | "list_members" | "trigger_snapshot" | "get_limits" => {
@@ -185,6 +188,8 @@ mod tests {
         "GET /api/v1/registers/{name}",
         "GET /api/v1/sessions",
         "GET /api/v1/sessions/{session_id}",
+        "GET /api/v1/watch",
+        "GET /api/v1/watch/poll",
         "GET /healthz",
         "GET /livez",
         "GET /readyz",

@@ -13,6 +13,7 @@ mod summary;
 mod view;
 mod waits;
 mod wall;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +37,10 @@ pub struct ServiceOptions {
     pub apply_lag_entries_max: u64,
     /// Calls that may wait for locks on this node at the same time.
     pub waiting_calls_max: u64,
+    /// Watches open on this node at the same time.
+    pub watchers_max: u64,
+    /// Changes that may wait for one slow watcher before it is told that it lags.
+    pub watch_queue_changes_max: usize,
     /// The version that the status shows.
     pub version: String,
 }
@@ -46,6 +51,8 @@ impl Default for ServiceOptions {
             timeout: Duration::from_secs(10),
             apply_lag_entries_max: 10_000,
             waiting_calls_max: 100_000,
+            watchers_max: 20_000,
+            watch_queue_changes_max: 4_096,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -100,12 +107,13 @@ struct Inner {
     replica: Replica,
     options: ServiceOptions,
     waits: Arc<Waits>,
+    hub: Arc<watch::Hub>,
     started: Instant,
     draining: CancellationToken,
     background: TaskTracker,
     /// Where background work runs: it may be started by a drop outside of any task.
     runtime: tokio::runtime::Handle,
-    /// Ends the task that feeds `waits` when the last handle goes.
+    /// Ends the task that feeds `waits` and `hub` when the last handle goes.
     _feeder: DropGuard,
 }
 
@@ -115,11 +123,18 @@ impl Service {
     pub fn new(replica: Replica, options: ServiceOptions) -> Self {
         let waits = Arc::new(Waits::new(options.waiting_calls_max));
         let stop = CancellationToken::new();
-        tokio::spawn(waits::feed(replica.clone(), Arc::clone(&waits), stop.clone()));
+        let hub = watch::Hub::new(
+            replica.history().revision(),
+            options.watchers_max,
+            options.watch_queue_changes_max,
+        );
+        let hub = Arc::new(hub);
+        tokio::spawn(watch::feed(replica.clone(), Arc::clone(&waits), Arc::clone(&hub), stop.clone()));
         let inner = Inner {
             replica,
             options,
             waits,
+            hub,
             started: Instant::now(),
             draining: CancellationToken::new(),
             background: TaskTracker::new(),

@@ -13,7 +13,7 @@ use super::wall::{Clock, rfc3339};
 use super::{Page, parse};
 
 /// Waiters shown with each lock of a listing.
-const LISTED_WAITERS_MAX: usize = 10;
+pub(super) const LISTED_WAITERS_MAX: usize = 10;
 
 fn session_of(view: SessionView, clock: Clock) -> Session {
     Session {
@@ -55,7 +55,7 @@ pub(super) fn sessions(
     }
 }
 
-fn waiter_of(wait: Wait, clock: Clock) -> Waiter {
+pub(super) fn waiter_of(wait: Wait, clock: Clock) -> Waiter {
     Waiter {
         lock_id: wait.lock_id,
         requests: wait.requests,

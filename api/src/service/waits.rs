@@ -1,4 +1,4 @@
-//! Calls of this node that wait for a lock, and the one task that tells them what became of their acquisition.
+//! Calls of this node that wait for a lock; the watch hub's task tells them what became of their acquisition.
 //!
 //! Invariants: a call that is attached hears of the end of its acquisition, however the end races with attaching
 //! (it looks at the published state after it attached, and again when changes were missed); and the last call that
@@ -7,12 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use batuta_raft::Replica;
 use batuta_statemachine::lock::{Acquisition, Grant};
 use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// What became of an acquisition that was queued.
 #[derive(Clone, Debug)]
@@ -91,7 +88,8 @@ impl Waits {
         Attached { waits: Arc::clone(self), lock_id, ended: slot.ended.subscribe() }
     }
 
-    fn on_changes(&self, changes: &[Change]) {
+    /// Tells the calls that wait what an entry changed.
+    pub(crate) fn on_changes(&self, changes: &[Change]) {
         let slots = self.slots();
         if slots.is_empty() {
             return;
@@ -102,7 +100,7 @@ impl Waits {
                     grant.lock_id,
                     Ended::Granted { revision: change.revision, grant: Box::new(grant.clone()) },
                 ),
-                ChangeKind::WaitEnded { lock_id, reason } => (*lock_id, Ended::Refused { reason: *reason }),
+                ChangeKind::WaitEnded { wait, reason } => (wait.lock_id, Ended::Refused { reason: *reason }),
                 _ => continue,
             };
             if let Some(slot) = slots.get(&lock_id) {
@@ -112,7 +110,7 @@ impl Waits {
     }
 
     /// Looks every acquisition up, after changes were missed.
-    fn recheck_all(&self, state: &State) {
+    pub(crate) fn recheck_all(&self, state: &State) {
         for (lock_id, slot) in &*self.slots() {
             slot.look(state, *lock_id);
         }
@@ -177,25 +175,9 @@ impl Attached {
     }
 }
 
-/// Feeds the registry with the replica's changes until told to stop.
-pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, stop: CancellationToken) {
-    let mut changes = replica.changes();
-    loop {
-        let received = tokio::select! {
-            received = changes.recv() => received,
-            () = stop.cancelled() => return,
-        };
-        match received {
-            Ok(batch) => waits.on_changes(&batch),
-            Err(RecvError::Lagged(_)) => waits.recheck_all(&replica.view()),
-            Err(RecvError::Closed) => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::lock::{Acquire, CancelWait, LockRequest, Mode, Owner};
+    use batuta_statemachine::lock::{Acquire, CancelWait, LockRequest, Mode, Owner, Wait};
     use batuta_statemachine::{Command, Entry, Name, Namespace, Position, Request, Stamp};
 
     use super::*;
@@ -205,7 +187,15 @@ mod tests {
     }
 
     fn end(lock_id: LockId, reason: WaitEnd) -> Change {
-        Change { revision: 9, ordinal: 0, namespace: None, kind: ChangeKind::WaitEnded { lock_id, reason } }
+        let wait = Wait {
+            lock_id,
+            namespace: Namespace::default(),
+            requests: Vec::new(),
+            owner: Owner { session: None, label: String::new() },
+            deadline_ms: 0,
+            queue_position: 0,
+        };
+        Change { revision: 9, ordinal: 0, namespace: None, kind: ChangeKind::WaitEnded { wait, reason } }
     }
 
     #[tokio::test]

@@ -40,6 +40,8 @@ impl Node {
             snapshot_entries: 10_000,
             segment_bytes: 4 * 1024 * 1024,
             disk_free_min_bytes: 0,
+            history_changes_max: 1_000,
+            history_bytes_max: 1 << 20,
         };
         let replica = Replica::start(options).await.expect("starts");
         let service = Service::new(replica.clone(), ServiceOptions::default());

@@ -21,14 +21,15 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as WireAnswer;
-use batuta_statemachine::{Change, Outcome, Request, SessionId, State};
+use batuta_statemachine::{Outcome, Request, SessionId, State};
 use prost::Message as _;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::codec;
 use crate::disk::DirLock;
+use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
 use crate::peer::Forwarder;
@@ -264,11 +265,16 @@ impl Replica {
         self.inner.published.view()
     }
 
-    /// Every change from now on, in order, one item per applied batch. The state that has them is published before. An
-    /// empty item, like `Lagged`, says that changes were skipped: look at the state.
+    /// The newest changes as this node has applied them. [`Self::view`] is never behind it.
     #[must_use]
-    pub fn changes(&self) -> broadcast::Receiver<Arc<[Change]>> {
-        self.inner.published.changes()
+    pub fn history(&self) -> History {
+        self.inner.published.history()
+    }
+
+    /// The last revision applied here, as it rises. The history and the state that have it are published before.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.inner.published.applied()
     }
 
     /// Takes a member out of the cluster.

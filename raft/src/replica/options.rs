@@ -34,6 +34,10 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Below this much free space, what adds to the state is refused.
     pub disk_free_min_bytes: u64,
+    /// Changes kept in memory for watches that resume.
+    pub history_changes_max: usize,
+    /// About how many bytes they may take.
+    pub history_bytes_max: usize,
 }
 
 /// The options, checked, without what start-up uses up.

@@ -16,6 +16,7 @@ use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch};
 use crate::disk::{DirLock, Disk, RealDisk};
+use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ impl Replica {
     /// [`StartError`]; damaged data are never started from.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let disk_free_min_bytes = options.disk_free_min_bytes;
+        let changes = ChangeLog::new(options.history_changes_max, options.history_bytes_max);
         let (options, listener) = Settled::new(options)?;
         let layout = Layout { dir: options.data_dir.clone() };
         let lock = DirLock::acquire(&layout.dir)?;
@@ -63,7 +65,7 @@ impl Replica {
         }
         let snapshots =
             SnapshotStore::open(layout.snapshots()).map_err(io_error("the snapshots' directory"))?;
-        let machine = Machine::open(snapshots.clone())?;
+        let machine = Machine::open(snapshots.clone(), changes)?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             published: machine.published(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::deadline::Due;
 use crate::dedup::Ended;
-use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, WaitRecord};
+use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, Wait, WaitRecord};
 use crate::transition::Transition;
 use crate::{ChangeKind, LockId, ReleaseReason, WaitEnd};
 
@@ -141,5 +141,13 @@ pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason
 pub(crate) fn end_wait(transition: &mut Transition<'_>, lock_id: LockId, reason: WaitEnd) {
     let Some(wait) = transition.dequeue(lock_id) else { return };
     transition.state.dedup.note_end(lock_id, Ended::Wait(reason));
-    transition.emit(Some(&wait.namespace), ChangeKind::WaitEnded { lock_id, reason });
+    let ended = Wait {
+        lock_id,
+        namespace: wait.namespace.clone(),
+        requests: wait.requests.clone(),
+        owner: wait.owner.clone(),
+        deadline_ms: wait.deadline_ms,
+        queue_position: 0,
+    };
+    transition.emit(Some(&wait.namespace), ChangeKind::WaitEnded { wait: ended, reason });
 }

@@ -1,5 +1,7 @@
 //! High-water registers: the newest token a resource has seen, for resources that cannot store one themselves.
 
+use std::ops::Bound;
+
 use crate::check::invalid;
 use crate::lock::{AdvanceRegister, DeleteRegister, LockKey};
 use crate::transition::Transition;
@@ -32,6 +34,30 @@ impl AdvanceRegister {
         let changed = ChangeKind::RegisterChanged { name: self.name.clone(), high_water: Some(self.token) };
         transition.emit(Some(&self.namespace), changed);
         Ok(Reply::RegisterAdvanced { high_water: self.token })
+    }
+}
+
+impl State {
+    /// The registers of a namespace whose names start with `prefix`, in name order, after `after`, at most `limit`.
+    #[must_use]
+    pub fn registers(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Vec<(Name, u64)> {
+        let key = |name| LockKey { namespace: namespace.clone(), name };
+        let from = match after {
+            Some(after) if after.as_str() >= prefix => Bound::Excluded(key(after.clone())),
+            _ => Bound::Included(key(Name::lower_bound(prefix))),
+        };
+        self.registers
+            .range((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.namespace == *namespace && key.name.as_str().starts_with(prefix))
+            .take(limit)
+            .map(|(key, high_water)| (key.name.clone(), *high_water))
+            .collect()
     }
 }
 

@@ -1,0 +1,163 @@
+//! Watches: server-sent events and long polls.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event as ServerEvent, Sse};
+use futures_util::Stream;
+use tokio::time::{Instant, timeout_at};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{self, Answer};
+use super::extract::{Headers, Query, ReadHeaders};
+use super::problem::Problem;
+use super::watch_dto::{Changes, Message, PollAnswer, PollQuery, WatchQuery};
+use crate::ApiError;
+use crate::service::watch::{Filter, FilterText, Item, Start, Watch, WatchRequest};
+use crate::service::{self, Service};
+
+/// Where a browser says what it has seen when it connects again.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// How long a browser waits before it connects again, milliseconds.
+const RECONNECT_MS: u64 = 1_000;
+const POLL_MS_DEFAULT: u64 = 30_000;
+const POLL_MS_MAX: u64 = 60_000;
+/// Changes in one answer of a poll; the rest is there for the next one.
+const POLL_CHANGES_MAX: usize = 1_000;
+
+/// The routes of this job.
+pub(super) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(watch_changes)).routes(routes!(poll_changes))
+}
+
+/// Every change from a revision on, as server-sent events: `snapshot`, `changes`, `progress`, and `error` at the end.
+///
+/// `id` of an event is the revision up to which everything was told; a client that connects again with it as `Last-Event-ID`
+/// misses nothing and gets nothing twice. The data are as the schemas `SnapshotPage`, `Changes` and `Progress` say. An `error` event carries a problem document; then the stream ends.
+#[utoipa::path(
+    get, path = "/api/v1/watch", tag = "watch", params(
+        ReadHeaders, WatchQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.", example = "1544")
+    ),
+    responses((status = 200, description = "The stream.", content_type = "text/event-stream", body = String, example = json!("event: changes\nid: 1544\ndata: {\"revision\":1544,\"events\":[]}\n\n")))
+)]
+async fn watch_changes(
+    State(service): State<Service>,
+    headers: Headers,
+    raw: HeaderMap,
+    Query(query): Query<WatchQuery>,
+) -> Result<Sse<impl Stream<Item = Result<ServerEvent, Infallible>>>, Problem> {
+    let context = headers.read_context();
+    let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
+    let namespace = context.namespace.clone();
+    let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
+    let start = match (last_event_id(&raw)?, query.from_revision, query.snapshot) {
+        (Some(seen), ..) => Start::Revision(seen + 1),
+        (None, Some(_), true) => {
+            return Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both").into());
+        }
+        (None, Some(from), false) => Start::Revision(from),
+        (None, None, true) => Start::Snapshot,
+        (None, None, false) => Start::Now,
+    };
+    let request =
+        WatchRequest { filter, start, consistency: query.consistency.into(), progress_ms: query.progress_ms };
+    let watch = service.watch(&context, request).await?;
+    Ok(Sse::new(events(watch)))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let seen = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|seen| *seen < u64::MAX);
+    seen.map(Some).ok_or_else(|| {
+        ApiError::invalid(LAST_EVENT_ID, "must be the id of an event of this stream, a revision")
+    })
+}
+
+/// The watch as a stream that ends after the first error.
+fn events(watch: Watch) -> impl Stream<Item = Result<ServerEvent, Infallible>> {
+    futures_util::stream::unfold(Some(watch), |watch| async {
+        let mut watch = watch?;
+        match watch.next().await {
+            Ok(item) => Some((Ok(event(item)), Some(watch))),
+            Err(error) => {
+                let event = ServerEvent::default().event("error");
+                Some((Ok(with_data(event, &Problem::from(error))), None))
+            }
+        }
+    })
+}
+
+fn event(item: Item) -> ServerEvent {
+    let message = Message::from(item);
+    let mut event =
+        ServerEvent::default().event(message.event_name()).retry(Duration::from_millis(RECONNECT_MS));
+    if let Some(revision) = message.resume_after() {
+        event = event.id(revision.to_string());
+    }
+    with_data(event, &message)
+}
+
+fn with_data(event: ServerEvent, data: &impl serde::Serialize) -> ServerEvent {
+    // Our types are strings, numbers and lists of them: they always have a JSON form, and it has no line breaks.
+    event.json_data(data).expect("a wire type is serializable")
+}
+
+/// The changes from a revision on, as soon as there is one.
+#[utoipa::path(
+    get, path = "/api/v1/watch/poll", tag = "watch", params(ReadHeaders, PollQuery),
+    responses((status = 200, description = "What there was, and where to go on.", body = PollAnswer))
+)]
+async fn poll_changes(
+    State(service): State<Service>,
+    headers: Headers,
+    Query(query): Query<PollQuery>,
+) -> answer::Result<PollAnswer> {
+    let context = headers.read_context();
+    let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
+    let namespace = context.namespace.clone();
+    let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
+    let wait_ms = query.wait_ms.unwrap_or(POLL_MS_DEFAULT);
+    if wait_ms > POLL_MS_MAX {
+        return Err(
+            ApiError::invalid("wait_ms", format!("is {wait_ms}; must be at most {POLL_MS_MAX}")).into()
+        );
+    }
+    let deadline = Instant::now() + Duration::from_millis(wait_ms);
+    let start = query.from_revision.map_or(Start::Now, Start::Revision);
+    let request = WatchRequest {
+        filter,
+        start,
+        consistency: service::Consistency::Linearizable,
+        progress_ms: Some(wait_ms.clamp(100, POLL_MS_MAX)),
+    };
+    let mut watch = service.watch(&context, request).await?;
+    let mut changes = Vec::new();
+    // Without a beginning there is nothing to wait for: the caller has to learn it first.
+    if query.from_revision.is_some() {
+        while changes.is_empty() {
+            match timeout_at(deadline, watch.next()).await {
+                Ok(item) => changes.extend(changes_of(item?)),
+                Err(_elapsed) => break,
+            }
+        }
+        let mut count = changes.iter().map(|found: &Changes| found.events.len()).sum::<usize>();
+        while count < POLL_CHANGES_MAX
+            && let Some(item) = watch.ready()?
+        {
+            if let Some(found) = changes_of(item) {
+                count += found.events.len();
+                changes.push(found);
+            }
+        }
+    }
+    let revision = watch.caught_up();
+    Ok(Answer::at(revision, PollAnswer { changes, next_revision: revision + 1, revision }))
+}
+
+fn changes_of(item: Item) -> Option<Changes> {
+    if let Item::Changes(batch) = item { Some(Changes::from(&batch)) } else { None }
+}

@@ -1,0 +1,338 @@
+//! Who watches, and the one task that tells each of them what it asked for.
+//!
+//! The hub reads the replica's history, so it can fall behind without losing anything; a watcher has a bounded queue of its
+//! own, so a slow one costs the others nothing. Invariant: of every revision up to [`Hub::revision`] a watcher's queue has
+//! had all the changes it wants, or says that it was cut off.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use batuta_raft::{Replica, RevisionChanges};
+use batuta_statemachine::{Name, Namespace, SessionId};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, Job};
+use super::filter::{Filter, Names};
+use crate::ApiError;
+use crate::service::waits::Waits;
+
+/// The changes of one revision that a watcher wants; never a part of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Log index of the entry.
+    pub revision: u64,
+    /// In order, not empty.
+    pub events: Vec<Arc<Event>>,
+}
+
+/// What a watcher finds in its queue.
+#[derive(Debug)]
+pub(super) enum Next {
+    Batch(Batch),
+    /// There is nothing yet.
+    Empty,
+    /// It was too slow: what came after the last batch was not kept for it.
+    Lagged,
+    /// The node skipped changes itself; those after `oldest` are here again.
+    Skipped {
+        oldest_revision: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Batch>,
+    events: usize,
+    lagged: bool,
+    skipped_to: Option<u64>,
+}
+
+/// A watcher as the hub knows it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    filter: Filter,
+    /// Changes up to here are not wanted.
+    after: u64,
+    queue: Mutex<Queue>,
+    pub(super) changed: Notify,
+}
+
+impl Slot {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that runs under the lock can leave the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, batch: Batch, events_max: usize) {
+        let mut queue = self.queue();
+        if queue.lagged || queue.skipped_to.is_some() {
+            return;
+        }
+        // One revision is always taken, however large: a watcher that keeps up never lags.
+        if queue.events > 0 && queue.events + batch.events.len() > events_max {
+            queue.lagged = true;
+        } else {
+            queue.events += batch.events.len();
+            queue.batches.push_back(batch);
+        }
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn pop(&self) -> Next {
+        let mut queue = self.queue();
+        if let Some(batch) = queue.batches.pop_front() {
+            queue.events -= batch.events.len();
+            if queue.batches.is_empty() {
+                // An idle watcher holds no memory for the burst it once had.
+                queue.batches.shrink_to_fit();
+            }
+            return Next::Batch(batch);
+        }
+        match queue.skipped_to {
+            _ if queue.lagged => Next::Lagged,
+            Some(oldest_revision) => Next::Skipped { oldest_revision },
+            None => Next::Empty,
+        }
+    }
+}
+
+/// Where the watchers are found that may want a change: by its names, by its session, or by where it happened.
+#[derive(Debug, Default)]
+struct Index {
+    exact: HashMap<Namespace, HashMap<Name, HashSet<u64>>>,
+    session: HashMap<SessionId, HashSet<u64>>,
+    prefix: HashMap<Namespace, HashMap<String, HashSet<u64>>>,
+    any: HashMap<Namespace, HashSet<u64>>,
+    cluster: HashSet<u64>,
+}
+
+/// Removes from a map of maps, and the inner map with its last set.
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, HashSet<u64>>, key: &K, id: u64) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(&id);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, id: u64, filter: &Filter) {
+        let namespace = filter.namespace.clone();
+        match (&filter.names, filter.session) {
+            (Names::Exact(name), _) => {
+                self.exact.entry(namespace).or_default().entry(name.clone()).or_default().insert(id);
+            }
+            (_, Some(session)) => {
+                self.session.entry(session).or_default().insert(id);
+            }
+            (Names::Prefix(prefix), None) => {
+                self.prefix.entry(namespace).or_default().entry(prefix.clone()).or_default().insert(id);
+            }
+            (Names::Any, None) => {
+                self.any.entry(namespace).or_default().insert(id);
+                if filter.wants(Job::Cluster) {
+                    self.cluster.insert(id);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64, filter: &Filter) {
+        let namespace = &filter.namespace;
+        match (&filter.names, filter.session) {
+            (Names::Exact(name), _) => {
+                if let Some(names) = self.exact.get_mut(namespace) {
+                    forget(names, name, id);
+                    if names.is_empty() {
+                        self.exact.remove(namespace);
+                    }
+                }
+            }
+            (_, Some(session)) => forget(&mut self.session, &session, id),
+            (Names::Prefix(prefix), None) => {
+                if let Some(prefixes) = self.prefix.get_mut(namespace) {
+                    forget(prefixes, prefix, id);
+                    if prefixes.is_empty() {
+                        self.prefix.remove(namespace);
+                    }
+                }
+            }
+            (Names::Any, None) => {
+                forget(&mut self.any, namespace, id);
+                self.cluster.remove(&id);
+            }
+        }
+    }
+
+    fn candidates(&self, event: &Event) -> HashSet<u64> {
+        let mut found = HashSet::new();
+        let Some(namespace) = &event.namespace else { return self.cluster.clone() };
+        found.extend(self.any.get(namespace).into_iter().flatten());
+        found.extend(event.session.and_then(|session| self.session.get(&session)).into_iter().flatten());
+        if let Some(names) = self.exact.get(namespace) {
+            found.extend(event.names().filter_map(|name| names.get(name)).flatten());
+        }
+        if let Some(prefixes) = self.prefix.get(namespace) {
+            for name in event.names().map(Name::as_str) {
+                let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+                found.extend(ends.filter_map(|end| prefixes.get(&name[..end])).flatten());
+            }
+        }
+        found
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    revision: u64,
+    next_id: u64,
+    watchers: HashMap<u64, Arc<Slot>>,
+    index: Index,
+}
+
+/// The watchers of this node.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    watchers_max: u64,
+    queue_changes_max: usize,
+}
+
+/// A watcher's place in the hub. Dropping it gives the place up.
+#[derive(Debug)]
+pub(super) struct Registered {
+    hub: Arc<Hub>,
+    id: u64,
+    pub(super) slot: Arc<Slot>,
+    /// Changes after this revision come through the queue.
+    pub(super) revision: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut inner = self.hub.inner();
+        inner.index.remove(self.id, &self.slot.filter);
+        inner.watchers.remove(&self.id);
+    }
+}
+
+impl Registered {
+    /// A revision up to which everything wanted was taken out of the queue; `None` while something waits in it.
+    pub(super) fn progress(&self) -> Option<u64> {
+        let inner = self.hub.inner();
+        let queue = self.slot.queue();
+        let idle = queue.batches.is_empty() && !queue.lagged && queue.skipped_to.is_none();
+        idle.then_some(inner.revision)
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(revision: u64, watchers_max: u64, queue_changes_max: usize) -> Self {
+        let inner = Inner { revision, ..Inner::default() };
+        Self { inner: Mutex::new(inner), watchers_max, queue_changes_max }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic between two changes that belong together would at worst leave an id without a slot, which is skipped.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many watch.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.inner().watchers.len()
+    }
+
+    /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        filter: Filter,
+        after: Option<u64>,
+    ) -> Result<Registered, ApiError> {
+        let mut inner = self.inner();
+        if inner.watchers.len() as u64 >= self.watchers_max {
+            return Err(ApiError::Busy { what: "watchers_max", max: self.watchers_max });
+        }
+        let id = inner.next_id;
+        inner.next_id += 1;
+        inner.index.add(id, &filter);
+        let slot = Arc::new(Slot {
+            filter,
+            after: after.unwrap_or(inner.revision),
+            queue: Mutex::default(),
+            changed: Notify::new(),
+        });
+        inner.watchers.insert(id, Arc::clone(&slot));
+        let revision = inner.revision;
+        drop(inner);
+        Ok(Registered { hub: Arc::clone(self), id, slot, revision })
+    }
+
+    /// Tells the watchers what a revision changed.
+    pub(super) fn dispatch(&self, entry: &RevisionChanges) {
+        let mut inner = self.inner();
+        if !inner.watchers.is_empty() {
+            let mut wanted: BTreeMap<u64, Vec<Arc<Event>>> = BTreeMap::new();
+            for event in Event::of(entry).map(Arc::new) {
+                for id in inner.index.candidates(&event) {
+                    let fits = |slot: &&Arc<Slot>| slot.after < entry.revision && slot.filter.matches(&event);
+                    if inner.watchers.get(&id).as_ref().is_some_and(fits) {
+                        wanted.entry(id).or_default().push(Arc::clone(&event));
+                    }
+                }
+            }
+            for (id, events) in wanted {
+                if let Some(slot) = inner.watchers.get(&id) {
+                    slot.push(Batch { revision: entry.revision, events }, self.queue_changes_max);
+                }
+            }
+        }
+        inner.revision = entry.revision;
+    }
+
+    /// Notes that everything up to a revision was told.
+    fn advance(&self, revision: u64) {
+        self.inner().revision = revision;
+    }
+
+    /// The node skipped changes: every watcher has to begin anew.
+    pub(super) fn skip_to(&self, revision: u64) {
+        let mut inner = self.inner();
+        inner.revision = revision;
+        for slot in inner.watchers.values() {
+            slot.queue().skipped_to = Some(revision + 1);
+            slot.changed.notify_one();
+        }
+    }
+}
+
+/// Tells calls that wait and watchers what the replica applies, until told to stop.
+pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, hub: Arc<Hub>, stop: CancellationToken) {
+    let mut applied = replica.applied();
+    let mut seen = hub.inner().revision;
+    loop {
+        // Marked as seen before the history is read: what is applied meanwhile wakes the task again.
+        applied.borrow_and_update();
+        let history = replica.history();
+        if let Some(entries) = history.after(seen) {
+            for entry in &entries {
+                waits.on_changes(&entry.changes);
+                hub.dispatch(entry);
+            }
+            hub.advance(history.revision());
+        } else {
+            waits.recheck_all(&replica.view());
+            hub.skip_to(history.floor());
+            seen = history.floor();
+            continue;
+        }
+        seen = history.revision();
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Watching changes: the same for every front.
+//!
+//! ```text
+//! snapshot ─ pages of objects at R ─┐
+//! a revision ─ from the history ────┼─► batches, one a revision, and progress while nothing happens
+//! now ──────────────────────────────┘       └─► compacted │ lagged │ draining: the watch has ended
+//! ```
+//! Invariant: between the first item and the end a watcher gets every change it wants, whole revisions at a time, in order,
+//! once. So the revision of the last item says where another watch goes on, on any node.
+
+mod event;
+mod filter;
+mod hub;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_raft::RevisionChanges;
+use imbl::Vector;
+use tokio::time::Instant;
+
+use super::{CallContext, Consistency, Service};
+use crate::ApiError;
+use hub::{Next, Registered};
+use snapshot::Snapshot;
+
+pub use event::{Event, Facts, Job, Kind};
+pub use filter::{Filter, FilterText, Names};
+pub use hub::Batch;
+pub(crate) use hub::{Hub, feed};
+pub use snapshot::SnapshotPage;
+
+/// The shortest and the longest pause between two progress marks, milliseconds.
+pub const PROGRESS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
+const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what happens from now on.
+    #[default]
+    Now,
+    /// With this revision; one of the future is waited for.
+    Revision(u64),
+    /// With the objects as they are, and then every change after them.
+    Snapshot,
+}
+
+/// Asks for changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchRequest {
+    /// Which.
+    pub filter: Filter,
+    /// From where on.
+    pub start: Start,
+    /// Of `Now` and `Snapshot`: how current the beginning must be.
+    pub consistency: Consistency,
+    /// How often an idle watch says how far it is, milliseconds; `None` = 5,000.
+    pub progress_ms: Option<u64>,
+}
+
+/// What a watcher gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A part of the objects there are; only at the beginning.
+    Snapshot(SnapshotPage),
+    /// What one revision changed.
+    Changes(Batch),
+    /// Everything wanted up to this revision was told.
+    Progress {
+        /// It.
+        revision: u64,
+    },
+}
+
+/// An open watch. Dropping it ends it.
+pub struct Watch {
+    service: Service,
+    registered: Registered,
+    filter: Filter,
+    snapshot: Option<Snapshot>,
+    replay: Vector<Arc<RevisionChanges>>,
+    /// Everything wanted up to here was told.
+    told: u64,
+    /// Whether `told` is to be said before anything else.
+    announce: bool,
+    progress_every: Duration,
+    progress_at: Instant,
+}
+
+impl Service {
+    /// Opens a watch.
+    ///
+    /// # Errors
+    /// `compacted` when changes it asks for are no longer here, `overloaded` when the node has as many watchers as it takes,
+    /// `draining`; otherwise see `docs/errors.md`.
+    pub async fn watch(&self, context: &CallContext, request: WatchRequest) -> Result<Watch, ApiError> {
+        let WatchRequest { filter, start, consistency, progress_ms } = request;
+        if self.is_draining() {
+            return Err(ApiError::Draining);
+        }
+        let progress_every = match progress_ms {
+            None => PROGRESS_DEFAULT,
+            Some(ms) if PROGRESS_MS.contains(&ms) => Duration::from_millis(ms),
+            Some(ms) => {
+                let (low, high) = (PROGRESS_MS.start(), PROGRESS_MS.end());
+                return Err(ApiError::invalid(
+                    "progress_ms",
+                    format!("is {ms}; must be from {low} to {high}"),
+                ));
+            }
+        };
+        let after = match start {
+            Start::Revision(0) => {
+                return Err(ApiError::invalid("from_revision", "must be at least 1; leave it out for now"));
+            }
+            Start::Revision(from) => Some(from - 1),
+            Start::Now | Start::Snapshot => {
+                // What was acknowledged before the call lies before the beginning.
+                let _current = self.state(context, consistency).await?;
+                None
+            }
+        };
+        let registered = self.inner.hub.register(filter.clone(), after)?;
+        let mut watch = Watch {
+            service: self.clone(),
+            told: after.unwrap_or(registered.revision),
+            registered,
+            filter,
+            snapshot: None,
+            replay: Vector::new(),
+            announce: true,
+            progress_every,
+            progress_at: Instant::now() + progress_every,
+        };
+        watch.begin(start)?;
+        Ok(watch)
+    }
+}
+
+impl Watch {
+    fn begin(&mut self, start: Start) -> Result<(), ApiError> {
+        match start {
+            Start::Snapshot => {
+                // Taken after the place in the hub: what the state does not have comes through the queue, what the queue has
+                // besides is skipped.
+                let snapshot = Snapshot::new(self.service.replica().view(), self.filter.clone());
+                self.told = snapshot.revision();
+                self.announce = false;
+                self.snapshot = Some(snapshot);
+            }
+            Start::Revision(from_revision) if self.told < self.registered.revision => {
+                let history = self.service.replica().history();
+                self.replay = history
+                    .after(self.told)
+                    .ok_or(ApiError::Compacted { from_revision, oldest_revision: history.floor() + 1 })?;
+            }
+            Start::Now | Start::Revision(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The revision up to which everything wanted was told: the last item's, or a later one when nothing waits.
+    pub fn caught_up(&mut self) -> u64 {
+        if self.replay.is_empty()
+            && self.snapshot.is_none()
+            && let Some(revision) = self.registered.progress()
+        {
+            self.told = self.told.max(revision);
+        }
+        self.told
+    }
+
+    /// The next item. May be dropped while it waits: nothing is lost.
+    ///
+    /// # Errors
+    /// `lagged`, `compacted`, `draining`: the watch has ended, and the error says how to go on.
+    pub async fn next(&mut self) -> Result<Item, ApiError> {
+        loop {
+            if let Some(item) = self.ready()? {
+                self.progress_at = Instant::now() + self.progress_every;
+                return Ok(item);
+            }
+            let at = self.progress_at;
+            let draining = self.service.clone();
+            tokio::select! {
+                () = self.registered.slot.changed.notified() => {}
+                () = tokio::time::sleep_until(at) => {
+                    // With something in the queue there is no need to say how far it is.
+                    if self.registered.progress().is_some() {
+                        self.progress_at = Instant::now() + self.progress_every;
+                        return Ok(Item::Progress { revision: self.caught_up() });
+                    }
+                }
+                () = draining.draining() => return Err(ApiError::Draining),
+            }
+        }
+    }
+
+    /// The next item that is there without waiting.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn ready(&mut self) -> Result<Option<Item>, ApiError> {
+        if std::mem::take(&mut self.announce) {
+            return Ok(Some(Item::Progress { revision: self.told }));
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            if let Some(page) = snapshot.page()? {
+                return Ok(Some(Item::Snapshot(page)));
+            }
+            self.snapshot = None;
+        }
+        while let Some(entry) = self.replay.pop_front() {
+            // What the hub had not told when the watcher came arrives through the queue.
+            if entry.revision > self.registered.revision {
+                self.replay.clear();
+                break;
+            }
+            let wanted = Event::of(&entry).filter(|event| self.filter.matches(event)).map(Arc::new);
+            let events: Vec<Arc<Event>> = wanted.collect();
+            self.told = self.told.max(entry.revision);
+            if !events.is_empty() {
+                return Ok(Some(Item::Changes(Batch { revision: entry.revision, events })));
+            }
+        }
+        loop {
+            match self.registered.slot.pop() {
+                Next::Batch(batch) if batch.revision <= self.told => {}
+                Next::Batch(batch) => {
+                    self.told = batch.revision;
+                    return Ok(Some(Item::Changes(batch)));
+                }
+                Next::Empty => return Ok(None),
+                Next::Lagged => return Err(ApiError::Lagged { resume_revision: self.told + 1 }),
+                Next::Skipped { oldest_revision } => {
+                    return Err(ApiError::Compacted { from_revision: self.told + 1, oldest_revision });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::time::Duration;
+
+use batuta_raft::RevisionChanges;
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner};
+use batuta_statemachine::{Change, ChangeKind, LockId, Name, Namespace, Position, ReleaseReason, SessionId};
+
+use super::hub::{Hub, Next, Registered};
+use super::*;
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("valid")
+}
+
+fn session(index: u64) -> SessionId {
+    SessionId(Position { index, ordinal: 0 })
+}
+
+fn released(names: &[&str], session: Option<SessionId>) -> ChangeKind {
+    let requests = names.iter().map(|text| LockRequest { name: name(text), mode: Mode::Exclusive }).collect();
+    let grant = Grant {
+        lock_id: LockId(Position { index: 1, ordinal: 0 }),
+        namespace: Namespace::default(),
+        requests,
+        owner: Owner { session, label: String::new() },
+        token: 1,
+        count: 0,
+        granted_revision: 1,
+        granted_wall_ms: 0,
+        ttl_ms: None,
+        deadline_ms: None,
+        lock_delay_ms: 0,
+        metadata: String::new(),
+    };
+    ChangeKind::LockReleased { grant, reason: ReleaseReason::Released }
+}
+
+fn entry(revision: u64, namespace: Option<&str>, kinds: Vec<ChangeKind>) -> RevisionChanges {
+    let namespace = namespace.map(|text| Namespace::new(text).expect("valid"));
+    let change = |(ordinal, kind)| Change { revision, ordinal, namespace: namespace.clone(), kind };
+    RevisionChanges { revision, now_ms: 0, wall_ms: 0, changes: (0..).zip(kinds).map(change).collect() }
+}
+
+/// Batches as (revision, number of changes), until the queue is empty or ends.
+fn drain(registered: &Registered) -> (Vec<(u64, usize)>, Next) {
+    let mut batches = Vec::new();
+    loop {
+        match registered.slot.pop() {
+            Next::Batch(batch) => batches.push((batch.revision, batch.events.len())),
+            end => return (batches, end),
+        }
+    }
+}
+
+#[test]
+fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
+    let filter =
+        |names, session, jobs: &[Job]| Filter { names, session, jobs: jobs.to_vec(), ..Filter::default() };
+    let of = Some(session(7));
+    // What it wants, and how many changes of each of the revisions 1 to 5 that is.
+    let cases = [
+        (filter(Names::Any, None, &[]), [1, 2, 1, 0, 1]),
+        (filter(Names::Any, None, &[Job::Lock]), [1, 1, 0, 0, 1]),
+        (filter(Names::Any, None, &[Job::Cluster]), [0, 0, 1, 0, 0]),
+        (filter(Names::Prefix("orders/".to_owned()), None, &[]), [1, 0, 0, 0, 1]),
+        (filter(Names::Prefix("orders/4".to_owned()), None, &[]), [1, 0, 0, 0, 1]),
+        (filter(Names::Prefix("orders/422".to_owned()), None, &[]), [0, 0, 0, 0, 0]),
+        (filter(Names::Prefix("größe".to_owned()), None, &[]), [0, 0, 0, 0, 1]),
+        (filter(Names::Exact(name("orders/42")), None, &[]), [1, 0, 0, 0, 1]),
+        (filter(Names::Exact(name("orders/4")), None, &[]), [0, 0, 0, 0, 0]),
+        (filter(Names::Any, of, &[]), [0, 2, 0, 0, 0]),
+        (filter(Names::Any, of, &[Job::Session]), [0, 1, 0, 0, 0]),
+        (filter(Names::Prefix("b".to_owned()), of, &[]), [0, 1, 0, 0, 0]),
+        (filter(Names::Exact(name("orders/42")), of, &[]), [0, 0, 0, 0, 0]),
+        (Filter { kinds: vec![Kind::SessionEnded], ..Filter::default() }, [0, 1, 0, 0, 0]),
+    ];
+    let hub = Arc::new(Hub::new(0, 100, 100));
+    let ended =
+        ChangeKind::SessionEnded { session: session(7), reason: batuta_statemachine::SessionEnd::Closed };
+    let watchers: Vec<Registered> =
+        cases.iter().map(|(filter, _)| hub.register(filter.clone(), None).expect("room")).collect();
+    hub.dispatch(&entry(1, Some("default"), vec![released(&["orders/42"], None)]));
+    hub.dispatch(&entry(2, Some("default"), vec![released(&["b"], of), ended]));
+    hub.dispatch(&entry(3, None, vec![ChangeKind::LimitsChanged]));
+    hub.dispatch(&entry(4, Some("other"), vec![released(&["orders/42"], None)]));
+    hub.dispatch(&entry(5, Some("default"), vec![released(&["orders/42", "größe/1"], None)]));
+    for ((filter, counts), watcher) in cases.iter().zip(&watchers) {
+        let expected: Vec<(u64, usize)> =
+            (1..).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect();
+        assert_eq!(drain(watcher).0, expected, "{filter:?}");
+    }
+    drop(watchers);
+    assert_eq!(hub.len(), 0);
+    assert!(
+        format!("{hub:?}").contains("exact: {}, session: {}, prefix: {}, any: {}, cluster: {}"),
+        "{hub:?}"
+    );
+}
+
+#[test]
+fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
+    let hub = Arc::new(Hub::new(0, 100, 3));
+    let slow = hub.register(Filter::default(), None).expect("room");
+    let quick = hub.register(Filter::default(), None).expect("room");
+    let two = || vec![released(&["a"], None), released(&["b"], None)];
+    for revision in 1..=4 {
+        hub.dispatch(&entry(revision, Some("default"), two()));
+        assert_eq!(drain(&quick).0, [(revision, 2)]);
+    }
+    let (batches, end) = drain(&slow);
+    assert_eq!(batches, [(1, 2)], "two changes fit, four do not");
+    assert!(matches!(end, Next::Lagged));
+    assert_eq!(slow.progress(), None, "it can not be said to have everything");
+    assert_eq!(quick.progress(), Some(4));
+    let large = hub.register(Filter::default(), None).expect("room");
+    hub.dispatch(&entry(5, Some("default"), [two(), two()].concat()));
+    assert_eq!(drain(&large).0, [(5, 4)], "a revision larger than the queue still arrives, whole");
+}
+
+#[test]
+fn what_the_node_skipped_is_said_to_every_watcher() {
+    let hub = Arc::new(Hub::new(0, 100, 10));
+    let watcher = hub.register(Filter::default(), None).expect("room");
+    hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
+    hub.skip_to(50);
+    hub.dispatch(&entry(51, Some("default"), vec![released(&["a"], None)]));
+    let (batches, end) = drain(&watcher);
+    assert_eq!(batches, [(1, 1)], "nothing from behind the gap");
+    assert!(matches!(end, Next::Skipped { oldest_revision: 51 }), "{end:?}");
+}
+
+#[test]
+fn there_is_room_for_so_many_watchers() {
+    let hub = Arc::new(Hub::new(0, 1, 10));
+    let first = hub.register(Filter::default(), None).expect("room");
+    assert_eq!(hub.register(Filter::default(), None).expect_err("full").code(), "overloaded");
+    drop(first);
+    assert!(hub.register(Filter::default(), None).is_ok());
+}
+
+#[test]
+fn a_watcher_of_the_future_gets_nothing_before_it() {
+    let hub = Arc::new(Hub::new(3, 10, 10));
+    let watcher = hub.register(Filter::default(), Some(5)).expect("room");
+    for revision in 4..=6 {
+        hub.dispatch(&entry(revision, Some("default"), vec![released(&["a"], None)]));
+    }
+    assert_eq!(drain(&watcher).0, [(6, 1)]);
+}
+
+#[tokio::test]
+async fn a_change_wakes_a_watcher_that_sleeps() {
+    let hub = Arc::new(Hub::new(0, 10, 10));
+    let watcher = hub.register(Filter::default(), None).expect("room");
+    let slot = Arc::clone(&watcher.slot);
+    let woken = tokio::spawn(async move { slot.changed.notified().await });
+    hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
+    tokio::time::timeout(Duration::from_secs(30), woken).await.expect("woken").expect("ran");
+}
+
+#[test]
+fn filters_are_read_from_words() {
+    let parse = |jobs: &str, kinds: &str, prefix, name, session_id| {
+        let text = FilterText { prefix, name, session_id };
+        Filter::parse(Namespace::default(), jobs.split(','), kinds.split(','), text)
+    };
+    let filter = parse("lock, session", "lock_granted", "a/", "", "s-3.0").expect("valid");
+    assert_eq!(filter.jobs, [Job::Lock, Job::Session]);
+    assert_eq!(filter.kinds, [Kind::LockGranted]);
+    assert_eq!(filter.names, Names::Prefix("a/".to_owned()));
+    assert_eq!(filter.session, Some(session(3)));
+    for (jobs, kinds, prefix, name, session_id, field) in [
+        ("locks", "", "", "", "", "jobs"),
+        ("", "granted", "", "", "", "kinds"),
+        ("", "", "a", "b", "", "name"),
+        ("", "", "", "/", "", "name"),
+        ("", "", "", "", "x", "session_id"),
+    ] {
+        let error = parse(jobs, kinds, prefix, name, session_id).expect_err("invalid");
+        assert_eq!(error.field(), Some(field), "{error}");
+    }
+    for kind in Kind::ALL {
+        assert!(Filter { jobs: vec![kind.job()], ..Filter::default() }.wants(kind.job()));
+    }
+}
