@@ -12,6 +12,7 @@ mod reading;
 mod register;
 mod remedy;
 mod session;
+mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -99,6 +100,9 @@ pub enum Command {
     /// Shows and changes the cluster itself.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
+    /// Prints every change as it happens, one line each, until it is stopped; outlives the node it watches through.
+    #[command(after_help = EXIT_CODES)]
+    Watch(watch::WatchArgs),
     /// Says whether nodes can serve: exit code 0 when ready, 1 when not.
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArgs),
@@ -126,6 +130,7 @@ async fn dispatch(global: &Global, command: Command, clap_command: clap::Command
         Command::Session(command) => session::answer(&global.connect().await?, command).await?,
         Command::Register(command) => register::answer(&global.connect().await?, command).await?,
         Command::Cluster(command) => cluster::answer(global, command).await?,
+        Command::Watch(args) => return watch::run(global, args).await,
         Command::Health(args) => health::answer(global, args).await,
         Command::Completion(args) => return completion::print(&args, clap_command),
     };

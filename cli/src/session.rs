@@ -141,7 +141,7 @@ fn one(session: Option<Session>, revision: u64) -> Result<Answer, Failure> {
     Ok(Answer::new(json, text))
 }
 
-fn to_json(session: &Session) -> Value {
+pub(crate) fn to_json(session: &Session) -> Value {
     json!({
         "session_id": session.session_id,
         "namespace": session.namespace,

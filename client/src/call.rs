@@ -45,7 +45,7 @@ pub(crate) fn fresh_key() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-fn jitter() -> u8 {
+pub(crate) fn jitter() -> u8 {
     let mut byte = [0_u8; 1];
     // Without randomness the pause is merely not spread.
     if getrandom::fill(&mut byte).is_ok() { byte[0] } else { u8::MAX }
@@ -60,19 +60,27 @@ impl Client {
     {
         let deadline = Instant::now() + call.timeout.unwrap_or(self.timeout) + call.wait;
         let mut failures = 0;
+        let mut unknown: Option<Error> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let attempt = left.min(ATTEMPT_MAX + call.wait);
             let (url, channel) = self.pool.preferred();
-            let request = self.request(message.clone(), call.key.as_deref(), attempt)?;
+            let request = self.request(message.clone(), &call, Some(attempt))?;
             let error = match timeout(attempt, rpc(channel, request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => Error::from_status(&status),
                 Err(_) => Error::new("timeout", format!("{url} did not answer within {attempt:?}"), true),
             };
             let pause = self.backoff.pause(failures, jitter());
-            if !error.retryable || Instant::now() + pause >= deadline {
+            if !error.retryable {
                 return Err(error);
+            }
+            if Instant::now() + pause >= deadline {
+                // An attempt before this one may have had its effect: that it failed can not be said any more.
+                return Err(unknown.filter(|_| call.key.is_some()).unwrap_or(error));
+            }
+            if error.is_outcome_unknown() {
+                unknown.get_or_insert(error.clone());
             }
             tracing::debug!(%url, code = error.code, "asking again");
             failures += 1;
@@ -81,11 +89,18 @@ impl Client {
         }
     }
 
-    fn request<Q>(&self, message: Q, key: Option<&str>, attempt: Duration) -> Result<Request<Q>, Error> {
+    pub(crate) fn request<Q>(
+        &self,
+        message: Q,
+        call: &Call,
+        attempt: Option<Duration>,
+    ) -> Result<Request<Q>, Error> {
         let mut request = Request::new(message);
-        request.set_timeout(attempt);
+        if let Some(attempt) = attempt {
+            request.set_timeout(attempt);
+        }
         request.metadata_mut().insert("batuta-namespace", ascii("namespace", &self.namespace)?);
-        if let Some(key) = key {
+        if let Some(key) = &call.key {
             request.metadata_mut().insert("idempotency-key", ascii("idempotency key", key)?);
         }
         Ok(request)

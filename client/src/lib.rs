@@ -13,6 +13,7 @@ mod lock;
 mod node;
 mod pool;
 mod session;
+mod watch;
 
 /// The wire types: what the reading calls answer.
 pub use batuta_proto::v1;
@@ -23,3 +24,4 @@ pub use crate::error::Error;
 pub use crate::lock::{Lock, LockOptions};
 pub use crate::node::Node;
 pub use crate::session::{Loss, Session, SessionState};
+pub use crate::watch::{Watch, WatchItem, WatchOptions};

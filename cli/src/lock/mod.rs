@@ -2,7 +2,7 @@
 
 mod acquire;
 mod child;
-mod render;
+pub(crate) mod render;
 mod run;
 mod signals;
 

@@ -170,7 +170,7 @@ fn owner(session_id: &str, label: &str) -> String {
     }
 }
 
-fn names(locks: &[LockRequest]) -> String {
+pub(crate) fn names(locks: &[LockRequest]) -> String {
     let wanted = locks.iter().map(|lock| match lock.mode() {
         LockMode::Unspecified | LockMode::Exclusive => lock.name.clone(),
         LockMode::Shared => format!("{} (shared)", lock.name),
@@ -195,7 +195,7 @@ fn mode_name(mode: LockMode) -> &'static str {
     }
 }
 
-fn lock_json(lock: &Lock) -> Value {
+pub(crate) fn lock_json(lock: &Lock) -> Value {
     json!({
         "name": lock.name,
         "namespace": lock.namespace,
@@ -209,7 +209,7 @@ fn lock_json(lock: &Lock) -> Value {
     })
 }
 
-fn grant_json(grant: &Grant) -> Value {
+pub(crate) fn grant_json(grant: &Grant) -> Value {
     json!({
         "lock_id": grant.lock_id,
         "namespace": grant.namespace,
@@ -237,7 +237,7 @@ fn request_json(request: &LockRequest) -> Value {
     })
 }
 
-fn waiter_json(waiter: &Waiter) -> Value {
+pub(crate) fn waiter_json(waiter: &Waiter) -> Value {
     json!({
         "lock_id": waiter.lock_id,
         "locks": waiter.locks.iter().map(request_json).collect::<Vec<_>>(),

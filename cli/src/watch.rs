@@ -1,0 +1,194 @@
+//! `batuta watch`: every change, one line each.
+
+use std::time::Duration;
+
+use batuta_client::v1::{Event, SnapshotPage};
+use batuta_client::{WatchItem, WatchOptions};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::lock::render;
+use crate::output::{printable, write_out};
+use crate::{Format, Global, duration, session};
+
+/// `batuta watch …`.
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// Names that start with it.
+    #[arg(long, conflicts_with = "name")]
+    prefix: Option<String>,
+    /// One name.
+    #[arg(long)]
+    name: Option<String>,
+    /// What belongs to this session.
+    #[arg(long, value_name = "SESSION")]
+    session: Option<String>,
+    /// About what: lock, session, register, cluster; separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "JOB,…")]
+    jobs: Vec<String>,
+    /// Only these kinds: `lock_granted`, `lock_released`, `session_ended`, …; separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    kinds: Vec<String>,
+    /// Begin with this revision; one line behind the last one seen misses nothing and repeats nothing.
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "snapshot")]
+    from: Option<u64>,
+    /// Begin with what there is, and begin so anew when the history is gone.
+    #[arg(long)]
+    snapshot: bool,
+    /// Say how far it is when nothing happened for so long.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    progress: Option<Duration>,
+    /// Stop after so many lines of changes.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+impl WatchArgs {
+    fn options(&self) -> WatchOptions {
+        let begin = match self.from {
+            Some(revision) => WatchOptions::from_revision(revision),
+            None if self.snapshot => WatchOptions::snapshot(),
+            None => WatchOptions::now(),
+        };
+        let begin = begin.jobs(self.jobs.clone()).kinds(self.kinds.clone());
+        let begin = begin.prefix(self.prefix.clone().unwrap_or_default());
+        let begin = begin.name(self.name.clone().unwrap_or_default());
+        let begin = begin.session(self.session.clone().unwrap_or_default());
+        match self.progress {
+            Some(every) => begin.progress(every),
+            None => begin,
+        }
+    }
+}
+
+/// Prints until the limit, or until a failure that asking again can not help.
+pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure> {
+    let mut watch = global.connect().await?.watch(args.options());
+    let mut printed = 0;
+    loop {
+        let lines = match watch.next().await? {
+            WatchItem::Progress { revision } if args.progress.is_some() => {
+                vec![(format!("{revision}  progress"), json!({"revision": revision, "kind": "progress"}))]
+            }
+            WatchItem::Progress { .. } => Vec::new(),
+            WatchItem::Snapshot { revision, page, .. } => objects(revision, &page),
+            WatchItem::Changes { revision, events } => {
+                let events = events.iter().map(|event| (line(revision, event), to_json(revision, event)));
+                let left = args.limit.map_or(u64::MAX, |limit| limit - printed);
+                let events: Vec<_> = events.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
+                printed += events.len() as u64;
+                events
+            }
+        };
+        for (text, json) in lines {
+            let line = if global.output == Format::Json { json.to_string() } else { text };
+            write_out(format!("{line}\n").as_bytes())?;
+        }
+        if args.limit.is_some_and(|limit| printed >= limit) {
+            return Ok(crate::failure::exit::DONE);
+        }
+    }
+}
+
+/// The objects of a snapshot, a line each.
+fn objects(revision: u64, page: &SnapshotPage) -> Vec<(String, Value)> {
+    let of = |kind: &str, key: &str, value: Value| json!({"revision": revision, "kind": kind, key: value});
+    let sessions = page.sessions.iter().map(|found| {
+        let text = format!("{revision}  session  {}", found.session_id);
+        (text, of("session", "session", session::to_json(found)))
+    });
+    let locks = page.locks.iter().map(|lock| {
+        let tokens: Vec<String> = lock.holders.iter().map(|grant| grant.fencing_token.to_string()).collect();
+        let (name, waiting) = (printable(&lock.name), lock.waiter_count);
+        let text = format!("{revision}  lock  {name}  tokens {}  waiting {waiting}", tokens.join(","));
+        (text, of("lock", "lock", render::lock_json(lock)))
+    });
+    let registers = page.registers.iter().map(|register| {
+        let text = format!(
+            "{revision}  register  {}  high water {}",
+            printable(&register.name),
+            register.high_water
+        );
+        (text, of("register", "register", json!({"name": register.name, "high_water": register.high_water})))
+    });
+    sessions.chain(locks).chain(registers).collect()
+}
+
+/// A change for people.
+fn line(revision: u64, event: &Event) -> String {
+    let mut parts = vec![revision.to_string(), event.kind.clone()];
+    if let Some(grant) = &event.grant {
+        parts.push(printable(&render::names(&grant.locks)));
+        parts.push(format!("token {}", grant.fencing_token));
+    }
+    if let Some(waiter) = &event.waiter {
+        parts.push(printable(&render::names(&waiter.locks)));
+        parts.push(event.lock_id.clone());
+    }
+    if let Some(register) = &event.register {
+        parts.push(printable(&register.name));
+        parts.push(format!("high water {}", register.high_water));
+    }
+    if event.node_id > 0 {
+        parts.push(format!("{} {}", event.node_id, printable(&event.node_name)));
+    }
+    parts.push(event.session_id.clone());
+    parts.push(event.reason.clone());
+    parts.push(printable(&event.words));
+    parts.retain(|part| !part.is_empty());
+    parts.join("  ")
+}
+
+fn to_json(revision: u64, event: &Event) -> Value {
+    let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
+    let opened = event.kind == "session_opened";
+    json!({
+        "revision": revision,
+        "ordinal": event.ordinal,
+        "namespace": text(&event.namespace),
+        "job": event.job,
+        "kind": event.kind,
+        "session_id": text(&event.session_id),
+        "lock_id": text(&event.lock_id),
+        "reason": text(&event.reason),
+        "words": text(&event.words),
+        "grant": event.grant.as_ref().map(render::grant_json),
+        "waiter": event.waiter.as_ref().map(render::waiter_json),
+        "ttl_ms": opened.then_some(event.ttl_ms),
+        "metadata": opened.then_some(event.metadata.as_str()),
+        "register": event.register.as_ref().map(|register| {
+            json!({"name": register.name, "high_water": register.high_water})
+        }),
+        "node_id": (event.node_id > 0).then_some(event.node_id),
+        "node_name": text(&event.node_name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_client::v1::{Grant, LockRequest, Register};
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_one_line_without_what_is_not_there() {
+        let lock = LockRequest { name: "a\n1".to_owned(), ..Default::default() };
+        let grant = Grant { locks: vec![lock], fencing_token: 7, ..Default::default() };
+        let released = Event {
+            kind: "lock_released".to_owned(),
+            grant: Some(grant),
+            session_id: "s-1.0".to_owned(),
+            reason: "forced".to_owned(),
+            words: "stuck".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(line(9, &released), "9  lock_released  a\\n1  token 7  s-1.0  forced  stuck");
+        assert_eq!(to_json(9, &released)["grant"]["fencing_token"], 7);
+        assert_eq!(to_json(9, &released)["ttl_ms"], Value::Null);
+        let register = Register { name: "r".to_owned(), high_water: 3 };
+        let advanced =
+            Event { kind: "register_advanced".to_owned(), register: Some(register), ..Default::default() };
+        assert_eq!(line(10, &advanced), "10  register_advanced  r  high water 3");
+    }
+}

@@ -1,0 +1,250 @@
+//! Watches that go on: on another node, at the revision behind the last one that was seen.
+//!
+//! Invariant: between two items nothing is missed and nothing repeated, whatever happened to the node in between. Where that
+//! can not be kept (the history is gone) the watch says so, or begins anew with a snapshot when it was told to.
+
+use std::time::Duration;
+
+use batuta_proto::v1;
+use batuta_proto::v1::watch_response::Item as WireItem;
+use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use tokio::time::{sleep, timeout};
+use tonic::{Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use crate::call::{Call, jitter};
+use crate::lock::millis;
+use crate::{Client, Error};
+
+/// How long opening a watch on one node may take.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
+/// A node that has been silent for so many progress intervals is left for another.
+const SILENT_INTERVALS: u32 = 4;
+
+/// What to watch, and from where on.
+#[derive(Debug, Clone, Default)]
+pub struct WatchOptions {
+    request: v1::WatchRequest,
+    resnapshot: bool,
+}
+
+impl WatchOptions {
+    /// Everything of the namespace that happens from now on.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::default()
+    }
+
+    /// From this revision on.
+    #[must_use]
+    pub fn from_revision(revision: u64) -> Self {
+        let request = v1::WatchRequest { from_revision: revision, ..Default::default() };
+        Self { request, resnapshot: false }
+    }
+
+    /// The objects as they are, then every change. When the history is gone, it begins anew in the same way.
+    #[must_use]
+    pub fn snapshot() -> Self {
+        Self { request: v1::WatchRequest { snapshot: true, ..Default::default() }, resnapshot: true }
+    }
+
+    /// Only these jobs: `lock`, `session`, `register`, `cluster`.
+    #[must_use]
+    pub fn jobs<I: IntoIterator<Item: Into<String>>>(mut self, jobs: I) -> Self {
+        self.request.jobs = jobs.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only these kinds of change.
+    #[must_use]
+    pub fn kinds<I: IntoIterator<Item: Into<String>>>(mut self, kinds: I) -> Self {
+        self.request.kinds = kinds.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only names that start with it.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.request.prefix = prefix.into();
+        self
+    }
+
+    /// Only this name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.request.name = name.into();
+        self
+    }
+
+    /// Only what belongs to this session.
+    #[must_use]
+    pub fn session(mut self, session_id: impl Into<String>) -> Self {
+        self.request.session_id = session_id.into();
+        self
+    }
+
+    /// How often an idle watch says how far it is; 5 s unless set.
+    #[must_use]
+    pub fn progress(mut self, every: Duration) -> Self {
+        self.request.progress_ms = millis(every);
+        self
+    }
+}
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchItem {
+    /// A part of the objects at one revision.
+    Snapshot {
+        /// What they are true at.
+        revision: u64,
+        /// Whether this page begins a snapshot: what was known before is to be forgotten.
+        first: bool,
+        /// The objects; its `last` says whether changes come next.
+        page: v1::SnapshotPage,
+    },
+    /// What one revision changed, never a part of it.
+    Changes {
+        /// It.
+        revision: u64,
+        /// In order.
+        events: Vec<v1::Event>,
+    },
+    /// Everything wanted up to this revision was told.
+    Progress {
+        /// It.
+        revision: u64,
+    },
+}
+
+/// An open watch. Dropping it ends it.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    options: WatchOptions,
+    /// Where another node goes on; `None` before the beginning is known.
+    next_revision: Option<u64>,
+    stream: Option<(String, Streaming<v1::WatchResponse>)>,
+    in_snapshot: bool,
+    failures: u32,
+}
+
+impl Client {
+    /// Watches. Nothing is asked until the first item is waited for.
+    #[must_use]
+    pub fn watch(&self, options: WatchOptions) -> Watch {
+        let client = self.clone();
+        Watch { client, options, next_revision: None, stream: None, in_snapshot: false, failures: 0 }
+    }
+}
+
+impl Watch {
+    /// The next item; asks one node after the other for as long as it takes. May be dropped while it waits: nothing is lost.
+    ///
+    /// # Errors
+    /// What asking again can not help: `compacted` (unless it began with a snapshot), `invalid_argument`.
+    pub async fn next(&mut self) -> Result<WatchItem, Error> {
+        loop {
+            match self.receive().await {
+                Ok(response) => {
+                    self.failures = 0;
+                    if let Some(item) = self.item(response) {
+                        return Ok(item);
+                    }
+                }
+                Err((url, error)) => self.recover(&url, error).await?,
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<v1::WatchResponse, (String, Error)> {
+        if self.stream.is_none() {
+            let (url, channel) = self.client.pool.preferred();
+            let stream = self.open(channel).await.map_err(|error| (url.clone(), error))?;
+            self.in_snapshot = false;
+            self.stream = Some((url, stream));
+        }
+        let silence = match self.options.request.progress_ms {
+            0 => PROGRESS_DEFAULT,
+            every_ms => Duration::from_millis(every_ms),
+        };
+        // Set just above when it was not.
+        let Some((url, stream)) = &mut self.stream else {
+            return Err((String::new(), Error::new("unavailable", "no stream", true)));
+        };
+        let error = match timeout(silence * SILENT_INTERVALS + OPEN_WITHIN, stream.message()).await {
+            Ok(Ok(Some(response))) => return Ok(response),
+            Ok(Ok(None)) => Error::new("unavailable", format!("{url} ended the watch"), true),
+            Ok(Err(status)) => stream_error(&status),
+            Err(_) => Error::new("timeout", format!("{url} went silent"), true),
+        };
+        Err((url.clone(), error))
+    }
+
+    async fn open(&self, channel: tonic::transport::Channel) -> Result<Streaming<v1::WatchResponse>, Error> {
+        let mut message = self.options.request.clone();
+        if let Some(next) = self.next_revision {
+            message.from_revision = next;
+            message.snapshot = false;
+        }
+        let request = self.client.request(message, &Call::read(), None)?;
+        let mut service = WatchServiceClient::new(channel);
+        match timeout(OPEN_WITHIN, service.watch(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::from_status(&status)),
+            Err(_) => Err(Error::new("timeout", "the watch was not opened in time", true)),
+        }
+    }
+
+    async fn recover(&mut self, url: &str, error: Error) -> Result<(), Error> {
+        self.stream = None;
+        match error.code.as_str() {
+            "compacted" if self.options.resnapshot => {
+                self.next_revision = None;
+                return Ok(());
+            }
+            // It goes on behind what was taken; the history has the rest, or says that it has not.
+            "lagged" => return Ok(()),
+            _ if !error.retryable => return Err(error),
+            _ => {}
+        }
+        tracing::debug!(url, code = error.code, "watching elsewhere");
+        self.client.pool.failed(url);
+        let pause = self.client.backoff.pause(self.failures, jitter());
+        self.failures += 1;
+        sleep(pause).await;
+        Ok(())
+    }
+
+    fn item(&mut self, response: v1::WatchResponse) -> Option<WatchItem> {
+        let revision = response.revision;
+        // An item this client does not know says nothing to it; the revision counts all the same.
+        let item = match response.item {
+            Some(WireItem::Snapshot(page)) => {
+                let first = !std::mem::replace(&mut self.in_snapshot, !page.last);
+                let last = page.last;
+                let item = WatchItem::Snapshot { revision, first, page };
+                if !last {
+                    // Cut off here, only a whole snapshot can be begun again.
+                    return Some(item);
+                }
+                Some(item)
+            }
+            Some(WireItem::Changes(changes)) => Some(WatchItem::Changes { revision, events: changes.events }),
+            Some(WireItem::Progress(_)) => Some(WatchItem::Progress { revision }),
+            None => None,
+        };
+        self.next_revision = Some(revision + 1);
+        item
+    }
+}
+
+/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
+fn stream_error(status: &Status) -> Error {
+    if status.get_details_error_info().is_some() {
+        Error::from_status(status)
+    } else {
+        Error::new("unavailable", status.message(), true)
+    }
+}

@@ -1,0 +1,190 @@
+//! Watches through failover: what was seen is exactly what happened.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use batuta_client::v1::Event;
+use batuta_client::{Client, WatchItem, WatchOptions};
+use batuta_tests::{Cluster, PATIENCE, Rest, eventually, program};
+use serde_json::json;
+
+async fn client(endpoints: Vec<String>) -> Client {
+    let client = Client::builder().endpoints(endpoints).timeout(Duration::from_secs(30));
+    client.connect().await.expect("connects")
+}
+
+/// Changes of revisions after `after` up to `until`, as (revision, ordinal, kind), from one node.
+async fn collect(client: &Client, options: WatchOptions, until: u64) -> Vec<(u64, u32, String)> {
+    let mut watch = client.watch(options.progress(Duration::from_millis(100)));
+    let mut seen = Vec::new();
+    loop {
+        let item = tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("goes on");
+        let (revision, events) = match item {
+            WatchItem::Changes { revision, events } => (revision, events),
+            WatchItem::Progress { revision } => (revision, Vec::new()),
+            WatchItem::Snapshot { .. } => panic!("no snapshot was asked for"),
+        };
+        seen.extend(told(revision, &events).into_iter().filter(|(revision, ..)| *revision <= until));
+        if revision >= until {
+            return seen;
+        }
+    }
+}
+
+fn told(revision: u64, events: &[Event]) -> Vec<(u64, u32, String)> {
+    events.iter().map(|event| (revision, event.ordinal, event.kind.clone())).collect()
+}
+
+/// Takes and gives back locks through all nodes until told to stop; gives how many grants were acknowledged.
+async fn busy(nodes: Vec<Rest>, stop: Arc<AtomicBool>) -> u64 {
+    let mut granted = 0;
+    for number in 0_usize.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let body = json!({"name": format!("w/{number}"), "ttl_ms": 3_600_000});
+        let mut turn = number;
+        let answer = eventually("a grant", || {
+            turn += 1;
+            let (rest, body) = (nodes[turn % nodes.len()].clone(), body.clone());
+            async move { rest.post_with_key("/api/v1/locks", &format!("k{number}"), &body).await }
+        })
+        .await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        granted += 1;
+    }
+    granted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_loses_its_node_twice_sees_exactly_the_logs_changes() {
+    let mut cluster = Cluster::start(3).await;
+    let endpoints = cluster.endpoints();
+    let client = client(endpoints.clone()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let nodes: Vec<Rest> = cluster.nodes.iter().map(|node| node.rest.clone()).collect();
+    let load = tokio::spawn(busy(nodes, Arc::clone(&stop)));
+    let (tell, mut progress) = tokio::sync::watch::channel(0_usize);
+    let watcher = {
+        let mut watch = client.watch(WatchOptions::now().progress(Duration::from_millis(200)));
+        tokio::spawn(async move {
+            let (mut begin, mut seen, mut last) = (None, Vec::new(), 0);
+            loop {
+                match watch.next().await.expect("the watch goes on") {
+                    WatchItem::Changes { revision, events } => {
+                        assert!(revision > last, "{revision} after {last}");
+                        last = revision;
+                        seen.extend(told(revision, &events));
+                    }
+                    WatchItem::Progress { revision } => {
+                        begin.get_or_insert(revision);
+                        assert!(revision >= last, "{revision} after {last}");
+                        last = revision;
+                    }
+                    WatchItem::Snapshot { .. } => panic!("no snapshot was asked for"),
+                }
+                if tell.send(seen.len()).is_err() {
+                    return (begin.expect("says where it begins"), last, seen);
+                }
+            }
+        })
+    };
+    // The watch is on the leader: the client prefers it.
+    for _ in 0..2 {
+        let before = *progress.borrow();
+        progress.wait_for(|count| *count > before + 20).await.expect("the watch goes on");
+        let leader = cluster.leader().await;
+        cluster.nodes[leader].kill();
+        let before = *progress.borrow();
+        progress.wait_for(|count| *count > before + 20).await.expect("the watch goes on elsewhere");
+        cluster.launch(leader, &[]);
+        cluster.nodes[leader].ready().await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let granted = load.await.expect("the load ends");
+    drop(progress);
+    let (begin, end, seen) = watcher.await.expect("the watcher ends");
+    cluster.converged().await;
+    // Every node has the same history, and the watcher has it too.
+    let mut grants = 0;
+    for endpoint in endpoints {
+        let own = self::client(vec![endpoint]).await;
+        let whole = collect(&own, WatchOptions::from_revision(begin + 1), end).await;
+        assert_eq!(whole, seen);
+        grants = whole.iter().filter(|(.., kind)| kind == "lock_granted").count() as u64;
+    }
+    assert!(grants > 80 && grants <= granted, "{grants} of {granted} grants lie before the end of the watch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_snapshot_install_a_watcher_is_told_and_begins_anew() {
+    let mut cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=100"]).await;
+    let follower = cluster.follower().await;
+    let leader = cluster.leader().await;
+    let rest = cluster.nodes[leader].rest.clone();
+    let take = async |from: u32, to: u32| {
+        for number in from..to {
+            let body = json!({"name": format!("held/{number}"), "ttl_ms": 3_600_000});
+            let _ = rest.post("/api/v1/locks", &body).await.expect(201);
+        }
+    };
+    take(0, 3).await;
+    cluster.converged().await;
+    let seen = cluster.nodes[follower].status().await["applied_index"].as_u64().expect("an index");
+    cluster.nodes[follower].kill();
+    take(3, 400).await;
+    let _ = rest.post("/api/v1/cluster/snapshot", &json!({})).await;
+    eventually("the leader's log begins behind what the follower has", || async {
+        let purged = cluster.nodes[leader].status().await["purged_index"].as_u64()?;
+        (purged > seen).then_some(())
+    })
+    .await;
+    cluster.launch(follower, &[]);
+    cluster.nodes[follower].ready().await;
+    cluster.converged().await;
+    let own = client(vec![cluster.nodes[follower].grpc.clone()]).await;
+    let pinned =
+        cluster.nodes[follower].rest.get(&format!("/api/v1/watch/poll?from_revision={seen}&wait_ms=0")).await;
+    assert_eq!((pinned.status, pinned.code()), (410, "compacted"), "{pinned:?}");
+    let mut watch = own.watch(WatchOptions::snapshot().prefix("held/"));
+    let mut locks = 0;
+    loop {
+        match tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("goes on") {
+            WatchItem::Snapshot { page, .. } => {
+                locks += page.locks.len();
+                if page.last {
+                    break;
+                }
+            }
+            other => panic!("the snapshot comes first: {other:?}"),
+        }
+    }
+    assert_eq!(locks, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_prints_changes_from_a_revision_on() {
+    let cluster = Cluster::start(1).await;
+    let rest = &cluster.nodes[0].rest;
+    let granted = rest.post("/api/v1/locks", &json!({"name": "a/1", "ttl_ms": 60_000})).await.expect(201);
+    let _ = rest.post("/api/v1/locks", &json!({"name": "b/1", "ttl_ms": 60_000})).await.expect(201);
+    let _ = rest.post("/api/v1/locks", &json!({"name": "a/2", "ttl_ms": 60_000})).await.expect(201);
+    let from = format!("--from={}", granted.number("revision"));
+    let words = ["-o", "json", "watch", "--prefix=a/", &from, "--limit=2"];
+    let output = Command::new(program())
+        .args(words)
+        .env("BATUTA_ENDPOINTS", cluster.endpoints().join(","))
+        .stdin(Stdio::null())
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON line"))
+        .collect();
+    let names: Vec<&str> =
+        lines.iter().map(|line| line["grant"]["locks"][0]["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["a/1", "a/2"]);
+}
