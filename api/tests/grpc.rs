@@ -166,3 +166,160 @@ async fn health_follows_readiness() {
     .await;
     front.stop().await;
 }
+
+/// A hold: the way to it, and what it answers.
+struct Held {
+    requests: tokio::sync::mpsc::Sender<v1::HoldRequest>,
+    answers: tonic::Streaming<v1::HoldResponse>,
+}
+
+impl Held {
+    async fn open(channel: Channel, acquire: v1::AcquireRequest) -> Self {
+        let (requests, receiver) = tokio::sync::mpsc::channel(4);
+        let wanted = v1::hold_request::Request::Acquire(acquire);
+        requests.send(v1::HoldRequest { request: Some(wanted) }).await.expect("room");
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let answers = LockServiceClient::new(channel).hold(stream).await.expect("opens").into_inner();
+        Self { requests, answers }
+    }
+
+    async fn ask(&self, request: v1::hold_request::Request) {
+        self.requests.send(v1::HoldRequest { request: Some(request) }).await.expect("room");
+    }
+
+    async fn event(&mut self) -> Option<v1::hold_response::Event> {
+        let answer = tokio::time::timeout(Duration::from_secs(30), self.answers.message()).await;
+        answer.expect("in time").expect("no error").and_then(|answer| answer.event)
+    }
+
+    async fn granted(&mut self) -> v1::Grant {
+        match self.event().await {
+            Some(v1::hold_response::Event::Granted(grant)) => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn is_free(front: &Front, name: &str) -> bool {
+    let request = v1::GetLockRequest { name: name.to_owned(), ..Default::default() };
+    LockServiceClient::new(front.channel().await).get_lock(request).await.is_err()
+}
+
+#[tokio::test]
+async fn a_hold_is_granted_kept_alive_and_given_back_when_the_stream_closes() {
+    use v1::hold_response::Event;
+    let front = Front::start().await;
+    let mut held = Held::open(front.channel().await, exclusive("a")).await;
+    let grant = held.granted().await;
+    held.ask(v1::hold_request::Request::KeepAlive(v1::HoldKeepAlive {})).await;
+    let Some(Event::Kept(kept)) = held.event().await else { panic!("kept alive") };
+    assert_eq!(kept.remaining_ms, 600_000);
+    // Closing its side gives the locks back and ends the stream.
+    let Held { requests, mut answers } = held;
+    drop(requests);
+    assert_eq!(answers.message().await.expect("no error"), None);
+    assert!(is_free(&front, "a").await);
+    // Cancelling the whole call does so too.
+    let mut held = Held::open(front.channel().await, exclusive("a")).await;
+    assert!(held.granted().await.fencing_token > grant.fencing_token);
+    drop(held);
+    eventually("the cancelled hold is given back", async || is_free(&front, "a").await).await;
+    // And asking for it answers what was released.
+    let mut held = Held::open(front.channel().await, exclusive("a")).await;
+    let grant = held.granted().await;
+    held.ask(v1::hold_request::Request::Release(v1::HoldRelease {})).await;
+    let Some(Event::Released(released)) = held.event().await else { panic!("released") };
+    assert_eq!((released.lock_id, released.fencing_token), (grant.lock_id, grant.fencing_token));
+    assert_eq!(held.event().await, None);
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_is_told_of_its_loss() {
+    use v1::hold_response::Event;
+    let front = Front::start().await;
+    let mut held = Held::open(front.channel().await, exclusive("a")).await;
+    let grant = held.granted().await;
+    let force = v1::ForceReleaseRequest {
+        name: "a".to_owned(),
+        fencing_token: grant.fencing_token,
+        reason: "stuck".to_owned(),
+    };
+    LockServiceClient::new(front.channel().await).force_release(force).await.expect("forced");
+    let Some(Event::Lost(lost)) = held.event().await else { panic!("lost") };
+    assert_eq!((lost.reason.as_str(), lost.words.as_str()), ("forced", "stuck"));
+    assert_eq!(held.event().await, None);
+    // Nobody keeps this one alive.
+    let short = v1::AcquireRequest { ttl_ms: Some(1_000), ..exclusive("b") };
+    let mut held = Held::open(front.channel().await, short).await;
+    held.granted().await;
+    let Some(Event::Lost(lost)) = held.event().await else { panic!("lost") };
+    assert_eq!(lost.reason, "expired");
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_waits_leaves_no_waiter_when_its_client_goes() {
+    let front = Front::start().await;
+    let mut first = Held::open(front.channel().await, exclusive("a")).await;
+    first.granted().await;
+    let waiting = v1::AcquireRequest { wait_ms: 600_000, ..exclusive("a") };
+    let second = Held::open(front.channel().await, waiting).await;
+    let waiters = async || {
+        let request = v1::GetLockRequest { name: "a".to_owned(), ..Default::default() };
+        let answer = LockServiceClient::new(front.channel().await).get_lock(request).await.expect("held");
+        answer.into_inner().lock.map_or(0, |lock| lock.waiter_count)
+    };
+    eventually("the second one waits", async || waiters().await == 1).await;
+    drop(second);
+    eventually("nobody waits any more", async || waiters().await == 0).await;
+    let session = v1::AcquireRequest { session_id: "s-1.0".to_owned(), ttl_ms: None, ..exclusive("c") };
+    let mut wrong = Held::open(front.channel().await, session).await;
+    let status = wrong.answers.message().await.expect_err("a hold takes no session");
+    let bad = status.get_details_bad_request().expect("has BadRequest");
+    assert_eq!(bad.field_violations[0].field, "session_id");
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_streams_and_its_end_says_how_to_go_on() {
+    use v1::watch_response::Item;
+    use v1::watch_service_client::WatchServiceClient;
+    let front = Front::start().await;
+    let mut client = WatchServiceClient::new(front.channel().await);
+    let mut locks = LockServiceClient::new(front.channel().await);
+    let request = v1::WatchRequest { prefix: "a/".to_owned(), ..Default::default() };
+    let mut watch = client.watch(request).await.expect("opens").into_inner();
+    let begin = watch.message().await.expect("no error").expect("a message");
+    assert!(matches!(begin.item, Some(Item::Progress(_))), "says where it begins");
+    for name in ["a/1", "b/1", "a/2"] {
+        locks.acquire(exclusive(name)).await.expect("granted");
+    }
+    let mut names = Vec::new();
+    while names.len() < 2 {
+        let message = watch.message().await.expect("no error").expect("a message");
+        if let Some(Item::Changes(changes)) = message.item {
+            names.extend(
+                changes
+                    .events
+                    .into_iter()
+                    .filter_map(|event| event.grant)
+                    .map(|grant| grant.locks[0].name.clone()),
+            );
+        }
+    }
+    assert_eq!(names, ["a/1", "a/2"]);
+    let both = v1::WatchRequest { from_revision: 1, snapshot: true, ..Default::default() };
+    let status = client.watch(both).await.expect_err("refused");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    front.node.service.drain();
+    let status = loop {
+        match watch.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the end says why"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.get_details_error_info().expect("has ErrorInfo").reason, "draining");
+    front.stop().await;
+}

@@ -225,6 +225,9 @@ async fn serve_grpc(
         Ok::<_, io::Error>(stream)
     });
     tonic::transport::Server::builder()
+        // Browsers speak gRPC-Web, over HTTP/1.1 as well.
+        .accept_http1(true)
+        .layer(tonic_web::GrpcWebLayer::new())
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(batuta_api::grpc::CONCURRENT_STREAMS_MAX)

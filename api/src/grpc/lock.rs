@@ -4,14 +4,15 @@ use batuta_proto::v1;
 use batuta_proto::v1::lock_service_server::LockService;
 use batuta_statemachine::SessionId;
 use batuta_statemachine::lock::{LockRequest, Mode};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{Front, consistency, context, page};
 use crate::ApiError;
+use crate::service::At;
 use crate::service::acquire::AcquireRequest;
 use crate::service::lock::{
     Blocker, ExtendRequest, ForceReleaseRequest, GrantInfo, ListRequest, Lock, LockKind, ReleaseRequest,
-    TokenStatus, Waiter, WaiterExplanation,
+    Released, TokenStatus, Waiter, WaiterExplanation,
 };
 use crate::service::parse::{
     parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id, parse_owner,
@@ -46,7 +47,16 @@ fn lock_request(index: usize, message: &v1::LockRequest) -> Result<LockRequest, 
     Ok(LockRequest { name, mode })
 }
 
-fn acquire_request(message: v1::AcquireRequest) -> Result<AcquireRequest, ApiError> {
+pub(super) fn released_message(at: &At<Released>) -> v1::ReleaseResponse {
+    v1::ReleaseResponse {
+        lock_id: at.value.lock_id.to_string(),
+        fencing_token: at.value.fencing_token,
+        remaining_count: at.value.remaining_count,
+        revision: at.revision,
+    }
+}
+
+pub(super) fn acquire_request(message: v1::AcquireRequest) -> Result<AcquireRequest, ApiError> {
     let requests = message.locks.iter().enumerate().map(|(index, lock)| lock_request(index, lock));
     Ok(AcquireRequest {
         requests: requests.collect::<Result<_, _>>()?,
@@ -169,12 +179,18 @@ impl LockService for Front {
         let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
         let name = parse_optional_name("name", &message.name)?;
         let at = self.service.release(&context, ReleaseRequest { lock_id, name }).await?;
-        Ok(Response::new(v1::ReleaseResponse {
-            lock_id: at.value.lock_id.to_string(),
-            fencing_token: at.value.fencing_token,
-            remaining_count: at.value.remaining_count,
-            revision: at.revision,
-        }))
+        Ok(Response::new(released_message(&at)))
+    }
+
+    type HoldStream = super::hold::HoldStream;
+
+    async fn hold(
+        &self,
+        request: Request<Streaming<v1::HoldRequest>>,
+    ) -> Result<Response<Self::HoldStream>, Status> {
+        let context = context(request.metadata(), None)?;
+        let stream = super::hold::serve(self.service.clone(), context, request.into_inner());
+        Ok(Response::new(stream))
     }
 
     async fn extend(

@@ -3,6 +3,7 @@
 //! Metadata of a call: `batuta-namespace`, `idempotency-key`, `batuta-session-sequence`; its `grpc-timeout` bounds it.
 
 mod cluster;
+mod hold;
 mod lock;
 mod session;
 mod status;

@@ -6,6 +6,7 @@
 pub mod acquire;
 pub mod cluster;
 pub mod health;
+pub mod hold;
 pub mod lock;
 pub mod parse;
 pub mod session;

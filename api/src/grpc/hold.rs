@@ -1,0 +1,133 @@
+//! Locks held over one bidirectional stream.
+
+use batuta_proto::v1;
+use batuta_proto::v1::hold_request::Request as Wanted;
+use batuta_proto::v1::hold_response::Event;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use super::lock;
+use crate::ApiError;
+use crate::service::hold::Hold;
+use crate::service::{CallContext, Service};
+
+/// Answers that may wait for a slow client.
+const ANSWERS: usize = 16;
+
+pub(super) type HoldStream = ReceiverStream<Result<v1::HoldResponse, Status>>;
+
+/// How the client's side of the stream stands.
+enum Heard {
+    Message(Option<Wanted>),
+    /// It closed or cancelled the stream: it wants the locks no longer.
+    Closed,
+    /// The connection broke: it may still be working.
+    Broken,
+}
+
+async fn hear(requests: &mut Streaming<v1::HoldRequest>) -> Heard {
+    match requests.message().await {
+        Ok(Some(message)) => Heard::Message(message.request),
+        Ok(None) => Heard::Closed,
+        Err(status) if status.code() == Code::Cancelled => Heard::Closed,
+        Err(_) => Heard::Broken,
+    }
+}
+
+/// Serves one stream in a task of its own, which ends with it.
+pub(super) fn serve(
+    service: Service,
+    context: CallContext,
+    mut requests: Streaming<v1::HoldRequest>,
+) -> HoldStream {
+    let (answers, receiver) = mpsc::channel(ANSWERS);
+    tokio::spawn(async move {
+        let end = match acquire(&service, &context, &mut requests, &answers).await {
+            Ok(Some(hold)) => keep(hold, &mut requests, &answers).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = end {
+            // The client may be gone.
+            let _ = answers.send(Err(error.into())).await;
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+type Answers = mpsc::Sender<Result<v1::HoldResponse, Status>>;
+
+async fn tell(answers: &Answers, revision: u64, event: Event) {
+    // A client that is gone is noticed on its side of the stream.
+    let _ = answers.send(Ok(v1::HoldResponse { revision, event: Some(event) })).await;
+}
+
+/// The first message; `None` when the client left before it had the locks.
+async fn acquire(
+    service: &Service,
+    context: &CallContext,
+    requests: &mut Streaming<v1::HoldRequest>,
+    answers: &Answers,
+) -> Result<Option<Hold>, ApiError> {
+    let message = match hear(requests).await {
+        Heard::Message(Some(Wanted::Acquire(message))) => message,
+        Heard::Message(_) => return Err(ApiError::invalid("acquire", "is required as the first message")),
+        Heard::Closed | Heard::Broken => return Ok(None),
+    };
+    let request = lock::acquire_request(message)?;
+    // Dropping the acquisition withdraws it, wherever it stands.
+    let (granted, hold) = tokio::select! {
+        granted = service.hold(context, request) => granted?,
+        heard = hear(requests) => return match heard {
+            Heard::Message(Some(Wanted::Release(_))) | Heard::Closed | Heard::Broken => Ok(None),
+            Heard::Message(_) => {
+                Err(ApiError::invalid("keep_alive", "comes after the locks are granted; only release may come before"))
+            }
+        },
+    };
+    tell(answers, granted.revision, Event::Granted(lock::grant_message(granted.value))).await;
+    Ok(Some(hold))
+}
+
+async fn keep(
+    mut hold: Hold,
+    requests: &mut Streaming<v1::HoldRequest>,
+    answers: &Answers,
+) -> Result<(), ApiError> {
+    loop {
+        let heard = tokio::select! {
+            lost = hold.lost() => {
+                let lost = lost?;
+                let words = lost.value.words.unwrap_or_default();
+                let event = Event::Lost(v1::HoldLost { reason: lost.value.reason.to_owned(), words });
+                tell(answers, lost.revision, event).await;
+                return Ok(());
+            }
+            heard = hear(requests) => heard,
+        };
+        match heard {
+            Heard::Message(Some(Wanted::KeepAlive(_))) => match hold.keep_alive().await {
+                Ok(kept) => {
+                    tell(answers, kept.revision, Event::Kept(v1::HoldKept { remaining_ms: kept.value }))
+                        .await;
+                }
+                // The loss itself is about to be told, with its reason.
+                Err(error) if error.code() == "lock_not_held" => {}
+                Err(error) => return Err(error),
+            },
+            Heard::Message(Some(Wanted::Release(_))) => {
+                let released = hold.release().await?;
+                let message = lock::released_message(&released);
+                tell(answers, released.revision, Event::Released(message)).await;
+                return Ok(());
+            }
+            Heard::Message(Some(Wanted::Acquire(_))) => {
+                return Err(ApiError::invalid("acquire", "is the first message only; open another stream"));
+            }
+            Heard::Message(None) => return Err(ApiError::invalid("request", "is required")),
+            Heard::Closed => return hold.release().await.map(|_| ()),
+            Heard::Broken => return Ok(()),
+        }
+    }
+}

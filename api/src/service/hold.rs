@@ -1,0 +1,144 @@
+//! Holding locks over one connection: acquired, kept alive by its messages, lost or given back.
+
+use batuta_statemachine::lock::Acquisition;
+use batuta_statemachine::{LockId, Name};
+
+use super::acquire::AcquireRequest;
+use super::lock::{ExtendRequest, GrantInfo, ReleaseRequest, Released};
+use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchRequest};
+use super::{At, CallContext, Consistency, Service};
+use crate::ApiError;
+
+/// Locks that are held for a connection.
+pub struct Hold {
+    service: Service,
+    context: CallContext,
+    lock_id: LockId,
+    name: Name,
+    ttl_ms: u64,
+    watch: Watch,
+}
+
+/// Locks that are held no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Why: `expired`, `forced`, `released`, or `unknown` when it was not seen.
+    pub reason: &'static str,
+    /// Of a forced release: the operator's words.
+    pub words: Option<String>,
+}
+
+impl Service {
+    /// Takes locks as [`Service::acquire`] does, for somebody who keeps them alive through the [`Hold`].
+    ///
+    /// # Errors
+    /// As [`Service::acquire`]; `invalid_argument` when a session is given.
+    pub async fn hold(
+        &self,
+        context: &CallContext,
+        request: AcquireRequest,
+    ) -> Result<(At<GrantInfo>, Hold), ApiError> {
+        if request.owner.session.is_some() {
+            let problem = "a hold lives by its own ttl_ms; acquire with the session instead";
+            return Err(ApiError::invalid("session_id", problem));
+        }
+        let granted = self.acquire(context, request).await?;
+        let grant = &granted.value.grant;
+        // The state machine refuses an acquisition without a name, and a one-shot one without a time to live.
+        let name = grant.requests.first().map(|request| request.name.clone());
+        let (Some(name), Some(ttl_ms)) = (name, grant.ttl_ms) else {
+            return Err(ApiError::Internal("a one-shot grant without a name or a time to live".to_owned()));
+        };
+        let watch = watch_from(self, context, &name, Start::Revision(granted.revision)).await;
+        let watch = match watch {
+            Ok(watch) => watch,
+            Err(error) => {
+                // Nobody would hear of the grant: it goes back at once, or by its time to live.
+                let release = ReleaseRequest { lock_id: grant.lock_id, name: None };
+                if let Err(error) = self.release(&plain(context), release).await {
+                    tracing::debug!(%error, "a grant that can not be held ends by its time to live");
+                }
+                return Err(error);
+            }
+        };
+        let lock_id = grant.lock_id;
+        let hold = Hold { service: self.clone(), context: plain(context), lock_id, name, ttl_ms, watch };
+        Ok((granted, hold))
+    }
+}
+
+/// The context without the retry key of the acquisition: what follows are other requests.
+fn plain(context: &CallContext) -> CallContext {
+    CallContext { dedup: None, ..context.clone() }
+}
+
+async fn watch_from(
+    service: &Service,
+    context: &CallContext,
+    name: &Name,
+    start: Start,
+) -> Result<Watch, ApiError> {
+    let filter = Filter {
+        namespace: context.namespace.clone(),
+        kinds: vec![Kind::LockReleased],
+        names: Names::Exact(name.clone()),
+        ..Filter::default()
+    };
+    service.watch(context, WatchRequest { filter, start, ..WatchRequest::default() }).await
+}
+
+impl Hold {
+    /// Renews the time to live; gives what is left of it.
+    ///
+    /// # Errors
+    /// `lock_not_held` when it is lost; otherwise see `docs/errors.md`.
+    pub async fn keep_alive(&self) -> Result<At<u64>, ApiError> {
+        let request = ExtendRequest { lock_id: self.lock_id, name: None, ttl_ms: self.ttl_ms };
+        let extended = self.service.extend(&self.context, request).await?;
+        let remaining_ms = extended.value.remaining_ms.unwrap_or_default();
+        Ok(At { revision: extended.revision, value: remaining_ms })
+    }
+
+    /// Gives the locks back.
+    ///
+    /// # Errors
+    /// `lock_not_held` when they are lost; otherwise see `docs/errors.md`.
+    pub async fn release(&self) -> Result<At<Released>, ApiError> {
+        let request = ReleaseRequest { lock_id: self.lock_id, name: None };
+        self.service.release(&self.context, request).await
+    }
+
+    /// Resolves when the locks are held no longer. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// `draining`, and what a new watch fails with.
+    pub async fn lost(&mut self) -> Result<At<Lost>, ApiError> {
+        loop {
+            match self.watch.next().await {
+                Ok(Item::Changes(batch)) => {
+                    if let Some(lost) = batch.events.iter().find_map(|event| self.loss(event)) {
+                        return Ok(At { revision: batch.revision, value: lost });
+                    }
+                }
+                Ok(_) => {}
+                Err(ApiError::Draining) => return Err(ApiError::Draining),
+                // Changes were missed: the state says what became of the grant.
+                Err(_) => {
+                    let start = Start::Now;
+                    self.watch = watch_from(&self.service, &self.context, &self.name, start).await?;
+                    let state = self.service.state(&self.context, Consistency::Linearizable).await?;
+                    if !matches!(state.acquisition(self.lock_id), Acquisition::Granted(_)) {
+                        let value = Lost { reason: "unknown", words: None };
+                        return Ok(At { revision: state.revision(), value });
+                    }
+                }
+            }
+        }
+    }
+
+    fn loss(&self, event: &Event) -> Option<Lost> {
+        let Facts::Grant(info) = &event.facts else { return None };
+        (info.grant.lock_id == self.lock_id && info.grant.count == 0)
+            .then(|| Lost { reason: event.reason.unwrap_or("unknown"), words: event.words.clone() })
+    }
+}
