@@ -4,6 +4,7 @@
 //! [`Cluster`] is dropped. Waiting is always for a condition with a deadline.
 
 mod cluster;
+pub mod conformance;
 mod http;
 
 pub use cluster::{Cluster, Node, program};

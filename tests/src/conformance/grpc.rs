@@ -1,0 +1,261 @@
+//! The gRPC front, through the generated client, and through the Rust client where that has the call.
+
+use std::time::Duration;
+
+use batuta_proto::v1;
+use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_proto::v1::session_service_client::SessionServiceClient;
+use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Driver, Operation, Outcome, Refusal};
+
+/// The gRPC front of one node.
+pub struct GrpcDriver {
+    channel: Channel,
+}
+
+impl GrpcDriver {
+    /// The front at a base URL; connects when it is first asked.
+    ///
+    /// # Panics
+    /// When the URL is none.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        let endpoint = Channel::from_shared(url.to_owned()).expect("a URL");
+        Self { channel: endpoint.connect_timeout(Duration::from_secs(10)).connect_lazy() }
+    }
+}
+
+impl Driver for GrpcDriver {
+    fn front(&self) -> &'static str {
+        "gRPC"
+    }
+
+    fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
+        let channel = self.channel.clone();
+        Box::pin(async move { call(channel, operation).await.map_err(|status| refusal(&status)) })
+    }
+}
+
+fn refusal(status: &Status) -> Refusal {
+    let code = status.get_details_error_info().map_or_else(|| format!("{status:?}"), |info| info.reason);
+    let bad = status.get_details_bad_request();
+    let field = bad.and_then(|bad| bad.field_violations.into_iter().next()).map(|violation| violation.field);
+    Refusal { code, field }
+}
+
+fn request<T>(operation: &Operation, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(key) = &operation.key {
+        request.metadata_mut().insert("idempotency-key", key.parse().expect("ASCII"));
+    }
+    request
+}
+
+fn lock_request(value: &Value) -> v1::LockRequest {
+    let mode = match value["mode"].as_str() {
+        Some("shared") => v1::LockMode::Shared,
+        Some("semaphore") => v1::LockMode::Semaphore,
+        _ => v1::LockMode::Exclusive,
+    };
+    let number =
+        |field: &str| value[field].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+    v1::LockRequest {
+        name: value["name"].as_str().unwrap_or_default().to_owned(),
+        mode: mode.into(),
+        permits: number("permits"),
+        capacity: number("capacity"),
+    }
+}
+
+fn acquire(operation: &Operation) -> v1::AcquireRequest {
+    let args = Value::Object(operation.args.clone());
+    let locks = match args["locks"].as_array() {
+        Some(locks) => locks.iter().map(lock_request).collect(),
+        None => vec![lock_request(&args)],
+    };
+    v1::AcquireRequest {
+        locks,
+        session_id: operation.text("session_id").to_owned(),
+        owner: operation.text("owner").to_owned(),
+        ttl_ms: args["ttl_ms"].as_u64(),
+        wait_ms: operation.number("wait_ms"),
+        lock_delay_ms: operation.number("lock_delay_ms"),
+        reentrant: args["reentrant"] == true,
+        metadata: operation.text("metadata").to_owned(),
+    }
+}
+
+fn mode_text(mode: i32) -> &'static str {
+    match v1::LockMode::try_from(mode) {
+        Ok(v1::LockMode::Shared) => "shared",
+        Ok(v1::LockMode::Semaphore) => "semaphore",
+        _ => "exclusive",
+    }
+}
+
+fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
+    let grant = grant.expect("a grant");
+    let single = if let [lock] = grant.locks.as_slice() { Some(lock) } else { None };
+    json!({
+        "lock_id": grant.lock_id, "fencing_token": grant.fencing_token, "owner": grant.owner, "count": grant.count,
+        "session_id": grant.session_id, "ttl_ms": grant.ttl_ms, "revision": revision,
+        "name": single.map(|lock| &lock.name), "mode": single.map(|lock| mode_text(lock.mode)),
+    })
+}
+
+async fn call(channel: Channel, operation: Operation) -> Result<Value, Status> {
+    match operation.name.as_str() {
+        "open_session" | "keep_alive" | "close_session" => session(channel, &operation).await,
+        "advance_register" | "get_register" | "delete_register" => register(channel, &operation).await,
+        "changes" => changes(channel, &operation).await,
+        _ => lock(channel, &operation).await,
+    }
+}
+
+async fn session(channel: Channel, operation: &Operation) -> Result<Value, Status> {
+    let mut service = SessionServiceClient::new(channel);
+    let session_id = operation.text("session_id").to_owned();
+    match operation.name.as_str() {
+        "open_session" => {
+            let (ttl_ms, metadata) = (operation.number("ttl_ms"), operation.text("metadata").to_owned());
+            let message = v1::OpenSessionRequest { ttl_ms, metadata };
+            let answer = service.open_session(request(operation, message)).await?.into_inner();
+            let session = answer.session.expect("a session");
+            Ok(json!({
+                "session_id": session.session_id, "ttl_ms": session.ttl_ms, "metadata": session.metadata,
+                "revision": answer.revision,
+            }))
+        }
+        "keep_alive" => {
+            let answer = service.keep_alive(request(operation, v1::KeepAliveRequest { session_id })).await?;
+            Ok(json!({"session_id": answer.into_inner().session_id}))
+        }
+        _ => {
+            let message = v1::CloseSessionRequest { session_id };
+            let answer = service.close_session(request(operation, message)).await?.into_inner();
+            Ok(json!({
+                "released_locks": answer.released_locks, "cancelled_waits": answer.cancelled_waits,
+                "revision": answer.revision,
+            }))
+        }
+    }
+}
+
+async fn register(channel: Channel, operation: &Operation) -> Result<Value, Status> {
+    let mut service = LockServiceClient::new(channel);
+    let name = operation.text("name").to_owned();
+    let high_water = match operation.name.as_str() {
+        "advance_register" => {
+            let message =
+                v1::AdvanceRegisterRequest { name, fencing_token: operation.number("fencing_token") };
+            service.advance_register(request(operation, message)).await?.into_inner().high_water
+        }
+        "get_register" => {
+            let message = v1::GetRegisterRequest { name, ..Default::default() };
+            service.get_register(request(operation, message)).await?.into_inner().high_water
+        }
+        _ => {
+            let message = v1::DeleteRegisterRequest { name };
+            service.delete_register(request(operation, message)).await?.into_inner().high_water
+        }
+    };
+    Ok(json!({ "high_water": high_water }))
+}
+
+async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> {
+    let mut service = LockServiceClient::new(channel);
+    let (name, lock_id) = (operation.text("name").to_owned(), operation.text("lock_id").to_owned());
+    let fencing_token = operation.number("fencing_token");
+    match operation.name.as_str() {
+        "acquire" => {
+            let answer = service.acquire(request(operation, acquire(operation))).await?.into_inner();
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "extend" => {
+            let message = v1::ExtendRequest { lock_id, name, ttl_ms: operation.number("ttl_ms") };
+            let answer = service.extend(request(operation, message)).await?.into_inner();
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "release" => {
+            service.release(request(operation, v1::ReleaseRequest { lock_id, name })).await.map(released)
+        }
+        "cancel_wait" => {
+            let answer = service.cancel_wait(request(operation, v1::CancelWaitRequest { lock_id })).await?;
+            Ok(json!({"revision": answer.into_inner().revision}))
+        }
+        "force_release" => {
+            let reason = operation.text("reason").to_owned();
+            let message = v1::ForceReleaseRequest { name, fencing_token, reason };
+            let answer = service.force_release(request(operation, message)).await?.into_inner();
+            Ok(json!({"lock_id": answer.lock_id, "revision": answer.revision}))
+        }
+        "check" => {
+            let message = v1::CheckRequest { name, fencing_token, ..Default::default() };
+            service.check(request(operation, message)).await.map(checked)
+        }
+        "get_lock" => {
+            let message = v1::GetLockRequest { name, ..Default::default() };
+            let lock =
+                service.get_lock(request(operation, message)).await?.into_inner().lock.expect("a lock");
+            Ok(json!({"name": lock.name, "waiter_count": lock.waiter_count}))
+        }
+        "explain" => {
+            let message = v1::ExplainRequest { name, ..Default::default() };
+            let answer = service.explain(request(operation, message)).await?.into_inner();
+            Ok(json!({"summary": answer.summary}))
+        }
+        other => panic!("no call for {other}"),
+    }
+}
+
+fn released(answer: Response<v1::ReleaseResponse>) -> Value {
+    let answer = answer.into_inner();
+    json!({
+        "lock_id": answer.lock_id, "fencing_token": answer.fencing_token,
+        "remaining_count": answer.remaining_count, "revision": answer.revision,
+    })
+}
+
+fn checked(answer: Response<v1::CheckResponse>) -> Value {
+    let answer = answer.into_inner();
+    let status = match answer.status() {
+        v1::TokenStatus::Held => "held",
+        v1::TokenStatus::Superseded => "superseded",
+        v1::TokenStatus::NotHeld => "not_held",
+        v1::TokenStatus::Unspecified => "unspecified",
+    };
+    json!({"current": answer.current, "status": status, "newest_token": answer.newest_token})
+}
+
+async fn changes(channel: Channel, operation: &Operation) -> Result<Value, Status> {
+    let until = operation.number("until_revision");
+    let message = v1::WatchRequest {
+        jobs: operation.texts("jobs"),
+        kinds: operation.texts("kinds"),
+        prefix: operation.text("prefix").to_owned(),
+        name: operation.text("name").to_owned(),
+        session_id: operation.text("session_id").to_owned(),
+        from_revision: operation.number("after") + 1,
+        progress_ms: 100,
+        ..Default::default()
+    };
+    let mut stream = WatchServiceClient::new(channel).watch(message).await?.into_inner();
+    let mut kinds = Vec::new();
+    while let Some(answer) = stream.message().await? {
+        if let Some(v1::watch_response::Item::Changes(changes)) = answer.item
+            && answer.revision <= until
+        {
+            kinds.extend(changes.events.into_iter().map(|event| event.kind));
+        }
+        if answer.revision >= until {
+            break;
+        }
+    }
+    Ok(json!({ "kinds": kinds }))
+}

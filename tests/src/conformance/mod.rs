@@ -1,0 +1,64 @@
+//! Scenarios as data, run through one front after the other (`tests/conformance/README.md`).
+
+mod grpc;
+mod rest;
+mod runner;
+
+pub use grpc::GrpcDriver;
+pub use rest::RestDriver;
+pub use runner::{Scenario, scenarios};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+
+/// A refusal: its code, and the field at fault when one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable code.
+    pub code: String,
+    /// The field at fault.
+    pub field: Option<String>,
+}
+
+/// What an operation answered, in the shape of the REST API.
+pub type Outcome = Result<Value, Refusal>;
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Which.
+    pub name: String,
+    /// Its fields, as in the REST API.
+    pub args: Map<String, Value>,
+    /// Idempotency key.
+    pub key: Option<String>,
+}
+
+impl Operation {
+    /// A text field; empty when it is not given.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.args.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A number; 0 when it is not given.
+    #[must_use]
+    pub fn number(&self, field: &str) -> u64 {
+        self.args.get(field).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// A list of texts; empty when it is not given.
+    #[must_use]
+    pub fn texts(&self, field: &str) -> Vec<String> {
+        let items = self.args.get(field).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+}
+
+/// One front of one node.
+pub trait Driver: Send + Sync {
+    /// What it is called in messages.
+    fn front(&self) -> &'static str;
+    /// Does an operation. Dropping the future is the client going away.
+    fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
+}

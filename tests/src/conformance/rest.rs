@@ -1,0 +1,102 @@
+//! The REST front.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::{Driver, Operation, Outcome, Refusal};
+use crate::Rest;
+
+/// The REST front of one node.
+pub struct RestDriver(pub Rest);
+
+impl Driver for RestDriver {
+    fn front(&self) -> &'static str {
+        "REST"
+    }
+
+    fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
+        let rest = self.0.clone();
+        Box::pin(async move {
+            if operation.name == "changes" {
+                changes(&rest, &operation).await
+            } else {
+                plain(&rest, &operation).await
+            }
+        })
+    }
+}
+
+fn segment(text: &str) -> String {
+    text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"))
+}
+
+/// Method, path and body.
+fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
+    let body = |without: &[&str]| {
+        let mut args = operation.args.clone();
+        for field in without {
+            args.remove(*field);
+        }
+        Some(Value::Object(args))
+    };
+    let name = segment(operation.text("name"));
+    let session = segment(operation.text("session_id"));
+    let (lock_id, token) = (segment(operation.text("lock_id")), operation.number("fencing_token"));
+    match operation.name.as_str() {
+        "open_session" => ("POST", "/api/v1/sessions".to_owned(), body(&[])),
+        "keep_alive" => ("PUT", format!("/api/v1/sessions/{session}/keep-alive"), None),
+        "close_session" => ("DELETE", format!("/api/v1/sessions/{session}"), None),
+        "acquire" => ("POST", "/api/v1/locks".to_owned(), body(&[])),
+        "release" => ("DELETE", format!("/api/v1/locks/{name}?lock_id={lock_id}"), None),
+        "extend" => ("PUT", format!("/api/v1/locks/{name}/extend"), body(&["name"])),
+        "cancel_wait" => ("DELETE", format!("/api/v1/waits/{lock_id}"), None),
+        "check" => ("GET", format!("/api/v1/locks/{name}/check?fencing_token={token}"), None),
+        "get_lock" => ("GET", format!("/api/v1/locks/{name}"), None),
+        "explain" => ("GET", format!("/api/v1/locks/{name}/explain"), None),
+        "force_release" => {
+            let reason = segment(operation.text("reason"));
+            let query = format!("force=true&fencing_token={token}&reason={reason}");
+            ("DELETE", format!("/api/v1/locks/{name}?{query}"), None)
+        }
+        "advance_register" => ("PUT", format!("/api/v1/registers/{name}"), body(&["name"])),
+        "get_register" => ("GET", format!("/api/v1/registers/{name}"), None),
+        "delete_register" => ("DELETE", format!("/api/v1/registers/{name}"), None),
+        other => panic!("no route for {other}"),
+    }
+}
+
+async fn plain(rest: &Rest, operation: &Operation) -> Outcome {
+    let (method, path, body) = route(operation);
+    let headers: Vec<(&str, &str)> =
+        operation.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+    let answer = rest.try_send(method, &path, &headers, body.as_ref()).await;
+    outcome(answer.unwrap_or_else(|error| panic!("{method} {path}: {error}")))
+}
+
+fn outcome(answer: crate::Answer) -> Outcome {
+    if answer.status < 300 {
+        return Ok(answer.body);
+    }
+    let field = answer.body["field"].as_str().map(str::to_owned);
+    Err(Refusal { code: answer.code().to_owned(), field })
+}
+
+async fn changes(rest: &Rest, operation: &Operation) -> Outcome {
+    let (mut next, until) = (operation.number("after") + 1, operation.number("until_revision"));
+    let mut kinds = Vec::new();
+    while next <= until {
+        let texts = ["name", "prefix", "session_id"].map(|field| (field, segment(operation.text(field))));
+        let lists = ["jobs", "kinds"].map(|field| (field, segment(&operation.texts(field).join(","))));
+        let filter: Vec<String> =
+            texts.iter().chain(&lists).map(|(field, text)| format!("{field}={text}")).collect();
+        let path = format!("/api/v1/watch/poll?from_revision={next}&wait_ms=200&{}", filter.join("&"));
+        let answer = outcome(rest.get(&path).await)?;
+        for found in answer["changes"].as_array().into_iter().flatten() {
+            let within = found["revision"].as_u64().is_some_and(|revision| revision <= until);
+            let events = found["events"].as_array().into_iter().flatten().filter(|_| within);
+            kinds.extend(events.map(|event| event["kind"].clone()));
+        }
+        next = answer["next_revision"].as_u64().expect("a revision");
+    }
+    Ok(json!({ "kinds": kinds }))
+}
