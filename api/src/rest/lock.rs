@@ -1,7 +1,7 @@
 //! Routes of locks.
 
 use axum::extract::State;
-use batuta_statemachine::{LockId, Name, Rejection};
+use batuta_statemachine::{LockId, Name};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +14,7 @@ use super::lock_dto::{
 };
 use super::session_dto::{NoQuery, ReadQuery};
 use crate::ApiError;
-use crate::service::{At, CallContext, Consistency, Service, acquire, lock, parse};
+use crate::service::{At, Service, acquire, lock, parse};
 
 /// The routes of this job.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -122,10 +122,7 @@ async fn release_lock(
         Release::Id(lock_id) => {
             service.release(&context, lock::ReleaseRequest { lock_id, name: Some(name) }).await?
         }
-        Release::Token(fencing_token) => {
-            let lock_id = holder_by_token(&service, &context, &name, fencing_token).await?;
-            service.release(&context, lock::ReleaseRequest { lock_id, name: Some(name) }).await?
-        }
+        Release::Token(fencing_token) => service.release_by_token(&context, name, fencing_token).await?,
     };
     let revision = released.revision;
     let lock::Released { lock_id, fencing_token, remaining_count } = released.value;
@@ -168,29 +165,6 @@ fn how_to_release(query: &ReleaseQuery) -> Result<Release, ApiError> {
             Err(ApiError::invalid("lock_id", "is required (or fencing_token): which grant to give back"))
         }
     }
-}
-
-/// The grant that holds `name` under `fencing_token` now.
-///
-/// A retry key is refused: once the release has happened its token leads nowhere, so a retry could not get the same answer.
-async fn holder_by_token(
-    service: &Service,
-    context: &CallContext,
-    name: &Name,
-    fencing_token: u64,
-) -> Result<LockId, ApiError> {
-    if context.dedup.is_some() {
-        return Err(ApiError::invalid("fencing_token", "a release under a retry key is by lock_id"));
-    }
-    let holders = match service.get_lock(context, name, Consistency::Linearizable).await {
-        Ok(found) => found.value.holders,
-        Err(ApiError::LockNotFound { .. }) => Vec::new(),
-        Err(other) => return Err(other),
-    };
-    let held = holders.iter().find(|holder| holder.grant.token == fencing_token);
-    let newest = holders.iter().map(|holder| holder.grant.token).max().unwrap_or(0);
-    held.map(|holder| holder.grant.lock_id)
-        .ok_or_else(|| Rejection::TokenSuperseded { token: fencing_token, newest }.into())
 }
 
 /// Renews a one-shot grant. Never shortens it.

@@ -9,43 +9,25 @@ use super::lock_dto::{
 use crate::ApiError;
 use crate::service::{At, lock, parse};
 
-/// The locks a request asks for: its `name` or its `locks`, never both, never neither.
+/// The locks a request asks for: its `name` or its `locks`.
 pub(super) fn requested_locks(request: &AcquireRequest) -> Result<Vec<core::LockRequest>, ApiError> {
-    match (&request.name, &request.locks) {
-        (Some(_), Some(_)) => {
-            Err(ApiError::invalid("locks", "give name for one lock or locks for several, not both"))
-        }
-        (None, None) => {
-            Err(ApiError::invalid("name", "is required: give name for one lock or locks for several"))
-        }
-        (Some(name), None) => {
-            let mode = request.mode.map_or("", mode_text);
-            Ok(vec![parse::parse_lock_request(name, mode, request.permits, request.capacity)?])
-        }
-        (None, Some(locks)) => {
-            let stray = [
-                ("mode", request.mode.is_some()),
-                ("permits", request.permits.is_some()),
-                ("capacity", request.capacity.is_some()),
-            ];
-            if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
-                return Err(ApiError::invalid(field, "belongs into each item of locks"));
-            }
-            locks.iter().enumerate().map(|(index, lock)| item(index, lock)).collect()
-        }
-    }
+    let single = parse::LockText {
+        name: request.name.as_deref(),
+        mode: request.mode.map(mode_text),
+        permits: request.permits,
+        capacity: request.capacity,
+    };
+    let several: Option<Vec<_>> = request.locks.as_ref().map(|locks| locks.iter().map(item).collect());
+    parse::parse_requested_locks(single, several.as_deref())
 }
 
-/// One item of `locks`, with the item named when a field of it is wrong.
-fn item(index: usize, lock: &LockRequest) -> Result<core::LockRequest, ApiError> {
-    parse::parse_lock_request(&lock.name, mode_text(lock.mode), lock.permits, lock.capacity).map_err(
-        |error| match error {
-            ApiError::InvalidArgument { field, problem } => {
-                ApiError::InvalidArgument { field: format!("locks[{index}].{field}"), problem }
-            }
-            other => other,
-        },
-    )
+fn item(lock: &LockRequest) -> parse::LockText<'_> {
+    parse::LockText {
+        name: Some(&lock.name),
+        mode: Some(mode_text(lock.mode)),
+        permits: lock.permits,
+        capacity: lock.capacity,
+    }
 }
 
 fn mode_text(mode: LockMode) -> &'static str {

@@ -229,6 +229,35 @@ impl Service {
         self.released(context, Command::Release(command)).await
     }
 
+    /// Gives back the grant that holds `name` under `fencing_token` now.
+    ///
+    /// A retry key is refused: once the release has happened its token leads nowhere, so a retry could not get the same
+    /// answer.
+    ///
+    /// # Errors
+    /// `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
+    pub async fn release_by_token(
+        &self,
+        context: &CallContext,
+        name: Name,
+        fencing_token: u64,
+    ) -> Result<At<Released>, ApiError> {
+        if context.dedup.is_some() {
+            return Err(ApiError::invalid("fencing_token", "a release under a retry key is by lock_id"));
+        }
+        let holders = match self.get_lock(context, &name, Consistency::Linearizable).await {
+            Ok(found) => found.value.holders,
+            Err(ApiError::LockNotFound { .. }) => Vec::new(),
+            Err(other) => return Err(other),
+        };
+        let held = holders.iter().find(|holder| holder.grant.token == fencing_token);
+        let newest = holders.iter().map(|holder| holder.grant.token).max().unwrap_or(0);
+        let Some(holder) = held else {
+            return Err(Rejection::TokenSuperseded { token: fencing_token, newest }.into());
+        };
+        self.release(context, ReleaseRequest { lock_id: holder.grant.lock_id, name: Some(name) }).await
+    }
+
     /// Takes a grant away from its owner, if the token is still held.
     ///
     /// # Errors

@@ -112,6 +112,66 @@ pub fn parse_lock_request(
     Ok(LockRequest { name: parse_name("name", name)?, mode: parse_mode(mode, permits, capacity)? })
 }
 
+/// What an acquisition says about one lock, as text. Nothing = not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockText<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its mode, as [`parse_mode`] knows it.
+    pub mode: Option<&'a str>,
+    /// Semaphore only.
+    pub permits: Option<u32>,
+    /// Semaphore only.
+    pub capacity: Option<u32>,
+}
+
+impl LockText<'_> {
+    fn parse(&self) -> Result<LockRequest, ApiError> {
+        let name = self.name.unwrap_or_default();
+        parse_lock_request(name, self.mode.unwrap_or_default(), self.permits, self.capacity)
+    }
+}
+
+/// The locks an acquisition asks for: the `single` one or the `several`, never both, never neither.
+///
+/// # Errors
+/// `invalid_argument` with the field, of an item as `locks[1].name`.
+pub fn parse_requested_locks(
+    single: LockText,
+    several: Option<&[LockText]>,
+) -> Result<Vec<LockRequest>, ApiError> {
+    let locks = match (single.name, several) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("locks", "give name for one lock or locks for several, not both"));
+        }
+        (None, None) => {
+            return Err(ApiError::invalid(
+                "name",
+                "is required: give name for one lock or locks for several",
+            ));
+        }
+        (Some(_), None) => return Ok(vec![single.parse()?]),
+        (None, Some(locks)) => locks,
+    };
+    let stray = [
+        ("mode", single.mode.is_some()),
+        ("permits", single.permits.is_some()),
+        ("capacity", single.capacity.is_some()),
+    ];
+    if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
+        return Err(ApiError::invalid(field, "belongs into each item of locks"));
+    }
+    let item = |(index, lock): (usize, &LockText)| {
+        lock.parse().map_err(|error| match error {
+            ApiError::InvalidArgument { field, problem } => {
+                ApiError::InvalidArgument { field: format!("locks[{index}].{field}"), problem }
+            }
+            other => other,
+        })
+    };
+    locks.iter().enumerate().map(item).collect()
+}
+
 /// The retry key of a call. `sequence` is the text of the session sequence header: a number, which then counts the requests
 /// of the session the request names, or `<session id>/<number>` where the request names none.
 ///
