@@ -164,6 +164,16 @@ pub const CATALOGUE: &[CodeInfo] = &[
         ],
     ),
     fatal(
+        "invalid_query",
+        400,
+        Code::InvalidArgument,
+        [
+            "The GraphQL query is wrong",
+            "The GraphQL document can not be parsed, does not fit the schema, or asks for introspection where it is switched off.",
+            "Correct the document; the message says where. The schema is `docs/schema.graphql`, or `batuta schema`.",
+        ],
+    ),
+    fatal(
         "key_reused",
         422,
         Code::InvalidArgument,
@@ -336,6 +346,16 @@ pub const CATALOGUE: &[CodeInfo] = &[
             "There is nothing at this path",
             "The path is not part of the API.",
             "Look the call up at /docs or /openapi.json.",
+        ],
+    ),
+    fatal(
+        "query_too_large",
+        400,
+        Code::InvalidArgument,
+        [
+            "The GraphQL query asks for too much",
+            "One GraphQL request has a bound on the length, nesting, depth, fields and cost of its document; `limit` names the one that was passed.",
+            "Ask for fewer fields, smaller pages (`first`), or in several requests. docs/api-graphql.md lists the bounds.",
         ],
     ),
     fatal(

@@ -64,6 +64,20 @@ pub enum ApiError {
     /// The body is in a format that is not spoken here.
     #[error("send the body as application/json")]
     UnsupportedMediaType,
+    /// The GraphQL document does not fit the schema, or asks for what this node does not answer.
+    #[error("{problem}")]
+    InvalidQuery {
+        /// Where and what.
+        problem: String,
+    },
+    /// The GraphQL document asks for more than one request may.
+    #[error("the query is larger than {limit} = {max} allows; ask for less, or in several requests")]
+    QueryTooLarge {
+        /// The limit that is passed.
+        limit: &'static str,
+        /// Its value.
+        max: usize,
+    },
     /// There is nothing at this path.
     #[error("there is no {path} here; the paths are listed at /docs and /openapi.json")]
     PathNotFound {
@@ -165,6 +179,8 @@ impl ApiError {
             Self::MalformedBody { .. } => "malformed_body",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::InvalidQuery { .. } => "invalid_query",
+            Self::QueryTooLarge { .. } => "query_too_large",
             Self::PathNotFound { .. } => "path_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::LockNotFound { .. } => "lock_not_found",

@@ -80,6 +80,8 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::MalformedBody { problem: "line 1".to_owned() },
         ApiError::BodyTooLarge { max_bytes: 10 },
         ApiError::UnsupportedMediaType,
+        ApiError::InvalidQuery { problem: "no such field".to_owned() },
+        ApiError::QueryTooLarge { limit: "query_depth_max", max: 12 },
         ApiError::PathNotFound { path: "/x".to_owned() },
         ApiError::MethodNotAllowed { method: "PUT".to_owned(), path: "/x".to_owned() },
         ApiError::LockNotFound { name: name() },
@@ -180,9 +182,10 @@ fn page() -> String {
         "# Errors\n\n\
          <!-- Written from `CATALOGUE` in api/src/error/catalogue.rs; BATUTA_WRITE_DOCS=1 cargo test -p batuta-api renews it. -->\n\n\
          Every failed call carries one of these codes, the same on every API: in REST as `code` of a problem document\n\
-         (RFC 9457, `application/problem+json`), in gRPC as `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`).\n\
+         (RFC 9457, `application/problem+json`), in gRPC as `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`),\n\
+         in GraphQL as `extensions.code` of an error.\n\
          *Retry* says whether the same request may be sent again as it is; the answer then says when\n\
-         (`retry_after_ms` and `Retry-After`, or `google.rpc.RetryInfo`).\n\n\
+         (`retry_after_ms` and `Retry-After`, `google.rpc.RetryInfo`, or `extensions.retryAfterMs`).\n\n\
          | code | HTTP | gRPC | retry |\n|---|---|---|---|\n",
     );
     let retry = |info: &CodeInfo| match (info.code, info.retryable) {
