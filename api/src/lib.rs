@@ -1,12 +1,16 @@
-//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`grpc`], [`rest`]).
+//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`rest`],
+//! [`graphql`], [`grpc`]).
 //!
 //! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
 //! same code of [`error::CATALOGUE`].
 
 pub mod error;
+pub mod graphql;
 pub mod grpc;
+mod middleware;
 pub mod rest;
 pub mod service;
 
 pub use error::ApiError;
+pub use graphql::GraphqlOptions;
 pub use service::{Service, ServiceOptions};

@@ -8,6 +8,7 @@ mod server;
 mod server_args;
 mod signals;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -33,6 +34,8 @@ enum Command {
     /// Checks or shows a node's configuration.
     #[command(subcommand)]
     Config(Box<ConfigCommand>),
+    /// Prints the GraphQL schema that a node serves.
+    Schema,
     #[command(flatten)]
     Client(Box<batuta_cli::Command>),
 }
@@ -54,11 +57,20 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Server(args) => server_args::run_server(*args).await,
         Command::Dev(args) => dev::run(args).await.map_err(Into::into),
         Command::Config(command) => server_args::run_config(*command),
+        Command::Schema => print_schema().map_err(Into::into),
         Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error.as_ref()),
+    }
+}
+
+/// A reader that has seen enough (`batuta schema | head`) is no failure.
+fn print_schema() -> std::io::Result<()> {
+    match std::io::stdout().write_all(batuta_api::graphql::schema_sdl().as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
     }
 }
 

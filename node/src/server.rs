@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use batuta_api::GraphqlOptions;
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_config::NodeConfig;
 use batuta_raft::{Addresses, Options, Replica, Status};
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::ready::{self, Ready, ReadyNode};
 use crate::{reserved, signals};
 
+/// The schema is public (docs/schema.graphql), so a node tells it to who asks.
+const GRAPHQL: GraphqlOptions = GraphqlOptions { introspection: true, graphiql: true };
 /// How long requests in flight may take to finish once a stop is asked for.
 const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 /// How long leadership may take to be handed over.
@@ -100,7 +103,8 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     fronts.spawn(serve_http(
         "REST",
         rest,
-        batuta_api::rest::router(service.clone()).merge(reserved::graphql()),
+        batuta_api::rest::router(service.clone())
+            .merge(batuta_api::graphql::router(service.clone(), GRAPHQL)),
         stopping.clone(),
     ));
     fronts.spawn(serve_http("WebSocket", ws, reserved::web_socket(), stopping.clone()));

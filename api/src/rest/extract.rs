@@ -16,7 +16,7 @@ use crate::ApiError;
 use crate::service::{self, CallContext, parse};
 
 /// The longest request body; the router sets it as `DefaultBodyLimit`.
-pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -190,7 +190,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
 }
 
 /// The whole body, within the bound of time and of size.
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let declared_bytes = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -214,14 +214,14 @@ async fn read_body(request: Request) -> Result<Bytes, ApiError> {
 }
 
 /// Asks for a JSON media type. That also keeps web pages of other origins out: a browser does not send it unasked.
-fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "application/json" { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
 }
 
 /// A body that is no JSON is malformed (400); one that is JSON of the wrong shape has a field at fault (422).
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // The decoder would take an array for an object with its fields in order.
     let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if is_array && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {

@@ -6,7 +6,7 @@
 mod answer;
 mod cluster;
 mod cluster_dto;
-mod extract;
+pub(crate) mod extract;
 mod health;
 mod lock;
 mod lock_convert;
@@ -19,16 +19,13 @@ mod session_dto;
 mod watch;
 mod watch_dto;
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Request, Uri, header};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -37,6 +34,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use problem::Problem;
 
 use crate::ApiError;
+use crate::middleware::RequestIds;
 use crate::service::Service;
 
 /// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
@@ -100,27 +98,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 fn request_span<B>(request: &Request<B>) -> tracing::Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
     tracing::debug_span!("rest", method = %request.method(), path = request.uri().path(), request_id = id)
-}
-
-/// Names requests that bring no `x-request-id`: a random start per process, and a count.
-#[derive(Clone)]
-struct RequestIds {
-    prefix: u64,
-    count: std::sync::Arc<AtomicU64>,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self { prefix: RandomState::new().hash_one(0_u8), count: std::sync::Arc::default() }
-    }
-}
-
-impl MakeRequestId for RequestIds {
-    fn make_request_id<B>(&mut self, _request: &Request<B>) -> Option<RequestId> {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:016x}-{count}", self.prefix);
-        HeaderValue::try_from(id).ok().map(RequestId::new)
-    }
 }
 
 #[cfg(test)]

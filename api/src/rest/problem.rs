@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::ApiError;
+use crate::middleware::panicked;
 
 /// Media type of every error body.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -88,21 +89,9 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns a panic of a handler into an answer. What it said stays in the log: it may name internals.
-#[allow(clippy::needless_pass_by_value, reason = "the signature the layer asks for")]
+/// Turns a panic of a handler into an answer.
 pub(super) fn from_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let words = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    tracing::error!(panic = words, "a REST handler panicked");
-    Problem::from(ApiError::Internal(
-        "the node failed while it answered, the request may or may not have had its effect; \
-         report it with the x-request-id of this response"
-            .to_owned(),
-    ))
-    .into_response()
+    Problem::from(panicked("rest", panic)).into_response()
 }
 
 #[cfg(test)]

@@ -1,0 +1,84 @@
+//! Listings as Relay connections: forwards, a page at a time.
+
+use async_graphql::SimpleObject;
+
+use crate::ApiError;
+use crate::service::parse;
+
+/// Where a page stands in its listing.
+#[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
+pub(super) struct PageInfo {
+    /// Whether something may follow; a filter that fits little can make a page short or empty before the end.
+    pub(super) has_next_page: bool,
+    /// Whether the page was asked for with `after`. Listings are read forwards only.
+    pub(super) has_previous_page: bool,
+    /// The cursor of the first edge.
+    pub(super) start_cursor: Option<String>,
+    /// Ask for the next page with it as `after`.
+    pub(super) end_cursor: Option<String>,
+}
+
+impl PageInfo {
+    /// Of a page with these cursors of its first and last edge.
+    pub(super) fn new(after: Option<&str>, edges: Option<(&str, &str)>, next_cursor: Option<String>) -> Self {
+        Self {
+            has_next_page: next_cursor.is_some(),
+            has_previous_page: after.is_some(),
+            start_cursor: edges.map(|(first, _)| first.to_owned()),
+            // Where the listing goes on may lie behind the last edge: what lay between did not fit the filter.
+            end_cursor: next_cursor.or_else(|| edges.map(|(_, last)| last.to_owned())),
+        }
+    }
+}
+
+/// The cursor a page begins after; the empty text is none.
+pub(super) fn cursor(after: Option<String>) -> Option<String> {
+    after.filter(|after| !after.is_empty())
+}
+
+/// Names the arguments of a listing as this API has them.
+pub(super) fn renamed(error: ApiError) -> ApiError {
+    match error {
+        ApiError::InvalidArgument { field, problem } if field == "limit" => {
+            ApiError::invalid("first", problem)
+        }
+        ApiError::InvalidArgument { field, .. } if field == "cursor" => {
+            ApiError::invalid("after", "must be a cursor of the same listing, unchanged")
+        }
+        other => other,
+    }
+}
+
+/// What a page costs: what it selects, once for each item asked for.
+pub(super) fn cost(first: Option<u32>, selected: usize) -> usize {
+    let asked = first.filter(|first| *first > 0).unwrap_or(parse::PAGE_LIMIT_DEFAULT);
+    usize::try_from(asked).map_or(usize::MAX, |asked| selected.saturating_mul(asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_where_the_listing_goes_on() {
+        let next = Some("n62".to_owned());
+        let page = PageInfo::new(None, Some(("n61", "n61")), next.clone());
+        assert_eq!(
+            (page.has_next_page, page.has_previous_page, page.end_cursor),
+            (true, false, next.clone())
+        );
+        let page = PageInfo::new(Some("n61"), None, next.clone());
+        assert_eq!((page.has_next_page, page.start_cursor, page.end_cursor), (true, None, next));
+        let page = PageInfo::new(Some("n61"), Some(("n62", "n63")), None);
+        assert_eq!((page.has_next_page, page.end_cursor), (false, Some("n63".to_owned())));
+    }
+
+    #[test]
+    fn a_page_costs_what_it_can_hold() {
+        for (first, selected, expected) in
+            [(None, 3, 300), (Some(0), 3, 300), (Some(7), 3, 21), (Some(u32::MAX), usize::MAX, usize::MAX)]
+        {
+            assert_eq!(cost(first, selected), expected);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What one request may ask for at most, checked before anything of the document is validated or answered.
+//!
+//! A short document can stand for a long one: fragments multiply what they are made of, aliases repeat a field, lists
+//! inside lists of the introspection grow with every step. So the text is bounded before it is parsed, and the document
+//! is weighed with every fragment weighed once, before a visitor that follows fragments gets to see it.
+
+use std::collections::HashMap;
+
+use async_graphql::ServerError;
+use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::parser::{self, Positioned};
+
+use super::error;
+use crate::ApiError;
+
+/// A limit's name and its value.
+type Limit = (&'static str, usize);
+
+/// The longest document.
+const LENGTH: Limit = ("query_bytes_max", 64 * 1024);
+/// How deep brackets may stand in brackets: lists in lists as well as selections in selections.
+const NESTING: Limit = ("query_nesting_max", 48);
+/// How deep fields may stand in fields.
+const DEPTH: Limit = ("query_depth_max", 12);
+/// How many calls of the service one request may hold: fields at the root, aliases included.
+const ROOTS: Limit = ("query_root_fields_max", 30);
+/// How many selections there may be once every fragment is written out.
+const FIELDS: Limit = ("query_fields_max", 1_000);
+/// How many lists of the introspection may stand in each other.
+const INTROSPECTION_LISTS: Limit = ("query_introspection_lists_max", 3);
+/// What the answer may cost: a field is one, and what a page selects counts once for each item asked for.
+pub(super) const COST: Limit = ("query_complexity_max", 50_000);
+
+/// Lists of the introspection whose items lead to such lists again.
+const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
+
+/// Parses a document that keeps within the limits.
+pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocument, ServerError> {
+    let refused = |error: ApiError| error::of(&error, None);
+    within(LENGTH, query.len()).map_err(refused)?;
+    within(NESTING, nesting(query)).map_err(refused)?;
+    let document = parser::parse_query(query)?;
+    let mut scale = Scale { document: &document, introspection, fragments: HashMap::new() };
+    for (_, operation) in document.operations.iter() {
+        let weight = scale.selections(&operation.node.selection_set, 0).map_err(refused)?;
+        weight.check().map_err(refused)?;
+    }
+    Ok(document)
+}
+
+fn within((limit, max): Limit, value: usize) -> Result<(), ApiError> {
+    if value > max { Err(ApiError::QueryTooLarge { limit, max }) } else { Ok(()) }
+}
+
+/// How deep brackets stand in brackets. Those of strings and comments count too: it is an upper bound, found without
+/// the parser, whose own recursion it protects.
+fn nesting(query: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in query.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// What a set of selections amounts to with its fragments written out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weight {
+    /// Fields of the set itself.
+    roots: usize,
+    /// Fields and fragments on every level: an empty fragment is work too.
+    fields: usize,
+    /// The longest way down. What the introspection selects counts one: it has its own bound.
+    depth: usize,
+    /// The most lists of the introspection on one way down.
+    lists: usize,
+}
+
+impl Weight {
+    fn check(self) -> Result<(), ApiError> {
+        within(ROOTS, self.roots)?;
+        within(FIELDS, self.fields)?;
+        within(DEPTH, self.depth)?;
+        within(INTROSPECTION_LISTS, self.lists)
+    }
+
+    fn beside(self, other: Self) -> Self {
+        Self {
+            roots: self.roots.saturating_add(other.roots),
+            fields: self.fields.saturating_add(other.fields),
+            depth: self.depth.max(other.depth),
+            lists: self.lists.max(other.lists),
+        }
+    }
+
+    /// A field that selects this.
+    fn under(self, field: &str) -> Self {
+        let introspection = matches!(field, "__schema" | "__type");
+        Self {
+            roots: 1,
+            fields: self.fields.saturating_add(1),
+            depth: if introspection { 1 } else { self.depth.saturating_add(1) },
+            lists: self.lists + usize::from(TYPE_LISTS.contains(&field)),
+        }
+    }
+
+    /// A fragment that selects this.
+    fn spread(self) -> Self {
+        Self { fields: self.fields.saturating_add(1), ..self }
+    }
+}
+
+struct Scale<'a> {
+    document: &'a ExecutableDocument,
+    introspection: bool,
+    /// The fragments that were met; without a weight while they are on the scale.
+    fragments: HashMap<&'a str, Option<Weight>>,
+}
+
+impl<'a> Scale<'a> {
+    /// `level` counts sets in sets, fragments included: it bounds the recursion.
+    fn selections(&mut self, set: &'a Positioned<SelectionSet>, level: usize) -> Result<Weight, ApiError> {
+        within(NESTING, level)?;
+        set.node.items.iter().try_fold(Weight::default(), |weight, selection| {
+            Ok(weight.beside(self.selection(&selection.node, level + 1)?))
+        })
+    }
+
+    fn selection(&mut self, selection: &'a Selection, level: usize) -> Result<Weight, ApiError> {
+        match selection {
+            Selection::Field(field) => {
+                let name = field.node.name.node.as_str();
+                if !self.introspection && matches!(name, "__schema" | "__type") {
+                    let problem =
+                        "introspection is switched off on this node; `batuta schema` prints the schema";
+                    return Err(ApiError::InvalidQuery { problem: problem.to_owned() });
+                }
+                Ok(self.selections(&field.node.selection_set, level)?.under(name))
+            }
+            Selection::InlineFragment(fragment) => {
+                Ok(self.selections(&fragment.node.selection_set, level)?.spread())
+            }
+            Selection::FragmentSpread(spread) => {
+                // An unknown fragment has nothing inside: the validation refuses it.
+                let name = &spread.node.fragment_name.node;
+                let Some((name, fragment)) = self.document.fragments.get_key_value(name) else {
+                    return Ok(Weight::default().spread());
+                };
+                match self.fragments.get(name.as_str()) {
+                    Some(Some(known)) => return Ok(*known),
+                    Some(None) => {
+                        let problem = format!("fragment {name} spreads itself");
+                        return Err(ApiError::InvalidQuery { problem });
+                    }
+                    None => self.fragments.insert(name, None),
+                };
+                let weight = self.selections(&fragment.node.selection_set, level)?.spread();
+                self.fragments.insert(name, Some(weight));
+                Ok(weight)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn refusal(query: &str, introspection: bool) -> String {
+        let Err(error) = parse(query, introspection) else { return "taken".to_owned() };
+        let extensions = serde_json::to_value(error.extensions).unwrap();
+        let limit = extensions["details"]["limit"].as_str().or(extensions["code"].as_str());
+        limit.unwrap_or("the parser's").to_owned()
+    }
+
+    #[test]
+    fn every_bound_has_a_last_query_it_takes_and_a_first_it_refuses() {
+        let deep = |depth: usize| format!("{}a{}", "{a".repeat(depth - 1) + "{", "}".repeat(depth));
+        let wide = |roots: usize| format!("{{{}}}", "cluster ".repeat(roots));
+        let large = |fields: usize| format!("{{a{{{}}}}}", "b ".repeat(fields - 1));
+        let lists = |lists: usize| {
+            let inner = "fields{type{".repeat(lists);
+            format!("{{__schema{{types{{{inner}name{}}}}}}}", "}}".repeat(lists))
+        };
+        let long = |bytes: usize| format!("{{a}}{}", " ".repeat(bytes - 3));
+        let nested =
+            |brackets: usize| format!("{{a(b:{}{})}}", "[".repeat(brackets - 2), "]".repeat(brackets - 2));
+        let cases: [(&dyn Fn(usize) -> String, Limit); 6] = [
+            (&deep, DEPTH),
+            (&wide, ROOTS),
+            (&large, FIELDS),
+            (&lists, INTROSPECTION_LISTS),
+            (&long, LENGTH),
+            (&nested, NESTING),
+        ];
+        for (query, (limit, max)) in cases {
+            assert_eq!(refusal(&query(max), true), "taken", "{limit}");
+            assert_eq!(refusal(&query(max + 1), true), limit);
+        }
+    }
+
+    #[test]
+    fn fragments_count_where_they_are_spread() {
+        assert_eq!(refusal("{...f} fragment f on Query {a}", true), "taken");
+        let roots = format!("{{...f}} fragment f on Query {{{}}}", "cluster ".repeat(31));
+        assert_eq!(refusal(&roots, true), "query_root_fields_max");
+        // Each fragment is twice the next: written out it is 2^40 fields, weighed it is 40 steps.
+        let mut bomb = "{a{...f0}}".to_owned();
+        for index in 0..40 {
+            let next = index + 1;
+            write!(bomb, " fragment f{index} on Lock {{...f{next} ...f{next}}}").unwrap();
+        }
+        let unknown = format!("{bomb} fragment f40 on Lock {{...nowhere}}");
+        bomb.push_str(" fragment f40 on Lock {name}");
+        for bomb in [bomb, unknown] {
+            assert_eq!(refusal(&bomb, true), "query_fields_max");
+        }
+        let cycle = "{...f} fragment f on Query {...g ...g} fragment g on Query {...f ...f}";
+        assert_eq!(refusal(cycle, true), "invalid_query");
+        let mut chain = "{...f0}".to_owned();
+        for index in 0..60 {
+            let next = index + 1;
+            write!(chain, " fragment f{index} on Query {{...f{next}}}").unwrap();
+        }
+        assert_eq!(refusal(&chain, true), "query_nesting_max");
+    }
+
+    #[test]
+    fn introspection_can_be_off() {
+        for query in ["{__schema{types{name}}}", "{...f} fragment f on Query {__type(name:\"Lock\"){name}}"] {
+            assert_eq!(refusal(query, true), "taken");
+            assert_eq!(refusal(query, false), "invalid_query");
+        }
+        assert_eq!(refusal("{__typename}", false), "taken");
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused_by_the_parser() {
+        for query in ["", "{", "{a(b:\"})}", "]]]"] {
+            assert_eq!(refusal(query, true), "the parser's", "{query}");
+        }
+    }
+}

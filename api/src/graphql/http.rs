@@ -1,0 +1,144 @@
+//! GraphQL over HTTP: one document per request, as JSON.
+//!
+//! A request that can be read is answered 200, refusals inside; one that can not has the status of its code. Either way
+//! the body is a GraphQL answer.
+
+use async_graphql::{Request as QueryRequest, Response as QueryResponse, ServerError, Value, Variables};
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::post;
+use serde::{Deserialize, Serialize};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+
+use super::{GraphqlOptions, Schema, error, guard};
+use crate::ApiError;
+use crate::middleware::{RequestIds, panicked};
+use crate::rest::extract::{BODY_BYTES_MAX, decode_json, read_body, require_json};
+use crate::service::parse;
+
+/// The most errors of one answer: a document can be wrong in every line.
+const ERRORS_MAX: usize = 20;
+
+/// The page that asks in a browser. Its scripts come from a public address, which the browser asks and this node never does.
+const GRAPHIQL: &str = include_str!("graphiql.html");
+
+/// The schema and how it is served.
+#[derive(Clone)]
+struct Front {
+    schema: Schema,
+    options: GraphqlOptions,
+}
+
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Body {
+    query: String,
+    #[serde(default)]
+    operation_name: Option<String>,
+    #[serde(default)]
+    variables: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Clients may say things to servers that know them; this one knows none.
+    #[serde(default, rename = "extensions")]
+    _extensions: Option<serde::de::IgnoredAny>,
+}
+
+/// The body of an answer. Without `data` nothing was executed.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<ServerError>,
+}
+
+impl Answer {
+    fn refused(error: ServerError) -> Self {
+        Self { data: None, errors: vec![error] }
+    }
+
+    fn executed(mut response: QueryResponse) -> Self {
+        response.errors.truncate(ERRORS_MAX);
+        response.errors.iter_mut().for_each(error::complete);
+        // Every field of the root may be null, so the whole is null only when no field was asked.
+        let data = (response.data != Value::Null).then_some(response.data);
+        Self { data, errors: response.errors }
+    }
+}
+
+/// A request that could not be read.
+struct Unread(ApiError);
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.info().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(Answer::refused(error::of(&self.0, None)))).into_response()
+    }
+}
+
+/// The routes of the front.
+pub(super) fn routes(schema: Schema, options: GraphqlOptions) -> axum::Router {
+    let route = if options.graphiql { post(execute).get(page) } else { post(execute) };
+    axum::Router::new()
+        .route("/graphql", route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(CatchPanicLayer::custom(|panic| Unread(panicked("graphql", panic)).into_response()))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        // A refusal is an answer, not a defect of this node: it is not logged as an error.
+        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
+        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+        .with_state(Front { schema, options })
+}
+
+async fn execute(State(front): State<Front>, request: Request) -> Result<Json<Answer>, Unread> {
+    let Body { query, operation_name, variables, .. } = read(request).await.map_err(Unread)?;
+    let document = match guard::parse(&query, front.options.introspection) {
+        Ok(document) => document,
+        Err(mut refused) => {
+            error::complete(&mut refused);
+            return Ok(Json(Answer::refused(refused)));
+        }
+    };
+    let variables = variables.unwrap_or_default();
+    let mut request =
+        QueryRequest::new(query).variables(Variables::from_json(serde_json::Value::Object(variables)));
+    request.operation_name = operation_name.filter(|name| !name.is_empty());
+    request.set_parsed_query(document);
+    Ok(Json(Answer::executed(front.schema.execute(request).await)))
+}
+
+async fn read(request: Request) -> Result<Body, ApiError> {
+    require_json(request.headers())?;
+    require_no_call_headers(request.headers())?;
+    decode_json(&read_body(request).await?)
+}
+
+/// What the headers of REST say is an argument here, one per field. Said in a header it would do nothing, and the caller
+/// would work in another namespace than it believes, or without its retry key.
+fn require_no_call_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+    for name in [parse::NAMESPACE_FIELD, parse::KEY_FIELD, parse::SEQUENCE_FIELD] {
+        if headers.contains_key(name) {
+            return Err(ApiError::invalid(name, "is an argument of the field in GraphQL, not a header"));
+        }
+    }
+    Ok(())
+}
+
+async fn page() -> Html<&'static str> {
+    Html(GRAPHIQL)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Unread {
+    let path = uri.path().chars().take(256).collect();
+    Unread(ApiError::MethodNotAllowed { method: method.to_string(), path })
+}
+
+fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    tracing::debug_span!("graphql", method = %request.method(), request_id = id)
+}

@@ -1,0 +1,88 @@
+//! The GraphQL front: decodes a document, calls the service for each field of its root, encodes the answers.
+//!
+//! Namespace, retry key and consistency are arguments of the fields: one request may hold several calls. A refused call
+//! is an error beside a `null` and takes nothing from the other calls of the request. The fields of a mutation are
+//! answered one after the other, in their order. A client that goes away drops the handler's future, and with it what a
+//! field waits for.
+
+mod call;
+mod cluster;
+mod cluster_types;
+mod connection;
+mod error;
+mod guard;
+mod http;
+mod lock;
+mod lock_convert;
+mod lock_types;
+mod long;
+mod register;
+mod session;
+mod session_types;
+
+use async_graphql::{EmptySubscription, MergedObject, SchemaBuilder};
+use axum::Router;
+
+use crate::service::Service;
+
+/// How the front is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphqlOptions {
+    /// Whether the schema may be asked for.
+    pub introspection: bool,
+    /// Whether a browser that opens `/graphql` gets a page to ask with.
+    pub graphiql: bool,
+}
+
+/// Reads.
+#[derive(Default, MergedObject)]
+struct Query(lock::LockQuery, register::RegisterQuery, session::SessionQuery, cluster::ClusterQuery);
+
+/// Writes, answered one after the other.
+#[derive(Default, MergedObject)]
+struct Mutation(
+    lock::LockMutation,
+    register::RegisterMutation,
+    session::SessionMutation,
+    cluster::ClusterMutation,
+);
+
+/// What can be subscribed to.
+type Subscription = EmptySubscription;
+
+type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+
+fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
+}
+
+/// The GraphQL API over the service: `POST /graphql`, and the page of GraphiQL with GET when the options say so.
+pub fn router(service: Service, options: GraphqlOptions) -> Router {
+    let (_, cost_max) = guard::COST;
+    http::routes(builder().data(service).limit_complexity(cost_max).finish(), options)
+}
+
+/// The schema in the GraphQL schema language, as `docs/schema.graphql` has it.
+#[must_use]
+pub fn schema_sdl() -> String {
+    builder().finish().sdl()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn docs_schema_graphql_is_the_schema() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.graphql");
+        let schema = super::schema_sdl();
+        if std::env::var_os("BATUTA_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &schema).expect("docs/schema.graphql can be written");
+        }
+        let written = std::fs::read_to_string(&path).expect("docs/schema.graphql exists");
+        assert!(
+            written == schema,
+            "docs/schema.graphql is out of date: run BATUTA_WRITE_DOCS=1 cargo test -p batuta-api"
+        );
+    }
+}
