@@ -28,10 +28,9 @@ impl ApiError {
             Self::ForeignLock { lock_id } => json!({ "lock_id": lock_id.to_string() }),
             Self::Busy { what, max } => json!({ "limit": what, "max": max }),
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
-            Self::InvalidQuery { problem } => json!({ "problem": problem }),
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
-            Self::MalformedBody { problem } => json!({ "problem": problem }),
+            Self::MalformedBody { problem } | Self::InvalidQuery { problem } => json!({ "problem": problem }),
             Self::Compacted { from_revision, oldest_revision } => {
                 json!({ "from_revision": from_revision, "oldest_revision": oldest_revision })
             }

@@ -213,6 +213,7 @@ pub(super) struct TransferLeaderInput {
 }
 
 /// Who leads now.
+#[expect(clippy::struct_field_names, reason = "the wire contract names the fields")]
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub(super) struct Leader {
     /// Its id.

@@ -20,7 +20,7 @@ use crate::middleware::{RequestIds, panicked};
 use crate::rest::extract::{BODY_BYTES_MAX, decode_json, read_body, require_json};
 use crate::service::parse;
 
-/// The most errors of one answer: a document can be wrong in every line.
+/// The most errors shown of a document that is not executed: it can be wrong in every line.
 const ERRORS_MAX: usize = 20;
 
 /// The page that asks in a browser. Its scripts come from a public address, which the browser asks and this node never does.
@@ -62,10 +62,12 @@ impl Answer {
     }
 
     fn executed(mut response: QueryResponse) -> Self {
-        response.errors.truncate(ERRORS_MAX);
-        response.errors.iter_mut().for_each(error::complete);
-        // Every field of the root may be null, so the whole is null only when no field was asked.
+        // Every field of the root may be null, so the whole is null only when nothing was executed.
         let data = (response.data != Value::Null).then_some(response.data);
+        if data.is_none() {
+            response.errors.truncate(ERRORS_MAX);
+        }
+        response.errors.iter_mut().for_each(error::complete);
         Self { data, errors: response.errors }
     }
 }
@@ -141,4 +143,19 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Unread {
 fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
     tracing::debug_span!("graphql", method = %request.method(), request_id = id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_keeps_its_words_to_itself() {
+        let response = Unread(panicked("graphql", Box::new("secret words"))).into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["errors"][0]["extensions"]["code"], "internal");
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
 }

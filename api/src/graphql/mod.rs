@@ -56,7 +56,7 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
 }
 
-/// The GraphQL API over the service: `POST /graphql`, and the page of GraphiQL with GET when the options say so.
+/// The GraphQL API over the service: `POST /graphql`, and the page of `GraphiQL` with GET when the options say so.
 pub fn router(service: Service, options: GraphqlOptions) -> Router {
     let (_, cost_max) = guard::COST;
     http::routes(builder().data(service).limit_complexity(cost_max).finish(), options)
