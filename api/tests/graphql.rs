@@ -540,6 +540,7 @@ async fn a_request_has_bounds() {
     api.field(&by_variable, json!({"first": 10})).await;
     let Answer(status, body) = api.ask(&roots(30), json!({})).await;
     assert_eq!((status, body.get("errors")), (200, None), "{body}");
+    assert_eq!(body["data"].as_object().unwrap().len(), 30);
     api.field(&page(100), json!({})).await;
     let wrong = format!("{{ {} }}", "nothing ".repeat(30));
     let Answer(_, body) = api.ask(&wrong, json!({})).await;
@@ -580,6 +581,21 @@ async fn a_body_is_one_document_as_json() {
         let refused = api.post(&headers, query.to_string()).await.refused(422, "invalid_argument");
         assert_eq!(refused["field"], field);
     }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_has_the_order_of_its_document() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    // What needs another thread or a quorum stands before what does not, so the answers come in another order.
+    let query =
+        json!({"query": "{ z: cluster { revision } y: limits { revision } x: members { revision } }"});
+    let request = Request::post("/graphql").header("content-type", "application/json");
+    let (_, _, bytes) = api.send(request.body(query.to_string().into()).unwrap()).await;
+    let body = String::from_utf8(bytes).unwrap();
+    let places = ["\"z\"", "\"y\"", "\"x\""].map(|name| body.find(name).expect("answered"));
+    assert!(places.is_sorted(), "{body}");
     node.stop().await;
 }
 

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
-use async_graphql::ServerError;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use async_graphql::parser::{self, Positioned};
+use async_graphql::{Name, ServerError};
 
 use super::error;
 use crate::ApiError;
@@ -39,13 +39,51 @@ pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocume
     let refused = |error: ApiError| error::of(&error, None);
     within(LENGTH, query.len()).map_err(refused)?;
     within(NESTING, nesting(query)).map_err(refused)?;
-    let document = parser::parse_query(query)?;
+    let document = parser::parse_query(query).map_err(unparsable)?;
     let mut scale = Scale { document: &document, introspection, fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         let weight = scale.selections(&operation.node.selection_set, 0).map_err(refused)?;
         weight.check().map_err(refused)?;
     }
     Ok(document)
+}
+
+/// What the parser stumbled over, without the copy of the line that it draws: a document is often one line.
+fn unparsable(error: parser::Error) -> ServerError {
+    let mut refused = ServerError::from(error);
+    let words = refused.message.rsplit_once("\n  = ").map_or(refused.message.as_str(), |(_, words)| words);
+    let place = refused.locations.first();
+    let place = place.map(|place| format!(" in line {}, column {}", place.line, place.column));
+    let problem = format!("the document can not be parsed{}: {words}", place.unwrap_or_default());
+    refused.message = problem.lines().next().unwrap_or_default().to_owned();
+    error::complete(&mut refused);
+    refused
+}
+
+/// The names of the root in the answer, in the order the document has them.
+pub(super) fn answer_names(document: &ExecutableDocument, operation: Option<&str>) -> Vec<Name> {
+    let asked = |name: Option<&Name>| operation.is_none_or(|asked| name.is_some_and(|name| name == asked));
+    let mut names = Vec::new();
+    if let Some((_, operation)) = document.operations.iter().find(|(name, _)| asked(*name)) {
+        collect_names(document, &operation.node.selection_set.node, &mut names);
+    }
+    names
+}
+
+fn collect_names(document: &ExecutableDocument, set: &SelectionSet, names: &mut Vec<Name>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => names.push(field.node.response_key().node.clone()),
+            Selection::InlineFragment(fragment) => {
+                collect_names(document, &fragment.node.selection_set.node, names);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect_names(document, &fragment.node.selection_set.node, names);
+                }
+            }
+        }
+    }
 }
 
 fn within((limit, max): Limit, value: usize) -> Result<(), ApiError> {
@@ -177,8 +215,7 @@ mod tests {
     fn refusal(query: &str, introspection: bool) -> String {
         let Err(error) = parse(query, introspection) else { return "taken".to_owned() };
         let extensions = serde_json::to_value(error.extensions).unwrap();
-        let limit = extensions["details"]["limit"].as_str().or(extensions["code"].as_str());
-        limit.unwrap_or("the parser's").to_owned()
+        extensions["details"]["limit"].as_str().or(extensions["code"].as_str()).unwrap().to_owned()
     }
 
     #[test]
@@ -243,9 +280,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_refused_by_the_parser() {
-        for query in ["", "{", "{a(b:\"})}", "]]]"] {
-            assert_eq!(refusal(query, true), "the parser's", "{query}");
+    fn what_is_no_document_says_where() {
+        for (query, place) in
+            [("", "line 1, column 1:"), ("{", "line 1, column 2:"), ("{\n  a(b:\"})\n}", "line 2, column")]
+        {
+            let error = parse(query, true).unwrap_err();
+            assert!(error.message.contains(place), "{}", error.message);
+            assert_eq!(error.message.lines().count(), 1, "{}", error.message);
+            assert_eq!(error.locations.len(), 1);
         }
+    }
+
+    #[test]
+    fn the_answer_has_the_order_of_the_document() {
+        let query = "query A {a} query B {c ...f ... on Query {b}} fragment f on Query {x: z}";
+        let document = parse(query, true).unwrap();
+        assert_eq!(answer_names(&document, Some("B")), ["c", "x", "b"]);
+        assert_eq!(answer_names(&document, Some("C")), [""; 0]);
+        assert_eq!(answer_names(&parse("{a}", true).unwrap(), None), ["a"]);
     }
 }

@@ -3,7 +3,9 @@
 //! A request that can be read is answered 200, refusals inside; one that can not has the status of its code. Either way
 //! the body is a GraphQL answer.
 
-use async_graphql::{Request as QueryRequest, Response as QueryResponse, ServerError, Value, Variables};
+use async_graphql::{
+    Name, Request as QueryRequest, Response as QueryResponse, ServerError, Value, Variables,
+};
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -61,7 +63,11 @@ impl Answer {
         Self { data: None, errors: vec![error] }
     }
 
-    fn executed(mut response: QueryResponse) -> Self {
+    fn executed(mut response: QueryResponse, names: &[Name]) -> Self {
+        // The library puts the fields of a query in the order in which their answers came.
+        if let Value::Object(fields) = &mut response.data {
+            fields.sort_by_cached_key(|name, _| names.iter().position(|asked| asked == name));
+        }
         // Every field of the root may be null, so the whole is null only when nothing was executed.
         let data = (response.data != Value::Null).then_some(response.data);
         if data.is_none() {
@@ -101,17 +107,16 @@ async fn execute(State(front): State<Front>, request: Request) -> Result<Json<An
     let Body { query, operation_name, variables, .. } = read(request).await.map_err(Unread)?;
     let document = match guard::parse(&query, front.options.introspection) {
         Ok(document) => document,
-        Err(mut refused) => {
-            error::complete(&mut refused);
-            return Ok(Json(Answer::refused(refused)));
-        }
+        Err(refused) => return Ok(Json(Answer::refused(refused))),
     };
+    let operation_name = operation_name.filter(|name| !name.is_empty());
+    let names = guard::answer_names(&document, operation_name.as_deref());
     let variables = variables.unwrap_or_default();
     let mut request =
         QueryRequest::new(query).variables(Variables::from_json(serde_json::Value::Object(variables)));
-    request.operation_name = operation_name.filter(|name| !name.is_empty());
+    request.operation_name = operation_name;
     request.set_parsed_query(document);
-    Ok(Json(Answer::executed(front.schema.execute(request).await)))
+    Ok(Json(Answer::executed(front.schema.execute(request).await, &names)))
 }
 
 async fn read(request: Request) -> Result<Body, ApiError> {
