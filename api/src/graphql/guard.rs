@@ -52,10 +52,10 @@ pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocume
 fn unparsable(error: parser::Error) -> ServerError {
     let mut refused = ServerError::from(error);
     let words = refused.message.rsplit_once("\n  = ").map_or(refused.message.as_str(), |(_, words)| words);
+    let words = words.lines().next().unwrap_or_default();
     let place = refused.locations.first();
     let place = place.map(|place| format!(" in line {}, column {}", place.line, place.column));
-    let problem = format!("the document can not be parsed{}: {words}", place.unwrap_or_default());
-    refused.message = problem.lines().next().unwrap_or_default().to_owned();
+    refused.message = format!("the document can not be parsed{}: {words}", place.unwrap_or_default());
     error::complete(&mut refused);
     refused
 }
@@ -241,6 +241,20 @@ mod tests {
         for (query, (limit, max)) in cases {
             assert_eq!(refusal(&query(max), true), "taken", "{limit}");
             assert_eq!(refusal(&query(max + 1), true), limit);
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_bound() {
+        let page = include_str!("../../../docs/api-graphql.md");
+        let limits = [LENGTH, NESTING, DEPTH, ROOTS, FIELDS, INTROSPECTION_LISTS, COST];
+        for (limit, max) in limits {
+            let shown = match max {
+                65_536 => "64 KiB".to_owned(),
+                1_000.. => format!("{},{:03}", max / 1_000, max % 1_000),
+                _ => max.to_string(),
+            };
+            assert!(page.contains(&format!("\n| `{limit}` | {shown} | ")), "{limit} = {shown}");
         }
     }
 
