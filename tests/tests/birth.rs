@@ -88,3 +88,14 @@ async fn a_node_does_not_start_from_damaged_data_or_from_anothers() {
     cluster.nodes[place].ready().await;
     cluster.converged().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_stays_ready_though_nothing_happens() {
+    let cluster = Cluster::start(1).await;
+    let rest = &cluster.nodes[0].rest;
+    let term = cluster.nodes[0].status().await["term"].clone();
+    // Longer than the silence after which a member of a larger cluster is not ready any more (two election timeouts).
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let _ = rest.get("/readyz").await.expect(200);
+    assert_eq!(cluster.nodes[0].status().await["term"], term);
+}

@@ -141,13 +141,16 @@ pub(super) fn status(inner: &Inner) -> Status {
             last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
         });
     }
-    status.not_ready = not_ready(&status, voters.contains(&core.identity.node_id), inner);
+    status.not_ready = not_ready(&status, &voters, inner);
     status
 }
 
-fn not_ready(status: &Status, voter: bool, inner: &Inner) -> Option<String> {
+fn not_ready(status: &Status, voters: &[u64], inner: &Inner) -> Option<String> {
+    let voter = status.node_id.is_some_and(|own| voters.contains(&own));
     let lag = status.committed_index.saturating_sub(status.applied_index);
     let silence = match (status.role, status.quorum_ack_ms) {
+        // Its own word is a majority, and nobody gives it another.
+        (Role::Leader, _) if voters.len() == 1 => Duration::ZERO,
         (Role::Leader, Some(age_ms)) => Duration::from_millis(age_ms),
         // Elected just now.
         (Role::Leader, None) => Duration::ZERO,

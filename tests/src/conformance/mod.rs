@@ -1,9 +1,11 @@
 //! Scenarios as data, run through one front after the other (`tests/conformance/README.md`).
 
+mod graphql;
 mod grpc;
 mod rest;
 mod runner;
 
+pub use graphql::GraphqlDriver;
 pub use grpc::GrpcDriver;
 pub use rest::RestDriver;
 pub use runner::{Scenario, scenarios};
@@ -59,6 +61,10 @@ impl Operation {
 pub trait Driver: Send + Sync {
     /// What it is called in messages.
     fn front(&self) -> &'static str;
+    /// Whether the front has the operation at all.
+    fn knows(&self, _operation: &str) -> bool {
+        true
+    }
     /// Does an operation. Dropping the future is the client going away.
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 }

@@ -51,6 +51,12 @@ struct Run<'a> {
 }
 
 impl Scenario {
+    /// Whether the front has everything the scenario needs.
+    #[must_use]
+    pub fn is_for(&self, driver: &dyn Driver) -> bool {
+        self.steps.iter().filter_map(|step| Run::text(step, "do")).all(|operation| driver.knows(operation))
+    }
+
     /// Runs it; `unique` keeps the names and keys of this run apart from all others.
     ///
     /// # Panics
