@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod grpc;
+mod json;
 pub mod rest;
 pub mod service;
 

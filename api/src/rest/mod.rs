@@ -5,19 +5,14 @@
 
 mod answer;
 mod cluster;
-mod cluster_dto;
 mod extract;
 mod health;
 mod lock;
-mod lock_convert;
-mod lock_dto;
 mod openapi;
 mod problem;
 mod register;
 mod session;
-mod session_dto;
 mod watch;
-mod watch_dto;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +29,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use problem::Problem;
+use crate::json::Problem;
 
 use crate::ApiError;
 use crate::service::Service;
