@@ -29,12 +29,16 @@ impl ApiError {
             Self::Busy { what, max } => json!({ "limit": what, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
-            Self::MalformedBody { problem } => json!({ "problem": problem }),
+            Self::MalformedBody { problem } | Self::HandshakeRefused { problem } => {
+                json!({ "problem": problem })
+            }
             Self::Compacted { from_revision, oldest_revision } => {
                 json!({ "from_revision": from_revision, "oldest_revision": oldest_revision })
             }
             Self::Lagged { resume_revision } => json!({ "resume_revision": resume_revision }),
-            Self::UnsupportedMediaType | Self::Draining | Self::Internal(_) => json!({}),
+            Self::UnsupportedMediaType | Self::Draining | Self::CallCancelled | Self::Internal(_) => {
+                json!({})
+            }
         };
         match value {
             Value::Object(map) => map,
