@@ -1,4 +1,4 @@
-//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`grpc`], [`rest`]).
+//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`grpc`], [`rest`], [`ws`]).
 //!
 //! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
 //! same code of [`error::CATALOGUE`].
@@ -8,6 +8,7 @@ pub mod grpc;
 mod json;
 pub mod rest;
 pub mod service;
+pub mod ws;
 
 pub use error::ApiError;
 pub use service::{Service, ServiceOptions};

@@ -28,6 +28,12 @@ pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiErr
     Ok(value)
 }
 
+/// Decodes what was read as JSON before.
+pub(crate) fn decode_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| shape_error(&error.path().to_string(), &error.inner().to_string()))
+}
+
 /// Names the field a decoder stumbled over. The names of missing, unknown and repeated fields are only in its words.
 pub(crate) fn shape_error(path: &str, words: &str) -> ApiError {
     let quoted = |prefix: &str| words.strip_prefix(prefix)?.split_once('`').map(|(field, _)| field);

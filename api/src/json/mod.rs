@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::service;
 
-pub(crate) use decode::{decode_json, shape_error};
+pub(crate) use decode::{decode_json, decode_value, shape_error};
 pub(crate) use lock_convert::acquire_request;
 pub(crate) use problem::{PROBLEM_JSON, Problem, TYPE_PREFIX};
 
