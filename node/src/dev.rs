@@ -248,10 +248,8 @@ fn announce(ready: &Ready) {
     }
     let first = &ready.nodes[0];
     println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!(
-        "  WebSocket {} and GraphQL {} are reserved; this version answers 501 there.",
-        first.ws, first.graphql
-    );
+    println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
+    println!("  GraphQL   {} is reserved; this version answers 501 there.", first.graphql);
     println!("\nTry, in a second terminal:");
     println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);
     println!(

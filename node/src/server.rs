@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use batuta_api::service::{Service, ServiceOptions};
+use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
 use batuta_raft::{Addresses, Options, Replica, Status};
 use tokio::time::{sleep, timeout};
@@ -96,14 +97,15 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let replica = Replica::start(options(&config, peer, addresses.clone())).await?;
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
+    let web_socket = batuta_api::ws::router(service.clone(), WsOptions::default());
     let mut fronts = tokio::task::JoinSet::new();
     fronts.spawn(serve_http(
         "REST",
         rest,
-        batuta_api::rest::router(service.clone()).merge(reserved::graphql()),
+        batuta_api::rest::router(service.clone()).merge(reserved::graphql()).merge(web_socket.clone()),
         stopping.clone(),
     ));
-    fronts.spawn(serve_http("WebSocket", ws, reserved::web_socket(), stopping.clone()));
+    fronts.spawn(serve_http("WebSocket", ws, batuta_api::ws::alone(web_socket), stopping.clone()));
     fronts.spawn(serve_grpc(grpc, service.clone(), stopping.clone()));
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
     let fatal = replica.fatal();
@@ -137,7 +139,12 @@ async fn stop_in_order(
         tracing::warn!(%error, "leadership was not handed over; the others elect a leader when this node is gone");
     }
     stopping.cancel();
-    let drained = timeout(DRAIN_WITHIN, async { while fronts.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN_WITHIN, async {
+        while fronts.join_next().await.is_some() {}
+        // WebSocket connections, and what connections that ended left to be withdrawn.
+        service.drained().await;
+    })
+    .await;
     if drained.is_err() {
         tracing::warn!(within = ?DRAIN_WITHIN, "requests in flight did not finish and are cut off");
     }
@@ -247,7 +254,7 @@ async fn announce_when_ready(
         }
         sleep(Duration::from_millis(20)).await;
     };
-    tracing::info!(%cluster_id, name, rest = %addresses.rest, grpc = %addresses.grpc, "ready");
+    tracing::info!(%cluster_id, name, rest = %addresses.rest, grpc = %addresses.grpc, ws = %addresses.ws, "ready");
     if let Some(path) = ready_file {
         let node = ReadyNode {
             name: name.to_owned(),
