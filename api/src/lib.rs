@@ -1,5 +1,5 @@
 //! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`rest`],
-//! [`graphql`], [`grpc`]).
+//! [`graphql`], [`grpc`], [`ws`]).
 //!
 //! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
 //! same code of [`error::CATALOGUE`].
@@ -7,9 +7,11 @@
 pub mod error;
 pub mod graphql;
 pub mod grpc;
+mod json;
 mod middleware;
 pub mod rest;
 pub mod service;
+pub mod ws;
 
 pub use error::ApiError;
 pub use graphql::GraphqlOptions;

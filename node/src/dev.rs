@@ -249,7 +249,7 @@ fn announce(ready: &Ready) {
     let first = &ready.nodes[0];
     println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
     println!("  GraphQL   {}   (GraphiQL in a browser)", first.graphql);
-    println!("  WebSocket {} is reserved; this version answers 501 there.", first.ws);
+    println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
     println!("\nTry, in a second terminal:");
     println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);
     println!(

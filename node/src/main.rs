@@ -3,7 +3,6 @@
 mod dev;
 mod logging;
 mod ready;
-mod reserved;
 mod server;
 mod server_args;
 mod signals;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use batuta_api::GraphqlOptions;
 use batuta_api::service::{Service, ServiceOptions};
+use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
 use batuta_raft::{Addresses, Options, Replica, Status};
 use tokio::time::{sleep, timeout};
@@ -15,7 +16,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::ready::{self, Ready, ReadyNode};
-use crate::{reserved, signals};
+use crate::signals;
 
 /// The schema is public (docs/schema.graphql), so a node tells it to who asks.
 const GRAPHQL: GraphqlOptions = GraphqlOptions { introspection: true, graphiql: true };
@@ -99,15 +100,17 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let replica = Replica::start(options(&config, peer, addresses.clone())).await?;
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
+    let web_socket = batuta_api::ws::router(service.clone(), WsOptions::default());
     let mut fronts = tokio::task::JoinSet::new();
     fronts.spawn(serve_http(
         "REST",
         rest,
         batuta_api::rest::router(service.clone())
-            .merge(batuta_api::graphql::router(service.clone(), GRAPHQL)),
+            .merge(batuta_api::graphql::router(service.clone(), GRAPHQL))
+            .merge(web_socket.clone()),
         stopping.clone(),
     ));
-    fronts.spawn(serve_http("WebSocket", ws, reserved::web_socket(), stopping.clone()));
+    fronts.spawn(serve_http("WebSocket", ws, batuta_api::ws::alone(web_socket), stopping.clone()));
     fronts.spawn(serve_grpc(grpc, service.clone(), stopping.clone()));
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
     let fatal = replica.fatal();
@@ -141,7 +144,12 @@ async fn stop_in_order(
         tracing::warn!(%error, "leadership was not handed over; the others elect a leader when this node is gone");
     }
     stopping.cancel();
-    let drained = timeout(DRAIN_WITHIN, async { while fronts.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN_WITHIN, async {
+        while fronts.join_next().await.is_some() {}
+        // WebSocket connections, and what connections that ended left to be withdrawn.
+        service.drained().await;
+    })
+    .await;
     if drained.is_err() {
         tracing::warn!(within = ?DRAIN_WITHIN, "requests in flight did not finish and are cut off");
     }
@@ -254,7 +262,7 @@ async fn announce_when_ready(
         }
         sleep(Duration::from_millis(20)).await;
     };
-    tracing::info!(%cluster_id, name, rest = %addresses.rest, grpc = %addresses.grpc, "ready");
+    tracing::info!(%cluster_id, name, rest = %addresses.rest, grpc = %addresses.grpc, ws = %addresses.ws, "ready");
     if let Some(path) = ready_file {
         let node = ReadyNode {
             name: name.to_owned(),

@@ -152,6 +152,16 @@ pub const CATALOGUE: &[CodeInfo] = &[
             "The lock is not held. Ask again under a new key.",
         ],
     ),
+    fatal(
+        "handshake_refused",
+        400,
+        Code::InvalidArgument,
+        [
+            "The WebSocket handshake is refused",
+            "The request is not a WebSocket upgrade, offers only subprotocols that are not spoken here, or comes from a web page of another origin.",
+            "Connect with subprotocol `batuta.v1+json`, or without any.",
+        ],
+    ),
     INTERNAL,
     fatal(
         "invalid_argument",

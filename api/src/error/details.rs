@@ -30,12 +30,18 @@ impl ApiError {
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
-            Self::MalformedBody { problem } => json!({ "problem": problem }),
+            Self::MalformedBody { problem } | Self::HandshakeRefused { problem } => {
+                json!({ "problem": problem })
+            }
             Self::Compacted { from_revision, oldest_revision } => {
                 json!({ "from_revision": from_revision, "oldest_revision": oldest_revision })
             }
             Self::Lagged { resume_revision } => json!({ "resume_revision": resume_revision }),
-            Self::InvalidQuery { .. } | Self::UnsupportedMediaType | Self::Draining | Self::Internal(_) => {
+            Self::InvalidQuery { .. }
+            | Self::UnsupportedMediaType
+            | Self::Draining
+            | Self::CallCancelled
+            | Self::Internal(_) => {
                 json!({})
             }
         };

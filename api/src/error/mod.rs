@@ -123,6 +123,15 @@ pub enum ApiError {
         /// Its value.
         max: u64,
     },
+    /// The client took its call back while it waited.
+    #[error("the call was cancelled by its client, and its acquisition is withdrawn")]
+    CallCancelled,
+    /// A WebSocket connection can not be made this way.
+    #[error("the WebSocket handshake is refused: {problem}")]
+    HandshakeRefused {
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// Changes that were asked for are no longer kept on this node.
     #[error(
         "changes before revision {oldest_revision} are no longer kept here, {from_revision} was asked for; begin with a snapshot, \
@@ -188,6 +197,8 @@ impl ApiError {
             Self::ForeignLock { .. } => "namespace_mismatch",
             Self::Draining => "draining",
             Self::Busy { .. } => "overloaded",
+            Self::CallCancelled => "wait_cancelled",
+            Self::HandshakeRefused { .. } => "handshake_refused",
             Self::Compacted { .. } => "compacted",
             Self::Lagged { .. } => "lagged",
             Self::Internal(_) => "internal",

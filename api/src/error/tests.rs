@@ -89,6 +89,8 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::ForeignLock { lock_id: lock_id() },
         ApiError::Draining,
         ApiError::Busy { what: "waiting_calls_max", max: 1 },
+        ApiError::CallCancelled,
+        ApiError::HandshakeRefused { problem: "no".to_owned() },
         ApiError::Compacted { from_revision: 3, oldest_revision: 9 },
         ApiError::Lagged { resume_revision: 9 },
         ApiError::Internal("x".to_owned()),

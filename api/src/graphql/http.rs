@@ -18,8 +18,9 @@ use tower_http::trace::TraceLayer;
 
 use super::{GraphqlOptions, Schema, error, guard};
 use crate::ApiError;
+use crate::json::decode_json;
 use crate::middleware::{RequestIds, panicked};
-use crate::rest::extract::{BODY_BYTES_MAX, decode_json, read_body, require_json};
+use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::parse;
 
 /// The most errors shown of a document that is not executed: it can be wrong in every line.

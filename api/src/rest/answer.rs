@@ -4,7 +4,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::problem::Problem;
+use crate::json::Problem;
 
 /// The revision an answer is true at.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("batuta-revision");

@@ -5,12 +5,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
-use super::cluster_dto::{
-    ClusterStatus, LeaderAnswer, Limit, LimitsAnswer, Member, MemberAnswer, MemberList, MemberRole,
-    SetLimitsRequest, SnapshotAnswer, TransferLeaderRequest,
-};
 use super::extract::{Body, CallHeaders, Headers, OptionalBody, Query, TextPath};
-use super::session_dto::{NoQuery, ReadQuery};
+use crate::json::cluster_dto::{
+    ClusterStatus, LeaderAnswer, Limit, LimitsAnswer, Member, MemberAnswer, MemberList, SetLimitsRequest,
+    SnapshotAnswer, TransferLeaderRequest,
+};
+use crate::json::session_dto::{NoQuery, ReadQuery};
 use crate::service::{At, CallContext, Service, cluster};
 
 /// The routes of this job.
@@ -142,66 +142,4 @@ fn limits_answer(limits: At<Vec<cluster::Limit>>) -> Answer<LimitsAnswer> {
     let limits =
         limits.value.into_iter().map(|cluster::Limit { name, value }| Limit { name, value }).collect();
     Answer::at(revision, LimitsAnswer { limits, revision })
-}
-
-impl From<batuta_raft::Role> for MemberRole {
-    fn from(role: batuta_raft::Role) -> Self {
-        match role {
-            batuta_raft::Role::Leader => Self::Leader,
-            batuta_raft::Role::Follower => Self::Follower,
-            batuta_raft::Role::Candidate => Self::Candidate,
-            batuta_raft::Role::Learner => Self::Learner,
-        }
-    }
-}
-
-impl From<batuta_raft::MemberStatus> for Member {
-    fn from(member: batuta_raft::MemberStatus) -> Self {
-        Self {
-            node_id: member.node_id,
-            name: member.name,
-            role: member.role.into(),
-            voter: member.voter,
-            rest: member.addresses.rest,
-            grpc: member.addresses.grpc,
-            ws: member.addresses.ws,
-            peer: member.addresses.peer,
-            matched_index: member.matched_index,
-            last_contact_ms: member.last_contact_ms,
-        }
-    }
-}
-
-impl From<cluster::ClusterStatus> for ClusterStatus {
-    fn from(status: cluster::ClusterStatus) -> Self {
-        let replica = status.replica;
-        Self {
-            cluster_id: replica.cluster_id,
-            node_id: replica.node_id,
-            node_name: replica.node_name,
-            role: replica.role.into(),
-            term: replica.term,
-            leader_id: replica.leader_id,
-            leader_name: status.leader_name,
-            last_log_index: replica.last_log_index,
-            committed_index: replica.committed_index,
-            applied_index: replica.applied_index,
-            snapshot_index: replica.snapshot_index,
-            purged_index: replica.purged_index,
-            quorum_ack_ms: replica.quorum_ack_ms,
-            ready: status.not_ready.is_none(),
-            not_ready_reason: status.not_ready,
-            version: status.version,
-            sessions: status.sessions,
-            grants: status.grants,
-            waiters: status.waiters,
-            locks: status.locks,
-            state_hash: status.state_hash,
-            disk_full: replica.disk_full,
-            uptime_ms: status.uptime_ms,
-            cluster_time_ms: status.cluster_time_ms,
-            token_high_water: status.token_high_water,
-            members: replica.members.into_iter().map(Member::from).collect(),
-        }
-    }
 }

@@ -7,22 +7,18 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use batuta_statemachine::{Name, Namespace, SessionId};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
-use super::problem::Problem;
 use crate::ApiError;
-use crate::service::{self, CallContext, parse};
+use crate::json::{Problem, decode_json, shape_error};
+use crate::service::{CallContext, parse};
 
 /// The longest request body; the router sets it as `DefaultBodyLimit`.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How alike a given and an existing field must be for "did you mean".
-const SUGGESTION_LIKENESS_MIN: f64 = 0.8;
 
 /// A JSON body. Unknown fields are refused by the `deny_unknown_fields` of every request type.
 pub(super) struct Body<T>(pub(super) T);
@@ -86,26 +82,6 @@ pub(super) struct ReadHeaders {
     /// Where the call works; default `default`.
     #[param(rename = "Batuta-Namespace", example = "default")]
     namespace: Option<String>,
-}
-
-/// How current a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Consistency {
-    /// Sees every write that was acknowledged before the read began. The default.
-    #[default]
-    Linearizable,
-    /// Answers from the node's own applied state; the revision says how old it is.
-    Stale,
-}
-
-impl From<Consistency> for service::Consistency {
-    fn from(consistency: Consistency) -> Self {
-        match consistency {
-            Consistency::Linearizable => Self::Linearizable,
-            Consistency::Stale => Self::Stale,
-        }
-    }
 }
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
@@ -220,27 +196,6 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence == "application/json" { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
 }
 
-/// A body that is no JSON is malformed (400); one that is JSON of the wrong shape has a field at fault (422).
-pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // The decoder would take an array for an object with its fields in order.
-    let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    if is_array && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
-        return Err(ApiError::invalid("body", "must be a JSON object, not an array"));
-    }
-    let mut source = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut source).map_err(|error| {
-        let path = error.path().to_string();
-        let cause = error.into_inner();
-        if cause.classify() == serde_json::error::Category::Data {
-            shape_error(&path, &cause.to_string())
-        } else {
-            ApiError::MalformedBody { problem: cause.to_string() }
-        }
-    })?;
-    source.end().map_err(|error| ApiError::MalformedBody { problem: error.to_string() })?;
-    Ok(value)
-}
-
 fn decode_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|rejection| {
         let source = std::error::Error::source(&rejection);
@@ -251,43 +206,4 @@ fn decode_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
             _ => shape_error(".", &cause),
         }
     })
-}
-
-/// Names the field a decoder stumbled over. The names of missing, unknown and repeated fields are only in its words.
-fn shape_error(path: &str, words: &str) -> ApiError {
-    let quoted = |prefix: &str| words.strip_prefix(prefix)?.split_once('`').map(|(field, _)| field);
-    if let Some(field) = quoted("unknown field `") {
-        return ApiError::UnknownField { field: join(path, field), suggestion: suggestion(field, words) };
-    }
-    if let Some(field) = quoted("missing field `") {
-        return ApiError::invalid(join(path, field), "is required");
-    }
-    if let Some(field) = quoted("duplicate field `") {
-        return ApiError::invalid(join(path, field), "is given twice");
-    }
-    ApiError::invalid(if path == "." { "body" } else { path }, words)
-}
-
-/// `path` with `field` at its end, where the decoder did not put it there itself.
-fn join(path: &str, field: &str) -> String {
-    if path == field || path == "." || path == "?" {
-        field.to_owned()
-    } else if path.ends_with(&format!(".{field}")) {
-        path.to_owned()
-    } else {
-        format!("{path}.{field}")
-    }
-}
-
-/// The existing field most like the given one, out of the decoder's "expected one of `a`, `b`".
-fn suggestion(field: &str, words: &str) -> Option<String> {
-    let (_, expected) = words.split_once("expected ")?;
-    expected
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(|candidate| (strsim::jaro_winkler(field, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= SUGGESTION_LIKENESS_MIN)
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))
-        .map(|(_, candidate)| candidate.to_owned())
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::cluster_dto::{Health, HealthDetail, Member};
+use crate::json::cluster_dto::{Health, HealthDetail, Member};
 use crate::service::{At, Service};
 
 /// The routes of this job.

@@ -7,14 +7,14 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer, path_segment};
 use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders, TextPath};
-use super::lock_convert::requested_locks;
-use super::lock_dto::{
+use crate::ApiError;
+use crate::json::acquire_request;
+use crate::json::lock_dto::{
     AcquireRequest, CheckAnswer, CheckQuery, CheckRequest, Done, ExplainAnswer, ExtendRequest, Grant,
     GrantAnswer, ListQuery, Lock, LockAnswer, LockPage, ReleaseAnswer, ReleaseQuery,
 };
-use super::session_dto::{NoQuery, ReadQuery};
-use crate::ApiError;
-use crate::service::{At, Service, acquire, lock, parse};
+use crate::json::session_dto::{NoQuery, ReadQuery};
+use crate::service::{At, Service, lock, parse};
 
 /// The routes of this job.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -40,19 +40,9 @@ async fn acquire_lock(
     Query(NoQuery {}): Query<NoQuery>,
     Body(request): Body<AcquireRequest>,
 ) -> answer::Result<GrantAnswer> {
-    let requests = requested_locks(&request)?;
-    let owner = parse::parse_owner(request.session_id.as_deref().unwrap_or_default(), &request.owner)?;
-    let context = headers.context(owner.session)?;
-    let location = requests.first().map(|first| location_of(&first.name)).unwrap_or_default();
-    let acquire = acquire::AcquireRequest {
-        requests,
-        owner,
-        ttl_ms: request.ttl_ms,
-        wait_ms: request.wait_ms,
-        lock_delay_ms: request.lock_delay_ms,
-        reentrant: request.reentrant,
-        metadata: request.metadata,
-    };
+    let acquire = acquire_request(request)?;
+    let context = headers.context(acquire.owner.session)?;
+    let location = acquire.requests.first().map(|first| location_of(&first.name)).unwrap_or_default();
     let granted = service.acquire(&context, acquire).await?;
     Ok(grant_answer(granted).created(location))
 }

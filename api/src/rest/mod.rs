@@ -5,19 +5,14 @@
 
 mod answer;
 mod cluster;
-mod cluster_dto;
 pub(crate) mod extract;
 mod health;
 mod lock;
-mod lock_convert;
-mod lock_dto;
 mod openapi;
 mod problem;
 mod register;
 mod session;
-mod session_dto;
 mod watch;
-mod watch_dto;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -31,7 +26,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use problem::Problem;
+use crate::json::Problem;
 
 use crate::ApiError;
 use crate::middleware::RequestIds;

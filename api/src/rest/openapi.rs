@@ -10,9 +10,9 @@ use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
 
-use super::problem::{PROBLEM_JSON, Problem, TYPE_PREFIX};
-use super::watch_dto::Message;
 use crate::error::{CodeInfo, info};
+use crate::json::watch_dto::Message;
+use crate::json::{PROBLEM_JSON, Problem, TYPE_PREFIX};
 
 /// What the document says before the routes say theirs.
 #[derive(utoipa::OpenApi)]

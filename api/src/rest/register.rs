@@ -6,8 +6,8 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders};
-use super::lock_dto::{AdvanceRequest, RegisterAnswer};
-use super::session_dto::{NoQuery, ReadQuery};
+use crate::json::lock_dto::{AdvanceRequest, RegisterAnswer};
+use crate::json::session_dto::{NoQuery, ReadQuery};
 use crate::service::{At, Service, lock};
 
 /// The routes of this job.

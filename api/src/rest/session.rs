@@ -6,7 +6,7 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, Query, ReadHeaders, TextPath};
-use super::session_dto::{
+use crate::json::session_dto::{
     CloseSessionAnswer, KeepAliveAnswer, ListSessionsQuery, NoQuery, OpenSessionRequest, ReadQuery, Session,
     SessionAnswer, SessionPage,
 };
@@ -114,20 +114,4 @@ async fn keep_session_alive(
     let revision = kept.revision;
     let session::KeptAlive { session_id, ttl_ms } = kept.value;
     Ok(Answer::at(revision, KeepAliveAnswer { session_id: session_id.to_string(), ttl_ms, revision }))
-}
-
-impl From<session::Session> for Session {
-    fn from(session: session::Session) -> Self {
-        Self {
-            session_id: session.session_id.to_string(),
-            namespace: session.namespace.to_string(),
-            ttl_ms: session.ttl_ms,
-            remaining_ms: session.remaining_ms,
-            opened_at: session.opened_at,
-            expires_at: session.expires_at,
-            metadata: session.metadata,
-            locks_held: session.locks_held,
-            locks_waiting: session.locks_waiting,
-        }
-    }
 }

@@ -7,12 +7,12 @@ use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::cluster_dto::TransferLeaderRequest;
 use super::extract::{BODY_BYTES_MAX, Body, Headers, NamePath, OptionalBody, Query};
-use super::lock_dto::{AcquireRequest, CheckQuery, ReleaseQuery};
-use super::problem::Problem;
-use super::session_dto::NoQuery;
 use super::{documentation, documented_routes, finish};
+use crate::json::Problem;
+use crate::json::cluster_dto::TransferLeaderRequest;
+use crate::json::lock_dto::{AcquireRequest, CheckQuery, ReleaseQuery};
+use crate::json::session_dto::NoQuery;
 
 async fn acquire(headers: Headers, _: Query<NoQuery>, Body(_): Body<AcquireRequest>) -> Result<(), Problem> {
     headers.context(None)?;

@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Headers, Query, ReadHeaders};
-use super::problem::Problem;
-use super::watch_dto::{Changes, Message, PollAnswer, PollQuery, WatchQuery};
 use crate::ApiError;
+use crate::json::Problem;
+use crate::json::watch_dto::{Changes, Message, PollAnswer, PollQuery, WatchQuery};
 use crate::service::watch::{Filter, FilterText, Item, Start, Watch, WatchRequest};
 use crate::service::{self, Service};
 

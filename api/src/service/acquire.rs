@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batuta_statemachine::lock::{Acquire, CancelWait, Grant, LockRequest, Owner};
+use batuta_statemachine::lock::{Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
 use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -44,6 +44,17 @@ pub struct AcquireRequest {
     pub metadata: String,
 }
 
+/// An acquisition that has to wait, told while its call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Names it; the grant will have the same id.
+    pub lock_id: LockId,
+    /// Waiters ahead.
+    pub queue_position: u64,
+    /// The revision this is true at.
+    pub revision: u64,
+}
+
 /// How often a call that waits looks at the state by itself, should every other way to hear of the end fail.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often withdrawing an abandoned acquisition is tried, and the pause between two tries. After that it ends by its
@@ -54,7 +65,7 @@ const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
 /// What the proposal answered.
 enum Asked {
     Granted { at: Box<At<GrantInfo>>, claim: Option<Claim> },
-    Queued { claim: Claim },
+    Queued { claim: Claim, queued: Queued },
 }
 
 /// The duty to withdraw an acquisition, unless its caller is answered.
@@ -97,6 +108,19 @@ impl Service {
         context: &CallContext,
         request: AcquireRequest,
     ) -> Result<At<GrantInfo>, ApiError> {
+        self.acquire_telling(context, request, |_| ()).await
+    }
+
+    /// As [`Self::acquire`]; `tell` hears of the acquisition's place when it has to wait.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn acquire_telling(
+        &self,
+        context: &CallContext,
+        request: AcquireRequest,
+        tell: impl FnOnce(Queued) + Send,
+    ) -> Result<At<GrantInfo>, ApiError> {
         let wait = Duration::from_millis(request.wait_ms);
         if !wait.is_zero() {
             if self.is_draining() {
@@ -116,8 +140,26 @@ impl Service {
                 }
                 Ok(*at)
             }
-            Asked::Queued { claim } => self.wait(context, command, claim, started, budget).await,
+            Asked::Queued { claim, queued } => {
+                tell(queued);
+                self.wait(context, command, claim, started, budget).await
+            }
         }
+    }
+
+    /// Waiters ahead of an acquisition, as this node knows it; `None` when it does not wait.
+    #[must_use]
+    pub fn queue_position(&self, lock_id: LockId) -> Option<u64> {
+        match self.replica().view().acquisition(lock_id) {
+            Acquisition::Waiting(wait) => Some(wait.queue_position),
+            Acquisition::Granted(_) | Acquisition::Unknown => None,
+        }
+    }
+
+    /// Whether an acquisition is held, as this node knows it.
+    #[must_use]
+    pub fn is_held(&self, lock_id: LockId) -> bool {
+        matches!(self.replica().view().acquisition(lock_id), Acquisition::Granted(_))
     }
 
     /// Proposes the acquisition in a task of its own. What it answers carries a claim, so that it is withdrawn wherever
@@ -145,7 +187,10 @@ impl Service {
                 }
                 Reply::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
-                    Ok(Asked::Queued { claim: Claim { inner, lock_id: wait.lock_id, attached, armed: true } })
+                    let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
+                    let claim = Claim { inner, lock_id, attached, armed: true };
+                    let queued = Queued { lock_id, queue_position, revision: answer.revision };
+                    Ok(Asked::Queued { claim, queued })
                 }
                 other => Err(unexpected(&other)),
             }

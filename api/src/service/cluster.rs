@@ -96,6 +96,13 @@ impl Service {
         At { revision: self.replica().view().revision(), value: self.replica().status().members }
     }
 
+    /// The members besides this node, as it knows them: where its clients can go on.
+    #[must_use]
+    pub fn other_members(&self) -> Vec<MemberStatus> {
+        let Status { node_id, members, .. } = self.replica().status();
+        members.into_iter().filter(|member| Some(member.node_id) != node_id).collect()
+    }
+
     /// Takes a member out, named by id or name; answers its id.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! Texts from the wire are turned into types by the helpers of [`parse`].
 
 pub mod acquire;
+pub mod bound;
 pub mod cluster;
 pub mod health;
 pub mod hold;
@@ -167,6 +168,17 @@ impl Service {
     /// Resolves when [`Self::drain`] is called: long-lived connections end then.
     pub async fn draining(&self) {
         self.inner.draining.cancelled().await;
+    }
+
+    /// The last revision this node applied.
+    #[must_use]
+    pub fn applied_revision(&self) -> u64 {
+        self.replica().view().revision()
+    }
+
+    /// The same work, waited for by [`Self::drained`]: for connections that the HTTP server no longer counts.
+    pub(crate) fn tracked<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.inner.background.track_future(work)
     }
 
     fn replica(&self) -> &Replica {

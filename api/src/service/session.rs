@@ -114,6 +114,12 @@ impl Service {
         Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
     }
 
+    /// When a session ends unless it is renewed, in cluster time, as this node knows it.
+    #[must_use]
+    pub fn session_deadline_ms(&self, session: SessionId) -> Option<u64> {
+        self.replica().view().session(session).map(|view| view.deadline_ms)
+    }
+
     /// Ends a session and everything it owns, in one revision.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 /// How a lock is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum LockMode {
+pub(crate) enum LockMode {
     /// One holder.
     #[default]
     Exclusive,
@@ -20,54 +20,54 @@ pub(super) enum LockMode {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "gpu", "mode": "semaphore", "permits": 2, "capacity": 8}))]
-pub(super) struct LockRequest {
+pub(crate) struct LockRequest {
     /// A path of segments, such as `orders/42`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Default `exclusive`.
     #[serde(default)]
-    pub(super) mode: LockMode,
+    pub(crate) mode: LockMode,
     /// Semaphore only: permits taken, default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) permits: Option<u32>,
+    pub(crate) permits: Option<u32>,
     /// Semaphore only: permits there are. The first request sets it; one that disagrees is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) capacity: Option<u32>,
+    pub(crate) capacity: Option<u32>,
 }
 
 /// Asks for one lock (`name`, `mode`, …) or for several all or nothing (`locks`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "orders/42", "ttl_ms": 30000, "wait_ms": 5000, "owner": "worker-7"}))]
-pub(super) struct AcquireRequest {
+pub(crate) struct AcquireRequest {
     /// The one lock that is asked for. Either this or `locks`.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// With `name`: default `exclusive`.
-    pub(super) mode: Option<LockMode>,
+    pub(crate) mode: Option<LockMode>,
     /// With `name`, semaphore only: permits taken, default 1.
-    pub(super) permits: Option<u32>,
+    pub(crate) permits: Option<u32>,
     /// With `name`, semaphore only: permits there are.
-    pub(super) capacity: Option<u32>,
+    pub(crate) capacity: Option<u32>,
     /// The locks that are asked for, all or nothing, under one fencing token. Either this or `name`.
-    pub(super) locks: Option<Vec<LockRequest>>,
+    pub(crate) locks: Option<Vec<LockRequest>>,
     /// The session the grant lives and dies with. Without one the grant lives for `ttl_ms`.
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// A label inside the session (a thread, a job); for people when there is no session.
     #[serde(default)]
-    pub(super) owner: String,
+    pub(crate) owner: String,
     /// Time to live of a grant without a session; required then, refused with a session.
-    pub(super) ttl_ms: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
     /// How long to wait in the queue; 0, the default, answers at once. Closing the connection ends the wait.
     #[serde(default)]
-    pub(super) wait_ms: u64,
+    pub(crate) wait_ms: u64,
     /// How long the locks stay closed after the holder lost them without giving them back; default 0.
     #[serde(default)]
-    pub(super) lock_delay_ms: u64,
+    pub(crate) lock_delay_ms: u64,
     /// Whether the owner may take again what it holds: same grant, same token, a count. Needs a session.
     #[serde(default)]
-    pub(super) reentrant: bool,
+    pub(crate) reentrant: bool,
     /// Free text for people, shown in listings.
     #[serde(default)]
-    pub(super) metadata: String,
+    pub(crate) metadata: String,
 }
 
 /// A held acquisition.
@@ -78,45 +78,45 @@ pub(super) struct AcquireRequest {
     "granted_revision": 1532, "granted_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:30.000Z",
     "ttl_ms": 30000, "remaining_ms": 30000, "lock_delay_ms": 0, "metadata": ""
 }))]
-pub(super) struct Grant {
+pub(crate) struct Grant {
     /// Names this acquisition; release, extend and cancel take it.
-    pub(super) lock_id: String,
+    pub(crate) lock_id: String,
     /// Send it with every write to what the lock protects; a resource refuses a token older than one it has seen.
-    pub(super) fencing_token: u64,
+    pub(crate) fencing_token: u64,
     /// Where the locks live.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// The lock, when the grant holds exactly one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its mode, when the grant holds exactly one lock.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<LockMode>,
+    pub(crate) mode: Option<LockMode>,
     /// Everything the grant holds.
-    pub(super) locks: Vec<LockRequest>,
+    pub(crate) locks: Vec<LockRequest>,
     /// The session that keeps it alive; absent for a one-shot grant.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// The owner label.
-    pub(super) owner: String,
+    pub(crate) owner: String,
     /// How often a re-entrant owner took it.
-    pub(super) count: u64,
+    pub(crate) count: u64,
     /// Revision of the grant.
-    pub(super) granted_revision: u64,
+    pub(crate) granted_revision: u64,
     /// When it was granted; RFC 3339 UTC, for people.
-    pub(super) granted_at: String,
+    pub(crate) granted_at: String,
     /// One-shot grants only. RFC 3339 UTC, for people; decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) expires_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
     /// One-shot grants only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ttl_ms: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
     /// One-shot grants only: at least this long it lives from the answer's revision on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) remaining_ms: Option<u64>,
+    pub(crate) remaining_ms: Option<u64>,
     /// Lock-delay after an involuntary loss.
-    pub(super) lock_delay_ms: u64,
+    pub(crate) lock_delay_ms: u64,
     /// Free text of the owner.
-    pub(super) metadata: String,
+    pub(crate) metadata: String,
 }
 
 /// A grant and the revision it is true at.
@@ -127,12 +127,12 @@ pub(super) struct Grant {
     "granted_revision": 1532, "granted_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:30.000Z",
     "ttl_ms": 30000, "remaining_ms": 30000, "lock_delay_ms": 0, "metadata": "", "revision": 1532
 }))]
-pub(super) struct GrantAnswer {
+pub(crate) struct GrantAnswer {
     /// The grant.
     #[serde(flatten)]
-    pub(super) grant: Grant,
+    pub(crate) grant: Grant,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// A queued acquisition.
@@ -141,20 +141,20 @@ pub(super) struct GrantAnswer {
     "lock_id": "l-1540.0", "locks": [{"name": "orders/42", "mode": "exclusive"}], "session_id": "s-12.0",
     "owner": "worker-8", "queue_position": 0, "remaining_ms": 4200
 }))]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     /// Names the acquisition; the grant will have the same id.
-    pub(super) lock_id: String,
+    pub(crate) lock_id: String,
     /// What it wants.
-    pub(super) locks: Vec<LockRequest>,
+    pub(crate) locks: Vec<LockRequest>,
     /// Its session, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Its owner label.
-    pub(super) owner: String,
+    pub(crate) owner: String,
     /// Waiters ahead.
-    pub(super) queue_position: u64,
+    pub(crate) queue_position: u64,
     /// At least this long it waits on from the answer's revision on.
-    pub(super) remaining_ms: u64,
+    pub(crate) remaining_ms: u64,
 }
 
 /// A lock that is held, waited for, or closed by lock-delay.
@@ -163,29 +163,29 @@ pub(super) struct Waiter {
     "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "waiters": [],
     "waiter_count": 0, "delayed_ms": 3000
 }))]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     /// The lock.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Where it lives.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// How it is held now; without holders, how the first waiter wants it; absent when only lock-delay keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<LockMode>,
+    pub(crate) mode: Option<LockMode>,
     /// Semaphore only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) capacity: Option<u32>,
+    pub(crate) capacity: Option<u32>,
     /// Semaphore only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) permits_free: Option<u32>,
+    pub(crate) permits_free: Option<u32>,
     /// Who holds it.
-    pub(super) holders: Vec<Grant>,
+    pub(crate) holders: Vec<Grant>,
     /// The first waiters.
-    pub(super) waiters: Vec<Waiter>,
+    pub(crate) waiters: Vec<Waiter>,
     /// How many wait in all.
-    pub(super) waiter_count: u64,
+    pub(crate) waiter_count: u64,
     /// How long lock-delay keeps it closed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) delayed_ms: Option<u64>,
+    pub(crate) delayed_ms: Option<u64>,
 }
 
 /// A lock and the revision it is true at.
@@ -194,67 +194,67 @@ pub(super) struct Lock {
     "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "waiters": [],
     "waiter_count": 0, "delayed_ms": 3000, "revision": 1544
 }))]
-pub(super) struct LockAnswer {
+pub(crate) struct LockAnswer {
     /// The lock.
     #[serde(flatten)]
-    pub(super) lock: Lock,
+    pub(crate) lock: Lock,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// A page of locks in name order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"locks": [], "next_cursor": "orders/42", "revision": 1544}))]
-pub(super) struct LockPage {
+pub(crate) struct LockPage {
     /// The locks.
-    pub(super) locks: Vec<Lock>,
+    pub(crate) locks: Vec<Lock>,
     /// Ask for the next page with it; empty on the last page.
-    pub(super) next_cursor: String,
+    pub(crate) next_cursor: String,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// What was given back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"lock_id": "l-1532.0", "fencing_token": 17, "remaining_count": 0, "revision": 1550}))]
-pub(super) struct ReleaseAnswer {
+pub(crate) struct ReleaseAnswer {
     /// The grant.
-    pub(super) lock_id: String,
+    pub(crate) lock_id: String,
     /// Its token.
-    pub(super) fencing_token: u64,
+    pub(crate) fencing_token: u64,
     /// What is left of a re-entrant count; 0 = the locks are free.
-    pub(super) remaining_count: u64,
+    pub(crate) remaining_count: u64,
     /// The revision of the release.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// Asks for a longer life of a one-shot grant.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"lock_id": "l-1532.0", "ttl_ms": 30000}))]
-pub(super) struct ExtendRequest {
+pub(crate) struct ExtendRequest {
     /// The grant.
-    pub(super) lock_id: String,
+    pub(crate) lock_id: String,
     /// It lives at least this long from now; never shortens.
-    pub(super) ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
 }
 
 /// Asks whether a token is still the newest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"fencing_token": 17}))]
-pub(super) struct CheckRequest {
+pub(crate) struct CheckRequest {
     /// The token a writer presented.
-    pub(super) fencing_token: u64,
+    pub(crate) fencing_token: u64,
     /// How current the answer must be.
     #[serde(default)]
-    pub(super) consistency: super::extract::Consistency,
+    pub(crate) consistency: super::Consistency,
 }
 
 /// How a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum TokenStatus {
+pub(crate) enum TokenStatus {
     /// The token is held on that name.
     Held,
     /// Another token is held.
@@ -266,16 +266,16 @@ pub(super) enum TokenStatus {
 /// How a token stands on a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"current": false, "status": "superseded", "newest_token": 21, "revision": 1600}))]
-pub(super) struct CheckAnswer {
+pub(crate) struct CheckAnswer {
     /// Whether the token is held now.
-    pub(super) current: bool,
+    pub(crate) current: bool,
     /// How it stands.
-    pub(super) status: TokenStatus,
+    pub(crate) status: TokenStatus,
     /// The newest token held on that name, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) newest_token: Option<u64>,
+    pub(crate) newest_token: Option<u64>,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// What keeps one waiter waiting.
@@ -284,123 +284,123 @@ pub(super) struct CheckAnswer {
     "lock_id": "l-1532.0", "name": "orders/42", "session_id": "s-12.0", "owner": "worker-7",
     "fencing_token": 17, "waits_for": []
 }))]
-pub(super) struct Blocker {
+pub(crate) struct Blocker {
     /// The acquisition in the way.
-    pub(super) lock_id: String,
+    pub(crate) lock_id: String,
     /// The name it is in the way on.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its session, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Its owner label.
-    pub(super) owner: String,
+    pub(crate) owner: String,
     /// Absent when it is a waiter ahead and not a holder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) fencing_token: Option<u64>,
+    pub(crate) fencing_token: Option<u64>,
     /// What that owner itself waits for.
-    pub(super) waits_for: Vec<String>,
+    pub(crate) waits_for: Vec<String>,
 }
 
 /// A waiter and what keeps it waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct WaiterExplanation {
+pub(crate) struct WaiterExplanation {
     /// The waiter.
-    pub(super) waiter: Waiter,
+    pub(crate) waiter: Waiter,
     /// What is in its way.
-    pub(super) blockers: Vec<Blocker>,
+    pub(crate) blockers: Vec<Blocker>,
 }
 
 /// Who holds a lock, who waits, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"waiters": [], "summary": "orders/42 is free", "revision": 1600}))]
-pub(super) struct ExplainAnswer {
+pub(crate) struct ExplainAnswer {
     /// Absent when the lock is free.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lock: Option<Lock>,
+    pub(crate) lock: Option<Lock>,
     /// The first waiters.
-    pub(super) waiters: Vec<WaiterExplanation>,
+    pub(crate) waiters: Vec<WaiterExplanation>,
     /// One sentence for people.
-    pub(super) summary: String,
+    pub(crate) summary: String,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// A revision and nothing else: it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"revision": 1600}))]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// The revision of the change.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// Raises a register.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"fencing_token": 17}))]
-pub(super) struct AdvanceRequest {
+pub(crate) struct AdvanceRequest {
     /// The token a writer presented to the resource.
-    pub(super) fencing_token: u64,
+    pub(crate) fencing_token: u64,
 }
 
 /// A high-water register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"high_water": 17, "revision": 1600}))]
-pub(super) struct RegisterAnswer {
+pub(crate) struct RegisterAnswer {
     /// The highest token it has seen.
-    pub(super) high_water: u64,
+    pub(crate) high_water: u64,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// Query of a listing of locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
+pub(crate) struct ListQuery {
     /// Names that start with it.
     #[param(example = "orders/")]
-    pub(super) prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// Held or waited for by this session.
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Held or waited for under this owner label.
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
     /// Page size, default 100, at most 1,000.
-    pub(super) limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
     /// `next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// How current the answer must be.
     #[serde(default)]
     #[param(inline)]
-    pub(super) consistency: super::extract::Consistency,
+    pub(crate) consistency: super::Consistency,
 }
 
 /// Query of a release: by `lock_id`, by `fencing_token`, or by force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ReleaseQuery {
+pub(crate) struct ReleaseQuery {
     /// The grant to give back.
     #[param(example = "l-1532.0")]
-    pub(super) lock_id: Option<String>,
+    pub(crate) lock_id: Option<String>,
     /// The token of the grant to give back, or with `force` the token that was looked at.
-    pub(super) fencing_token: Option<u64>,
+    pub(crate) fencing_token: Option<u64>,
     /// Takes the lock away from its owner.
     #[serde(default)]
-    pub(super) force: bool,
+    pub(crate) force: bool,
     /// With `force`: why, for the audit trail.
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Query of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct CheckQuery {
+pub(crate) struct CheckQuery {
     /// The token a writer presented.
     #[param(example = 17)]
-    pub(super) fencing_token: u64,
+    pub(crate) fencing_token: u64,
     /// How current the answer must be.
     #[serde(default)]
     #[param(inline)]
-    pub(super) consistency: super::extract::Consistency,
+    pub(crate) consistency: super::Consistency,
 }

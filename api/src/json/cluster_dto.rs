@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::service::cluster;
+
 /// What a member is in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum MemberRole {
+pub(crate) enum MemberRole {
     /// Orders the log.
     Leader,
     /// Copies it and votes.
@@ -24,29 +26,29 @@ pub(super) enum MemberRole {
     "grpc": "http://127.0.0.1:9092", "ws": "ws://127.0.0.1:8084", "peer": "127.0.0.1:7002",
     "matched_index": 1600, "last_contact_ms": 12
 }))]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Raft id: given once, never reused.
-    pub(super) node_id: u64,
+    pub(crate) node_id: u64,
     /// Stable name for people.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What it is now, as the answering node knows it.
-    pub(super) role: MemberRole,
+    pub(crate) role: MemberRole,
     /// Whether its vote counts.
-    pub(super) voter: bool,
+    pub(crate) voter: bool,
     /// Base URL of its REST API.
-    pub(super) rest: String,
+    pub(crate) rest: String,
     /// Base URL of its gRPC API.
-    pub(super) grpc: String,
+    pub(crate) grpc: String,
     /// URL of its WebSocket API.
-    pub(super) ws: String,
+    pub(crate) ws: String,
     /// host:port of its peer port.
-    pub(super) peer: String,
+    pub(crate) peer: String,
     /// Known on the leader only: last log index it has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) matched_index: Option<u64>,
+    pub(crate) matched_index: Option<u64>,
     /// Known on the leader only: milliseconds since it last answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) last_contact_ms: Option<u64>,
+    pub(crate) last_contact_ms: Option<u64>,
 }
 
 /// How the cluster looks from the node that answers.
@@ -58,152 +60,152 @@ pub(super) struct Member {
     "sessions": 1, "grants": 1, "waiters": 0, "locks": 1, "state_hash": "9b1c", "disk_full": false,
     "uptime_ms": 60000, "cluster_time_ms": 61000, "token_high_water": 17, "members": []
 }))]
-pub(super) struct ClusterStatus {
+pub(crate) struct ClusterStatus {
     /// The id born with the cluster; absent before it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cluster_id: Option<String>,
+    pub(crate) cluster_id: Option<String>,
     /// The node that answers; absent before it has an id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) node_id: Option<u64>,
+    pub(crate) node_id: Option<u64>,
     /// Its name.
-    pub(super) node_name: String,
+    pub(crate) node_name: String,
     /// What it is in Raft.
-    pub(super) role: MemberRole,
+    pub(crate) role: MemberRole,
     /// The Raft term.
-    pub(super) term: u64,
+    pub(crate) term: u64,
     /// Absent while no leader is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) leader_id: Option<u64>,
+    pub(crate) leader_id: Option<u64>,
     /// Absent while no leader is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) leader_name: Option<String>,
+    pub(crate) leader_name: Option<String>,
     /// Last entry of its log.
-    pub(super) last_log_index: u64,
+    pub(crate) last_log_index: u64,
     /// Last entry it knows committed.
-    pub(super) committed_index: u64,
+    pub(crate) committed_index: u64,
     /// Last entry it applied.
-    pub(super) applied_index: u64,
+    pub(crate) applied_index: u64,
     /// Last entry its snapshot covers.
-    pub(super) snapshot_index: u64,
+    pub(crate) snapshot_index: u64,
     /// Last entry its log no longer has.
-    pub(super) purged_index: u64,
+    pub(crate) purged_index: u64,
     /// Milliseconds since the leader last heard from a quorum; on the leader only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) quorum_ack_ms: Option<u64>,
+    pub(crate) quorum_ack_ms: Option<u64>,
     /// Whether it takes requests.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) not_ready_reason: Option<String>,
+    pub(crate) not_ready_reason: Option<String>,
     /// Batuta's version.
-    pub(super) version: String,
+    pub(crate) version: String,
     /// Sessions in the state.
-    pub(super) sessions: u64,
+    pub(crate) sessions: u64,
     /// Grants in the state.
-    pub(super) grants: u64,
+    pub(crate) grants: u64,
     /// Queued acquisitions in the state.
-    pub(super) waiters: u64,
+    pub(crate) waiters: u64,
     /// Locks in the state.
-    pub(super) locks: u64,
+    pub(crate) locks: u64,
     /// Hash of the applied state; two nodes at the same `applied_index` have the same.
-    pub(super) state_hash: String,
+    pub(crate) state_hash: String,
     /// Whether writes are refused because the disk is nearly full.
-    pub(super) disk_full: bool,
+    pub(crate) disk_full: bool,
     /// How long the node runs.
-    pub(super) uptime_ms: u64,
+    pub(crate) uptime_ms: u64,
     /// Cluster time.
-    pub(super) cluster_time_ms: u64,
+    pub(crate) cluster_time_ms: u64,
     /// The cluster's last given fencing token.
-    pub(super) token_high_water: u64,
+    pub(crate) token_high_water: u64,
     /// Every member.
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
 /// The members, as the node that answers knows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"members": [], "revision": 1600}))]
-pub(super) struct MemberList {
+pub(crate) struct MemberList {
     /// The members by id.
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// The member that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"node_id": 3}))]
-pub(super) struct MemberAnswer {
+pub(crate) struct MemberAnswer {
     /// Its id.
-    pub(super) node_id: u64,
+    pub(crate) node_id: u64,
 }
 
 /// Hands leadership over. The body may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"member": "n2"}))]
-pub(super) struct TransferLeaderRequest {
+pub(crate) struct TransferLeaderRequest {
     /// Id or name; default the most up-to-date follower.
     #[serde(default)]
-    pub(super) member: Option<String>,
+    pub(crate) member: Option<String>,
 }
 
 /// Who leads now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"leader_id": 2, "leader_name": "n2"}))]
-pub(super) struct LeaderAnswer {
+pub(crate) struct LeaderAnswer {
     /// Its id.
-    pub(super) leader_id: u64,
+    pub(crate) leader_id: u64,
     /// Its name.
-    pub(super) leader_name: String,
+    pub(crate) leader_name: String,
 }
 
 /// The snapshot that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"snapshot_index": 1600}))]
-pub(super) struct SnapshotAnswer {
+pub(crate) struct SnapshotAnswer {
     /// Last entry it covers.
-    pub(super) snapshot_index: u64,
+    pub(crate) snapshot_index: u64,
 }
 
 /// One limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "waiters_per_lock_max", "value": 20000}))]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its value.
-    pub(super) value: u64,
+    pub(crate) value: u64,
 }
 
 /// Changes some limits on every node at once; the others stay.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"limits": [{"name": "waiters_per_lock_max", "value": 20000}]}))]
-pub(super) struct SetLimitsRequest {
+pub(crate) struct SetLimitsRequest {
     /// The limits to change.
-    pub(super) limits: Vec<Limit>,
+    pub(crate) limits: Vec<Limit>,
 }
 
 /// The limits in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"limits": [{"name": "waiters_per_lock_max", "value": 10000}], "revision": 1600}))]
-pub(super) struct LimitsAnswer {
+pub(crate) struct LimitsAnswer {
     /// All of them.
-    pub(super) limits: Vec<Limit>,
+    pub(crate) limits: Vec<Limit>,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// How the node is, in a word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"status": "ready"}))]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// `live`, `ready` or `not_ready`.
-    pub(super) status: &'static str,
+    pub(crate) status: &'static str,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// How the node is, in detail.
@@ -211,23 +213,85 @@ pub(super) struct Health {
 #[schema(example = json!({
     "status": "ready", "live": true, "ready": true, "draining": false, "revision": 1600, "leader_name": "n1", "members": []
 }))]
-pub(super) struct HealthDetail {
+pub(crate) struct HealthDetail {
     /// `ready` or `not_ready`.
-    pub(super) status: &'static str,
+    pub(crate) status: &'static str,
     /// Always true: a node that can not go on exits.
-    pub(super) live: bool,
+    pub(crate) live: bool,
     /// Whether it should get requests.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Whether it is shutting down.
-    pub(super) draining: bool,
+    pub(crate) draining: bool,
     /// The last revision it applied.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// Absent while no leader is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) leader_name: Option<String>,
+    pub(crate) leader_name: Option<String>,
     /// The members, as the node knows them.
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
+}
+
+impl From<batuta_raft::Role> for MemberRole {
+    fn from(role: batuta_raft::Role) -> Self {
+        match role {
+            batuta_raft::Role::Leader => Self::Leader,
+            batuta_raft::Role::Follower => Self::Follower,
+            batuta_raft::Role::Candidate => Self::Candidate,
+            batuta_raft::Role::Learner => Self::Learner,
+        }
+    }
+}
+
+impl From<batuta_raft::MemberStatus> for Member {
+    fn from(member: batuta_raft::MemberStatus) -> Self {
+        Self {
+            node_id: member.node_id,
+            name: member.name,
+            role: member.role.into(),
+            voter: member.voter,
+            rest: member.addresses.rest,
+            grpc: member.addresses.grpc,
+            ws: member.addresses.ws,
+            peer: member.addresses.peer,
+            matched_index: member.matched_index,
+            last_contact_ms: member.last_contact_ms,
+        }
+    }
+}
+
+impl From<cluster::ClusterStatus> for ClusterStatus {
+    fn from(status: cluster::ClusterStatus) -> Self {
+        let replica = status.replica;
+        Self {
+            cluster_id: replica.cluster_id,
+            node_id: replica.node_id,
+            node_name: replica.node_name,
+            role: replica.role.into(),
+            term: replica.term,
+            leader_id: replica.leader_id,
+            leader_name: status.leader_name,
+            last_log_index: replica.last_log_index,
+            committed_index: replica.committed_index,
+            applied_index: replica.applied_index,
+            snapshot_index: replica.snapshot_index,
+            purged_index: replica.purged_index,
+            quorum_ack_ms: replica.quorum_ack_ms,
+            ready: status.not_ready.is_none(),
+            not_ready_reason: status.not_ready,
+            version: status.version,
+            sessions: status.sessions,
+            grants: status.grants,
+            waiters: status.waiters,
+            locks: status.locks,
+            state_hash: status.state_hash,
+            disk_full: replica.disk_full,
+            uptime_ms: status.uptime_ms,
+            cluster_time_ms: status.cluster_time_ms,
+            token_high_water: status.token_high_water,
+            members: replica.members.into_iter().map(Member::from).collect(),
+        }
+    }
 }

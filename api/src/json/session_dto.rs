@@ -3,18 +3,19 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::Consistency;
+use super::Consistency;
+use crate::service::session;
 
 /// Opens a session.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"ttl_ms": 15000, "metadata": "billing@host-3"}))]
-pub(super) struct OpenSessionRequest {
+pub(crate) struct OpenSessionRequest {
     /// Lower bound of its life without a keep-alive.
-    pub(super) ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// Free text for people (host, process), shown in listings.
     #[serde(default)]
-    pub(super) metadata: String,
+    pub(crate) metadata: String,
 }
 
 /// A session.
@@ -25,25 +26,25 @@ pub(super) struct OpenSessionRequest {
     "opened_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:15.000Z",
     "metadata": "billing@host-3", "locks_held": 0, "locks_waiting": 0
 }))]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Names the session.
-    pub(super) session_id: String,
+    pub(crate) session_id: String,
     /// Where it lives.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// Lower bound of its life without a keep-alive.
-    pub(super) ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// At least this long it lives from the answer's revision on.
-    pub(super) remaining_ms: u64,
+    pub(crate) remaining_ms: u64,
     /// RFC 3339 UTC, for people.
-    pub(super) opened_at: String,
+    pub(crate) opened_at: String,
     /// RFC 3339 UTC, for people; decides nothing.
-    pub(super) expires_at: String,
+    pub(crate) expires_at: String,
     /// Free text of its owner.
-    pub(super) metadata: String,
+    pub(crate) metadata: String,
     /// Grants it owns.
-    pub(super) locks_held: u64,
+    pub(crate) locks_held: u64,
     /// Acquisitions it has queued.
-    pub(super) locks_waiting: u64,
+    pub(crate) locks_waiting: u64,
 }
 
 /// A session and the revision it is true at.
@@ -53,77 +54,93 @@ pub(super) struct Session {
     "opened_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:15.000Z",
     "metadata": "billing@host-3", "locks_held": 0, "locks_waiting": 0, "revision": 12
 }))]
-pub(super) struct SessionAnswer {
+pub(crate) struct SessionAnswer {
     /// The session.
     #[serde(flatten)]
-    pub(super) session: Session,
+    pub(crate) session: Session,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// A page of sessions, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"sessions": [], "next_cursor": "", "revision": 40}))]
-pub(super) struct SessionPage {
+pub(crate) struct SessionPage {
     /// The sessions.
-    pub(super) sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// Ask for the next page with it; empty on the last page.
-    pub(super) next_cursor: String,
+    pub(crate) next_cursor: String,
     /// The answer is true at this revision.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// A renewed session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"session_id": "s-12.0", "ttl_ms": 15000, "revision": 44}))]
-pub(super) struct KeepAliveAnswer {
+pub(crate) struct KeepAliveAnswer {
     /// The session.
-    pub(super) session_id: String,
+    pub(crate) session_id: String,
     /// It lives at least this long from when the request was sent.
-    pub(super) ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// The revision of the renewal.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// What went with a closed session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"released_locks": 2, "cancelled_waits": 0, "revision": 60}))]
-pub(super) struct CloseSessionAnswer {
+pub(crate) struct CloseSessionAnswer {
     /// Grants that were released.
-    pub(super) released_locks: u64,
+    pub(crate) released_locks: u64,
     /// Waits that were withdrawn.
-    pub(super) cancelled_waits: u64,
+    pub(crate) cancelled_waits: u64,
     /// The one revision in which all of it happened.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// Query of a listing of sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListSessionsQuery {
+pub(crate) struct ListSessionsQuery {
     /// Page size, default 100, at most 1,000.
-    pub(super) limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
     /// `next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// How current the answer must be.
     #[serde(default)]
     #[param(inline)]
-    pub(super) consistency: Consistency,
+    pub(crate) consistency: Consistency,
 }
 
 /// Query of a read that has only the consistency to choose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ReadQuery {
+pub(crate) struct ReadQuery {
     /// How current the answer must be.
     #[serde(default)]
     #[param(inline)]
-    pub(super) consistency: Consistency,
+    pub(crate) consistency: Consistency,
 }
 
 /// No query parameters: any is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NoQuery {}
+pub(crate) struct NoQuery {}
+
+impl From<session::Session> for Session {
+    fn from(session: session::Session) -> Self {
+        Self {
+            session_id: session.session_id.to_string(),
+            namespace: session.namespace.to_string(),
+            ttl_ms: session.ttl_ms,
+            remaining_ms: session.remaining_ms,
+            opened_at: session.opened_at,
+            expires_at: session.expires_at,
+            metadata: session.metadata,
+            locks_held: session.locks_held,
+            locks_waiting: session.locks_waiting,
+        }
+    }
+}

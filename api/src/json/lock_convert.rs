@@ -7,10 +7,23 @@ use super::lock_dto::{
     Waiter, WaiterExplanation,
 };
 use crate::ApiError;
-use crate::service::{At, lock, parse};
+use crate::service::{At, acquire, lock, parse};
+
+/// The service's request of an acquire.
+pub(crate) fn acquire_request(request: AcquireRequest) -> Result<acquire::AcquireRequest, ApiError> {
+    Ok(acquire::AcquireRequest {
+        requests: requested_locks(&request)?,
+        owner: parse::parse_owner(request.session_id.as_deref().unwrap_or_default(), &request.owner)?,
+        ttl_ms: request.ttl_ms,
+        wait_ms: request.wait_ms,
+        lock_delay_ms: request.lock_delay_ms,
+        reentrant: request.reentrant,
+        metadata: request.metadata,
+    })
+}
 
 /// The locks a request asks for: its `name` or its `locks`.
-pub(super) fn requested_locks(request: &AcquireRequest) -> Result<Vec<core::LockRequest>, ApiError> {
+fn requested_locks(request: &AcquireRequest) -> Result<Vec<core::LockRequest>, ApiError> {
     let single = parse::LockText {
         name: request.name.as_deref(),
         mode: request.mode.map(mode_text),

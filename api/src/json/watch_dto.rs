@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::Consistency;
+use super::Consistency;
 use super::lock_dto::{Grant, Lock, Waiter};
 use super::session_dto::Session;
 use crate::service::watch::{self, Facts, Item};
@@ -13,103 +13,103 @@ use crate::service::watch::{self, Facts, Item};
 #[schema(example = json!({
     "ordinal": 0, "namespace": "default", "job": "register", "kind": "register_advanced", "name": "orders/42", "high_water": 17
 }))]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Its place inside its revision, from 0.
-    pub(super) ordinal: u32,
+    pub(crate) ordinal: u32,
     /// Where it happened; absent for changes of the cluster itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// `lock`, `session`, `register` or `cluster`.
-    pub(super) job: &'static str,
+    pub(crate) job: &'static str,
     /// `session_opened`, `session_ended`, `lock_queued`, `lock_granted`, `lock_extended`, `lock_released`, `wait_ended`,
     /// `register_advanced`, `register_deleted`, `limits_changed`, `node_allocated` or `cluster_initialised`.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The session it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// The acquisition it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lock_id: Option<String>,
+    pub(crate) lock_id: Option<String>,
     /// Of an end: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out` or `cancelled`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
     /// Of a forced release: the operator's words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) words: Option<String>,
+    pub(crate) words: Option<String>,
     /// The grant as it is now; of a release, as it was, with the `count` that is left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) grant: Option<Grant>,
+    pub(crate) grant: Option<Grant>,
     /// The queued acquisition.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) waiter: Option<Waiter>,
+    pub(crate) waiter: Option<Waiter>,
     /// Of a session: its time to live.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ttl_ms: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
     /// Of a session: its free text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) metadata: Option<String>,
+    pub(crate) metadata: Option<String>,
     /// The register.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) high_water: Option<u64>,
+    pub(crate) high_water: Option<u64>,
     /// The id that was given out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) node_id: Option<u64>,
+    pub(crate) node_id: Option<u64>,
     /// To whom.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) node_name: Option<String>,
+    pub(crate) node_name: Option<String>,
 }
 
 /// What one revision changed; never a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"revision": 1544, "events": []}))]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// Log index of the entry.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// In order.
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// A register of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"name": "orders/42", "high_water": 17}))]
-pub(super) struct Register {
+pub(crate) struct Register {
     /// The register.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its value.
-    pub(super) high_water: u64,
+    pub(crate) high_water: u64,
 }
 
 /// A part of the objects at one revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"revision": 1544, "sessions": [], "locks": [], "registers": [], "last": true}))]
-pub(super) struct SnapshotPage {
+pub(crate) struct SnapshotPage {
     /// What they are true at; the same on every page.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// Sessions, oldest first.
-    pub(super) sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// Locks in name order.
-    pub(super) locks: Vec<Lock>,
+    pub(crate) locks: Vec<Lock>,
     /// Registers in name order.
-    pub(super) registers: Vec<Register>,
+    pub(crate) registers: Vec<Register>,
     /// Whether changes come next.
-    pub(super) last: bool,
+    pub(crate) last: bool,
 }
 
 /// Everything wanted up to this revision was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"revision": 1544}))]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// It.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// What a watcher gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Only at the beginning.
     Snapshot(SnapshotPage),
     /// What one revision changed.
@@ -120,7 +120,7 @@ pub(super) enum Message {
 
 impl Message {
     /// The name of its server-sent event.
-    pub(super) fn event_name(&self) -> &'static str {
+    pub(crate) fn event_name(&self) -> &'static str {
         match self {
             Self::Snapshot(_) => "snapshot",
             Self::Changes(_) => "changes",
@@ -129,7 +129,7 @@ impl Message {
     }
 
     /// The revision behind which a watch that has this goes on; `None` within a snapshot.
-    pub(super) fn resume_after(&self) -> Option<u64> {
+    pub(crate) fn resume_after(&self) -> Option<u64> {
         match self {
             Self::Snapshot(page) => page.last.then_some(page.revision),
             Self::Changes(changes) => Some(changes.revision),
@@ -210,75 +210,75 @@ impl From<Item> for Message {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct WatchQuery {
+pub(crate) struct WatchQuery {
     /// About what, comma-separated: `lock`, `session`, `register`, `cluster`. Default: everything.
     #[param(example = "lock,session")]
     #[serde(default)]
-    pub(super) jobs: String,
+    pub(crate) jobs: String,
     /// Only these kinds of change, comma-separated.
     #[param(example = "lock_granted,lock_released")]
     #[serde(default)]
-    pub(super) kinds: String,
+    pub(crate) kinds: String,
     /// Names that start with it.
     #[param(example = "orders/")]
     #[serde(default)]
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// One name; not together with `prefix`.
     #[serde(default)]
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What belongs to this session.
     #[serde(default)]
-    pub(super) session_id: String,
+    pub(crate) session_id: String,
     /// Begin with this revision; default: with what happens from now on. `Last-Event-ID` goes before it.
-    pub(super) from_revision: Option<u64>,
+    pub(crate) from_revision: Option<u64>,
     /// Begin with the objects as they are; not together with `from_revision`.
     #[serde(default)]
-    pub(super) snapshot: bool,
+    pub(crate) snapshot: bool,
     /// How often an idle watch says how far it is; default 5,000.
-    pub(super) progress_ms: Option<u64>,
+    pub(crate) progress_ms: Option<u64>,
     /// How current a beginning without `from_revision` must be.
     #[serde(default)]
     #[param(inline)]
-    pub(super) consistency: Consistency,
+    pub(crate) consistency: Consistency,
 }
 
 /// Query of a long poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct PollQuery {
+pub(crate) struct PollQuery {
     /// About what, comma-separated: `lock`, `session`, `register`, `cluster`. Default: everything.
     #[param(example = "lock,session")]
     #[serde(default)]
-    pub(super) jobs: String,
+    pub(crate) jobs: String,
     /// Only these kinds of change, comma-separated.
     #[param(example = "lock_granted,lock_released")]
     #[serde(default)]
-    pub(super) kinds: String,
+    pub(crate) kinds: String,
     /// Names that start with it.
     #[param(example = "orders/")]
     #[serde(default)]
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// One name; not together with `prefix`.
     #[serde(default)]
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What belongs to this session.
     #[serde(default)]
-    pub(super) session_id: String,
+    pub(crate) session_id: String,
     /// `next_revision` of the poll before. Without it the answer comes at once and says where to begin.
-    pub(super) from_revision: Option<u64>,
+    pub(crate) from_revision: Option<u64>,
     /// How long to wait for a change; default 30,000, at most 60,000; 0 = answer at once.
-    pub(super) wait_ms: Option<u64>,
+    pub(crate) wait_ms: Option<u64>,
 }
 
 /// What a long poll found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"changes": [], "next_revision": 1545, "revision": 1544}))]
-pub(super) struct PollAnswer {
+pub(crate) struct PollAnswer {
     /// Empty when nothing happened in time.
-    pub(super) changes: Vec<Changes>,
+    pub(crate) changes: Vec<Changes>,
     /// Poll on with it as `from_revision`.
-    pub(super) next_revision: u64,
+    pub(crate) next_revision: u64,
     /// Everything wanted up to this revision was told.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
 }

@@ -1,0 +1,98 @@
+//! Errors as JSON: problem documents (RFC 9457), one shape for every refusal.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::ApiError;
+
+/// Media type of every error body.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Prefix of `type`; the code behind it is the entry of `docs/errors.md`.
+pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
+
+/// Why a request was refused (RFC 9457). Decide on `code`; `detail` is for people.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "urn:batuta:error:lock_held",
+    "title": "The lock is held",
+    "status": 409,
+    "code": "lock_held",
+    "detail": "lock orders/42 is held; set wait_ms to queue for it",
+    "retryable": true,
+    "retry_after_ms": 500,
+    "details": {"name": "orders/42", "holder_tokens": [17], "waiters": 0}
+}))]
+pub(crate) struct Problem {
+    /// URI of the code.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The code in words.
+    pub(crate) title: String,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Stable code of the catalogue.
+    pub(crate) code: String,
+    /// What happened and what to do, for people.
+    pub(crate) detail: String,
+    /// The field at fault, as the API spells it: `ttl_ms`, `locks[1].name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+    /// The limit that was hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<String>,
+    /// Whether the same request, sent again later, may succeed.
+    pub(crate) retryable: bool,
+    /// When to try again. Header `Retry-After` says the same in whole seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after_ms: Option<u64>,
+    /// Facts of this code, for programs.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub(crate) details: Map<String, Value>,
+}
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        let info = error.info();
+        let details = error.details();
+        Self {
+            kind: format!("{TYPE_PREFIX}{}", info.code),
+            title: info.summary.to_owned(),
+            status: info.http,
+            code: info.code.to_owned(),
+            detail: error.to_string(),
+            field: error.field().map(str::to_owned),
+            limit: details.get("limit").and_then(Value::as_str).map(str::to_owned),
+            retryable: error.retryable(),
+            retry_after_ms: error.retry_after_ms(),
+            details,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_has_the_fields_of_the_rfc_and_no_empty_ones() {
+        let problem = Problem::from(ApiError::invalid("locks[1].name", "must not be empty"));
+        assert_eq!(
+            serde_json::to_value(problem).unwrap(),
+            json!({
+                "type": "urn:batuta:error:invalid_argument",
+                "title": "A field is wrong",
+                "status": 422,
+                "code": "invalid_argument",
+                "detail": "locks[1].name: must not be empty",
+                "field": "locks[1].name",
+                "retryable": false,
+                "details": {"field": "locks[1].name", "problem": "must not be empty"}
+            })
+        );
+    }
+}

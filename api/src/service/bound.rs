@@ -1,0 +1,74 @@
+//! Sessions that end with whoever opened them: with a connection, for instance.
+
+use batuta_statemachine::SessionId;
+use tokio::time::{Duration, sleep};
+
+use super::session::{OpenRequest, Session};
+use super::{At, CallContext, Service};
+use crate::ApiError;
+
+/// How often closing is tried, and the pause between two tries. After that the session ends by its time to live.
+const CLOSE_TRIES: u32 = 5;
+const CLOSE_PAUSE: Duration = Duration::from_millis(500);
+
+/// The duty to close a session: dropping it does.
+pub struct BoundSession {
+    service: Service,
+    context: CallContext,
+    session: SessionId,
+    armed: bool,
+}
+
+impl BoundSession {
+    /// The session is closed already, or lives on by itself.
+    pub fn settle(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Service {
+    /// Opens a session that is closed when the returned value is dropped, or when this call is.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn open_bound_session(
+        &self,
+        context: &CallContext,
+        request: OpenRequest,
+    ) -> Result<At<(Session, BoundSession)>, ApiError> {
+        // In a task of its own, so that a session is not left behind when the caller leaves before it is known.
+        let (service, context) = (self.clone(), context.clone());
+        let task = self.inner.background.spawn(async move {
+            let opened = service.open_session(&context, request).await?;
+            let session = opened.value.session_id;
+            let context = CallContext { dedup: None, ..context };
+            let bound = BoundSession { service, context, session, armed: true };
+            Ok(At { revision: opened.revision, value: (opened.value, bound) })
+        });
+        task.await
+            .unwrap_or_else(|error| Err(ApiError::Internal(format!("the proposal's task failed: {error}"))))
+    }
+}
+
+impl Drop for BoundSession {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (service, context, session) = (self.service.clone(), self.context.clone(), self.session);
+        let inner = &self.service.inner;
+        inner.background.spawn_on(close(service, context, session), &inner.runtime);
+    }
+}
+
+async fn close(service: Service, context: CallContext, session: SessionId) {
+    for _ in 0..CLOSE_TRIES {
+        match service.close_session(&context, session).await {
+            Ok(_) => return,
+            Err(error) if error.code() == "session_not_found" => return,
+            Err(error) => tracing::debug!(%session, %error, "closing a bound session: trying again"),
+        }
+        sleep(CLOSE_PAUSE).await;
+    }
+    tracing::warn!(%session, "a bound session could not be closed; it ends by its time to live");
+}

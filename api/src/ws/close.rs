@@ -1,0 +1,48 @@
+//! Why a connection ends: every close code there is.
+
+use axum::extract::ws::{CloseFrame, Message};
+
+/// Why the server closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// The node is shutting down.
+    Draining,
+    /// The client broke the WebSocket protocol.
+    Protocol,
+    /// The client sent a binary message.
+    Binary,
+    /// A message is too long.
+    TooLong,
+    /// The client sent nothing for too long.
+    Idle,
+    /// The client does not read what it is sent.
+    Slow,
+}
+
+impl Close {
+    pub(super) fn code(self) -> u16 {
+        match self {
+            Self::Draining => 1001,
+            Self::Protocol => 1002,
+            Self::Binary => 1003,
+            Self::TooLong => 1009,
+            Self::Idle => 4408,
+            Self::Slow => 4429,
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Draining => "this node is shutting down; connect to another one",
+            Self::Protocol => "the WebSocket protocol was broken",
+            Self::Binary => "send requests as text",
+            Self::TooLong => "the message is too long",
+            Self::Idle => "nothing was heard for too long",
+            Self::Slow => "the client does not read",
+        }
+    }
+
+    pub(super) fn message(self) -> Message {
+        Message::Close(Some(CloseFrame { code: self.code(), reason: self.reason().into() }))
+    }
+}

@@ -1,0 +1,378 @@
+//! One connection: its loop, what it has in flight, and how it ends.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket};
+use batuta_statemachine::SessionId;
+use futures_util::StreamExt as _;
+use futures_util::stream::SplitStream;
+use serde::Serialize;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+
+use super::WsOptions;
+use super::call::{self, Done, Effect};
+use super::close::Close;
+use super::frame::{self, Outgoing};
+use super::lease::{Followed, Follower};
+use super::op::{self, Call, Defaults, Op, What};
+use super::outgoing::{self, Gone, Out};
+use super::watch;
+use crate::ApiError;
+use crate::service::bound::BoundSession;
+use crate::service::watch::WatchRequest;
+use crate::service::{CallContext, Consistency, Service};
+
+/// How long calls in flight may take to be answered when the node drains.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take to read what is left and to answer the close.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: WebSocket) {
+    let (sink, mut reader) = socket.split();
+    let (out, queue) = Out::new(options.outgoing_frames_max);
+    let mut writer = tokio::spawn(outgoing::write(sink, queue, options.write_timeout));
+    let mut connection = Connection::new(service, options, out.clone());
+    let close = connection.run(&mut reader).await;
+    // What it waited for, watched and had bound ends here, before the last frames are on their way.
+    drop(connection);
+    let last_words = async {
+        if let Ok(Some(close)) = close {
+            let _ = out.message(close.message()).await;
+        }
+        drop(out);
+        let _ = (&mut writer).await;
+        // A socket that is closed with something unread takes its last frames with it.
+        while let Some(Ok(_)) = reader.next().await {}
+    };
+    if timeout(CLOSE_GRACE, last_words).await.is_err() {
+        writer.abort();
+    }
+}
+
+/// What a task of the connection ends with.
+enum Finished {
+    Call(Result<Done, ApiError>),
+    Watch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Call,
+    Acquire,
+    Watch,
+}
+
+/// A request that is not answered yet, or a watch.
+struct Entry {
+    kind: Kind,
+    task: AbortHandle,
+    /// The request that asked for its end, and is answered with it.
+    ended_by: Option<String>,
+}
+
+struct Connection {
+    service: Service,
+    options: Arc<WsOptions>,
+    out: Out,
+    defaults: Defaults,
+    /// Whether a `hello` may still come.
+    fresh: bool,
+    bound: HashMap<SessionId, BoundSession>,
+    tasks: JoinSet<Finished>,
+    ids: HashMap<Id, String>,
+    entries: HashMap<String, Entry>,
+    followers: JoinSet<Followed>,
+    followed: HashSet<Followed>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Cancelled {
+    cancelled: bool,
+}
+
+#[derive(Serialize)]
+struct Unwatched {
+    unwatched: bool,
+}
+
+#[derive(Serialize)]
+struct Greeting {
+    namespace: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<crate::json::session_dto::Session>,
+}
+
+impl Connection {
+    fn new(service: Service, options: Arc<WsOptions>, out: Out) -> Self {
+        Self {
+            service,
+            options,
+            out,
+            defaults: Defaults::default(),
+            fresh: true,
+            bound: HashMap::new(),
+            tasks: JoinSet::new(),
+            ids: HashMap::new(),
+            entries: HashMap::new(),
+            followers: JoinSet::new(),
+            followed: HashSet::new(),
+        }
+    }
+
+    /// Serves until the connection should be closed; `None` when the client closed it.
+    async fn run(&mut self, reader: &mut SplitStream<WebSocket>) -> Result<Option<Close>, Gone> {
+        let mut ping = interval_at(Instant::now() + self.options.ping_every, self.options.ping_every);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let (service, out) = (self.service.clone(), self.out.clone());
+        loop {
+            tokio::select! {
+                frame = reader.next() => {
+                    heard = Instant::now();
+                    match frame {
+                        Some(Ok(Message::Text(text))) => {
+                            if text.len() > self.options.message_bytes_max {
+                                return Ok(Some(Close::TooLong));
+                            }
+                            self.request(&text).await?;
+                        }
+                        Some(Ok(Message::Binary(_))) => return Ok(Some(Close::Binary)),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                        Some(Ok(Message::Close(_))) | None => return Ok(None),
+                        Some(Err(error)) => return Ok(broken(error)),
+                    }
+                }
+                Some(ended) = self.tasks.join_next_with_id() => self.settle(ended).await?,
+                Some(ended) = self.followers.join_next() => {
+                    if let Ok(followed) = ended {
+                        self.followed.remove(&followed);
+                    }
+                }
+                _ = ping.tick() => self.out.message(Message::Ping(Bytes::new())).await?,
+                () = sleep_until(heard + self.options.idle_timeout) => return Ok(Some(Close::Idle)),
+                () = service.draining() => return self.drain().await,
+                () = out.gone() => return Err(Gone),
+            }
+        }
+    }
+
+    /// Says where to go on, and answers what is in flight as far as it is quick.
+    async fn drain(&mut self) -> Result<Option<Close>, Gone> {
+        let nodes = self.service.other_members().into_iter().map(|member| member.addresses.ws).collect();
+        self.out.send(Outgoing::<()>::Draining { nodes }).await?;
+        let deadline = Instant::now() + DRAIN_GRACE;
+        while self.in_flight() > 0 {
+            match timeout_at(deadline, self.tasks.join_next_with_id()).await {
+                Ok(Some(ended)) => self.settle(ended).await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(Some(Close::Draining))
+    }
+
+    /// Takes a frame of the client.
+    async fn request(&mut self, text: &str) -> Result<(), Gone> {
+        let request = match frame::decode(text) {
+            Ok(request) => request,
+            Err(frame::Unreadable { id, error }) => return self.out.send(Outgoing::error(id, error)).await,
+        };
+        let id = request.id.clone();
+        let fresh = std::mem::replace(&mut self.fresh, false);
+        let taken = match op::decode(request, &self.defaults) {
+            Ok(_) if self.entries.contains_key(&id) => {
+                Err(ApiError::invalid("id", "names a request that is not answered yet, or a watch"))
+            }
+            Ok(Op::Hello { .. }) if !fresh => {
+                Err(ApiError::invalid("op", "hello comes first, or not at all"))
+            }
+            Ok(Op::Hello { namespace, session }) => {
+                self.defaults.namespace = namespace.unwrap_or_default();
+                return self.hello(id, session).await;
+            }
+            Ok(Op::Ping) => return self.reply(id, Nothing {}).await,
+            Ok(Op::Cancel { request_id }) => return self.end(id, &request_id, Kind::Acquire).await,
+            Ok(Op::Unwatch { watch_id }) => return self.end(id, &watch_id, Kind::Watch).await,
+            Ok(Op::Watch(request)) => self.watch(&id, *request),
+            Ok(Op::Call(call)) => self.call(&id, *call),
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => Ok(()),
+            Err(error) => self.out.send(Outgoing::error(Some(id), error)).await,
+        }
+    }
+
+    async fn reply(&self, id: String, result: impl Serialize) -> Result<(), Gone> {
+        let revision = self.service.applied_revision();
+        self.out.send(Outgoing::Reply { id, revision, result }).await
+    }
+
+    /// The requests behind a hello may depend on it: it is done before they are read.
+    async fn hello(&mut self, id: String, session: Option<SessionId>) -> Result<(), Gone> {
+        let namespace = self.defaults.namespace.to_string();
+        let Some(session) = session else {
+            return self.reply(id, Greeting { namespace, session: None }).await;
+        };
+        match self.service.get_session(&self.context(), session, Consistency::Linearizable).await {
+            Ok(found) => {
+                self.adopt(id.clone(), session, found.value.ttl_ms, found.revision);
+                let result = Greeting { namespace, session: Some(found.value.into()) };
+                self.out.send(Outgoing::Reply { id, revision: found.revision, result }).await
+            }
+            Err(error) => self.out.send(Outgoing::error(Some(id), error)).await,
+        }
+    }
+
+    fn context(&self) -> CallContext {
+        CallContext { namespace: self.defaults.namespace.clone(), ..CallContext::default() }
+    }
+
+    fn follower(&self, id: String) -> Follower {
+        Follower { service: self.service.clone(), context: self.context(), out: self.out.clone(), id }
+    }
+
+    /// The session is the connection's from now on.
+    fn adopt(&mut self, id: String, session: SessionId, ttl_ms: u64, revision: u64) {
+        self.defaults.session = Some(session);
+        if self.followed.insert(Followed::Session(session)) {
+            let follower = self.follower(id);
+            self.followers.spawn(follower.session(session, ttl_ms, revision));
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.entries.values().filter(|entry| entry.kind != Kind::Watch).count()
+    }
+
+    fn watch(&mut self, id: &str, request: WatchRequest) -> Result<(), ApiError> {
+        let watches = self.entries.len() - self.in_flight();
+        within("ws_watches_max", watches, self.options.watches_max)?;
+        let work = watch::tell(self.service.clone(), id.to_owned(), request, self.out.clone());
+        self.start(id, Kind::Watch, async move {
+            work.await;
+            Finished::Watch
+        });
+        Ok(())
+    }
+
+    fn call(&mut self, id: &str, call: Call) -> Result<(), ApiError> {
+        within("ws_in_flight_max", self.in_flight(), self.options.in_flight_max)?;
+        let kind = match call.what {
+            What::Acquire(_) => Kind::Acquire,
+            _ => Kind::Call,
+        };
+        if kind == Kind::Acquire || matches!(call.what, What::OpenSession { .. }) {
+            within("ws_leases_max", self.followed.len(), self.options.leases_max)?;
+        }
+        let work = call::call(self.service.clone(), call, self.follower(id.to_owned()));
+        self.start(id, kind, async move { Finished::Call(work.await) });
+        Ok(())
+    }
+
+    fn start(&mut self, id: &str, kind: Kind, work: impl Future<Output = Finished> + Send + 'static) {
+        let task = self.tasks.spawn(work);
+        self.ids.insert(task.id(), id.to_owned());
+        self.entries.insert(id.to_owned(), Entry { kind, task, ended_by: None });
+    }
+
+    /// Ends a task of its own. The answer comes when it has ended, so that nothing of it comes after the answer.
+    async fn end(&mut self, id: String, target: &str, kind: Kind) -> Result<(), Gone> {
+        match self.entries.get_mut(target).filter(|entry| entry.kind == kind && entry.ended_by.is_none()) {
+            Some(entry) => {
+                entry.task.abort();
+                entry.ended_by = Some(id);
+                Ok(())
+            }
+            None => self.ended(id, kind, false).await,
+        }
+    }
+
+    async fn ended(&self, id: String, kind: Kind, ended: bool) -> Result<(), Gone> {
+        match kind {
+            Kind::Watch => self.reply(id, Unwatched { unwatched: ended }).await,
+            Kind::Acquire | Kind::Call => self.reply(id, Cancelled { cancelled: ended }).await,
+        }
+    }
+
+    /// Takes what a task ended with.
+    async fn settle(&mut self, ended: Result<(Id, Finished), JoinError>) -> Result<(), Gone> {
+        let (task, finished) = match ended {
+            Ok((task, finished)) => (task, Ok(finished)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some((id, entry)) = self.ids.remove(&task).and_then(|id| self.entries.remove_entry(&id)) else {
+            return Ok(());
+        };
+        let cut = matches!(&finished, Err(error) if error.is_cancelled());
+        match finished {
+            Ok(Finished::Watch) => {}
+            Ok(Finished::Call(Ok(Done { revision, result, effect }))) => {
+                self.out.send(Outgoing::Reply { id: id.clone(), revision, result }).await?;
+                self.take(id, revision, effect);
+            }
+            Ok(Finished::Call(Err(error))) => self.out.send(Outgoing::error(Some(id), error)).await?,
+            Err(_) if cut && entry.kind == Kind::Watch => {}
+            Err(_) if cut => self.out.send(Outgoing::error(Some(id), ApiError::CallCancelled)).await?,
+            Err(error) => {
+                tracing::error!(%error, "a WebSocket request panicked");
+                let problem =
+                    "the node failed while it answered; the request may or may not have had its effect";
+                self.out.send(Outgoing::error(Some(id), ApiError::Internal(problem.to_owned()))).await?;
+            }
+        }
+        match entry.ended_by {
+            Some(by) => self.ended(by, entry.kind, cut || entry.kind == Kind::Watch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What an answered call means for the connection.
+    fn take(&mut self, id: String, revision: u64, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Opened { session, ttl_ms, bound } => {
+                if let Some(bound) = bound {
+                    self.bound.insert(session, bound);
+                }
+                self.adopt(id, session, ttl_ms, revision);
+            }
+            Effect::Closed(session) => {
+                if let Some(bound) = self.bound.remove(&session) {
+                    bound.settle();
+                }
+                self.defaults.session = self.defaults.session.filter(|own| *own != session);
+            }
+            Effect::Granted { grant, queued } => {
+                if self.followed.insert(Followed::Lock(grant.grant.lock_id)) {
+                    let follower = self.follower(id);
+                    self.followers.spawn(follower.held(*grant, queued));
+                }
+            }
+        }
+    }
+}
+
+fn within(what: &'static str, used: usize, max: usize) -> Result<(), ApiError> {
+    if used < max {
+        return Ok(());
+    }
+    Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
+}
+
+/// Why the connection can not be read any more, when that is worth a close frame.
+fn broken(error: axum::Error) -> Option<Close> {
+    let error = error.into_inner();
+    match error.downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => Some(Close::TooLong),
+        Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => Some(Close::Protocol),
+        _ => None,
+    }
+}

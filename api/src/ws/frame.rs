@@ -1,0 +1,187 @@
+//! Frames: what a client sends, as far as every request has it, and everything it is sent.
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ApiError;
+use crate::json::{Problem, decode_json, watch_dto};
+
+/// The longest id of a request, in characters.
+const ID_CHARS_MAX: usize = 64;
+
+/// A request before its fields are looked at.
+#[derive(Debug, PartialEq)]
+pub(super) struct Request {
+    /// The client's name for it.
+    pub(super) id: String,
+    /// What it asks for.
+    pub(super) op: String,
+    /// Everything else.
+    pub(super) fields: Map<String, Value>,
+}
+
+/// Why a frame is no request, and the request's id when it has one.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) id: Option<String>,
+    pub(super) error: ApiError,
+}
+
+/// The fields of a frame; one that is given twice is an error.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if fields.contains_key(&name) {
+                        return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// Reads a frame of a client.
+pub(super) fn decode(text: &str) -> Result<Request, Unreadable> {
+    let nameless = |error| Unreadable { id: None, error };
+    let Fields(mut fields) = decode_json(text.as_bytes()).map_err(nameless)?;
+    let id = match fields.remove("id") {
+        Some(Value::String(id)) if (1..=ID_CHARS_MAX).contains(&id.chars().count()) => id,
+        Some(_) => {
+            let problem = format!("must be a text of 1 to {ID_CHARS_MAX} characters");
+            return Err(nameless(ApiError::invalid("id", problem)));
+        }
+        None => return Err(nameless(ApiError::invalid("id", "is required"))),
+    };
+    let op = match fields.remove("op") {
+        Some(Value::String(op)) => op,
+        Some(_) => {
+            return Err(Unreadable { id: Some(id), error: ApiError::invalid("op", "must be a text") });
+        }
+        None => return Err(Unreadable { id: Some(id), error: ApiError::invalid("op", "is required") }),
+    };
+    Ok(Request { id, op, fields })
+}
+
+/// A frame of the server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Outgoing<T = ()> {
+    /// A request was done.
+    Reply { id: String, revision: u64, result: T },
+    /// A request failed, or a watch ended.
+    Error { id: Option<String>, error: Box<Problem> },
+    /// The objects a watch asks for, as they are.
+    Snapshot {
+        id: String,
+        #[serde(flatten)]
+        page: watch_dto::SnapshotPage,
+    },
+    /// What one revision changed of what a watch asks for.
+    Changes {
+        id: String,
+        #[serde(flatten)]
+        changes: watch_dto::Changes,
+    },
+    /// How far a watch is.
+    Progress { id: String, revision: u64 },
+    /// What became of something this connection holds or waits for.
+    Lease(Lease),
+    /// The node is shutting down; where to go on.
+    Draining { nodes: Vec<String> },
+}
+
+/// What became of a lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Lease {
+    pub(super) event: &'static str,
+    /// Of an acquisition: the id of its request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lock_id: Option<String>,
+    /// Of a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fencing_token: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue_position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remaining_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+}
+
+impl Outgoing {
+    /// A request failed, or a watch ended.
+    pub(super) fn error(id: Option<String>, error: ApiError) -> Self {
+        Self::Error { id, error: Box::new(Problem::from(error)) }
+    }
+}
+
+impl<T: Serialize> Outgoing<T> {
+    pub(super) fn text(&self) -> String {
+        // Texts, numbers, lists and maps with text keys always have a JSON form.
+        serde_json::to_string(self).expect("a wire type is serializable")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_request_is_named() {
+        for (text, id, code, field) in [
+            ("{", None, "malformed_body", None),
+            ("", None, "malformed_body", None),
+            ("5", None, "invalid_argument", Some("body")),
+            ("[]", None, "invalid_argument", Some("body")),
+            ("{}", None, "invalid_argument", Some("id")),
+            (r#"{"id":7,"op":"ping"}"#, None, "invalid_argument", Some("id")),
+            (r#"{"id":"","op":"ping"}"#, None, "invalid_argument", Some("id")),
+            (r#"{"id":"a","id":"b","op":"ping"}"#, None, "invalid_argument", Some("id")),
+            (r#"{"id":"a"}"#, Some("a"), "invalid_argument", Some("op")),
+            (r#"{"id":"a","op":1}"#, Some("a"), "invalid_argument", Some("op")),
+        ] {
+            let unreadable = decode(text).expect_err(text);
+            assert_eq!(unreadable.id.as_deref(), id, "{text}");
+            assert_eq!((unreadable.error.code(), unreadable.error.field()), (code, field), "{text}");
+        }
+        let long = format!(r#"{{"id":"{}","op":"ping"}}"#, "x".repeat(ID_CHARS_MAX + 1));
+        assert_eq!(decode(&long).expect_err("too long").error.field(), Some("id"));
+        assert!(decode(&long.replacen('x', "", 1)).is_ok());
+    }
+
+    #[test]
+    fn frames_say_their_type() {
+        let lease = Lease { event: "queued", queue_position: Some(1), ..Lease::default() };
+        let frames: [(Outgoing, &str); 3] = [
+            (
+                Outgoing::Progress { id: "w".to_owned(), revision: 7 },
+                r#"{"type":"progress","id":"w","revision":7}"#,
+            ),
+            (Outgoing::Lease(lease), r#"{"type":"lease","event":"queued","queue_position":1}"#),
+            (Outgoing::Draining { nodes: Vec::new() }, r#"{"type":"draining","nodes":[]}"#),
+        ];
+        for (frame, text) in frames {
+            assert_eq!(frame.text(), text);
+        }
+    }
+}

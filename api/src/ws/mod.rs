@@ -1,0 +1,181 @@
+//! The WebSocket front: many requests, watches and lease notifications over one connection.
+//!
+//! ```text
+//! reader ─ frame ─ decode ─┬─ call ── a task ──► service ─┐
+//!                          ├─ watch ─ a task ──► hub ─────┼─► bounded queue ─ writer ─► client
+//!                          └─ at once (ping, cancel, …) ──┘
+//! ```
+//! Invariant: what a connection waits for ends with it. Its calls, watches and lease followers are tasks that its own
+//! value owns; dropping it drops their futures, and the service withdraws what they waited for.
+//! A client that does not read costs its own bounded queue, and after a while its connection; never anybody else.
+
+mod call;
+mod close;
+mod connection;
+mod frame;
+mod lease;
+mod op;
+mod outgoing;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use tokio::sync::Semaphore;
+
+use crate::ApiError;
+use crate::json::Problem;
+use crate::service::Service;
+
+/// Where the front answers.
+pub const PATH: &str = "/ws/v1";
+/// The subprotocol it speaks.
+pub const SUBPROTOCOL: &str = "batuta.v1+json";
+
+/// How a connection behaves. Nothing here changes an outcome.
+#[derive(Clone, Debug)]
+pub struct WsOptions {
+    /// Connections open on this node at the same time.
+    pub connections_max: usize,
+    /// Requests of one connection that may be unanswered at the same time.
+    pub in_flight_max: usize,
+    /// Watches of one connection.
+    pub watches_max: usize,
+    /// Grants and sessions of one connection that are followed for its lease notifications.
+    pub leases_max: usize,
+    /// The longest message of a client.
+    pub message_bytes_max: usize,
+    /// Frames that may wait for the client to read.
+    pub outgoing_frames_max: usize,
+    /// How long the client may take to read one frame.
+    pub write_timeout: Duration,
+    /// How often the server pings.
+    pub ping_every: Duration,
+    /// How long the client may send nothing at all, not even the answer to a ping.
+    pub idle_timeout: Duration,
+}
+
+impl Default for WsOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            in_flight_max: 64,
+            watches_max: 100,
+            leases_max: 1_000,
+            message_bytes_max: 1 << 20,
+            outgoing_frames_max: 128,
+            write_timeout: Duration::from_secs(10),
+            ping_every: Duration::from_secs(20),
+            idle_timeout: Duration::from_mins(1),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Front {
+    service: Service,
+    options: Arc<WsOptions>,
+    connections: Arc<Semaphore>,
+}
+
+/// The WebSocket API over the service, at [`PATH`]; to be merged into the router of a port that serves more.
+pub fn router(service: Service, options: WsOptions) -> Router {
+    let connections = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
+    let front = Front { service, options: Arc::new(options), connections };
+    Router::new().route(PATH, any(connect)).with_state(front)
+}
+
+/// A port that serves nothing else: every other path is answered with a problem document.
+pub fn alone(router: Router) -> Router {
+    router.fallback(|uri: Uri| async move {
+        let path = uri.path().chars().take(256).collect();
+        let mut problem = Problem::from(ApiError::PathNotFound { path });
+        problem.detail = format!("this port speaks WebSocket, at {PATH} only");
+        problem
+    })
+}
+
+async fn connect(
+    State(front): State<Front>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    match handshake(front, &headers, upgrade) {
+        Ok(response) => response,
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+fn handshake(
+    front: Front,
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let refused = |problem: String| ApiError::HandshakeRefused { problem };
+    let upgrade = upgrade.map_err(|rejection| refused(rejection.body_text()))?.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Err(refused(format!("the only subprotocol here is {SUBPROTOCOL}; offer it, or none")));
+    }
+    if !same_origin(headers) {
+        return Err(refused("a web page of another origin may not connect".to_owned()));
+    }
+    if front.service.is_draining() {
+        return Err(ApiError::Draining);
+    }
+    let Ok(place) = front.connections.try_acquire_owned() else {
+        let max = u64::try_from(front.options.connections_max).unwrap_or(u64::MAX);
+        return Err(ApiError::Busy { what: "ws_connections_max", max });
+    };
+    let Front { service, options, .. } = front;
+    // What is a little too long is read whole, so that the close frame that says so arrives.
+    let bytes_max = options.message_bytes_max.saturating_mul(2);
+    let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let tracker = service.clone();
+        tracker.tracked(async move {
+            connection::serve(service, options, socket).await;
+            drop(place);
+        })
+    }))
+}
+
+/// Programs send no `Origin`; a browser always does, and sends it unasked for the pages of every site.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+    authority.is_some() && authority == text(header::HOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn pages_of_other_origins_are_kept_out() {
+        for (origin, same) in [
+            (None, true),
+            (Some("http://127.0.0.1:8081"), true),
+            (Some("https://127.0.0.1:8081"), true),
+            (Some("http://127.0.0.1:9999"), false),
+            (Some("http://evil.example"), false),
+            (Some("null"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8081"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            assert_eq!(same_origin(&headers), same, "{origin:?}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Watches of a connection: the watch hub's items as frames.
+
+use super::frame::Outgoing;
+use super::outgoing::{Gone, Out};
+use crate::ApiError;
+use crate::json::watch_dto::Message;
+use crate::service::watch::WatchRequest;
+use crate::service::{CallContext, Service};
+
+#[derive(serde::Serialize)]
+struct Opened {
+    watch_id: String,
+}
+
+/// Opens a watch and tells the client of everything it finds, until the watch ends.
+pub(super) async fn tell(service: Service, id: String, request: WatchRequest, out: Out) {
+    if let Ok(Err(error)) = follow(&service, &id, request, &out).await {
+        // The connection is gone or not; either way the watch is over.
+        let _ = out.send(Outgoing::error(Some(id), error)).await;
+    }
+}
+
+async fn follow(
+    service: &Service,
+    id: &str,
+    request: WatchRequest,
+    out: &Out,
+) -> Result<Result<(), ApiError>, Gone> {
+    let context = CallContext { namespace: request.filter.namespace.clone(), ..CallContext::default() };
+    let mut watch = match service.watch(&context, request).await {
+        Ok(watch) => watch,
+        Err(error) => return Ok(Err(error)),
+    };
+    let result = Opened { watch_id: id.to_owned() };
+    out.send(Outgoing::Reply { id: id.to_owned(), revision: watch.caught_up(), result }).await?;
+    loop {
+        let item = match watch.next().await {
+            Ok(item) => item,
+            Err(error) => return Ok(Err(error)),
+        };
+        let id = id.to_owned();
+        let frame: Outgoing = match Message::from(item) {
+            Message::Snapshot(page) => Outgoing::Snapshot { id, page },
+            Message::Changes(changes) => Outgoing::Changes { id, changes },
+            Message::Progress(progress) => Outgoing::Progress { id, revision: progress.revision },
+        };
+        out.send(frame).await?;
+    }
+}

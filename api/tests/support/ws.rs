@@ -1,0 +1,170 @@
+//! A WebSocket front on a free port, and a client that waits for the frames a test is about.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use batuta_api::ws::{self, WsOptions};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::support::Node;
+
+/// How long a frame may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node and its WebSocket front.
+pub(crate) struct Front {
+    pub(crate) node: Node,
+    address: std::net::SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Front {
+    pub(crate) async fn start(options: WsOptions) -> Self {
+        let node = Node::start().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let router = ws::alone(ws::router(node.service.clone(), options));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
+        Self { node, address, server }
+    }
+
+    pub(crate) async fn stop(self) {
+        // Connections that tests left open end with the node.
+        self.node.stop().await;
+        self.server.abort();
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        self.open(Some("batuta.v1+json"), None).await.expect("connects").0
+    }
+
+    /// The subprotocol agreed on, or the problem that was answered.
+    pub(crate) async fn handshake(
+        &self,
+        subprotocol: Option<&str>,
+        origin: Option<&str>,
+    ) -> Result<Option<String>, Value> {
+        self.open(subprotocol, origin).await.map(|(_, agreed)| agreed)
+    }
+
+    async fn open(
+        &self,
+        subprotocol: Option<&str>,
+        origin: Option<&str>,
+    ) -> Result<(Client, Option<String>), Value> {
+        let mut request = format!("ws://{}/ws/v1", self.address).into_client_request().expect("a request");
+        for (header, value) in [("sec-websocket-protocol", subprotocol), ("origin", origin)] {
+            if let Some(value) = value {
+                request.headers_mut().insert(header, HeaderValue::from_str(value).expect("a header"));
+            }
+        }
+        let stream = TcpStream::connect(self.address).await.expect("listens");
+        match client_async(request, stream).await {
+            Ok((socket, response)) => {
+                let agreed = response.headers().get("sec-websocket-protocol");
+                let agreed = agreed.map(|value| value.to_str().expect("text").to_owned());
+                Ok((Client { socket, aside: VecDeque::new() }, agreed))
+            }
+            Err(Error::Http(response)) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                Err(serde_json::from_slice(body).expect("a problem"))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A client.
+pub(crate) struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// Frames that came before the one that was waited for.
+    aside: VecDeque<Value>,
+}
+
+impl Client {
+    pub(crate) async fn raw(&mut self, message: Message) {
+        self.socket.send(message).await.expect("sends");
+    }
+
+    pub(crate) async fn send(&mut self, request: Value) {
+        self.raw(Message::text(request.to_string())).await;
+    }
+
+    pub(crate) async fn next(&mut self) -> Message {
+        let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("in time");
+        message.expect("the connection goes on").expect("a message")
+    }
+
+    /// The next frame that fits; others are kept for later.
+    async fn find(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        if let Some(place) = self.aside.iter().position(&fits) {
+            return self.aside.remove(place).expect("there");
+        }
+        loop {
+            match self.next().await {
+                Message::Text(text) => {
+                    let frame: Value = serde_json::from_str(&text).expect("JSON");
+                    if fits(&frame) {
+                        return frame;
+                    }
+                    self.aside.push_back(frame);
+                }
+                Message::Close(frame) => panic!("closed: {frame:?}; before: {:?}", self.aside),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next frame of a type.
+    pub(crate) async fn frame(&mut self, kind: &str) -> Value {
+        self.find(|frame| frame["type"] == kind).await
+    }
+
+    /// The next notification of a lease.
+    pub(crate) async fn lease(&mut self, event: &str) -> Value {
+        self.find(|frame| frame["type"] == "lease" && frame["event"] == event).await
+    }
+
+    /// The reply to a request, or its error.
+    pub(crate) async fn answer(&mut self, id: &str) -> Value {
+        self.find(|frame| frame["id"] == id && (frame["type"] == "reply" || frame["type"] == "error")).await
+    }
+
+    /// Sends a request that succeeds, and returns its reply.
+    pub(crate) async fn ask(&mut self, request: Value) -> Value {
+        let id = request["id"].as_str().expect("an id").to_owned();
+        self.send(request).await;
+        let answer = self.answer(&id).await;
+        assert_eq!(answer["type"], "reply", "{answer}");
+        answer
+    }
+
+    /// Sends a request that is refused, and returns the problem.
+    pub(crate) async fn fail(&mut self, request: Value) -> Value {
+        let id = request["id"].as_str().expect("an id").to_owned();
+        self.send(request).await;
+        let answer = self.answer(&id).await;
+        assert_eq!(answer["type"], "error", "{answer}");
+        answer["error"].clone()
+    }
+
+    /// The code of the close frame, after whatever comes before it.
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
+        loop {
+            if let Message::Close(frame) = self.next().await {
+                return frame.map(|frame| frame.code.into());
+            }
+        }
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.socket.close(None).await.expect("closes");
+    }
+}

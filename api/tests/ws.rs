@@ -1,0 +1,430 @@
+//! The WebSocket front over a replica of one node and a real connection.
+
+mod support;
+
+#[path = "support/ws.rs"]
+mod client;
+
+use std::time::Duration;
+
+use batuta_api::service::lock::ForceReleaseRequest;
+use batuta_api::service::session::OpenRequest;
+use batuta_api::service::{CallContext, Consistency};
+use batuta_api::ws::WsOptions;
+use client::{Client, Front};
+use serde_json::{Value, json};
+use support::{Node, eventually, name, one_shot};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+async fn waiters(node: &Node, lock: &str) -> u64 {
+    let found = node.service.explain(&node.context, &name(lock), Consistency::Linearizable).await;
+    found.expect("explain").value.lock.map_or(0, |lock| lock.waiter_count)
+}
+
+async fn sessions(node: &Node) -> usize {
+    let page = node.service.list_sessions(&node.context, &<_>::default(), Consistency::Linearizable).await;
+    page.expect("lists").value.items.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_taken_contended_waited_for_and_granted() {
+    let front = Front::start(WsOptions::default()).await;
+    let (mut one, mut two) = (front.connect().await, front.connect().await);
+    let held = one.ask(json!({"id": "a", "op": "acquire", "name": "orders/42", "ttl_ms": 600_000})).await;
+    assert_eq!(held["result"]["name"], "orders/42", "{held}");
+    assert_eq!(held["revision"], held["result"]["revision"]);
+    let refused = two.fail(json!({"id": "b", "op": "acquire", "name": "orders/42", "ttl_ms": 600_000})).await;
+    assert_eq!((&refused["code"], &refused["retryable"]), (&json!("lock_held"), &json!(true)));
+
+    two.send(json!({"id": "w", "op": "acquire", "name": "orders/42", "ttl_ms": 600_000, "wait_ms": 600_000}))
+        .await;
+    let queued = two.lease("queued").await;
+    assert_eq!((&queued["id"], &queued["queue_position"]), (&json!("w"), &json!(0)));
+    // The connection goes on meanwhile, and answers come in the order they are ready.
+    let checked = json!({"id": "c", "op": "check", "name": "orders/42", "fencing_token": held["result"]["fencing_token"]});
+    assert_eq!(two.ask(checked).await["result"]["current"], true);
+    let release = json!({"id": "r", "op": "release", "lock_id": held["result"]["lock_id"]});
+    assert_eq!(one.ask(release).await["result"]["remaining_count"], 0);
+    let granted = two.answer("w").await;
+    assert_eq!(granted["type"], "reply", "{granted}");
+    assert_eq!(granted["result"]["lock_id"], queued["lock_id"]);
+    assert!(granted["result"]["fencing_token"].as_u64() > held["result"]["fencing_token"].as_u64());
+    let told = two.lease("granted").await;
+    assert_eq!(told["fencing_token"], granted["result"]["fencing_token"]);
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_and_write_answers_as_rest_does() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    let hello = client.ask(json!({"id": "1", "op": "hello", "namespace": "team-b"})).await;
+    assert_eq!(hello["result"], json!({"namespace": "team-b"}));
+    let late = client.fail(json!({"id": "2", "op": "hello"})).await;
+    assert_eq!(late["field"], "op");
+    let take = json!({"id": "3", "op": "acquire", "name": "a", "ttl_ms": 60_000, "key": "k"});
+    let held = client.ask(take.clone()).await["result"].clone();
+    assert_eq!(held["namespace"], "team-b");
+    assert_eq!(client.ask(take).await["result"]["lock_id"], held["lock_id"], "the same key, the same grant");
+    let token = &held["fencing_token"];
+    let extend =
+        json!({"id": "4", "op": "extend", "lock_id": held["lock_id"], "name": "a", "ttl_ms": 90_000});
+    assert_eq!(client.ask(extend).await["result"]["ttl_ms"], 90_000);
+    let shown = client.ask(json!({"id": "5", "op": "get_lock", "name": "a"})).await;
+    assert_eq!(shown["result"]["holders"][0]["fencing_token"], *token);
+    let explained =
+        client.ask(json!({"id": "6", "op": "explain", "name": "a", "consistency": "stale"})).await;
+    assert!(explained["result"]["summary"].is_string());
+    let advance = json!({"id": "7", "op": "advance_register", "name": "a", "fencing_token": token});
+    assert_eq!(client.ask(advance).await["result"]["high_water"], *token);
+    let register = client.ask(json!({"id": "8", "op": "get_register", "name": "a"})).await;
+    assert_eq!(register["result"]["high_water"], *token);
+    let force =
+        json!({"id": "9", "op": "force_release", "name": "a", "fencing_token": token, "reason": "stuck"});
+    assert_eq!(client.ask(force).await["result"]["lock_id"], held["lock_id"]);
+    assert_eq!(client.lease("lost").await["reason"], "forced");
+    assert_eq!(
+        client.fail(json!({"id": "10", "op": "get_lock", "name": "a"})).await["code"],
+        "lock_not_found"
+    );
+    assert_eq!(client.ask(json!({"id": "11", "op": "ping"})).await["result"], json!({}));
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_acquire_is_cancelled() {
+    let front = Front::start(WsOptions::default()).await;
+    front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
+    let mut client = front.connect().await;
+    client.send(json!({"id": "w", "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000})).await;
+    client.lease("queued").await;
+    let again = client.fail(json!({"id": "w", "op": "check", "name": "a", "fencing_token": 1})).await;
+    assert_eq!(again["field"], "id", "the id is in use; its request is not answered by this");
+    client.send(json!({"id": "c", "op": "cancel", "request_id": "w"})).await;
+    let ended = client.answer("w").await;
+    assert_eq!(ended["error"]["code"], "wait_cancelled", "{ended}");
+    assert_eq!(client.answer("c").await["result"], json!({"cancelled": true}));
+    eventually("the waiter is withdrawn", async || waiters(&front.node, "a").await == 0).await;
+    let nothing = client.ask(json!({"id": "d", "op": "cancel", "request_id": "w"})).await;
+    assert_eq!(nothing["result"], json!({"cancelled": false}));
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_ends_leaves_no_waiter() {
+    let front = Front::start(WsOptions::default()).await;
+    front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
+    for politely in [true, false] {
+        let mut client = front.connect().await;
+        for (id, key) in [("u", Value::Null), ("k", json!(format!("key-{politely}")))] {
+            client
+                .send(json!({"id": id, "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000, "key": key}))
+                .await;
+        }
+        eventually("both are queued", async || waiters(&front.node, "a").await == 2).await;
+        if politely {
+            client.close().await;
+        } else {
+            drop(client);
+        }
+        eventually("no waiter is left", async || waiters(&front.node, "a").await == 0).await;
+    }
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_session_ends_with_its_connection_and_another_one_does_not() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut bound = front.connect().await;
+    bound.ask(json!({"id": "o", "op": "open_session", "ttl_ms": 600_000, "bound": true})).await;
+    // Neither a session nor a time to live: it is the connection's session's.
+    let held = bound.ask(json!({"id": "a", "op": "acquire", "name": "a"})).await;
+    assert!(held["result"]["session_id"].is_string(), "{held}");
+    let mut free = front.connect().await;
+    let kept = free.ask(json!({"id": "o", "op": "open_session", "ttl_ms": 600_000})).await;
+    assert_eq!(sessions(&front.node).await, 2);
+    drop(bound);
+    drop(free);
+    eventually("the bound session is closed", async || sessions(&front.node).await == 1).await;
+    let mut later = front.connect().await;
+    let session_id = &kept["result"]["session_id"];
+    let hello = later.ask(json!({"id": "h", "op": "hello", "session_id": session_id})).await;
+    assert_eq!(hello["result"]["session"]["session_id"], *session_id);
+    let closed = later.ask(json!({"id": "c", "op": "close_session"})).await;
+    assert_eq!(closed["result"]["released_locks"], 0);
+    assert_eq!(later.lease("lost").await["reason"], "session_closed");
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_keeps_the_session_alive_and_without_it_the_client_is_warned() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    let nothing = client.fail(json!({"id": "p", "op": "ping", "keep_alive": true})).await;
+    assert_eq!(nothing["field"], "session_id");
+    let opened = client.ask(json!({"id": "o", "op": "open_session", "ttl_ms": 3_000})).await;
+    client.ask(json!({"id": "a", "op": "acquire", "name": "a"})).await;
+    let kept = client.ask(json!({"id": "p", "op": "ping", "keep_alive": true})).await;
+    assert_eq!(kept["result"]["session_id"], opened["result"]["session_id"]);
+    let kept = client.ask(json!({"id": "k", "op": "keep_alive"})).await;
+    assert_eq!(kept["result"]["session_id"], opened["result"]["session_id"]);
+    let warned = client.lease("expiring").await;
+    assert_eq!(warned["session_id"], opened["result"]["session_id"]);
+    let (mut session, mut lock) = (false, false);
+    while !(session && lock) {
+        let lost = client.lease("lost").await;
+        assert_eq!(lost["reason"], "session_expired", "{lost}");
+        session |= lost["session_id"].is_string();
+        lock |= lost["fencing_token"].is_u64();
+    }
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_expires_is_announced_and_then_lost() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 1_500})).await;
+    let warned = client.lease("expiring").await;
+    assert_eq!((&warned["lock_id"], &warned["id"]), (&held["result"]["lock_id"], &json!("a")));
+    let lost = client.lease("lost").await;
+    assert_eq!(
+        (&lost["reason"], &lost["fencing_token"]),
+        (&json!("expired"), &held["result"]["fencing_token"])
+    );
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_release_by_somebody_else_is_told() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 600_000})).await;
+    let fencing_token = held["result"]["fencing_token"].as_u64().expect("a token");
+    let force = ForceReleaseRequest { name: name("a"), fencing_token, reason: "stuck".to_owned() };
+    front.node.service.force_release(&front.node.context, force).await.expect("held");
+    let lost = client.lease("lost").await;
+    assert_eq!((&lost["reason"], &lost["lock_id"]), (&json!("forced"), &held["result"]["lock_id"]));
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_hears_how_the_queue_moves() {
+    let front = Front::start(WsOptions::default()).await;
+    front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
+    let mut client = front.connect().await;
+    for (position, id) in ["first", "second", "third"].into_iter().enumerate() {
+        client
+            .send(json!({"id": id, "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000}))
+            .await;
+        let queued = client.lease("queued").await;
+        assert_eq!((&queued["id"], &queued["queue_position"]), (&json!(id), &json!(position)));
+    }
+    client.send(json!({"id": "c", "op": "cancel", "request_id": "first"})).await;
+    let mut moved = [client.lease("queued").await, client.lease("queued").await];
+    moved.sort_by_key(|lease| lease["queue_position"].as_u64());
+    let places: Vec<_> = moved.iter().map(|lease| (&lease["id"], &lease["queue_position"])).collect();
+    assert_eq!(places, [(&json!("second"), &json!(0)), (&json!("third"), &json!(1))]);
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    let opened = client.ask(json!({"id": "w", "op": "watch", "jobs": "lock", "prefix": "orders/"})).await;
+    assert_eq!(opened["result"], json!({"watch_id": "w"}));
+    let begin = client.frame("progress").await["revision"].as_u64().expect("a revision");
+    for lock in ["orders/1", "other", "orders/2"] {
+        front.node.service.acquire(&front.node.context, one_shot(lock)).await.expect("free");
+    }
+    let mut told = Vec::new();
+    for lock in ["orders/1", "orders/2"] {
+        let changes = client.frame("changes").await;
+        assert_eq!((&changes["id"], &changes["events"][0]["grant"]["name"]), (&json!("w"), &json!(lock)));
+        told.push(changes);
+    }
+    let ended = client.ask(json!({"id": "u", "op": "unwatch", "watch_id": "w"})).await;
+    assert_eq!(ended["result"], json!({"unwatched": true}));
+
+    let resume =
+        json!({"id": "r", "op": "watch", "jobs": "lock", "prefix": "orders/", "from_revision": begin + 1});
+    client.ask(resume).await;
+    for changes in &told {
+        let again = client.frame("changes").await;
+        assert_eq!((&again["revision"], &again["events"]), (&changes["revision"], &changes["events"]));
+    }
+    client
+        .ask(json!({"id": "s", "op": "watch", "prefix": "orders/", "snapshot": true, "progress_ms": 100}))
+        .await;
+    let page = client.frame("snapshot").await;
+    assert_eq!((page["locks"].as_array().map(Vec::len), &page["last"]), (Some(2), &json!(true)), "{page}");
+    client.frame("progress").await;
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_gone_is_said() {
+    let front = Front::start(WsOptions::default()).await;
+    for number in 0..1_100 {
+        let taken = front.node.service.acquire(&front.node.context, one_shot(&format!("n/{number}")));
+        taken.await.expect("free");
+    }
+    let mut client = front.connect().await;
+    let error = client.fail(json!({"id": "w", "op": "watch", "from_revision": 1})).await;
+    assert_eq!(error["code"], "compacted");
+    assert!(error["details"]["oldest_revision"].as_u64() > Some(1));
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_and_the_connection_goes_on() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    for (text, id, code) in [
+        ("{", Value::Null, "malformed_body"),
+        ("[]", Value::Null, "invalid_argument"),
+        (r#"{"op":"ping"}"#, Value::Null, "invalid_argument"),
+        (r#"{"id":"1","op":"aquire"}"#, json!("1"), "invalid_argument"),
+        (r#"{"id":"2","op":"acquire","nmae":"a"}"#, json!("2"), "unknown_field"),
+    ] {
+        client.raw(Message::text(text)).await;
+        let error = client.frame("error").await;
+        assert_eq!((&error["id"], &error["error"]["code"]), (&id, &json!(code)), "{text}");
+    }
+    client.ask(json!({"id": "3", "op": "ping"})).await;
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_spoken_here_closes_the_connection() {
+    let options = WsOptions { message_bytes_max: 1_000, ..WsOptions::default() };
+    let front = Front::start(options).await;
+    for (message, code) in [
+        (Message::Binary(Bytes::from_static(b"{}")), 1003),
+        (Message::text("x".repeat(1_001)), 1009),
+        (Message::text("x".repeat(2_001)), 1009),
+    ] {
+        let mut client = front.connect().await;
+        client.raw(message).await;
+        assert_eq!(client.close_code().await, Some(code));
+    }
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_is_closed_and_one_that_answers_pings_is_not() {
+    let options = WsOptions {
+        ping_every: Duration::from_millis(50),
+        idle_timeout: Duration::from_millis(1_500),
+        ..WsOptions::default()
+    };
+    let front = Front::start(options).await;
+    let mut awake = front.connect().await;
+    let silent = front.connect().await;
+    // Reading answers pings; the other client does not read until it is closed.
+    let mut pings = 0;
+    while pings < 60 {
+        if let Message::Ping(_) = awake.next().await {
+            pings += 1;
+        }
+    }
+    let mut silent = silent;
+    assert_eq!(silent.close_code().await, Some(4408));
+    awake.ask(json!({"id": "1", "op": "ping"})).await;
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_off_and_blocks_nobody() {
+    let options = WsOptions {
+        write_timeout: Duration::from_millis(300),
+        outgoing_frames_max: 4,
+        connections_max: 2,
+        ..WsOptions::default()
+    };
+    let front = Front::start(options).await;
+    for number in 0..300 {
+        let mut request = one_shot(&format!("n/{number}"));
+        request.metadata = "x".repeat(900);
+        front.node.service.acquire(&front.node.context, request).await.expect("free");
+    }
+    let (mut deaf, mut other) = (front.connect().await, front.connect().await);
+    let refused = front.handshake(None, None).await.expect_err("there are two");
+    assert_eq!(refused["limit"], "ws_connections_max");
+    for number in 0..60 {
+        deaf.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
+    }
+    other.ask(json!({"id": "1", "op": "ping"})).await;
+    eventually("the deaf client's place is free", async || front.handshake(None, None).await.is_ok()).await;
+    other.ask(json!({"id": "2", "op": "ping"})).await;
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_of_anything_is_refused_by_name() {
+    let options = WsOptions { in_flight_max: 2, watches_max: 1, leases_max: 1, ..WsOptions::default() };
+    let front = Front::start(options).await;
+    front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
+    let mut client = front.connect().await;
+    for id in ["1", "2"] {
+        client
+            .send(json!({"id": id, "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000}))
+            .await;
+        client.lease("queued").await;
+    }
+    let refused = client.fail(json!({"id": "3", "op": "get_lock", "name": "a"})).await;
+    assert_eq!((&refused["code"], &refused["limit"]), (&json!("overloaded"), &json!("ws_in_flight_max")));
+    client.ask(json!({"id": "4", "op": "watch"})).await;
+    let refused = client.fail(json!({"id": "5", "op": "watch"})).await;
+    assert_eq!((&refused["code"], &refused["limit"]), (&json!("overloaded"), &json!("ws_watches_max")));
+    client.ask(json!({"id": "6", "op": "cancel", "request_id": "1"})).await;
+    client.ask(json!({"id": "7", "op": "acquire", "name": "b", "ttl_ms": 60_000})).await;
+    let refused = client.fail(json!({"id": "8", "op": "acquire", "name": "c", "ttl_ms": 60_000})).await;
+    assert_eq!(refused["limit"], "ws_leases_max");
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_says_where_to_go_on() {
+    let front = Front::start(WsOptions::default()).await;
+    front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
+    let mut client = front.connect().await;
+    client.send(json!({"id": "w", "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000})).await;
+    client.lease("queued").await;
+    front.node.service.drain();
+    let told = client.frame("draining").await;
+    assert_eq!(told["nodes"], json!([]), "a cluster of one has no other");
+    assert_eq!(client.answer("w").await["error"]["code"], "draining");
+    assert_eq!(client.close_code().await, Some(1001));
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_agree_on_the_subprotocol() {
+    let front = Front::start(WsOptions::default()).await;
+    for (offered, accepted) in [
+        (None, None),
+        (Some("batuta.v1+json"), Some("batuta.v1+json")),
+        (Some("x, batuta.v1+json"), Some("batuta.v1+json")),
+    ] {
+        assert_eq!(front.handshake(offered, None).await, Ok(accepted.map(str::to_owned)), "{offered:?}");
+    }
+    let refused = front.handshake(Some("graphql-ws"), None).await.expect_err("not spoken");
+    assert_eq!((&refused["code"], &refused["status"]), (&json!("handshake_refused"), &json!(400)));
+    let refused =
+        front.handshake(None, Some("http://evil.example")).await.expect_err("a page of another site");
+    assert_eq!(refused["code"], "handshake_refused");
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_another_namespace_is_not_found_by_hello() {
+    let front = Front::start(WsOptions::default()).await;
+    let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
+    let session = front.node.service.open_session(&CallContext::default(), open).await.expect("opens").value;
+    let mut client: Client = front.connect().await;
+    let hello = json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session_id.to_string()});
+    assert_eq!(client.fail(hello).await["code"], "session_not_found");
+    front.stop().await;
+}
