@@ -187,6 +187,9 @@ async fn a_lock_that_expires_is_announced_and_then_lost() {
     let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 1_500})).await;
     let warned = client.lease("expiring").await;
     assert_eq!((&warned["lock_id"], &warned["id"]), (&held["result"]["lock_id"], &json!("a")));
+    let extend = json!({"id": "e", "op": "extend", "lock_id": held["result"]["lock_id"], "ttl_ms": 1_500});
+    client.ask(extend).await;
+    assert_eq!(client.lease("expiring").await["lock_id"], held["result"]["lock_id"], "again, later");
     let lost = client.lease("lost").await;
     assert_eq!(
         (&lost["reason"], &lost["fencing_token"]),
@@ -358,6 +361,8 @@ async fn a_client_that_does_not_read_is_cut_off_and_blocks_nobody() {
     other.ask(json!({"id": "1", "op": "ping"})).await;
     eventually("the deaf client's place is free", async || front.handshake(None, None).await.is_ok()).await;
     other.ask(json!({"id": "2", "op": "ping"})).await;
+    // It finds out why, if the reason fitted behind what it has not read.
+    assert!(matches!(deaf.end().await, None | Some(4429)));
     front.stop().await;
 }
 

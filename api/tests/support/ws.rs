@@ -164,6 +164,17 @@ impl Client {
         }
     }
 
+    /// As [`Self::close_code`]; nothing when the connection was cut without one.
+    pub(crate) async fn end(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("in time") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
     pub(crate) async fn close(mut self) {
         self.socket.close(None).await.expect("closes");
     }
