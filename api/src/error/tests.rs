@@ -184,8 +184,8 @@ fn page() -> String {
         "# Errors\n\n\
          <!-- Written from `CATALOGUE` in api/src/error/catalogue.rs; BATUTA_WRITE_DOCS=1 cargo test -p batuta-api renews it. -->\n\n\
          Every failed call carries one of these codes, the same on every API: in REST as `code` of a problem document\n\
-         (RFC 9457, `application/problem+json`), in gRPC as `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`),\n\
-         in GraphQL as `extensions.code` of an error.\n\
+         (RFC 9457, `application/problem+json`), over WebSocket as `code` of the same document in an error frame, in gRPC as\n\
+         `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`), in GraphQL as `extensions.code` of an error.\n\
          *Retry* says whether the same request may be sent again as it is; the answer then says when\n\
          (`retry_after_ms` and `Retry-After`, `google.rpc.RetryInfo`, or `extensions.retryAfterMs`).\n\n\
          | code | HTTP | gRPC | retry |\n|---|---|---|---|\n",

@@ -20,6 +20,10 @@ pub(super) enum Close {
 }
 
 impl Close {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 6] =
+        [Self::Draining, Self::Protocol, Self::Binary, Self::TooLong, Self::Idle, Self::Slow];
+
     pub(super) fn code(self) -> u16 {
         match self {
             Self::Draining => 1001,

@@ -1,14 +1,15 @@
 //! One connection: its loop, what it has in flight, and how it ends.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use batuta_statemachine::SessionId;
-use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
@@ -137,17 +138,8 @@ impl Connection {
             tokio::select! {
                 frame = reader.next() => {
                     heard = Instant::now();
-                    match frame {
-                        Some(Ok(Message::Text(text))) => {
-                            if text.len() > self.options.message_bytes_max {
-                                return Ok(Some(Close::TooLong));
-                            }
-                            self.request(&text).await?;
-                        }
-                        Some(Ok(Message::Binary(_))) => return Ok(Some(Close::Binary)),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Ok(Message::Close(_))) | None => return Ok(None),
-                        Some(Err(error)) => return Ok(broken(error)),
+                    if let ControlFlow::Break(close) = self.message(frame).await? {
+                        return Ok(close);
                     }
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.settle(ended).await?,
@@ -157,7 +149,14 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => self.out.message(Message::Ping(Bytes::new())).await?,
-                () = sleep_until(heard + self.options.idle_timeout) => return Ok(Some(Close::Idle)),
+                () = sleep_until(heard + self.options.idle_timeout) => {
+                    // While the loop waited for room in the queue, the client may have been heard without being read.
+                    let Some(frame) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
+                    heard = Instant::now();
+                    if let ControlFlow::Break(close) = self.message(frame).await? {
+                        return Ok(close);
+                    }
+                }
                 () = service.draining() => return self.drain().await,
                 () = out.gone() => return Err(Gone),
             }
@@ -176,6 +175,23 @@ impl Connection {
             }
         }
         Ok(Some(Close::Draining))
+    }
+
+    /// Takes what was read; breaks with the close when the connection is to end.
+    async fn message(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> Result<ControlFlow<Option<Close>>, Gone> {
+        match message {
+            Some(Ok(Message::Text(text))) if text.len() > self.options.message_bytes_max => {
+                Ok(ControlFlow::Break(Some(Close::TooLong)))
+            }
+            Some(Ok(Message::Text(text))) => self.request(&text).await.map(ControlFlow::Continue),
+            Some(Ok(Message::Binary(_))) => Ok(ControlFlow::Break(Some(Close::Binary))),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(ControlFlow::Continue(())),
+            Some(Ok(Message::Close(_))) | None => Ok(ControlFlow::Break(None)),
+            Some(Err(error)) => Ok(ControlFlow::Break(broken(error))),
+        }
     }
 
     /// Takes a frame of the client.

@@ -160,6 +160,24 @@ mod tests {
 
     use super::*;
 
+    fn document(name: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn the_documents_know_every_operation_and_close_code() {
+        let (words, schema) = (document("api-websocket.md"), document("asyncapi.yaml"));
+        for op in op::OPS {
+            assert!(words.contains(&format!("| `{op}` |")), "{op} has no line in the table");
+            assert!(words.contains(&format!(r#""op": "{op}""#)), "{op} has no example");
+            assert!(schema.contains(&format!("op: {{const: {op}}}")), "{op} has no schema");
+        }
+        for close in close::Close::ALL {
+            assert!(words.contains(&format!("| {} |", close.code())), "{close:?}");
+        }
+    }
+
     #[test]
     fn pages_of_other_origins_are_kept_out() {
         for (origin, same) in [

@@ -65,7 +65,8 @@ pub(super) enum What {
     GetRegister { name: Name, consistency: Consistency },
 }
 
-const OPS: [&str; 17] = [
+/// Every operation there is.
+pub(super) const OPS: [&str; 17] = [
     "hello",
     "ping",
     "cancel",

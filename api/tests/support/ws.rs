@@ -6,6 +6,7 @@ use std::time::Duration;
 use batuta_api::ws::{self, WsOptions};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -162,6 +163,25 @@ impl Client {
                 return frame.map(|frame| frame.code.into());
             }
         }
+    }
+
+    /// As [`Self::close_code`]; nothing when the connection was cut without one.
+    pub(crate) async fn end(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("in time") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    /// Everything that comes until the server closes, as bytes, with no ping answered.
+    pub(crate) async fn read_without_answering(self) -> Vec<u8> {
+        let (mut stream, mut bytes) = (self.socket.into_inner(), Vec::new());
+        let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
+        reading.await.expect("in time").expect("reads");
+        bytes
     }
 
     pub(crate) async fn close(mut self) {
