@@ -115,6 +115,12 @@ impl Node {
         .await;
     }
 
+    /// URL of its WebSocket API, as it is reached on the REST port.
+    #[must_use]
+    pub fn ws(&self) -> String {
+        format!("ws://127.0.0.1:{}/ws/v1", self.rest_port)
+    }
+
     /// The node's own view of the cluster.
     pub async fn status(&self) -> Value {
         self.rest.get("/api/v1/cluster").await.expect(200).body

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use batuta_tests::conformance::{Driver, GraphqlDriver, GrpcDriver, RestDriver, scenarios};
+use batuta_tests::conformance::{Driver, GraphqlDriver, GrpcDriver, RestDriver, WsDriver, scenarios};
 use batuta_tests::{Cluster, Node};
 
 type Front = fn(&Node) -> Box<dyn Driver>;
@@ -11,6 +11,7 @@ const FRONTS: &[Front] = &[
     |node| Box::new(RestDriver(node.rest.clone())),
     |node| Box::new(GrpcDriver::new(&node.grpc)),
     |node| Box::new(GraphqlDriver(node.rest.clone())),
+    |node| Box::new(WsDriver(node.ws())),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

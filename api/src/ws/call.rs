@@ -81,6 +81,7 @@ pub(super) async fn call(service: Service, call: Call, follower: Follower) -> Re
         What::AdvanceRegister { name, fencing_token } => {
             register(&service.advance_register(&context, name, fencing_token).await?)
         }
+        What::DeleteRegister { name } => register(&service.delete_register(&context, name).await?),
         What::GetRegister { name, consistency } => {
             register(&service.get_register(&context, &name, consistency).await?)
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::frame::Request;
 use crate::ApiError;
 use crate::json::lock_dto::{AcquireRequest as AcquireFields, CheckRequest};
-use crate::json::session_dto::ReadQuery;
+use crate::json::session_dto::{NoQuery, ReadQuery};
 use crate::json::watch_dto::WatchQuery;
 use crate::json::{acquire_request, decode_value};
 use crate::service::acquire::AcquireRequest;
@@ -63,10 +63,11 @@ pub(super) enum What {
     Explain { name: Name, consistency: Consistency },
     AdvanceRegister { name: Name, fencing_token: u64 },
     GetRegister { name: Name, consistency: Consistency },
+    DeleteRegister { name: Name },
 }
 
 /// Every operation there is.
-pub(super) const OPS: [&str; 17] = [
+pub(super) const OPS: [&str; 18] = [
     "hello",
     "ping",
     "cancel",
@@ -84,6 +85,7 @@ pub(super) const OPS: [&str; 17] = [
     "explain",
     "advance_register",
     "get_register",
+    "delete_register",
 ];
 
 #[derive(Deserialize)]
@@ -183,7 +185,7 @@ pub(super) fn decode(request: Request, defaults: &Defaults) -> Result<Op, ApiErr
         }
         "check" | "get_lock" | "explain" | "get_register" => read(&op, fields)?,
         "open_session" | "close_session" | "acquire" | "release" | "extend" | "force_release"
-        | "advance_register" => {
+        | "advance_register" | "delete_register" => {
             let dedup = retry_key(&mut fields, &defaults.namespace)?;
             let context = CallContext { namespace: defaults.namespace.clone(), dedup, timeout: None };
             let what = write(&op, fields, defaults)?;
@@ -275,6 +277,11 @@ fn write(op: &str, mut fields: Map<String, Value>, defaults: &Defaults) -> Resul
             let name = take_name(&mut fields)?;
             let AdvanceFields { fencing_token } = decode_fields(fields)?;
             Ok(What::AdvanceRegister { name, fencing_token })
+        }
+        "delete_register" => {
+            let name = take_name(&mut fields)?;
+            let NoQuery {} = decode_fields(fields)?;
+            Ok(What::DeleteRegister { name })
         }
         _ => Err(unknown_op(op)),
     }

@@ -4,11 +4,13 @@ mod graphql;
 mod grpc;
 mod rest;
 mod runner;
+mod ws;
 
 pub use graphql::GraphqlDriver;
 pub use grpc::GrpcDriver;
 pub use rest::RestDriver;
 pub use runner::{Scenario, scenarios};
+pub use ws::WsDriver;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
