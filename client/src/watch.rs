@@ -219,24 +219,20 @@ impl Watch {
 
     fn item(&mut self, response: v1::WatchResponse) -> Option<WatchItem> {
         let revision = response.revision;
+        // Cut off within a snapshot, only a whole one can be begun again: there is no revision to go on at yet.
+        let whole = !matches!(&response.item, Some(WireItem::Snapshot(page)) if !page.last);
+        if whole {
+            self.next_revision = Some(revision + 1);
+        }
         // An item this client does not know says nothing to it; the revision counts all the same.
-        let item = match response.item {
-            Some(WireItem::Snapshot(page)) => {
+        match response.item? {
+            WireItem::Snapshot(page) => {
                 let first = !std::mem::replace(&mut self.in_snapshot, !page.last);
-                let last = page.last;
-                let item = WatchItem::Snapshot { revision, first, page };
-                if !last {
-                    // Cut off here, only a whole snapshot can be begun again.
-                    return Some(item);
-                }
-                Some(item)
+                Some(WatchItem::Snapshot { revision, first, page })
             }
-            Some(WireItem::Changes(changes)) => Some(WatchItem::Changes { revision, events: changes.events }),
-            Some(WireItem::Progress(_)) => Some(WatchItem::Progress { revision }),
-            None => None,
-        };
-        self.next_revision = Some(revision + 1);
-        item
+            WireItem::Changes(changes) => Some(WatchItem::Changes { revision, events: changes.events }),
+            WireItem::Progress(_) => Some(WatchItem::Progress { revision }),
+        }
     }
 }
 

@@ -67,14 +67,8 @@ fn response(item: Item) -> v1::WatchResponse {
 }
 
 fn watch_request(message: &v1::WatchRequest, filter: Filter) -> Result<WatchRequest, ApiError> {
-    let start = match (message.from_revision, message.snapshot) {
-        (0, false) => Start::Now,
-        (0, true) => Start::Snapshot,
-        (from, false) => Start::Revision(from),
-        (_, true) => {
-            return Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both"));
-        }
-    };
+    let from_revision = (message.from_revision > 0).then_some(message.from_revision);
+    let start = Start::parse(from_revision, message.snapshot)?;
     let progress_ms = (message.progress_ms > 0).then_some(message.progress_ms);
     Ok(WatchRequest { filter, start, consistency: consistency(message.consistency)?, progress_ms })
 }

@@ -54,14 +54,9 @@ async fn watch_changes(
     let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
     let namespace = context.namespace.clone();
     let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
-    let start = match (last_event_id(&raw)?, query.from_revision, query.snapshot) {
-        (Some(seen), ..) => Start::Revision(seen + 1),
-        (None, Some(_), true) => {
-            return Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both").into());
-        }
-        (None, Some(from), false) => Start::Revision(from),
-        (None, None, true) => Start::Snapshot,
-        (None, None, false) => Start::Now,
+    let start = match last_event_id(&raw)? {
+        Some(seen) => Start::Revision(seen + 1),
+        None => Start::parse(query.from_revision, query.snapshot)?,
     };
     let request =
         WatchRequest { filter, start, consistency: query.consistency.into(), progress_ms: query.progress_ms };

@@ -209,14 +209,7 @@ fn watch(fields: Map<String, Value>, defaults: &Defaults) -> Result<Op, ApiError
     let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
     let namespace = defaults.namespace.clone();
     let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
-    let start = match (query.from_revision, query.snapshot) {
-        (Some(_), true) => {
-            return Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both"));
-        }
-        (Some(from), false) => Start::Revision(from),
-        (None, true) => Start::Snapshot,
-        (None, false) => Start::Now,
-    };
+    let start = Start::parse(query.from_revision, query.snapshot)?;
     let request =
         WatchRequest { filter, start, consistency: query.consistency.into(), progress_ms: query.progress_ms };
     Ok(Op::Watch(Box::new(request)))

@@ -49,6 +49,21 @@ pub enum Start {
     Snapshot,
 }
 
+impl Start {
+    /// The beginning a request asks for.
+    ///
+    /// # Errors
+    /// `invalid_argument` when it asks for two.
+    pub fn parse(from_revision: Option<u64>, snapshot: bool) -> Result<Self, ApiError> {
+        match (from_revision, snapshot) {
+            (Some(_), true) => Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both")),
+            (Some(from), false) => Ok(Self::Revision(from)),
+            (None, true) => Ok(Self::Snapshot),
+            (None, false) => Ok(Self::Now),
+        }
+    }
+}
+
 /// Asks for changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchRequest {
