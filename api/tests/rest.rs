@@ -266,6 +266,42 @@ async fn a_register_only_rises() {
 }
 
 #[tokio::test]
+async fn a_register_at_rest_is_not_sent_again() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    let token = api.acquire("a").await["fencing_token"].clone();
+    let path = "/api/v1/registers/disk";
+    let _ = api.put(path, json!({"fencing_token": token})).await.ok(200);
+    let etag = api.get(path).await.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(etag, format!("\"{token}\""));
+    for known in [etag.clone(), format!("W/{etag}"), format!("\"0\", {etag}"), "*".to_owned()] {
+        let answer = api.send("GET", path, &[("if-none-match", &known)], None).await;
+        assert_eq!((answer.status, &answer.body), (304, &Value::Null), "{known}");
+        assert_eq!(answer.headers["etag"], etag);
+    }
+    let newer = api.acquire("b").await["fencing_token"].clone();
+    let _ = api.put(path, json!({"fencing_token": newer})).await.ok(200);
+    let answer = api.send("GET", path, &[("if-none-match", &etag)], None).await;
+    assert_eq!(answer.ok(200)["high_water"], newer);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_condition_on_a_write_is_refused_not_forgotten() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    let token = api.acquire("a").await["fencing_token"].clone();
+    let path = "/api/v1/registers/disk";
+    for header in ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"] {
+        let body = Some(json!({"fencing_token": token}));
+        let answer = api.send("PUT", path, &[(header, "\"7\"")], body).await;
+        assert_eq!(answer.refused(422, "invalid_argument")["field"], header);
+    }
+    api.get(path).await.refused(404, "register_not_found");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_caller_that_hangs_up_leaves_no_waiter() {
     let node = Node::start().await;
     let api = Api::of(&node);

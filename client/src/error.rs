@@ -15,13 +15,21 @@ pub struct Error {
     pub message: String,
     /// Whether the same request may be asked again under the same key.
     pub retryable: bool,
+    /// The field of the request that is at fault, when one is.
+    pub field: Option<String>,
     /// What the server added, by name.
     pub details: BTreeMap<String, String>,
 }
 
 impl Error {
     pub(crate) fn new(code: &str, message: impl Into<String>, retryable: bool) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retryable, details: BTreeMap::new() }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retryable,
+            field: None,
+            details: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -31,10 +39,13 @@ impl Error {
     /// Decodes a gRPC status. One without `ErrorInfo` did not come from Batuta's own code but from the way there.
     pub(crate) fn from_status(status: &Status) -> Self {
         if let Some(info) = status.get_details_error_info() {
+            let violations =
+                status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
             return Self {
                 retryable: retryable(&info.reason),
                 code: info.reason,
                 message: status.message().to_owned(),
+                field: violations.into_iter().next().map(|violation| violation.field),
                 details: info.metadata.into_iter().collect(),
             };
         }
@@ -103,6 +114,15 @@ mod tests {
             ("lock_delayed", "said so", false)
         );
         assert_eq!(error.details["holder"], "a");
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let mut details = ErrorDetails::with_error_info("invalid_argument", "batuta.dev", HashMap::new());
+        details.add_bad_request_violation("ttl_ms", "is required without a session");
+        let error =
+            Error::from_status(&Status::with_error_details(Code::InvalidArgument, "said so", details));
+        assert_eq!(error.field.as_deref(), Some("ttl_ms"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The conformance suite: the same scenarios through every front, from a node that does not lead.
+//! The conformance suite: the same scenarios through every front and the Rust client, from a node that does not lead.
 
 use std::process;
 
-use batuta_tests::conformance::{Driver, GraphqlDriver, GrpcDriver, RestDriver, WsDriver, scenarios};
+use batuta_tests::conformance::{
+    ClientDriver, Driver, GraphqlDriver, GrpcDriver, RestDriver, WsDriver, scenarios,
+};
 use batuta_tests::{Cluster, Node};
 
 type Front = fn(&Node) -> Box<dyn Driver>;
@@ -12,6 +14,7 @@ const FRONTS: &[Front] = &[
     |node| Box::new(GrpcDriver::new(&node.grpc)),
     |node| Box::new(GraphqlDriver(node.rest.clone())),
     |node| Box::new(WsDriver(node.ws())),
+    |node| Box::new(ClientDriver::new(&node.grpc)),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::extract::Headers;
 use crate::json::Problem;
 
 /// The revision an answer is true at.
@@ -18,18 +19,19 @@ pub(super) struct Answer<T> {
     status: StatusCode,
     revision: Option<u64>,
     location: Option<String>,
+    etag: Option<String>,
     body: T,
 }
 
 impl<T> Answer<T> {
     /// 200 with a body that is true at a revision.
     pub(super) fn at(revision: u64, body: T) -> Self {
-        Self { status: StatusCode::OK, revision: Some(revision), location: None, body }
+        Self { status: StatusCode::OK, revision: Some(revision), location: None, etag: None, body }
     }
 
     /// 200 with a body that belongs to no revision.
     pub(super) fn plain(body: T) -> Self {
-        Self { status: StatusCode::OK, revision: None, location: None, body }
+        Self { status: StatusCode::OK, revision: None, location: None, etag: None, body }
     }
 
     /// 201, and where what was made can be read.
@@ -38,17 +40,34 @@ impl<T> Answer<T> {
         self.location = Some(location);
         self
     }
+
+    /// With an entity tag; nothing but 304 for a client that has the body already.
+    pub(super) fn tagged(mut self, etag: String, headers: &Headers) -> Self {
+        if headers.has_already(&etag) {
+            self.status = StatusCode::NOT_MODIFIED;
+        }
+        self.etag = Some(etag);
+        self
+    }
 }
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        let mut response = (self.status, axum::Json(self.body)).into_response();
+        let mut response = if self.status == StatusCode::NOT_MODIFIED {
+            self.status.into_response()
+        } else {
+            (self.status, axum::Json(self.body)).into_response()
+        };
         if let Some(revision) = self.revision {
             response.headers_mut().insert(REVISION, HeaderValue::from(revision));
         }
         // A location is made of percent-encoded segments, which every header may carry.
         if let Some(location) = self.location.and_then(|text| HeaderValue::try_from(text).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
+        }
+        // A tag is a number in quotes.
+        if let Some(etag) = self.etag.and_then(|text| HeaderValue::try_from(text).ok()) {
+            response.headers_mut().insert(header::ETAG, etag);
         }
         response
     }

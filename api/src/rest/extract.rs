@@ -41,11 +41,21 @@ pub(super) struct Headers {
     namespace: Namespace,
     idempotency_key: Option<String>,
     session_sequence: Option<String>,
+    /// The condition the request comes under, if any (RFC 9110 section 13).
+    condition: Option<&'static str>,
+    if_none_match: Option<String>,
 }
 
+/// Headers that make a request conditional; on a write none of them may be passed over in silence.
+const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+
 impl Headers {
-    /// The context of a call whose request names this session.
+    /// The context of a write whose request names this session.
     pub(super) fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+        if let Some(header) = self.condition {
+            let problem = "a write here is conditional by the fencing_token it names, not by an entity tag; leave the header out";
+            return Err(ApiError::invalid(header, problem));
+        }
         let key = self.idempotency_key.as_deref();
         let dedup = parse::parse_dedup(&self.namespace, key, self.session_sequence.as_deref(), session)?;
         Ok(CallContext { namespace: self.namespace.clone(), dedup, timeout: None })
@@ -54,6 +64,12 @@ impl Headers {
     /// The context of a read, which needs no retry key.
     pub(super) fn read_context(&self) -> CallContext {
         CallContext { namespace: self.namespace.clone(), ..CallContext::default() }
+    }
+
+    /// Whether the client has the representation with this entity tag already (RFC 9110 section 13.1.2).
+    pub(super) fn has_already(&self, etag: &str) -> bool {
+        let known = self.if_none_match.as_deref().unwrap_or_default();
+        known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
     }
 }
 
@@ -72,6 +88,16 @@ pub(super) struct CallHeaders {
     /// request names no session.
     #[param(rename = "Batuta-Session-Sequence", example = "s-12.0/7")]
     session_sequence: Option<String>,
+}
+
+/// How the condition of a read that has an entity tag looks in the `OpenAPI` document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct IfNoneMatch {
+    /// The `ETag` of an earlier answer: nothing but 304 is sent when it still holds.
+    #[param(rename = "If-None-Match", example = "\"17\"")]
+    if_none_match: Option<String>,
 }
 
 /// How [`Headers`] of a read looks in the `OpenAPI` document.
@@ -152,7 +178,9 @@ fn decode_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     };
     let idempotency_key = header_text(headers, parse::KEY_FIELD)?.map(str::to_owned);
     let session_sequence = header_text(headers, parse::SEQUENCE_FIELD)?.map(str::to_owned);
-    Ok(Headers { namespace, idempotency_key, session_sequence })
+    let condition = CONDITIONS.into_iter().find(|name| headers.contains_key(*name));
+    let if_none_match = header_text(headers, "if-none-match")?.map(str::to_owned);
+    Ok(Headers { namespace, idempotency_key, session_sequence, condition, if_none_match })
 }
 
 /// The text of a header that may appear once.

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
-use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders};
+use super::extract::{Body, CallHeaders, Headers, IfNoneMatch, NamePath, Query, ReadHeaders};
 use crate::json::lock_dto::{AdvanceRequest, RegisterAnswer};
 use crate::json::session_dto::{NoQuery, ReadQuery};
 use crate::service::{At, Service, lock};
@@ -31,11 +31,14 @@ async fn advance_register(
     Ok(register(&service.advance_register(&headers.context(None)?, name, fencing_token).await?))
 }
 
-/// Reads a register.
+/// Reads a register. Its `ETag` is its value: with it as `If-None-Match` a poll of a register at rest costs no body.
 #[utoipa::path(
     get, path = "/api/v1/registers/{name}", tag = "registers",
-    params(ReadHeaders, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "The register.", body = RegisterAnswer))
+    params(ReadHeaders, IfNoneMatch, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses(
+        (status = 200, description = "The register.", body = RegisterAnswer, headers(("ETag" = String, description = "The value, quoted."))),
+        (status = 304, description = "It still has the value of `If-None-Match`.")
+    )
 )]
 async fn get_register(
     State(service): State<Service>,
@@ -43,7 +46,9 @@ async fn get_register(
     NamePath(name): NamePath,
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<RegisterAnswer> {
-    Ok(register(&service.get_register(&headers.read_context(), &name, consistency.into()).await?))
+    let found = service.get_register(&headers.read_context(), &name, consistency.into()).await?;
+    let etag = format!("\"{}\"", found.value.high_water);
+    Ok(register(&found).tagged(etag, &headers))
 }
 
 /// Forgets a register; answers its last value.

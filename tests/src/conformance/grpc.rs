@@ -1,4 +1,4 @@
-//! The gRPC front, through the generated client, and through the Rust client where that has the call.
+//! The gRPC front, through the generated client.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use batuta_proto::v1::watch_service_client::WatchServiceClient;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::{Driver, Operation, Outcome, Refusal};
@@ -73,7 +73,7 @@ fn lock_request(value: &Value) -> v1::LockRequest {
     }
 }
 
-fn acquire(operation: &Operation) -> v1::AcquireRequest {
+pub(super) fn acquire(operation: &Operation) -> v1::AcquireRequest {
     let args = Value::Object(operation.args.clone());
     let locks = match args["locks"].as_array() {
         Some(locks) => locks.iter().map(lock_request).collect(),
@@ -99,7 +99,7 @@ fn mode_text(mode: i32) -> &'static str {
     }
 }
 
-fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
+pub(super) fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
     let grant = grant.expect("a grant");
     let single = if let [lock] = grant.locks.as_slice() { Some(lock) } else { None };
     json!({
@@ -126,11 +126,7 @@ async fn session(channel: Channel, operation: &Operation) -> Result<Value, Statu
             let (ttl_ms, metadata) = (operation.number("ttl_ms"), operation.text("metadata").to_owned());
             let message = v1::OpenSessionRequest { ttl_ms, metadata };
             let answer = service.open_session(request(operation, message)).await?.into_inner();
-            let session = answer.session.expect("a session");
-            Ok(json!({
-                "session_id": session.session_id, "ttl_ms": session.ttl_ms, "metadata": session.metadata,
-                "revision": answer.revision,
-            }))
+            Ok(opened(answer))
         }
         "keep_alive" => {
             let answer = service.keep_alive(request(operation, v1::KeepAliveRequest { session_id })).await?;
@@ -139,12 +135,24 @@ async fn session(channel: Channel, operation: &Operation) -> Result<Value, Statu
         _ => {
             let message = v1::CloseSessionRequest { session_id };
             let answer = service.close_session(request(operation, message)).await?.into_inner();
-            Ok(json!({
-                "released_locks": answer.released_locks, "cancelled_waits": answer.cancelled_waits,
-                "revision": answer.revision,
-            }))
+            Ok(closed(answer))
         }
     }
+}
+
+pub(super) fn opened(answer: v1::OpenSessionResponse) -> Value {
+    let session = answer.session.expect("a session");
+    json!({
+        "session_id": session.session_id, "ttl_ms": session.ttl_ms, "metadata": session.metadata,
+        "revision": answer.revision,
+    })
+}
+
+pub(super) fn closed(answer: v1::CloseSessionResponse) -> Value {
+    json!({
+        "released_locks": answer.released_locks, "cancelled_waits": answer.cancelled_waits,
+        "revision": answer.revision,
+    })
 }
 
 async fn register(channel: Channel, operation: &Operation) -> Result<Value, Status> {
@@ -183,7 +191,8 @@ async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> 
             Ok(grant_json(answer.grant, answer.revision))
         }
         "release" => {
-            service.release(request(operation, v1::ReleaseRequest { lock_id, name })).await.map(released)
+            let answer = service.release(request(operation, v1::ReleaseRequest { lock_id, name })).await?;
+            Ok(released(answer.get_ref()))
         }
         "cancel_wait" => {
             let answer = service.cancel_wait(request(operation, v1::CancelWaitRequest { lock_id })).await?;
@@ -197,7 +206,7 @@ async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> 
         }
         "check" => {
             let message = v1::CheckRequest { name, fencing_token, ..Default::default() };
-            service.check(request(operation, message)).await.map(checked)
+            Ok(checked(service.check(request(operation, message)).await?.get_ref()))
         }
         "get_lock" => {
             let message = v1::GetLockRequest { name, ..Default::default() };
@@ -214,16 +223,14 @@ async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> 
     }
 }
 
-fn released(answer: Response<v1::ReleaseResponse>) -> Value {
-    let answer = answer.into_inner();
+pub(super) fn released(answer: &v1::ReleaseResponse) -> Value {
     json!({
         "lock_id": answer.lock_id, "fencing_token": answer.fencing_token,
         "remaining_count": answer.remaining_count, "revision": answer.revision,
     })
 }
 
-fn checked(answer: Response<v1::CheckResponse>) -> Value {
-    let answer = answer.into_inner();
+pub(super) fn checked(answer: &v1::CheckResponse) -> Value {
     let status = match answer.status() {
         v1::TokenStatus::Held => "held",
         v1::TokenStatus::Superseded => "superseded",

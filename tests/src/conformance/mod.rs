@@ -1,11 +1,13 @@
-//! Scenarios as data, run through one front after the other (`tests/conformance/README.md`).
+//! Scenarios as data, run through one front after the other and through the Rust client (`tests/conformance/README.md`).
 
+mod client;
 mod graphql;
 mod grpc;
 mod rest;
 mod runner;
 mod ws;
 
+pub use client::ClientDriver;
 pub use graphql::GraphqlDriver;
 pub use grpc::GrpcDriver;
 pub use rest::RestDriver;

@@ -1,0 +1,157 @@
+//! The Rust client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_client::{Client, Error, WatchItem, WatchOptions, v1};
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::grpc::{acquire, checked, closed, grant_json, opened, released};
+use super::{Driver, Operation, Outcome, Refusal};
+
+/// The Rust client, given the address of one node.
+pub struct ClientDriver {
+    endpoint: String,
+    client: Arc<OnceCell<Client>>,
+}
+
+impl ClientDriver {
+    /// A client of the node at a gRPC base URL; connects when it is first asked.
+    #[must_use]
+    pub fn new(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), client: Arc::default() }
+    }
+}
+
+impl Driver for ClientDriver {
+    fn front(&self) -> &'static str {
+        "Rust client"
+    }
+
+    fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
+        let (endpoint, client) = (self.endpoint.clone(), Arc::clone(&self.client));
+        Box::pin(async move {
+            let connect = || async { Client::builder().endpoints([endpoint]).connect().await };
+            let client = client.get_or_init(|| async { connect().await.expect("connects") }).await;
+            call(client, operation)
+                .await
+                .map_err(|error| Refusal { code: error.code.clone(), field: error.field.clone() })
+        })
+    }
+}
+
+async fn call(client: &Client, operation: Operation) -> Result<Value, Error> {
+    match operation.name.as_str() {
+        "acquire" => {
+            let answer = client.acquire_detached(acquire(&operation), operation.key).await?;
+            return Ok(grant_json(answer.grant, answer.revision));
+        }
+        "changes" => return changes(client, &operation).await,
+        other => assert!(operation.key.is_none(), "the client makes the key of {other} itself"),
+    }
+    let text = |field: &str| operation.text(field).to_owned();
+    let (name, lock_id, session_id) = (text("name"), text("lock_id"), text("session_id"));
+    let fencing_token = operation.number("fencing_token");
+    match operation.name.as_str() {
+        "open_session" => {
+            let request =
+                v1::OpenSessionRequest { ttl_ms: operation.number("ttl_ms"), metadata: text("metadata") };
+            client.open_raw_session(request).await.map(opened)
+        }
+        "keep_alive" => {
+            let answer = client.keep_alive(v1::KeepAliveRequest { session_id }).await?;
+            Ok(json!({"session_id": answer.session_id}))
+        }
+        "close_session" => client.close_session(v1::CloseSessionRequest { session_id }).await.map(closed),
+        "release" => {
+            let answer = client.release(v1::ReleaseRequest { lock_id, name }).await?;
+            Ok(released(&answer))
+        }
+        "extend" => {
+            let request = v1::ExtendRequest { lock_id, name, ttl_ms: operation.number("ttl_ms") };
+            let answer = client.extend(request).await?;
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "cancel_wait" => {
+            let answer = client.cancel(v1::CancelWaitRequest { lock_id }).await?;
+            Ok(json!({"revision": answer.revision}))
+        }
+        "force_release" => {
+            let request = v1::ForceReleaseRequest { name, fencing_token, reason: text("reason") };
+            let answer = client.force_release(request).await?;
+            Ok(json!({"lock_id": answer.lock_id, "revision": answer.revision}))
+        }
+        _ => read(client, &operation, name, fencing_token).await,
+    }
+}
+
+async fn read(
+    client: &Client,
+    operation: &Operation,
+    name: String,
+    fencing_token: u64,
+) -> Result<Value, Error> {
+    match operation.name.as_str() {
+        "check" => {
+            let request = v1::CheckRequest { name, fencing_token, ..Default::default() };
+            Ok(checked(&client.check(request).await?))
+        }
+        "get_lock" => {
+            let answer = client.lock(v1::GetLockRequest { name, ..Default::default() }).await?;
+            let lock = answer.lock.expect("a lock");
+            Ok(json!({"name": lock.name, "waiter_count": lock.waiter_count}))
+        }
+        "explain" => {
+            let answer = client.explain(v1::ExplainRequest { name, ..Default::default() }).await?;
+            Ok(json!({"summary": answer.summary}))
+        }
+        "advance_register" => {
+            let request = v1::AdvanceRegisterRequest { name, fencing_token };
+            Ok(json!({"high_water": client.advance_register(request).await?.high_water}))
+        }
+        "get_register" => {
+            let request = v1::GetRegisterRequest { name, ..Default::default() };
+            Ok(json!({"high_water": client.register(request).await?.high_water}))
+        }
+        "delete_register" => {
+            let request = v1::DeleteRegisterRequest { name };
+            Ok(json!({"high_water": client.delete_register(request).await?.high_water}))
+        }
+        other => panic!("no call for {other}"),
+    }
+}
+
+async fn changes(client: &Client, operation: &Operation) -> Result<Value, Error> {
+    let until = operation.number("until_revision");
+    let mut options = WatchOptions::from_revision(operation.number("after") + 1)
+        .jobs(operation.texts("jobs"))
+        .kinds(operation.texts("kinds"))
+        .progress(Duration::from_millis(100));
+    let filters: [(&str, fn(WatchOptions, &str) -> WatchOptions); 3] = [
+        ("prefix", |options, text| options.prefix(text)),
+        ("name", |options, text| options.name(text)),
+        ("session_id", |options, text| options.session(text)),
+    ];
+    for (field, set) in filters {
+        if !operation.text(field).is_empty() {
+            options = set(options, operation.text(field));
+        }
+    }
+    let mut watch = client.watch(options);
+    let mut kinds = Vec::new();
+    loop {
+        let revision = match watch.next().await? {
+            WatchItem::Changes { revision, events } if revision <= until => {
+                kinds.extend(events.into_iter().map(|event| event.kind));
+                revision
+            }
+            WatchItem::Changes { revision, .. } | WatchItem::Progress { revision } => revision,
+            WatchItem::Snapshot { .. } => panic!("no snapshot was asked for"),
+        };
+        if revision >= until {
+            return Ok(json!({ "kinds": kinds }));
+        }
+    }
+}
