@@ -36,6 +36,8 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
             history_bytes_max: values.size("limits.history_bytes_max", 1 << 10..=1 << 36)?,
             watchers_max: values.integer("limits.watchers_max", 1..=10_000_000)?,
             watch_queue_changes_max: values.size("limits.watch_queue_changes_max", 1..=1_000_000)?,
+            watches_per_connection_max: values.size("limits.watches_per_connection_max", 1..=100_000)?,
+            websocket_connections_max: values.size("limits.websocket_connections_max", 1..=1_000_000)?,
         },
         log: log(values)?,
         security,

@@ -203,6 +203,20 @@ pub static KEYS: &[Key] = &[
         None,
         "changes that may wait for one slow watcher before it is told that it lags",
     ),
+    key(
+        "limits.watches_per_connection_max",
+        Integer,
+        "100",
+        None,
+        "watches open on one WebSocket connection at once",
+    ),
+    key(
+        "limits.websocket_connections_max",
+        Integer,
+        "20000",
+        None,
+        "WebSocket connections open on this node at once",
+    ),
     key("log.format", Text, "text", None, "text or json"),
     key("log.level", Text, "info", Some("--log-level"), "error, warn, info, debug or trace"),
     key(

@@ -110,6 +110,10 @@ pub struct Limits {
     pub watchers_max: u64,
     /// Changes that may wait for one slow watcher.
     pub watch_queue_changes_max: usize,
+    /// Watches open on one WebSocket connection at once.
+    pub watches_per_connection_max: usize,
+    /// WebSocket connections open on this node at once.
+    pub websocket_connections_max: usize,
 }
 
 /// What the node logs.

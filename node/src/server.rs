@@ -100,7 +100,7 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let replica = Replica::start(options(&config, peer, addresses.clone())).await?;
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
-    let web_socket = batuta_api::ws::router(service.clone(), WsOptions::default());
+    let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));
     let mut fronts = tokio::task::JoinSet::new();
     fronts.spawn(serve_http(
         "REST",
@@ -184,6 +184,14 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         watchers_max: config.limits.watchers_max,
         watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn web_socket_options(config: &NodeConfig) -> WsOptions {
+    WsOptions {
+        connections_max: config.limits.websocket_connections_max,
+        watches_max: config.limits.watches_per_connection_max,
+        ..WsOptions::default()
     }
 }
 

@@ -115,6 +115,12 @@ impl Node {
         .await;
     }
 
+    /// host:port of its REST API.
+    #[must_use]
+    pub fn rest_address(&self) -> String {
+        format!("127.0.0.1:{}", self.rest_port)
+    }
+
     /// URL of its WebSocket API, as it is reached on the REST port.
     #[must_use]
     pub fn ws(&self) -> String {

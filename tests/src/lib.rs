@@ -6,9 +6,11 @@
 mod cluster;
 pub mod conformance;
 mod http;
+mod snippets;
 
 pub use cluster::{Cluster, Node, program};
 pub use http::{Answer, Rest};
+pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};
 

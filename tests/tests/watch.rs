@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use batuta_client::v1::Event;
+use batuta_client::v1::{self, Event};
 use batuta_client::{Client, WatchItem, WatchOptions};
-use batuta_tests::{Cluster, PATIENCE, Rest, eventually, program};
+use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use batuta_tests::{Cluster, Node, PATIENCE, Rest, eventually, program};
+use rustix::process::Signal;
 use serde_json::json;
+use tonic_types::StatusExt as _;
 
 async fn client(endpoints: Vec<String>) -> Client {
     let client = Client::builder().endpoints(endpoints).timeout(Duration::from_secs(30));
@@ -162,6 +165,62 @@ async fn after_a_snapshot_install_a_watcher_is_told_and_begins_anew() {
         }
     }
     assert_eq!(locks, 400);
+}
+
+/// A watch of one node's own, of everything that happens from now on. Its first message has come.
+async fn pinned_watch(node: &Node) -> tonic::Streaming<v1::WatchResponse> {
+    let mut service = WatchServiceClient::connect(node.grpc.clone()).await.expect("connects");
+    let request = v1::WatchRequest { jobs: vec!["lock".to_owned()], progress_ms: 100, ..Default::default() };
+    let mut stream = service.watch(request).await.expect("a watch").into_inner();
+    let _ = stream.message().await.expect("stands").expect("the first message");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_whose_node_installs_a_snapshot_is_told_that_changes_are_gone() {
+    let cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=100"]).await;
+    let follower = &cluster.nodes[cluster.follower().await];
+    let leader = &cluster.nodes[cluster.leader().await];
+    cluster.converged().await;
+    let mut stream = pinned_watch(follower).await;
+    let had = follower.status().await["last_log_index"].as_u64().expect("an index");
+    follower.signal(Signal::STOP);
+    let mut tokens = Vec::new();
+    for number in 0..400 {
+        let body = json!({"name": format!("held/{number}"), "ttl_ms": 3_600_000});
+        tokens.push(leader.rest.post("/api/v1/locks", &body).await.expect(201).number("fencing_token"));
+    }
+    let _ = leader.rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
+    eventually("what the follower lacks is purged, messages under way included", || async {
+        leader.status().await["purged_index"].as_u64().filter(|purged| *purged > had + 200)
+    })
+    .await;
+    follower.signal(Signal::CONT);
+    // What came before the gap was told in order and without one; then the watcher is told of the gap.
+    let mut seen = Vec::new();
+    let status = loop {
+        match tokio::time::timeout(PATIENCE, stream.message()).await.expect("in time") {
+            Ok(Some(message)) => {
+                if let Some(v1::watch_response::Item::Changes(changes)) = message.item {
+                    seen.extend(changes.events.iter().map(|event| {
+                        event.grant.as_ref().map(|grant| grant.fencing_token).expect("grants only")
+                    }));
+                }
+            }
+            Ok(None) => panic!("the watch ended without a word after {} changes", seen.len()),
+            Err(status) => break status,
+        }
+    };
+    let info = status.get_details_error_info().expect("details");
+    assert_eq!(info.reason, "compacted", "{status:?}");
+    assert!(seen.len() < 400, "nothing was missing");
+    assert_eq!(seen, tokens[..seen.len()]);
+    let oldest: u64 = info.metadata["oldest_revision"].parse().expect("a revision");
+    assert!(oldest > had + 200, "the history begins behind the gap: {oldest}, {had}");
+    // With a snapshot, or from there on, it is watched again, on the same node.
+    let again = format!("/api/v1/watch/poll?from_revision={oldest}&wait_ms=0");
+    let _ = follower.rest.get(&again).await.expect(200);
+    cluster.converged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,15 +129,14 @@ async fn changes(client: &Client, operation: &Operation) -> Result<Value, Error>
         .jobs(operation.texts("jobs"))
         .kinds(operation.texts("kinds"))
         .progress(Duration::from_millis(100));
-    let filters: [(&str, fn(WatchOptions, &str) -> WatchOptions); 3] = [
-        ("prefix", |options, text| options.prefix(text)),
-        ("name", |options, text| options.name(text)),
-        ("session_id", |options, text| options.session(text)),
-    ];
-    for (field, set) in filters {
-        if !operation.text(field).is_empty() {
-            options = set(options, operation.text(field));
-        }
+    for field in ["prefix", "name", "session_id"] {
+        let text = operation.text(field);
+        options = match field {
+            _ if text.is_empty() => options,
+            "prefix" => options.prefix(text),
+            "name" => options.name(text),
+            _ => options.session(text),
+        };
     }
     let mut watch = client.watch(options);
     let mut kinds = Vec::new();

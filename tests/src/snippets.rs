@@ -1,0 +1,172 @@
+//! The shell commands of the documents, to be run as a reader would, and the answers printed below them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// A command of a document, and what the document says it prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    /// For bash.
+    pub command: String,
+    /// What is printed below it; empty when nothing is.
+    pub printed: String,
+}
+
+/// The commands of a Markdown document: lines that begin with `$ `, indented by four spaces, with their continuations, and the blocks
+/// of `sh`, with a block of `json` right behind as their answer.
+#[must_use]
+pub fn snippets(markdown: &str) -> Vec<Snippet> {
+    let mut found: Vec<Snippet> = Vec::new();
+    let mut fence: Option<&str> = None;
+    let mut continued = false;
+    // Whether what comes next may belong to the command before.
+    let mut open = false;
+    for line in markdown.lines() {
+        if let Some(kind) = line.strip_prefix("```") {
+            let begins = fence.is_none();
+            fence = begins.then_some(kind);
+            if begins && kind == "sh" {
+                found.push(Snippet { command: String::new(), printed: String::new() });
+                open = true;
+            }
+            continue;
+        }
+        match (fence, line.strip_prefix("    ")) {
+            (Some("sh"), _) => append(&mut found, |snippet| &mut snippet.command, line),
+            (Some("json"), _) if open => append(&mut found, |snippet| &mut snippet.printed, line),
+            (Some(_), _) => {}
+            (None, Some(text)) if continued => {
+                append(&mut found, |snippet| &mut snippet.command, text);
+                continued = text.ends_with('\\');
+            }
+            (None, Some(text)) => match text.strip_prefix("$ ") {
+                Some(command) => {
+                    found.push(Snippet { command: command.to_owned(), printed: String::new() });
+                    (continued, open) = (command.ends_with('\\'), true);
+                }
+                None if open => append(&mut found, |snippet| &mut snippet.printed, text),
+                None => {}
+            },
+            (None, None) => open &= line.is_empty(),
+        }
+    }
+    found
+}
+
+fn append(found: &mut [Snippet], part: fn(&mut Snippet) -> &mut String, line: &str) {
+    if let Some(last) = found.last_mut() {
+        let text = part(last);
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+}
+
+impl Snippet {
+    /// Runs it with bash, `batuta` being `program`; a stream is cut off after a few seconds.
+    ///
+    /// # Panics
+    /// When the command fails, answers an error that the document does not show, or something of another shape than it shows.
+    pub fn run(&self, program: &Path, endpoints: &str, substitutions: &[(String, String)]) {
+        let mut command = self.command.clone();
+        for (from, to) in substitutions {
+            command = command.replace(from, to);
+        }
+        let script = format!(
+            "set -euo pipefail\n\
+             batuta() {{ '{}' \"$@\"; }}\n\
+             curl() {{ local code=0; command curl -sS --max-time 5 \"$@\" || code=$?; [[ $code == 0 || ($code == 28 && $* == *-N*) ]]; }}\n\
+             {command}\n",
+            program.display()
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .env("BATUTA_ENDPOINTS", endpoints)
+            .stdin(Stdio::null())
+            .output()
+            .expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let place = format!("{command}\nprinted: {said}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{place}");
+        if let Some(expected) = self.expected_json() {
+            let found: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {place}"));
+            fits(&expected, &found).unwrap_or_else(|problem| panic!("{problem}\n{place}"));
+        } else {
+            assert!(!said.contains("urn:batuta:error"), "an error that is not shown: {place}");
+            let shown = without_digits(&self.printed);
+            assert!(without_digits(&said).contains(&shown), "{shown} is shown\n{place}");
+        }
+    }
+
+    /// The JSON that is shown, without the `…` that stands for the rest.
+    fn expected_json(&self) -> Option<Value> {
+        serde_json::from_str(&self.printed.replace(", …", "").replace("… ", "")).ok()
+    }
+}
+
+fn without_digits(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>().trim().to_owned()
+}
+
+/// Whether everything that is shown is there: the same fields of the same kinds; truths and codes the same.
+fn fits(shown: &Value, found: &Value) -> Result<(), String> {
+    match (shown, found) {
+        (Value::Object(shown), Value::Object(found)) => shown.iter().try_for_each(|(field, value)| {
+            let other = found.get(field).ok_or_else(|| format!("there is no {field}"))?;
+            if matches!(field.as_str(), "code" | "status" | "kind" | "mode") && value != other {
+                return Err(format!("{field} is {other}, shown is {value}"));
+            }
+            fits(value, other).map_err(|problem| format!("{field}: {problem}"))
+        }),
+        (Value::Array(shown), Value::Array(found)) => {
+            if found.len() < shown.len() {
+                return Err(format!("{} items are shown, {} are there", shown.len(), found.len()));
+            }
+            shown.iter().zip(found).try_for_each(|(shown, found)| fits(shown, found))
+        }
+        (Value::Number(_), Value::Number(_)) | (Value::String(_), Value::String(_)) => Ok(()),
+        _ if shown == found => Ok(()),
+        _ => Err(format!("{found} is no {shown}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn commands_and_their_answers_are_found() {
+        let page = "Text\n\n    $ curl a \\\n        -d b\n    {\"x\":1, …}\n\nMore\n\n```sh\necho 1\n```\n\n```json\n{}\n```\n\nWords\n\n```json\n[]\n```\n";
+        let found = snippets(page);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (found[0].command.as_str(), found[0].printed.as_str()),
+            ("curl a \\\n    -d b", "{\"x\":1, …}")
+        );
+        assert_eq!(found[0].expected_json(), Some(json!({"x": 1})));
+        assert_eq!((found[1].command.as_str(), found[1].printed.as_str()), ("echo 1", "{}"));
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_does_not_fit() {
+        let shown = json!({"code": "lock_held", "n": 1, "deep": [{"a": true}]});
+        assert_eq!(
+            fits(&shown, &json!({"code": "lock_held", "n": 7, "deep": [{"a": true}], "more": 1})),
+            Ok(())
+        );
+        for other in [
+            json!({"code": "no_leader", "n": 7, "deep": [{"a": true}]}),
+            json!({"code": "lock_held", "deep": [{"a": true}]}),
+            json!({"code": "lock_held", "n": "7", "deep": [{"a": true}]}),
+            json!({"code": "lock_held", "n": 7, "deep": []}),
+            json!({"code": "lock_held", "n": 7, "deep": [{"a": false}]}),
+        ] {
+            assert!(fits(&shown, &other).is_err(), "{other}");
+        }
+    }
+}
