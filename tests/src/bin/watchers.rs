@@ -5,7 +5,8 @@
 //! ```
 //! Opens `--idle` watches on names nobody takes and keeps them, 500 on a connection. Then `--fanout` watches on one name: in
 //! each round the lock of that name is taken and given back, and the time from sending the acquire to its arrival is taken at each of
-//! them. Waits for a line on standard input before it ends, so that the node's memory can be looked at.
+//! them. `--stalled N` adds watches of everything whose client never reads, so that it can be seen what they cost the others (with
+//! `load` beside it: they have to have something to miss). Waits for a line on standard input before it ends, so that the node's memory can be looked at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,11 +26,12 @@ struct Args {
     idle: usize,
     fanout: usize,
     rounds: usize,
+    stalled: usize,
 }
 
 fn args() -> Result<Args, String> {
-    let mut args =
-        Args { address: "http://127.0.0.1:9090".to_owned(), idle: 10_000, fanout: 1_000, rounds: 50 };
+    let address = "http://127.0.0.1:9090".to_owned();
+    let mut args = Args { address, idle: 10_000, fanout: 1_000, rounds: 50, stalled: 0 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -39,9 +41,10 @@ fn args() -> Result<Args, String> {
             "--idle" => args.idle = number()?,
             "--fanout" => args.fanout = number()?,
             "--rounds" => args.rounds = number()?,
+            "--stalled" => args.stalled = number()?,
             _ => {
                 return Err(format!(
-                    "{word} is not known; there are --grpc URL --idle N --fanout N --rounds N"
+                    "{word} is not known; there are --grpc URL --idle N --fanout N --rounds N --stalled N"
                 ));
             }
         }
@@ -51,6 +54,7 @@ fn args() -> Result<Args, String> {
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Opens watches of grants, each of one name, or of all names where it is empty.
 async fn watches(
     address: &str,
     names: impl Iterator<Item = String>,
@@ -121,11 +125,13 @@ async fn main() -> Result<(), Failure> {
     let begun = Instant::now();
     let idle = watches(&args.address, (0..args.idle).map(|number| format!("idle/{number}"))).await?;
     println!("{} idle watches opened in {:.1?}", idle.len(), begun.elapsed());
+    let stalled = watches(&args.address, (0..args.stalled).map(|_| String::new())).await?;
+    println!("{} watches that are not read", stalled.len());
     if args.fanout > 0 {
         fan_out(&args).await?;
     }
     println!("press Enter to end");
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
-    drop(idle);
+    drop((idle, stalled));
     Ok(())
 }
