@@ -25,3 +25,8 @@ pub use crate::lock::{Lock, LockOptions};
 pub use crate::node::Node;
 pub use crate::session::{Loss, Session, SessionState};
 pub use crate::watch::{Watch, WatchItem, WatchOptions};
+
+/// The examples of the manual are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/api-grpc.md")]
+struct Manual;
