@@ -5,6 +5,8 @@
 //! same code of [`error::CATALOGUE`].
 
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod graphql;
 pub mod grpc;
 mod json;

@@ -13,7 +13,12 @@ use crate::raw::{Raw, Value, nearest};
 pub(crate) fn read(path: &Path, raw: &mut Raw) -> Result<(), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let document = DeTable::parse(&text)
+    parse(&text, path, raw)
+}
+
+/// Reads the text of a file into `raw`.
+pub(crate) fn parse(text: &str, path: &Path, raw: &mut Raw) -> Result<(), ConfigError> {
+    let document = DeTable::parse(text)
         .map_err(|error| ConfigError::Syntax { path: path.to_owned(), problem: error.to_string() })?;
     let origin_at = |offset: usize| Origin::File {
         path: path.to_owned(),

@@ -7,6 +7,8 @@ mod address;
 mod check;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod key;
 mod origin;
 mod raw;

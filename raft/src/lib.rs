@@ -4,6 +4,8 @@
 
 pub mod codec;
 pub mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 pub mod log;
 mod machine;

@@ -10,6 +10,8 @@ mod cluster;
 mod cluster_types;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod http;
 mod lock;

@@ -13,6 +13,8 @@ mod call;
 mod close;
 mod connection;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod lease;
 mod op;
 mod outgoing;

@@ -14,6 +14,8 @@
 //! Segments are files of fixed size, zeroed ahead of time: a sync then writes data blocks only, no metadata.
 
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod live;
 mod recover;
 mod segment;

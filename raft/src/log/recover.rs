@@ -18,6 +18,11 @@ use crate::disk::{Disk, DiskFile};
 /// No segment has this number: a slot that still names it at the end of the recovery has lost its entry.
 const MISSING: u64 = 0;
 
+/// No log comes near this index. With a right checksum a record of another one was not written by this program.
+const INDEX_MAX: u64 = 1 << 62;
+/// Nor does any have so many entries at once: they are purged after `raft.snapshot_entries` and as many again.
+const LIVE_ENTRIES_MAX: u64 = 1 << 25;
+
 /// A group that was being written when the machine or the process stopped: never acknowledged, cut off, kept aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
@@ -239,6 +244,9 @@ impl Scan {
         let mut at = 0;
         while at < body.len() {
             let (record, bytes) = Record::decode(&body[at..]).ok_or("a record is malformed")?;
+            if !is_plausible(&record) {
+                return Err(format!("no log has a record like {record:?}"));
+            }
             match record {
                 Record::Entry { index, .. } => {
                     live.begin_at(index);
@@ -276,6 +284,16 @@ impl Scan {
             at += bytes;
         }
         Ok(())
+    }
+}
+
+fn is_plausible(record: &Record<'_>) -> bool {
+    match *record {
+        Record::Entry { index, .. } | Record::Purge { index, .. } => index < INDEX_MAX,
+        Record::Range { first, next } => {
+            next < INDEX_MAX && next.checked_sub(first).is_some_and(|entries| entries <= LIVE_ENTRIES_MAX)
+        }
+        Record::Truncate { .. } | Record::Vote(_) | Record::Committed(_) => true,
     }
 }
 

@@ -1,0 +1,119 @@
+//! What a fuzzer feeds: every decoder of what a client sends. Compiled for `cfg(fuzzing)` and tests only.
+//!
+//! Each function takes any bytes and must return: no panic, no memory out of proportion.
+
+use crate::graphql;
+use crate::json::cluster_dto::{SetLimitsRequest, TransferLeaderRequest};
+use crate::json::lock_dto::{AcquireRequest, AdvanceRequest, CheckRequest, ExtendRequest};
+use crate::json::session_dto::OpenSessionRequest;
+use crate::json::{acquire_request, decode_json};
+use crate::ws;
+
+/// Reads a frame of a WebSocket client, and the fields of its operation.
+pub fn web_socket_frame(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        ws::fuzzing::frame(text);
+    }
+}
+
+/// Reads a body as each kind of body that REST takes.
+pub fn rest_body(bytes: &[u8]) {
+    if let Ok(request) = decode_json::<AcquireRequest>(bytes) {
+        let _ = acquire_request(request);
+    }
+    let _ = decode_json::<ExtendRequest>(bytes);
+    let _ = decode_json::<CheckRequest>(bytes);
+    let _ = decode_json::<AdvanceRequest>(bytes);
+    let _ = decode_json::<OpenSessionRequest>(bytes);
+    let _ = decode_json::<TransferLeaderRequest>(bytes);
+    let _ = decode_json::<SetLimitsRequest>(bytes);
+}
+
+/// Weighs a GraphQL document.
+pub fn graphql_document(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        graphql::fuzzing::document(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAMES: &[&str] = &[
+        r#"{"id":"7","op":"acquire","name":"a/b","mode":"semaphore","permits":2,"capacity":8,"wait_ms":5,"key":"k"}"#,
+        r#"{"id":"1","op":"hello","namespace":"default","session_id":"s-12.0"}"#,
+        r#"{"id":"16","op":"watch","jobs":"lock,session","prefix":"o/","snapshot":true,"from_revision":3}"#,
+        r#"{"id":"10","op":"force_release","name":"o","fencing_token":17,"reason":"stuck"}"#,
+    ];
+    const BODIES: &[&str] = &[
+        r#"{"locks":[{"name":"a","mode":"shared"},{"name":"b","permits":3}],"ttl_ms":30000,"owner":"w","metadata":"m"}"#,
+        r#"{"lock_id":"l-1532.0","ttl_ms":30000}"#,
+        r#"{"fencing_token":18446744073709551615}"#,
+        r#"{"set":{"waiters_per_lock_max":5}}"#,
+    ];
+    const DOCUMENTS: &[&str] = &[
+        "query q($n: String!) { a: lock(name: $n) { ...f holders { owner } } } fragment f on Lock { name waiterCount }",
+        "mutation { acquire(input: {name: \"a\", ttlMs: 5}) { fencingToken } }",
+        "{ __schema { types { fields { type { fields { name } } } } } }",
+    ];
+
+    /// One of the seeds, with pieces of it repeated, characters changed, and perhaps the end cut off.
+    fn mutated(seeds: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+        let index = any::<prop::sample::Index>;
+        let letter = prop::sample::select(b"{}[]()\"\\:,.@$!0-eE \n\x00\xff\xc3a".to_vec());
+        let edit = (index(), letter, index(), 0..4_u8);
+        (prop::sample::select(seeds), prop::collection::vec(edit, 0..10)).prop_map(|(seed, edits)| {
+            let mut bytes = seed.as_bytes().to_vec();
+            for (place, letter, other, kind) in edits {
+                if bytes.is_empty() {
+                    break;
+                }
+                let (place, other) = (place.index(bytes.len()), other.index(bytes.len()));
+                let piece = bytes[place.min(other)..place.max(other)].to_vec();
+                match kind {
+                    0 => bytes[place] = letter,
+                    1 => bytes.insert(place, letter),
+                    2 if bytes.len() < 4_000 => drop(bytes.splice(other..other, piece)),
+                    _ if letter == b'a' => bytes.truncate(place),
+                    _ => {}
+                }
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nearly_right_requests_are_taken(
+            frame in mutated(FRAMES), body in mutated(BODIES), document in mutated(DOCUMENTS)
+        ) {
+            web_socket_frame(&frame);
+            rest_body(&body);
+            graphql_document(&document);
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            web_socket_frame(&bytes);
+            rest_body(&bytes);
+            graphql_document(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_refused() {
+        for (open, close) in
+            [("{\"a\":", "}"), ("[", "]"), ("{a", "}"), ("{a(b:[", "])}"), ("{\"id\":[", "]}")]
+        {
+            let text = open.repeat(100_000) + &close.repeat(100_000);
+            web_socket_frame(text.as_bytes());
+            rest_body(text.as_bytes());
+            graphql_document(text.as_bytes());
+        }
+    }
+}
