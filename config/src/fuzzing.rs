@@ -44,9 +44,8 @@ mod tests {
             Just("true".to_owned()),
             "\\PC{0,20}",
         ];
-        prop::collection::vec((key, value), 0..12).prop_map(|lines| {
-            lines.into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>()
-        })
+        let line = (key, value).prop_map(|(key, value)| format!("{key} = {value}\n"));
+        prop::collection::vec(line, 0..12).prop_map(|lines| lines.concat())
     }
 
     proptest! {

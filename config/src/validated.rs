@@ -112,8 +112,10 @@ pub struct Limits {
     pub watch_queue_changes_max: usize,
     /// Watches open on one WebSocket connection at once.
     pub watches_per_connection_max: usize,
-    /// WebSocket connections open on this node at once.
-    pub websocket_connections_max: usize,
+    /// Client connections open on this node at once, over all fronts.
+    pub connections_max: usize,
+    /// An HTTP/1.1 connection on which no whole request arrives is closed after this.
+    pub connection_idle_ms: u64,
 }
 
 /// What the node logs.

@@ -1,6 +1,8 @@
 //! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to one.
 
+mod connection;
 mod dev;
+mod front;
 mod logging;
 mod ready;
 mod server;

@@ -11,10 +11,10 @@ use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
 use batuta_raft::{Addresses, Options, Replica, Status};
 use tokio::time::{sleep, timeout};
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Connections;
+use crate::front::{serve_grpc, serve_http};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
@@ -101,17 +101,16 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
     let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));
+    let http = batuta_api::rest::router(service.clone())
+        .merge(batuta_api::graphql::router(service.clone(), GRAPHQL))
+        .merge(web_socket.clone());
+    let connections = Connections::new(config.limits.connections_max);
+    let idle = Duration::from_millis(config.limits.connection_idle_ms);
     let mut fronts = tokio::task::JoinSet::new();
-    fronts.spawn(serve_http(
-        "REST",
-        rest,
-        batuta_api::rest::router(service.clone())
-            .merge(batuta_api::graphql::router(service.clone(), GRAPHQL))
-            .merge(web_socket.clone()),
-        stopping.clone(),
-    ));
-    fronts.spawn(serve_http("WebSocket", ws, batuta_api::ws::alone(web_socket), stopping.clone()));
-    fronts.spawn(serve_grpc(grpc, service.clone(), stopping.clone()));
+    fronts.spawn(serve_http("REST", rest, http, connections.clone(), idle, stopping.clone()));
+    let alone = batuta_api::ws::alone(web_socket);
+    fronts.spawn(serve_http("WebSocket", ws, alone, connections.clone(), idle, stopping.clone()));
+    fronts.spawn(serve_grpc(grpc, service.clone(), connections, stopping.clone()));
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
     let fatal = replica.fatal();
     let outcome = tokio::select! {
@@ -189,7 +188,7 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
 
 fn web_socket_options(config: &NodeConfig) -> WsOptions {
     WsOptions {
-        connections_max: config.limits.websocket_connections_max,
+        connections_max: config.limits.connections_max,
         watches_max: config.limits.watches_per_connection_max,
         ..WsOptions::default()
     }
@@ -212,49 +211,6 @@ fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) 
         history_changes_max: config.limits.history_changes_max,
         history_bytes_max: config.limits.history_bytes_max,
     }
-}
-
-async fn serve_http(
-    what: &'static str,
-    listener: TcpListener,
-    router: axum::Router,
-    stopping: CancellationToken,
-) -> Result<(), ServerError> {
-    let failed = |source: io::Error| ServerError::Front { what, source: source.into() };
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Answers are small and awaited: waiting to fill a segment only adds latency.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await.map_err(failed)
-}
-
-async fn serve_grpc(
-    listener: TcpListener,
-    service: Service,
-    stopping: CancellationToken,
-) -> Result<(), ServerError> {
-    let listener = tokio::net::TcpListener::from_std(listener)
-        .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })?;
-    let incoming = TcpListenerStream::new(listener).map(|accepted| {
-        let stream = accepted?;
-        // The server's own setting is for listeners it binds itself.
-        stream.set_nodelay(true)?;
-        Ok::<_, io::Error>(stream)
-    });
-    tonic::transport::Server::builder()
-        // Browsers speak gRPC-Web, over HTTP/1.1 as well.
-        .accept_http1(true)
-        .layer(tonic_web::GrpcWebLayer::new())
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .max_concurrent_streams(batuta_api::grpc::CONCURRENT_STREAMS_MAX)
-        .add_routes(batuta_api::grpc::routes(service))
-        .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
-        .await
-        .map_err(|source| ServerError::Front { what: "gRPC", source: source.into() })
 }
 
 /// Writes the ready file (or a log line) once the node is ready; resolves only with an error.

@@ -66,6 +66,24 @@ impl Node {
         self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw)
     }
 
+    /// Memory of the process, bytes.
+    ///
+    /// # Panics
+    /// When it does not run, or this is not Linux.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let pid = self.pid().expect("a running node").as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    }
+
+    /// host:port of its gRPC API.
+    #[must_use]
+    pub fn grpc_address(&self) -> String {
+        format!("127.0.0.1:{}", self.grpc_port)
+    }
+
     /// Sends a signal to the process, if it runs.
     ///
     /// # Panics
