@@ -256,7 +256,7 @@ mod tests {
         let _deaf = TcpStream::connect(address).await.unwrap();
         let mut admitted = connections.accept(&listener).await;
         let error = loop {
-            if let Err(error) = admitted.write_all(&[0; 1 << 16]).await {
+            if let Err(error) = admitted.write_all(&[0; 1 << 14]).await {
                 break error;
             }
         };
