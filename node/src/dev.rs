@@ -7,7 +7,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -259,15 +258,10 @@ fn announce(ready: &Ready) {
     println!("\nCtrl-C stops all nodes.");
 }
 
+/// The end of a node's standard input tells it that all nodes stop.
 async fn stop_all(nodes: &mut [Node]) {
     for node in nodes.iter_mut() {
-        let running = matches!(node.child.try_wait(), Ok(None));
-        if let Some(pid) = i32::try_from(node.pid).ok().and_then(Pid::from_raw)
-            && running
-            && let Err(error) = kill_process(pid, Signal::TERM)
-        {
-            eprintln!("node {} (pid {}) could not be told to stop: {error}", node.name, node.pid);
-        }
+        drop(node.child.stdin.take());
     }
     for node in nodes.iter_mut() {
         if timeout(STOP_WITHIN, node.child.wait()).await.is_err() {

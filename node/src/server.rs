@@ -114,20 +114,33 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
     let fatal = replica.fatal();
     let outcome = tokio::select! {
-        () = stop => Ok(()),
-        () = stdin => Ok(()),
+        () = stop => Ok(Stop::ThisNode),
+        () = stdin => Ok(Stop::AllNodes),
         reason = fatal => Err(ServerError::Fatal(reason)),
         Err(error) = announced => Err(error),
-        Some(ended) = fronts.join_next() => ended.unwrap_or_else(|error| Err(ServerError::Front { what: "a front", source: error.into() })),
+        Some(ended) = fronts.join_next() => Err(match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => ServerError::Front { what: "a front", source: "it ended by itself".into() },
+            Err(error) => ServerError::Front { what: "a front", source: error.into() },
+        }),
     };
-    if outcome.is_ok() {
-        stop_in_order(&replica, &service, &stopping, &mut fronts).await;
-    }
-    outcome
+    let stop = outcome?;
+    stop_in_order(stop, &replica, &service, &stopping, &mut fronts).await;
+    Ok(())
+}
+
+/// Why a node stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It was told to; the others go on.
+    ThisNode,
+    /// Whoever started it and the others is gone or stops them all: there is nobody to hand leadership to.
+    AllNodes,
 }
 
 /// New work is turned away, leadership is handed over, requests in flight finish, then the replica stops.
 async fn stop_in_order(
+    stop: Stop,
     replica: &Replica,
     service: &Service,
     stopping: &CancellationToken,
@@ -135,7 +148,8 @@ async fn stop_in_order(
 ) {
     service.drain();
     let status = replica.status();
-    if status.node_id.is_some()
+    if stop == Stop::ThisNode
+        && status.node_id.is_some()
         && status.leader_id == status.node_id
         && status.members.len() > 1
         && let Err(error) = replica.transfer_leader(None, TRANSFER_WITHIN).await
@@ -160,7 +174,7 @@ async fn stop_in_order(
 pub(crate) struct ServerRun {
     /// Written once the node is ready.
     pub(crate) ready_file: Option<PathBuf>,
-    /// Stop when standard input ends: the parent process is gone.
+    /// Stop when standard input ends: the parent process, which started all nodes, is gone or stops them all.
     pub(crate) stop_with_stdin: bool,
 }
 

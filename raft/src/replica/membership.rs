@@ -7,8 +7,8 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::AllocateNode;
 use batuta_statemachine::{Command, Reply, Request};
+use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, ServerState};
 
 use super::error::{Failed, ProposeError};
 use super::route::Leader;
@@ -111,14 +111,6 @@ fn most_complete(core: &Core, voters: &BTreeSet<u64>) -> Option<u64> {
         .filter(|(id, matched)| voters.contains(id) && *id != core.identity.node_id && matched.is_some())
         .max_by_key(|(_, matched)| *matched)
         .map(|(id, _)| id)
-}
-
-/// Before this node stops: somebody else should lead, so that nobody waits for an election.
-pub(super) async fn hand_over(inner: &Arc<Inner>, core: &Core) {
-    let leads = core.metrics.look(|metrics| metrics.state == ServerState::Leader);
-    if leads && let Err(failed) = transfer(inner, None).await {
-        tracing::info!(?failed, "leadership was not handed over");
-    }
 }
 
 /// Makes a node a member, in two steps it may take again and again: it gets an id; once it runs under that id, it is

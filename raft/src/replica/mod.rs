@@ -348,13 +348,13 @@ impl Replica {
         }
     }
 
-    /// Hands leadership over if this node has it (within five seconds), then stops.
+    /// Stops. A leader that goes on serving elsewhere is missed for an election: hand leadership over first
+    /// ([`Replica::transfer_leader`]).
     pub async fn shutdown(&self) {
-        if let Some(core) = self.inner.core() {
-            membership::hand_over(&self.inner, core).await;
-            if let Err(error) = core.raft.shutdown().await {
-                tracing::warn!(%error, "consensus did not stop in order");
-            }
+        if let Some(core) = self.inner.core()
+            && let Err(error) = core.raft.shutdown().await
+        {
+            tracing::warn!(%error, "consensus did not stop in order");
         }
         self.inner.stop.cancel();
         self.inner.tasks.close();

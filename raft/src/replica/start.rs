@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use openraft::errors::Fatal;
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -244,7 +245,8 @@ fn watch_for_the_end(inner: &Arc<Inner>, core: &Core) {
     inner.clone().tasks.spawn(async move {
         let ended = metrics.wait_for(|metrics| metrics.running_state.clone().err());
         let reason = match stop.run_until_cancelled(ended).await {
-            None => return,
+            // It was stopped on purpose.
+            None | Some(Ok(Fatal::Stopped)) => return,
             Some(Ok(fatal)) => Some(fatal.to_string()),
             Some(Err(_)) => None,
         };
