@@ -164,7 +164,7 @@ async fn a_history_that_is_gone_is_compacted_and_says_where_it_begins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
-    const LOCKS: usize = 150;
+    const LOCKS: usize = 100;
     let socket = SocketOptions {
         outgoing_messages_max: 4,
         write_timeout: Duration::from_mins(2),

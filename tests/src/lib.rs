@@ -5,9 +5,11 @@
 
 mod cluster;
 pub mod conformance;
+mod graphql;
 mod http;
 
 pub use cluster::{Cluster, Node, program};
+pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use batuta_api::ws::{self, WsOptions};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -19,6 +19,9 @@ use crate::support::Node;
 
 /// How long a frame may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The receive buffer of a client's connection.
+const RECEIVE_BYTES: u32 = 64 * 1024;
 
 /// A node and a front of it.
 pub(crate) struct Front {
@@ -80,7 +83,10 @@ impl Front {
                 request.headers_mut().insert(header, HeaderValue::from_str(value).expect("a header"));
             }
         }
-        let stream = TcpStream::connect(self.address).await.expect("listens");
+        // What the kernel keeps for a client that does not read is little, so that tests of such clients are quick.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(RECEIVE_BYTES).expect("a size");
+        let stream = socket.connect(self.address).await.expect("listens");
         match client_async(request, stream).await {
             Ok((socket, response)) => {
                 let agreed = response.headers().get("sec-websocket-protocol");

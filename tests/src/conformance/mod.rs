@@ -63,10 +63,6 @@ impl Operation {
 pub trait Driver: Send + Sync {
     /// What it is called in messages.
     fn front(&self) -> &'static str;
-    /// Whether the front has the operation at all.
-    fn knows(&self, _operation: &str) -> bool {
-        true
-    }
     /// Does an operation. Dropping the future is the client going away.
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 }
