@@ -11,11 +11,15 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+use crate::service::Service;
 
 /// How long a client that does not read is waited for once its connection is given up.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// How long what a connection has in flight may take to be answered when the node drains.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client may take to read what is left and to answer the close.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
@@ -68,6 +72,13 @@ pub(crate) async fn write(
             }
         }
     }
+}
+
+/// Resolves when the node drains and a connection has had its time to end by itself: it may be waiting for room in a queue
+/// that its client does not empty.
+pub(crate) async fn overdue(service: &Service) {
+    service.draining().await;
+    sleep(DRAIN_GRACE).await;
 }
 
 /// Lets the client read what is queued and then `close`, as far as it reads on.

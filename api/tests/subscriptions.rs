@@ -23,6 +23,9 @@ const CHANGES: &str = "subscription ($from: Long, $snapshot: Boolean! = false, $
         ... on Progress { revision }
     }
 }";
+/// Some 270 KB of the three hundred locks that tests of deaf clients take.
+const PAGES: &str =
+    "subscription { changes(snapshot: true) { ... on SnapshotPage { locks { holders { metadata } } } } }";
 const ACQUIRE: &str = "mutation ($input: AcquireInput!) { acquire(input: $input) { name fencingToken } }";
 
 async fn start(socket: SocketOptions) -> Front {
@@ -226,10 +229,8 @@ async fn a_client_that_does_not_read_is_cut_off_and_leaves_nothing() {
     let (mut deaf, mut other) = (connect(&front).await, connect(&front).await);
     let refused = front.handshake(Some("graphql-transport-ws"), None).await.expect_err("there are two");
     assert_eq!(refused["errors"][0]["extensions"]["details"]["limit"], "graphql_connections_max");
-    let query =
-        "subscription { changes(snapshot: true) { ... on SnapshotPage { locks { holders { metadata } } } } }";
     for number in 0..60 {
-        subscribe(&mut deaf, &number.to_string(), query, json!({})).await;
+        subscribe(&mut deaf, &number.to_string(), PAGES, json!({})).await;
     }
     eventually("the deaf client's place is free", async || {
         front.handshake(Some("graphql-transport-ws"), None).await.is_ok()
@@ -308,6 +309,28 @@ async fn a_node_that_drains_ends_subscriptions_and_says_where_to_go_on() {
     let refused = front.handshake(Some("graphql-transport-ws"), None).await.expect_err("it takes no more");
     assert_eq!(refused["errors"][0]["extensions"]["code"], "draining");
     front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
+    let socket = SocketOptions {
+        write_timeout: Duration::from_hours(1),
+        outgoing_messages_max: 4,
+        ..SocketOptions::DEFAULT
+    };
+    let front = start(socket).await;
+    for number in 0..300 {
+        let mut request = one_shot(&format!("n/{number}"));
+        request.metadata = "x".repeat(900);
+        front.node.service.acquire(&front.node.context, request).await.expect("free");
+    }
+    let mut deaf = connect(&front).await;
+    for number in 0..60 {
+        subscribe(&mut deaf, &number.to_string(), PAGES, json!({})).await;
+    }
+    // Long enough for all buffers to be full; on a slower machine the test shows less.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::timeout(Duration::from_secs(30), front.stop()).await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -12,7 +11,7 @@ use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::WsOptions;
 use super::call::{self, Done, Effect};
@@ -27,15 +26,16 @@ use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Consistency, Service};
 use crate::socket::{self, Gone, Out};
 
-/// How long calls in flight may take to be answered when the node drains.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Serves a connection to its end.
 pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: WebSocket) {
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_frames_max);
     let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
-    let mut connection = Connection::new(service, options, out.clone());
-    let close = connection.run(&mut reader).await;
+    let mut connection = Connection::new(service.clone(), options, out.clone());
+    let close = tokio::select! {
+        close = connection.run(&mut reader) => close,
+        () = socket::overdue(&service) => Ok(Some(Close::Draining)),
+    };
     // What it waited for, watched and had bound ends here, before the last frames are on their way.
     drop(connection);
     let close = close.ok().flatten().map(Close::message);
@@ -154,12 +154,10 @@ impl Connection {
     async fn drain(&mut self) -> Result<Option<Close>, Gone> {
         let nodes = self.service.other_members().into_iter().map(|member| member.addresses.ws).collect();
         self.out.send(Outgoing::<()>::Draining { nodes }).await?;
-        let deadline = Instant::now() + DRAIN_GRACE;
-        while self.in_flight() > 0 {
-            match timeout_at(deadline, self.tasks.join_next_with_id()).await {
-                Ok(Some(ended)) => self.settle(ended).await?,
-                Ok(None) | Err(_) => break,
-            }
+        while self.in_flight() > 0
+            && let Some(ended) = self.tasks.join_next_with_id().await
+        {
+            self.settle(ended).await?;
         }
         Ok(Some(Close::Draining))
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use async_graphql::ServerError;
 use axum::body::Bytes;
@@ -10,7 +9,7 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::super::http::Front;
 use super::super::request::{Body, Operation};
@@ -21,17 +20,18 @@ use crate::ApiError;
 use crate::service::parse;
 use crate::socket::{self, Gone, Out};
 
-/// How long operations may take to end when the node drains.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
 /// Serves a connection to its end.
 pub(super) async fn serve(front: Front, socket: WebSocket) {
     let options = front.options.socket;
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_messages_max);
     let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
+    let service = front.service.clone();
     let mut connection = Connection::new(front, out.clone());
-    let close = connection.run(&mut reader).await;
+    let close = tokio::select! {
+        close = connection.run(&mut reader) => close,
+        () = socket::overdue(&service) => Ok(Some(Close::Draining)),
+    };
     // Its operations, and with them its watches and waits, end here, before the last messages are on their way.
     drop(connection);
     let close = close.ok().flatten().map(|close| close.message());
@@ -100,7 +100,7 @@ impl Connection {
                     let Some(read) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
                     read
                 }
-                () = service.draining() => return Ok(Some(self.drain().await)),
+                () = service.draining() => return self.drain().await,
                 () = out.gone() => return Err(Gone),
             };
             heard = Instant::now();
@@ -111,17 +111,11 @@ impl Connection {
     }
 
     /// Lets operations end: subscriptions say where to go on, calls are answered as far as they are quick.
-    async fn drain(&mut self) -> Close {
-        let ended = timeout(DRAIN_GRACE, async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                if self.settle(ended).await.is_err() {
-                    break;
-                }
-            }
-        });
-        // What is not done by then is cut off: its client finds its id unanswered.
-        let _ = ended.await;
-        Close::Draining
+    async fn drain(&mut self) -> Result<Option<Close>, Gone> {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.settle(ended).await?;
+        }
+        Ok(Some(Close::Draining))
     }
 
     /// Takes what was read; breaks with the close when the connection is to end.
