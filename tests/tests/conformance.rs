@@ -5,6 +5,9 @@ use std::process;
 use batuta_tests::conformance::{Driver, GraphqlDriver, GrpcDriver, RestDriver, WsDriver, scenarios};
 use batuta_tests::{Cluster, Node};
 
+/// What the scenarios say of a node's history: tests/conformance/README.md.
+const HISTORY: &[&str] = &["--set=limits.history_changes_max=100"];
+
 type Front = fn(&Node) -> Box<dyn Driver>;
 
 const FRONTS: &[Front] = &[
@@ -21,7 +24,7 @@ fn graphql(node: &Node, socket_only: bool) -> GraphqlDriver {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_front_gives_the_same_outcomes() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Cluster::start_with(3, HISTORY).await;
     let leader = &cluster.nodes[cluster.leader().await];
     let follower = &cluster.nodes[cluster.follower().await];
     let scenarios = scenarios();

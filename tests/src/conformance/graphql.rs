@@ -92,7 +92,7 @@ async fn changes(socket: &str, operation: &Operation) -> Outcome {
 fn refusal(error: &Value) -> Refusal {
     let said = &error["extensions"];
     let code = said["code"].as_str().map_or_else(|| error.to_string(), str::to_owned);
-    Refusal { code, field: said["field"].as_str().map(snake_name) }
+    Refusal { code, field: said["field"].as_str().map(snake_name), details: snake(&said["details"]) }
 }
 
 fn document(operation: &Operation) -> String {

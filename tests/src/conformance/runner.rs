@@ -116,6 +116,10 @@ impl Run<'_> {
             self.started.insert(label.to_owned(), tokio::spawn(driver.call(operation)));
             return;
         }
+        for _ in 1..step.get("times").and_then(Value::as_u64).unwrap_or(1) {
+            let outcome = driver.call(operation.clone()).await;
+            self.judge(step, &outcome, place).unwrap_or_else(|problem| panic!("{place}: {problem}"));
+        }
         let repeat = step.get("until") == Some(&Value::Bool(true));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -145,11 +149,10 @@ impl Run<'_> {
                     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
                 };
                 let fits = refusal.code == code && field.is_none_or(names);
-                return if fits {
-                    Ok(())
-                } else {
-                    Err(format!("{code} of {field:?} was expected, not {refusal:?}"))
-                };
+                if !fits {
+                    return Err(format!("{code} of {field:?} was expected, not {refusal:?}"));
+                }
+                &refusal.details
             }
             (Err(refusal), None) => return Err(format!("an answer was expected, not {refusal:?}")),
         };
