@@ -177,7 +177,7 @@ async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
     let front = start_with(socket, service).await;
     let mut client = connect(&front).await;
     // More than all buffers between the two hold: every change is told three hundred times.
-    let copies: String = (0..300).map(|number| format!(" m{number}: metadata")).collect();
+    let copies = (0..300).map(|number| format!("m{number}: metadata")).collect::<Vec<_>>().join(" ");
     let query = format!(
         "subscription ($from: Long) {{ changes(fromRevision: $from, progressMs: 100) {{ __typename ... on Changes {{ revision events {{ grant {{ name {copies} }} }} }} ... on Progress {{ revision }} }} }}"
     );

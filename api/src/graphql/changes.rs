@@ -19,8 +19,8 @@ pub(super) struct Subscription;
 impl Subscription {
     /// Every change that fits what is asked for: whole revisions, in order, each once.
     ///
-    /// It ends with an error only: `compacted`, `lagged` and `draining` say how to go on. The `revision` of the last item
-    /// plus one is the `fromRevision` of a subscription that goes on, on any node.
+    /// It ends with an error only: `compacted`, `lagged` and `draining` say how to go on. The `revision` of the last item, once
+    /// the snapshot is complete, plus one is the `fromRevision` of a subscription that goes on, on any node.
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the schema")]
     #[graphql(complexity = "cost(None, child_complexity)")]
     async fn changes(

@@ -27,8 +27,7 @@ pub(super) struct Body {
 /// A request whose document keeps within the limits.
 pub(super) struct Operation {
     request: Request,
-    /// What it is; a document that does not say which of its operations is meant has none.
-    kind: Option<OperationType>,
+    subscription: bool,
     names: Vec<Name>,
 }
 
@@ -39,18 +38,18 @@ impl Operation {
         let document = guard::parse(&query, introspection)?;
         let operation_name = operation_name.filter(|name| !name.is_empty());
         let chosen = guard::operation(&document, operation_name.as_deref());
-        let kind = chosen.map(|operation| operation.ty);
+        let subscription = chosen.is_some_and(|operation| operation.ty == OperationType::Subscription);
         let names = chosen.map(|operation| guard::answer_names(&document, operation)).unwrap_or_default();
         let variables = serde_json::Value::Object(variables.unwrap_or_default());
         let mut request = Request::new(query).variables(Variables::from_json(variables));
         request.operation_name = operation_name;
         request.set_parsed_query(document);
-        Ok(Self { request, kind, names })
+        Ok(Self { request, subscription, names })
     }
 
     /// Whether it is answered more than once.
     pub(super) fn is_subscription(&self) -> bool {
-        self.kind == Some(OperationType::Subscription)
+        self.subscription
     }
 
     /// The answer to a query or a mutation. A subscription is refused.
