@@ -270,6 +270,7 @@ async fn a_subscription_frees_its_watcher_when_it_is_completed_and_when_its_clie
         let mut attempt = 0;
         loop {
             attempt += 1;
+            assert!(attempt < 5_000, "the watcher is not freed");
             let id = format!("again-{attempt}");
             subscribe(&mut other, &id, CHANGES, json!({})).await;
             let frame = other.find(|frame| frame["id"] == id.as_str()).await;
@@ -443,13 +444,20 @@ async fn what_is_not_of_the_subprotocol_closes_the_connection_with_its_code() {
     let operation = || json!({"type": "subscribe", "id": "1", "payload": {"query": "subscription { changes { __typename } }"}});
     let init = || json!({"type": "connection_init"});
     // What comes before the last message is answered with connection_ack or a subscription that goes on.
-    let cases: [(Vec<Message>, u16, &str); 14] = [
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    let cases: [(Vec<Message>, u16, &str); 16] = [
         (vec![text(operation())], 4401, "Unauthorized"),
         (vec![text(init()), text(init())], 4429, "Too many initialisation requests"),
         (vec![text(init()), text(operation()), text(operation())], 4409, "Subscriber for 1 already exists"),
         (vec![Message::text("{")], 4400, "EOF"),
         (vec![Message::text("7")], 4400, ""),
         (vec![Message::text("[]")], 4400, "array"),
+        (vec![Message::text(nested(900))], 4400, "array"),
+        (
+            vec![Message::text(format!(r#"{{"type":"ping","payload":{{"a":{}}}}}"#, nested(900)))],
+            4400,
+            "recursion",
+        ),
         (vec![text(json!({}))], 4400, "type"),
         (
             vec![text(init()), text(json!({"type": "start", "id": "1", "payload": {"query": "{a}"}}))],
@@ -499,20 +507,19 @@ async fn what_is_not_of_the_subprotocol_closes_the_connection_with_its_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_says_nothing_is_closed() {
+    let socket = SocketOptions { init_timeout: Duration::from_millis(200), ..SocketOptions::DEFAULT };
+    let front = start(socket).await;
+    let (code, reason) = front.connect().await.close_frame().await.expect("with a reason");
+    assert_eq!((code, reason.as_str()), (4408, "Connection initialisation timeout"));
+    front.stop().await;
+
     let socket = SocketOptions {
-        init_timeout: Duration::from_millis(200),
         ping_every: Duration::from_millis(50),
         idle_timeout: Duration::from_secs(5),
         ..SocketOptions::DEFAULT
     };
     let front = start(socket).await;
-    let mut late = front.connect().await;
-    let (code, reason) = late.close_frame().await.expect("with a reason");
-    assert_eq!((code, reason.as_str()), (4408, "Connection initialisation timeout"));
-
-    let mut silent = front.connect().await;
-    silent.send(json!({"type": "connection_init"})).await;
-    let bytes = silent.read_without_answering().await;
+    let bytes = connect(&front).await.read_without_answering().await;
     let close = 4408_u16.to_be_bytes();
     assert!(bytes.windows(4).any(|at| at[0] == 0x88 && at[2..] == close), "{bytes:?}");
     front.stop().await;
