@@ -17,7 +17,6 @@ use crate::service::Service;
 
 /// How long a client that does not read is waited for once its connection is given up.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
 /// How long what a connection has in flight may take to be answered when the node drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client may take to read what is left and to answer the close.
@@ -121,7 +120,8 @@ pub(crate) fn offence(error: axum::Error) -> Option<Offence> {
     }
 }
 
-/// Whether a page of this node or no page at all connects. Programs send no `Origin`; a browser always does, and sends it unasked for the pages of every site.
+/// Whether a page of this node, or no page at all, connects. Programs send no `Origin`; a browser always does, and connects
+/// unasked for the pages of every site.
 pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = headers.get(header::ORIGIN) else { return true };

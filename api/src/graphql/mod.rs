@@ -3,7 +3,7 @@
 //! Namespace, retry key and consistency are arguments of the fields: one request may hold several calls. A refused call
 //! is an error beside a `null` and takes nothing from the other calls of the request. The fields of a mutation are
 //! answered one after the other, in their order. A client that goes away drops the handler's future, and with it what a
-//! field waits for. Subscriptions need a WebSocket ([`ws`]), which carries queries and mutations too.
+//! field waits for. Subscriptions need a WebSocket (`ws/`), which carries queries and mutations too.
 
 mod call;
 mod changes;
