@@ -13,6 +13,7 @@ mod json;
 mod middleware;
 pub mod rest;
 pub mod service;
+mod socket;
 pub mod ws;
 
 pub use error::ApiError;

@@ -5,7 +5,7 @@ mod support;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use batuta_api::graphql::{self, GraphqlOptions};
+use batuta_api::graphql::{self, GraphqlOptions, SocketOptions};
 use serde_json::{Value, json};
 use support::{Node, eventually};
 use tower::ServiceExt;
@@ -13,8 +13,10 @@ use tower::ServiceExt;
 /// The most a test reads of one answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-const OPEN: GraphqlOptions = GraphqlOptions { introspection: true, graphiql: true };
-const CLOSED: GraphqlOptions = GraphqlOptions { introspection: false, graphiql: false };
+const OPEN: GraphqlOptions =
+    GraphqlOptions { introspection: true, graphiql: true, socket: SocketOptions::DEFAULT };
+const CLOSED: GraphqlOptions =
+    GraphqlOptions { introspection: false, graphiql: false, socket: SocketOptions::DEFAULT };
 
 const ACQUIRE: &str = "mutation ($input: AcquireInput!, $key: String, $namespace: String! = \"default\") {
     acquire(input: $input, idempotencyKey: $key, namespace: $namespace) {

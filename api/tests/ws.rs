@@ -369,6 +369,25 @@ async fn a_client_that_does_not_read_is_cut_off_and_blocks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
+    let options =
+        WsOptions { write_timeout: Duration::from_hours(1), outgoing_frames_max: 4, ..WsOptions::default() };
+    let front = Front::start(options).await;
+    for number in 0..300 {
+        let mut request = one_shot(&format!("n/{number}"));
+        request.metadata = "x".repeat(900);
+        front.node.service.acquire(&front.node.context, request).await.expect("free");
+    }
+    let mut deaf = front.connect().await;
+    for number in 0..60 {
+        deaf.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
+    }
+    // Long enough for all buffers to be full; on a slower machine the test shows less.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::timeout(Duration::from_secs(30), front.stop()).await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_many_of_anything_is_refused_by_name() {
     let options = WsOptions { in_flight_max: 2, watches_max: 1, leases_max: 1, ..WsOptions::default() };
     let front = Front::start(options).await;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use batuta_api::GraphqlOptions;
+use batuta_api::graphql::{GraphqlOptions, SocketOptions};
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
@@ -19,7 +19,8 @@ use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
 /// The schema is public (docs/schema.graphql), so a node tells it to who asks.
-const GRAPHQL: GraphqlOptions = GraphqlOptions { introspection: true, graphiql: true };
+const GRAPHQL: GraphqlOptions =
+    GraphqlOptions { introspection: true, graphiql: true, socket: SocketOptions::DEFAULT };
 /// How long requests in flight may take to finish once a stop is asked for.
 const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 /// How long leadership may take to be handed over.

@@ -145,6 +145,12 @@ impl Node {
         format!("ws://127.0.0.1:{}/ws/v1", self.rest_port)
     }
 
+    /// URL of its GraphQL API for WebSocket.
+    #[must_use]
+    pub fn graphql(&self) -> String {
+        format!("ws://127.0.0.1:{}/graphql", self.rest_port)
+    }
+
     /// The node's own view of the cluster.
     pub async fn status(&self) -> Value {
         self.rest.get("/api/v1/cluster").await.expect(200).body

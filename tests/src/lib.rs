@@ -5,10 +5,12 @@
 
 mod cluster;
 pub mod conformance;
+mod graphql;
 mod http;
 mod snippets;
 
 pub use cluster::{Cluster, Node, program};
+pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
 pub use snippets::{Snippet, snippets};
 

@@ -1,7 +1,11 @@
 //! GraphQL at the nodes of a real cluster.
 
-use batuta_tests::{Answer, Cluster, Node, program};
+use batuta_tests::{Answer, Cluster, GraphqlOperation, Node, PATIENCE, program};
 use serde_json::{Value, json};
+
+const CHANGES: &str =
+    "subscription ($from: Long) { changes(jobs: [LOCK], fromRevision: $from, progressMs: 100) {
+    ... on Changes { revision events { grant { name } } } ... on Progress { revision } } }";
 
 async fn ask(node: &Node, query: &str, variables: Value) -> Answer {
     node.rest.post("/graphql", &json!({"query": query, "variables": variables})).await.expect(200)
@@ -28,6 +32,90 @@ async fn any_node_takes_a_lock_and_every_node_shows_it() {
     let rest = cluster.nodes[0].rest.get("/api/v1/locks/orders%2F2").await.expect(200);
     assert_eq!(rest.body["holders"][0]["owner"], "");
     assert_eq!(cluster.nodes[0].rest.get("/graphql").await.status, 200);
+}
+
+async fn take(node: &Node, name: &str) {
+    let _ = node.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 600_000})).await.expect(201);
+}
+
+/// Reads until a name was granted; gives the names in the order they came, and the revision everything was told up to.
+/// Ends early when the node is gone.
+async fn names_until(subscription: &mut GraphqlOperation, last: &str) -> (Vec<String>, u64) {
+    let (mut names, mut told) = (Vec::new(), 0);
+    while names.last().is_none_or(|name| name != last) {
+        let answer = tokio::time::timeout(PATIENCE, subscription.answer()).await.expect("in time");
+        let Some(answer) = answer else { break };
+        assert_eq!(answer.get("errors"), None, "{answer}");
+        let item = &answer["data"]["changes"];
+        told = item["revision"].as_u64().expect("a revision");
+        let events = item["events"].as_array().into_iter().flatten();
+        names.extend(events.map(|event| event["grant"]["name"].as_str().expect("a name").to_owned()));
+    }
+    (names, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_loses_its_node_goes_on_at_another_one() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let mut first = GraphqlOperation::start(&cluster.nodes[leader].graphql(), CHANGES, json!({})).await;
+    let begin = first.answer().await.expect("says where it begins");
+    assert!(begin["data"]["changes"]["revision"].is_u64(), "{begin}");
+    for name in ["a", "b", "c"] {
+        take(&cluster.nodes[leader], name).await;
+    }
+    let (mut names, told) = names_until(&mut first, "c").await;
+    cluster.nodes[leader].kill();
+    assert!(tokio::time::timeout(PATIENCE, async { while first.answer().await.is_some() {} }).await.is_ok());
+    let other = cluster.leader().await;
+    for name in ["d", "e"] {
+        take(&cluster.nodes[other], name).await;
+    }
+    let place = cluster.follower().await;
+    let from = json!({"from": told + 1});
+    let mut second = GraphqlOperation::start(&cluster.nodes[place].graphql(), CHANGES, from).await;
+    names.extend(names_until(&mut second, "e").await.0);
+    assert_eq!(names, ["a", "b", "c", "d", "e"], "nothing missed, nothing twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_sends_its_subscriptions_elsewhere() {
+    let mut cluster = Cluster::start(3).await;
+    let place = cluster.follower().await;
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let mut subscription =
+            GraphqlOperation::start(&cluster.nodes[place].graphql(), CHANGES, json!({})).await;
+        subscription.answer().await.expect("says where it begins");
+        all.push(subscription);
+    }
+    let reading = tokio::spawn(async move {
+        let mut ends = Vec::new();
+        for mut subscription in all {
+            let mut last = Value::Null;
+            while let Some(answer) = subscription.answer().await {
+                last = answer;
+            }
+            ends.push(last["errors"][0]["extensions"].take());
+        }
+        ends
+    });
+    assert_eq!(cluster.nodes[place].stop().await.0, Some(0));
+    let mut others: Vec<String> = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.name != cluster.nodes[place].name)
+        .map(Node::graphql)
+        .collect();
+    others.sort();
+    for end in reading.await.expect("no panic") {
+        assert_eq!(end["code"], "draining", "{end}");
+        let mut nodes: Vec<String> =
+            serde_json::from_value(end["details"]["nodes"].clone()).expect("a list of URLs");
+        nodes.sort();
+        assert_eq!(nodes, others);
+    }
+    GraphqlOperation::start(&others[0], CHANGES, json!({})).await.answer().await.expect("goes on there");
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         [
             "The WebSocket handshake is refused",
             "The request is not a WebSocket upgrade, offers only subprotocols that are not spoken here, or comes from a web page of another origin.",
-            "Connect with subprotocol `batuta.v1+json`, or without any.",
+            "Connect to /ws/v1 with subprotocol `batuta.v1+json`, or without any; to /graphql with `graphql-transport-ws`.",
         ],
     ),
     INTERNAL,

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::parser::types::{
+    ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
+};
 use async_graphql::parser::{self, Positioned};
 use async_graphql::{Name, ServerError};
 
@@ -44,8 +46,21 @@ pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocume
     for (_, operation) in document.operations.iter() {
         let weight = scale.selections(&operation.node.selection_set, 0).map_err(refused)?;
         weight.check().map_err(refused)?;
+        check_subscription(&operation.node).map_err(refused)?;
     }
     Ok(document)
+}
+
+/// A subscription has one answer at a time, so it has one field. The library would follow several at once, and none of
+/// those in a fragment.
+fn check_subscription(operation: &OperationDefinition) -> Result<(), ApiError> {
+    let root = operation.selection_set.node.items.as_slice();
+    let one_field = matches!(root, [one] if matches!(one.node, Selection::Field(_)));
+    if operation.ty != OperationType::Subscription || one_field {
+        return Ok(());
+    }
+    let problem = "a subscription has exactly one field at its root, outside of any fragment";
+    Err(ApiError::InvalidQuery { problem: problem.to_owned() })
 }
 
 /// What the parser stumbled over, without the copy of the line that it draws: a document is often one line.
@@ -60,13 +75,19 @@ fn unparsable(error: parser::Error) -> ServerError {
     refused
 }
 
+/// The operation that is asked for by its name, or the first one.
+pub(super) fn operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Option<&'a OperationDefinition> {
+    let asked = |own: Option<&Name>| name.is_none_or(|asked| own.is_some_and(|own| own == asked));
+    document.operations.iter().find(|(own, _)| asked(*own)).map(|(_, operation)| &operation.node)
+}
+
 /// The names of the root in the answer, in the order the document has them.
-pub(super) fn answer_names(document: &ExecutableDocument, operation: Option<&str>) -> Vec<Name> {
-    let asked = |name: Option<&Name>| operation.is_none_or(|asked| name.is_some_and(|name| name == asked));
+pub(super) fn answer_names(document: &ExecutableDocument, operation: &OperationDefinition) -> Vec<Name> {
     let mut names = Vec::new();
-    if let Some((_, operation)) = document.operations.iter().find(|(name, _)| asked(*name)) {
-        collect_names(document, &operation.node.selection_set.node, &mut names);
-    }
+    collect_names(document, &operation.selection_set.node, &mut names);
     names
 }
 
@@ -309,8 +330,23 @@ mod tests {
     fn the_answer_has_the_order_of_the_document() {
         let query = "query A {a} query B {c ...f ... on Query {b}} fragment f on Query {x: z}";
         let document = parse(query, true).unwrap();
-        assert_eq!(answer_names(&document, Some("B")), ["c", "x", "b"]);
-        assert_eq!(answer_names(&document, Some("C")), [""; 0]);
-        assert_eq!(answer_names(&parse("{a}", true).unwrap(), None), ["a"]);
+        let names = |name| operation(&document, name).map(|operation| answer_names(&document, operation));
+        assert_eq!(names(Some("B")).unwrap(), ["c", "x", "b"]);
+        assert_eq!(names(Some("C")), None);
+        let single = parse("{a}", true).unwrap();
+        assert_eq!(answer_names(&single, operation(&single, None).unwrap()), ["a"]);
+    }
+
+    #[test]
+    fn a_subscription_has_one_field() {
+        assert_eq!(refusal("subscription {a{b}}", true), "taken");
+        for query in [
+            "subscription {a b}",
+            "subscription {...f} fragment f on Subscription {a}",
+            "subscription {...{a}}",
+            "query Q {a b} subscription S {a b}",
+        ] {
+            assert_eq!(refusal(query, true), "invalid_query", "{query}");
+        }
     }
 }

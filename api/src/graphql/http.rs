@@ -1,81 +1,47 @@
-//! GraphQL over HTTP: one document per request, as JSON.
+//! GraphQL over HTTP: one document per request, as JSON; and the way from there to a WebSocket.
 //!
 //! A request that can be read is answered 200, refusals inside; one that can not has the status of its code. Either way
 //! the body is a GraphQL answer.
 
-use async_graphql::{
-    Name, Request as QueryRequest, Response as QueryResponse, ServerError, Value, Variables,
-};
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::post;
-use serde::{Deserialize, Serialize};
+use axum::routing::{MethodFilter, on};
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
-use super::{GraphqlOptions, Schema, error, guard};
+use super::request::{Answer, Body, Operation};
+use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
 use crate::json::decode_json;
 use crate::middleware::{RequestIds, panicked};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
-use crate::service::parse;
-
-/// The most errors shown of a document that is not executed: it can be wrong in every line.
-const ERRORS_MAX: usize = 20;
+use crate::service::{Service, parse};
 
 /// The page that asks in a browser. Its scripts come from a public address, which the browser asks and this node never does.
 const GRAPHIQL: &str = include_str!("graphiql.html");
 
 /// The schema and how it is served.
 #[derive(Clone)]
-struct Front {
-    schema: Schema,
-    options: GraphqlOptions,
+pub(super) struct Front {
+    pub(super) schema: Schema,
+    pub(super) service: Service,
+    pub(super) options: GraphqlOptions,
+    /// Places for WebSocket connections.
+    pub(super) connections: Arc<Semaphore>,
 }
 
-/// The body of a request.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Body {
-    query: String,
-    #[serde(default)]
-    operation_name: Option<String>,
-    #[serde(default)]
-    variables: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Clients may say things to servers that know them; this one knows none.
-    #[serde(default, rename = "extensions")]
-    _extensions: Option<serde::de::IgnoredAny>,
-}
-
-/// The body of an answer. Without `data` nothing was executed.
-#[derive(Serialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Value>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<ServerError>,
-}
-
-impl Answer {
-    fn refused(error: ServerError) -> Self {
-        Self { data: None, errors: vec![error] }
-    }
-
-    fn executed(mut response: QueryResponse, names: &[Name]) -> Self {
-        // The library puts the fields of a query in the order in which their answers came.
-        if let Value::Object(fields) = &mut response.data {
-            fields.sort_by_cached_key(|name, _| names.iter().position(|asked| asked == name));
-        }
-        // Every field of the root may be null, so the whole is null only when nothing was executed.
-        let data = (response.data != Value::Null).then_some(response.data);
-        if data.is_none() {
-            response.errors.truncate(ERRORS_MAX);
-        }
-        response.errors.iter_mut().for_each(error::complete);
-        Self { data, errors: response.errors }
+impl Front {
+    pub(super) fn new(schema: Schema, service: Service, options: GraphqlOptions) -> Self {
+        let connections = options.socket.connections_max.min(Semaphore::MAX_PERMITS);
+        Self { schema, service, options, connections: Arc::new(Semaphore::new(connections)) }
     }
 }
 
@@ -90,8 +56,11 @@ impl IntoResponse for Unread {
 }
 
 /// The routes of the front.
-pub(super) fn routes(schema: Schema, options: GraphqlOptions) -> axum::Router {
-    let route = if options.graphiql { post(execute).get(page) } else { post(execute) };
+pub(super) fn routes(front: Front) -> axum::Router {
+    // A WebSocket begins with GET, over HTTP/2 with CONNECT.
+    let route = on(MethodFilter::POST, execute)
+        .on(MethodFilter::GET, page_or_socket)
+        .on(MethodFilter::CONNECT, page_or_socket);
     axum::Router::new()
         .route("/graphql", route)
         .method_not_allowed_fallback(method_not_allowed)
@@ -101,23 +70,33 @@ pub(super) fn routes(schema: Schema, options: GraphqlOptions) -> axum::Router {
         // A refusal is an answer, not a defect of this node: it is not logged as an error.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
         .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
-        .with_state(Front { schema, options })
+        .with_state(front)
 }
 
 async fn execute(State(front): State<Front>, request: Request) -> Result<Json<Answer>, Unread> {
-    let Body { query, operation_name, variables, .. } = read(request).await.map_err(Unread)?;
-    let document = match guard::parse(&query, front.options.introspection) {
-        Ok(document) => document,
-        Err(refused) => return Ok(Json(Answer::refused(refused))),
-    };
-    let operation_name = operation_name.filter(|name| !name.is_empty());
-    let names = guard::answer_names(&document, operation_name.as_deref());
-    let variables = variables.unwrap_or_default();
-    let mut request =
-        QueryRequest::new(query).variables(Variables::from_json(serde_json::Value::Object(variables)));
-    request.operation_name = operation_name;
-    request.set_parsed_query(document);
-    Ok(Json(Answer::executed(front.schema.execute(request).await, &names)))
+    let body = read(request).await.map_err(Unread)?;
+    Ok(Json(match Operation::read(body, front.options.introspection) {
+        Ok(operation) => operation.execute(&front.schema).await,
+        Err(refused) => Answer::refused(refused),
+    }))
+}
+
+async fn page_or_socket(
+    State(front): State<Front>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Unread> {
+    if ws::is_asked_for(&method, &headers) {
+        require_no_call_headers(&headers).map_err(Unread)?;
+        return ws::handshake(front, &headers, upgrade).map_err(Unread);
+    }
+    if front.options.graphiql {
+        return Ok(Html(GRAPHIQL).into_response());
+    }
+    // As the router says it of a method it does not know: without the page GET is for the WebSocket only.
+    Ok(([(header::ALLOW, "POST")], method_not_allowed(method, uri).await).into_response())
 }
 
 async fn read(request: Request) -> Result<Body, ApiError> {
@@ -135,10 +114,6 @@ fn require_no_call_headers(headers: &HeaderMap) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-async fn page() -> Html<&'static str> {
-    Html(GRAPHIQL)
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Unread {

@@ -3,9 +3,11 @@
 //! Namespace, retry key and consistency are arguments of the fields: one request may hold several calls. A refused call
 //! is an error beside a `null` and takes nothing from the other calls of the request. The fields of a mutation are
 //! answered one after the other, in their order. A client that goes away drops the handler's future, and with it what a
-//! field waits for.
+//! field waits for. Subscriptions need a WebSocket (`ws/`), which carries queries and mutations too.
 
 mod call;
+mod changes;
+mod changes_types;
 mod cluster;
 mod cluster_types;
 mod connection;
@@ -19,13 +21,17 @@ mod lock_convert;
 mod lock_types;
 mod long;
 mod register;
+mod request;
 mod session;
 mod session_types;
+mod ws;
 
-use async_graphql::{EmptySubscription, MergedObject, SchemaBuilder};
+use async_graphql::{MergedObject, SchemaBuilder};
 use axum::Router;
 
 use crate::service::Service;
+
+pub use ws::SocketOptions;
 
 /// How the front is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct GraphqlOptions {
     pub introspection: bool,
     /// Whether a browser that opens `/graphql` gets a page to ask with.
     pub graphiql: bool,
+    /// How its WebSocket connections behave.
+    pub socket: SocketOptions,
 }
 
 /// Reads.
@@ -49,19 +57,18 @@ struct Mutation(
     cluster::ClusterMutation,
 );
 
-/// What can be subscribed to.
-type Subscription = EmptySubscription;
+type Schema = async_graphql::Schema<Query, Mutation, changes::Subscription>;
 
-type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
-
-fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query::default(), Mutation::default(), Subscription::default())
+fn builder() -> SchemaBuilder<Query, Mutation, changes::Subscription> {
+    Schema::build(Query::default(), Mutation::default(), changes::Subscription)
 }
 
-/// The GraphQL API over the service: `POST /graphql`, and the page of `GraphiQL` with GET when the options say so.
+/// The GraphQL API over the service at `/graphql`: POST for one answer, a WebSocket for subscriptions as well, and the page
+/// of `GraphiQL` with GET when the options say so.
 pub fn router(service: Service, options: GraphqlOptions) -> Router {
     let (_, cost_max) = guard::COST;
-    http::routes(builder().data(service).limit_complexity(cost_max).finish(), options)
+    let schema = builder().data(service.clone()).limit_complexity(cost_max).finish();
+    http::routes(http::Front::new(schema, service, options))
 }
 
 /// The schema in the GraphQL schema language, as `docs/schema.graphql` has it.

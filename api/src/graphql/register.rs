@@ -1,6 +1,7 @@
 //! Queries and mutations of high-water registers, for resources that cannot store a fencing token themselves.
 
 use async_graphql::{Context, InputObject, Object, SimpleObject};
+use batuta_statemachine::Name;
 
 use super::call::{Consistency, Keys, answered, read_context, service};
 use super::long::Long;
@@ -9,15 +10,22 @@ use crate::service::{At, lock, parse};
 /// A high-water register.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub(super) struct Register {
+    /// Its name.
+    name: String,
     /// The highest token it has seen.
     high_water: Long,
     /// The answer is true at this revision.
     revision: Long,
 }
 
-impl From<At<lock::Register>> for Register {
-    fn from(At { revision, value }: At<lock::Register>) -> Self {
-        Self { high_water: Long(value.high_water), revision: Long(revision) }
+impl Register {
+    /// The register of this name.
+    pub(super) fn new(name: &Name, At { revision, value }: At<u64>) -> Self {
+        Self { name: name.to_string(), high_water: Long(value), revision: Long(revision) }
+    }
+
+    fn read(name: &Name, At { revision, value }: At<lock::Register>) -> Self {
+        Self::new(name, At { revision, value: value.high_water })
     }
 }
 
@@ -54,7 +62,8 @@ impl RegisterQuery {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            Ok(service(ctx)?.get_register(&context, &name, consistency.into()).await?.into())
+            let found = service(ctx)?.get_register(&context, &name, consistency.into()).await?;
+            Ok(Register::read(&name, found))
         })
         .await
     }
@@ -79,7 +88,9 @@ impl RegisterMutation {
         answered(ctx, async {
             let name = parse::parse_name("name", &input.name)?;
             let context = keys.context(None)?;
-            Ok(service(ctx)?.advance_register(&context, name, input.fencing_token.into()).await?.into())
+            let token = input.fencing_token.into();
+            let risen = service(ctx)?.advance_register(&context, name.clone(), token).await?;
+            Ok(Register::read(&name, risen))
         })
         .await
     }
@@ -96,7 +107,8 @@ impl RegisterMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let name = parse::parse_name("name", &input.name)?;
-            Ok(service(ctx)?.delete_register(&keys.context(None)?, name).await?.into())
+            let deleted = service(ctx)?.delete_register(&keys.context(None)?, name.clone()).await?;
+            Ok(Register::read(&name, deleted))
         })
         .await
     }

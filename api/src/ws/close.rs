@@ -2,6 +2,8 @@
 
 use axum::extract::ws::{CloseFrame, Message};
 
+use crate::socket::Offence;
+
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
@@ -48,5 +50,14 @@ impl Close {
 
     pub(super) fn message(self) -> Message {
         Message::Close(Some(CloseFrame { code: self.code(), reason: self.reason().into() }))
+    }
+}
+
+impl From<Offence> for Close {
+    fn from(offence: Offence) -> Self {
+        match offence {
+            Offence::TooLong => Self::TooLong,
+            Offence::Protocol => Self::Protocol,
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
@@ -12,7 +11,7 @@ use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::WsOptions;
 use super::call::{self, Done, Effect};
@@ -20,39 +19,27 @@ use super::close::Close;
 use super::frame::{self, Outgoing};
 use super::lease::{Followed, Follower};
 use super::op::{self, Call, Defaults, Op, What};
-use super::outgoing::{self, Gone, Out};
 use super::watch;
 use crate::ApiError;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Consistency, Service};
-
-/// How long calls in flight may take to be answered when the node drains.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
-/// How long a client may take to read what is left and to answer the close.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+use crate::socket::{self, Gone, Out};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: WebSocket) {
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_frames_max);
-    let mut writer = tokio::spawn(outgoing::write(sink, queue, options.write_timeout));
-    let mut connection = Connection::new(service, options, out.clone());
-    let close = connection.run(&mut reader).await;
+    let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
+    let mut connection = Connection::new(service.clone(), options, out.clone());
+    let close = tokio::select! {
+        close = connection.run(&mut reader) => close,
+        () = socket::overdue(&service) => Ok(Some(Close::Draining)),
+    };
     // What it waited for, watched and had bound ends here, before the last frames are on their way.
     drop(connection);
-    let last_words = async {
-        if let Ok(Some(close)) = close {
-            let _ = out.message(close.message()).await;
-        }
-        drop(out);
-        let _ = (&mut writer).await;
-        // A socket that is closed with something unread takes its last frames with it.
-        while let Some(Ok(_)) = reader.next().await {}
-    };
-    if timeout(CLOSE_GRACE, last_words).await.is_err() {
-        writer.abort();
-    }
+    let close = close.ok().flatten().map(Close::message);
+    socket::hang_up(out, writer, reader, close).await;
 }
 
 /// What a task of the connection ends with.
@@ -148,7 +135,7 @@ impl Connection {
                         self.followed.remove(&followed);
                     }
                 }
-                _ = ping.tick() => self.out.message(Message::Ping(Bytes::new())).await?,
+                _ = ping.tick() => self.out.send(Message::Ping(Bytes::new())).await?,
                 () = sleep_until(heard + self.options.idle_timeout) => {
                     // While the loop waited for room in the queue, the client may have been heard without being read.
                     let Some(frame) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
@@ -167,12 +154,10 @@ impl Connection {
     async fn drain(&mut self) -> Result<Option<Close>, Gone> {
         let nodes = self.service.other_members().into_iter().map(|member| member.addresses.ws).collect();
         self.out.send(Outgoing::<()>::Draining { nodes }).await?;
-        let deadline = Instant::now() + DRAIN_GRACE;
-        while self.in_flight() > 0 {
-            match timeout_at(deadline, self.tasks.join_next_with_id()).await {
-                Ok(Some(ended)) => self.settle(ended).await?,
-                Ok(None) | Err(_) => break,
-            }
+        while self.in_flight() > 0
+            && let Some(ended) = self.tasks.join_next_with_id().await
+        {
+            self.settle(ended).await?;
         }
         Ok(Some(Close::Draining))
     }
@@ -190,7 +175,7 @@ impl Connection {
             Some(Ok(Message::Binary(_))) => Ok(ControlFlow::Break(Some(Close::Binary))),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(ControlFlow::Continue(())),
             Some(Ok(Message::Close(_))) | None => Ok(ControlFlow::Break(None)),
-            Some(Err(error)) => Ok(ControlFlow::Break(broken(error))),
+            Some(Err(error)) => Ok(ControlFlow::Break(socket::offence(error).map(Close::from))),
         }
     }
 
@@ -381,14 +366,4 @@ fn within(what: &'static str, used: usize, max: usize) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
-}
-
-/// Why the connection can not be read any more, when that is worth a close frame.
-fn broken(error: axum::Error) -> Option<Close> {
-    let error = error.into_inner();
-    match error.downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => Some(Close::TooLong),
-        Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => Some(Close::Protocol),
-        _ => None,
-    }
 }

@@ -1,5 +1,6 @@
 //! Frames: what a client sends, as far as every request has it, and everything it is sent.
 
+use axum::extract::ws::Message;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -135,10 +136,10 @@ impl Outgoing {
     }
 }
 
-impl<T: Serialize> Outgoing<T> {
-    pub(super) fn text(&self) -> String {
+impl<T: Serialize> From<Outgoing<T>> for Message {
+    fn from(frame: Outgoing<T>) -> Self {
         // Texts, numbers, lists and maps with text keys always have a JSON form.
-        serde_json::to_string(self).expect("a wire type is serializable")
+        Self::text(serde_json::to_string(&frame).expect("a wire type is serializable"))
     }
 }
 
@@ -181,7 +182,7 @@ mod tests {
             (Outgoing::Draining { nodes: Vec::new() }, r#"{"type":"draining","nodes":[]}"#),
         ];
         for (frame, text) in frames {
-            assert_eq!(frame.text(), text);
+            assert_eq!(Message::from(frame), Message::text(text));
         }
     }
 }

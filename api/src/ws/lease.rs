@@ -14,7 +14,6 @@ use futures_util::future::select_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::frame::{Lease, Outgoing};
-use super::outgoing::{Gone, Out};
 use crate::ApiError;
 use crate::service::acquire::Queued;
 use crate::service::lock::GrantInfo;
@@ -22,6 +21,7 @@ use crate::service::watch::{
     Event, Facts, Filter, Item, Job, Kind, Names, PROGRESS_MS, Start, Watch, WatchRequest,
 };
 use crate::service::{CallContext, Consistency, Service};
+use crate::socket::{Gone, Out};
 
 /// How often a follower looks by itself while the hub does not take it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -17,7 +17,6 @@ mod frame;
 pub(crate) mod fuzzing;
 mod lease;
 mod op;
-mod outgoing;
 mod watch;
 
 use std::sync::Arc;
@@ -35,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::ApiError;
 use crate::json::Problem;
 use crate::service::Service;
+use crate::socket::same_origin;
 
 /// Where the front answers.
 pub const PATH: &str = "/ws/v1";
@@ -148,18 +148,8 @@ fn handshake(
     }))
 }
 
-/// Programs send no `Origin`; a browser always does, and sends it unasked for the pages of every site.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
-    authority.is_some() && authority == text(header::HOST)
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn document(name: &str) -> String {
@@ -177,25 +167,6 @@ mod tests {
         }
         for close in close::Close::ALL {
             assert!(words.contains(&format!("| {} |", close.code())), "{close:?}");
-        }
-    }
-
-    #[test]
-    fn pages_of_other_origins_are_kept_out() {
-        for (origin, same) in [
-            (None, true),
-            (Some("http://127.0.0.1:8081"), true),
-            (Some("https://127.0.0.1:8081"), true),
-            (Some("http://127.0.0.1:9999"), false),
-            (Some("http://evil.example"), false),
-            (Some("null"), false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8081"));
-            if let Some(origin) = origin {
-                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            }
-            assert_eq!(same_origin(&headers), same, "{origin:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Watches of a connection: the watch hub's items as frames.
 
 use super::frame::Outgoing;
-use super::outgoing::{Gone, Out};
 use crate::ApiError;
 use crate::json::watch_dto::Message;
 use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Service};
+use crate::socket::{Gone, Out};
 
 #[derive(serde::Serialize)]
 struct Opened {

@@ -23,6 +23,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node and returns when it is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(ServiceOptions::default()).await
+    }
+
+    /// Likewise, with a service that behaves in this way.
+    pub(crate) async fn start_with(service: ServiceOptions) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let peer_listen = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let peer = peer_listen.local_addr().expect("bound").to_string();
@@ -44,7 +49,7 @@ impl Node {
             history_bytes_max: 1 << 20,
         };
         let replica = Replica::start(options).await.expect("starts");
-        let service = Service::new(replica.clone(), ServiceOptions::default());
+        let service = Service::new(replica.clone(), service);
         eventually("the node is ready", async || service.readiness().ready()).await;
         Self { service, context: CallContext::default(), replica, _data: data }
     }

@@ -1,4 +1,5 @@
-//! A WebSocket front on a free port, and a client that waits for the frames a test is about.
+//! A front on a free port that speaks WebSocket, and a client that waits for the frames a test is about.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use batuta_api::ws::{self, WsOptions};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -19,21 +20,36 @@ use crate::support::Node;
 /// How long a frame may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A node and its WebSocket front.
+/// The receive buffer of a client's connection.
+const RECEIVE_BYTES: u32 = 64 * 1024;
+
+/// A node and a front of it.
 pub(crate) struct Front {
     pub(crate) node: Node,
     address: std::net::SocketAddr,
+    path: &'static str,
+    subprotocol: &'static str,
     server: JoinHandle<()>,
 }
 
 impl Front {
     pub(crate) async fn start(options: WsOptions) -> Self {
         let node = Node::start().await;
+        let router = ws::alone(ws::router(node.service.clone(), options));
+        Self::serve(node, router, ws::PATH, ws::SUBPROTOCOL).await
+    }
+
+    /// A front of a node that speaks this subprotocol at this path.
+    pub(crate) async fn serve(
+        node: Node,
+        router: axum::Router,
+        path: &'static str,
+        subprotocol: &'static str,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let router = ws::alone(ws::router(node.service.clone(), options));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
-        Self { node, address, server }
+        Self { node, address, path, subprotocol, server }
     }
 
     pub(crate) async fn stop(self) {
@@ -43,7 +59,7 @@ impl Front {
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        self.open(Some("batuta.v1+json"), None).await.expect("connects").0
+        self.open(Some(self.subprotocol), None).await.expect("connects").0
     }
 
     /// The subprotocol agreed on, or the problem that was answered.
@@ -60,13 +76,17 @@ impl Front {
         subprotocol: Option<&str>,
         origin: Option<&str>,
     ) -> Result<(Client, Option<String>), Value> {
-        let mut request = format!("ws://{}/ws/v1", self.address).into_client_request().expect("a request");
+        let mut request =
+            format!("ws://{}{}", self.address, self.path).into_client_request().expect("a request");
         for (header, value) in [("sec-websocket-protocol", subprotocol), ("origin", origin)] {
             if let Some(value) = value {
                 request.headers_mut().insert(header, HeaderValue::from_str(value).expect("a header"));
             }
         }
-        let stream = TcpStream::connect(self.address).await.expect("listens");
+        // What the kernel keeps for a client that does not read is little, so that tests of such clients are quick.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(RECEIVE_BYTES).expect("a size");
+        let stream = socket.connect(self.address).await.expect("listens");
         match client_async(request, stream).await {
             Ok((socket, response)) => {
                 let agreed = response.headers().get("sec-websocket-protocol");
@@ -104,7 +124,7 @@ impl Client {
     }
 
     /// The next frame that fits; others are kept for later.
-    async fn find(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn find(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
         if let Some(place) = self.aside.iter().position(&fits) {
             return self.aside.remove(place).expect("there");
         }
@@ -158,9 +178,14 @@ impl Client {
 
     /// The code of the close frame, after whatever comes before it.
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
+        self.close_frame().await.map(|(code, _)| code)
+    }
+
+    /// The code and the reason of the close frame, after whatever comes before it.
+    pub(crate) async fn close_frame(&mut self) -> Option<(u16, String)> {
         loop {
             if let Message::Close(frame) = self.next().await {
-                return frame.map(|frame| frame.code.into());
+                return frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
             }
         }
     }

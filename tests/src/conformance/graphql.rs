@@ -4,33 +4,37 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::{Driver, Operation, Outcome, Refusal};
-use crate::Rest;
+use crate::{GraphqlOperation, Rest};
 
 /// The GraphQL front of one node.
-pub struct GraphqlDriver(pub Rest);
+pub struct GraphqlDriver {
+    /// Answers POST.
+    pub rest: Rest,
+    /// URL of the same front for WebSocket.
+    pub socket: String,
+    /// Whether everything goes over the socket, not only watches.
+    pub socket_only: bool,
+}
 
 impl Driver for GraphqlDriver {
     fn front(&self) -> &'static str {
-        "GraphQL"
-    }
-
-    fn knows(&self, operation: &str) -> bool {
-        operation != "changes"
+        if self.socket_only { "GraphQL-socket" } else { "GraphQL" }
     }
 
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
-        let rest = self.0.clone();
+        let (rest, socket, socket_only) = (self.rest.clone(), self.socket.clone(), self.socket_only);
         Box::pin(async move {
+            if operation.name == "changes" {
+                return changes(&socket, &operation).await;
+            }
             let query = document(&operation);
-            let mut variables = Map::new();
-            match camel(&Value::Object(operation.args.clone())) {
-                Value::Object(fields) if query.starts_with("query") => variables.extend(fields),
-                input => drop(variables.insert("input".to_owned(), input)),
-            }
-            if let Some(key) = &operation.key {
-                variables.insert("key".to_owned(), json!(key));
-            }
-            let answer = rest.post("/graphql", &json!({"query": query, "variables": variables})).await.body;
+            let variables = variables(&query, &operation);
+            let answer = if socket_only {
+                let mut asked = GraphqlOperation::start(&socket, &query, variables).await;
+                asked.answer().await.expect("an answer")
+            } else {
+                rest.post("/graphql", &json!({"query": query, "variables": variables})).await.body
+            };
             match answer["errors"].get(0) {
                 None => Ok(snake(&answer["data"]["answer"])),
                 Some(error) => Err(refusal(error)),
@@ -39,10 +43,56 @@ impl Driver for GraphqlDriver {
     }
 }
 
+fn variables(query: &str, operation: &Operation) -> Value {
+    let mut variables = Map::new();
+    match camel(&Value::Object(operation.args.clone())) {
+        Value::Object(fields) if query.starts_with("query") => variables.extend(fields),
+        input => drop(variables.insert("input".to_owned(), input)),
+    }
+    if let Some(key) = &operation.key {
+        variables.insert("key".to_owned(), json!(key));
+    }
+    Value::Object(variables)
+}
+
+async fn changes(socket: &str, operation: &Operation) -> Outcome {
+    const QUERY: &str = "subscription ($jobs: [Job!]!, $kinds: [ChangeKind!]!, $name: String!, $prefix: String!,
+        $sessionId: String!, $from: Long!) {
+        changes(jobs: $jobs, kinds: $kinds, name: $name, prefix: $prefix, sessionId: $sessionId, fromRevision: $from,
+            progressMs: 100) {
+            ... on Changes { revision events { kind } } ... on Progress { revision }
+        }
+    }";
+    let until = operation.number("until_revision");
+    let words = |field| operation.texts(field).iter().map(|word| word.to_uppercase()).collect::<Vec<_>>();
+    let variables = json!({
+        "jobs": words("jobs"), "kinds": words("kinds"), "name": operation.text("name"),
+        "prefix": operation.text("prefix"), "sessionId": operation.text("session_id"),
+        "from": operation.number("after") + 1,
+    });
+    let mut asked = GraphqlOperation::start(socket, QUERY, variables).await;
+    let mut kinds = Vec::new();
+    loop {
+        let answer = asked.answer().await.expect("a subscription ends with an error only");
+        if let Some(error) = answer["errors"].get(0) {
+            return Err(refusal(error));
+        }
+        let item = &answer["data"]["changes"];
+        let revision = item["revision"].as_u64().expect("a revision");
+        if revision <= until {
+            let events = item["events"].as_array().into_iter().flatten();
+            kinds.extend(events.map(|event| event["kind"].as_str().unwrap_or_default().to_lowercase()));
+        }
+        if revision >= until {
+            return Ok(json!({ "kinds": kinds }));
+        }
+    }
+}
+
 fn refusal(error: &Value) -> Refusal {
     let said = &error["extensions"];
     let code = said["code"].as_str().map_or_else(|| error.to_string(), str::to_owned);
-    Refusal { code, field: said["field"].as_str().map(snake_name) }
+    Refusal { code, field: said["field"].as_str().map(snake_name), details: snake(&said["details"]) }
 }
 
 fn document(operation: &Operation) -> String {

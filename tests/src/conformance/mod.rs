@@ -17,13 +17,15 @@ pub use ws::WsDriver;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-/// A refusal: its code, and the field at fault when one is.
+/// A refusal: its code, the field at fault when one is, and its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable code.
     pub code: String,
     /// The field at fault.
     pub field: Option<String>,
+    /// What the code says beside, in the shape of the REST API.
+    pub details: Value,
 }
 
 /// What an operation answered, in the shape of the REST API.
@@ -65,10 +67,6 @@ impl Operation {
 pub trait Driver: Send + Sync {
     /// What it is called in messages.
     fn front(&self) -> &'static str;
-    /// Whether the front has the operation at all.
-    fn knows(&self, _operation: &str) -> bool {
-        true
-    }
     /// Does an operation. Dropping the future is the client going away.
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 }

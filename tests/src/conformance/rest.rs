@@ -78,7 +78,7 @@ fn outcome(answer: crate::Answer) -> Outcome {
         return Ok(answer.body);
     }
     let field = answer.body["field"].as_str().map(str::to_owned);
-    Err(Refusal { code: answer.code().to_owned(), field })
+    Err(Refusal { code: answer.code().to_owned(), field, details: answer.body["details"].clone() })
 }
 
 async fn changes(rest: &Rest, operation: &Operation) -> Outcome {

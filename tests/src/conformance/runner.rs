@@ -51,12 +51,6 @@ struct Run<'a> {
 }
 
 impl Scenario {
-    /// Whether the front has everything the scenario needs.
-    #[must_use]
-    pub fn is_for(&self, driver: &dyn Driver) -> bool {
-        self.steps.iter().filter_map(|step| Run::text(step, "do")).all(|operation| driver.knows(operation))
-    }
-
     /// Runs it; `unique` keeps the names and keys of this run apart from all others.
     ///
     /// # Panics
@@ -122,6 +116,10 @@ impl Run<'_> {
             self.started.insert(label.to_owned(), tokio::spawn(driver.call(operation)));
             return;
         }
+        for _ in 1..step.get("times").and_then(Value::as_u64).unwrap_or(1) {
+            let outcome = driver.call(operation.clone()).await;
+            self.judge(step, &outcome, place).unwrap_or_else(|problem| panic!("{place}: {problem}"));
+        }
         let repeat = step.get("until") == Some(&Value::Bool(true));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -144,12 +142,17 @@ impl Run<'_> {
             (Ok(answer), Some(code)) => return Err(format!("{code} was expected, not {answer}")),
             (Err(refusal), Some(code)) => {
                 let field = Self::text(step, "field");
-                let fits = refusal.code == code && (field.is_none() || refusal.field.as_deref() == field);
-                return if fits {
-                    Ok(())
-                } else {
-                    Err(format!("{code} of {field:?} was expected, not {refusal:?}"))
+                let at_fault = refusal.field.as_deref();
+                // A front may name the item of a list that is at fault: `jobs[0]`.
+                let names = |field: &str| {
+                    let rest = at_fault.and_then(|found| found.strip_prefix(field));
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
                 };
+                let fits = refusal.code == code && field.is_none_or(names);
+                if !fits {
+                    return Err(format!("{code} of {field:?} was expected, not {refusal:?}"));
+                }
+                &refusal.details
             }
             (Err(refusal), None) => return Err(format!("an answer was expected, not {refusal:?}")),
         };

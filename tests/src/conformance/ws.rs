@@ -62,7 +62,7 @@ async fn receive(socket: &mut Socket) -> Value {
 fn refusal(frame: &Value) -> Refusal {
     let problem = &frame["error"];
     let code = problem["code"].as_str().map_or_else(|| frame.to_string(), str::to_owned);
-    Refusal { code, field: problem["field"].as_str().map(str::to_owned) }
+    Refusal { code, field: problem["field"].as_str().map(str::to_owned), details: problem["details"].clone() }
 }
 
 async fn changes(socket: &mut Socket, operation: &Operation) -> Outcome {

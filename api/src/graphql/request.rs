@@ -1,0 +1,95 @@
+//! What is asked and what is answered, whatever carries it: one document, as JSON.
+
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Name, Request, Response, ServerError, Value, Variables};
+use futures_util::{Stream, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use super::{Schema, error, guard};
+
+/// The most errors shown of a document that is not executed: it can be wrong in every line.
+const ERRORS_MAX: usize = 20;
+
+/// A request as it is sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Body {
+    query: String,
+    #[serde(default)]
+    operation_name: Option<String>,
+    #[serde(default)]
+    variables: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Clients may say things to servers that know them; this one knows none.
+    #[serde(default, rename = "extensions")]
+    _extensions: Option<serde::de::IgnoredAny>,
+}
+
+/// A request whose document keeps within the limits.
+pub(super) struct Operation {
+    request: Request,
+    subscription: bool,
+    names: Vec<Name>,
+}
+
+impl Operation {
+    /// Reads the document of a request.
+    pub(super) fn read(body: Body, introspection: bool) -> Result<Self, ServerError> {
+        let Body { query, operation_name, variables, .. } = body;
+        let document = guard::parse(&query, introspection)?;
+        let operation_name = operation_name.filter(|name| !name.is_empty());
+        let chosen = guard::operation(&document, operation_name.as_deref());
+        let subscription = chosen.is_some_and(|operation| operation.ty == OperationType::Subscription);
+        let names = chosen.map(|operation| guard::answer_names(&document, operation)).unwrap_or_default();
+        let variables = serde_json::Value::Object(variables.unwrap_or_default());
+        let mut request = Request::new(query).variables(Variables::from_json(variables));
+        request.operation_name = operation_name;
+        request.set_parsed_query(document);
+        Ok(Self { request, subscription, names })
+    }
+
+    /// Whether it is answered more than once.
+    pub(super) fn is_subscription(&self) -> bool {
+        self.subscription
+    }
+
+    /// The answer to a query or a mutation. A subscription is refused.
+    pub(super) async fn execute(self, schema: &Schema) -> Answer {
+        Answer::executed(schema.execute(self.request).await, &self.names)
+    }
+
+    /// The answers to a subscription. One without data is the last.
+    pub(super) fn subscribe(self, schema: &Schema) -> impl Stream<Item = Answer> + use<> {
+        let names = self.names;
+        schema.execute_stream(self.request).map(move |response| Answer::executed(response, &names))
+    }
+}
+
+/// An answer as it is sent. Without `data` nothing was executed, or a subscription has ended.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<ServerError>,
+}
+
+impl Answer {
+    pub(super) fn refused(error: ServerError) -> Self {
+        Self { data: None, errors: vec![error] }
+    }
+
+    fn executed(mut response: Response, names: &[Name]) -> Self {
+        // The library puts the fields of a query in the order in which their answers came.
+        if let Value::Object(fields) = &mut response.data {
+            fields.sort_by_cached_key(|name, _| names.iter().position(|asked| asked == name));
+        }
+        // Every field of the root may be null, or is that of a subscription, so the whole is null only when nothing was
+        // executed or the subscription has ended.
+        let data = (response.data != Value::Null).then_some(response.data);
+        if data.is_none() {
+            response.errors.truncate(ERRORS_MAX);
+        }
+        response.errors.iter_mut().for_each(error::complete);
+        Self { data, errors: response.errors }
+    }
+}

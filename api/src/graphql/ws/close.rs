@@ -1,0 +1,116 @@
+//! Why a connection ends: every close code there is.
+
+use axum::extract::ws::{CloseFrame, Message};
+
+use crate::socket::Offence;
+
+/// The longest reason a close frame can carry, bytes.
+const REASON_BYTES_MAX: usize = 123;
+
+/// Why the server closes a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// The node is shutting down.
+    Draining,
+    /// The client broke the WebSocket protocol.
+    Protocol,
+    /// The client sent a binary message.
+    Binary,
+    /// A message is too long.
+    TooLong,
+    /// The client does not read what it is sent.
+    Slow,
+    /// A message is not of the subprotocol; what is wrong with it.
+    Invalid(String),
+    /// An operation came before the connection was acknowledged.
+    Unacknowledged,
+    /// The client did not begin in time.
+    NoInit,
+    /// The client sent nothing for too long.
+    Idle,
+    /// An operation came under the id of another one.
+    IdTaken(String),
+    /// The client began twice.
+    SecondInit,
+}
+
+impl Close {
+    #[cfg(test)]
+    pub(super) const CODES: [u16; 10] = [1001, 1002, 1003, 1009, 1013, 4400, 4401, 4408, 4409, 4429];
+
+    fn code(&self) -> u16 {
+        match self {
+            Self::Draining => 1001,
+            Self::Protocol => 1002,
+            Self::Binary => 1003,
+            Self::TooLong => 1009,
+            Self::Slow => 1013,
+            Self::Invalid(_) => 4400,
+            Self::Unacknowledged => 4401,
+            Self::NoInit | Self::Idle => 4408,
+            Self::IdTaken(_) => 4409,
+            Self::SecondInit => 4429,
+        }
+    }
+
+    fn reason(&self) -> String {
+        let fixed = match self {
+            Self::Draining => "this node is shutting down; connect to another one",
+            Self::Protocol => "the WebSocket protocol was broken",
+            Self::Binary => "send messages as text",
+            Self::TooLong => "the message is too long",
+            Self::Slow => "the client does not read",
+            Self::Invalid(problem) => return cut(problem),
+            Self::Unacknowledged => "Unauthorized: connection_init comes first",
+            Self::NoInit => "Connection initialisation timeout",
+            Self::Idle => "nothing was heard for too long",
+            Self::IdTaken(id) => return cut(&format!("Subscriber for {id} already exists")),
+            Self::SecondInit => "Too many initialisation requests",
+        };
+        fixed.to_owned()
+    }
+
+    pub(super) fn message(&self) -> Message {
+        Message::Close(Some(CloseFrame { code: self.code(), reason: self.reason().into() }))
+    }
+}
+
+/// As much of a reason as a close frame can carry.
+fn cut(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
+
+impl From<Offence> for Close {
+    fn from(offence: Offence) -> Self {
+        match offence {
+            Offence::TooLong => Self::TooLong,
+            Offence::Protocol => Self::Protocol,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_close_has_a_code_of_the_page_and_a_reason_that_fits() {
+        let all = [
+            Close::Draining,
+            Close::Protocol,
+            Close::Binary,
+            Close::TooLong,
+            Close::Slow,
+            Close::Invalid("é".repeat(100)),
+            Close::Unacknowledged,
+            Close::NoInit,
+            Close::Idle,
+            Close::IdTaken("x".repeat(200)),
+            Close::SecondInit,
+        ];
+        for close in all {
+            assert!(Close::CODES.contains(&close.code()), "{close:?}");
+            assert!((1..=REASON_BYTES_MAX).contains(&close.reason().len()), "{close:?}");
+        }
+    }
+}

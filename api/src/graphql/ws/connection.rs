@@ -1,0 +1,274 @@
+//! One connection: its loop, its operations, and how it ends.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use async_graphql::ServerError;
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::stream::SplitStream;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::super::http::Front;
+use super::super::request::{Body, Operation};
+use super::super::{Schema, error};
+use super::close::Close;
+use super::message::{self, Incoming, Outgoing, Payload};
+use crate::ApiError;
+use crate::service::parse;
+use crate::socket::{self, Gone, Out};
+
+/// Serves a connection to its end.
+pub(super) async fn serve(front: Front, socket: WebSocket) {
+    let options = front.options.socket;
+    let (sink, mut reader) = socket.split();
+    let (out, queue) = Out::new(options.outgoing_messages_max);
+    let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
+    let service = front.service.clone();
+    let mut connection = Connection::new(front, out.clone());
+    let close = tokio::select! {
+        close = connection.run(&mut reader) => close,
+        () = socket::overdue(&service) => Ok(Some(Close::Draining)),
+    };
+    // Its operations, and with them its watches and waits, end here, before the last messages are on their way.
+    drop(connection);
+    let close = close.ok().flatten().map(|close| close.message());
+    socket::hang_up(out, writer, reader, close).await;
+}
+
+/// How an operation ends.
+enum Ended {
+    /// Everything was answered.
+    Complete,
+    /// It failed, or it is a subscription that ended.
+    Failed(Vec<ServerError>),
+    /// Nobody reads any more.
+    Gone,
+}
+
+struct Entry {
+    subscription: bool,
+    task: AbortHandle,
+}
+
+struct Connection {
+    front: Front,
+    out: Out,
+    acknowledged: bool,
+    tasks: JoinSet<Ended>,
+    ids: HashMap<Id, String>,
+    /// By the client's ids.
+    operations: HashMap<String, Entry>,
+}
+
+impl Connection {
+    fn new(front: Front, out: Out) -> Self {
+        Self {
+            front,
+            out,
+            acknowledged: false,
+            tasks: JoinSet::new(),
+            ids: HashMap::new(),
+            operations: HashMap::new(),
+        }
+    }
+
+    /// Serves until the connection should be closed; `None` when the client closed it.
+    async fn run(&mut self, reader: &mut SplitStream<WebSocket>) -> Result<Option<Close>, Gone> {
+        let options = self.front.options.socket;
+        let mut ping = interval_at(Instant::now() + options.ping_every, options.ping_every);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let init_until = Instant::now() + options.init_timeout;
+        let mut heard = Instant::now();
+        let (service, out) = (self.front.service.clone(), self.out.clone());
+        loop {
+            let read = tokio::select! {
+                read = reader.next() => read,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.settle(ended).await?;
+                    continue;
+                }
+                _ = ping.tick() => {
+                    self.out.send(Message::Ping(Bytes::new())).await?;
+                    continue;
+                }
+                () = sleep_until(init_until), if !self.acknowledged => return Ok(Some(Close::NoInit)),
+                () = sleep_until(heard + options.idle_timeout) => {
+                    // While the loop waited for room in the queue, the client may have been heard without being read.
+                    let Some(read) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
+                    read
+                }
+                () = service.draining() => return self.drain().await,
+                () = out.gone() => return Err(Gone),
+            };
+            heard = Instant::now();
+            if let ControlFlow::Break(close) = self.message(read).await? {
+                return Ok(close);
+            }
+        }
+    }
+
+    /// Lets operations end: subscriptions say where to go on, calls are answered as far as they are quick.
+    async fn drain(&mut self) -> Result<Option<Close>, Gone> {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.settle(ended).await?;
+        }
+        Ok(Some(Close::Draining))
+    }
+
+    /// Takes what was read; breaks with the close when the connection is to end.
+    async fn message(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> Result<ControlFlow<Option<Close>>, Gone> {
+        let close = match message {
+            Some(Ok(Message::Text(text))) if text.len() > self.front.options.socket.message_bytes_max => {
+                Some(Close::TooLong)
+            }
+            Some(Ok(Message::Text(text))) => match message::decode(&text) {
+                Ok(message) => match self.take(message).await? {
+                    ControlFlow::Continue(()) => return Ok(ControlFlow::Continue(())),
+                    ControlFlow::Break(close) => Some(close),
+                },
+                Err(error) => Some(Close::Invalid(error.to_string())),
+            },
+            Some(Ok(Message::Binary(_))) => Some(Close::Binary),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(ControlFlow::Continue(())),
+            Some(Ok(Message::Close(_))) | None => None,
+            Some(Err(error)) => socket::offence(error).map(Close::from),
+        };
+        Ok(ControlFlow::Break(close))
+    }
+
+    async fn take(&mut self, message: Incoming) -> Result<ControlFlow<Close>, Gone> {
+        match message {
+            Incoming::ConnectionInit { .. } if self.acknowledged => {
+                return Ok(ControlFlow::Break(Close::SecondInit));
+            }
+            Incoming::ConnectionInit { payload } => {
+                if let Err(error) = require_no_call_fields(&payload) {
+                    return Ok(ControlFlow::Break(Close::Invalid(error.to_string())));
+                }
+                self.acknowledged = true;
+                self.out.send(Outgoing::ConnectionAck).await?;
+            }
+            Incoming::Ping { payload } => self.out.send(Outgoing::Pong { payload }).await?,
+            Incoming::Pong => {}
+            Incoming::Subscribe { .. } if !self.acknowledged => {
+                return Ok(ControlFlow::Break(Close::Unacknowledged));
+            }
+            Incoming::Subscribe { id, .. } if self.operations.contains_key(&id) => {
+                return Ok(ControlFlow::Break(Close::IdTaken(id)));
+            }
+            Incoming::Subscribe { id, payload } => {
+                if let Err(refused) = self.start(&id, payload) {
+                    self.out.send(Outgoing::Error { id, payload: vec![refused] }).await?;
+                }
+            }
+            Incoming::Complete { id } => self.end(&id).await?,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Begins an operation, as a task of its own.
+    fn start(&mut self, id: &str, body: Body) -> Result<(), ServerError> {
+        let operation = Operation::read(body, self.front.options.introspection)?;
+        let subscription = operation.is_subscription();
+        self.room(subscription).map_err(|error| error::of(&error, None))?;
+        let work = answer(self.front.schema.clone(), operation, id.to_owned(), self.out.clone());
+        let task = self.tasks.spawn(work);
+        self.ids.insert(task.id(), id.to_owned());
+        self.operations.insert(id.to_owned(), Entry { subscription, task });
+        Ok(())
+    }
+
+    fn room(&self, subscription: bool) -> Result<(), ApiError> {
+        let options = self.front.options.socket;
+        let (what, max) = if subscription {
+            ("graphql_subscriptions_max", options.subscriptions_max)
+        } else {
+            ("graphql_in_flight_max", options.in_flight_max)
+        };
+        let used = self.operations.values().filter(|entry| entry.subscription == subscription).count();
+        if used < max {
+            return Ok(());
+        }
+        Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
+    }
+
+    /// Ends an operation the client wants no more of. It has ended when this returns, so that nothing of it comes under its
+    /// id after the next operation has taken it.
+    async fn end(&mut self, id: &str) -> Result<(), Gone> {
+        // One that has ended by itself meanwhile is none of the client's any more.
+        if let Some(entry) = self.operations.get(id) {
+            entry.task.abort();
+        }
+        while self.operations.contains_key(id)
+            && let Some(ended) = self.tasks.join_next_with_id().await
+        {
+            self.settle(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what an operation ended with, and says so.
+    async fn settle(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), Gone> {
+        let (task, ended) = match ended {
+            Ok((task, ended)) => (task, Ok(ended)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some(id) = self.ids.remove(&task) else { return Ok(()) };
+        self.operations.remove(&id);
+        match ended {
+            Ok(Ended::Complete) => self.out.send(Outgoing::Complete { id }).await,
+            Ok(Ended::Failed(payload)) => self.out.send(Outgoing::Error { id, payload }).await,
+            Ok(Ended::Gone) => Err(Gone),
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "a GraphQL operation panicked");
+                let problem =
+                    "the node failed while it answered; the request may or may not have had its effect";
+                let failed = error::of(&ApiError::Internal(problem.to_owned()), None);
+                self.out.send(Outgoing::Error { id, payload: vec![failed] }).await
+            }
+        }
+    }
+}
+
+/// Answers an operation, up to its last message.
+async fn answer(schema: Schema, operation: Operation, id: String, out: Out) -> Ended {
+    if !operation.is_subscription() {
+        let payload = operation.execute(&schema).await;
+        if payload.data.is_none() {
+            return Ended::Failed(payload.errors);
+        }
+        return match out.send(Outgoing::Next { id, payload }).await {
+            Ok(()) => Ended::Complete,
+            Err(Gone) => Ended::Gone,
+        };
+    }
+    let mut answers = std::pin::pin!(operation.subscribe(&schema));
+    while let Some(payload) = answers.next().await {
+        if payload.data.is_none() {
+            return Ended::Failed(payload.errors);
+        }
+        if out.send(Outgoing::Next { id: id.clone(), payload }).await.is_err() {
+            return Ended::Gone;
+        }
+    }
+    Ended::Complete
+}
+
+/// As in a header: said here it would do nothing, and the caller would work elsewhere than it believes.
+fn require_no_call_fields(payload: &Payload) -> Result<(), ApiError> {
+    for name in [parse::NAMESPACE_FIELD, parse::KEY_FIELD, parse::SEQUENCE_FIELD] {
+        let said =
+            payload.iter().flat_map(|payload| payload.keys()).any(|key| key.eq_ignore_ascii_case(name));
+        if said {
+            return Err(ApiError::invalid(name, "is an argument of the field in GraphQL"));
+        }
+    }
+    Ok(())
+}

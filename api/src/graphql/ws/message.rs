@@ -1,0 +1,155 @@
+//! The messages of `graphql-transport-ws`.
+
+use async_graphql::ServerError;
+use axum::extract::ws;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::request::{Answer, Body};
+use crate::ApiError;
+use crate::json::{decode_json, decode_value};
+
+/// The longest id of an operation, in characters.
+const ID_CHARS_MAX: usize = 64;
+
+/// What a client or a server may add to a message.
+pub(super) type Payload = Option<Map<String, Value>>;
+
+/// A message of a client.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Incoming {
+    /// The first one.
+    ConnectionInit {
+        #[serde(default)]
+        payload: Payload,
+    },
+    /// Is to be answered by a pong with the same payload.
+    Ping {
+        #[serde(default)]
+        payload: Payload,
+    },
+    /// The answer to a ping, or just a sign of life.
+    Pong,
+    /// Asks for an operation.
+    Subscribe {
+        /// The client's name for it.
+        id: String,
+        #[serde(deserialize_with = "body")]
+        payload: Body,
+    },
+    /// Ends an operation.
+    Complete { id: String },
+}
+
+/// Reads the payload of an operation. The decoder alone would take an array for it, with its fields in order.
+fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
+    let fields = Map::deserialize(deserializer)?;
+    decode_value(Value::Object(fields)).map_err(D::Error::custom)
+}
+
+/// Reads a message of a client.
+pub(super) fn decode(text: &str) -> Result<Incoming, ApiError> {
+    let message = decode_json(text.as_bytes())?;
+    if let Incoming::Subscribe { id, .. } = &message
+        && !(1..=ID_CHARS_MAX).contains(&id.chars().count())
+    {
+        return Err(ApiError::invalid("id", format!("must be a text of 1 to {ID_CHARS_MAX} characters")));
+    }
+    Ok(message)
+}
+
+/// A message of the server.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Outgoing {
+    /// The connection takes operations from now on.
+    ConnectionAck,
+    /// The answer to a ping.
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Payload,
+    },
+    /// An answer; a subscription has any number of them.
+    Next { id: String, payload: Answer },
+    /// The operation failed, or a subscription has ended; its last message.
+    Error { id: String, payload: Vec<ServerError> },
+    /// The operation is done; its last message.
+    Complete { id: String },
+}
+
+impl From<Outgoing> for ws::Message {
+    fn from(message: Outgoing) -> Self {
+        // Texts, numbers, lists and maps with text keys always have a JSON form.
+        Self::text(serde_json::to_string(&message).expect("a wire type is serializable"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_those_of_the_subprotocol() {
+        for text in [
+            r#"{"type":"connection_init"}"#,
+            r#"{"type":"connection_init","payload":null}"#,
+            r#"{"type":"connection_init","payload":{"a":1}}"#,
+            r#"{"type":"ping"}"#,
+            r#"{"type":"pong","payload":{"a":1}}"#,
+            r#"{"id":"1","type":"subscribe","payload":{"query":"{a}"}}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":null,"operationName":null,"extensions":{}}}"#,
+            r#"{"type":"complete","id":"1"}"#,
+        ] {
+            decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        for (text, word) in [
+            ("", "EOF"),
+            ("[]", "array"),
+            ("{}", "type"),
+            (r#"{"type":"start","id":"1","payload":{"query":"{a}"}}"#, "start"),
+            (r#"{"type":"subscribe","payload":{"query":"{a}"}}"#, "id"),
+            (r#"{"type":"subscribe","id":"","payload":{"query":"{a}"}}"#, "id"),
+            (r#"{"type":"subscribe","id":1,"payload":{"query":"{a}"}}"#, "string"),
+            (r#"{"type":"subscribe","id":"1"}"#, "payload"),
+            (
+                r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","varaibles":{}}}"#,
+                "did you mean variables?",
+            ),
+            (r#"{"type":"subscribe","id":"1","payload":["{a}"]}"#, "map"),
+            (r#"{"type":"connection_init","payload":"x"}"#, "map"),
+            (r#"{"type":"complete"}"#, "id"),
+        ] {
+            let error = decode(text).expect_err(text).to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        let long = format!(
+            r#"{{"type":"subscribe","id":"{}","payload":{{"query":"{{a}}"}}}}"#,
+            "x".repeat(ID_CHARS_MAX + 1)
+        );
+        assert_eq!(decode(&long).expect_err("too long").field(), Some("id"));
+        assert!(decode(&long.replacen('x', "", 1)).is_ok());
+    }
+
+    #[test]
+    fn the_server_says_its_messages_as_the_subprotocol_has_them() {
+        let id = || "1".to_owned();
+        for (message, text) in [
+            (Outgoing::ConnectionAck, r#"{"type":"connection_ack"}"#),
+            (Outgoing::Pong { payload: None }, r#"{"type":"pong"}"#),
+            (Outgoing::Pong { payload: Some(Map::new()) }, r#"{"type":"pong","payload":{}}"#),
+            (Outgoing::Complete { id: id() }, r#"{"type":"complete","id":"1"}"#),
+            (
+                Outgoing::Error { id: id(), payload: vec![ServerError::new("m", None)] },
+                r#"{"type":"error","id":"1","payload":[{"message":"m"}]}"#,
+            ),
+            (
+                Outgoing::Next { id: id(), payload: Answer { data: Some(7.into()), errors: Vec::new() } },
+                r#"{"type":"next","id":"1","payload":{"data":7}}"#,
+            ),
+        ] {
+            assert_eq!(ws::Message::from(message), ws::Message::text(text));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! GraphQL over WebSocket, as the subprotocol `graphql-transport-ws` has it: subscriptions, and queries and mutations too.
+//!
+//! ```text
+//! reader ─ message ─ guard ─ a task per operation ──► schema ─┐
+//!                                                             ├─► bounded queue ─ writer ─► client
+//!          connection_init, ping, complete ─ at once ─────────┘
+//! ```
+//! Invariant: what a connection asked for ends with it. Its operations are tasks that its own value owns; dropping it drops
+//! their futures, and with them watches and waits. An id is free again before the last message of its operation is sent.
+
+mod close;
+mod connection;
+mod message;
+
+use std::time::Duration;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, Method, header};
+use axum::response::Response;
+
+use super::http::Front;
+use crate::ApiError;
+use crate::socket::same_origin;
+
+/// The subprotocol it speaks.
+const SUBPROTOCOL: &str = "graphql-transport-ws";
+
+/// How a WebSocket connection behaves. Nothing here changes an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Connections open on this node at the same time.
+    pub connections_max: usize,
+    /// Queries and mutations of one connection that may be unanswered at the same time.
+    pub in_flight_max: usize,
+    /// Subscriptions of one connection.
+    pub subscriptions_max: usize,
+    /// The longest message of a client.
+    pub message_bytes_max: usize,
+    /// Messages that may wait for the client to read.
+    pub outgoing_messages_max: usize,
+    /// How long the client may take to begin with `connection_init`.
+    pub init_timeout: Duration,
+    /// How long the client may take to read one message.
+    pub write_timeout: Duration,
+    /// How often the server pings, with a frame of WebSocket itself.
+    pub ping_every: Duration,
+    /// How long the client may send nothing at all, not even the answer to a ping.
+    pub idle_timeout: Duration,
+}
+
+impl SocketOptions {
+    /// What a node runs with.
+    pub const DEFAULT: Self = Self {
+        connections_max: 20_000,
+        in_flight_max: 64,
+        subscriptions_max: 100,
+        message_bytes_max: 1 << 20,
+        outgoing_messages_max: 128,
+        init_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(10),
+        ping_every: Duration::from_secs(20),
+        idle_timeout: Duration::from_mins(1),
+    };
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Whether a request wants to become a WebSocket.
+pub(super) fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    method == Method::CONNECT || upgrade.split(',').any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// Makes a connection, or says why not.
+pub(super) fn handshake(
+    front: Front,
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let refused = |problem: String| ApiError::HandshakeRefused { problem };
+    let upgrade = upgrade.map_err(|rejection| refused(rejection.body_text()))?.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        return Err(refused(format!("the subprotocol here is {SUBPROTOCOL}; offer it")));
+    }
+    if !same_origin(headers) {
+        return Err(refused("a web page of another origin may not connect".to_owned()));
+    }
+    if front.service.is_draining() {
+        return Err(ApiError::Draining);
+    }
+    let options = front.options.socket;
+    let Ok(place) = front.connections.clone().try_acquire_owned() else {
+        let max = u64::try_from(options.connections_max).unwrap_or(u64::MAX);
+        return Err(ApiError::Busy { what: "graphql_connections_max", max });
+    };
+    // What is a little too long is read whole, so that the close frame that says so arrives.
+    let bytes_max = options.message_bytes_max.saturating_mul(2);
+    let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let tracker = front.service.clone();
+        tracker.tracked(async move {
+            connection::serve(front, socket).await;
+            drop(place);
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_knows_every_close_code_and_limit() {
+        let page = include_str!("../../../../docs/api-graphql.md");
+        for code in close::Close::CODES {
+            assert!(page.contains(&format!("\n| {code} | ")), "{code}");
+        }
+        let SocketOptions { connections_max, in_flight_max, subscriptions_max, .. } = SocketOptions::DEFAULT;
+        for (limit, max) in [
+            ("graphql_connections_max", connections_max),
+            ("graphql_in_flight_max", in_flight_max),
+            ("graphql_subscriptions_max", subscriptions_max),
+        ] {
+            let shown =
+                if max < 1_000 { max.to_string() } else { format!("{},{:03}", max / 1_000, max % 1_000) };
+            assert!(page.contains(&format!("\n| `{limit}` | {shown} | ")), "{limit} = {shown}");
+        }
+    }
+
+    #[test]
+    fn a_request_becomes_a_socket_only_when_it_asks() {
+        for (method, upgrade, asked) in [
+            (Method::GET, None, false),
+            (Method::GET, Some("h2c"), false),
+            (Method::GET, Some("WebSocket"), true),
+            (Method::GET, Some("h2c, websocket"), true),
+            (Method::CONNECT, None, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(upgrade) = upgrade {
+                headers.insert(header::UPGRADE, upgrade.parse().unwrap());
+            }
+            assert_eq!(is_asked_for(&method, &headers), asked, "{method} {upgrade:?}");
+        }
+    }
+}
