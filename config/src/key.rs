@@ -208,7 +208,7 @@ pub static KEYS: &[Key] = &[
         Integer,
         "100",
         None,
-        "watches open on one WebSocket connection at once",
+        "watches, or GraphQL subscriptions, open on one WebSocket connection at once",
     ),
     key(
         "limits.connections_max",

@@ -18,9 +18,6 @@ use crate::front::{serve_grpc, serve_http};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
-/// The schema is public (docs/schema.graphql), so a node tells it to who asks.
-const GRAPHQL: GraphqlOptions =
-    GraphqlOptions { introspection: true, graphiql: true, socket: SocketOptions::DEFAULT };
 /// How long requests in flight may take to finish once a stop is asked for.
 const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 /// How long leadership may take to be handed over.
@@ -103,7 +100,7 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let stopping = CancellationToken::new();
     let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));
     let http = batuta_api::rest::router(service.clone())
-        .merge(batuta_api::graphql::router(service.clone(), GRAPHQL))
+        .merge(batuta_api::graphql::router(service.clone(), graphql_options(&config)))
         .merge(web_socket.clone());
     let connections = Connections::new(config.limits.connections_max);
     let idle = Duration::from_millis(config.limits.connection_idle_ms);
@@ -199,6 +196,16 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+fn graphql_options(config: &NodeConfig) -> GraphqlOptions {
+    let socket = SocketOptions {
+        connections_max: config.limits.connections_max,
+        subscriptions_max: config.limits.watches_per_connection_max,
+        ..SocketOptions::DEFAULT
+    };
+    // The schema is public (docs/schema.graphql), so a node tells it to who asks.
+    GraphqlOptions { introspection: true, graphiql: true, socket }
 }
 
 fn web_socket_options(config: &NodeConfig) -> WsOptions {

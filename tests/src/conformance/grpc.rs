@@ -47,12 +47,15 @@ fn refusal(status: &Status) -> Refusal {
     let (code, facts) = status
         .get_details_error_info()
         .map_or_else(|| (format!("{status:?}"), HashMap::new()), |info| (info.reason, info.metadata));
-    // Facts are texts here: numbers and lists are written as JSON.
-    let fact = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
     let details = facts.into_iter().map(|(name, text)| (name, fact(text))).collect();
     let bad = status.get_details_bad_request();
     let field = bad.and_then(|bad| bad.field_violations.into_iter().next()).map(|violation| violation.field);
     Refusal { code, field, details }
+}
+
+/// Facts are texts here: numbers and lists are written as JSON.
+pub(super) fn fact(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
 fn request<T>(operation: &Operation, message: T) -> Request<T> {
