@@ -164,6 +164,7 @@ mod tests {
             code: code.to_owned(),
             message: "said so".to_owned(),
             retryable: true,
+            field: None,
             details: BTreeMap::from([("holder".to_owned(), "l-7".to_owned())]),
         }
     }

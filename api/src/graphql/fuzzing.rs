@@ -6,7 +6,9 @@ use super::guard;
 pub(crate) fn document(text: &str) {
     for introspection in [true, false] {
         if let Ok(document) = guard::parse(text, introspection) {
-            let _ = guard::answer_names(&document, None);
+            for (_, operation) in document.operations.iter() {
+                let _ = guard::answer_names(&document, &operation.node);
+            }
         }
     }
 }

@@ -43,6 +43,7 @@ fn gone(since: Instant) -> Loss {
         code: "session_expired".to_owned(),
         message: "gone".to_owned(),
         retryable: false,
+        field: None,
         details: std::collections::BTreeMap::new(),
     };
     Loss { since, reason }

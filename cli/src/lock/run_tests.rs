@@ -18,7 +18,13 @@ fn parsed(line: &str) -> RunArgs {
 }
 
 fn error(code: &str) -> Error {
-    Error { code: code.to_owned(), message: "said so".to_owned(), retryable: true, details: BTreeMap::new() }
+    Error {
+        code: code.to_owned(),
+        message: "said so".to_owned(),
+        retryable: true,
+        field: None,
+        details: BTreeMap::new(),
+    }
 }
 
 #[test]
