@@ -67,7 +67,7 @@ pub struct WsOptions {
 impl Default for WsOptions {
     fn default() -> Self {
         Self {
-            connections_max: 20_000,
+            connections_max: 16_000,
             in_flight_max: 64,
             watches_max: 100,
             leases_max: 1_000,

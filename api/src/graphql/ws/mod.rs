@@ -52,7 +52,7 @@ pub struct SocketOptions {
 impl SocketOptions {
     /// What a node runs with.
     pub const DEFAULT: Self = Self {
-        connections_max: 20_000,
+        connections_max: 16_000,
         in_flight_max: 64,
         subscriptions_max: 100,
         message_bytes_max: 1 << 20,
