@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::http::{HeaderValue, Request};
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::Response;
 use tower_http::request_id::{MakeRequestId, RequestId};
 
 use crate::ApiError;
@@ -29,6 +30,15 @@ impl MakeRequestId for RequestIds {
         let id = format!("{:016x}-{count}", self.prefix);
         HeaderValue::try_from(id).ok().map(RequestId::new)
     }
+}
+
+/// A body that was too long is not read to its end, so the connection can not be used again: the client is told, or it would send its
+/// next request into a connection that is being closed (RFC 9112 section 9.6).
+pub(crate) async fn close_when_unread(mut response: Response) -> Response {
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The answer to a request whose handler panicked. What it said stays in the log: it may name internals.

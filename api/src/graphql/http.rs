@@ -21,7 +21,7 @@ use super::request::{Answer, Body, Operation};
 use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
 use crate::json::decode_json;
-use crate::middleware::{RequestIds, panicked};
+use crate::middleware::{RequestIds, close_when_unread, panicked};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::{Service, parse};
 
@@ -66,6 +66,7 @@ pub(super) fn routes(front: Front) -> axum::Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(|panic| Unread(panicked("graphql", panic)).into_response()))
+        .layer(axum::middleware::map_response(close_when_unread))
         .layer(PropagateRequestIdLayer::x_request_id())
         // A refusal is an answer, not a defect of this node: it is not logged as an error.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))

@@ -29,7 +29,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::json::Problem;
 
 use crate::ApiError;
-use crate::middleware::RequestIds;
+use crate::middleware::{RequestIds, close_when_unread};
 use crate::service::Service;
 
 /// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
@@ -69,6 +69,7 @@ fn finish(router: Router) -> Router {
         .fallback(path_not_found)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(problem::from_panic))
+        .layer(axum::middleware::map_response(close_when_unread))
         .layer(PropagateRequestIdLayer::x_request_id())
         // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))

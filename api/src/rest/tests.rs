@@ -51,6 +51,17 @@ fn json_post(path: &str, body: impl Into<HttpBody>) -> Request<HttpBody> {
     Request::post(path).header("content-type", "application/json; charset=utf-8").body(body.into()).unwrap()
 }
 
+#[tokio::test]
+async fn a_connection_whose_request_was_not_read_is_closed() {
+    let (response, _) = send(json_post("/locks", "x".repeat(BODY_BYTES_MAX + 1))).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["connection"]),
+        (413, &"close".parse().unwrap())
+    );
+    let (response, _) = send(json_post("/locks", "{}")).await;
+    assert!(!response.headers().contains_key("connection"));
+}
+
 /// Sends a request that must be refused with a status and a code, and returns the problem.
 async fn refused(request: Request<HttpBody>, status: u16, code: &str) -> Value {
     let what = format!("{} {}", request.method(), request.uri());
