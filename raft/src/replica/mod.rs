@@ -105,6 +105,9 @@ pub(crate) struct Inner {
     _lock: DirLock,
 }
 
+/// How long a snapshot that was asked for is waited for before it is asked for again.
+const SNAPSHOT_AGAIN: Duration = Duration::from_millis(200);
+
 /// One node's replica. Clones share it.
 #[derive(Clone)]
 pub struct Replica {
@@ -324,15 +327,26 @@ impl Replica {
     pub async fn trigger_snapshot(&self, timeout: Duration) -> Result<u64, ProposeError> {
         let core = self.member().await?;
         let wanted = *self.inner.published.applied().borrow();
-        core.raft.trigger().snapshot().await.map_err(|error| ProposeError::Fatal(error.to_string()))?;
-        let reached = core
-            .metrics
-            .wait_for(|metrics| metrics.snapshot.map(|id| id.index).filter(|index| *index >= wanted));
-        match tokio::time::timeout(timeout, reached).await {
-            Ok(Ok(index)) => Ok(index),
-            Ok(Err(_)) => Err(ProposeError::ShuttingDown),
-            Err(_) => Err(ProposeError::OutcomeUnknown { waited_ms: route::millis(timeout) }),
-        }
+        let written = async {
+            loop {
+                core.raft
+                    .trigger()
+                    .snapshot()
+                    .await
+                    .map_err(|error| ProposeError::Fatal(error.to_string()))?;
+                let reached = core
+                    .metrics
+                    .wait_for(|metrics| metrics.snapshot.map(|id| id.index).filter(|index| *index >= wanted));
+                // openraft forgets what is asked while an older snapshot is being written: it is asked again.
+                match tokio::time::timeout(SNAPSHOT_AGAIN, reached).await {
+                    Ok(Ok(index)) => return Ok(index),
+                    Ok(Err(_)) => return Err(ProposeError::ShuttingDown),
+                    Err(_) => {}
+                }
+            }
+        };
+        let unknown = Err(ProposeError::OutcomeUnknown { waited_ms: route::millis(timeout) });
+        tokio::time::timeout(timeout, written).await.unwrap_or(unknown)
     }
 
     /// Resolves with the reason when this node can not go on: the process must print it and exit.
