@@ -246,6 +246,7 @@ mod tests {
     use crate::disk::RealDisk;
     use crate::log::LogOptions;
     use crate::machine::Machine;
+    use crate::platform::{OsPlatform, Platform as _};
     use crate::snapshot::SnapshotStore;
 
     struct Builder;
@@ -260,9 +261,12 @@ mod tests {
                 LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: false };
             let (log, torn) = Log::open(Arc::new(disk), options).expect("opens");
             assert_eq!(torn, None);
-            let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
-            let machine =
-                Machine::open(snapshots, crate::history::ChangeLog::new(1000, 1 << 20)).expect("opens");
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let platform = Arc::new(OsPlatform::new(listener));
+            let disk = platform.disk(&dir.path().join("snapshots")).expect("opens");
+            let snapshots = SnapshotStore::open(disk).expect("opens");
+            let changes = crate::history::ChangeLog::new(1000, 1 << 20);
+            let machine = Machine::open(snapshots, platform, changes).expect("opens");
             Ok((dir, LogStore::new(log), machine))
         }
     }

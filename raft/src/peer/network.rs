@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use batuta_proto::internal as wire;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -14,11 +14,13 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
+use crate::platform::{Platform, blocking};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Member, TypeConfig, Vote};
 
@@ -31,13 +33,18 @@ type RpcError = RPCError<TypeConfig>;
 /// another.
 pub(crate) struct Network {
     pub(crate) cluster_id: String,
+    pub(crate) platform: Arc<dyn Platform>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
-        Connection { target: Target::new(&self.cluster_id, target), client: client(&node.addresses.peer) }
+        Connection {
+            target: Target::new(&self.cluster_id, target),
+            client: client(self.platform.as_ref(), &node.addresses.peer),
+            platform: Arc::clone(&self.platform),
+        }
     }
 }
 
@@ -45,6 +52,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Connection {
     target: Target,
     client: Result<Client, tonic::transport::Error>,
+    platform: Arc<dyn Platform>,
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
@@ -159,7 +167,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(chunks(&leader, snapshot.snapshot));
+        let request = self.target.request(chunks(&leader, snapshot.snapshot, Arc::clone(&self.platform)));
         let response = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             response = client.install_snapshot(request) => response.map_err(|status| failed(&status))?,
@@ -184,25 +192,27 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 }
 
 /// The snapshot's bytes as messages. A file that can not be read any more ends the stream early, which the receiver sees.
-fn chunks(leader: &Vote, snapshot: SnapshotFile) -> impl Stream<Item = wire::SnapshotChunk> + Send + 'static {
-    let vote = Some(vote_to_wire(leader));
-    stream::unfold((0, vote, snapshot), |(offset, mut vote, snapshot)| async move {
+fn chunks(
+    leader: &Vote,
+    snapshot: SnapshotFile,
+    platform: Arc<dyn Platform>,
+) -> impl Stream<Item = wire::SnapshotChunk> + Send + 'static {
+    let start = (0, Some(vote_to_wire(leader)), snapshot, platform);
+    stream::unfold(start, |(offset, mut vote, snapshot, platform)| async move {
         if vote.is_none() && offset >= snapshot.bytes {
             return None;
         }
         let file = snapshot.clone();
-        let read = tokio::task::spawn_blocking(move || file.chunk(offset, CHUNK_BYTES)).await;
-        let data = match read {
-            Ok(Ok(data)) => data,
-            Ok(Err(error)) => {
+        let data = match blocking(platform.as_ref(), move || file.chunk(offset, CHUNK_BYTES)).await {
+            Ok(data) => data,
+            Err(error) => {
                 tracing::error!(%error, path = %snapshot.path().display(), "the snapshot can not be read");
                 return None;
             }
-            Err(_) => return None,
         };
         let next = offset + data.len() as u64;
         let chunk = wire::SnapshotChunk { vote: vote.take(), bytes_total: snapshot.bytes, data: data.into() };
-        Some((chunk, (next, None, snapshot)))
+        Some((chunk, (next, None, snapshot, platform)))
     })
 }
 

@@ -14,6 +14,7 @@ mod route;
 mod start;
 mod status;
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,11 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::codec;
-use crate::disk::DirLock;
+use crate::disk::Disk;
 use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
 use crate::peer::Forwarder;
+use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 use disk_watch::DiskWatch;
@@ -102,7 +104,10 @@ pub(crate) struct Inner {
     fatal: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    _lock: DirLock,
+    /// The data directory.
+    pub(crate) dir: Arc<dyn Disk>,
+    pub(crate) platform: Arc<dyn Platform>,
+    _lock: Box<dyn Any + Send + Sync>,
 }
 
 /// One node's replica. Clones share it.
