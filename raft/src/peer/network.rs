@@ -116,7 +116,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
     where
@@ -124,9 +124,14 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     {
         Box::pin(async move {
             let mut client = self.client().map_err(|error| *error)?;
+            // After failures openraft waits in this stream before it gives the next request. A call that can not connect fails
+            // without a look at the stream, so the wait comes first: else the leader would try again and again without a pause.
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
+            };
             let sent = Sent::default();
             let noted = sent.clone();
-            let requests = input.map(move |request| {
+            let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
                 noted.push();
                 messages::append_to_wire(&request)
             });
@@ -261,5 +266,40 @@ impl Answers {
                 Err(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::Vote as OpenraftVote;
+
+    use super::*;
+    use crate::platform::OsPlatform;
+    use crate::types::Addresses;
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_there_is_asked_no_faster_than_openraft_wants() {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let gone = bind().local_addr().expect("bound").to_string();
+        let mut network = Network { cluster_id: "c".into(), platform: Arc::new(OsPlatform::new(bind())) };
+        let addresses = Addresses { peer: gone, ..Addresses::default() };
+        let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
+        let request = AppendEntriesRequest {
+            vote: OpenraftVote::new(1, 1),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let input = Box::pin(stream::once(async move {
+            wait.await.expect("told to go on");
+            request
+        }));
+        let option = RPCOption::new(Duration::from_secs(30));
+        let mut call = connection.stream_append(input, option);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
+        assert!(early.is_err(), "the call ended before openraft gave a request");
+        go.send(()).expect("it waits");
+        assert!(matches!(call.await, Err(RPCError::Unreachable(_))));
     }
 }
