@@ -1,11 +1,17 @@
 //! `sim`: runs seeds, each in a process of its own, so that nothing is left over from the one before.
 
-use std::io::Write as _;
-use std::process::{Command, ExitCode};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const USAGE: &str = "usage: sim --seeds N [--from S] [--jobs J] | sim --seed S [--trace]";
+
+/// A seed that takes longer, in real time, hangs.
+const SEED_WITHIN: Duration = Duration::from_mins(3);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Arguments {
@@ -88,6 +94,39 @@ fn one(seed: u64, trace: bool) -> ExitCode {
     }
 }
 
+/// Runs one seed in a process of its own: whether all was well, and what it said.
+fn child(program: &Path, seed: u64) -> (bool, String) {
+    let again = format!("again: cargo xtask sim --seed {seed} --trace\n");
+    let failed = |why: &dyn std::fmt::Display| (false, format!("seed {seed}: {why}\n{again}"));
+    let started = Command::new(program).arg("--seed").arg(seed.to_string()).stdout(Stdio::piped()).spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return failed(&error),
+    };
+    let output = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        output.map_or(Ok(0), |mut output| output.read_to_string(&mut text)).map(|_| text)
+    });
+    // The clocks of this program are the simulation's; only sleeping takes real time.
+    for _ in 0..SEED_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(LOOK_EVERY),
+            Ok(Some(status)) => {
+                return match reader.join() {
+                    Ok(Ok(text)) => (status.success(), text),
+                    Ok(Err(error)) => failed(&error),
+                    Err(_) => failed(&"its output can not be read"),
+                };
+            }
+            Err(error) => return failed(&error),
+        }
+    }
+    // Either way it is over.
+    let _ = child.kill().and_then(|()| child.wait());
+    failed(&format!("it did not end within {SEED_WITHIN:?}: something goes round without time passing"))
+}
+
 /// Runs seeds, a process each, several at a time.
 fn many(from: u64, seeds: u64, jobs: usize) -> ExitCode {
     let program = match std::env::current_exe() {
@@ -107,17 +146,13 @@ fn many(from: u64, seeds: u64, jobs: usize) -> ExitCode {
                     if seed >= from + seeds {
                         return;
                     }
-                    let output = Command::new(&program).arg("--seed").arg(seed.to_string()).output();
-                    let (well, text) = match output {
-                        Ok(output) => (output.status.success(), [output.stdout, output.stderr].concat()),
-                        Err(error) => (false, format!("seed {seed}: {error}\n").into_bytes()),
-                    };
+                    let (well, text) = child(&program, seed);
                     let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if !well {
                         failed.push(seed);
                     }
                     // Whoever reads may have gone; the exit code says it all the same.
-                    let _ = std::io::stdout().write_all(&text);
+                    let _ = std::io::stdout().write_all(text.as_bytes());
                 }
             });
         }
