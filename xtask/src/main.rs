@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "tidy" => tidy(&root),
         Some((task, rest)) if task == "sim" => sim(&root, rest),
         _ => {
-            eprintln!("usage: cargo xtask tidy | cargo xtask sim --seeds N [--from S] | cargo xtask sim --seed S [--trace]");
+            eprintln!(
+                "usage: cargo xtask tidy | cargo xtask sim --seeds N [--from S] | cargo xtask sim --seed S [--trace]"
+            );
             ExitCode::from(2)
         }
     }

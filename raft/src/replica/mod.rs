@@ -248,11 +248,12 @@ impl Replica {
 
     async fn read_until_done(&self) -> Result<Arc<State>, ProposeError> {
         loop {
+            let before = self.leadership();
             let index = match self.member().await?.reads.index().await {
                 Ok(index) => index,
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::NotLeader | Failed::Unknown) => {
-                    self.wait_for_change().await;
+                    self.wait_for_change(before).await;
                     continue;
                 }
             };

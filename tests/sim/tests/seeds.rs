@@ -17,7 +17,12 @@ fn the_same_seed_gives_the_same_trace() {
     assert!(first.stdout.len() > 100_000, "a run says what it does: {} bytes", first.stdout.len());
     let differs = first.stdout.split(|byte| *byte == b'\n').zip(second.stdout.split(|byte| *byte == b'\n'));
     for (line, (one, other)) in differs.enumerate() {
-        assert!(one == other, "line {line}: {:?} {:?}", String::from_utf8_lossy(one), String::from_utf8_lossy(other));
+        assert!(
+            one == other,
+            "line {line}: {:?} {:?}",
+            String::from_utf8_lossy(one),
+            String::from_utf8_lossy(other)
+        );
     }
     assert_eq!(first.stdout, second.stdout);
     let third = sim(&["--seed", "2", "--trace"]);
