@@ -118,13 +118,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Makes the call on a node and notes what came of it. After `patience` the caller hangs up.
+    /// Makes the call on a node and notes what came of it. After `patience` the caller hangs up. `begun_ms` is when the call, or
+    /// the first one under the same key, began.
     pub(crate) async fn call(&self, node: usize, call: Call, under: CallContext, patience: Duration) -> Told {
         let (context, who) = (&self.context, &self.who);
         context.ledger().calls += 1;
         let Some(running) = context.nodes[node].running() else { return Told::NotSent };
         let (mut sender, receiver) = oneshot::channel();
-        let (invoked_ms, acknowledged) = (context.now_ms(), context.ledger().revision);
+        let acknowledged = context.ledger().revision;
         context.say(format_args!("{who} > {} {call:?} key={:?}", node::name(node), under.dedup));
         let asked = call.clone();
         let job = Box::new(move |service: Service| {
@@ -152,11 +153,11 @@ impl Caller {
             Told::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
             other => context.say(format_args!("{who} < {other:?}")),
         }
-        self.note(&call, &told, invoked_ms, acknowledged);
+        self.note(&call, &told, begun_ms, acknowledged);
         told
     }
 
-    fn note(&self, call: &Call, told: &Told, invoked_ms: u64, acknowledged: u64) {
+    fn note(&self, call: &Call, told: &Told, begun_ms: u64, acknowledged: u64) {
         let mut ledger = self.context.ledger();
         let answer = match told {
             Told::Answer(answer) => answer,
@@ -175,12 +176,12 @@ impl Caller {
         match (call, answer) {
             (_, Answer::Opened(at)) => {
                 let renewals =
-                    Renewals { ttl_ms: at.value.ttl_ms, acknowledged: vec![(invoked_ms, at.revision)] };
+                    Renewals { ttl_ms: at.value.ttl_ms, acknowledged: vec![(begun_ms, at.revision)] };
                 ledger.sessions.entry(at.value.session_id).or_insert(renewals);
             }
             (_, Answer::KeptAlive(at)) => {
                 if let Some(renewals) = ledger.sessions.get_mut(&at.value.session_id) {
-                    renewals.acknowledged.push((invoked_ms, at.revision));
+                    renewals.acknowledged.push((begun_ms, at.revision));
                 }
             }
             (Call::Close(session), Answer::Closed(_)) => ledger.closed.push(*session),
@@ -188,12 +189,12 @@ impl Caller {
                 let grant = &at.value.grant;
                 ledger.granted.push(Granted { lock_id: grant.lock_id, token: grant.token });
                 if let Some(ttl_ms) = grant.ttl_ms {
-                    ledger.lives.push(Life { lock_id: grant.lock_id, invoked_ms, ttl_ms });
+                    ledger.lives.push(Life { lock_id: grant.lock_id, begun_ms, ttl_ms });
                 }
             }
             (Call::Extend(request), Answer::Extended(at)) => {
                 let lock_id = at.value.grant.lock_id;
-                ledger.lives.push(Life { lock_id, invoked_ms, ttl_ms: request.ttl_ms });
+                ledger.lives.push(Life { lock_id, begun_ms, ttl_ms: request.ttl_ms });
             }
             (Call::Release(request), Answer::Released(_)) => ledger.released.push(request.lock_id),
             (Call::Advance { name, token }, Answer::Advanced(_)) => {

@@ -16,7 +16,7 @@ pub(crate) struct Granted {
 pub(crate) struct Life {
     pub(crate) lock_id: LockId,
     /// When the call that was answered began.
-    pub(crate) invoked_ms: u64,
+    pub(crate) begun_ms: u64,
     pub(crate) ttl_ms: u64,
 }
 

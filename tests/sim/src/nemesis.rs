@@ -120,11 +120,11 @@ impl Nemesis {
         let node = self.rng.random_range(0..context.plan.nodes);
         let up = !self.down.contains_key(&node);
         match self.rng.random_range(0..100) {
-            0..18 if up => self.end_process(sim, context, observer, node, End::PowerCut),
-            18..34 if up => self.end_process(sim, context, observer, node, End::Kill),
-            34..39 => self.end_all(sim, context, observer),
-            39..45 if up => self.stop_in_order(context, node),
-            45..70 if self.network.is_none() => self.trouble(sim, context, now_ms),
+            0..16 if up => self.end_process(sim, context, observer, node, End::PowerCut),
+            16..31 if up => self.end_process(sim, context, observer, node, End::Kill),
+            31..34 => self.end_all(sim, context, observer),
+            34..42 if up => self.stop_in_order(context, node),
+            42..70 if self.network.is_none() => self.trouble(sim, context, now_ms),
             70..80 => self.slow_disk(context, node, now_ms),
             80..88 => self.transfer(context, node),
             88..95 => self.snapshot(context, node),
@@ -160,7 +160,7 @@ impl Nemesis {
             // Back before anybody else stands for election.
             self.rng.random_range(5..300)
         } else {
-            self.rng.random_range(300..6_000)
+            self.rng.random_range(300..4_000)
         }
     }
 

@@ -71,10 +71,10 @@ impl Plan {
         Self {
             seed,
             nodes: if rng.random_bool(0.7) { 3 } else { 5 },
-            clients: rng.random_range(3..=6),
+            clients: rng.random_range(4..=8),
             watchers: 2,
             faults_ms: rng.random_range(12_000..25_000),
-            calm_ms: if rng.random_bool(0.5) { 50..600 } else { 300..2_500 },
+            calm_ms: if rng.random_bool(0.4) { 100..1_000 } else { 500..3_000 },
             latency_ms: if slow_network { 1..30 } else { 1..5 },
             sync_ms: if slow_disks { 2..40 } else { 1..6 },
             heartbeat_ms: 60,

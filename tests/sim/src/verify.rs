@@ -183,16 +183,16 @@ impl Replay {
     fn check_lives(&self, ledger: &Ledger) -> Result<(), Violation> {
         for (session, renewals) in &ledger.sessions {
             let Some((revision, seen_ms, reason)) = self.sessions_ended.get(session) else { continue };
-            for (invoked_ms, acknowledged) in &renewals.acknowledged {
+            for (begun_ms, acknowledged) in &renewals.acknowledged {
                 if acknowledged > revision {
                     let what =
                         format!("{session} was kept alive at {acknowledged} after its end at {revision}");
                     return Err(violation("a session that has ended is not kept alive", what));
                 }
-                if *reason == SessionEnd::Expired && seen_ms + ROUNDING_MS < invoked_ms + renewals.ttl_ms {
+                if *reason == SessionEnd::Expired && seen_ms + ROUNDING_MS < begun_ms + renewals.ttl_ms {
                     let what = format!(
                         "{session} with a time to live of {} ms ended at {seen_ms} ms; a keep-alive that was answered began at \
-                         {invoked_ms} ms",
+                         {begun_ms} ms",
                         renewals.ttl_ms
                     );
                     return Err(violation("a session never expires early", what));
@@ -201,7 +201,7 @@ impl Replay {
         }
         for life in &ledger.lives {
             let Some((seen_ms, expired)) = self.ended.get(&life.lock_id) else { continue };
-            if *expired && seen_ms + ROUNDING_MS < life.invoked_ms + life.ttl_ms {
+            if *expired && seen_ms + ROUNDING_MS < life.begun_ms + life.ttl_ms {
                 return Err(violation(
                     "a grant never expires early",
                     format!("{life:?} ended at {seen_ms} ms"),

@@ -17,7 +17,7 @@ use crate::client::{Answer, Call, Caller, Told};
 use crate::context::Context;
 use crate::plan::{Stream, rng};
 
-const LOCKS: [&str; 3] = ["a", "b", "c/d"];
+const LOCKS: [&str; 5] = ["a", "b", "c/d", "c/e", "f"];
 const REGISTERS: [&str; 2] = ["r", "s"];
 /// How often a call with a key is made again when its outcome is unknown.
 const TRIES: usize = 4;
@@ -81,6 +81,7 @@ impl Client {
     /// Makes a call, with a key most times, and then again while its outcome is unknown.
     async fn write(&mut self, call: Call) -> Told {
         let dedup = if self.rng.random_bool(0.8) { Some(self.key()) } else { None };
+        let begun_ms = self.caller.context.now_ms();
         let mut told = Told::NotSent;
         for _ in 0..TRIES {
             let under =
@@ -88,7 +89,7 @@ impl Client {
             let node = self.node();
             // Now and then a caller hangs up early.
             let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * PATIENCE };
-            let latest = self.caller.call(node, call.clone(), under, patience).await;
+            let latest = self.caller.call(node, call.clone(), under, begun_ms, patience).await;
             let again = match latest {
                 Told::NotSent => true,
                 Told::Unknown => dedup.is_some(),
@@ -121,7 +122,7 @@ impl Client {
     }
 
     async fn open(&mut self) {
-        let ttl_ms = self.rng.random_range(800..5_000);
+        let ttl_ms = self.rng.random_range(700..4_000);
         let metadata = format!("{}-session-{}", self.caller.who, self.keys);
         self.keys += 1;
         let told = self.write(Call::Open(OpenRequest { ttl_ms, metadata })).await;
@@ -157,7 +158,7 @@ impl Client {
         let request = AcquireRequest {
             requests,
             owner: Owner { session, label: self.caller.who.clone() },
-            ttl_ms: session.is_none().then(|| self.rng.random_range(600..4_000)),
+            ttl_ms: session.is_none().then(|| self.rng.random_range(500..2_500)),
             wait_ms: if self.rng.random_bool(0.4) { 0 } else { self.rng.random_range(100..2_500) },
             lock_delay_ms: if self.rng.random_bool(0.1) { 300 } else { 0 },
             reentrant: session.is_some() && self.rng.random_bool(0.1),
@@ -208,7 +209,7 @@ impl Client {
         };
         let node = self.node();
         let under = CallContext { timeout: Some(PATIENCE), ..CallContext::default() };
-        self.caller.call(node, call, under, 2 * PATIENCE).await;
+        self.caller.call(node, call, under, self.caller.context.now_ms(), 2 * PATIENCE).await;
     }
 }
 
@@ -222,7 +223,8 @@ async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) 
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let node = rng.random_range(0..caller.context.plan.nodes);
         let under = CallContext { timeout: Some(PATIENCE), ..CallContext::default() };
-        let told = caller.call(node, Call::KeepAlive(session), under, PATIENCE).await;
+        let told =
+            caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
         if matches!(told, Told::Refused(ApiError::Rejected(_))) {
             return;
         }
