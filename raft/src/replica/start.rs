@@ -123,8 +123,13 @@ pub(crate) async fn become_member(
         identity.save(inner.dir.as_ref()).map_err(io_error("saving the node's identity"))?;
     }
     let config = consensus_config(&identity.cluster_id, options)?;
-    let network = Network { cluster_id: identity.cluster_id.clone(), platform: Arc::clone(&inner.platform) };
-    let raft = Raft::new(identity.node_id, Arc::new(config), network, LogStore::new(log), prepared.machine)
+    let store = LogStore::new(log);
+    let network = Network {
+        cluster_id: identity.cluster_id.clone(),
+        platform: Arc::clone(&inner.platform),
+        first_index: store.first_index(),
+    };
+    let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
         .await
         .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
     let metrics = Metrics::new(raft.metrics());
