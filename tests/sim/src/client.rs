@@ -120,7 +120,14 @@ pub(crate) struct Caller {
 impl Caller {
     /// Makes the call on a node and notes what came of it. After `patience` the caller hangs up. `begun_ms` is when the call, or
     /// the first one under the same key, began.
-    pub(crate) async fn call(&self, node: usize, call: Call, under: CallContext, patience: Duration) -> Told {
+    pub(crate) async fn call(
+        &self,
+        node: usize,
+        call: Call,
+        under: CallContext,
+        begun_ms: u64,
+        patience: Duration,
+    ) -> Told {
         let (context, who) = (&self.context, &self.who);
         context.ledger().calls += 1;
         let Some(running) = context.nodes[node].running() else { return Told::NotSent };
@@ -175,8 +182,10 @@ impl Caller {
             |name: &Name, revision, seen| Read { who: self.who.clone(), revision, name: name.clone(), seen };
         match (call, answer) {
             (_, Answer::Opened(at)) => {
-                let renewals =
-                    Renewals { ttl_ms: at.value.ttl_ms, acknowledged: vec![(begun_ms, at.revision)] };
+                let renewals = Renewals {
+                    ttl_ms: at.value.ttl_ms,
+                    acknowledged: vec![(begun_ms, at.value.session_id.0.index)],
+                };
                 ledger.sessions.entry(at.value.session_id).or_insert(renewals);
             }
             (_, Answer::KeptAlive(at)) => {
