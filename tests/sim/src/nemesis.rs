@@ -100,7 +100,7 @@ impl Nemesis {
         for node in 0..context.plan.nodes {
             match self.down.get(&node) {
                 Some(Down::Stopping) if now_ms == u64::MAX => {
-                    self.crash(sim, context, observer, node, End::Kill, 0)
+                    self.crash(sim, context, observer, node, End::Kill, 0);
                 }
                 Some(Down::Stopping) if !sim.is_host_running(node::name(node)) => {
                     let until_ms = now_ms + self.rng.random_range(50..2_000);
@@ -129,7 +129,7 @@ impl Nemesis {
             80..88 => self.transfer(context, node),
             88..95 => self.snapshot(context, node),
             95..100 if self.wiped.is_none() && self.down.is_empty() => {
-                self.wipe(sim, context, observer, node)
+                self.wipe(sim, context, observer, node);
             }
             _ => {}
         }
@@ -228,11 +228,15 @@ impl Nemesis {
         context.say(format_args!("! {trouble:?}"));
         match &trouble {
             Trouble::Partition(Cut::Held, pairs) => {
-                pairs.iter().for_each(|(one, other)| sim.hold(node::name(*one), node::name(*other)));
+                for (one, other) in pairs {
+                    sim.hold(node::name(*one), node::name(*other));
+                }
                 self.count("partition");
             }
             Trouble::Partition(Cut::Lost, pairs) => {
-                pairs.iter().for_each(|(one, other)| sim.partition(node::name(*one), node::name(*other)));
+                for (one, other) in pairs {
+                    sim.partition(node::name(*one), node::name(*other));
+                }
                 self.count("partition with loss");
             }
             Trouble::OneWay(pairs) => {
@@ -302,13 +306,19 @@ fn ask(context: &Context, node: usize, job: Job) {
 fn mend(sim: &Sim<'_>, context: &Context, trouble: &Trouble) {
     match trouble {
         Trouble::Partition(Cut::Held, pairs) => {
-            pairs.iter().for_each(|(one, other)| sim.release(node::name(*one), node::name(*other)));
+            for (one, other) in pairs {
+                sim.release(node::name(*one), node::name(*other));
+            }
         }
         Trouble::Partition(Cut::Lost, pairs) => {
-            pairs.iter().for_each(|(one, other)| sim.repair(node::name(*one), node::name(*other)));
+            for (one, other) in pairs {
+                sim.repair(node::name(*one), node::name(*other));
+            }
         }
         Trouble::OneWay(pairs) => {
-            pairs.iter().for_each(|(from, to)| sim.repair_oneway(node::name(*from), node::name(*to)));
+            for (from, to) in pairs {
+                sim.repair_oneway(node::name(*from), node::name(*to));
+            }
         }
         Trouble::Slow => {
             sim.set_max_message_latency(Duration::from_millis(context.plan.latency_ms.end));
