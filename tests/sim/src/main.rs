@@ -77,12 +77,9 @@ fn one(seed: u64, trace: bool) -> ExitCode {
         let _clocks = mad_turmoil::time::SimClocksGuard::init();
         batuta_sim::run(seed, trace)
     });
-    let report = match running.map(std::thread::JoinHandle::join) {
-        Ok(Ok(report)) => report,
-        Ok(Err(_)) | Err(_) => {
-            eprintln!("seed {seed}: the simulation itself failed");
-            return ExitCode::from(3);
-        }
+    let Ok(Ok(report)) = running.map(std::thread::JoinHandle::join) else {
+        eprintln!("seed {seed}: the simulation itself failed");
+        return ExitCode::from(3);
     };
     println!("seed {seed}: {}", report.summary);
     match report.failure {
