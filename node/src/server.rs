@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use batuta_api::graphql::{GraphqlOptions, SocketOptions};
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
-use batuta_raft::{Addresses, Options, Replica, Status};
+use batuta_raft::{Addresses, Options, OsPlatform, Replica, Status};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -220,7 +221,7 @@ fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) 
     Options {
         data_dir: config.node.data_dir.clone(),
         node_name: config.node.name.clone(),
-        peer_listen,
+        platform: Arc::new(OsPlatform::new(peer_listen)),
         advertise,
         peers: config.cluster.peers.clone(),
         bootstrap_expect: config.cluster.bootstrap_expect,

@@ -3,7 +3,6 @@
 //! Each function takes any bytes and must return: no panic, no memory out of proportion. Where checksums would keep everything
 //! out, there is a second function that puts the right ones around the bytes.
 
-use std::fs;
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
@@ -36,11 +35,11 @@ pub fn log_group(bytes: &[u8]) {
 /// Reads a snapshot file of these bytes.
 ///
 /// # Panics
-/// When the machine has no temporary directory.
+/// When a state that is not valid was accepted: a defect.
 pub fn snapshot(bytes: &[u8]) {
-    let directory = std::env::temp_dir().join(format!("batuta-fuzz-{}", std::process::id()));
-    let store = SnapshotStore::open(directory.clone()).expect("a temporary directory");
-    fs::write(directory.join("snapshot-0000000000000001-0000000000000001"), bytes).expect("a temporary file");
+    let disk = SimDisk::new();
+    disk.put("snapshot-0000000000000001-0000000000000001", bytes.to_vec());
+    let store = SnapshotStore::open(Arc::new(disk)).expect("a simulated disk lists its files");
     let newest = store.newest().expect("readable").expect("just written");
     let _ = newest.meta();
     if let Ok((_, state)) = newest.load() {

@@ -11,12 +11,14 @@ pub mod log;
 mod machine;
 mod metrics;
 mod peer;
+mod platform;
 mod replica;
 mod snapshot;
 mod store;
 mod types;
 
 pub use history::{History, RevisionChanges};
+pub use platform::{OsPlatform, Platform};
 pub use replica::{
     Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,
 };

@@ -12,6 +12,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use tokio::sync::watch;
 
 use crate::history::{ChangeLog, History, RevisionChanges};
+use crate::platform::{Platform, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -59,18 +60,24 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     published: Arc<Published>,
     snapshots: SnapshotStore,
+    platform: Arc<dyn Platform>,
     current: Option<(SnapshotMeta, SnapshotFile)>,
 }
 
 impl Machine {
     /// Starts from the newest snapshot.
-    pub(crate) fn open(snapshots: SnapshotStore, changes: ChangeLog) -> Result<Self, SnapshotError> {
+    pub(crate) fn open(
+        snapshots: SnapshotStore,
+        platform: Arc<dyn Platform>,
+        changes: ChangeLog,
+    ) -> Result<Self, SnapshotError> {
         let mut machine = Self {
             state: State::default(),
             last_applied: None,
             membership: StoredMembership::default(),
             published: Arc::new(Published::new(changes)),
             snapshots,
+            platform,
             current: None,
         };
         if let Some(file) = machine.snapshots.newest()? {
@@ -157,6 +164,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             state: self.state.clone(),
             meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
             snapshots: self.snapshots.clone(),
+            platform: Arc::clone(&self.platform),
         }
     }
 
@@ -166,7 +174,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         let (store, meta) = (self.snapshots.clone(), meta.clone());
-        let (meta, state, file) = blocking(move || {
+        let (meta, state, file) = blocking(self.platform.as_ref(), move || {
             let (found, state) = snapshot.load().map_err(io::Error::other)?;
             if found != meta {
                 return Err(io::Error::new(
@@ -174,7 +182,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     "the snapshot is not the one announced",
                 ));
             }
-            let file = store.finish(&meta, snapshot.path())?;
+            let file = store.install(&meta, &snapshot)?;
             Ok((meta, state, file))
         })
         .await?;
@@ -187,9 +195,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     ) -> Result<Option<Snapshot<Committed, u64, Node, SnapshotFile>>, io::Error> {
         // A snapshot built here is newer than the one this node started from or was sent.
         let store = self.snapshots.clone();
-        let newest = blocking(move || store.newest().map_err(io::Error::other)).await?;
+        let newest =
+            blocking(self.platform.as_ref(), move || store.newest().map_err(io::Error::other)).await?;
         if let Some(file) = newest
-            && self.current.as_ref().is_none_or(|(_, current)| current.path() != file.path())
+            && self.current.as_ref().is_none_or(|(_, current)| current.name() != file.name())
         {
             let meta = file.meta().map_err(io::Error::other)?;
             self.current = Some((meta, file));
@@ -206,6 +215,7 @@ pub(crate) struct Builder {
     state: State,
     meta: SnapshotMeta,
     snapshots: SnapshotStore,
+    platform: Arc<dyn Platform>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -213,11 +223,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<Committed, u64, Node, SnapshotFile>, io::Error> {
         let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
-        let written = blocking(move || snapshots.write(&meta, &state)).await?;
+        let written = blocking(self.platform.as_ref(), move || snapshots.write(&meta, &state)).await?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot: written })
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

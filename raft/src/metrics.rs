@@ -1,10 +1,27 @@
 //! What openraft says about itself, with the few ways of waiting this crate needs.
 
+use std::time::Duration;
+
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use crate::types::TypeConfig;
 
 pub(crate) type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
+
+/// Who leads, as a node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    term: u64,
+    leader: Option<u64>,
+    state: ServerState,
+}
+
+impl Leadership {
+    fn of(metrics: &RaftMetrics) -> Self {
+        Self { term: metrics.current_term, leader: metrics.current_leader, state: metrics.state }
+    }
+}
 
 /// The consensus task is gone.
 #[derive(Debug)]
@@ -24,11 +41,20 @@ impl Metrics {
         look(&self.0.borrow_watched())
     }
 
-    /// Waits for values newer than those at the time of the call.
-    pub(crate) async fn changed(&self) -> Result<(), Gone> {
-        let mut receiver = self.0.clone();
-        drop(receiver.borrow_and_update());
-        receiver.changed().await.map_err(|_| Gone)
+    pub(crate) fn leadership(&self) -> Leadership {
+        self.look(Leadership::of)
+    }
+
+    /// Waits until leadership is not what was `seen`, at most a `moment`. openraft publishes metrics after everything it does,
+    /// changed or not: any new value is no news.
+    pub(crate) async fn leadership_changed(&self, seen: &Leadership, moment: Duration) {
+        let changed = self.wait_for(|metrics| (Leadership::of(metrics) != *seen).then_some(()));
+        tokio::select! {
+            biased;
+            // Without the consensus task there is nothing to wait for but the moment.
+            Ok(()) = changed => {}
+            () = tokio::time::sleep(moment) => {}
+        }
     }
 
     /// Waits until `found` gives something.
@@ -40,5 +66,47 @@ impl Metrics {
             }
             receiver.changed().await.map_err(|_| Gone)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::async_runtime::watch::WatchSender as _;
+    use openraft::type_config::TypeConfigExt as _;
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn metrics_that_say_the_same_are_no_news() {
+        let (sender, receiver) = TypeConfig::watch_channel(RaftMetrics::new_initial(1));
+        let metrics = Metrics::new(receiver);
+        let seen = metrics.leadership();
+        let started = std::time::Instant::now();
+        let repeating = async {
+            loop {
+                sender.send(RaftMetrics::new_initial(1)).expect("it is read");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = metrics.leadership_changed(&seen, MOMENT) => {}
+            () = repeating => {}
+        }
+        assert!(started.elapsed() >= MOMENT, "it ended after {:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn another_leader_is_news_also_when_it_came_before_the_call() {
+        let (sender, receiver) = TypeConfig::watch_channel(RaftMetrics::new_initial(1));
+        let metrics = Metrics::new(receiver);
+        let seen = metrics.leadership();
+        let mut other = RaftMetrics::new_initial(1);
+        other.current_leader = Some(2);
+        sender.send(other).expect("it is read");
+        let hour = Duration::from_hours(1);
+        let waited = tokio::time::timeout(Duration::from_secs(30), metrics.leadership_changed(&seen, hour));
+        assert!(waited.await.is_ok(), "the other leader was not seen");
     }
 }

@@ -10,9 +10,8 @@
 //! A file gets its name once it is whole and synced. A node that finds its newest snapshot damaged refuses to start: the
 //! log before it is gone.
 
-use std::fs::{self, File};
+use std::fmt;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use crc32c::crc32c_append;
 use prost::Message;
 
 use crate::codec::{self, consensus};
+use crate::disk::{Disk, DiskFile};
 use crate::types::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"BATUTSNP";
@@ -30,6 +30,7 @@ const VERSION: u32 = 1;
 const FRAME_BYTES: usize = 256 << 10;
 /// A frame holds whole records, and no record comes near this.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+const FINISHED: &str = "snapshot-";
 const UNFINISHED: &str = "unfinished-";
 
 /// Why a snapshot can not be used.
@@ -67,25 +68,35 @@ enum Frame {
 }
 
 /// A whole snapshot on the disk. The open file outlives its name, so one that is being sent may be replaced.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SnapshotFile {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
+    name: String,
+    /// For people.
     path: PathBuf,
     pub(crate) bytes: u64,
 }
 
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SnapshotFile({}, {} bytes)", self.path.display(), self.bytes)
+    }
+}
+
 impl SnapshotFile {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::open(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), path, bytes })
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Up to `length` bytes from `offset`; fewer only at the end.
     pub(crate) fn chunk(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut chunk = vec![0; length.min(left)];
-        self.file.read_exact_at(&mut chunk, offset)?;
+        self.file.read_at(offset, &mut chunk)?;
         Ok(chunk)
     }
 
@@ -121,98 +132,116 @@ impl SnapshotFile {
     }
 }
 
+/// A snapshot that is being written or received.
+pub(crate) struct Unfinished {
+    file: Arc<dyn DiskFile>,
+    pub(crate) name: String,
+    bytes: u64,
+}
+
+impl Unfinished {
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.bytes, bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The directory of a node's snapshots.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SnapshotStore {
-    dir: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl SnapshotStore {
     /// Opens the directory and forgets what was never finished.
-    pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&dir)?;
-        if let Some(parent) = dir.parent() {
-            File::open(parent)?.sync_all()?;
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
+        for name in disk.list()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+            disk.remove(name)?;
         }
-        for item in fs::read_dir(&dir)? {
-            let path = item?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) {
-                fs::remove_file(&path)?;
-            }
-        }
-        Ok(Self { dir })
+        Ok(Self { disk })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.disk.describe()).join(name)
     }
 
     /// The newest snapshot, if there is one.
     pub(crate) fn newest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
-        let failed = |source| SnapshotError::Io { path: self.dir.clone(), source };
-        match self.names().map_err(failed)?.pop() {
-            Some(path) => {
-                let file = SnapshotFile::open(path.clone());
-                Ok(Some(file.map_err(|source| SnapshotError::Io { path, source })?))
-            }
-            None => Ok(None),
-        }
+        let failed = |path| move |source| SnapshotError::Io { path, source };
+        let newest = self.names().map_err(failed(self.path("")))?.pop();
+        newest.map(|name| self.file(&name).map_err(failed(self.path(&name)))).transpose()
     }
 
     /// All snapshots, oldest first.
-    fn names(&self) -> io::Result<Vec<PathBuf>> {
-        let mut names = Vec::new();
-        for item in fs::read_dir(&self.dir)? {
-            let path = item?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-")) {
-                names.push(path);
-            }
-        }
-        names.sort();
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = self.disk.list()?;
+        names.retain(|name| name.starts_with(FINISHED));
         Ok(names)
     }
 
+    /// A snapshot by its name.
+    pub(crate) fn file(&self, name: &str) -> io::Result<SnapshotFile> {
+        let file = self.disk.open(name)?;
+        let bytes = file.size_bytes()?;
+        Ok(SnapshotFile { file, name: name.to_owned(), path: self.path(name), bytes })
+    }
+
     /// A file for a snapshot that is being received.
-    pub(crate) fn unfinished(&self) -> io::Result<(PathBuf, File)> {
+    pub(crate) fn unfinished(&self) -> io::Result<Unfinished> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let path = self.dir.join(format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random)));
-        let file = File::options().create_new(true).write(true).read(true).open(&path)?;
-        Ok((path, file))
+        let name = format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random));
+        Ok(Unfinished { file: self.disk.create(&name)?, name, bytes: 0 })
     }
 
     /// Writes the snapshot of a state. Takes as long as it takes; the caller keeps it off the hot threads.
     pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
-        let (path, file) = self.unfinished()?;
-        let written = write_file(file, meta, state).and_then(|()| self.finish(meta, &path));
+        let unfinished = self.unfinished()?;
+        let name = unfinished.name.clone();
+        let written = write_file(unfinished, meta, state).and_then(|()| self.finish(meta, &name));
         if written.is_err() {
             // The first error is the one to report.
-            let _ = fs::remove_file(&path);
+            let _ = self.disk.remove(&name);
         }
         written
     }
 
-    /// Gives a whole, synced file its name and removes the older ones.
-    pub(crate) fn finish(&self, meta: &SnapshotMeta, path: &Path) -> io::Result<SnapshotFile> {
-        let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
-        let name = self.dir.join(format!("snapshot-{index:016x}-{term:016x}"));
-        fs::rename(path, &name)?;
-        File::open(&self.dir)?.sync_all()?;
-        for older in self.names()?.into_iter().filter(|older| *older < name) {
-            fs::remove_file(older)?;
+    /// Makes a received snapshot the newest one. One of another directory is copied.
+    pub(crate) fn install(&self, meta: &SnapshotMeta, snapshot: &SnapshotFile) -> io::Result<SnapshotFile> {
+        if snapshot.path == self.path(&snapshot.name) {
+            return self.finish(meta, &snapshot.name);
         }
-        SnapshotFile::open(name)
+        let mut copy = self.unfinished()?;
+        io::copy(&mut At { snapshot, offset: 0 }, &mut copy)?;
+        copy.sync()?;
+        self.finish(meta, &copy.name)
     }
 
-    /// Reopens a received file under its path.
-    pub(crate) fn received(path: PathBuf) -> io::Result<SnapshotFile> {
-        SnapshotFile::open(path)
+    /// Gives a whole, synced file its name and removes the older ones.
+    fn finish(&self, meta: &SnapshotMeta, unfinished: &str) -> io::Result<SnapshotFile> {
+        let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
+        let name = format!("{FINISHED}{index:016x}-{term:016x}");
+        self.disk.rename(unfinished, &name)?;
+        self.disk.sync_dir()?;
+        for older in self.names()?.into_iter().filter(|older| *older < name) {
+            self.disk.remove(&older)?;
+        }
+        self.file(&name)
     }
 }
 
-impl SnapshotFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-fn write_file(file: File, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+fn write_file(file: Unfinished, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     let mut writer = Writer { out: BufWriter::with_capacity(1 << 20, file), crc: 0 };
     writer.out.write_all(MAGIC)?;
     writer.out.write_all(&VERSION.to_le_bytes())?;
@@ -234,11 +263,11 @@ fn write_file(file: File, meta: &SnapshotMeta, state: &State) -> io::Result<()> 
         writer.frame(Frame::Records, &records)?;
     }
     writer.frame(Frame::End, &count.to_le_bytes())?;
-    writer.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    writer.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync()
 }
 
 struct Writer {
-    out: BufWriter<File>,
+    out: BufWriter<Unfinished>,
     crc: u32,
 }
 
@@ -266,7 +295,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn open(snapshot: &'a SnapshotFile) -> Result<Self, SnapshotError> {
-        let input = BufReader::with_capacity(1 << 20, At { file: &snapshot.file, offset: 0 });
+        let input = BufReader::with_capacity(1 << 20, At { snapshot, offset: 0 });
         let mut reader = Self { input, path: &snapshot.path, offset: 0, crc: 0 };
         let mut head = [0; 12];
         reader.fill(&mut head)?;
@@ -336,15 +365,17 @@ impl<'a> Reader<'a> {
 
 /// Reads a shared file from its beginning without moving anybody else's place in it.
 struct At<'a> {
-    file: &'a File,
+    snapshot: &'a SnapshotFile,
     offset: u64,
 }
 
 impl Read for At<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        Ok(read)
+        let left = usize::try_from(self.snapshot.bytes.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        self.snapshot.file.read_at(self.offset, &mut buffer[..length])?;
+        self.offset += length as u64;
+        Ok(length)
     }
 }
 
@@ -354,6 +385,7 @@ mod tests {
     use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Request, Stamp};
 
     use super::*;
+    use crate::disk::RealDisk;
     use crate::types::{LogId, StoredMembership};
 
     fn state() -> State {
@@ -381,9 +413,14 @@ mod tests {
         state
     }
 
+    fn open(dir: &tempfile::TempDir) -> SnapshotStore {
+        let disk = RealDisk::open(&dir.path().join("snapshots")).expect("opens");
+        SnapshotStore::open(Arc::new(disk)).expect("opens")
+    }
+
     fn store() -> (tempfile::TempDir, SnapshotStore) {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
+        let store = open(&dir);
         (dir, store)
     }
 
@@ -412,9 +449,9 @@ mod tests {
         let state = state();
         store.write(&meta(100), &state).expect("writes");
         store.write(&meta(199), &state).expect("writes");
-        let (unfinished, _) = store.unfinished().expect("opens");
-        let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
-        assert!(!unfinished.exists());
+        let unfinished = store.unfinished().expect("opens").name;
+        let store = open(&dir);
+        assert!(store.file(&unfinished).is_err());
         assert_eq!(store.names().expect("lists").len(), 1);
         let newest = store.newest().expect("reads").expect("is there");
         assert_eq!(newest.meta().expect("reads"), meta(199));
@@ -424,10 +461,10 @@ mod tests {
     fn damage_anywhere_is_noticed() {
         let (_dir, store) = store();
         let written = store.write(&meta(199), &state()).expect("writes");
-        let bytes = fs::read(written.path()).expect("reads");
+        let bytes = std::fs::read(written.path()).expect("reads");
         let refused = |damaged: &[u8]| {
-            fs::write(written.path(), damaged).expect("writes");
-            let file = SnapshotFile::open(written.path().to_owned()).expect("opens");
+            std::fs::write(written.path(), damaged).expect("writes");
+            let file = store.file(written.name()).expect("opens");
             matches!(file.load(), Err(SnapshotError::Damaged { .. }))
         };
         for at in (0..bytes.len()).step_by(13).chain(0..64).chain(bytes.len() - 32..bytes.len()) {

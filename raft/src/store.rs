@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_proto::internal as wire;
@@ -83,6 +84,21 @@ impl Cache {
 pub(crate) struct LogStore {
     log: Arc<Log>,
     cache: Arc<Mutex<Cache>>,
+    first: FirstIndex,
+}
+
+/// Index of the log's first entry, for whoever must not look further back. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FirstIndex(Arc<AtomicU64>);
+
+impl FirstIndex {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, index: u64) {
+        self.0.store(index, Ordering::Relaxed);
+    }
 }
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
@@ -91,12 +107,18 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 
 impl LogStore {
     pub(crate) fn new(log: Log) -> Self {
-        Self { log: Arc::new(log), cache: Arc::default() }
+        let first = FirstIndex::default();
+        first.set(log.state().purged.map_or(0, |(index, _)| index + 1));
+        Self { log: Arc::new(log), cache: Arc::default(), first }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         // Nothing that runs under the lock can leave the cache half changed.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn first_index(&self) -> FirstIndex {
+        self.first.clone()
     }
 
     /// The vote last saved, if any.
@@ -171,6 +193,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+        // What would follow the purged entries must not be taken for what was asked for.
+        if start < self.first.get() {
+            return Ok(Vec::new());
+        }
         self.read_range(&(start..end), READ_BYTES_MAX)
     }
 
@@ -232,6 +258,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.first.set(log_id.index + 1);
         self.cache().purge(log_id.index);
         let id = consensus::encode_log_id(log_id);
         self.durable(|log, done| log.purge(log_id.index, id, done)).await
@@ -246,6 +273,7 @@ mod tests {
     use crate::disk::RealDisk;
     use crate::log::LogOptions;
     use crate::machine::Machine;
+    use crate::platform::{OsPlatform, Platform as _};
     use crate::snapshot::SnapshotStore;
 
     struct Builder;
@@ -260,11 +288,33 @@ mod tests {
                 LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: false };
             let (log, torn) = Log::open(Arc::new(disk), options).expect("opens");
             assert_eq!(torn, None);
-            let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("opens");
-            let machine =
-                Machine::open(snapshots, crate::history::ChangeLog::new(1000, 1 << 20)).expect("opens");
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let platform = Arc::new(OsPlatform::new(listener));
+            let disk = platform.disk(&dir.path().join("snapshots")).expect("opens");
+            let snapshots = SnapshotStore::open(disk).expect("opens");
+            let changes = crate::history::ChangeLog::new(1000, 1 << 20);
+            let machine = Machine::open(snapshots, platform, changes).expect("opens");
             Ok((dir, LogStore::new(log), machine))
         }
+    }
+
+    #[tokio::test]
+    async fn what_follows_purged_entries_is_not_given_for_them() {
+        let (_dir, mut store, _) = Builder.build().await.expect("builds");
+        let blank = |index| RaftEntry::new_blank(LogId::new_term_index(1, index));
+        let (flushed, done) = oneshot::channel();
+        let entries: Vec<(u64, bytes::Bytes)> = (0..10)
+            .map(|index| (index, consensus::entry_to_wire(&blank(index)).encode_to_vec().into()))
+            .collect();
+        store.log.append(entries, Box::new(move |result| drop(flushed.send(result))));
+        done.await.expect("answers").expect("is durable");
+        store.purge(LogId::new_term_index(1, 6)).await.expect("purges");
+        let indexes = async |start| {
+            let found = store.clone().limited_get_log_entries(start, 10).await.expect("reads");
+            found.iter().map(|entry| entry.log_id.index).collect::<Vec<u64>>()
+        };
+        assert_eq!(indexes(7).await, [7, 8, 9]);
+        assert_eq!(indexes(2).await, [0_u64; 0]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,29 @@
-//! `cargo xtask tidy`: the rules of the house that a machine can hold.
+//! `cargo xtask tidy`: the rules of the house that a machine can hold. `cargo xtask sim`: whole nodes in simulation.
 
 mod source;
 mod tidy;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments != ["tidy"] {
-        eprintln!("usage: cargo xtask tidy");
-        return ExitCode::from(2);
-    }
     // This crate lies directly in the workspace.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let findings = tidy::run(&root);
+    match arguments.split_first() {
+        Some((task, [])) if task == "tidy" => tidy(&root),
+        Some((task, rest)) if task == "sim" => sim(&root, rest),
+        _ => {
+            eprintln!(
+                "usage: cargo xtask tidy | cargo xtask sim --seeds N [--from S] | cargo xtask sim --seed S [--trace]"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tidy(root: &Path) -> ExitCode {
+    let findings = tidy::run(root);
     for finding in &findings {
         eprintln!("{finding}");
     }
@@ -24,4 +33,21 @@ fn main() -> ExitCode {
     }
     eprintln!("tidy: {} finding(s)", findings.len());
     ExitCode::FAILURE
+}
+
+/// Builds the simulation in its own profile and runs it.
+fn sim(root: &Path, arguments: &[String]) -> ExitCode {
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--profile", "sim", "--package", "batuta-sim", "--"])
+        .args(arguments)
+        .current_dir(root)
+        .status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: cargo does not run: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -142,7 +142,7 @@ fn is_documentation(tree: &TokenTree) -> bool {
     group.delimiter() == Delimiter::Bracket && matches!(first, Some(TokenTree::Ident(name)) if name == "doc")
 }
 
-/// All Rust files of a crate's folder, in order.
+/// All Rust files of a crate's folder, in order; not those of crates that lie inside of it.
 pub(crate) fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -150,7 +150,7 @@ pub(crate) fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             if path.is_dir() {
-                if !path.ends_with("target") {
+                if !path.ends_with("target") && !path.join("Cargo.toml").exists() {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batuta_api::service::acquire::AcquireRequest;
 use batuta_api::service::{CallContext, Service, ServiceOptions};
-use batuta_raft::{Addresses, Options, Replica};
+use batuta_raft::{Addresses, Options, OsPlatform, Replica};
 use batuta_statemachine::Name;
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
 
@@ -35,7 +36,7 @@ impl Node {
         let options = Options {
             data_dir: data.path().to_owned(),
             node_name: "n1".to_owned(),
-            peer_listen,
+            platform: Arc::new(OsPlatform::new(peer_listen)),
             advertise: Addresses { peer: peer.clone(), rest: url(), grpc: url(), ws: url() },
             peers: vec![("n1".to_owned(), peer)],
             bootstrap_expect: 1,

@@ -4,7 +4,7 @@
 //! changes become durable in order (a journal). Everything else may happen: of the unsynced sectors any survive, each in
 //! any of the versions it had, a file's new size with or without what was written into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -193,7 +193,19 @@ impl SimDisk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn holding(inner: Inner) -> Self {
+    fn holding(mut inner: Inner) -> Self {
+        let inserted = inner.pending_names.iter().filter_map(|change| match change {
+            NameChange::Insert(_, id) => Some(*id),
+            NameChange::Remove(_) | NameChange::Rename { .. } => None,
+        });
+        let named = inner.names.values().chain(inner.durable_names.values()).copied();
+        let named: BTreeSet<usize> = named.chain(inserted).collect();
+        for (id, inode) in inner.inodes.iter_mut().enumerate() {
+            if !named.contains(&id) {
+                // Nothing can open it any more.
+                *inode = Inode::default();
+            }
+        }
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 

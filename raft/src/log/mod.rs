@@ -28,12 +28,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::disk::Disk;
 use format::Record;
 use live::{Live, Slot};
 
 pub use recover::Torn;
+pub use writer::Stepper;
 
 /// Sizes of the log's files.
 #[derive(Debug, Clone, Copy)]
@@ -112,10 +114,18 @@ struct Queue {
     next_ticket: u64,
 }
 
+/// How the writer hears that there is something to do.
+enum Wake {
+    /// It is a thread.
+    Thread(Condvar),
+    /// Somebody takes its steps.
+    Steps(Notify),
+}
+
 struct Shared {
     live: Mutex<Live>,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Wake,
 }
 
 impl Shared {
@@ -128,11 +138,19 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn wake(&self) {
+        match &self.wake {
+            Wake::Thread(wake) => wake.notify_one(),
+            Wake::Steps(wake) => wake.notify_one(),
+        }
+    }
 }
 
-/// An open log. Dropping it finishes what was asked for and stops its thread.
+/// An open log. Dropping it finishes what was asked for and stops its writer.
 pub struct Log {
     shared: Arc<Shared>,
+    /// `None` when its steps are taken by somebody else.
     writer: Option<JoinHandle<()>>,
 }
 
@@ -155,19 +173,38 @@ impl Log {
     /// # Errors
     /// [`LogError::Damaged`] when acknowledged data can not be vouched for; [`LogError::Io`] when the disk refuses.
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Option<Torn>), LogError> {
-        let recovered = recover::recover(disk.as_ref(), options)?;
-        let live = recovered.live;
-        let shared = Arc::new(Shared {
-            live: Mutex::new(live),
-            queue: Mutex::new(Queue::default()),
-            wake: Condvar::new(),
-        });
-        let writer = writer::Writer::new(disk, options, Arc::clone(&shared), recovered.tail);
+        let (mut log, writer, torn) = Self::recover(disk, options, Wake::Thread(Condvar::new()))?;
         let writer = std::thread::Builder::new()
             .name("log".into())
             .spawn(move || writer.run())
             .map_err(LogError::io("starting the log's thread"))?;
-        Ok((Self { shared, writer: Some(writer) }, recovered.torn))
+        log.writer = Some(writer);
+        Ok((log, torn))
+    }
+
+    /// As [`Self::open`], but no thread is started: the log writes when the caller takes the writer's steps, and does nothing on
+    /// any other thread.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_stepped(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+    ) -> Result<(Self, Stepper, Option<Torn>), LogError> {
+        let (log, writer, torn) = Self::recover(disk, options, Wake::Steps(Notify::new()))?;
+        Ok((log, Stepper::new(writer), torn))
+    }
+
+    fn recover(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        wake: Wake,
+    ) -> Result<(Self, writer::Writer, Option<Torn>), LogError> {
+        let recovered = recover::recover(disk.as_ref(), options)?;
+        let shared =
+            Arc::new(Shared { live: Mutex::new(recovered.live), queue: Mutex::new(Queue::default()), wake });
+        let writer = writer::Writer::new(disk, options, Arc::clone(&shared), recovered.tail);
+        Ok((Self { shared, writer: None }, writer, recovered.torn))
     }
 
     /// Adds entries behind the last one (the first of an untouched log may have any index); `done` runs when all of them are durable.
@@ -227,7 +264,7 @@ impl Log {
         queue.ops.extend(op);
         queue.ops.push_back(Op::Done(done));
         drop(queue);
-        self.shared.wake.notify_one();
+        self.shared.wake();
     }
 
     /// What is in the log, not yet durable changes included.
@@ -300,7 +337,7 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.shared.queue().stopping = true;
-        self.shared.wake.notify_one();
+        self.shared.wake();
         if let Some(writer) = self.writer.take() {
             // A panic of the writer has been reported by `failed` already.
             let _ = writer.join();

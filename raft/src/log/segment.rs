@@ -28,6 +28,12 @@ pub(super) enum Spare {
 }
 
 impl Spare {
+    /// Makes a spare of this size now.
+    pub(super) fn make_now(disk: &dyn Disk, bytes: u64) -> Self {
+        // Where that fails, the segment will be made when it is needed.
+        if zeroed(disk, bytes).is_ok() { Self::Ready } else { Self::None }
+    }
+
     /// Starts to make a spare of this size in the background.
     pub(super) fn make(disk: &Arc<dyn Disk>, bytes: u64) -> Self {
         let disk = Arc::clone(disk);

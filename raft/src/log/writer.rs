@@ -1,8 +1,9 @@
-//! The thread that writes.
+//! What writes: a thread, or the steps of one taken by somebody else.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use super::format::{
 };
 use super::live::{Place, Segment, Slot};
 use super::segment::{self, SPARE, Spare};
-use super::{Done, LogError, LogOptions, Op, Shared};
+use super::{Done, LogError, LogOptions, Op, Queue, Shared, Wake};
 use crate::disk::{Disk, DiskFile};
 
 /// The end of the log: where the next group goes.
@@ -86,6 +87,8 @@ pub(super) struct Writer {
     spare: Spare,
     /// What the groups so far say: a new segment repeats it.
     written: Written,
+    /// Taken from the queue, not written yet.
+    waiting: VecDeque<Op>,
     group: Vec<u8>,
 }
 
@@ -136,6 +139,13 @@ struct Told {
     purged: bool,
 }
 
+/// A group that is written but not synced.
+struct Group {
+    told: Told,
+    /// `None` when there was nothing to write.
+    crc: Option<u32>,
+}
+
 impl Writer {
     pub(super) fn new(disk: Arc<dyn Disk>, options: LogOptions, shared: Arc<Shared>, tail: Tail) -> Self {
         let written = {
@@ -149,55 +159,92 @@ impl Writer {
             }
         };
         let spare = if tail.spare { Spare::Ready } else { Spare::None };
-        Self { disk, options, shared, tail, spare, written, group: Vec::new() }
+        Self { disk, options, shared, tail, spare, written, waiting: VecDeque::new(), group: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
-        let mut waiting = VecDeque::new();
-        while let Some(Taken { committed }) = self.wait(&mut waiting) {
-            let mut told = Told::default();
-            let before = self.written.clone();
-            self.group.clear();
-            self.group.resize(GROUP_HEADER_BYTES, 0);
-            if let Some(id) = committed {
-                Record::Committed(&id).encode(&mut self.group);
-                self.written.committed = Some(id);
-            }
-            while self.group.len() < GROUP_BYTES_MAX
-                && let Some(op) = waiting.pop_front()
-            {
-                self.encode(op, &mut told);
-            }
-            if let Err(error) = self.write(&before, &mut told) {
-                return self.fail(&error, told.done, waiting);
-            }
-            told.done.into_iter().for_each(|done| done(Ok(())));
-            if waiting.is_empty()
-                && self.shared.queue().ops.is_empty()
-                && let Err(error) = self.tail.write_mark()
-            {
-                return self.fail(&error, Vec::new(), waiting);
+        while let Some(taken) = self.wait() {
+            if !self.write(taken).is_some_and(|group| self.sync(group)) {
+                return;
             }
         }
-        // The last group is covered too, so that a later start can tell a damaged one from a torn one.
-        if let Err(error) = self.tail.write_mark().and_then(|()| self.tail.file.sync_data()) {
-            tracing::warn!(%error, "the log's last mark could not be written");
-        }
+        self.close();
     }
 
     /// Waits until there is something to do and takes it. `None`: the log is being closed and nothing is left to do.
-    fn wait(&self, waiting: &mut VecDeque<Op>) -> Option<Taken> {
-        let mut queue = self.shared.queue();
-        while waiting.is_empty() && queue.ops.is_empty() {
-            if queue.stopping {
-                return queue.committed.take().map(|id| Taken { committed: Some(id) });
+    fn wait(&mut self) -> Option<Taken> {
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.queue();
+        loop {
+            if let Poll::Ready(taken) = self.take(&mut queue) {
+                return taken;
             }
-            queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            // Steps are taken by whoever was woken; a thread waits here.
+            let Wake::Thread(wake) = &shared.wake else { return None };
+            queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        if waiting.is_empty() {
-            std::mem::swap(waiting, &mut queue.ops);
+    }
+
+    /// Takes what there is to do. `None`: the log is being closed and nothing is left to do.
+    fn take(&mut self, queue: &mut Queue) -> Poll<Option<Taken>> {
+        if self.waiting.is_empty() && queue.ops.is_empty() {
+            if !queue.stopping {
+                return Poll::Pending;
+            }
+            return Poll::Ready(queue.committed.take().map(|id| Taken { committed: Some(id) }));
         }
-        Some(Taken { committed: queue.committed.take() })
+        if self.waiting.is_empty() {
+            std::mem::swap(&mut self.waiting, &mut queue.ops);
+        }
+        Poll::Ready(Some(Taken { committed: queue.committed.take() }))
+    }
+
+    /// Writes what was taken as one group. `None`: that failed and the log has ended.
+    fn write(&mut self, Taken { committed }: Taken) -> Option<Group> {
+        let mut told = Told::default();
+        let before = self.written.clone();
+        self.group.clear();
+        self.group.resize(GROUP_HEADER_BYTES, 0);
+        if let Some(id) = committed {
+            Record::Committed(&id).encode(&mut self.group);
+            self.written.committed = Some(id);
+        }
+        while self.group.len() < GROUP_BYTES_MAX
+            && let Some(op) = self.waiting.pop_front()
+        {
+            self.encode(op, &mut told);
+        }
+        match self.write_group(&before) {
+            Ok(crc) => Some(Group { told, crc }),
+            Err(error) => {
+                self.fail(&error, told.done);
+                None
+            }
+        }
+    }
+
+    /// Syncs the group that was written last and tells whoever waits for it. `false`: that failed and the log has ended.
+    fn sync(&mut self, Group { mut told, crc }: Group) -> bool {
+        if let Err(error) = self.sync_group(&mut told, crc) {
+            self.fail(&error, told.done);
+            return false;
+        }
+        told.done.into_iter().for_each(|done| done(Ok(())));
+        if self.waiting.is_empty()
+            && self.shared.queue().ops.is_empty()
+            && let Err(error) = self.tail.write_mark()
+        {
+            self.fail(&error, Vec::new());
+            return false;
+        }
+        true
+    }
+
+    /// The last group is covered too, so that a later start can tell a damaged one from a torn one.
+    fn close(&self) {
+        if let Err(error) = self.tail.write_mark().and_then(|()| self.tail.file.sync_data()) {
+            tracing::warn!(%error, "the log's last mark could not be written");
+        }
     }
 
     fn encode(&mut self, op: Op, told: &mut Told) {
@@ -231,32 +278,43 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, before: &Written, told: &mut Told) -> io::Result<()> {
-        let body = self.group.len() - GROUP_HEADER_BYTES;
+    /// Writes the group, if there is anything in it; its checksum is for the next one to name.
+    fn write_group(&mut self, before: &Written) -> io::Result<Option<u32>> {
+        if self.group.len() == GROUP_HEADER_BYTES {
+            return Ok(None);
+        }
         let whole = aligned(self.group.len());
-        if body > 0 {
-            self.make_room(whole as u64, before)?;
-            let end = self.tail.end;
-            let (header, crc) = GroupHeader::encode(
-                GroupKind::Data,
-                &self.group[GROUP_HEADER_BYTES..],
-                self.tail.last_crc,
-                self.tail.seed,
-                end,
-            );
-            self.group[..GROUP_HEADER_BYTES].copy_from_slice(&header);
-            self.group.resize(whole, 0);
-            self.tail.file.write_at(end, &self.group)?;
+        self.make_room(whole as u64, before)?;
+        let end = self.tail.end;
+        let (header, crc) = GroupHeader::encode(
+            GroupKind::Data,
+            &self.group[GROUP_HEADER_BYTES..],
+            self.tail.last_crc,
+            self.tail.seed,
+            end,
+        );
+        self.group[..GROUP_HEADER_BYTES].copy_from_slice(&header);
+        self.group.resize(whole, 0);
+        self.tail.file.write_at(end, &self.group)?;
+        Ok(Some(crc))
+    }
+
+    fn sync_group(&mut self, told: &mut Told, crc: Option<u32>) -> io::Result<()> {
+        if let Some(crc) = crc {
             self.tail.file.sync_data()?;
-            self.tail.end = end + whole as u64;
+            let start = self.tail.end;
+            self.tail.end = start + self.group.len() as u64;
             self.tail.last_crc = crc;
-            self.place(end, told);
+            self.place(start, told);
         }
         if told.purged {
             self.drop_purged()?;
         }
         if matches!(self.spare, Spare::None) && self.tail.end > self.tail.bytes / 2 {
-            self.spare = Spare::make(&self.disk, self.next_bytes());
+            self.spare = match &self.shared.wake {
+                Wake::Thread(_) => Spare::make(&self.disk, self.next_bytes()),
+                Wake::Steps(_) => Spare::make_now(self.disk.as_ref(), self.next_bytes()),
+            };
         }
         Ok(())
     }
@@ -339,7 +397,7 @@ impl Writer {
     }
 
     /// Ends the log: nothing is acknowledged any more.
-    fn fail(&self, error: &io::Error, done: Vec<Done>, waiting: VecDeque<Op>) {
+    fn fail(&mut self, error: &io::Error, done: Vec<Done>) {
         let place = format!("{}/{}", self.disk.describe(), segment::name(self.tail.sequence));
         let reason = format!(
             "writing the log failed ({place}): {error}; what is on the disk is not known any more, so this node must stop"
@@ -350,12 +408,51 @@ impl Writer {
             queue.failed = Some(reason.clone());
             std::mem::take(&mut queue.ops)
         };
-        let waiting = waiting.into_iter().chain(later).filter_map(|op| match op {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let waiting = waiting.chain(later).filter_map(|op| match op {
             Op::Done(done) => Some(done),
             _ => None,
         });
         for done in done.into_iter().chain(waiting) {
             done(Err(io::Error::new(error.kind(), reason.clone())));
         }
+    }
+}
+
+/// The writer of a log without a thread. What it wrote but did not sync is on the disk as far as the system got; dropping it
+/// then is what the end of the process is to a thread.
+pub struct Stepper {
+    writer: Writer,
+    written: Option<Group>,
+}
+
+impl Stepper {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self { writer, written: None }
+    }
+
+    /// Waits until there is something to do and writes it as one group, unsynced. `false`: the log was closed, or has failed.
+    pub async fn write(&mut self) -> bool {
+        let shared = Arc::clone(&self.writer.shared);
+        let Wake::Steps(wake) = &shared.wake else { return false };
+        loop {
+            let taken = self.writer.take(&mut shared.queue());
+            match taken {
+                Poll::Ready(Some(taken)) => {
+                    self.written = self.writer.write(taken);
+                    return self.written.is_some();
+                }
+                Poll::Ready(None) => {
+                    self.writer.close();
+                    return false;
+                }
+                Poll::Pending => wake.notified().await,
+            }
+        }
+    }
+
+    /// Syncs what [`Self::write`] wrote and tells whoever waits for it. `false`: the log has failed.
+    pub fn sync(&mut self) -> bool {
+        self.written.take().is_none_or(|group| self.writer.sync(group))
     }
 }

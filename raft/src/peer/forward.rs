@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, Target, client};
+use crate::platform::Platform;
 
 /// Calls that may wait for the stream.
 const QUEUE: usize = 16_384;
@@ -72,12 +73,13 @@ struct Link {
 /// The way to the leader, whoever that is.
 pub(crate) struct Forwarder {
     cluster_id: String,
+    platform: Arc<dyn Platform>,
     link: Mutex<Option<Link>>,
 }
 
 impl Forwarder {
-    pub(crate) fn new(cluster_id: String) -> Self {
-        Self { cluster_id, link: Mutex::new(None) }
+    pub(crate) fn new(cluster_id: String, platform: Arc<dyn Platform>) -> Self {
+        Self { cluster_id, platform, link: Mutex::new(None) }
     }
 
     /// Sends a call to the member that leads and waits for its answer.
@@ -105,7 +107,7 @@ impl Forwarder {
     }
 
     fn open(&self, leader: u64, address: &str) -> Result<Link, ForwardError> {
-        let client = client(address).map_err(|_| ForwardError::NotSent)?;
+        let client = client(self.platform.as_ref(), address).map_err(|_| ForwardError::NotSent)?;
         let (calls, receiver) = mpsc::channel(QUEUE);
         let pending = Shared::default();
         let stop = CancellationToken::new();

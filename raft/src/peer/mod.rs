@@ -17,6 +17,8 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use crate::platform::Platform;
+
 const CLUSTER: &str = "batuta-cluster-id";
 const TO_NODE: &str = "batuta-to-node";
 /// A message holds as many entries as openraft puts into one, and an entry may have a megabyte and more.
@@ -29,7 +31,7 @@ const WINDOW_BYTES: u32 = 8 << 20;
 pub(crate) type Client = PeerClient<Channel>;
 
 /// A client to a peer's address. Connects when it is first used, and again whenever the connection is lost.
-pub(crate) fn client(address: &str) -> Result<Client, tonic::transport::Error> {
+pub(crate) fn client(platform: &dyn Platform, address: &str) -> Result<Client, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_WITHIN)
         .tcp_nodelay(true)
@@ -38,7 +40,7 @@ pub(crate) fn client(address: &str) -> Result<Client, tonic::transport::Error> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    Ok(PeerClient::new(endpoint.connect_lazy())
+    Ok(PeerClient::new(platform.channel(endpoint))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
@@ -80,11 +82,13 @@ fn check_target(metadata: &MetadataMap, cluster_id: &str, node_id: u64) -> Resul
 
 /// Asks an address who answers there.
 pub(crate) async fn identify(
+    platform: &dyn Platform,
     address: &str,
     name: &str,
     within: Duration,
 ) -> Result<wire::IdentifyResponse, Status> {
-    let mut client = client(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let mut client =
+        client(platform, address).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let request = wire::IdentifyRequest { name: name.to_owned() };
     let answer = tokio::time::timeout(within, client.identify(request)).await;
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use batuta_proto::internal as wire;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -14,12 +14,15 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
+use crate::platform::{Platform, blocking};
 use crate::snapshot::SnapshotFile;
+use crate::store::FirstIndex;
 use crate::types::{Member, TypeConfig, Vote};
 
 const CHUNK_BYTES: usize = 512 << 10;
@@ -31,13 +34,20 @@ type RpcError = RPCError<TypeConfig>;
 /// another.
 pub(crate) struct Network {
     pub(crate) cluster_id: String,
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) first_index: FirstIndex,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
-        Connection { target: Target::new(&self.cluster_id, target), client: client(&node.addresses.peer) }
+        Connection {
+            target: Target::new(&self.cluster_id, target),
+            client: client(self.platform.as_ref(), &node.addresses.peer),
+            platform: Arc::clone(&self.platform),
+            first_index: self.first_index.clone(),
+        }
     }
 }
 
@@ -45,6 +55,14 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Connection {
     target: Target,
     client: Result<Client, tonic::transport::Error>,
+    platform: Arc<dyn Platform>,
+    first_index: FirstIndex,
+}
+
+/// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
+/// meanwhile by a snapshot; what can be read for it has a gap. It plans anew when the stream fails.
+fn overtaken(request: &AppendEntriesRequest<TypeConfig>, first: &FirstIndex) -> bool {
+    request.prev_log_id.map_or(0, |id| id.index + 1) < first.get()
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
@@ -108,7 +126,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
     where
@@ -116,9 +134,22 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     {
         Box::pin(async move {
             let mut client = self.client().map_err(|error| *error)?;
+            // After failures openraft waits in this stream before it gives the next request. A call that can not connect fails
+            // without a look at the stream, so the wait comes first: else the leader would try again and again without a pause.
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
+            };
+            if overtaken(&first, &self.first_index) {
+                return Err(RPCError::Network(NetworkError::new(&Status::out_of_range(
+                    "the entries are purged",
+                ))));
+            }
+            let first_index = self.first_index.clone();
+            let input =
+                input.take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
-            let requests = input.map(move |request| {
+            let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
                 noted.push();
                 messages::append_to_wire(&request)
             });
@@ -159,7 +190,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(chunks(&leader, snapshot.snapshot));
+        let request = self.target.request(chunks(&leader, snapshot.snapshot, Arc::clone(&self.platform)));
         let response = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             response = client.install_snapshot(request) => response.map_err(|status| failed(&status))?,
@@ -184,25 +215,27 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 }
 
 /// The snapshot's bytes as messages. A file that can not be read any more ends the stream early, which the receiver sees.
-fn chunks(leader: &Vote, snapshot: SnapshotFile) -> impl Stream<Item = wire::SnapshotChunk> + Send + 'static {
-    let vote = Some(vote_to_wire(leader));
-    stream::unfold((0, vote, snapshot), |(offset, mut vote, snapshot)| async move {
+fn chunks(
+    leader: &Vote,
+    snapshot: SnapshotFile,
+    platform: Arc<dyn Platform>,
+) -> impl Stream<Item = wire::SnapshotChunk> + Send + 'static {
+    let start = (0, Some(vote_to_wire(leader)), snapshot, platform);
+    stream::unfold(start, |(offset, mut vote, snapshot, platform)| async move {
         if vote.is_none() && offset >= snapshot.bytes {
             return None;
         }
         let file = snapshot.clone();
-        let read = tokio::task::spawn_blocking(move || file.chunk(offset, CHUNK_BYTES)).await;
-        let data = match read {
-            Ok(Ok(data)) => data,
-            Ok(Err(error)) => {
+        let data = match blocking(platform.as_ref(), move || file.chunk(offset, CHUNK_BYTES)).await {
+            Ok(data) => data,
+            Err(error) => {
                 tracing::error!(%error, path = %snapshot.path().display(), "the snapshot can not be read");
                 return None;
             }
-            Err(_) => return None,
         };
         let next = offset + data.len() as u64;
         let chunk = wire::SnapshotChunk { vote: vote.take(), bytes_total: snapshot.bytes, data: data.into() };
-        Some((chunk, (next, None, snapshot)))
+        Some((chunk, (next, None, snapshot, platform)))
     })
 }
 
@@ -251,5 +284,64 @@ impl Answers {
                 Err(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::Vote as OpenraftVote;
+
+    use super::*;
+    use crate::platform::OsPlatform;
+    use crate::types::Addresses;
+
+    #[tokio::test]
+    async fn a_request_that_begins_in_what_is_purged_is_not_sent() {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let peer = bind();
+        let platform = Arc::new(OsPlatform::new(bind()));
+        let first_index = FirstIndex::default();
+        first_index.set(10);
+        let mut network = Network { cluster_id: "c".into(), platform, first_index };
+        let addresses =
+            Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
+        let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
+        let request = AppendEntriesRequest {
+            vote: OpenraftVote::new(1, 1),
+            prev_log_id: Some(crate::types::LogId::new_term_index(1, 1)),
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        let input = stream::iter([request]);
+        let option = RPCOption::new(Duration::from_secs(30));
+        let call = connection.stream_append(input, option).await;
+        assert!(matches!(call, Err(RPCError::Network(_))));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_there_is_asked_no_faster_than_openraft_wants() {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let gone = bind().local_addr().expect("bound").to_string();
+        let platform = Arc::new(OsPlatform::new(bind()));
+        let mut network = Network { cluster_id: "c".into(), platform, first_index: FirstIndex::default() };
+        let addresses = Addresses { peer: gone, ..Addresses::default() };
+        let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
+        let request = AppendEntriesRequest {
+            vote: OpenraftVote::new(1, 1),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let input = Box::pin(stream::once(async move {
+            wait.await.expect("told to go on");
+            request
+        }));
+        let option = RPCOption::new(Duration::from_secs(30));
+        let mut call = connection.stream_append(input, option);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
+        assert!(early.is_err(), "the call ended before openraft gave a request");
+        go.send(()).expect("it waits");
+        assert!(matches!(call.await, Err(RPCError::Unreachable(_))));
     }
 }

@@ -1,7 +1,6 @@
 //! What peers may ask of this node.
 
 use std::io::{self, Write as _};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
@@ -13,15 +12,15 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::Snapshot;
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
 use crate::codec::{self, consensus};
+use crate::platform::blocking;
 use crate::replica::{self, Core, Failed, Identity, Inner, Leader, Origin, ProposeError};
-use crate::snapshot::SnapshotStore;
 
 /// Answers that may wait for a slow stream.
 const ANSWERS: usize = 16_384;
@@ -32,14 +31,7 @@ const CONCURRENT_STREAMS_MAX: u32 = 1024;
 type BoxStream<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Serves peers until the node stops.
-pub(crate) fn serve(inner: &Arc<Inner>, listener: TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-    let incoming = incoming.map(|accepted| {
-        let stream = accepted?;
-        stream.set_nodelay(true)?;
-        Ok::<_, io::Error>(stream)
-    });
+pub(crate) fn serve(inner: &Arc<Inner>) {
     let service = PeerServer::new(Service { inner: Arc::clone(inner) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -50,15 +42,15 @@ pub(crate) fn serve(inner: &Arc<Inner>, listener: TcpListener) -> io::Result<()>
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .add_service(service);
+    let serving = inner.platform.serve(server);
     let inner = Arc::clone(inner);
     let stop = inner.stop.clone();
     inner.clone().tasks.spawn(async move {
         // Streams between members never end by themselves: they are dropped with the server.
-        if let Some(Err(error)) = stop.run_until_cancelled(server.serve_with_incoming(incoming)).await {
+        if let Some(Err(error)) = stop.run_until_cancelled(serving).await {
             inner.fail(format!("the listener for peers stopped: {error}"));
         }
     });
-    Ok(())
 }
 
 struct Service {
@@ -151,24 +143,27 @@ impl Peer for Service {
         let mut chunks = request.into_inner();
         let first = chunks.message().await?.ok_or_else(|| malformed("a snapshot without content"))?;
         let vote = consensus::vote(first.vote).map_err(malformed)?;
-        let (path, mut file) = self.inner.snapshots.unfinished().map_err(stopped)?;
+        let platform = self.inner.platform.as_ref();
+        let mut file = self.inner.snapshots.unfinished().map_err(stopped)?;
         let total = first.bytes_total;
         let mut received = 0;
         let mut next = Some(first);
         while let Some(chunk) = next {
             received += chunk.data.len() as u64;
-            file = blocking(move || file.write_all(&chunk.data).map(|()| file)).await?;
+            let write = move || file.write_all(&chunk.data).map(|()| file);
+            file = blocking(platform, write).await.map_err(stopped)?;
             next = chunks.message().await?;
         }
         if received != total {
             return Err(Status::data_loss(format!("{received} of {total} bytes of the snapshot arrived")));
         }
-        let (meta, snapshot) = blocking(move || {
-            file.sync_all()?;
-            let snapshot = SnapshotStore::received(path)?;
+        let store = self.inner.snapshots.clone();
+        let received = blocking(platform, move || {
+            file.sync()?;
+            let snapshot = store.file(&file.name)?;
             Ok((snapshot.meta().map_err(io::Error::other)?, snapshot))
-        })
-        .await?;
+        });
+        let (meta, snapshot) = received.await.map_err(stopped)?;
         let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await.map_err(stopped)?;
         Ok(Response::new(wire::SnapshotResponse { vote: Some(consensus::vote_to_wire(&answer.vote)) }))
     }
@@ -267,15 +262,6 @@ impl Peer for Service {
             };
             wire::JoinResponse { refused, ..Default::default() }
         })))
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(stopped),
-        Err(error) => Err(stopped(error)),
     }
 }
 

@@ -87,7 +87,8 @@ async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
     let name = &inner.options.node_name;
     let addresses: Vec<&String> =
         inner.options.join.iter().chain(others(inner).map(|(_, address)| address)).collect();
-    let asked = addresses.iter().map(|address| peer::identify(address, name, ANSWER_WITHIN));
+    let asked =
+        addresses.iter().map(|address| peer::identify(inner.platform.as_ref(), address, name, ANSWER_WITHIN));
     let answers = join_all(asked).await;
     let present: BTreeMap<&str, &wire::IdentifyResponse> = addresses
         .iter()
@@ -151,14 +152,16 @@ async fn adopt(inner: &Inner, cluster_id: &str, name: &str, node_id: u64) -> Res
     let (_, address) =
         others(inner).find(|(other, _)| other == name).ok_or("it is not in cluster.peers any more")?;
     let said = |status: Status| status.message().to_owned();
-    let mut client = peer::client(address).map_err(|error| error.to_string())?;
+    let platform = inner.platform.as_ref();
+    let mut client = peer::client(platform, address).map_err(|error| error.to_string())?;
     let request = wire::AdoptRequest { cluster_id: cluster_id.to_owned(), node_id, name: name.to_owned() };
     let answer = tokio::time::timeout(5 * ANSWER_WITHIN, client.adopt(request)).await;
     let answer = answer.map_err(|_| "no answer")?.map_err(said)?.into_inner();
     if !answer.refused.is_empty() {
         return Err(answer.refused);
     }
-    let found = peer::identify(address, &inner.options.node_name, ANSWER_WITHIN).await.map_err(said)?;
+    let found =
+        peer::identify(platform, address, &inner.options.node_name, ANSWER_WITHIN).await.map_err(said)?;
     Ok(consensus::addresses(found.addresses))
 }
 
@@ -169,7 +172,7 @@ async fn join(inner: &Arc<Inner>, address: &str) -> Result<Step, String> {
         addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
         ..Default::default()
     };
-    let answer = ask_to_join(address, request).await?;
+    let answer = ask_to_join(inner, address, request).await?;
     let wire::JoinResponse { cluster_id, node_id, .. } = answer;
     tracing::info!(cluster_id, node_id, "joining a cluster");
     let name = inner.options.node_name.clone();
@@ -196,7 +199,7 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
     }
     let mut last = "no address of the cluster is known".to_owned();
     for address in addresses {
-        match ask_to_join(&address, request.clone()).await {
+        match ask_to_join(inner, &address, request.clone()).await {
             Ok(_) => return Ok(Step::Again(TRY_AGAIN)),
             Err(why) => last = format!("{address}: {why}"),
         }
@@ -205,10 +208,15 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
 }
 
 /// Asks at an address, and once more where that one says the leader is.
-async fn ask_to_join(address: &str, request: wire::JoinRequest) -> Result<wire::JoinResponse, String> {
+async fn ask_to_join(
+    inner: &Inner,
+    address: &str,
+    request: wire::JoinRequest,
+) -> Result<wire::JoinResponse, String> {
     let mut address = address.to_owned();
     for _ in 0..2 {
-        let mut client = peer::client(&address).map_err(|error| error.to_string())?;
+        let mut client =
+            peer::client(inner.platform.as_ref(), &address).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(JOIN_WITHIN, client.join(request.clone())).await;
         let answer =
             answer.map_err(|_| "no answer")?.map_err(|status| status.message().to_owned())?.into_inner();

@@ -1,6 +1,8 @@
 //! Cluster time on the leader (DESIGN section 5).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Continues cluster time by this machine's monotonic clock while this node leads one term.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! Looks at the free space of the disk that holds the log.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ProposeError;
+use crate::disk::Disk;
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -19,22 +19,21 @@ pub(crate) struct DiskWatch {
 
 impl DiskWatch {
     /// Looks now, and from then on twice a second.
-    pub(crate) fn start(dir: PathBuf, min_bytes: u64, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(dir: Arc<dyn Disk>, min_bytes: u64, stop: CancellationToken) -> Arc<Self> {
         let watch = Arc::new(Self { free_bytes: AtomicU64::new(u64::MAX), min_bytes });
-        watch.look(&dir);
+        watch.look(dir.as_ref());
         let looking = Arc::clone(&watch);
         tokio::spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-                looking.look(&dir);
+                looking.look(dir.as_ref());
             }
         });
         watch
     }
 
-    fn look(&self, dir: &std::path::Path) {
-        match rustix::fs::statvfs(dir) {
-            Ok(stat) => {
-                let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    fn look(&self, dir: &dyn Disk) {
+        match dir.free_bytes() {
+            Ok(free_bytes) => {
                 let before = self.free_bytes.swap(free_bytes, Ordering::Relaxed);
                 if (before < self.min_bytes) != (free_bytes < self.min_bytes) {
                     tracing::warn!(
@@ -45,7 +44,7 @@ impl DiskWatch {
                 }
             }
             // What can not be seen is not a reason to refuse writes; the log itself reports a full disk.
-            Err(error) => tracing::warn!(%error, dir = %dir.display(), "free disk space can not be seen"),
+            Err(error) => tracing::warn!(%error, dir = dir.describe(), "free disk space can not be seen"),
         }
     }
 

@@ -1,7 +1,9 @@
 //! When the leader was last heard. openraft's metrics name a leader until another one is elected, dead or not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The time of the leader's last message.
 pub(crate) struct LeaderHeard {

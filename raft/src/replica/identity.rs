@@ -1,14 +1,15 @@
 //! Who this node is: which member of which cluster. Written once, before it takes part in anything.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c;
 
 use super::error::StartError;
+use crate::disk::Disk;
 
 const FILE: &str = "identity";
+const UNFINISHED: &str = "identity.new";
 const FIRST_LINE: &str = "batuta node identity, format 1";
 
 /// How the node came into the cluster.
@@ -44,26 +45,32 @@ impl Identity {
         )
     }
 
-    /// Makes the identity durable.
-    pub(crate) fn save(&self, dir: &Path) -> io::Result<()> {
+    /// Makes the identity durable in the node's data directory.
+    pub(crate) fn save(&self, dir: &dyn Disk) -> io::Result<()> {
         let text = self.text();
-        let unfinished = dir.join("identity.new");
-        let mut file = File::create(&unfinished)?;
-        writeln!(file, "{text}crc32c {:08x}", crc32c(text.as_bytes()))?;
-        file.sync_all()?;
-        fs::rename(&unfinished, dir.join(FILE))?;
-        File::open(dir)?.sync_all()
+        let file = dir.create(UNFINISHED)?;
+        file.write_at(0, format!("{text}crc32c {:08x}\n", crc32c(text.as_bytes())).as_bytes())?;
+        file.sync_data()?;
+        dir.rename(UNFINISHED, FILE)?;
+        dir.sync_dir()
     }
 
-    /// The identity kept in `dir`; `None` for a fresh node.
-    pub(crate) fn load(dir: &Path) -> Result<Option<Self>, StartError> {
-        let path = dir.join(FILE);
-        match fs::read_to_string(&path) {
+    /// The identity kept in the data directory; `None` for a fresh node.
+    pub(crate) fn load(dir: &dyn Disk) -> Result<Option<Self>, StartError> {
+        let path = Path::new(&dir.describe()).join(FILE);
+        match read(dir) {
             Ok(text) => parse(&text).map(Some).map_err(|what| bad(path, what)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(bad(path, error.to_string())),
         }
     }
+}
+
+fn read(dir: &dyn Disk) -> io::Result<String> {
+    let file = dir.open(FILE)?;
+    let mut bytes = vec![0; usize::try_from(file.size_bytes()?).map_err(io::Error::other)?];
+    file.read_at(0, &mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn bad(path: PathBuf, what: impl Into<String>) -> StartError {
@@ -96,22 +103,23 @@ fn parse(text: &str) -> Result<Identity, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SimDisk;
 
     #[test]
     fn what_was_saved_is_loaded_and_damage_is_noticed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        assert!(Identity::load(dir.path()).expect("loads").is_none());
+        let disk = SimDisk::new();
+        assert!(Identity::load(&disk).expect("loads").is_none());
         let origin = Origin::Founder(vec!["a".into(), "b".into()]);
         let identity = Identity { cluster_id: "c0ffee".into(), node_id: 7, name: "a".into(), origin };
-        identity.save(dir.path()).expect("saves");
-        assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity));
-        let path = dir.path().join(FILE);
-        let bytes = fs::read(&path).expect("reads");
+        identity.save(&disk).expect("saves");
+        let disk = disk.after_power_cut(|| false);
+        assert_eq!(Identity::load(&disk).expect("loads"), Some(identity));
+        let bytes = disk.contents(FILE).expect("is there");
         for at in 0..bytes.len() - 1 {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            fs::write(&path, damaged).expect("writes");
-            assert!(Identity::load(dir.path()).is_err(), "damage at {at} went unnoticed");
+            disk.put(FILE, damaged);
+            assert!(Identity::load(&disk).is_err(), "damage at {at} went unnoticed");
         }
     }
 }

@@ -14,6 +14,7 @@ mod route;
 mod start;
 mod status;
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,11 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::codec;
-use crate::disk::DirLock;
+use crate::disk::Disk;
 use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
 use crate::peer::Forwarder;
+use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 use disk_watch::DiskWatch;
@@ -102,7 +104,10 @@ pub(crate) struct Inner {
     fatal: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    _lock: DirLock,
+    /// The data directory.
+    pub(crate) dir: Arc<dyn Disk>,
+    pub(crate) platform: Arc<dyn Platform>,
+    _lock: Box<dyn Any + Send + Sync>,
 }
 
 /// How long a snapshot that was asked for is waited for before it is asked for again.
@@ -246,11 +251,12 @@ impl Replica {
 
     async fn read_until_done(&self) -> Result<Arc<State>, ProposeError> {
         loop {
+            let before = self.leadership();
             let index = match self.member().await?.reads.index().await {
                 Ok(index) => index,
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::NotLeader | Failed::Unknown) => {
-                    self.wait_for_change().await;
+                    self.wait_for_change(before).await;
                     continue;
                 }
             };

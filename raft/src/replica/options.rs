@@ -1,21 +1,21 @@
 //! What a node is started with.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::StartError;
+use crate::platform::Platform;
 use crate::types::Addresses;
 
 /// What a node is started with.
-#[derive(Debug)]
 pub struct Options {
+    /// The machine it runs on.
+    pub platform: Arc<dyn Platform>,
     /// Where log, snapshots and identity are kept.
     pub data_dir: PathBuf,
     /// The node's stable name.
     pub node_name: String,
-    /// Bound already: a taken port is an error before anything else happens.
-    pub peer_listen: TcpListener,
     /// Where others reach this node.
     pub advertise: Addresses,
     /// The static set, this node included: (name, host:port of the peer port). Empty when only `join` is used.
@@ -56,7 +56,7 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn new(options: Options) -> Result<(Self, TcpListener), StartError> {
+    pub(super) fn new(options: Options) -> Result<Self, StartError> {
         let wrong = |what: &str| Err(StartError::Options(what.to_owned()));
         let (min, max) = options.election_timeout_ms;
         if options.heartbeat_ms == 0 || min <= options.heartbeat_ms || max <= min {
@@ -72,7 +72,7 @@ impl Settled {
         }
         let mut peers = options.peers;
         peers.sort();
-        let settled = Self {
+        Ok(Self {
             data_dir: options.data_dir,
             node_name: options.node_name,
             advertise: options.advertise,
@@ -83,8 +83,7 @@ impl Settled {
             heartbeat_ms: options.heartbeat_ms,
             snapshot_entries: options.snapshot_entries,
             segment_bytes: options.segment_bytes,
-        };
-        Ok((settled, options.peer_listen))
+        })
     }
 
     pub(crate) fn election_timeout_max(&self) -> Duration {

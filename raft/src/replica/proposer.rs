@@ -4,7 +4,7 @@
 //! shares the next one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::InitCluster;
@@ -19,7 +19,7 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::LeaderClock;
@@ -121,7 +121,7 @@ impl Task {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewals: Vec<(SessionId, oneshot::Sender<Kept>)> = Vec::new();
-        let mut renew_at = tokio::time::Instant::now();
+        let mut renew_at = Instant::now();
         loop {
             let free = self.in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
@@ -133,7 +133,7 @@ impl Task {
                 }
                 Some(renewal) = keep_alives.recv() => {
                     if renewals.is_empty() {
-                        renew_at = tokio::time::Instant::now() + KEEP_ALIVES_EVERY;
+                        renew_at = Instant::now() + KEEP_ALIVES_EVERY;
                     }
                     renewals.push(renewal);
                 }

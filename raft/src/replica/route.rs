@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::error::{Failed, ProposeError};
 use super::{Core, Replica};
-use crate::metrics::RaftMetrics;
+use crate::metrics::{Leadership, RaftMetrics};
 use crate::peer::ForwardError;
 
 /// A leader that hands over answers what it has committed.
@@ -75,13 +75,15 @@ impl Replica {
         self.inner.core().ok_or(ProposeError::ShuttingDown)
     }
 
-    /// Waits for something new about the leader, or a moment.
-    pub(super) async fn wait_for_change(&self) {
-        match self.inner.core() {
-            Some(core) => {
-                // Either way it is time to look again.
-                let _ = tokio::time::timeout(LOOK_AGAIN, core.metrics.changed()).await;
-            }
+    /// Leadership before an attempt, for [`Self::wait_for_change`] when it fails.
+    pub(super) fn leadership(&self) -> Option<Leadership> {
+        self.inner.core().map(|core| core.metrics.leadership())
+    }
+
+    /// Waits until leadership is not what it was before an attempt that failed, or a moment.
+    pub(super) async fn wait_for_change(&self, before: Option<Leadership>) {
+        match self.inner.core().zip(before) {
+            Some((core, before)) => core.metrics.leadership_changed(&before, LOOK_AGAIN).await,
             None => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
@@ -105,6 +107,7 @@ impl Replica {
         let deadline = started + timeout;
         let mut maybe_done = false;
         loop {
+            let before = self.leadership();
             let attempt = async {
                 let core = self.member().await.map_err(Failed::Final)?;
                 match core.leader() {
@@ -149,7 +152,7 @@ impl Replica {
                     ProposeError::ShuttingDown
                 });
             }
-            self.wait_for_change().await;
+            self.wait_for_change(before).await;
         }
     }
 }

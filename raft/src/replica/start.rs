@@ -16,12 +16,12 @@ use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch};
-use crate::disk::{DirLock, Disk, RealDisk};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::peer::{self, Forwarder, Network};
+use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::store::LogStore;
 use crate::types::Raft;
@@ -54,24 +54,28 @@ impl Replica {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let disk_free_min_bytes = options.disk_free_min_bytes;
         let changes = ChangeLog::new(options.history_changes_max, options.history_bytes_max);
-        let (options, listener) = Settled::new(options)?;
+        let platform = Arc::clone(&options.platform);
+        let options = Settled::new(options)?;
         let layout = Layout { dir: options.data_dir.clone() };
-        let lock = DirLock::acquire(&layout.dir)?;
-        let identity = Identity::load(&layout.dir)?;
+        let lock = platform.lock(&layout.dir)?;
+        let dir = platform.disk(&layout.dir).map_err(io_error("the data directory"))?;
+        let identity = Identity::load(dir.as_ref())?;
         if let Some(identity) = &identity
             && identity.name != options.node_name
         {
             let (found, expected) = (identity.name.clone(), options.node_name.clone());
             return Err(StartError::OtherNode { path: layout.dir, found, expected });
         }
-        let snapshots =
-            SnapshotStore::open(layout.snapshots()).map_err(io_error("the snapshots' directory"))?;
-        let machine = Machine::open(snapshots.clone(), changes)?;
+        let snapshots = platform
+            .disk(&layout.snapshots())
+            .and_then(SnapshotStore::open)
+            .map_err(io_error("the snapshots' directory"))?;
+        let machine = Machine::open(snapshots.clone(), Arc::clone(&platform), changes)?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             published: machine.published(),
             snapshots,
-            disk: DiskWatch::start(layout.dir, disk_free_min_bytes, stop.clone()),
+            disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
             leader_heard: LeaderHeard::new(),
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
@@ -80,12 +84,14 @@ impl Replica {
             stop,
             tasks: TaskTracker::new(),
             options,
+            dir,
+            platform,
             _lock: lock,
         });
         if let Some(identity) = identity {
             become_member(&inner, identity, false).await?;
         }
-        peer::serve(&inner, listener).map_err(io_error("listening for peers"))?;
+        peer::serve(&inner);
         let settling = Arc::clone(&inner);
         inner.tasks.spawn(async move {
             let stop = settling.stop.clone();
@@ -106,7 +112,7 @@ pub(crate) async fn become_member(
     let Some(prepared) = becoming.take() else { return Ok(()) };
     let options = &inner.options;
     let layout = Layout { dir: options.data_dir.clone() };
-    let log = open_log(&layout, options.segment_bytes, !fresh)?;
+    let log = open_log(inner.platform.as_ref(), &layout, options.segment_bytes, !fresh)?;
     if fresh {
         let state = log.state();
         if state.vote.is_some() || !state.entries.is_empty() {
@@ -115,11 +121,16 @@ pub(crate) async fn become_member(
                     .to_owned();
             return Err(StartError::Identity { path: layout.dir.join("identity"), what });
         }
-        identity.save(&layout.dir).map_err(io_error("saving the node's identity"))?;
+        identity.save(inner.dir.as_ref()).map_err(io_error("saving the node's identity"))?;
     }
     let config = consensus_config(&identity.cluster_id, options)?;
-    let network = Network { cluster_id: identity.cluster_id.clone() };
-    let raft = Raft::new(identity.node_id, Arc::new(config), network, LogStore::new(log), prepared.machine)
+    let store = LogStore::new(log);
+    let network = Network {
+        cluster_id: identity.cluster_id.clone(),
+        platform: Arc::clone(&inner.platform),
+        first_index: store.first_index(),
+    };
+    let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
         .await
         .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
     let metrics = Metrics::new(raft.metrics());
@@ -132,7 +143,7 @@ pub(crate) async fn become_member(
         step_max: options.election_timeout_max(),
         stop: inner.stop.clone(),
     });
-    let forwarder = Arc::new(Forwarder::new(identity.cluster_id.clone()));
+    let forwarder = Arc::new(Forwarder::new(identity.cluster_id.clone(), Arc::clone(&inner.platform)));
     let core = Core {
         leader_reads: Reads::start(leader_round(raft.clone()), inner.stop.clone()),
         reads: Reads::start(any_round(inner), inner.stop.clone()),
@@ -152,12 +163,16 @@ pub(crate) async fn become_member(
     Ok(())
 }
 
-fn open_log(layout: &Layout, segment_bytes_max: u64, existing: bool) -> Result<Log, StartError> {
-    let disk: Arc<dyn Disk> =
-        Arc::new(RealDisk::open(&layout.log()).map_err(io_error("the log's directory"))?);
+fn open_log(
+    platform: &dyn Platform,
+    layout: &Layout,
+    segment_bytes_max: u64,
+    existing: bool,
+) -> Result<Log, StartError> {
+    let disk = platform.disk(&layout.log()).map_err(io_error("the log's directory"))?;
     let options =
         LogOptions { segment_bytes: FIRST_SEGMENT_BYTES.min(segment_bytes_max), segment_bytes_max, existing };
-    let (log, torn) = Log::open(disk, options)?;
+    let (log, torn) = platform.log(disk, options)?;
     if let Some(torn) = torn {
         tracing::warn!(
             segment = torn.segment,

@@ -83,6 +83,13 @@ impl Replica {
     pub fn status(&self) -> Status {
         status(&self.inner)
     }
+
+    /// The term this node leads, if it leads one.
+    #[must_use]
+    pub fn leads(&self) -> Option<u64> {
+        let core = self.inner.core()?;
+        core.metrics.look(|metrics| (metrics.state == ServerState::Leader).then_some(metrics.current_term))
+    }
 }
 
 pub(super) fn status(inner: &Inner) -> Status {

@@ -27,18 +27,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["client"]),
 ];
 
+/// The simulation: it replaces the operating system's clocks and randomness in every program it is linked into.
+const SIM: &str = "tests/sim";
+const ONLY_SIM: [&str; 2] = ["mad-turmoil", "turmoil"];
+
 /// Reads the crates of the workspace.
 pub(crate) fn members(root: &Path) -> Result<Vec<Member>, String> {
     let metadata =
         MetadataCommand::new().current_dir(root).no_deps().exec().map_err(|error| error.to_string())?;
     let members = metadata.workspace_packages().into_iter().map(|package| {
-        let folder = package.manifest_path.parent().and_then(|folder| folder.file_name()).unwrap_or_default();
+        // Every member lies in the workspace.
+        let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
+        let folder = folder.strip_prefix(&metadata.workspace_root).unwrap_or(folder);
         let dependencies = package.dependencies.iter().map(|dependency| {
             (dependency.name.clone(), dependency.kind == cargo_metadata::DependencyKind::Development)
         });
         Member {
             name: package.name.to_string(),
-            folder: folder.to_owned(),
+            folder: folder.to_string(),
             dependencies: dependencies.collect(),
         }
     });
@@ -57,7 +63,13 @@ pub(crate) fn check(members: &[Member]) -> Vec<Finding> {
             if dependency == "openraft" && member.folder != "raft" {
                 refuse("only raft may depend on openraft; use batuta_raft::Replica".to_owned());
             }
+            if ONLY_SIM.contains(&dependency.as_str()) && member.folder != SIM {
+                refuse(format!("only {SIM} may depend on {dependency}: it replaces clocks and randomness"));
+            }
             let ours = members.iter().find(|other| other.name == *dependency);
+            if ours.is_some_and(|ours| ours.folder == SIM) {
+                refuse(format!("nothing may depend on {SIM}: it replaces clocks and randomness"));
+            }
             if let (Some(ours), Some(allowed), false) = (ours, allowed, tests_only)
                 && !allowed.contains(&ours.folder.as_str())
             {
@@ -89,6 +101,14 @@ mod tests {
     #[test]
     fn openraft_belongs_to_raft_also_in_tests() {
         assert_eq!(check(&[member("api", &[("openraft", true)])]).len(), 1);
+    }
+
+    #[test]
+    fn the_simulation_stays_outside_of_everything_else() {
+        let sim = || Member { name: "batuta-sim".to_owned(), ..member("tests/sim", &[("turmoil", false)]) };
+        assert_eq!(check(&[sim()]), []);
+        assert_eq!(check(&[sim(), member("node", &[("batuta-sim", true)])]).len(), 1);
+        assert_eq!(check(&[member("node", &[("mad-turmoil", true)])]).len(), 1);
     }
 
     #[test]

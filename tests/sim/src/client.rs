@@ -1,0 +1,237 @@
+//! Calls of the public use cases on a node, as a front makes them: the answer, a refusal, or an outcome nobody knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_api::ApiError;
+use batuta_api::service::acquire::AcquireRequest;
+use batuta_api::service::lock::{ExtendRequest, GrantInfo, Lock, Register, ReleaseRequest, Released};
+use batuta_api::service::session::{Closed, KeptAlive, OpenRequest, Session};
+use batuta_api::service::{At, CallContext, Consistency, Service};
+use batuta_raft::ProposeError;
+use batuta_statemachine::{Name, SessionId};
+use tokio::sync::oneshot;
+
+use crate::context::{Context, violation};
+use crate::ledger::{Granted, Life, Read, Renewals, Seen};
+use crate::node;
+
+/// A call.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Open(OpenRequest),
+    KeepAlive(SessionId),
+    Close(SessionId),
+    Acquire(AcquireRequest),
+    Release(ReleaseRequest),
+    Extend(ExtendRequest),
+    Advance { name: Name, token: u64 },
+    GetLock(Name, Consistency),
+    GetRegister(Name, Consistency),
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Opened(At<Session>),
+    KeptAlive(At<KeptAlive>),
+    Closed(At<Closed>),
+    Granted(Box<At<GrantInfo>>),
+    Released(At<Released>),
+    Extended(Box<At<GrantInfo>>),
+    Advanced(At<Register>),
+    Lock(Box<At<Lock>>),
+    Register(At<Register>),
+}
+
+impl Answer {
+    pub(crate) fn revision(&self) -> u64 {
+        match self {
+            Self::Opened(at) => at.revision,
+            Self::KeptAlive(at) => at.revision,
+            Self::Closed(at) => at.revision,
+            Self::Granted(at) | Self::Extended(at) => at.revision,
+            Self::Released(at) => at.revision,
+            Self::Advanced(at) | Self::Register(at) => at.revision,
+            Self::Lock(at) => at.revision,
+        }
+    }
+}
+
+/// How a call ended for its caller.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Answer(Answer),
+    /// It had no effect.
+    Refused(ApiError),
+    /// It may have had its effect, or may still have it.
+    Unknown,
+    /// The node is down.
+    NotSent,
+}
+
+impl Call {
+    async fn run(self, service: Service, context: CallContext) -> Result<Answer, ApiError> {
+        Ok(match self {
+            Self::Open(request) => Answer::Opened(service.open_session(&context, request).await?),
+            Self::KeepAlive(session) => Answer::KeptAlive(service.keep_alive(&context, session).await?),
+            Self::Close(session) => Answer::Closed(service.close_session(&context, session).await?),
+            Self::Acquire(request) => Answer::Granted(Box::new(service.acquire(&context, request).await?)),
+            Self::Release(request) => Answer::Released(service.release(&context, request).await?),
+            Self::Extend(request) => Answer::Extended(Box::new(service.extend(&context, request).await?)),
+            Self::Advance { name, token } => {
+                Answer::Advanced(service.advance_register(&context, name, token).await?)
+            }
+            Self::GetLock(name, consistency) => {
+                Answer::Lock(Box::new(service.get_lock(&context, &name, consistency).await?))
+            }
+            Self::GetRegister(name, consistency) => {
+                Answer::Register(service.get_register(&context, &name, consistency).await?)
+            }
+        })
+    }
+
+    fn linearizable(&self) -> bool {
+        matches!(
+            self,
+            Self::GetLock(_, Consistency::Linearizable) | Self::GetRegister(_, Consistency::Linearizable)
+        )
+    }
+}
+
+/// Whether the error leaves open what happened.
+fn is_unknown(error: &ApiError) -> bool {
+    match error {
+        ApiError::OutcomeUnknown { .. } | ApiError::Draining => true,
+        ApiError::Propose(error) => {
+            matches!(error, ProposeError::OutcomeUnknown { .. } | ProposeError::Fatal(_))
+        }
+        _ => false,
+    }
+}
+
+/// Somebody who calls.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) context: Arc<Context>,
+    pub(crate) who: String,
+}
+
+impl Caller {
+    /// Makes the call on a node and notes what came of it. After `patience` the caller hangs up. `begun_ms` is when the call, or
+    /// the first one under the same key, began.
+    pub(crate) async fn call(
+        &self,
+        node: usize,
+        call: Call,
+        under: CallContext,
+        begun_ms: u64,
+        patience: Duration,
+    ) -> Told {
+        let (context, who) = (&self.context, &self.who);
+        context.ledger().calls += 1;
+        let Some(running) = context.nodes[node].running() else { return Told::NotSent };
+        let (mut sender, receiver) = oneshot::channel();
+        let acknowledged = context.ledger().revision;
+        context.say(format_args!("{who} > {} {call:?} key={:?}", node::name(node), under.dedup));
+        let asked = call.clone();
+        let job = Box::new(move |service: Service| {
+            Box::pin(async move {
+                tokio::select! {
+                    biased;
+                    // The caller has hung up: the front drops the call.
+                    () = sender.closed() => {}
+                    result = asked.run(service, under) => drop(sender.send(result)),
+                }
+            }) as futures_util::future::BoxFuture<'static, ()>
+        });
+        if running.jobs.send(job).is_err() {
+            return Told::NotSent;
+        }
+        drop(running);
+        let told = match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok(Ok(answer))) => Told::Answer(answer),
+            Ok(Ok(Err(error))) if is_unknown(&error) => Told::Unknown,
+            Ok(Ok(Err(error))) => Told::Refused(error),
+            // The process ended, or the caller lost patience.
+            Ok(Err(_)) | Err(_) => Told::Unknown,
+        };
+        match &told {
+            Told::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
+            other => context.say(format_args!("{who} < {other:?}")),
+        }
+        self.note(&call, &told, begun_ms, acknowledged);
+        told
+    }
+
+    fn note(&self, call: &Call, told: &Told, begun_ms: u64, acknowledged: u64) {
+        let mut ledger = self.context.ledger();
+        let answer = match told {
+            Told::Answer(answer) => answer,
+            Told::Refused(ApiError::Internal(error)) => {
+                let what = format!("{}: {error}", self.who);
+                return self.context.fail(violation("no call fails for reasons of ours", what));
+            }
+            Told::Refused(_) => return ledger.refused += 1,
+            Told::Unknown => return ledger.unknown += 1,
+            Told::NotSent => return,
+        };
+        ledger.acknowledged += 1;
+        ledger.revision = ledger.revision.max(answer.revision());
+        let read =
+            |name: &Name, revision, seen| Read { who: self.who.clone(), revision, name: name.clone(), seen };
+        match (call, answer) {
+            (_, Answer::Opened(at)) => {
+                let renewals = Renewals {
+                    ttl_ms: at.value.ttl_ms,
+                    acknowledged: vec![(begun_ms, at.value.session_id.0.index)],
+                };
+                ledger.sessions.entry(at.value.session_id).or_insert(renewals);
+            }
+            (_, Answer::KeptAlive(at)) => {
+                if let Some(renewals) = ledger.sessions.get_mut(&at.value.session_id) {
+                    renewals.acknowledged.push((begun_ms, at.revision));
+                }
+            }
+            (Call::Close(session), Answer::Closed(_)) => ledger.closed.push(*session),
+            (_, Answer::Granted(at)) => {
+                let grant = &at.value.grant;
+                ledger.granted.push(Granted { lock_id: grant.lock_id, token: grant.token });
+                if let Some(ttl_ms) = grant.ttl_ms {
+                    ledger.lives.push(Life { lock_id: grant.lock_id, begun_ms, ttl_ms });
+                }
+            }
+            (Call::Extend(request), Answer::Extended(at)) => {
+                let lock_id = at.value.grant.lock_id;
+                ledger.lives.push(Life { lock_id, begun_ms, ttl_ms: request.ttl_ms });
+            }
+            (Call::Release(request), Answer::Released(_)) => ledger.released.push(request.lock_id),
+            (Call::Advance { name, token }, Answer::Advanced(_)) => {
+                ledger.registers.push((name.clone(), *token));
+            }
+            (Call::GetLock(name, _), Answer::Lock(at)) => {
+                let mut tokens: Vec<u64> = at.value.holders.iter().map(|holder| holder.grant.token).collect();
+                tokens.sort_unstable();
+                ledger.reads.push(read(name, at.revision, Seen::Holders(tokens)));
+            }
+            (Call::GetRegister(name, _), Answer::Register(at)) => {
+                ledger.reads.push(read(name, at.revision, Seen::Register(Some(at.value.high_water))));
+            }
+            _ => {
+                let what = format!("{}: {call:?} was answered with {answer:?}", self.who);
+                self.context.fail(violation("an answer fits its call", what));
+            }
+        }
+        if call.linearizable() {
+            ledger.linearizable_reads += 1;
+            if answer.revision() < acknowledged {
+                let what = format!(
+                    "{} read revision {} after revision {acknowledged} was acknowledged",
+                    self.who,
+                    answer.revision()
+                );
+                self.context.fail(violation("linearizable reads are not stale", what));
+            }
+        }
+    }
+}

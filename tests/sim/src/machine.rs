@@ -1,0 +1,126 @@
+//! A node's machine: disks that survive its process, and the platform the process runs on.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use batuta_raft::Platform;
+use batuta_raft::disk::{Disk, LockError, SimDisk};
+use batuta_raft::log::{Log, LogError, LogOptions, Torn};
+use futures_util::future::BoxFuture;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use tonic::transport::server::Router;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::net;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The process is killed; what it wrote is with the operating system.
+    Kill,
+    /// The power goes: of what was not synced, any part may be lost.
+    PowerCut,
+}
+
+struct Inner {
+    /// By directory.
+    disks: BTreeMap<PathBuf, SimDisk>,
+    rng: StdRng,
+    sync_ms: Range<u64>,
+}
+
+/// What stays when the process ends. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Machine {
+    pub(crate) fn new(rng: StdRng, sync_ms: Range<u64>) -> Self {
+        Self { inner: Arc::new(Mutex::new(Inner { disks: BTreeMap::new(), rng, sync_ms })) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a sync of the log takes from now on.
+    pub(crate) fn set_sync_ms(&self, sync_ms: Range<u64>) {
+        self.inner().sync_ms = sync_ms;
+    }
+
+    fn sync_takes(&self) -> Duration {
+        let mut inner = self.inner();
+        let range = inner.sync_ms.clone();
+        Duration::from_millis(inner.rng.random_range(range))
+    }
+
+    /// Leaves on the disks what the end of the process leaves. Nothing of the process may run any more.
+    pub(crate) fn end(&self, end: End) {
+        let Inner { disks, rng, .. } = &mut *self.inner();
+        let kept = *[0.0, 0.5, 0.9, 1.0].get(rng.random_range(0..4)).unwrap_or(&0.5);
+        for disk in disks.values_mut() {
+            *disk = match end {
+                End::Kill => disk.after_kill(),
+                End::PowerCut => disk.after_power_cut(|| rng.random_bool(kept)),
+            };
+        }
+    }
+
+    /// The disks are replaced by empty ones.
+    pub(crate) fn wipe(&self) {
+        self.inner().disks.clear();
+    }
+}
+
+/// The platform of one process on a machine.
+pub(crate) struct SimPlatform {
+    pub(crate) machine: Machine,
+}
+
+impl Platform for SimPlatform {
+    fn lock(&self, _dir: &Path) -> Result<Box<dyn Any + Send + Sync>, LockError> {
+        // A machine runs one process at a time.
+        Ok(Box::new(()))
+    }
+
+    fn disk(&self, dir: &Path) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(self.machine.inner().disks.entry(dir.to_owned()).or_default().clone()))
+    }
+
+    fn log(&self, disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Log, Option<Torn>), LogError> {
+        let (log, mut stepper, torn) = Log::open_stepped(disk, options)?;
+        let machine = self.machine.clone();
+        tokio::spawn(async move {
+            while stepper.write().await {
+                tokio::time::sleep(machine.sync_takes()).await;
+                if !stepper.sync() {
+                    return;
+                }
+            }
+        });
+        Ok((log, torn))
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        // Another thread would be a second source of order.
+        work();
+    }
+
+    fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(async move {
+            let incoming = net::listen().await?;
+            router.serve_with_incoming(incoming).await.map_err(io::Error::other)
+        })
+    }
+
+    fn channel(&self, endpoint: Endpoint) -> Channel {
+        net::channel(&endpoint)
+    }
+}

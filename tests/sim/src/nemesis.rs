@@ -1,0 +1,327 @@
+//! What goes wrong, when, decided by the seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use batuta_api::service::{CallContext, Service};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use turmoil::Sim;
+
+use crate::context::Context;
+use crate::machine::End;
+use crate::node::{self, Job};
+use crate::observer::Observer;
+
+/// What a partition does to what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// It arrives after the partition, as TCP repeats it.
+    Held,
+    /// It is lost, and the connection with it.
+    Lost,
+}
+
+/// What is wrong with the network.
+#[derive(Clone, Debug)]
+enum Trouble {
+    /// These pairs do not hear of each other.
+    Partition(Cut, Vec<(usize, usize)>),
+    /// What the first sends to the second is lost.
+    OneWay(Vec<(usize, usize)>),
+    Slow,
+}
+
+enum Down {
+    /// The process still stops by itself.
+    Stopping,
+    /// It starts again at this time.
+    Until(u64),
+}
+
+pub(crate) struct Nemesis {
+    rng: StdRng,
+    next_ms: u64,
+    network: Option<(u64, Trouble)>,
+    down: BTreeMap<usize, Down>,
+    slow_disks: BTreeMap<usize, u64>,
+    /// A node lost its disks; once in a run, and only with all others up.
+    wiped: Option<usize>,
+    /// How often each fault happened.
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+}
+
+impl Nemesis {
+    pub(crate) fn new(rng: StdRng) -> Self {
+        Self {
+            rng,
+            next_ms: 0,
+            network: None,
+            down: BTreeMap::new(),
+            slow_disks: BTreeMap::new(),
+            wiped: None,
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// Ends what has lasted long enough, and begins something new when it is time.
+    pub(crate) fn step(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
+        let now_ms = context.now_ms();
+        self.end_what_is_over(sim, context, observer, now_ms);
+        if now_ms >= self.next_ms {
+            self.begin(sim, context, observer, now_ms);
+            self.next_ms = now_ms + self.rng.random_range(context.plan.calm_ms.clone());
+        }
+    }
+
+    /// Ends everything.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
+        self.end_what_is_over(sim, context, observer, u64::MAX);
+    }
+
+    fn end_what_is_over(
+        &mut self,
+        sim: &mut Sim<'_>,
+        context: &Context,
+        observer: &mut Observer,
+        now_ms: u64,
+    ) {
+        if let Some((_, trouble)) = self.network.take_if(|(until_ms, _)| *until_ms <= now_ms) {
+            context.say(format_args!("! the network is well again after {trouble:?}"));
+            mend(sim, context, &trouble);
+        }
+        let over: Vec<usize> =
+            self.slow_disks.iter().filter(|(_, until)| **until <= now_ms).map(|(node, _)| *node).collect();
+        for node in over {
+            self.slow_disks.remove(&node);
+            context.nodes[node].machine.set_sync_ms(context.plan.sync_ms.clone());
+        }
+        for node in 0..context.plan.nodes {
+            match self.down.get(&node) {
+                Some(Down::Stopping) if now_ms == u64::MAX => {
+                    self.crash(sim, context, observer, node, End::Kill, 0);
+                }
+                Some(Down::Stopping) if !sim.is_host_running(node::name(node)) => {
+                    let until_ms = now_ms + self.rng.random_range(50..2_000);
+                    self.down.insert(node, Down::Until(until_ms));
+                    observer.forget(node);
+                }
+                _ => {}
+            }
+            if matches!(self.down.get(&node), Some(Down::Until(until_ms)) if *until_ms <= now_ms) {
+                self.down.remove(&node);
+                sim.bounce(node::name(node));
+            }
+        }
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer, now_ms: u64) {
+        let node = self.rng.random_range(0..context.plan.nodes);
+        let up = !self.down.contains_key(&node);
+        match self.rng.random_range(0..100) {
+            0..16 if up => self.end_process(sim, context, observer, node, End::PowerCut),
+            16..31 if up => self.end_process(sim, context, observer, node, End::Kill),
+            31..34 => self.end_all(sim, context, observer),
+            34..42 if up => self.stop_in_order(context, node),
+            42..70 if self.network.is_none() => self.trouble(sim, context, now_ms),
+            70..80 => self.slow_disk(context, node, now_ms),
+            80..88 => self.transfer(context, node),
+            88..95 => self.snapshot(context, node),
+            95..100 if self.wiped.is_none() && self.down.is_empty() => {
+                self.wipe(sim, context, observer, node);
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    fn crash(
+        &mut self,
+        sim: &mut Sim<'_>,
+        context: &Context,
+        observer: &mut Observer,
+        node: usize,
+        end: End,
+        until_ms: u64,
+    ) {
+        context.nodes[node].forget();
+        observer.forget(node);
+        sim.crash(node::name(node));
+        context.nodes[node].machine.end(end);
+        self.down.insert(node, Down::Until(until_ms));
+    }
+
+    fn away_ms(&mut self) -> u64 {
+        if self.rng.random_bool(0.6) {
+            // Back before anybody else stands for election.
+            self.rng.random_range(5..300)
+        } else {
+            self.rng.random_range(300..4_000)
+        }
+    }
+
+    fn end_process(
+        &mut self,
+        sim: &mut Sim<'_>,
+        context: &Context,
+        observer: &mut Observer,
+        node: usize,
+        end: End,
+    ) {
+        let away_ms = self.away_ms();
+        context.say(format_args!("! {end:?} of {} for {away_ms} ms", node::name(node)));
+        self.count(if end == End::Kill { "kill" } else { "power cut" });
+        self.crash(sim, context, observer, node, end, context.now_ms() + away_ms);
+    }
+
+    /// The whole cluster at once.
+    fn end_all(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
+        let end = if self.rng.random_bool(0.5) { End::Kill } else { End::PowerCut };
+        context.say(format_args!("! {end:?} of all"));
+        self.count("all at once");
+        for node in 0..context.plan.nodes {
+            if !matches!(self.down.get(&node), Some(Down::Until(_))) {
+                let away_ms = self.away_ms();
+                self.crash(sim, context, observer, node, end, context.now_ms() + away_ms);
+            }
+        }
+    }
+
+    fn stop_in_order(&mut self, context: &Context, node: usize) {
+        let Some(running) = context.nodes[node].running() else { return };
+        if running.stop.try_send(()).is_ok() {
+            context.say(format_args!("! {} is asked to stop", node::name(node)));
+            self.count("stop in order");
+            self.down.insert(node, Down::Stopping);
+        }
+    }
+
+    /// The node's disks are replaced; it comes back as a new member under its old name.
+    fn wipe(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer, node: usize) {
+        let away_ms = self.rng.random_range(1_500..4_000);
+        context.say(format_args!("! {} loses its disks", node::name(node)));
+        self.count("disk lost");
+        self.crash(sim, context, observer, node, End::PowerCut, context.now_ms() + away_ms);
+        context.nodes[node].machine.wipe();
+        self.wiped = Some(node);
+    }
+
+    fn trouble(&mut self, sim: &mut Sim<'_>, context: &Context, now_ms: u64) {
+        let mut nodes: Vec<usize> = (0..context.plan.nodes).collect();
+        nodes.shuffle(&mut self.rng);
+        let minority = self.rng.random_range(1..=context.plan.nodes / 2);
+        let across = nodes[..minority]
+            .iter()
+            .flat_map(|one| nodes[minority..].iter().map(move |other| (*one, *other)))
+            .collect();
+        let trouble = match self.rng.random_range(0..10) {
+            0..5 => Trouble::Partition(Cut::Held, across),
+            5..7 => Trouble::Partition(Cut::Lost, across),
+            7 => Trouble::OneWay(across),
+            8 => Trouble::OneWay(across.into_iter().map(|(one, other)| (other, one)).collect()),
+            _ => Trouble::Slow,
+        };
+        context.say(format_args!("! {trouble:?}"));
+        match &trouble {
+            Trouble::Partition(Cut::Held, pairs) => {
+                for (one, other) in pairs {
+                    sim.hold(node::name(*one), node::name(*other));
+                }
+                self.count("partition");
+            }
+            Trouble::Partition(Cut::Lost, pairs) => {
+                for (one, other) in pairs {
+                    sim.partition(node::name(*one), node::name(*other));
+                }
+                self.count("partition with loss");
+            }
+            Trouble::OneWay(pairs) => {
+                for (from, to) in pairs {
+                    sim.partition_oneway(node::name(*from), node::name(*to));
+                }
+                self.count("one-way partition");
+            }
+            Trouble::Slow => {
+                sim.set_max_message_latency(Duration::from_millis(self.rng.random_range(100..600)));
+                self.count("slow network");
+            }
+        }
+        self.network = Some((now_ms + self.rng.random_range(200..4_000), trouble));
+    }
+
+    fn slow_disk(&mut self, context: &Context, node: usize, now_ms: u64) {
+        let slowest_ms = self.rng.random_range(50..900);
+        context.say(format_args!("! {} syncs in up to {slowest_ms} ms", node::name(node)));
+        self.count("slow disk");
+        context.nodes[node].machine.set_sync_ms(10..slowest_ms);
+        self.slow_disks.insert(node, now_ms + self.rng.random_range(500..5_000));
+    }
+
+    fn transfer(&mut self, context: &Context, node: usize) {
+        context.say(format_args!("! {} is asked to have leadership moved", node::name(node)));
+        self.count("leadership moved");
+        ask(
+            context,
+            node,
+            Box::new(|service: Service| {
+                Box::pin(async move {
+                    // It is refused when there is nobody to lead; that is not for this to judge.
+                    let _ = service.transfer_leader(&brief(), None).await;
+                })
+            }),
+        );
+    }
+
+    fn snapshot(&mut self, context: &Context, node: usize) {
+        context.say(format_args!("! {} writes a snapshot", node::name(node)));
+        self.count("snapshot");
+        ask(
+            context,
+            node,
+            Box::new(|service: Service| {
+                Box::pin(async move {
+                    // As above.
+                    let _ = service.trigger_snapshot(&brief()).await;
+                })
+            }),
+        );
+    }
+}
+
+fn brief() -> CallContext {
+    CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::default() }
+}
+
+fn ask(context: &Context, node: usize, job: Job) {
+    if let Some(running) = context.nodes[node].running() {
+        // The process may be stopping.
+        let _ = running.jobs.send(job);
+    }
+}
+
+fn mend(sim: &Sim<'_>, context: &Context, trouble: &Trouble) {
+    match trouble {
+        Trouble::Partition(Cut::Held, pairs) => {
+            for (one, other) in pairs {
+                sim.release(node::name(*one), node::name(*other));
+            }
+        }
+        Trouble::Partition(Cut::Lost, pairs) => {
+            for (one, other) in pairs {
+                sim.repair(node::name(*one), node::name(*other));
+            }
+        }
+        Trouble::OneWay(pairs) => {
+            for (from, to) in pairs {
+                sim.repair_oneway(node::name(*from), node::name(*to));
+            }
+        }
+        Trouble::Slow => {
+            sim.set_max_message_latency(Duration::from_millis(context.plan.latency_ms.end));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A node: the process that runs on a machine, and how clients reach it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use batuta_api::service::{Service, ServiceOptions};
+use batuta_raft::{Addresses, Options, Replica};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::context::{Context, violation};
+use crate::machine::{Machine, SimPlatform};
+use crate::net::PEER_PORT;
+
+/// Something a client has done on a node, in the node's own process.
+pub(crate) type Job = Box<dyn FnOnce(Service) -> BoxFuture<'static, ()> + Send>;
+
+/// What is there while the process runs.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) replica: Replica,
+    pub(crate) jobs: mpsc::UnboundedSender<Job>,
+    /// Asks the process to stop in order.
+    pub(crate) stop: mpsc::Sender<()>,
+}
+
+/// A node's place: its machine, and its process while there is one.
+pub(crate) struct Slot {
+    pub(crate) machine: Machine,
+    running: Mutex<Option<Running>>,
+}
+
+impl Slot {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self { machine, running: Mutex::new(None) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.lock().clone()
+    }
+
+    /// Forgets the process; it has ended, or is about to.
+    pub(crate) fn forget(&self) {
+        let gone = self.lock().take();
+        drop(gone);
+    }
+}
+
+pub(crate) fn name(node: usize) -> String {
+    format!("n{}", node + 1)
+}
+
+fn address(node: usize) -> String {
+    format!("{}:{PEER_PORT}", name(node))
+}
+
+fn options(context: &Context, node: usize) -> Options {
+    let plan = &context.plan;
+    let machine = context.nodes[node].machine.clone();
+    let url = |scheme: &str| format!("{scheme}://{}:1", name(node));
+    Options {
+        platform: Arc::new(SimPlatform { machine }),
+        data_dir: PathBuf::from("/data"),
+        node_name: name(node),
+        advertise: Addresses { peer: address(node), rest: url("http"), grpc: url("http"), ws: url("ws") },
+        peers: (0..plan.nodes).map(|peer| (name(peer), address(peer))).collect(),
+        bootstrap_expect: plan.nodes,
+        join: Vec::new(),
+        election_timeout_ms: plan.election_timeout_ms,
+        heartbeat_ms: plan.heartbeat_ms,
+        snapshot_entries: plan.snapshot_entries,
+        segment_bytes: plan.segment_bytes,
+        disk_free_min_bytes: 0,
+        history_changes_max: plan.history_changes_max,
+        history_bytes_max: 64 << 20,
+    }
+}
+
+/// The node's process, from its start to its end.
+pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Result {
+    context.say(format_args!("{} starts", name(node)));
+    let replica = match Replica::start(options(&context, node)).await {
+        Ok(replica) => replica,
+        Err(error) => {
+            context.fail(violation(
+                "a node starts from what its disk kept",
+                format_args!("{}: {error}", name(node)),
+            ));
+            return Ok(());
+        }
+    };
+    let service = Service::new(replica.clone(), ServiceOptions::default());
+    let (jobs, mut waiting) = mpsc::unbounded_channel::<Job>();
+    let (stop, mut stopping) = mpsc::channel(1);
+    *context.nodes[node].lock() = Some(Running { replica: replica.clone(), jobs, stop });
+    let fatal = replica.fatal();
+    tokio::pin!(fatal);
+    loop {
+        tokio::select! {
+            biased;
+            reason = &mut fatal => {
+                context.fail(violation("a node goes on", format_args!("{}: {reason}", name(node))));
+                return Ok(());
+            }
+            _ = stopping.recv() => break,
+            Some(job) = waiting.recv() => {
+                tokio::spawn(job(service.clone()));
+            }
+        }
+    }
+    service.drain();
+    service.drained().await;
+    replica.shutdown().await;
+    context.nodes[node].forget();
+    context.say(format_args!("{} has stopped", name(node)));
+    Ok(())
+}

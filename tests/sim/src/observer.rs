@@ -1,0 +1,112 @@
+//! Looks at every node after every step: what each has applied must be what all others have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use batuta_raft::RevisionChanges;
+
+use crate::context::{Context, Violation, violation};
+use crate::node;
+
+/// A revision's changes, and when they were first seen on any node.
+pub(crate) struct Entry {
+    pub(crate) changes: Arc<RevisionChanges>,
+    pub(crate) seen_ms: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Observer {
+    /// Everything that was ever applied anywhere.
+    pub(crate) history: BTreeMap<u64, Entry>,
+    /// The state's hash at a revision, and who had it first.
+    hashes: BTreeMap<u64, (u64, usize)>,
+    /// Who led a term.
+    leaders: BTreeMap<u64, usize>,
+    /// The last revision seen on each node since its process began.
+    seen: BTreeMap<usize, u64>,
+    pub(crate) compared: u64,
+}
+
+impl Observer {
+    /// The node's process has ended: the next one begins anew.
+    pub(crate) fn forget(&mut self, node: usize) {
+        self.seen.remove(&node);
+    }
+
+    pub(crate) fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// Looks at a node.
+    pub(crate) fn look(&mut self, context: &Context, node: usize) -> Result<(), Violation> {
+        let Some(running) = context.nodes[node].running() else {
+            self.forget(node);
+            return Ok(());
+        };
+        let replica = running.replica;
+        if let Some(term) = replica.leads() {
+            let first = *self.leaders.entry(term).or_insert_with(|| {
+                context.say(format_args!("{} leads term {term}", node::name(node)));
+                node
+            });
+            if first != node {
+                let what = format!("{} and {} lead term {term}", node::name(first), node::name(node));
+                return Err(violation("one leader per term", what));
+            }
+        }
+        let history = replica.history();
+        let before = self.seen.get(&node).copied().unwrap_or_default();
+        if history.revision() == before {
+            return Ok(());
+        }
+        if history.revision() < before {
+            let what = format!("{} went from {before} to {}", node::name(node), history.revision());
+            return Err(violation("what is applied stays applied", what));
+        }
+        self.seen.insert(node, history.revision());
+        for entry in history.after(before.max(history.floor())).unwrap_or_default() {
+            self.compare(context, node, entry)?;
+        }
+        let state = replica.view();
+        let hash = state.hash();
+        context.say(format_args!("{} applied {} {hash:016x}", node::name(node), state.revision()));
+        let (known, first) = *self.hashes.entry(state.revision()).or_insert((hash, node));
+        if first != node {
+            self.compared += 1;
+        }
+        if known != hash {
+            let what = format!(
+                "{} has {hash:016x} at revision {}, {} had {known:016x}",
+                node::name(node),
+                state.revision(),
+                node::name(first)
+            );
+            return Err(violation("the same revision is the same state everywhere", what));
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        context: &Context,
+        node: usize,
+        changes: Arc<RevisionChanges>,
+    ) -> Result<(), Violation> {
+        let revision = changes.revision;
+        match self.history.get(&revision) {
+            Some(known) if *known.changes == *changes => Ok(()),
+            Some(known) => {
+                let what = format!(
+                    "revision {revision} on {}: {changes:?}; elsewhere: {:?}",
+                    node::name(node),
+                    known.changes
+                );
+                Err(violation("committed entries agree", what))
+            }
+            None => {
+                self.history.insert(revision, Entry { changes, seen_ms: context.now_ms() });
+                Ok(())
+            }
+        }
+    }
+}

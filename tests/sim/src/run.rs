@@ -1,0 +1,253 @@
+//! One run: birth, faults, healing, judgement.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use batuta_api::service::CallContext;
+use batuta_api::service::session::OpenRequest;
+use batuta_statemachine::{DedupKey, Namespace};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use turmoil::Sim;
+
+use crate::client::{Call, Caller, Told};
+use crate::context::{Context, Violation, violation};
+use crate::machine::Machine;
+use crate::nemesis::Nemesis;
+use crate::node::{self, Slot};
+use crate::observer::Observer;
+use crate::plan::{Plan, Stream, rng};
+use crate::trace::Trace;
+use crate::{verify, watcher, workload};
+
+/// Without faults, what must come comes by then. A connection that lost bytes is given up after ten seconds.
+const HEALED_WITHIN_MS: u64 = 60_000;
+/// Clients go on for this long after the last fault.
+const AFTERWARDS_MS: u64 = 1_500;
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Report {
+    /// What was promised and not kept, with the newest lines of the trace; `None` when all was well.
+    pub failure: Option<String>,
+    /// One line about what happened.
+    pub summary: String,
+}
+
+/// The source of the operating system's randomness while a seed runs.
+#[must_use]
+pub fn system_rng(seed: u64) -> StdRng {
+    rng(seed, Stream::System)
+}
+
+/// Runs a seed; `print` writes the trace to the standard output as it comes.
+///
+/// The process must have been set up for it: see `main.rs`.
+#[must_use]
+pub fn run(seed: u64, print: bool) -> Report {
+    let plan = Plan::new(seed);
+    let slots = (0..plan.nodes)
+        .map(|node| Slot::new(Machine::new(rng(seed, Stream::Disk(node)), plan.sync_ms.clone())))
+        .collect();
+    let context = Context::new(plan, slots, Trace::new(print));
+    context.say(format_args!("{:?}", context.plan));
+    let panicking = Arc::clone(&context);
+    std::panic::set_hook(Box::new(move |panic| {
+        panicking.fail(violation("nothing panics", panic));
+    }));
+    let mut run = Run::new(Arc::clone(&context), seed);
+    let outcome = run.all();
+    let failure = outcome.err().map(|violation| {
+        let mut text = format!(
+            "seed {seed}, {} ms into the run: {}\n{}\nthe newest lines of the trace:\n",
+            context.now_ms(),
+            violation.invariant,
+            violation.detail
+        );
+        for line in context.trace().newest() {
+            // Writing to a string can not fail.
+            let _ = writeln!(text, "  {line}");
+        }
+        let _ = writeln!(text, "again: cargo xtask sim --seed {seed} --trace");
+        text
+    });
+    let summary = run.summary();
+    // What hangs in the runtimes is dropped with them, outside of what is judged.
+    for slot in &context.nodes {
+        slot.forget();
+    }
+    Report { failure, summary }
+}
+
+struct Run<'a> {
+    context: Arc<Context>,
+    sim: Sim<'a>,
+    observer: Observer,
+    nemesis: Nemesis,
+    /// All clients are done.
+    finished: bool,
+}
+
+impl Run<'_> {
+    fn new(context: Arc<Context>, seed: u64) -> Self {
+        let plan = context.plan.clone();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(rng(seed, Stream::Network).random())
+            .epoch(SystemTime::UNIX_EPOCH)
+            .simulation_duration(Duration::from_hours(1))
+            .tick_duration(Duration::from_millis(1))
+            .min_message_latency(Duration::from_millis(plan.latency_ms.start))
+            .max_message_latency(Duration::from_millis(plan.latency_ms.end))
+            .tcp_capacity(4_096)
+            .build();
+        for node in 0..plan.nodes {
+            let context = Arc::clone(&context);
+            sim.host(node::name(node), move || node::process(Arc::clone(&context), node));
+        }
+        sim.client("clients", clients(Arc::clone(&context)));
+        let nemesis = Nemesis::new(rng(seed, Stream::Nemesis));
+        Self { context, sim, observer: Observer::default(), nemesis, finished: false }
+    }
+
+    fn all(&mut self) -> Result<(), Violation> {
+        self.until("a cluster is born", Self::ready)?;
+        self.context.say("the cluster is there");
+        let faults_end_ms = self.context.now_ms() + self.context.plan.faults_ms;
+        while self.context.now_ms() < faults_end_ms {
+            self.nemesis.step(&mut self.sim, &self.context, &mut self.observer);
+            self.step()?;
+        }
+        self.context.say("the faults are over");
+        self.nemesis.heal(&mut self.sim, &self.context, &mut self.observer);
+        let close_ms = self.context.now_ms() + AFTERWARDS_MS;
+        while self.context.now_ms() < close_ms {
+            self.step()?;
+        }
+        self.context.close();
+        self.until("after the faults every node takes part", Self::ready)?;
+        self.until("after the faults every call ends and every node serves a write", |run| run.finished)?;
+        self.until("after the faults all nodes have the same", Self::equal)?;
+        self.judge()
+    }
+
+    /// A millisecond for everybody.
+    fn step(&mut self) -> Result<(), Violation> {
+        self.finished = self.sim.step().map_err(|error| violation("no process fails", error))?;
+        self.context.set_now(self.sim.elapsed());
+        for node in 0..self.context.plan.nodes {
+            self.observer.look(&self.context, node)?;
+        }
+        self.context.failed().map_or(Ok(()), Err)
+    }
+
+    fn until(&mut self, what: &'static str, there: impl Fn(&Self) -> bool) -> Result<(), Violation> {
+        let deadline_ms = self.context.now_ms() + HEALED_WITHIN_MS;
+        while !there(self) {
+            if self.context.now_ms() > deadline_ms {
+                return Err(violation(what, self.state_of_nodes()));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        let ready =
+            |slot: &Slot| slot.running().is_some_and(|running| running.replica.status().not_ready.is_none());
+        self.context.nodes.iter().all(ready)
+    }
+
+    fn equal(&self) -> bool {
+        let state = |slot: &Slot| {
+            slot.running().map(|running| running.replica.view()).map(|state| (state.revision(), state.hash()))
+        };
+        let mut states = self.context.nodes.iter().map(state);
+        let first = states.next().flatten();
+        first.is_some() && states.all(|state| state == first)
+    }
+
+    fn state_of_nodes(&self) -> String {
+        let mut text = String::new();
+        for (node, slot) in self.context.nodes.iter().enumerate() {
+            let status = slot.running().map(|running| running.replica.status());
+            // Writing to a string can not fail.
+            let _ = writeln!(text, "  {}: {status:?}", node::name(node));
+        }
+        text
+    }
+
+    fn judge(&self) -> Result<(), Violation> {
+        for (node, slot) in self.context.nodes.iter().enumerate() {
+            let Some(running) = slot.running() else { continue };
+            if let Err(broken) = running.replica.view().validate() {
+                return Err(violation("the state is sound", format_args!("{}: {broken}", node::name(node))));
+            }
+        }
+        let ledger = self.context.ledger();
+        verify::verify(&self.observer, &ledger)?;
+        // A run in which nothing happened proves nothing.
+        let least = [
+            ("acknowledged calls", ledger.acknowledged, 30),
+            ("linearizable reads", ledger.linearizable_reads, 4),
+            ("grants", ledger.granted.len() as u64, 4),
+            ("sessions", ledger.sessions.len() as u64, 3),
+            ("changes watched", ledger.watched.iter().map(|watched| watched.changes.len() as u64).sum(), 20),
+            ("faults", self.nemesis.faults.values().sum(), 3),
+            ("states compared", self.observer.compared, 60),
+        ];
+        match least.iter().find(|(_, count, least)| count < least) {
+            Some((what, count, least)) => {
+                Err(violation("a run does its work", format_args!("{count} {what}, fewer than {least}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let ledger = self.context.ledger();
+        let trace = self.context.trace();
+        format!(
+            "{} nodes, {} ms, {} terms, {} revisions, {} calls: {} acknowledged, {} refused, {} unknown; {:?}; {} lines, trace \
+             {:016x}",
+            self.context.plan.nodes,
+            self.sim.elapsed().as_millis(),
+            self.observer.terms(),
+            self.observer.history.len(),
+            ledger.calls,
+            ledger.acknowledged,
+            ledger.refused,
+            ledger.unknown,
+            self.nemesis.faults,
+            trace.lines(),
+            trace.digest()
+        )
+    }
+}
+
+/// The clients' host. It ends when every client has come to its end and every node has then served a write.
+async fn clients(context: Arc<Context>) -> turmoil::Result {
+    let workers =
+        (0..context.plan.clients).map(|number| tokio::spawn(workload::live(Arc::clone(&context), number)));
+    let watchers =
+        (0..context.plan.watchers).map(|number| tokio::spawn(watcher::live(Arc::clone(&context), number)));
+    let lives: Vec<_> = workers.chain(watchers).collect();
+    for life in lives {
+        life.await?;
+    }
+    let caller = Caller { context: Arc::clone(&context), who: "last".to_owned() };
+    for node in 0..context.plan.nodes {
+        let request = OpenRequest { ttl_ms: 1_000, metadata: format!("last-{node}") };
+        let key = DedupKey::Idempotency { namespace: Namespace::default(), key: request.metadata.clone() };
+        let under =
+            CallContext { dedup: Some(key), timeout: Some(Duration::from_secs(2)), ..CallContext::default() };
+        let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
+        while !matches!(
+            caller.call(node, Call::Open(request.clone()), under.clone(), begun_ms, patience).await,
+            Told::Answer(_)
+        ) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}

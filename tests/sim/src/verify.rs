@@ -1,0 +1,258 @@
+//! At the end: the history is replayed, and everything anybody was told is held against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use batuta_statemachine::lock::{Grant, Mode};
+use batuta_statemachine::{ChangeKind, LockId, Name, ReleaseReason, SessionEnd, SessionId};
+
+use crate::context::{Violation, violation};
+use crate::ledger::{Ledger, Seen};
+use crate::observer::Observer;
+
+/// Cluster time counts whole milliseconds, and so does the observer: two of them may be rounding.
+const ROUNDING_MS: u64 = 2;
+
+/// What the history says, gathered while it is replayed.
+#[derive(Default)]
+struct Replay {
+    held: BTreeMap<LockId, Grant>,
+    registers: BTreeMap<Name, u64>,
+    last_token: u64,
+    tokens: BTreeMap<LockId, u64>,
+    /// Grants that ended, or of which a count fell.
+    released: BTreeSet<LockId>,
+    /// When each grant ended, and whether its time ran out.
+    ended: BTreeMap<LockId, (u64, bool)>,
+    opened: BTreeSet<SessionId>,
+    /// Revision, time and kind of each session's end.
+    sessions_ended: BTreeMap<SessionId, (u64, u64, SessionEnd)>,
+    /// How often a text that is given to one call only was granted or opened.
+    effects: BTreeMap<String, u64>,
+    register_values: BTreeSet<(Name, u64)>,
+}
+
+/// Holds the ledger against the history.
+pub(crate) fn verify(observer: &Observer, ledger: &Ledger) -> Result<(), Violation> {
+    let mut replay = Replay::default();
+    let mut reads: Vec<_> = ledger.reads.iter().collect();
+    reads.sort_by_key(|read| read.revision);
+    let mut reads = reads.into_iter().peekable();
+    for (revision, entry) in &observer.history {
+        while let Some(read) = reads.next_if(|read| read.revision < *revision) {
+            replay.check_read(&read.name, &read.seen, &read.who, read.revision)?;
+        }
+        for change in &entry.changes.changes {
+            replay.apply(*revision, entry.seen_ms, &change.kind)?;
+        }
+    }
+    for read in reads {
+        replay.check_read(&read.name, &read.seen, &read.who, read.revision)?;
+    }
+    replay.check_acknowledged(ledger)?;
+    replay.check_lives(ledger)?;
+    check_watches(observer, ledger)
+}
+
+impl Replay {
+    fn apply(&mut self, revision: u64, seen_ms: u64, change: &ChangeKind) -> Result<(), Violation> {
+        match change {
+            ChangeKind::SessionOpened { session, metadata, .. } => {
+                self.opened.insert(*session);
+                self.once(metadata)?;
+            }
+            ChangeKind::SessionEnded { session, reason } => {
+                self.sessions_ended.insert(*session, (revision, seen_ms, *reason));
+                if let Some(grant) = self.held.values().find(|grant| grant.owner.session == Some(*session)) {
+                    let what = format!("{} is held after the end of {session}", grant.lock_id);
+                    return Err(violation("what a session owns goes with it", what));
+                }
+            }
+            ChangeKind::LockGranted(grant) if self.held.contains_key(&grant.lock_id) => {
+                self.held.insert(grant.lock_id, grant.clone());
+            }
+            ChangeKind::LockGranted(grant) => self.grant(revision, grant)?,
+            ChangeKind::LockExtended(grant) => {
+                self.held.insert(grant.lock_id, grant.clone());
+            }
+            ChangeKind::LockReleased { grant, .. } if grant.count > 0 => {
+                self.released.insert(grant.lock_id);
+                self.held.insert(grant.lock_id, grant.clone());
+            }
+            ChangeKind::LockReleased { grant, reason } => {
+                self.held.remove(&grant.lock_id);
+                self.released.insert(grant.lock_id);
+                let expired = matches!(reason, ReleaseReason::Expired);
+                self.ended.insert(grant.lock_id, (seen_ms, expired));
+            }
+            ChangeKind::RegisterChanged { name, high_water: Some(value) } => {
+                if self.registers.insert(name.clone(), *value).is_some_and(|before| before >= *value) {
+                    return Err(violation("registers only rise", format!("{name} to {value}")));
+                }
+                self.register_values.insert((name.clone(), *value));
+            }
+            ChangeKind::RegisterChanged { name, high_water: None } => {
+                self.registers.remove(name);
+            }
+            ChangeKind::LockQueued(_)
+            | ChangeKind::WaitEnded { .. }
+            | ChangeKind::LimitsChanged
+            | ChangeKind::NodeAllocated { .. }
+            | ChangeKind::ClusterInitialised => {}
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, revision: u64, grant: &Grant) -> Result<(), Violation> {
+        if grant.token <= self.last_token {
+            let what = format!("{} at revision {revision} after {}", grant.token, self.last_token);
+            return Err(violation("tokens strictly rise", what));
+        }
+        self.last_token = grant.token;
+        self.tokens.insert(grant.lock_id, grant.token);
+        self.once(&grant.metadata)?;
+        for request in &grant.requests {
+            let others = self.held.values().flat_map(|held| &held.requests);
+            let others = others.filter(|held| held.name == request.name).map(|held| held.mode);
+            if !admits(request.mode, others) {
+                let what = format!("{} at revision {revision}: {grant:?}", request.name);
+                return Err(violation("a lock has no more holders than its mode allows", what));
+            }
+        }
+        self.held.insert(grant.lock_id, grant.clone());
+        Ok(())
+    }
+
+    /// Every call writes a text of its own: found twice, the call had its effect twice.
+    fn once(&mut self, text: &str) -> Result<(), Violation> {
+        let count = self.effects.entry(text.to_owned()).or_default();
+        *count += 1;
+        if *count > 1 {
+            return Err(violation("a call has its effect once", format!("{text} had it twice")));
+        }
+        Ok(())
+    }
+
+    fn check_read(&self, name: &Name, seen: &Seen, who: &str, revision: u64) -> Result<(), Violation> {
+        let there = match seen {
+            Seen::Holders(_) => {
+                let holds = |grant: &&Grant| grant.requests.iter().any(|request| request.name == *name);
+                let mut tokens: Vec<u64> =
+                    self.held.values().filter(holds).map(|grant| grant.token).collect();
+                tokens.sort_unstable();
+                Seen::Holders(tokens)
+            }
+            Seen::Register(_) => Seen::Register(self.registers.get(name).copied()),
+        };
+        if there != *seen {
+            let what = format!("{who} read {name} at revision {revision}: {seen:?}; it was {there:?}");
+            return Err(violation("a read shows the state of its revision", what));
+        }
+        Ok(())
+    }
+
+    fn check_acknowledged(&self, ledger: &Ledger) -> Result<(), Violation> {
+        let lost = |what: String| Err(violation("what was acknowledged is there", what));
+        for granted in &ledger.granted {
+            if self.tokens.get(&granted.lock_id) != Some(&granted.token) {
+                return lost(format!("{granted:?}; the history has {:?}", self.tokens.get(&granted.lock_id)));
+            }
+        }
+        for lock_id in &ledger.released {
+            if !self.released.contains(lock_id) {
+                return lost(format!("the release of {lock_id}"));
+            }
+        }
+        for session in ledger.sessions.keys() {
+            if !self.opened.contains(session) {
+                return lost(format!("the session {session}"));
+            }
+        }
+        for session in &ledger.closed {
+            if !self.sessions_ended.contains_key(session) {
+                return lost(format!("the end of session {session}"));
+            }
+        }
+        for (name, token) in &ledger.registers {
+            if !self.register_values.contains(&(name.clone(), *token)) {
+                return lost(format!("register {name} at {token}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lives(&self, ledger: &Ledger) -> Result<(), Violation> {
+        for (session, renewals) in &ledger.sessions {
+            let Some((revision, seen_ms, reason)) = self.sessions_ended.get(session) else { continue };
+            for (begun_ms, acknowledged) in &renewals.acknowledged {
+                if acknowledged > revision {
+                    let what =
+                        format!("{session} was kept alive at {acknowledged} after its end at {revision}");
+                    return Err(violation("a session that has ended is not kept alive", what));
+                }
+                if *reason == SessionEnd::Expired && seen_ms + ROUNDING_MS < begun_ms + renewals.ttl_ms {
+                    let what = format!(
+                        "{session} with a time to live of {} ms ended at {seen_ms} ms; a keep-alive that was answered began at \
+                         {begun_ms} ms",
+                        renewals.ttl_ms
+                    );
+                    return Err(violation("a session never expires early", what));
+                }
+            }
+        }
+        for life in &ledger.lives {
+            let Some((seen_ms, expired)) = self.ended.get(&life.lock_id) else { continue };
+            if *expired && seen_ms + ROUNDING_MS < life.begun_ms + life.ttl_ms {
+                return Err(violation(
+                    "a grant never expires early",
+                    format!("{life:?} ended at {seen_ms} ms"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a lock with these holders can be taken in this mode.
+fn admits(mode: Mode, mut holders: impl Iterator<Item = Mode>) -> bool {
+    match mode {
+        Mode::Exclusive => holders.next().is_none(),
+        Mode::Shared => holders.all(|held| held == Mode::Shared),
+        Mode::Semaphore { permits, capacity } => {
+            let mut taken = permits;
+            holders.all(|held| match held {
+                Mode::Semaphore { permits, capacity: other } if other == capacity => {
+                    taken += permits;
+                    taken <= capacity
+                }
+                _ => false,
+            })
+        }
+    }
+}
+
+fn check_watches(observer: &Observer, ledger: &Ledger) -> Result<(), Violation> {
+    for watched in &ledger.watched {
+        let range = (std::ops::Bound::Excluded(watched.after), std::ops::Bound::Included(watched.upto));
+        if watched.after >= watched.upto {
+            continue;
+        }
+        let changes = observer.history.range(range).flat_map(|(revision, entry)| {
+            entry.changes.changes.iter().map(|change| (*revision, change.ordinal))
+        });
+        let there: Vec<(u64, u32)> = changes.collect();
+        if there != watched.changes {
+            let differs = there.iter().zip(&watched.changes).position(|(there, got)| there != got);
+            let at = differs.unwrap_or(there.len().min(watched.changes.len()));
+            let what = format!(
+                "{} watched {}..={}: change {at} is {:?}, the history has {:?}",
+                watched.who,
+                watched.after + 1,
+                watched.upto,
+                watched.changes.get(at),
+                there.get(at)
+            );
+            return Err(violation("a watch misses nothing and repeats nothing", what));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! What clients do: few names, many clients, so that they get into each other's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_api::ApiError;
+use batuta_api::service::acquire::AcquireRequest;
+use batuta_api::service::lock::{ExtendRequest, ReleaseRequest};
+use batuta_api::service::session::OpenRequest;
+use batuta_api::service::{CallContext, Consistency};
+use batuta_statemachine::lock::{LockRequest, Mode, Owner};
+use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use crate::client::{Answer, Call, Caller, Told};
+use crate::context::Context;
+use crate::plan::{Stream, rng};
+
+const LOCKS: [&str; 5] = ["a", "b", "c/d", "c/e", "f"];
+const REGISTERS: [&str; 2] = ["r", "s"];
+/// How often a call with a key is made again when its outcome is unknown.
+const TRIES: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(3);
+
+struct Held {
+    lock_id: LockId,
+    token: u64,
+    one_shot: bool,
+}
+
+struct OwnSession {
+    id: SessionId,
+    next_sequence: u64,
+}
+
+struct Client {
+    caller: Caller,
+    rng: StdRng,
+    session: Option<OwnSession>,
+    held: Vec<Held>,
+    keys: u64,
+}
+
+/// A client's life.
+pub(crate) async fn live(context: Arc<Context>, number: usize) {
+    let think_ms = context.plan.think_ms.clone();
+    let rng = rng(context.plan.seed, Stream::Client(number));
+    let caller = Caller { context: Arc::clone(&context), who: format!("c{number}") };
+    let mut client = Client { caller, rng, session: None, held: Vec::new(), keys: 0 };
+    while !context.closing() {
+        let pause = client.rng.random_range(think_ms.clone());
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        client.step().await;
+    }
+}
+
+fn lock_name(text: &str) -> Name {
+    // The names above are valid.
+    Name::new(text).unwrap_or_else(|_| unreachable!("{text} is a valid name"))
+}
+
+impl Client {
+    fn node(&mut self) -> usize {
+        self.rng.random_range(0..self.caller.context.plan.nodes)
+    }
+
+    fn key(&mut self) -> DedupKey {
+        self.keys += 1;
+        if let Some(session) = self.session.as_mut()
+            && self.rng.random_bool(0.3)
+        {
+            let sequence = session.next_sequence;
+            session.next_sequence += 1;
+            return DedupKey::Sequence { session: session.id, sequence };
+        }
+        let key = format!("{}-{}", self.caller.who, self.keys);
+        DedupKey::Idempotency { namespace: Namespace::default(), key }
+    }
+
+    /// Makes a call, with a key most times, and then again while its outcome is unknown.
+    async fn write(&mut self, call: Call) -> Told {
+        let dedup = if self.rng.random_bool(0.8) { Some(self.key()) } else { None };
+        let begun_ms = self.caller.context.now_ms();
+        let mut told = Told::NotSent;
+        for _ in 0..TRIES {
+            let under =
+                CallContext { dedup: dedup.clone(), timeout: Some(PATIENCE), ..CallContext::default() };
+            let node = self.node();
+            // Now and then a caller hangs up early.
+            let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * PATIENCE };
+            let latest = self.caller.call(node, call.clone(), under, begun_ms, patience).await;
+            let again = match latest {
+                Told::NotSent => true,
+                Told::Unknown => dedup.is_some(),
+                Told::Answer(_) | Told::Refused(_) => false,
+            };
+            // A call that was made once and not answered stays unknown, whatever keeps it from being made again.
+            if !(matches!(latest, Told::NotSent) && matches!(told, Told::Unknown)) {
+                told = latest;
+            }
+            if !again || self.caller.context.closing() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(self.rng.random_range(10..300))).await;
+        }
+        told
+    }
+
+    async fn step(&mut self) {
+        if self.session.is_none() && self.rng.random_bool(0.7) {
+            return self.open().await;
+        }
+        match self.rng.random_range(0..100) {
+            0..34 => self.acquire().await,
+            34..58 => self.release().await,
+            58..64 => self.extend().await,
+            64..72 => self.advance().await,
+            72..96 => self.read().await,
+            _ => self.close().await,
+        }
+    }
+
+    async fn open(&mut self) {
+        let ttl_ms = self.rng.random_range(700..4_000);
+        let metadata = format!("{}-session-{}", self.caller.who, self.keys);
+        self.keys += 1;
+        let told = self.write(Call::Open(OpenRequest { ttl_ms, metadata })).await;
+        if let Told::Answer(Answer::Opened(at)) = told {
+            let id = at.value.session_id;
+            self.session = Some(OwnSession { id, next_sequence: 1 });
+            let seed = self.rng.random();
+            tokio::spawn(keep_alive(self.caller.clone(), id, ttl_ms, seed));
+        }
+    }
+
+    async fn close(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        self.held.clear();
+        self.write(Call::Close(session.id)).await;
+    }
+
+    async fn acquire(&mut self) {
+        let many = if self.rng.random_bool(0.15) { 2 } else { 1 };
+        let first = self.rng.random_range(0..LOCKS.len());
+        let requests = (0..many).map(|next| {
+            let name = lock_name(LOCKS[(first + next) % LOCKS.len()]);
+            let mode = match self.rng.random_range(0..10) {
+                0..7 => Mode::Exclusive,
+                7..9 => Mode::Shared,
+                _ => Mode::Semaphore { permits: 1, capacity: 2 },
+            };
+            LockRequest { name, mode }
+        });
+        let requests = requests.collect();
+        let session = self.session.as_ref().map(|session| session.id).filter(|_| self.rng.random_bool(0.7));
+        self.keys += 1;
+        let request = AcquireRequest {
+            requests,
+            owner: Owner { session, label: self.caller.who.clone() },
+            ttl_ms: session.is_none().then(|| self.rng.random_range(500..2_500)),
+            wait_ms: if self.rng.random_bool(0.4) { 0 } else { self.rng.random_range(100..2_500) },
+            lock_delay_ms: if self.rng.random_bool(0.1) { 300 } else { 0 },
+            reentrant: session.is_some() && self.rng.random_bool(0.1),
+            metadata: format!("{}-lock-{}", self.caller.who, self.keys),
+        };
+        if let Told::Answer(Answer::Granted(at)) = self.write(Call::Acquire(request)).await {
+            let grant = at.value.grant;
+            self.held.push(Held {
+                lock_id: grant.lock_id,
+                token: grant.token,
+                one_shot: grant.owner.session.is_none(),
+            });
+        }
+    }
+
+    async fn release(&mut self) {
+        if self.held.is_empty() {
+            return self.read().await;
+        }
+        let at = self.rng.random_range(0..self.held.len());
+        let held = self.held.swap_remove(at);
+        self.write(Call::Release(ReleaseRequest { lock_id: held.lock_id, name: None })).await;
+    }
+
+    async fn extend(&mut self) {
+        let Some(held) = self.held.iter().find(|held| held.one_shot) else { return self.acquire().await };
+        let lock_id = held.lock_id;
+        let request = ExtendRequest { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
+        if let Told::Refused(ApiError::Rejected(_)) = self.write(Call::Extend(request)).await {
+            self.held.retain(|held| held.lock_id != lock_id);
+        }
+    }
+
+    async fn advance(&mut self) {
+        let Some(held) = self.held.last() else { return self.acquire().await };
+        let token = held.token;
+        let name = lock_name(REGISTERS[self.rng.random_range(0..REGISTERS.len())]);
+        self.write(Call::Advance { name, token }).await;
+    }
+
+    async fn read(&mut self) {
+        let consistency =
+            if self.rng.random_bool(0.75) { Consistency::Linearizable } else { Consistency::Stale };
+        let call = if self.rng.random_bool(0.7) {
+            Call::GetLock(lock_name(LOCKS[self.rng.random_range(0..LOCKS.len())]), consistency)
+        } else {
+            Call::GetRegister(lock_name(REGISTERS[self.rng.random_range(0..REGISTERS.len())]), consistency)
+        };
+        let node = self.node();
+        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::default() };
+        self.caller.call(node, call, under, self.caller.context.now_ms(), 2 * PATIENCE).await;
+    }
+}
+
+/// Keeps a session alive, on any node, until it is gone or its keeper loses interest.
+async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) {
+    use rand::SeedableRng as _;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let caller = Caller { who: format!("{}k", caller.who), ..caller };
+    while !caller.context.closing() && rng.random_bool(0.96) {
+        let pause = rng.random_range(ttl_ms / 5..ttl_ms / 2);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let node = rng.random_range(0..caller.context.plan.nodes);
+        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::default() };
+        let told =
+            caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
+        if matches!(told, Told::Refused(ApiError::Rejected(_))) {
+            return;
+        }
+    }
+}
