@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::etcd::Etcd;
 use crate::limit;
 use crate::machine::Machine;
+use crate::meter::Device;
 use crate::programs;
 use crate::report::{Circumstances, RowReport, write_limit};
 use crate::rows::{Case, Plan, ROWS, run};
@@ -131,6 +132,7 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
     let machine = Machine::here(&options.places.data)?;
     measure_limit(&options.places, &machine).await?;
     let plan = Plan {
+        device: Device::of(&options.places.data)?,
         setup: Setup { batuta, etcd, data: options.places.data.clone() },
         timing: options.places.timing(),
         sessions: options.sessions.clone(),

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
-use crate::meter::Usage;
-use crate::metrics::{BYTES, CPU, ERRORS, GENERATOR, OPS, P50, P99, P999, SERVER_CORES};
+use crate::meter::{Meter, Reading};
+use crate::metrics::{BYTES, CPU, DIRTIED, ERRORS, GENERATOR, OPS, P50, P99, P999, SERVER_CORES};
 
 /// A run begins with 0: it warms up.
 const MEASURING: u8 = 1;
@@ -84,13 +84,13 @@ where
     }
 }
 
-/// Runs one client for each operation of the list and measures them and the servers with these pids.
+/// Runs one client for each operation of the list and measures them and the servers.
 ///
 /// # Errors
 /// When nothing at all was done, or a server is gone. Single failures are counted ([`ERRORS`]).
 pub(crate) async fn drive<O, F>(
     run: Arc<Run>,
-    pids: &[u32],
+    meter: &Meter,
     timing: Timing,
     operations: Vec<O>,
 ) -> Result<Figures>
@@ -102,7 +102,7 @@ where
         tokio::time::sleep(timing.measure).await;
         Ok(())
     };
-    drive_while(run, pids, timing.warm, operations, measured).await
+    drive_while(run, meter, timing.warm, operations, measured).await
 }
 
 /// Likewise, for as long as `measured` takes.
@@ -111,7 +111,7 @@ where
 /// Also those of `measured`.
 pub(crate) async fn drive_while<O, F>(
     run: Arc<Run>,
-    pids: &[u32],
+    meter: &Meter,
     warm: Duration,
     operations: Vec<O>,
     measured: impl Future<Output = Result<()>>,
@@ -125,13 +125,13 @@ where
         clients.spawn(client(Arc::clone(&run), operation));
     }
     tokio::time::sleep(warm).await;
-    let (servers, own) = (Usage::of(pids)?, Usage::own()?);
+    let before = meter.read()?;
     let begun = Instant::now();
     run.phase.store(MEASURING, Ordering::Relaxed);
     let measured = measured.await;
     run.phase.store(ENDED, Ordering::Relaxed);
     let elapsed_s = begun.elapsed().as_secs_f64();
-    let (servers, own) = (Usage::of(pids)?.since(servers), Usage::own()?.since(own));
+    let used = meter.since(&before)?;
     while let Some(ended) = clients.join_next().await {
         ended.map_err(|error| Error::other(format!("a client broke: {error}")))?;
     }
@@ -145,20 +145,23 @@ where
         return Err(Error::other(first_error.unwrap_or_else(|| "nothing was done in time".to_owned())));
     }
     let mut figures = Figures::default();
-    costs(&mut figures, ops, elapsed_s, servers, own);
+    costs(&mut figures, ops, elapsed_s, &used);
     latencies(&mut figures, &run.latency);
     figures.set(ERRORS, number(run.errors.load(Ordering::Relaxed)));
     Ok(figures)
 }
 
-/// Notes the rate of operations and what servers and this process used for them.
-pub(crate) fn costs(figures: &mut Figures, ops: u64, elapsed_s: f64, servers: Usage, own: Usage) {
+/// Notes the rate of operations and what was used for them.
+pub(crate) fn costs(figures: &mut Figures, ops: u64, elapsed_s: f64, used: &Reading) {
     let count = number(ops);
     figures.set(OPS, count / elapsed_s);
-    figures.set(CPU, 1000.0 * servers.cpu_s / count);
-    figures.set(BYTES, number(servers.written_bytes) / count);
-    figures.set(SERVER_CORES, servers.cpu_s / elapsed_s);
-    figures.set(GENERATOR, own.cpu_s / elapsed_s);
+    figures.set(CPU, 1000.0 * used.servers.cpu_s / count);
+    figures.set(DIRTIED, number(used.servers.dirtied_bytes) / count);
+    if let Some(bytes) = used.disk_bytes {
+        figures.set(BYTES, number(bytes) / count);
+    }
+    figures.set(SERVER_CORES, used.servers.cpu_s / elapsed_s);
+    figures.set(GENERATOR, used.generator.cpu_s / elapsed_s);
 }
 
 /// Notes percentiles.
@@ -189,7 +192,7 @@ mod tests {
                 if client == 0 { Err(Error::other("no")) } else { Ok(()) }
             }
         });
-        let figures = drive(run, &[std::process::id()], TIMING, operations.collect()).await.unwrap();
+        let figures = drive(run, &Meter::default(), TIMING, operations.collect()).await.unwrap();
         assert!(figures.get(OPS).unwrap() > 0.0);
         assert!(figures.get(ERRORS).unwrap() > 0.0);
         assert!(figures.get(P50).unwrap() >= 2.0);
@@ -212,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_done_is_an_error() {
         let operation = || async { Err(Error::other("refused")) };
-        let found = drive(Arc::default(), &[], TIMING, vec![operation]).await;
+        let found = drive(Arc::default(), &Meter::default(), TIMING, vec![operation]).await;
         assert!(found.unwrap_err().to_string().contains("refused"));
     }
 }

@@ -14,6 +14,7 @@ use crate::drive::{Timing, drive, number};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
+use crate::meter::Meter;
 
 /// Bytes of one record of the group commit loop.
 const RECORD_BYTES: usize = 256;
@@ -124,7 +125,7 @@ async fn grouped(data: &Path, clients: usize, timing: Timing) -> Result<Figures>
             }
         }
     });
-    let figures = drive(Arc::default(), &[], timing, operations.collect()).await?;
+    let figures = drive(Arc::default(), &Meter::default(), timing, operations.collect()).await?;
     drop(records);
     writer.join().map_err(|_| Error::other("the writer broke"))?;
     Ok(figures)

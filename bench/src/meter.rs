@@ -1,40 +1,117 @@
 //! What processes use, from `/proc`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use crate::error::{Error, Result};
+
+/// The disk that holds a directory, as far as the kernel counts what is written to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Device {
+    major: u32,
+    minor: u32,
+}
+
+impl Device {
+    /// Of a directory; `None` where its file system has no single disk.
+    ///
+    /// # Errors
+    /// When the directory is not there.
+    pub(crate) fn of(directory: &Path) -> Result<Option<Self>> {
+        let device = fs::metadata(directory).map_err(Error::file(directory))?.dev();
+        let device = Self { major: rustix::fs::major(device), minor: rustix::fs::minor(device) };
+        Ok(device.written_bytes(&disk_stats()?).map(|_| device))
+    }
+
+    /// Bytes written to it by all of the machine, of the text of `/proc/diskstats`.
+    fn written_bytes(self, stats: &str) -> Option<u64> {
+        stats.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let same = fields.first()?.parse() == Ok(self.major) && fields.get(1)?.parse() == Ok(self.minor);
+            // Sectors are of 512 bytes here whatever the disk's are.
+            if same { fields.get(9)?.parse::<u64>().ok().map(|sectors| sectors * 512) } else { None }
+        })
+    }
+}
+
+fn disk_stats() -> Result<String> {
+    fs::read_to_string("/proc/diskstats").map_err(Error::io("/proc/diskstats"))
+}
+
+/// What is looked at: the server processes, and the disk they write to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter {
+    /// They have to run.
+    pub(crate) pids: Vec<u32>,
+    /// `None`: not looked at.
+    pub(crate) device: Option<Device>,
+}
+
+/// What the servers, this process and the disk had done at a moment, or did between two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// The servers together.
+    pub(crate) servers: Usage,
+    /// This process: the load generator.
+    pub(crate) generator: Usage,
+    /// What reached the disk, whoever wrote it: on a machine that does nothing else, the servers.
+    pub(crate) disk_bytes: Option<u64>,
+}
+
+impl Meter {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// When one of the processes is gone.
+    pub(crate) fn read(&self) -> Result<Reading> {
+        let disk_bytes = match self.device {
+            Some(device) => device.written_bytes(&disk_stats()?),
+            None => None,
+        };
+        Ok(Reading {
+            servers: Usage::of(&self.pids)?,
+            generator: Usage::of(&[std::process::id()])?,
+            disk_bytes,
+        })
+    }
+
+    /// What was done since `earlier`.
+    ///
+    /// # Errors
+    /// When one of the processes is gone.
+    pub(crate) fn since(&self, earlier: &Reading) -> Result<Reading> {
+        let now = self.read()?;
+        let disk_bytes = now.disk_bytes.zip(earlier.disk_bytes).map(|(now, then)| now.saturating_sub(then));
+        let (servers, generator) =
+            (now.servers.since(earlier.servers), now.generator.since(earlier.generator));
+        Ok(Reading { servers, generator, disk_bytes })
+    }
+}
 
 /// What a set of processes has used since each began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
     /// User and system time, seconds.
     pub(crate) cpu_s: f64,
-    /// Bytes they caused to be written to the disk.
-    pub(crate) written_bytes: u64,
+    /// Bytes by which the kernel says they made pages dirty. It counts whole folios, which can be 1 MiB for a write of 300 bytes.
+    pub(crate) dirtied_bytes: u64,
 }
 
 impl Usage {
-    /// Of these processes together; they have to run.
-    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
+    fn of(pids: &[u32]) -> Result<Self> {
         let mut total = Self::default();
         for pid in pids {
             total.cpu_s += cpu_s(&read(*pid, "stat")?, rustix::param::clock_ticks_per_second())?;
-            total.written_bytes += field(&read(*pid, "io")?, "write_bytes:")?;
+            total.dirtied_bytes += field(&read(*pid, "io")?, "write_bytes:")?;
         }
         Ok(total)
     }
 
-    /// Of this process: the load generator.
-    pub(crate) fn own() -> Result<Self> {
-        Self::of(&[std::process::id()])
-    }
-
-    /// What was used from `earlier` to this.
-    #[must_use]
-    pub(crate) fn since(self, earlier: Self) -> Self {
+    fn since(self, earlier: Self) -> Self {
         Self {
             cpu_s: self.cpu_s - earlier.cpu_s,
-            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            dirtied_bytes: self.dirtied_bytes.saturating_sub(earlier.dirtied_bytes),
         }
     }
 }
@@ -86,14 +163,25 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_is_found_by_its_number() {
+        let stats = " 254  0 vda 1 2 3 4 5 6 2000 8 0 9 10\n 254  1 vda1 1 2 3 4 5 6 7 8 0 9 10\n";
+        let device = |minor| Device { major: 254, minor };
+        assert_eq!(device(0).written_bytes(stats), Some(1_024_000));
+        assert_eq!(device(1).written_bytes(stats), Some(3584));
+        assert_eq!(device(2).written_bytes(stats), None);
+    }
+
+    #[test]
     fn use_only_grows() {
-        let before = Usage::own().unwrap();
+        let meter = Meter { pids: vec![std::process::id()], device: None };
+        let before = meter.read().unwrap();
         let mut sum = 0_u64;
         let begun = std::time::Instant::now();
-        while begun.elapsed().as_millis() < 50 {
+        while meter.since(&before).unwrap().servers.cpu_s < 0.02 {
             sum = std::hint::black_box(sum + 1);
+            assert!(begun.elapsed().as_secs() < 60);
         }
-        assert!(Usage::own().unwrap().since(before).cpu_s > 0.0);
+        assert!(meter.since(&before).unwrap().generator.cpu_s >= 0.02);
         assert!(resident_bytes(std::process::id()).unwrap() > 1 << 20);
     }
 }

@@ -14,7 +14,8 @@ metrics! {
     P99 = "p99_ms", "p99 ms";
     P999 = "p99_9_ms", "p99.9 ms";
     CPU = "server_cpu_s_per_1000_ops", "server CPU s/1,000 ops";
-    BYTES = "written_bytes_per_op", "bytes written/op";
+    BYTES = "disk_written_bytes_per_op", "bytes to the disk/op";
+    DIRTIED = "dirtied_bytes_per_op", "/proc/PID/io write_bytes/op";
     GENERATOR = "generator_cores", "generator CPU, cores";
     SERVER_CORES = "server_cores", "servers' CPU, cores";
     ERRORS = "errors", "errors";
@@ -25,7 +26,7 @@ metrics! {
     LEAST = "least_to_most_served", "least/most served";
     OPEN_RATE = "opened_per_s", "opened/s";
     LOST = "lost_sessions", "lost";
-    GROWTH = "log_written_mib_per_min", "written MiB/min";
+    GROWTH = "disk_written_mib_per_min", "MiB/min to the disk";
     DISK = "disk_mib", "disk, MiB (3 nodes)";
     RESIDENT = "resident_mib", "resident MiB, largest node";
     SNAPSHOT = "snapshot_s", "snapshot s";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Plan, hosts};
+use super::{Plan, hosts, meter};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::figures::Figures;
@@ -24,8 +24,8 @@ pub(super) async fn writes<S: System>(
                 async move { host.write(client).await }
             }
         });
-        let pids = system.servers().pids();
-        let figures = drive(Arc::default(), &pids, plan.timing, operations.collect()).await?;
+        let meter = meter(system, plan);
+        let figures = drive(Arc::default(), &meter, plan.timing, operations.collect()).await?;
         cases.push((format!("{clients} clients"), figures));
     }
     Ok(cases)
@@ -51,8 +51,8 @@ pub(super) async fn reads<S: System>(
                     async move { host.read(NAME.to_owned()).await }
                 }
             });
-            let pids = system.servers().pids();
-            let figures = drive(Arc::default(), &pids, plan.timing, operations.collect()).await?;
+            let meter = meter(system, plan);
+            let figures = drive(Arc::default(), &meter, plan.timing, operations.collect()).await?;
             cases.push((format!("{place}, {clients} clients"), figures));
         }
     }

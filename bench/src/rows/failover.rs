@@ -10,6 +10,7 @@ use super::locks::cycle_operations;
 use crate::drive::{Run, drive_while};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
+use crate::meter::Meter;
 use crate::metrics::GRANT_AFTER;
 use crate::system::{Locks, NODES, System};
 
@@ -49,7 +50,8 @@ pub(super) async fn run<S: System>(system: &mut S, leader: usize) -> Result<Vec<
         Ok(())
     };
     // The servers' own use is not asked for: one of them is gone at the end.
-    drive_while(Arc::<Run>::default(), &[], Duration::from_secs(1), operations, killing).await?;
+    drive_while(Arc::<Run>::default(), &Meter::default(), Duration::from_secs(1), operations, killing)
+        .await?;
     let mut figures = Figures::default();
     figures.set(GRANT_AFTER, took.ok_or_else(|| Error::other("nobody was killed"))?.as_secs_f64());
     Ok(vec![("kill -9 of the leader".to_owned(), figures)])

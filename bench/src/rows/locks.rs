@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{CLIENTS_PER_HOST, Plan, hosts};
+use super::{CLIENTS_PER_HOST, Plan, hosts, meter};
 use crate::drive::{Run, Timing, drive, number};
 use crate::error::Result;
 use crate::figures::Figures;
 use crate::histogram::Histogram;
+use crate::meter::Meter;
 use crate::metrics::{HANDOVER_P50, HANDOVER_P99, HANDOVER_P999, JAIN, LEAST};
 use crate::system::{Host as _, Locks, System};
 
@@ -17,10 +18,10 @@ pub(super) async fn cycles<L: Locks>(
     hosts: &[L],
     clients: usize,
     label: &str,
-    pids: &[u32],
+    meter: &Meter,
     timing: Timing,
 ) -> Result<Figures> {
-    drive(Arc::default(), pids, timing, cycle_operations(hosts, clients, label)).await
+    drive(Arc::default(), meter, timing, cycle_operations(hosts, clients, label)).await
 }
 
 /// The operations of [`cycles`].
@@ -52,7 +53,7 @@ pub(super) async fn uncontended<S: System>(
     let mut cases = Vec::new();
     for clients in [1, 16, 64, 256, 1024] {
         let hosts = hosts(system, leader, clients).await?;
-        let figures = cycles(&hosts, clients, "own", &system.servers().pids(), plan.timing).await?;
+        let figures = cycles(&hosts, clients, "own", &meter(system, plan), plan.timing).await?;
         cases.push((format!("{clients} clients"), figures));
     }
     Ok(cases)
@@ -67,8 +68,8 @@ pub(super) async fn fronts<S: System>(
     let mut cases = Vec::new();
     for (name, front) in system.fronts(leader).await? {
         let label = name.to_lowercase();
-        let pids = system.servers().pids();
-        let figures = cycles(&[front], CLIENTS_PER_HOST, &label, &pids, plan.timing).await?;
+        let meter = meter(system, plan);
+        let figures = cycles(&[front], CLIENTS_PER_HOST, &label, &meter, plan.timing).await?;
         cases.push((name.to_owned(), figures));
     }
     Ok(cases)
@@ -160,7 +161,7 @@ pub(super) async fn hot<S: System>(
                 }
             });
         }
-        let mut figures = drive(run, &system.servers().pids(), plan.timing, operations).await?;
+        let mut figures = drive(run, &meter(system, plan), plan.timing, operations).await?;
         handovers.note(&mut figures);
         cases.push((format!("{contenders} contenders"), figures));
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use crate::drive::Timing;
 use crate::error::Result;
 use crate::figures::{Figures, Metric};
+use crate::meter::{Device, Meter};
 use crate::metrics::{
-    BYTES, CPU, DISK, ERRORS, GENERATOR, GRANT_AFTER, GROWTH, HANDOVER_P50, HANDOVER_P99, HANDOVER_P999,
-    JAIN, LAST_P50, LAST_P99, LEAST, LOST, OPEN_RATE, OPS, P50, P99, P999, RESIDENT, RESTART, SERVER_CORES,
-    SNAPSHOT, SNAPSHOT_P99, TAKE_RATE,
+    BYTES, CPU, DIRTIED, DISK, ERRORS, GENERATOR, GRANT_AFTER, GROWTH, HANDOVER_P50, HANDOVER_P99,
+    HANDOVER_P999, JAIN, LAST_P50, LAST_P99, LEAST, LOST, OPEN_RATE, OPS, P50, P99, P999, RESIDENT, RESTART,
+    SERVER_CORES, SNAPSHOT, SNAPSHOT_P99, TAKE_RATE,
 };
 use crate::system::{Setup, System};
 
@@ -27,6 +28,8 @@ pub(crate) const CLIENTS_PER_HOST: usize = 64;
 pub(crate) struct Plan {
     /// Where the systems are.
     pub(crate) setup: Setup,
+    /// The disk under the servers' data.
+    pub(crate) device: Option<Device>,
     /// How long a case of a row runs.
     pub(crate) timing: Timing,
     /// Numbers of live sessions.
@@ -62,7 +65,7 @@ pub(crate) struct Case {
 }
 
 /// Columns of the rows that are nothing but a closed loop.
-const LOOP: &[&Metric] = &[OPS, P50, P99, P999, CPU, BYTES, SERVER_CORES, GENERATOR, ERRORS];
+const LOOP: &[&Metric] = &[OPS, P50, P99, P999, CPU, BYTES, DIRTIED, SERVER_CORES, GENERATOR, ERRORS];
 
 /// All rows, in order.
 pub(crate) static ROWS: [Row; 10] = [
@@ -203,6 +206,11 @@ pub(crate) async fn run<S: System>(number: u8, plan: &Plan) -> Result<Vec<Case>>
     }?;
     system.servers().stop_all().await?;
     Ok(figures.into_iter().map(|(name, figures)| Case { row: number, name, figures }).collect())
+}
+
+/// What is looked at while a case of this system runs.
+fn meter<S: System>(system: &mut S, plan: &Plan) -> Meter {
+    Meter { pids: system.servers().pids(), device: plan.device }
 }
 
 /// As many hosts, connected to the node, as these clients need.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::JoinSet;
 
-use super::Plan;
+use super::{Plan, meter};
 use crate::drive::{costs, latencies, number};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
-use crate::meter::{Usage, resident_bytes};
+use crate::meter::resident_bytes;
 use crate::metrics::{ERRORS, GROWTH, LOST, OPEN_RATE, RESIDENT};
 use crate::system::{Host, NODES, System};
 
@@ -70,14 +70,14 @@ async fn live<S: System>(system: &mut S, leader: usize, sessions: usize, plan: &
     }
     let opened_per_s = number(sessions as u64) / opening.elapsed().as_secs_f64();
     tokio::time::sleep(plan.timing.warm).await;
-    let pids = system.servers().pids();
-    let (servers, own) = (Usage::of(&pids)?, Usage::own()?);
+    let meter = meter(system, plan);
+    let before = meter.read()?;
     let begun = Instant::now();
     shared.counts.store(true, Ordering::Relaxed);
     tokio::time::sleep(plan.session_hold).await;
     shared.counts.store(false, Ordering::Relaxed);
     let elapsed_s = begun.elapsed().as_secs_f64();
-    let (servers, own) = (Usage::of(&pids)?.since(servers), Usage::own()?.since(own));
+    let used = meter.since(&before)?;
     shared.ended.store(true, Ordering::Relaxed);
     while let Some(ended) = keepers.join_next().await {
         ended.map_err(|error| Error::other(format!("a host broke: {error}")))??;
@@ -87,13 +87,15 @@ async fn live<S: System>(system: &mut S, leader: usize, sessions: usize, plan: &
         return Err(Error::other("no session was kept alive"));
     }
     let mut figures = Figures::default();
-    costs(&mut figures, kept, elapsed_s, servers, own);
+    costs(&mut figures, kept, elapsed_s, &used);
     latencies(&mut figures, &shared.latency);
-    figures.set(GROWTH, number(servers.written_bytes) / 1_048_576.0 / (elapsed_s / 60.0));
+    if let Some(bytes) = used.disk_bytes {
+        figures.set(GROWTH, number(bytes) / 1_048_576.0 / (elapsed_s / 60.0));
+    }
     figures.set(LOST, number(shared.lost.load(Ordering::Relaxed)));
     figures.set(ERRORS, number(shared.errors.load(Ordering::Relaxed)));
     figures.set(OPEN_RATE, opened_per_s);
-    let resident = pids.iter().map(|pid| resident_bytes(*pid)).collect::<Result<Vec<_>>>()?;
+    let resident = meter.pids.iter().map(|pid| resident_bytes(*pid)).collect::<Result<Vec<_>>>()?;
     figures.set(RESIDENT, number(resident.into_iter().max().unwrap_or_default()) / 1_048_576.0);
     Ok(figures)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::locks::{cycle_operations, cycles};
-use super::{CLIENTS_PER_HOST, Case, Plan, hosts};
+use super::{CLIENTS_PER_HOST, Case, Plan, hosts, meter};
 use crate::drive::{drive_while, number};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -35,8 +35,8 @@ pub(super) async fn run<S: System>(system: &mut S, leader: usize, plan: &Plan) -
         take(&takers, held, locks).await?;
         let rate = number((locks - held) as u64) / begun.elapsed().as_secs_f64();
         held = locks;
-        let pids = system.servers().pids();
-        let figures = cycles(&cyclers, CLIENTS_PER_HOST, "beside", &pids, plan.timing).await?;
+        let meter = meter(system, plan);
+        let figures = cycles(&cyclers, CLIENTS_PER_HOST, "beside", &meter, plan.timing).await?;
         let name = format!("{locks} locks held");
         if locks >= SIZE_FROM {
             let figures = size(system, leader, &cyclers, rate, plan).await?;
@@ -86,8 +86,8 @@ async fn size<S: System>(
 ) -> Result<Figures> {
     let mut figures = Figures::default();
     figures.set(TAKE_RATE, rate);
-    let pids = system.servers().pids();
-    let resident = pids.iter().map(|pid| resident_bytes(*pid)).collect::<Result<Vec<_>>>()?;
+    let meter = meter(system, plan);
+    let resident = meter.pids.iter().map(|pid| resident_bytes(*pid)).collect::<Result<Vec<_>>>()?;
     figures.set(RESIDENT, number(resident.into_iter().max().unwrap_or_default()) / 1_048_576.0);
     figures.set(DISK, number(system.servers().disk_bytes()?) / 1_048_576.0);
     let mut snapshot_s = 0.0;
@@ -100,7 +100,7 @@ async fn size<S: System>(
         Ok(())
     };
     let operations = cycle_operations(cyclers, CLIENTS_PER_HOST, "during");
-    let during = drive_while(Arc::default(), &pids, plan.timing.warm, operations, measured).await?;
+    let during = drive_while(Arc::default(), &meter, plan.timing.warm, operations, measured).await?;
     figures.set(SNAPSHOT, snapshot_s);
     if let Some(p99_ms) = during.get(P99) {
         figures.set(SNAPSHOT_P99, p99_ms);

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::Plan;
+use super::{Plan, meter};
 use crate::drive::{costs, latencies};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
-use crate::meter::Usage;
 use crate::metrics::{LAST_P50, LAST_P99};
 use crate::system::{Host as _, Locks as _, System};
 
@@ -44,7 +43,7 @@ async fn fan_out<S: System>(system: &mut S, leader: usize, watchers: usize, plan
     }
     let writer = system.connect(leader).await?;
     let (all, last) = (Histogram::default(), Histogram::default());
-    let pids = system.servers().pids();
+    let meter = meter(system, plan);
     let mut begun = Instant::now();
     let mut before = None;
     let mut rounds = 0;
@@ -67,15 +66,14 @@ async fn fan_out<S: System>(system: &mut S, leader: usize, watchers: usize, plan
             last.record(latest);
             rounds += 1;
         } else {
-            before = Some((Usage::of(&pids)?, Usage::own()?));
+            before = Some(meter.read()?);
             begun = Instant::now();
         }
     }
     let elapsed_s = begun.elapsed().as_secs_f64();
-    let (servers, own) = before.ok_or_else(|| Error::other("no round was measured"))?;
+    let before = before.ok_or_else(|| Error::other("no round was measured"))?;
     let mut figures = Figures::default();
-    let (servers, own) = (Usage::of(&pids)?.since(servers), Usage::own()?.since(own));
-    costs(&mut figures, all.count(), elapsed_s, servers, own);
+    costs(&mut figures, all.count(), elapsed_s, &meter.since(&before)?);
     latencies(&mut figures, &all);
     figures.set(LAST_P50, last.percentile_ms(0.5));
     figures.set(LAST_P99, last.percentile_ms(0.99));
