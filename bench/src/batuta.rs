@@ -55,6 +55,7 @@ impl System for Batuta {
                 format!("--peer=127.0.0.1:{}", peer[node]),
                 format!("--peers={}", peers.join(",")),
                 "--log-level=error".to_owned(),
+                "--stop-with-stdin".to_owned(),
             ];
             Launch { name, program: setup.batuta.clone(), arguments }
         });

@@ -17,8 +17,6 @@ use crate::report::{Circumstances, RowReport, write_limit};
 use crate::rows::{Case, Plan, ROWS, run};
 use crate::system::{Setup, System as _};
 
-/// Kills of the leader in row 7, at least.
-const KILLS_MIN: usize = 10;
 /// A run that takes longer than this is given up.
 const RUN_MAX: Duration = Duration::from_mins(90);
 
@@ -40,7 +38,7 @@ pub(crate) struct Places {
     /// Directory for the reports
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance"))]
     out: PathBuf,
-    /// Seconds each case runs, after a warm-up of a second at most
+    /// Seconds each case runs, after a warm-up of half that and a second at most
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
@@ -58,7 +56,7 @@ impl Places {
 
     fn timing(&self) -> Timing {
         let measure = Duration::from_secs_f64(self.seconds);
-        Timing { warm: measure.min(Duration::from_secs(1)), measure }
+        Timing { warm: (measure / 2).min(Duration::from_secs(1)), measure }
     }
 }
 
@@ -70,9 +68,12 @@ pub(crate) struct Options {
     /// Rows, 1 to 10
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8,9,10")]
     rows: Vec<u8>,
-    /// Runs of each system, in turn; row 7 has ten at least
+    /// Runs of each system, in turn
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Likewise for row 7: one kill each
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
     /// Likewise for rows 8 and 9, at most: to take a million locks takes minutes
     #[arg(long, default_value_t = 1)]
     size_pairs: usize,
@@ -166,8 +167,8 @@ fn check(options: &Options) -> Result<()> {
     if let Some(row) = options.rows.iter().find(|row| !(1..=10).contains(*row)) {
         return Err(Error::other(format!("there is no row {row}; there are 1 to 10")));
     }
-    if options.pairs == 0 || options.size_pairs == 0 {
-        return Err(Error::other("--pairs and --size-pairs must be 1 at least"));
+    if [options.pairs, options.size_pairs, options.kills].contains(&0) {
+        return Err(Error::other("--pairs, --size-pairs and --kills must be 1 at least"));
     }
     if options.session_seconds < 5 || options.sessions.contains(&0) {
         return Err(Error::other("--session-seconds must be 5 at least, --sessions 1 at least"));
@@ -198,7 +199,7 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
     let mut reports: Vec<RowReport> =
         ROWS.iter().filter(|row| group.contains(&row.number)).map(RowReport::new).collect();
     let pairs = match group[0] {
-        7 => options.pairs.max(KILLS_MIN),
+        7 => options.kills,
         8 | 9 => options.pairs.min(options.size_pairs),
         _ => options.pairs,
     };

@@ -181,7 +181,7 @@ pub(crate) fn number(count: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { warm: Duration::from_millis(20), measure: Duration::from_millis(200) };
+    const TIMING: Timing = Timing { warm: Duration::from_millis(5), measure: Duration::from_millis(50) };
 
     #[tokio::test]
     async fn operations_and_failures_are_counted() {
@@ -192,7 +192,15 @@ mod tests {
                 if client == 0 { Err(Error::other("no")) } else { Ok(()) }
             }
         });
-        let figures = drive(run, &Meter::default(), TIMING, operations.collect()).await.unwrap();
+        let counts = Arc::clone(&run);
+        let measured = async move {
+            while counts.ops.load(Ordering::Relaxed) < 10 || counts.errors.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        let meter = Meter::default();
+        let figures = drive_while(run, &meter, TIMING.warm, operations.collect(), measured).await.unwrap();
         assert!(figures.get(OPS).unwrap() > 0.0);
         assert!(figures.get(ERRORS).unwrap() > 0.0);
         assert!(figures.get(P50).unwrap() >= 2.0);

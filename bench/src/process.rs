@@ -58,11 +58,6 @@ impl Servers {
         Ok(servers)
     }
 
-    /// How many there are, running or not.
-    pub(crate) fn count(&self) -> usize {
-        self.servers.len()
-    }
-
     /// Starts one that does not run; what it says goes to `<directory>/<name>.log`.
     pub(crate) fn launch(&mut self, node: usize) -> Result<()> {
         let server = &mut self.servers[node];
@@ -71,7 +66,8 @@ impl Servers {
         let errors = output.try_clone().map_err(Error::file(&log))?;
         let child = Command::new(&server.launch.program)
             .args(&server.launch.arguments)
-            .stdin(Stdio::null())
+            // Ends with this process, however that ends: a server may watch it.
+            .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
             .spawn()
@@ -107,14 +103,6 @@ impl Servers {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.kill(node)
-    }
-
-    /// Stops them all.
-    pub(crate) async fn stop_all(&mut self) -> Result<()> {
-        for node in 0..self.count() {
-            self.stop(node).await?;
-        }
-        Ok(())
     }
 
     /// Bytes that the cluster's files take on the disk.

@@ -68,7 +68,7 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
     // Writing to a text can not fail.
     let _ = writeln!(
         page,
-        "{}. {}. {pairs} runs of each in turn, {} s a case; median (smallest–largest); ratios are taken run by run.\n",
+        "{}. {}. runs of each in turn: {pairs}, {} s a case; median (smallest–largest); ratios are taken run by run.\n",
         systems.join(" and "),
         machine_line(&circumstances.machine),
         circumstances.seconds

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Plan, hosts, meter};
+use super::{Plan, count, hosts, meter};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::figures::Figures;
@@ -26,7 +26,7 @@ pub(super) async fn writes<S: System>(
         });
         let meter = meter(system, plan);
         let figures = drive(Arc::default(), &meter, plan.timing, operations.collect()).await?;
-        cases.push((format!("{clients} clients"), figures));
+        cases.push((count(clients, "client"), figures));
     }
     Ok(cases)
 }

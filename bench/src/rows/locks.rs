@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{CLIENTS_PER_HOST, Plan, hosts, meter};
+use super::{CLIENTS_PER_HOST, Plan, count, hosts, meter};
 use crate::drive::{Run, Timing, drive, number};
 use crate::error::Result;
 use crate::figures::Figures;
@@ -54,7 +54,7 @@ pub(super) async fn uncontended<S: System>(
     for clients in [1, 16, 64, 256, 1024] {
         let hosts = hosts(system, leader, clients).await?;
         let figures = cycles(&hosts, clients, "own", &meter(system, plan), plan.timing).await?;
-        cases.push((format!("{clients} clients"), figures));
+        cases.push((count(clients, "client"), figures));
     }
     Ok(cases)
 }

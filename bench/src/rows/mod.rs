@@ -198,19 +198,19 @@ pub(crate) async fn run<S: System>(number: u8, plan: &Plan) -> Result<Vec<Case>>
         6 => watch::run(&mut system, leader, plan).await,
         7 => failover::run(&mut system, leader).await,
         10 => locks::fronts(&mut system, leader, plan).await,
-        _ => {
-            let cases = size::run(&mut system, leader, plan).await?;
-            system.servers().stop_all().await?;
-            return Ok(cases);
-        }
+        _ => return size::run(&mut system, leader, plan).await,
     }?;
-    system.servers().stop_all().await?;
     Ok(figures.into_iter().map(|(name, figures)| Case { row: number, name, figures }).collect())
 }
 
 /// What is looked at while a case of this system runs.
 fn meter<S: System>(system: &mut S, plan: &Plan) -> Meter {
     Meter { pids: system.servers().pids(), device: plan.device }
+}
+
+/// A count with its noun.
+fn count(count: usize, noun: &str) -> String {
+    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// As many hosts, connected to the node, as these clients need.

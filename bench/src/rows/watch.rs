@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Plan, meter};
+use super::{Plan, count, meter};
 use crate::drive::{costs, latencies};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -27,7 +27,7 @@ pub(super) async fn run<S: System>(
 ) -> Result<Vec<(String, Figures)>> {
     let mut cases = Vec::new();
     for watchers in [1, 100, 1000] {
-        cases.push((format!("{watchers} watchers"), fan_out(system, leader, watchers, plan).await?));
+        cases.push((count(watchers, "watcher"), fan_out(system, leader, watchers, plan).await?));
     }
     Ok(cases)
 }
