@@ -14,11 +14,13 @@ use crate::machine::Machine;
 use crate::meter::Device;
 use crate::programs;
 use crate::report::{Circumstances, RowReport, write_limit};
-use crate::rows::{Case, Plan, ROWS, run};
+use crate::rows::{Case, Outcome, Plan, ROWS, run};
 use crate::system::{Setup, System as _};
 
 /// A run that takes longer than this is given up.
-const RUN_MAX: Duration = Duration::from_mins(90);
+const RUN_MAX: Duration = Duration::from_mins(30);
+/// Likewise for rows 8 and 9.
+const SIZE_RUN_MAX: Duration = Duration::from_mins(90);
 
 /// What is measured against what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -206,15 +208,20 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
     for pair in 0..pairs {
         for system in &options.systems {
             let begun = Instant::now();
-            let (name, cases) = match system {
-                Name::Etcd => (Etcd::NAME, timed(run::<Etcd>(group[0], plan)).await),
-                Name::Batuta => (Batuta::NAME, timed(run::<Batuta>(group[0], plan)).await),
+            let (name, outcome) = match system {
+                Name::Etcd => (Etcd::NAME, timed(group[0], run::<Etcd>(group[0], plan)).await),
+                Name::Batuta => (Batuta::NAME, timed(group[0], run::<Batuta>(group[0], plan)).await),
             };
             let words = format!("row {group:?}, pair {} of {pairs}, {name}", pair + 1);
-            match cases {
-                Ok(cases) => {
+            match outcome {
+                Ok(Outcome { cases, note }) => {
                     eprintln!("{words}: {:.0?}", begun.elapsed());
                     add(&mut reports, name, pair, cases);
+                    for report in &mut reports {
+                        report
+                            .notes
+                            .extend(note.iter().map(|note| format!("run {}, {name}: {note}", pair + 1)));
+                    }
                 }
                 Err(error) => {
                     eprintln!("{words}: failed: {error}");
@@ -228,9 +235,10 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
     reports
 }
 
-async fn timed(run: impl Future<Output = Result<Vec<Case>>>) -> Result<Vec<Case>> {
-    let late = || Error::other(format!("given up after {RUN_MAX:?}"));
-    tokio::time::timeout(RUN_MAX, run).await.map_err(|_| late())?
+async fn timed(row: u8, run: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
+    let time = if matches!(row, 8 | 9) { SIZE_RUN_MAX } else { RUN_MAX };
+    let late = || Error::other(format!("given up after {time:?}"));
+    tokio::time::timeout(time, run).await.map_err(|_| late())?
 }
 
 fn add(reports: &mut [RowReport], system: &'static str, pair: usize, cases: Vec<Case>) {

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{Circumstances, Measured, RowReport};
-use crate::drive::number;
 use crate::figures::{Figures, Metric, Spread, spread};
 use crate::limit::Limit;
 use crate::machine::Machine;
@@ -91,13 +90,17 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
             page += &ratios;
         }
     }
-    if !report.failures.is_empty() {
-        page += "\nRuns without figures:\n\n";
-        for failure in &report.failures {
-            let _ = writeln!(page, "- {failure}");
-        }
-    }
+    page += &list("Runs without figures", &report.failures);
+    page += &list("To know of the runs", &report.notes);
     page
+}
+
+fn list(heading: &str, items: &[String]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let items: Vec<String> = items.iter().map(|item| format!("- {item}\n")).collect();
+    format!("\n{heading}:\n\n{}", items.concat())
 }
 
 fn of(runs: &[Option<Figures>], metric: &Metric) -> Option<Spread> {
@@ -132,7 +135,7 @@ pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
              | clients | records/s | p50 ms | p99 ms |\n|---:|---:|---:|---:|\n";
     for (clients, figures) in &limit.group_commit {
         let cells = [OPS, P50, P99].map(|metric| figures.get(metric).map_or_else(|| "–".to_owned(), short));
-        let _ = writeln!(page, "| {} | {} |", short(number(*clients as u64)), cells.join(" | "));
+        let _ = writeln!(page, "| {clients} | {} |", cells.join(" | "));
     }
     page
 }

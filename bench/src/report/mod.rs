@@ -52,12 +52,14 @@ pub(crate) struct RowReport {
     pub(crate) cases: Vec<Measured>,
     /// Runs without figures, in words.
     pub(crate) failures: Vec<String>,
+    /// What to know of runs with figures.
+    pub(crate) notes: Vec<String>,
 }
 
 impl RowReport {
     /// Without any figures yet.
     pub(crate) fn new(row: &'static Row) -> Self {
-        Self { row, cases: Vec::new(), failures: Vec::new() }
+        Self { row, cases: Vec::new(), failures: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds what a system gave in a pair, counted from 0.
@@ -95,6 +97,7 @@ impl RowReport {
             cases: &self.cases,
             batuta_to_etcd: ratios.collect(),
             failures: &self.failures,
+            notes: &self.notes,
         }
     }
 }
@@ -108,6 +111,7 @@ struct Json<'a> {
     cases: &'a [Measured],
     batuta_to_etcd: BTreeMap<&'a str, BTreeMap<&'a str, Spread>>,
     failures: &'a [String],
+    notes: &'a [String],
 }
 
 /// Writes `limit.json` and `limit.md`.

@@ -10,7 +10,7 @@ mod watch;
 use std::time::Duration;
 
 use crate::drive::Timing;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figures::{Figures, Metric};
 use crate::meter::{Device, Meter};
 use crate::metrics::{
@@ -182,25 +182,41 @@ pub(crate) static ROWS: [Row; 10] = [
     },
 ];
 
-/// Runs what row `number` needs on a fresh cluster. Rows 8 and 9 share one: each gives the cases of both.
+/// What one run of a row gave.
+pub(crate) struct Outcome {
+    /// Its cases; rows 8 and 9 share a run: it has the cases of both.
+    pub(crate) cases: Vec<Case>,
+    /// What readers of the figures have to know of it.
+    pub(crate) note: Option<String>,
+}
+
+/// Runs what row `number` needs on a fresh cluster.
 ///
 /// # Errors
 /// When the system could not do it; then there are no figures of this run.
-pub(crate) async fn run<S: System>(number: u8, plan: &Plan) -> Result<Vec<Case>> {
+pub(crate) async fn run<S: System>(number: u8, plan: &Plan) -> Result<Outcome> {
     let mut system = S::start(&plan.setup).await?;
     let leader = system.leader().await?;
-    let figures = match number {
-        1 => locks::uncontended(&mut system, leader, plan).await,
-        2 => locks::hot(&mut system, leader, plan).await,
-        3 => data::writes(&mut system, leader, plan).await,
-        4 => data::reads(&mut system, leader, plan).await,
-        5 => sessions::run(&mut system, leader, plan).await,
-        6 => watch::run(&mut system, leader, plan).await,
-        7 => failover::run(&mut system, leader).await,
-        10 => locks::fronts(&mut system, leader, plan).await,
-        _ => return size::run(&mut system, leader, plan).await,
-    }?;
-    Ok(figures.into_iter().map(|(name, figures)| Case { row: number, name, figures }).collect())
+    let cases = if matches!(number, 8 | 9) {
+        size::run(&mut system, leader, plan).await?
+    } else {
+        let figures = match number {
+            1 => locks::uncontended(&mut system, leader, plan).await,
+            2 => locks::hot(&mut system, leader, plan).await,
+            3 => data::writes(&mut system, leader, plan).await,
+            4 => data::reads(&mut system, leader, plan).await,
+            5 => sessions::run(&mut system, leader, plan).await,
+            6 => watch::run(&mut system, leader, plan).await,
+            7 => failover::run(&mut system, leader).await,
+            10 => locks::fronts(&mut system, leader, plan).await,
+            _ => Err(Error::other(format!("there is no row {number}"))),
+        }?;
+        figures.into_iter().map(|(name, figures)| Case { row: number, name, figures }).collect()
+    };
+    // Clients stay where the leader was: when it changes, what they measure afterwards goes through a follower.
+    let moved = number != 7 && system.leader().await? != leader;
+    let note = moved.then(|| "the leader changed while it ran".to_owned());
+    Ok(Outcome { cases, note })
 }
 
 /// What is looked at while a case of this system runs.
