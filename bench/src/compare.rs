@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::meter::Device;
 use crate::programs;
 use crate::report::{Circumstances, RowReport, write_limit};
-use crate::rows::{Case, Outcome, Plan, ROWS, run};
+use crate::rows::{Case, Cases, Plan, ROWS, run};
 use crate::system::{Setup, System as _};
 
 /// A run that takes longer than this is given up.
@@ -106,6 +106,7 @@ pub(crate) struct Options {
 pub(crate) async fn limit(places: &Places) -> Result<()> {
     places.make()?;
     let machine = Machine::here(&places.data)?;
+    machine.needs_a_disk()?;
     measure_limit(places, &machine).await
 }
 
@@ -133,6 +134,7 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
         });
     }
     let machine = Machine::here(&options.places.data)?;
+    machine.needs_a_disk()?;
     measure_limit(&options.places, &machine).await?;
     let plan = Plan {
         device: Device::of(&options.places.data)?,
@@ -208,34 +210,30 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
     for pair in 0..pairs {
         for system in &options.systems {
             let begun = Instant::now();
-            let (name, outcome) = match system {
-                Name::Etcd => (Etcd::NAME, timed(group[0], run::<Etcd>(group[0], plan)).await),
-                Name::Batuta => (Batuta::NAME, timed(group[0], run::<Batuta>(group[0], plan)).await),
+            let mut cases = Cases::of(group[0]);
+            let (name, ended) = match system {
+                Name::Etcd => (Etcd::NAME, timed(group[0], run::<Etcd>(plan, &mut cases)).await),
+                Name::Batuta => (Batuta::NAME, timed(group[0], run::<Batuta>(plan, &mut cases)).await),
             };
-            let words = format!("row {group:?}, pair {} of {pairs}, {name}", pair + 1);
-            match outcome {
-                Ok(Outcome { cases, note }) => {
-                    eprintln!("{words}: {:.0?}", begun.elapsed());
-                    add(&mut reports, name, pair, cases);
-                    for report in &mut reports {
-                        report
-                            .notes
-                            .extend(note.iter().map(|note| format!("run {}, {name}: {note}", pair + 1)));
-                    }
-                }
-                Err(error) => {
-                    eprintln!("{words}: failed: {error}");
-                    for report in &mut reports {
-                        report.failures.push(format!("run {}, {name}: {error}", pair + 1));
-                    }
-                }
+            let words = format!("row {group:?}, run {} of {pairs}, {name}", pair + 1);
+            let (failure, note) = match ended {
+                Ok(note) => (None, note),
+                Err(error) => (Some(error.to_string()), None),
+            };
+            let failed = failure.as_ref().map(|error| format!(", failed: {error}")).unwrap_or_default();
+            eprintln!("{words}: {:.0?}{failed}", begun.elapsed());
+            add(&mut reports, name, pair, cases.done);
+            for report in &mut reports {
+                let tell = |words: &String| format!("run {}, {name}: {words}", pair + 1);
+                report.failures.extend(failure.as_ref().map(tell));
+                report.notes.extend(note.as_ref().map(tell));
             }
         }
     }
     reports
 }
 
-async fn timed(row: u8, run: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
+async fn timed(row: u8, run: impl Future<Output = Result<Option<String>>>) -> Result<Option<String>> {
     let time = if matches!(row, 8 | 9) { SIZE_RUN_MAX } else { RUN_MAX };
     let late = || Error::other(format!("given up after {time:?}"));
     tokio::time::timeout(time, run).await.map_err(|_| late())?

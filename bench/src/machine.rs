@@ -31,7 +31,7 @@ impl Machine {
     /// This one.
     ///
     /// # Errors
-    /// When it does not say what it is, or the data would not be on a disk.
+    /// When it does not say what it is.
     pub(crate) fn here(data: &Path) -> Result<Self> {
         let processors = read("/proc/cpuinfo")?;
         let model = value(&processors, "model name").unwrap_or("unknown processor");
@@ -41,10 +41,6 @@ impl Machine {
             value(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
         let data = data.canonicalize().map_err(Error::file(data))?;
         let disk = file_system(&read("/proc/mounts")?, &data.display().to_string());
-        if disk.starts_with("tmpfs") || disk.starts_with("ramfs") {
-            let problem = "is in memory, not on a disk: name a directory on a disk with --data";
-            return Err(Error::other(format!("{} {problem}", data.display())));
-        }
         let load = read("/proc/loadavg")?;
         Ok(Self {
             measured_at: output("date", &["-u", "+%F %H:%M UTC"]).unwrap_or_default(),
@@ -55,6 +51,17 @@ impl Machine {
             load_before: load.split(' ').next().unwrap_or_default().to_owned(),
             commit: commit(),
         })
+    }
+
+    /// Fails when the data would be in memory: then a sync costs nothing and the figures say nothing.
+    pub(crate) fn needs_a_disk(&self) -> Result<()> {
+        if ["tmpfs ", "ramfs "].iter().any(|kind| self.disk.starts_with(kind)) {
+            return Err(Error::other(format!(
+                "the data would be on {}: name a disk's directory with --data",
+                self.disk
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +130,10 @@ mod tests {
     #[test]
     fn this_machine_says_what_it_is() {
         let machine = Machine::here(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let memory = Machine { disk: "tmpfs on tmpfs".to_owned(), ..machine.clone() };
+        assert!(memory.needs_a_disk().is_err());
+        let disk = Machine { disk: "ext4 on /dev/vda".to_owned(), ..memory };
+        disk.needs_a_disk().unwrap();
         assert!(machine.memory_gib > 0 && !machine.kernel.is_empty() && machine.disk.contains(" on "));
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
     if !circumstances.release {
         page += "**Of a debug build: these figures say nothing.**\n\n";
     }
-    let columns: Vec<&Metric> = row.columns.to_vec();
+    let columns = row.columns;
     // Writing to a text can not fail.
     let _ = writeln!(
         page,
@@ -74,7 +74,7 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
     );
     let _ = writeln!(page, "![{}]({name}.svg)\n", row.chart.title);
     page += "| | |";
-    for column in &columns {
+    for column in columns {
         let _ = write!(page, " {} |", column.title);
     }
     page += "\n|---|---|";
@@ -83,14 +83,14 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
     for case in &report.cases {
         for (system, _) in &circumstances.systems {
             if let Some(runs) = case.runs.get(system) {
-                page += &line(&case.name, system, &columns, |metric| of(runs, metric));
+                page += &line(&case.name, system, columns, |metric| of(runs, metric));
             }
         }
-        if let Some(ratios) = ratios(case, &columns) {
+        if let Some(ratios) = ratios(case, columns) {
             page += &ratios;
         }
     }
-    page += &list("Runs without figures", &report.failures);
+    page += &list("Runs that failed, with no figures from there on", &report.failures);
     page += &list("To know of the runs", &report.notes);
     page
 }

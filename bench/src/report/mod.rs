@@ -50,7 +50,7 @@ pub(crate) struct RowReport {
     pub(crate) row: &'static Row,
     /// In the order they came.
     pub(crate) cases: Vec<Measured>,
-    /// Runs without figures, in words.
+    /// Runs that did not come to their end, in words.
     pub(crate) failures: Vec<String>,
     /// What to know of runs with figures.
     pub(crate) notes: Vec<String>,

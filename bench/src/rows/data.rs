@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Plan, count, hosts, meter};
+use super::{Cases, Plan, count, hosts, meter};
 use crate::drive::drive;
 use crate::error::Result;
-use crate::figures::Figures;
 use crate::system::{Host as _, Locks as _, NODES, System};
 
 /// Row 3.
@@ -13,8 +12,8 @@ pub(super) async fn writes<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for clients in [1, 16, 64, 256] {
         let hosts = hosts(system, leader, clients).await?;
         let operations = (0..clients).map(|client| {
@@ -26,9 +25,9 @@ pub(super) async fn writes<S: System>(
         });
         let meter = meter(system, plan);
         let figures = drive(Arc::default(), &meter, plan.timing, operations.collect()).await?;
-        cases.push((count(clients, "client"), figures));
+        cases.add(count(clients, "client"), figures);
     }
-    Ok(cases)
+    Ok(())
 }
 
 /// Row 4.
@@ -36,11 +35,11 @@ pub(super) async fn reads<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
+    cases: &mut Cases,
+) -> Result<()> {
     const NAME: &str = "read";
     let _held = system.connect(leader).await?.lock(NAME.to_owned()).await?;
     let follower = (leader + 1) % NODES;
-    let mut cases = Vec::new();
     for (node, place) in [(leader, "leader"), (follower, "follower")] {
         for clients in [64, 256] {
             let hosts = hosts(system, node, clients).await?;
@@ -53,8 +52,8 @@ pub(super) async fn reads<S: System>(
             });
             let meter = meter(system, plan);
             let figures = drive(Arc::default(), &meter, plan.timing, operations.collect()).await?;
-            cases.push((format!("{place}, {clients} clients"), figures));
+            cases.add(format!("{place}, {clients} clients"), figures);
         }
     }
-    Ok(cases)
+    Ok(())
 }

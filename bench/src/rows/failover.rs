@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::Cases;
 use super::locks::cycle_operations;
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -21,7 +22,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(10);
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// Kills the leader once.
-pub(super) async fn run<S: System>(system: &mut S, leader: usize) -> Result<Vec<(String, Figures)>> {
+pub(super) async fn run<S: System>(system: &mut S, leader: usize, cases: &mut Cases) -> Result<()> {
     let mut survivors = Vec::new();
     for node in (0..NODES).filter(|node| *node != leader) {
         survivors.push(system.connect(node).await?);
@@ -45,7 +46,8 @@ pub(super) async fn run<S: System>(system: &mut S, leader: usize) -> Result<Vec<
     drop::<JoinSet<()>>(load);
     let mut figures = Figures::default();
     figures.set(GRANT_AFTER, took.as_secs_f64());
-    Ok(vec![("kill -9 of the leader".to_owned(), figures)])
+    cases.add("kill -9 of the leader".to_owned(), figures);
+    Ok(())
 }
 
 /// When the first of many acquires was granted, each begun after this was called.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{CLIENTS_PER_HOST, Plan, count, hosts, meter};
+use super::{CLIENTS_PER_HOST, Cases, Plan, count, hosts, meter};
 use crate::drive::{Run, Timing, drive, number};
 use crate::error::Result;
 use crate::figures::Figures;
@@ -49,14 +49,14 @@ pub(super) async fn uncontended<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for clients in [1, 16, 64, 256, 1024] {
         let hosts = hosts(system, leader, clients).await?;
         let figures = cycles(&hosts, clients, "own", &meter(system, plan), plan.timing).await?;
-        cases.push((count(clients, "client"), figures));
+        cases.add(count(clients, "client"), figures);
     }
-    Ok(cases)
+    Ok(())
 }
 
 /// Row 10.
@@ -64,15 +64,15 @@ pub(super) async fn fronts<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for (name, front) in system.fronts(leader).await? {
         let label = name.to_lowercase();
         let meter = meter(system, plan);
         let figures = cycles(&[front], CLIENTS_PER_HOST, &label, &meter, plan.timing).await?;
-        cases.push((name.to_owned(), figures));
+        cases.add(name.to_owned(), figures);
     }
-    Ok(cases)
+    Ok(())
 }
 
 /// What the contenders of a hot lock note.
@@ -137,8 +137,8 @@ pub(super) async fn hot<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for contenders in [16, 64] {
         let connections = hosts(system, leader, contenders).await?;
         let run = Arc::new(Run::default());
@@ -163,9 +163,9 @@ pub(super) async fn hot<S: System>(
         }
         let mut figures = drive(run, &meter(system, plan), plan.timing, operations).await?;
         handovers.note(&mut figures);
-        cases.push((format!("{contenders} contenders"), figures));
+        cases.add(format!("{contenders} contenders"), figures);
     }
-    Ok(cases)
+    Ok(())
 }
 
 #[cfg(test)]

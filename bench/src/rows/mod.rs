@@ -160,7 +160,7 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 8,
         title: "Size: many held locks",
-        method: "256 clients take the locks and keep them. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the Snapshot call, \
+        method: "256 clients take the locks and keep them. Resident memory of etcd includes the pages of its database file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the Snapshot call, \
                  read to its end) while 64 clients do acquire and release; p99 is of the time it takes, a second at least. Restart: a follower is stopped and \
                  started again, until it answers a linearizable read.",
         columns: &[RESIDENT, DISK, TAKE_RATE, SNAPSHOT, SNAPSHOT_P99, RESTART],
@@ -182,41 +182,52 @@ pub(crate) static ROWS: [Row; 10] = [
     },
 ];
 
-/// What one run of a row gave.
-pub(crate) struct Outcome {
-    /// Its cases; rows 8 and 9 share a run: it has the cases of both.
-    pub(crate) cases: Vec<Case>,
-    /// What readers of the figures have to know of it.
-    pub(crate) note: Option<String>,
+/// The cases of one run, as they come: what was measured before something went wrong is kept.
+pub(crate) struct Cases {
+    row: u8,
+    /// All so far.
+    pub(crate) done: Vec<Case>,
 }
 
-/// Runs what row `number` needs on a fresh cluster.
+impl Cases {
+    /// None yet, of a row.
+    pub(crate) fn of(row: u8) -> Self {
+        Self { row, done: Vec::new() }
+    }
+
+    fn add(&mut self, name: String, figures: Figures) {
+        self.add_to(self.row, name, figures);
+    }
+
+    fn add_to(&mut self, row: u8, name: String, figures: Figures) {
+        self.done.push(Case { row, name, figures });
+    }
+}
+
+/// Runs what the row of `cases` needs on a fresh cluster; rows 8 and 9 share a run, which gives the cases of both. Says what readers
+/// of the figures have to know, if anything.
 ///
 /// # Errors
-/// When the system could not do it; then there are no figures of this run.
-pub(crate) async fn run<S: System>(number: u8, plan: &Plan) -> Result<Outcome> {
+/// When the system could not do it; the cases before are there all the same.
+pub(crate) async fn run<S: System>(plan: &Plan, cases: &mut Cases) -> Result<Option<String>> {
     let mut system = S::start(&plan.setup).await?;
     let leader = system.leader().await?;
-    let cases = if matches!(number, 8 | 9) {
-        size::run(&mut system, leader, plan).await?
-    } else {
-        let figures = match number {
-            1 => locks::uncontended(&mut system, leader, plan).await,
-            2 => locks::hot(&mut system, leader, plan).await,
-            3 => data::writes(&mut system, leader, plan).await,
-            4 => data::reads(&mut system, leader, plan).await,
-            5 => sessions::run(&mut system, leader, plan).await,
-            6 => watch::run(&mut system, leader, plan).await,
-            7 => failover::run(&mut system, leader).await,
-            10 => locks::fronts(&mut system, leader, plan).await,
-            _ => Err(Error::other(format!("there is no row {number}"))),
-        }?;
-        figures.into_iter().map(|(name, figures)| Case { row: number, name, figures }).collect()
-    };
+    let row = cases.row;
+    match row {
+        1 => locks::uncontended(&mut system, leader, plan, cases).await,
+        2 => locks::hot(&mut system, leader, plan, cases).await,
+        3 => data::writes(&mut system, leader, plan, cases).await,
+        4 => data::reads(&mut system, leader, plan, cases).await,
+        5 => sessions::run(&mut system, leader, plan, cases).await,
+        6 => watch::run(&mut system, leader, plan, cases).await,
+        7 => failover::run(&mut system, leader, cases).await,
+        8 | 9 => size::run(&mut system, leader, plan, cases).await,
+        10 => locks::fronts(&mut system, leader, plan, cases).await,
+        _ => Err(Error::other(format!("there is no row {row}"))),
+    }?;
     // Clients stay where the leader was: when it changes, what they measure afterwards goes through a follower.
-    let moved = number != 7 && system.leader().await? != leader;
-    let note = moved.then(|| "the leader changed while it ran".to_owned());
-    Ok(Outcome { cases, note })
+    let moved = row != 7 && system.leader().await? != leader;
+    Ok(moved.then(|| "the leader changed while it ran".to_owned()))
 }
 
 /// What is looked at while a case of this system runs.

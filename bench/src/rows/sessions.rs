@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::JoinSet;
 
-use super::{Plan, meter};
+use super::{Cases, Plan, meter};
 use crate::drive::{costs, latencies, number};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -45,12 +45,12 @@ pub(super) async fn run<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for &sessions in &plan.sessions {
-        cases.push((format!("{sessions} sessions"), live(system, leader, sessions, plan).await?));
+        cases.add(format!("{sessions} sessions"), live(system, leader, sessions, plan).await?);
     }
-    Ok(cases)
+    Ok(())
 }
 
 async fn live<S: System>(system: &mut S, leader: usize, sessions: usize, plan: &Plan) -> Result<Figures> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::locks::{cycle_operations, cycles};
-use super::{CLIENTS_PER_HOST, Case, Plan, hosts, meter};
+use super::{CLIENTS_PER_HOST, Cases, Plan, hosts, meter};
 use crate::drive::{drive_while, number};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -25,8 +25,12 @@ const TAKERS: usize = 256;
 const TRIES: usize = 50;
 
 /// Fills one cluster step by step.
-pub(super) async fn run<S: System>(system: &mut S, leader: usize, plan: &Plan) -> Result<Vec<Case>> {
-    let mut cases = Vec::new();
+pub(super) async fn run<S: System>(
+    system: &mut S,
+    leader: usize,
+    plan: &Plan,
+    cases: &mut Cases,
+) -> Result<()> {
     let takers = hosts(system, leader, TAKERS).await?;
     let cyclers = hosts(system, leader, CLIENTS_PER_HOST).await?;
     let mut held = 0;
@@ -40,11 +44,11 @@ pub(super) async fn run<S: System>(system: &mut S, leader: usize, plan: &Plan) -
         let name = format!("{locks} locks held");
         if locks >= SIZE_FROM {
             let figures = size(system, leader, &cyclers, rate, plan).await?;
-            cases.push(Case { row: 8, name: name.clone(), figures });
+            cases.add_to(8, name.clone(), figures);
         }
-        cases.push(Case { row: 9, name, figures });
+        cases.add_to(9, name, figures);
     }
-    Ok(cases)
+    Ok(())
 }
 
 /// Takes the locks from `held` up to `wanted` and keeps them.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Plan, count, meter};
+use super::{Cases, Plan, count, meter};
 use crate::drive::{costs, latencies};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
@@ -24,12 +24,12 @@ pub(super) async fn run<S: System>(
     system: &mut S,
     leader: usize,
     plan: &Plan,
-) -> Result<Vec<(String, Figures)>> {
-    let mut cases = Vec::new();
+    cases: &mut Cases,
+) -> Result<()> {
     for watchers in [1, 100, 1000] {
-        cases.push((count(watchers, "watcher"), fan_out(system, leader, watchers, plan).await?));
+        cases.add(count(watchers, "watcher"), fan_out(system, leader, watchers, plan).await?);
     }
-    Ok(cases)
+    Ok(())
 }
 
 async fn fan_out<S: System>(system: &mut S, leader: usize, watchers: usize, plan: &Plan) -> Result<Figures> {
