@@ -72,18 +72,19 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 1,
         title: "Uncontended lock: acquire and release",
-        method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's own. All hosts are \
-                 connected to the leader. etcd: Lock and Unlock of its lock service, one lease a host. Batuta: Acquire and Release over gRPC, \
-                 one session a host.",
+        method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
+                 own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
+                 host. Batuta: Acquire and Release over gRPC, one session a host.",
         columns: LOOP,
         chart: OPS,
     },
     Row {
         number: 2,
         title: "One hot lock",
-        method: "Every contender has a lease or session of its own, waits for the one lock, and gives it back at once. A hand-over is \
-                 timed from the sending of the release to the arrival of the next grant at another contender; p50 to p99.9 are of a \
-                 whole turn of one contender, its wait included. Fairness is over what each contender was served while we measured.",
+        method: "Every contender has a lease or session of its own, waits for the one lock, and gives it back at \
+                 once. A hand-over is timed from the sending of the release to the arrival of the next grant at \
+                 another contender; p50 to p99.9 are of a whole turn of one contender, its wait included. Fairness is \
+                 over what each contender was served while we measured.",
         columns: &[
             OPS,
             HANDOVER_P50,
@@ -104,26 +105,28 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 3,
         title: "Durable small writes (256 B)",
-        method: "etcd: Put of a 240-byte value under a key of the client's own. Batuta has no values yet: AdvanceRegister with a token the \
-                 register already has, under a name of 240 bytes. That changes nothing in the state, but the request is replicated, synced \
-                 on a majority and applied like any other; etcd also updates its B-tree and its database file.",
+        method: "etcd: Put of a 240-byte value under a key of the client's own. Batuta has no values yet: \
+                 AdvanceRegister with a token the register already has, under a name of 240 bytes. That changes \
+                 nothing in the state, but the request is replicated, synced on a majority and applied like any \
+                 other; etcd also updates its B-tree and its database file.",
         columns: LOOP,
         chart: OPS,
     },
     Row {
         number: 4,
         title: "Linearizable reads",
-        method: "Who holds this lock, with all hosts connected to the leader, or all to one follower. etcd: Range over the lock's prefix, \
-                 not serializable. Batuta: GetLock, linearizable.",
+        method: "Who holds this lock, with all hosts connected to the leader, or all to one follower. etcd: Range \
+                 over the lock's prefix, not serializable. Batuta: GetLock, linearizable.",
         columns: LOOP,
         chart: OPS,
     },
     Row {
         number: 5,
         title: "Live sessions with keep-alives",
-        method: "500 sessions a host, each kept alive three times in its time to live, spread evenly; etcd: leases on one keep-alive stream a \
-                 host, Batuta: a unary KeepAlive each. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of \
-                 its sessions). A last keep-alive of every session counts the lost ones.",
+        method: "500 sessions a host, hosts spread over the three nodes, each session kept alive three times in its \
+                 time to live, spread evenly; etcd: leases on one keep-alive stream a host, Batuta: a unary KeepAlive \
+                 each. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
+                 sessions). A last keep-alive of every session counts the lost ones.",
         columns: &[
             OPS,
             P50,
@@ -144,39 +147,45 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 6,
         title: "Watch: fan-out of one change",
-        method: "All watch one name on the leader, 100 a connection (etcd: on one stream a connection, Batuta: a stream each). The lock of that name is taken \
-                 and given back again and again; the time is from sending the acquire to its arrival at a watcher. One operation is one arrival.",
+        method: "All watch one name on the leader, 100 a connection (etcd: on one stream a connection, Batuta: a \
+                 stream each). The lock of that name is taken and given back again and again; the time is from \
+                 sending the acquire to its arrival at a watcher. One operation is one arrival.",
         columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
         chart: LAST_P50,
     },
     Row {
         number: 7,
         title: "Failover: kill -9 of the leader under load",
-        method: "16 clients work through the two followers; the leader is killed; from then on a new acquire is sent to each survivor every \
-                 10 ms, none waits for the one before. Time from the kill to the first of them that is granted. A fresh cluster each time.",
+        method: "16 clients work through the two followers; the leader is killed; from then on a new acquire is sent \
+                 to each survivor every 10 ms, none waits for the one before. Time from the kill to the first of them \
+                 that is granted. A fresh cluster each time.",
         columns: &[GRANT_AFTER],
         chart: GRANT_AFTER,
     },
     Row {
         number: 8,
         title: "Size: many held locks",
-        method: "256 clients take the locks and keep them. Resident memory of etcd includes the pages of its database file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the Snapshot call, \
-                 read to its end) while 64 clients do acquire and release; p99 is of the time it takes, a second at least. Restart: a follower is stopped and \
-                 started again, until it answers a linearizable read.",
+        method: "256 clients take the locks and keep them. Resident memory of etcd includes the pages of its database \
+                 file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the \
+                 Snapshot call, read to its end) while 64 clients do acquire and release; p99 is of the time it \
+                 takes, a second at least. Restart: a follower is stopped and started again, until it answers a \
+                 linearizable read.",
         columns: &[RESIDENT, DISK, TAKE_RATE, SNAPSHOT, SNAPSHOT_P99, RESTART],
         chart: RESIDENT,
     },
     Row {
         number: 9,
         title: "Growth: acquire and release beside many held locks",
-        method: "As row 1 with 64 clients, while so many other locks are held: the costs must stay flat. How they grow with the clients is in row 1.",
+        method: "As row 1 with 64 clients, while so many other locks are held: the costs must stay flat. How they \
+                 grow with the clients is in row 1.",
         columns: LOOP,
         chart: CPU,
     },
     Row {
         number: 10,
         title: "Batuta's fronts: acquire and release",
-        method: "As row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's APIs; etcd by gRPC only.",
+        method: "As row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's \
+                 APIs; etcd by gRPC only.",
         columns: LOOP,
         chart: OPS,
     },
