@@ -1,0 +1,238 @@
+//! Batuta, by its gRPC API; the other fronts are in [`crate::fronts`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batuta_proto::v1;
+use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
+use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_proto::v1::session_service_client::SessionServiceClient;
+use batuta_proto::v1::watch_response::Item;
+use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
+use tokio::sync::mpsc::UnboundedSender;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::error::{Error, Result};
+use crate::fronts::Front;
+use crate::process::{Launch, Servers, free_port};
+use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Setup, System, channel, impatient_channel};
+
+/// How long an acquisition waits for a lock at most.
+pub(crate) const WAIT_MS: u64 = 60_000;
+/// Length of the names that [`Host::write`] writes to: with the entry around it about 256 bytes.
+const WRITE_NAME_BYTES: usize = 240;
+
+/// A cluster of three `batuta server` processes with Batuta's defaults.
+pub(crate) struct Batuta {
+    servers: Servers,
+    grpc: Vec<u16>,
+    rest: Vec<u16>,
+}
+
+impl System for Batuta {
+    const NAME: &'static str = "batuta";
+    type Host = BatutaHost;
+    type Front = Front;
+
+    async fn start(setup: &Setup) -> Result<Self> {
+        let directory = setup.directory(Self::NAME)?;
+        let ports = || (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>();
+        let (grpc, rest, peer) = (ports()?, ports()?, ports()?);
+        let peers: Vec<String> =
+            peer.iter().enumerate().map(|(node, port)| format!("n{}=127.0.0.1:{port}", node + 1)).collect();
+        let launches = (0..NODES).map(|node| {
+            let name = format!("n{}", node + 1);
+            let arguments = vec![
+                "server".to_owned(),
+                format!("--name={name}"),
+                format!("--data-dir={}", directory.path().join(&name).display()),
+                format!("--grpc=127.0.0.1:{}", grpc[node]),
+                format!("--rest=127.0.0.1:{}", rest[node]),
+                "--ws=127.0.0.1:0".to_owned(),
+                format!("--peer=127.0.0.1:{}", peer[node]),
+                format!("--peers={}", peers.join(",")),
+                "--log-level=error".to_owned(),
+                "--stop-with-stdin".to_owned(),
+            ];
+            Launch { name, program: setup.batuta.clone(), arguments }
+        });
+        let launches = launches.collect();
+        let mut batuta = Self { servers: Servers::start(directory, launches)?, grpc, rest };
+        for node in 0..NODES {
+            batuta.serving(node).await?;
+        }
+        Ok(batuta)
+    }
+
+    fn servers(&mut self) -> &mut Servers {
+        &mut self.servers
+    }
+
+    async fn leads(&self, node: usize) -> Option<bool> {
+        let channel = impatient_channel(self.grpc[node]).await.ok()?;
+        let status = ClusterServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await.ok()?;
+        let status = status.into_inner();
+        Some(status.ready && status.role() == v1::MemberRole::Leader)
+    }
+
+    async fn connect(&self, node: usize) -> Result<BatutaHost> {
+        BatutaHost::new(channel(self.grpc[node]).await?, Arc::default()).await
+    }
+
+    async fn serves(&self, node: usize) -> Result<()> {
+        let channel = impatient_channel(self.grpc[node]).await?;
+        let request = v1::GetLockRequest { name: "nothing".to_owned(), ..Default::default() };
+        match LockServiceClient::new(channel).get_lock(request).await {
+            Err(status) if status.code() != Code::NotFound => Err(status.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn snapshot(&self, node: usize) -> Result<()> {
+        let mut cluster = ClusterServiceClient::new(channel(self.grpc[node]).await?);
+        // A snapshot may take longer than a call is given when it does not say.
+        let mut request = tonic::Request::new(v1::TriggerSnapshotRequest {});
+        request.set_timeout(Duration::from_mins(2));
+        cluster.trigger_snapshot(request).await?;
+        Ok(())
+    }
+
+    async fn fronts(&self, node: usize) -> Result<Vec<(&'static str, Front)>> {
+        let host = self.connect(node).await?;
+        Front::all(host, self.rest[node]).await
+    }
+}
+
+/// A host with a session.
+#[derive(Clone)]
+pub(crate) struct BatutaHost {
+    channel: Channel,
+    session_id: String,
+    /// A token that was granted: registers take no other.
+    token: Arc<OnceCell<u64>>,
+}
+
+impl BatutaHost {
+    async fn new(channel: Channel, token: Arc<OnceCell<u64>>) -> Result<Self> {
+        let session_id = open(&channel, HOST_TTL).await?;
+        Ok(Self { channel, session_id, token })
+    }
+
+    /// Its session.
+    pub(crate) fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    fn locks(&self) -> LockServiceClient<Channel> {
+        LockServiceClient::new(self.channel.clone())
+    }
+
+    async fn grant(&self, name: String) -> Result<v1::Grant, Error> {
+        let locks = vec![v1::LockRequest { name, ..Default::default() }];
+        let session_id = self.session_id.clone();
+        let request = v1::AcquireRequest { locks, session_id, wait_ms: WAIT_MS, ..Default::default() };
+        let answer = self.locks().acquire(request).await?.into_inner();
+        answer.grant.ok_or_else(|| Error::other("an answer without a grant"))
+    }
+}
+
+async fn open(channel: &Channel, ttl: Duration) -> Result<String> {
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    let request = v1::OpenSessionRequest { ttl_ms, ..Default::default() };
+    let answer = SessionServiceClient::new(channel.clone()).open_session(request).await?.into_inner();
+    answer
+        .session
+        .map(|session| session.session_id)
+        .ok_or_else(|| Error::other("an answer without a session"))
+}
+
+impl Locks for BatutaHost {
+    async fn lock(&self, name: String) -> Result<Held> {
+        let id = self.grant(name.clone()).await?.lock_id;
+        Ok(Held { name, id })
+    }
+
+    async fn unlock(&self, held: Held) -> Result<()> {
+        let request = v1::ReleaseRequest { lock_id: held.id, ..Default::default() };
+        self.locks().release(request).await?;
+        Ok(())
+    }
+}
+
+impl Host for BatutaHost {
+    async fn other_owner(&self) -> Result<Self> {
+        Self::new(self.channel.clone(), Arc::clone(&self.token)).await
+    }
+
+    async fn write(&self, writer: usize) -> Result<()> {
+        // The same token again: nothing changes, but the request is replicated and synced all the same.
+        let token = async {
+            let grant = self.grant(format!("token/{}", self.session_id)).await?;
+            Ok::<u64, Error>(grant.fencing_token)
+        };
+        let fencing_token = *self.token.get_or_try_init(|| token).await?;
+        let name = format!("write/{writer:0width$}", width = WRITE_NAME_BYTES - "write/".len());
+        self.locks().advance_register(v1::AdvanceRegisterRequest { name, fencing_token }).await?;
+        Ok(())
+    }
+
+    async fn read(&self, name: String) -> Result<()> {
+        let request = v1::GetLockRequest { name, ..Default::default() };
+        let lock = self.locks().get_lock(request).await?.into_inner().lock;
+        if lock.is_some_and(|lock| !lock.holders.is_empty()) {
+            Ok(())
+        } else {
+            Err(Error::other("the lock is not held"))
+        }
+    }
+
+    async fn open_session(&self, ttl: Duration) -> Result<String> {
+        open(&self.channel, ttl).await
+    }
+
+    async fn keep_alive(&self, sessions: &[String]) -> Result<u64> {
+        let calls = sessions.iter().map(|session_id| {
+            let mut client = SessionServiceClient::new(self.channel.clone());
+            let request = v1::KeepAliveRequest { session_id: session_id.clone() };
+            async move {
+                match client.keep_alive(request).await {
+                    Ok(_) => Ok(0),
+                    Err(status) if is_gone(&status) => Ok(1),
+                    Err(status) => Err(Error::from(status)),
+                }
+            }
+        });
+        stream::iter(calls.collect::<Vec<_>>())
+            .buffer_unordered(sessions.len().max(1))
+            .try_fold(0, |lost, one| async move { Ok(lost + one) })
+            .await
+    }
+
+    async fn watch(&self, name: &str, watchers: usize, tell: UnboundedSender<Instant>) -> Result<()> {
+        for _ in 0..watchers {
+            let kinds = vec!["lock_granted".to_owned()];
+            let request =
+                v1::WatchRequest { name: name.to_owned(), kinds, progress_ms: 600_000, ..Default::default() };
+            let mut client = WatchServiceClient::new(self.channel.clone());
+            let mut changes = client.watch(request).await?.into_inner();
+            // The first message says where the watch begins.
+            changes.message().await?;
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(message)) = changes.message().await {
+                    if matches!(message.item, Some(Item::Changes(_))) && tell.send(Instant::now()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn is_gone(status: &Status) -> bool {
+    status.code() == Code::NotFound
+}

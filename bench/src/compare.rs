@@ -1,0 +1,259 @@
+//! `bench compare`: every row, system after system, pair after pair.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::batuta::Batuta;
+use crate::drive::Timing;
+use crate::error::{Error, Result};
+use crate::etcd::Etcd;
+use crate::limit;
+use crate::machine::Machine;
+use crate::meter::Device;
+use crate::programs;
+use crate::report::{Circumstances, RowReport, write_limit};
+use crate::rows::{Case, Cases, Plan, ROWS, run};
+use crate::system::{Setup, System as _};
+
+/// A run that takes longer than this is given up.
+const RUN_MAX: Duration = Duration::from_mins(30);
+/// Likewise for rows 8 and 9.
+const SIZE_RUN_MAX: Duration = Duration::from_mins(90);
+
+/// What is measured against what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// The peer.
+    Etcd,
+    /// Ours.
+    Batuta,
+}
+
+/// Where data and reports go; for every subcommand.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Places {
+    /// Directory on the disk to measure, for the servers' data; what is made in it is removed
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"))]
+    data: PathBuf,
+    /// Directory for the reports
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance"))]
+    out: PathBuf,
+    /// Seconds each case runs, after a warm-up of half that and a second at most
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+impl Places {
+    fn make(&self) -> Result<()> {
+        if !(0.01..=3600.0).contains(&self.seconds) {
+            return Err(Error::other("--seconds must be from 0.01 to 3600"));
+        }
+        for directory in [&self.data, &self.out] {
+            std::fs::create_dir_all(directory).map_err(Error::file(directory))?;
+        }
+        Ok(())
+    }
+
+    fn timing(&self) -> Timing {
+        let measure = Duration::from_secs_f64(self.seconds);
+        Timing { warm: (measure / 2).min(Duration::from_secs(1)), measure }
+    }
+}
+
+/// Options of `bench compare`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    places: Places,
+    /// Rows, 1 to 10
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8,9,10")]
+    rows: Vec<u8>,
+    /// Runs of each system, in turn
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Likewise for row 7: one kill each
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
+    /// Likewise for rows 8 and 9, at most: to take a million locks takes minutes
+    #[arg(long, default_value_t = 1)]
+    size_pairs: usize,
+    /// Most locks held in rows 8 and 9: 1000, 10000, 100000 and 1000000 are looked at
+    #[arg(long, default_value_t = 1_000_000)]
+    locks_max: usize,
+    /// Numbers of live sessions in row 5
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,50000")]
+    sessions: Vec<usize>,
+    /// Seconds they are watched; they live two thirds of it without a keep-alive
+    #[arg(long, default_value_t = 45)]
+    session_seconds: u64,
+    /// What is measured, in this order
+    #[arg(long, value_delimiter = ',', default_value = "etcd,batuta")]
+    systems: Vec<Name>,
+    /// The program batuta; not given = the one beside this program, built first under cargo
+    #[arg(long)]
+    batuta: Option<PathBuf>,
+    /// The program etcd; not given = the one scripts/bench built, or the one on the path
+    #[arg(long)]
+    etcd: Option<PathBuf>,
+}
+
+/// Measures the disk alone and reports.
+///
+/// # Errors
+/// When it can not be measured or written.
+pub(crate) async fn limit(places: &Places) -> Result<()> {
+    places.make()?;
+    let machine = Machine::here(&places.data)?;
+    machine.needs_a_disk()?;
+    measure_limit(places, &machine).await
+}
+
+async fn measure_limit(places: &Places, machine: &Machine) -> Result<()> {
+    eprintln!("limit: the disk alone");
+    let limit = limit::measure(&places.data, places.timing()).await?;
+    write_limit(&places.out, &limit, machine)
+}
+
+/// Measures and reports; a row is written as soon as it is done.
+///
+/// # Errors
+/// When there is nothing to measure with, or a report can not be written. A run that fails is in the report.
+pub(crate) async fn compare(options: &Options) -> Result<()> {
+    options.places.make()?;
+    check(options)?;
+    let asked = |system| options.systems.contains(&system);
+    let etcd = if asked(Name::Etcd) { programs::etcd(options.etcd.clone())? } else { PathBuf::new() };
+    let batuta = if asked(Name::Batuta) { programs::batuta(options.batuta.clone())? } else { PathBuf::new() };
+    let mut systems = Vec::new();
+    for system in &options.systems {
+        systems.push(match system {
+            Name::Etcd => (Etcd::NAME, programs::etcd_version(&etcd)?),
+            Name::Batuta => (Batuta::NAME, programs::batuta_version(&batuta)?),
+        });
+    }
+    let machine = Machine::here(&options.places.data)?;
+    machine.needs_a_disk()?;
+    measure_limit(&options.places, &machine).await?;
+    let plan = Plan {
+        device: Device::of(&options.places.data)?,
+        setup: Setup { batuta, etcd, data: options.places.data.clone() },
+        timing: options.places.timing(),
+        sessions: options.sessions.clone(),
+        session_hold: Duration::from_secs(options.session_seconds),
+        locks_max: options.locks_max,
+    };
+    let release = !cfg!(debug_assertions);
+    let circumstances = Circumstances { machine, systems, seconds: options.places.seconds, release };
+    let mut failed = 0;
+    for group in groups(&options.rows) {
+        let reports = measure(&group, options, &plan).await;
+        for report in &reports {
+            failed += report.failures.len();
+            report.write(&options.places.out, &circumstances)?;
+        }
+    }
+    say_where(&options.places.out, failed)
+}
+
+fn say_where(out: &Path, failed: usize) -> Result<()> {
+    let out = out.canonicalize().map_err(Error::file(out))?;
+    eprintln!("reports are in {}", out.display());
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Error::other(format!("{failed} runs failed; the reports say which")))
+    }
+}
+
+fn check(options: &Options) -> Result<()> {
+    if let Some(row) = options.rows.iter().find(|row| !(1..=10).contains(*row)) {
+        return Err(Error::other(format!("there is no row {row}; there are 1 to 10")));
+    }
+    if [options.pairs, options.size_pairs, options.kills].contains(&0) {
+        return Err(Error::other("--pairs, --size-pairs and --kills must be 1 at least"));
+    }
+    if options.session_seconds < 5 || options.sessions.contains(&0) {
+        return Err(Error::other("--session-seconds must be 5 at least, --sessions 1 at least"));
+    }
+    if options.locks_max < 1000 {
+        return Err(Error::other("--locks-max must be 1000 at least"));
+    }
+    Ok(())
+}
+
+/// Rows that share their clusters: 8 and 9 do.
+fn groups(rows: &[u8]) -> Vec<Vec<u8>> {
+    let mut groups: Vec<Vec<u8>> = Vec::new();
+    for &row in rows {
+        let size = |row: &u8| matches!(row, 8 | 9);
+        if groups.iter().flatten().any(|done| *done == row) {
+            continue;
+        }
+        match groups.iter_mut().find(|group| size(&row) && size(&group[0])) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
+}
+
+async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport> {
+    let mut reports: Vec<RowReport> =
+        ROWS.iter().filter(|row| group.contains(&row.number)).map(RowReport::new).collect();
+    let pairs = match group[0] {
+        7 => options.kills,
+        8 | 9 => options.pairs.min(options.size_pairs),
+        _ => options.pairs,
+    };
+    for pair in 0..pairs {
+        for system in &options.systems {
+            let begun = Instant::now();
+            let mut cases = Cases::of(group[0]);
+            let (name, ended) = match system {
+                Name::Etcd => (Etcd::NAME, timed(group[0], run::<Etcd>(plan, &mut cases)).await),
+                Name::Batuta => (Batuta::NAME, timed(group[0], run::<Batuta>(plan, &mut cases)).await),
+            };
+            let words = format!("row {group:?}, run {} of {pairs}, {name}", pair + 1);
+            let (failure, note) = match ended {
+                Ok(note) => (None, note),
+                Err(error) => (Some(error.to_string()), None),
+            };
+            let failed = failure.as_ref().map(|error| format!(", failed: {error}")).unwrap_or_default();
+            eprintln!("{words}: {:.0?}{failed}", begun.elapsed());
+            add(&mut reports, name, pair, cases.done);
+            for report in &mut reports {
+                let tell = |words: &String| format!("run {}, {name}: {words}", pair + 1);
+                report.failures.extend(failure.as_ref().map(tell));
+                report.notes.extend(note.as_ref().map(tell));
+            }
+        }
+    }
+    reports
+}
+
+async fn timed(row: u8, run: impl Future<Output = Result<Option<String>>>) -> Result<Option<String>> {
+    let time = if matches!(row, 8 | 9) { SIZE_RUN_MAX } else { RUN_MAX };
+    let late = || Error::other(format!("given up after {time:?}"));
+    tokio::time::timeout(time, run).await.map_err(|_| late())?
+}
+
+fn add(reports: &mut [RowReport], system: &'static str, pair: usize, cases: Vec<Case>) {
+    for case in cases {
+        if let Some(report) = reports.iter_mut().find(|report| report.row.number == case.row) {
+            report.add(system, pair, case);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_8_and_9_are_one_group_and_none_is_done_twice() {
+        assert_eq!(groups(&[1, 8, 2, 9, 1]), [vec![1], vec![8, 9], vec![2]]);
+        assert_eq!(groups(&[9]), [[9]]);
+    }
+}

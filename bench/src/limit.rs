@@ -1,0 +1,184 @@
+//! What the disk alone can do: the bound for everything durable.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::drive::{Timing, drive, number};
+use crate::error::{Error, Result};
+use crate::figures::Figures;
+use crate::histogram::Histogram;
+use crate::meter::Meter;
+
+/// Bytes of one record of the group commit loop.
+const RECORD_BYTES: usize = 256;
+/// Bytes of one write of the bare loop: a page.
+const PAGE_BYTES: usize = 4096;
+/// Size of the files, zeroed before: as Batuta's segments, a sync has no file size to write.
+const FILE_BYTES: u64 = 64 << 20;
+/// Clients of the group commit loop.
+const CLIENTS: [usize; 5] = [1, 16, 64, 256, 1024];
+
+/// One writer, or several at once, that write a page and sync it, again and again.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Syncs {
+    /// Writers at once, each with a file of its own.
+    pub(crate) writers: usize,
+    /// Syncs a second, of all together.
+    pub(crate) per_s: f64,
+    /// Time of a write and its sync.
+    pub(crate) p50_ms: f64,
+    /// Likewise.
+    pub(crate) p99_ms: f64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Limit {
+    /// `fdatasync` alone: one file, and three at once, as three nodes on one disk have it.
+    pub(crate) syncs: Vec<Syncs>,
+    /// Clients and what they got of one file with group commit: whatever waits is written at once and synced once.
+    pub(crate) group_commit: Vec<(usize, Figures)>,
+}
+
+/// Measures for about `seconds` each.
+///
+/// # Errors
+/// When the files can not be written.
+pub(crate) async fn measure(data: &Path, timing: Timing) -> Result<Limit> {
+    let mut syncs = Vec::new();
+    for writers in [1, 3] {
+        let (data, time) = (data.to_owned(), timing.measure);
+        let measured = tokio::task::spawn_blocking(move || bare(&data, writers, time));
+        syncs.push(measured.await.map_err(|error| Error::other(format!("a writer broke: {error}")))??);
+    }
+    let mut group_commit = Vec::new();
+    for clients in CLIENTS {
+        group_commit.push((clients, grouped(data, clients, timing).await?));
+    }
+    Ok(Limit { syncs, group_commit })
+}
+
+/// A file of zeros that the disk has.
+fn zeroed(data: &Path) -> Result<File> {
+    let mut file = tempfile::tempfile_in(data).map_err(Error::file(data))?;
+    let zeros = vec![0_u8; 1 << 20];
+    for _ in 0..FILE_BYTES >> 20 {
+        file.write_all(&zeros).map_err(Error::file(data))?;
+    }
+    file.sync_all().map_err(Error::file(data))?;
+    Ok(file)
+}
+
+fn bare(data: &Path, writers: usize, time: Duration) -> Result<Syncs> {
+    let files = (0..writers).map(|_| zeroed(data)).collect::<Result<Vec<_>>>()?;
+    let latency = Histogram::default();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            files.iter().map(|file| scope.spawn(|| sync_loop(file, time, &latency))).collect();
+        for thread in threads {
+            thread.join().map_err(|_| Error::other("a writer broke"))?.map_err(Error::file(data))?;
+        }
+        Ok::<(), Error>(())
+    })?;
+    let per_s = number(latency.count()) / begun.elapsed().as_secs_f64();
+    Ok(Syncs { writers, per_s, p50_ms: latency.percentile_ms(0.5), p99_ms: latency.percentile_ms(0.99) })
+}
+
+fn sync_loop(file: &File, time: Duration, latency: &Histogram) -> std::io::Result<()> {
+    let page = [1_u8; PAGE_BYTES];
+    let mut position = 0;
+    let end = Instant::now() + time;
+    loop {
+        let begun = Instant::now();
+        file.write_all_at(&page, position)?;
+        file.sync_data()?;
+        latency.record(begun.elapsed());
+        position = (position + PAGE_BYTES as u64) % FILE_BYTES;
+        if Instant::now() >= end {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends with an answer when the record is on the disk.
+type Record = oneshot::Sender<std::io::Result<()>>;
+
+async fn grouped(data: &Path, clients: usize, timing: Timing) -> Result<Figures> {
+    let file = zeroed(data)?;
+    let (records, waiting) = mpsc::channel::<Record>(clients);
+    let writer = std::thread::spawn(move || write_groups(&file, waiting));
+    let operations = (0..clients).map(|_| {
+        let records = records.clone();
+        move || {
+            let records = records.clone();
+            async move {
+                let ended = || Error::other("the writer has ended");
+                let (tell, done) = oneshot::channel();
+                records.send(tell).await.map_err(|_| ended())?;
+                done.await.map_err(|_| ended())?.map_err(Error::io("append"))
+            }
+        }
+    });
+    let figures = drive(Arc::default(), &Meter::default(), timing, operations.collect()).await?;
+    drop(records);
+    writer.join().map_err(|_| Error::other("the writer broke"))?;
+    Ok(figures)
+}
+
+/// Writes what waits as one piece, syncs it, answers all; until nobody can send any more.
+fn write_groups(file: &File, mut waiting: mpsc::Receiver<Record>) {
+    let mut position = 0;
+    let mut group = Vec::new();
+    while waiting.blocking_recv_many(&mut group, usize::MAX) > 0 {
+        let bytes = vec![1_u8; group.len() * RECORD_BYTES];
+        if position + bytes.len() as u64 > FILE_BYTES {
+            position = 0;
+        }
+        let done = file.write_all_at(&bytes, position).and_then(|()| file.sync_data());
+        position += bytes.len() as u64;
+        for record in group.drain(..) {
+            let answer = match &done {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.kind().into()),
+            };
+            // A client that is gone wants no answer.
+            drop(record.send(answer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_writer_syncs() {
+        let data = tempfile::tempdir().unwrap();
+        let syncs = bare(data.path(), 2, Duration::from_millis(20)).unwrap();
+        assert!(syncs.per_s > 0.0 && syncs.p99_ms >= syncs.p50_ms && syncs.p50_ms > 0.0);
+    }
+
+    #[tokio::test]
+    async fn every_record_is_answered_when_it_is_on_the_disk() {
+        let file = tempfile::tempfile().unwrap();
+        let reader = file.try_clone().unwrap();
+        let (records, waiting) = mpsc::channel::<Record>(8);
+        let writer = std::thread::spawn(move || write_groups(&file, waiting));
+        for sent in 1..=20 {
+            let (tell, done) = oneshot::channel();
+            records.send(tell).await.unwrap();
+            done.await.unwrap().unwrap();
+            assert_eq!(reader.metadata().unwrap().len(), sent * RECORD_BYTES as u64);
+        }
+        drop(records);
+        writer.join().unwrap();
+    }
+}

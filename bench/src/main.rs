@@ -1,0 +1,83 @@
+//! The same work against Batuta and against etcd: three processes of each in turn, on the same machine and disk.
+//!
+//! ```text
+//! scripts/bench                                                 builds etcd and everything else, then compares
+//! cargo run --release -p bench -- compare --rows 1,7 --pairs 5
+//! cargo run --release -p bench -- limit
+//! ```
+//! The servers listen on loopback, keep their data in directories below `--data` and are stopped when the comparison ends, however it
+//! ends. Clients are tasks of this process: those of one simulated host share one connection.
+
+mod batuta;
+mod compare;
+mod drive;
+mod error;
+mod etcd;
+mod figures;
+mod fronts;
+mod histogram;
+mod limit;
+mod machine;
+mod meter;
+mod metrics;
+mod process;
+mod programs;
+mod report;
+mod rows;
+mod system;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::compare::{Options, Places};
+use crate::error::{Error, Result};
+
+/// Measures Batuta against etcd.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The same work against both, row by row, into docs/performance
+    Compare(Box<Options>),
+    /// What the disk alone can do
+    Limit(Places),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Whichever ends first: what the other holds is dropped, and with it its servers are killed.
+    let done = tokio::select! {
+        done = work(cli.command) => done,
+        interrupted = interrupted() => interrupted,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(command: Command) -> Result<()> {
+    match command {
+        Command::Compare(options) => Box::pin(compare::compare(&options)).await,
+        Command::Limit(places) => compare::limit(&places).await,
+    }
+}
+
+async fn interrupted() -> Result<()> {
+    let mut ends = Vec::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        ends.push(signal(kind).map_err(Error::io("listen for signals"))?);
+    }
+    futures_util::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv()))).await;
+    Err(Error::other("interrupted; the servers are stopped"))
+}

@@ -1,0 +1,272 @@
+//! The rows of the comparison: what is done, and what of it is shown.
+
+mod data;
+mod failover;
+mod locks;
+mod sessions;
+mod size;
+mod watch;
+
+use std::time::Duration;
+
+use crate::drive::Timing;
+use crate::error::{Error, Result};
+use crate::figures::{Figures, Metric};
+use crate::meter::{Device, Meter};
+use crate::metrics::{
+    BYTES, CPU, DIRTIED, DISK, ERRORS, GENERATOR, GRANT_AFTER, GROWTH, HANDOVER_P50, HANDOVER_P99,
+    HANDOVER_P999, JAIN, LAST_P50, LAST_P99, LEAST, LOST, OPEN_RATE, OPS, P50, P99, P999, RESIDENT, RESTART,
+    SERVER_CORES, SNAPSHOT, SNAPSHOT_P99, TAKE_RATE,
+};
+use crate::system::{Setup, System};
+
+/// Clients of one host: they share its connection.
+pub(crate) const CLIENTS_PER_HOST: usize = 64;
+
+/// How much is done.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where the systems are.
+    pub(crate) setup: Setup,
+    /// The disk under the servers' data.
+    pub(crate) device: Option<Device>,
+    /// How long a case of a row runs.
+    pub(crate) timing: Timing,
+    /// Numbers of live sessions.
+    pub(crate) sessions: Vec<usize>,
+    /// How long they are watched; they live two thirds of it without a keep-alive.
+    pub(crate) session_hold: Duration,
+    /// Most locks held at once.
+    pub(crate) locks_max: usize,
+}
+
+/// One row.
+pub(crate) struct Row {
+    /// Its number in reports and on the command line.
+    pub(crate) number: u8,
+    /// Its heading.
+    pub(crate) title: &'static str,
+    /// What is done and how it is counted.
+    pub(crate) method: &'static str,
+    /// What is shown, in order.
+    pub(crate) columns: &'static [&'static Metric],
+    /// What the chart shows.
+    pub(crate) chart: &'static Metric,
+}
+
+/// What one run of one case gave.
+pub(crate) struct Case {
+    /// The row it belongs to.
+    pub(crate) row: u8,
+    /// What distinguishes it inside the row.
+    pub(crate) name: String,
+    /// The numbers.
+    pub(crate) figures: Figures,
+}
+
+/// Columns of the rows that are nothing but a closed loop.
+const LOOP: &[&Metric] = &[OPS, P50, P99, P999, CPU, BYTES, DIRTIED, SERVER_CORES, GENERATOR, ERRORS];
+
+/// All rows, in order.
+pub(crate) static ROWS: [Row; 10] = [
+    Row {
+        number: 1,
+        title: "Uncontended lock: acquire and release",
+        method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
+                 own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
+                 host. Batuta: Acquire and Release over gRPC, one session a host.",
+        columns: LOOP,
+        chart: OPS,
+    },
+    Row {
+        number: 2,
+        title: "One hot lock",
+        method: "Every contender has a lease or session of its own, waits for the one lock, and gives it back at \
+                 once. A hand-over is timed from the sending of the release to the arrival of the next grant at \
+                 another contender; p50 to p99.9 are of a whole turn of one contender, its wait included. Fairness is \
+                 over what each contender was served while we measured.",
+        columns: &[
+            OPS,
+            HANDOVER_P50,
+            HANDOVER_P99,
+            HANDOVER_P999,
+            JAIN,
+            LEAST,
+            P50,
+            P99,
+            P999,
+            CPU,
+            BYTES,
+            GENERATOR,
+            ERRORS,
+        ],
+        chart: OPS,
+    },
+    Row {
+        number: 3,
+        title: "Durable small writes (256 B)",
+        method: "etcd: Put of a 240-byte value under a key of the client's own. Batuta has no values yet: \
+                 AdvanceRegister with a token the register already has, under a name of 240 bytes. That changes \
+                 nothing in the state, but the request is replicated, synced on a majority and applied like any \
+                 other; etcd also updates its B-tree and its database file.",
+        columns: LOOP,
+        chart: OPS,
+    },
+    Row {
+        number: 4,
+        title: "Linearizable reads",
+        method: "Who holds this lock, with all hosts connected to the leader, or all to one follower. etcd: Range \
+                 over the lock's prefix, not serializable. Batuta: GetLock, linearizable.",
+        columns: LOOP,
+        chart: OPS,
+    },
+    Row {
+        number: 5,
+        title: "Live sessions with keep-alives",
+        method: "500 sessions a host, hosts spread over the three nodes, each session kept alive three times in its \
+                 time to live, spread evenly; etcd: leases on one keep-alive stream a host, Batuta: a unary KeepAlive \
+                 each. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
+                 sessions). A last keep-alive of every session counts the lost ones.",
+        columns: &[
+            OPS,
+            P50,
+            P99,
+            P999,
+            SERVER_CORES,
+            CPU,
+            BYTES,
+            GROWTH,
+            LOST,
+            OPEN_RATE,
+            RESIDENT,
+            GENERATOR,
+            ERRORS,
+        ],
+        chart: SERVER_CORES,
+    },
+    Row {
+        number: 6,
+        title: "Watch: fan-out of one change",
+        method: "All watch one name on the leader, 100 a connection (etcd: on one stream a connection, Batuta: a \
+                 stream each). The lock of that name is taken and given back again and again; the time is from \
+                 sending the acquire to its arrival at a watcher. One operation is one arrival.",
+        columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
+        chart: LAST_P50,
+    },
+    Row {
+        number: 7,
+        title: "Failover: kill -9 of the leader under load",
+        method: "16 clients work through the two followers; the leader is killed; from then on a new acquire is sent \
+                 to each survivor every 10 ms, none waits for the one before. Time from the kill to the first of them \
+                 that is granted. A fresh cluster each time.",
+        columns: &[GRANT_AFTER],
+        chart: GRANT_AFTER,
+    },
+    Row {
+        number: 8,
+        title: "Size: many held locks",
+        method: "256 clients take the locks and keep them. Resident memory of etcd includes the pages of its database \
+                 file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the \
+                 Snapshot call, read to its end) while 64 clients do acquire and release; p99 is of the time it \
+                 takes, a second at least. Restart: a follower is stopped and started again, until it answers a \
+                 linearizable read.",
+        columns: &[RESIDENT, DISK, TAKE_RATE, SNAPSHOT, SNAPSHOT_P99, RESTART],
+        chart: RESIDENT,
+    },
+    Row {
+        number: 9,
+        title: "Growth: acquire and release beside many held locks",
+        method: "As row 1 with 64 clients, while so many other locks are held: the costs must stay flat. How they \
+                 grow with the clients is in row 1.",
+        columns: LOOP,
+        chart: CPU,
+    },
+    Row {
+        number: 10,
+        title: "Batuta's fronts: acquire and release",
+        method: "As row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's \
+                 APIs; etcd by gRPC only.",
+        columns: LOOP,
+        chart: OPS,
+    },
+];
+
+/// The cases of one run, as they come: what was measured before something went wrong is kept.
+pub(crate) struct Cases {
+    row: u8,
+    /// All so far.
+    pub(crate) done: Vec<Case>,
+}
+
+impl Cases {
+    /// None yet, of a row.
+    pub(crate) fn of(row: u8) -> Self {
+        Self { row, done: Vec::new() }
+    }
+
+    fn add(&mut self, name: String, figures: Figures) {
+        self.add_to(self.row, name, figures);
+    }
+
+    fn add_to(&mut self, row: u8, name: String, figures: Figures) {
+        self.done.push(Case { row, name, figures });
+    }
+}
+
+/// Runs what the row of `cases` needs on a fresh cluster; rows 8 and 9 share a run, which gives the cases of both. Says what readers
+/// of the figures have to know, if anything.
+///
+/// # Errors
+/// When the system could not do it; the cases before are there all the same.
+pub(crate) async fn run<S: System>(plan: &Plan, cases: &mut Cases) -> Result<Option<String>> {
+    let mut system = S::start(&plan.setup).await?;
+    let leader = system.leader().await?;
+    let row = cases.row;
+    match row {
+        1 => locks::uncontended(&mut system, leader, plan, cases).await,
+        2 => locks::hot(&mut system, leader, plan, cases).await,
+        3 => data::writes(&mut system, leader, plan, cases).await,
+        4 => data::reads(&mut system, leader, plan, cases).await,
+        5 => sessions::run(&mut system, leader, plan, cases).await,
+        6 => watch::run(&mut system, leader, plan, cases).await,
+        7 => failover::run(&mut system, leader, cases).await,
+        8 | 9 => size::run(&mut system, leader, plan, cases).await,
+        10 => locks::fronts(&mut system, leader, plan, cases).await,
+        _ => Err(Error::other(format!("there is no row {row}"))),
+    }?;
+    // Clients stay where the leader was: when it changes, what they measure afterwards goes through a follower.
+    let moved = row != 7 && system.leader().await? != leader;
+    Ok(moved.then(|| "the leader changed while it ran".to_owned()))
+}
+
+/// What is looked at while a case of this system runs.
+fn meter<S: System>(system: &mut S, plan: &Plan) -> Meter {
+    Meter { pids: system.servers().pids(), device: plan.device }
+}
+
+/// A count with its noun.
+fn count(count: usize, noun: &str) -> String {
+    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// As many hosts, connected to the node, as these clients need.
+async fn hosts<S: System>(system: &S, node: usize, clients: usize) -> Result<Vec<S::Host>> {
+    let mut hosts = Vec::new();
+    for _ in 0..clients.div_ceil(CLIENTS_PER_HOST) {
+        hosts.push(system.connect(node).await?);
+    }
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_numbered_and_their_charts_are_columns() {
+        for (row, number) in ROWS.iter().zip(1..) {
+            assert_eq!(row.number, number);
+            assert!(row.columns.iter().any(|column| column.key == row.chart.key), "{}", row.title);
+        }
+    }
+}
