@@ -1,0 +1,205 @@
+package main
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/anishathalye/porcupine"
+)
+
+const ms = int64(1_000_000)
+
+// A grant that a client knows of, and until when it was promised to it.
+type grant struct {
+	name, lockID, sessionID string
+	token                   uint64
+	// Before this time nothing but its owner may end it.
+	until int64
+	// From this time on it is known to be over; forever when nobody knows.
+	over int64
+}
+
+// A session that a client knows of.
+type session struct {
+	ttl int64
+	// Before this time it does not end by itself.
+	until int64
+	over  int64
+}
+
+// Everything that was promised to clients, from their requests and answers alone.
+type promises struct {
+	grants   map[string]*grant
+	sessions map[string]*session
+}
+
+func gather(history []*operation) promises {
+	all := promises{map[string]*grant{}, map[string]*session{}}
+	for _, asked := range history {
+		if asked.end == "ok" && asked.f == "open_session" {
+			ttl := asked.args.TTL * ms
+			all.sessions[asked.value.SessionID] = &session{ttl: ttl, until: asked.call + ttl, over: forever}
+		}
+	}
+	for _, asked := range history {
+		found := all.sessions[asked.args.SessionID]
+		if found == nil {
+			continue
+		}
+		if asked.f == "keep_alive" && asked.end == "ok" {
+			found.until = max(found.until, asked.call+found.ttl)
+		}
+		closed := asked.f == "close_session" && asked.end == "ok"
+		if closed || asked.code == "session_not_found" || asked.code == "session_expired" || asked.code == "session_closed" {
+			found.over = min(found.over, asked.ret)
+		}
+	}
+	// The owner's own close ends it, answered or not.
+	for _, asked := range history {
+		if found := all.sessions[asked.args.SessionID]; found != nil && asked.f == "close_session" {
+			found.until = min(found.until, asked.call)
+		}
+	}
+	for _, asked := range history {
+		if asked.f != "acquire" || asked.end != "ok" {
+			continue
+		}
+		held := &grant{
+			name: asked.args.Name, lockID: asked.value.LockID, sessionID: asked.args.SessionID,
+			token: asked.value.Token, until: asked.call + asked.args.TTL*ms, over: forever,
+		}
+		if owner := all.sessions[held.sessionID]; owner != nil {
+			held.until, held.over = owner.until, owner.over
+		}
+		all.grants[held.lockID] = held
+	}
+	for _, asked := range history {
+		if held := all.grants[asked.args.LockID]; held != nil && asked.f == "extend" && asked.end == "ok" {
+			held.until = max(held.until, asked.call+asked.args.TTL*ms)
+		}
+	}
+	// A release without an answer may have happened, from its call on.
+	for _, asked := range history {
+		if held := all.grants[asked.args.LockID]; held != nil && asked.f == "release" && asked.end == "info" {
+			held.until = min(held.until, asked.call)
+		}
+	}
+	return all
+}
+
+// The steps of every lock.
+func lockHistories(history []*operation) map[string][]porcupine.Operation {
+	all := gather(history)
+	known := map[uint64]bool{}
+	for _, held := range all.grants {
+		known[held.token] = true
+	}
+	steps := map[string][]porcupine.Operation{}
+	add := func(name string, process int, s step, call, ret int64) {
+		s.known = known
+		steps[name] = append(steps[name], porcupine.Operation{ClientId: process, Input: s, Call: call, Return: ret})
+	}
+	for _, asked := range history {
+		if name, s, told := lockStep(asked, all); told {
+			if s.what == "unanswered" {
+				add(name, asked.process, s, asked.call, asked.call)
+			} else {
+				add(name, asked.process, s, asked.call, asked.ret)
+			}
+		}
+	}
+	for name, found := range steps {
+		last := int64(0)
+		for _, one := range found {
+			last = max(last, one.Call)
+		}
+		for _, held := range all.grants {
+			if held.name != name {
+				continue
+			}
+			if held.until <= last {
+				add(name, -1, step{what: "may go", token: held.token}, held.until, held.until)
+			}
+			if held.over <= last {
+				add(name, -1, step{what: "gone", token: held.token}, held.over, held.over)
+			}
+		}
+	}
+	for _, found := range steps {
+		clients(found)
+	}
+	return steps
+}
+
+// What an operation says about a lock, if anything.
+func lockStep(asked *operation, all promises) (string, step, bool) {
+	name := asked.args.Name
+	held := all.grants[asked.args.LockID]
+	if held != nil {
+		name = held.name
+	}
+	switch {
+	case asked.args.Consistency == "stale" || name == "":
+	case asked.f == "acquire" && asked.end == "ok":
+		mode := asked.args.Mode
+		if mode == "" {
+			mode = "exclusive"
+		}
+		return name, step{
+			what: "acquire", token: asked.value.Token, mode: mode, permits: asked.args.Permits, capacity: asked.args.Capacity,
+		}, true
+	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail":
+		return name, step{what: "refused"}, true
+	case asked.f == "acquire" && !certain(asked):
+		return name, step{what: "unanswered"}, true
+	case asked.f == "release" && asked.end == "ok":
+		return name, step{what: "release", token: asked.value.Token}, true
+	case asked.f == "extend" && asked.end == "ok":
+		return name, step{what: "extend", token: asked.value.Token}, true
+	case asked.code == "lock_not_held" && asked.end == "fail" && held != nil:
+		return name, step{what: "gone", token: held.token}, true
+	case asked.f == "check" && asked.end == "ok":
+		return name, step{
+			what: "check", token: asked.args.Token, status: asked.value.Status, newest: asked.value.Newest,
+		}, true
+	case asked.f == "get_lock" && asked.end == "ok":
+		tokens := []uint64{}
+		for _, one := range asked.value.Holders {
+			tokens = append(tokens, one.Token)
+		}
+		return name, step{what: "look", holders: tokens}, true
+	case asked.f == "get_lock" && asked.code == "lock_not_found":
+		return name, step{what: "look"}, true
+	}
+	return "", step{}, false
+}
+
+// Whether an acquisition that was not granted is known to have left nothing behind, not even for a moment.
+func certain(asked *operation) bool {
+	if asked.end != "fail" {
+		return false
+	}
+	switch asked.code {
+	case "no_leader", "overloaded", "shutting_down", "unreachable", "disk_full", "wait_timeout", "deadlock",
+		"limit_exceeded", "lock_delayed", "session_not_found", "invalid_argument", "mode_mismatch", "capacity_mismatch":
+		return true
+	}
+	return strings.HasPrefix(asked.code, "lock_held")
+}
+
+// Porcupine wants clients that do one thing at a time; what a process does is that already, the rest gets numbers of
+// its own.
+func clients(operations []porcupine.Operation) {
+	sort.SliceStable(operations, func(i, j int) bool { return operations[i].Call < operations[j].Call })
+	free := map[int]int64{}
+	for i := range operations {
+		one := &operations[i]
+		for client := 0; ; client++ {
+			if until, taken := free[client]; !taken || until < one.Call {
+				one.ClientId = client
+				free[client] = one.Return
+				break
+			}
+		}
+	}
+}

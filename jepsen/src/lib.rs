@@ -1,0 +1,14 @@
+//! Real Batuta clusters under real faults, and checkers of what their clients saw. See README.md beside this crate.
+
+pub mod check;
+pub mod client;
+pub mod cluster;
+pub mod error;
+pub mod history;
+pub mod nemesis;
+pub mod network;
+pub mod random;
+pub mod report;
+pub mod run;
+pub mod sandbox;
+pub mod workload;
