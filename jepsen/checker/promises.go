@@ -108,21 +108,10 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 			}
 		}
 	}
-	for name, found := range steps {
-		last := int64(0)
-		for _, one := range found {
-			last = max(last, one.Call)
-		}
-		for _, held := range all.grants {
-			if held.name != name {
-				continue
-			}
-			if held.until <= last {
-				add(name, -1, step{what: "may go", token: held.token}, held.until, held.until)
-			}
-			if held.over <= last {
-				add(name, -1, step{what: "gone", token: held.token}, held.over, held.over)
-			}
+	for _, held := range all.grants {
+		add(held.name, -1, step{what: "may go", token: held.token}, held.until, held.until)
+		if held.over < forever {
+			add(held.name, -1, step{what: "gone", token: held.token}, held.over, held.over)
 		}
 	}
 	for _, found := range steps {
