@@ -221,6 +221,7 @@ impl Client {
         self.suspect = false;
         let op = self.shared.history.op();
         let invoke = self.whom(self.event(Kind::Invoke, op));
+        let ask = &marked(ask, op);
         let (f, args, key) = (ask.f.to_owned(), ask.args.clone(), ask.key.clone());
         self.shared.history.write(Event { f, args, key, ..invoke });
         let mut unknown = String::new();
@@ -274,6 +275,15 @@ impl Client {
         let connect = tokio::net::TcpStream::connect((address(self.place), self.front.port()));
         matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(Ok(_)))
     }
+}
+
+/// An acquisition carries a mark by which it is found again in the log, whatever its client was told.
+fn marked(ask: &Ask, op: u64) -> Ask {
+    let mut ask = ask.clone();
+    if ask.f == "acquire" && ask.args["metadata"].is_null() {
+        ask.args["metadata"] = Value::from(format!("op {op}"));
+    }
+    ask
 }
 
 fn judge(outcome: Outcome) -> Attempt {

@@ -38,6 +38,8 @@ pub enum Kind {
     Info,
     /// The nemesis did something.
     Nemesis,
+    /// A node's word on itself.
+    Status,
     /// The harness has something to say.
     Note,
 }

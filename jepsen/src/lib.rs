@@ -3,12 +3,16 @@
 pub mod check;
 pub mod client;
 pub mod cluster;
+pub mod drive;
 pub mod error;
 pub mod history;
+pub mod ledger;
 pub mod nemesis;
 pub mod network;
 pub mod random;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod told;
+pub mod watch;
 pub mod workload;

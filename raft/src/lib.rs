@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod disk;
 mod history;
+mod inspect;
 pub mod log;
 mod machine;
 mod metrics;
@@ -15,6 +16,7 @@ mod store;
 mod types;
 
 pub use history::{History, RevisionChanges};
+pub use inspect::{InspectError, LoggedEntry, read_log};
 pub use replica::{
     Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,
 };

@@ -1,16 +1,25 @@
 //! What must hold, whatever was broken.
 
+mod answers;
 mod logs;
 mod order;
 mod referee;
+mod replay;
+mod story;
 mod tokens;
+mod watched;
 
 use std::path::Path;
 
 use crate::error::Result;
 use crate::history::{Event, Kind, Operation};
+use crate::ledger::Ledger;
+use crate::watch;
 
 pub use referee::build as build_referee;
+
+/// The note that says how far every watcher has to come.
+pub const GOAL: &str = "goal";
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +66,27 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     findings.add("order", problems, &looked_at);
     let (problems, looked_at) = tokens::check(operations);
     findings.add("tokens", problems, &looked_at);
+    let replay = replay::replay(&Ledger::load(dir)?, events, operations);
+    findings.add("replay", replay.problems, &replay.looked_at);
+    let (problems, looked_at) = story::check(&replay.changes);
+    findings.add("story", problems, &looked_at);
+    let (problems, looked_at) = watched::check(&watch::load(dir)?, &replay.changes, goal(events));
+    findings.add("watch", problems, &looked_at);
     let (problems, looked_at) = logs::check(dir)?;
     findings.add("logs", problems, &looked_at);
     let (problems, looked_at) = referee::check(dir)?;
     findings.add("porcupine", problems, &looked_at);
     Ok(findings)
+}
+
+/// How far every watcher had to come.
+fn goal(events: &[Event]) -> u64 {
+    events
+        .iter()
+        .filter(|event| event.f == GOAL)
+        .filter_map(|event| event.value["revision"].as_u64())
+        .max()
+        .unwrap_or_default()
 }
 
 /// An idle run proves nothing.

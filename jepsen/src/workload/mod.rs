@@ -25,6 +25,14 @@ impl Workload {
         }
     }
 
+    /// Log entries between two snapshots: few where snapshots are part of the matter.
+    #[must_use]
+    pub fn snapshot_entries(self) -> u64 {
+        match self {
+            Self::Lock => 1_000_000,
+        }
+    }
+
     /// Starts its processes; they end when the run is over.
     pub fn start(self, shared: &Arc<Shared>, processes: u64) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
