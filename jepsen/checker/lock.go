@@ -15,6 +15,8 @@ type step struct {
 	token             uint64
 	mode              string
 	permits, capacity uint64
+	// The time that was promised with it was over before its client heard of it.
+	late bool
 	// Of a check.
 	status string
 	newest uint64
@@ -88,7 +90,12 @@ func (l lock) acquire(s step) (bool, lock) {
 		}
 		return used+s.permits+one.permits <= s.capacity
 	})
-	next.firm = append(append([]holder{}, l.firm...), holder{s.token, s.mode, s.permits})
+	next.firm = append([]holder{}, l.firm...)
+	if s.late {
+		next.maybe = append(next.maybe, holder{s.token, s.mode, s.permits})
+	} else {
+		next.firm = append(next.firm, holder{s.token, s.mode, s.permits})
+	}
 	return true, next
 }
 

@@ -124,6 +124,9 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 func lockStep(asked *operation, all promises) (string, step, bool) {
 	name := asked.args.Name
 	held := all.grants[asked.args.LockID]
+	if asked.f == "acquire" {
+		held = all.grants[asked.value.LockID]
+	}
 	if held != nil {
 		name = held.name
 	}
@@ -136,6 +139,7 @@ func lockStep(asked *operation, all promises) (string, step, bool) {
 		}
 		return name, step{
 			what: "acquire", token: asked.value.Token, mode: mode, permits: asked.args.Permits, capacity: asked.args.Capacity,
+			late: held == nil || held.until < asked.ret,
 		}, true
 	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail":
 		return name, step{what: "refused"}, true
