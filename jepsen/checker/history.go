@@ -20,6 +20,7 @@ type fields struct {
 	Consistency string `json:"consistency"`
 	Status      string `json:"status"`
 	Newest      uint64 `json:"newest_token"`
+	TTLPercent  int64  `json:"ttl_percent"`
 	HighWater   uint64 `json:"high_water"`
 	WaiterCount uint64 `json:"waiter_count"`
 	Holders     []struct {
@@ -33,6 +34,7 @@ type event struct {
 	Op    *uint64 `json:"op"`
 	Type  string  `json:"type"`
 	F     string  `json:"f"`
+	Key   string  `json:"key"`
 	Args  fields  `json:"args"`
 	Value fields  `json:"value"`
 	Error string  `json:"error"`
@@ -42,6 +44,7 @@ type event struct {
 type operation struct {
 	process int
 	f       string
+	key     string
 	args    fields
 	call    int64
 	ret     int64
@@ -50,6 +53,9 @@ type operation struct {
 	value fields
 	code  string
 }
+
+// How much of a time to live is promised: less than all of it when the run makes the nodes' clocks go fast.
+var ttlPercent = int64(100)
 
 const forever = math.MaxInt64 / 2
 
@@ -68,11 +74,14 @@ func read(path string) ([]*operation, error) {
 		if err := json.Unmarshal(scanner.Bytes(), &found); err != nil {
 			return nil, fmt.Errorf("%s: line %d: %w", path, line, err)
 		}
+		if found.Value.TTLPercent != 0 {
+			ttlPercent = found.Value.TTLPercent
+		}
 		if found.Op == nil {
 			continue
 		}
 		if found.Type == "invoke" {
-			asked := &operation{process: found.P, f: found.F, args: found.Args, call: found.T, ret: forever, end: "info"}
+			asked := &operation{process: found.P, f: found.F, key: found.Key, args: found.Args, call: found.T, ret: forever, end: "info"}
 			operations = append(operations, asked)
 			open[*found.Op] = asked
 			continue
@@ -86,5 +95,30 @@ func read(path string) ([]*operation, error) {
 			asked.ret = found.T
 		}
 	}
-	return operations, scanner.Err()
+	return merged(operations), scanner.Err()
+}
+
+// One operation for all that share a key and were answered: they had one effect, before anybody was told of it.
+func merged(operations []*operation) []*operation {
+	first := map[string]*operation{}
+	for _, asked := range operations {
+		if asked.key == "" || asked.end != "ok" {
+			continue
+		}
+		if known := first[asked.key]; known != nil {
+			known.call, known.ret = min(known.call, asked.call), min(known.ret, asked.ret)
+		} else {
+			first[asked.key] = asked
+		}
+	}
+	kept := []*operation{}
+	for _, asked := range operations {
+		if known := first[asked.key]; known == nil || known == asked {
+			kept = append(kept, asked)
+		} else if asked.end == "info" {
+			// It may have been the one that had the effect.
+			known.call = min(known.call, asked.call)
+		}
+	}
+	return kept
 }

@@ -9,6 +9,11 @@ import (
 
 const ms = int64(1_000_000)
 
+// The time to live that an operation asks for, as far as it is promised.
+func promised(asked *operation) int64 {
+	return asked.args.TTL * ms / 100 * ttlPercent
+}
+
 // A grant that a client knows of, and until when it was promised to it.
 type grant struct {
 	name, lockID, sessionID string
@@ -37,7 +42,7 @@ func gather(history []*operation) promises {
 	all := promises{map[string]*grant{}, map[string]*session{}}
 	for _, asked := range history {
 		if asked.end == "ok" && asked.f == "open_session" {
-			ttl := asked.args.TTL * ms
+			ttl := promised(asked)
 			all.sessions[asked.value.SessionID] = &session{ttl: ttl, until: asked.call + ttl, over: forever}
 		}
 	}
@@ -66,7 +71,7 @@ func gather(history []*operation) promises {
 		}
 		held := &grant{
 			name: asked.args.Name, lockID: asked.value.LockID, sessionID: asked.args.SessionID,
-			token: asked.value.Token, until: asked.call + asked.args.TTL*ms, over: forever,
+			token: asked.value.Token, until: asked.call + promised(asked), over: forever,
 		}
 		if owner := all.sessions[held.sessionID]; owner != nil {
 			held.until, held.over = owner.until, owner.over
@@ -75,7 +80,7 @@ func gather(history []*operation) promises {
 	}
 	for _, asked := range history {
 		if held := all.grants[asked.args.LockID]; held != nil && asked.f == "extend" && asked.end == "ok" {
-			held.until = max(held.until, asked.call+asked.args.TTL*ms)
+			held.until = max(held.until, asked.call+promised(asked))
 		}
 	}
 	// A release without an answer may have happened, from its call on.

@@ -14,6 +14,7 @@ use crate::cluster::PORTS;
 use crate::history::{Event, History, Kind};
 use crate::random::Random;
 use crate::sandbox::address;
+use crate::workload::Stores;
 
 /// How long a client waits for an answer beyond what it asked to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,6 +71,8 @@ pub struct Shared {
     pub seed: u64,
     /// They stop.
     pub stop: CancellationToken,
+    /// What some of them protect with locks.
+    pub stores: Stores,
 }
 
 /// A request.
@@ -187,6 +190,36 @@ impl Client {
         self.suspect = false;
     }
 
+    /// Another client of the same seed, somewhere else, for things that are done at once. Its number tells it from others.
+    #[must_use]
+    pub fn twin(&mut self, number: u64) -> Self {
+        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
+        let mut twin = Self::new(&self.shared, self.process + number * 1000);
+        twin.connect(place, front);
+        twin
+    }
+
+    /// Asks and goes away after a while, without waiting for the answer.
+    pub async fn call_and_leave(&mut self, ask: &Ask, patience_ms: u64) {
+        if self.suspect && !self.listens().await {
+            self.sleep_ms(200).await;
+            return;
+        }
+        let op = self.shared.history.op();
+        let ask = marked(ask, op);
+        let invoke = self.whom(self.event(Kind::Invoke, op));
+        self.shared.history.write(Event { f: ask.f.to_owned(), args: ask.args.clone(), ..invoke });
+        let patience = Duration::from_millis(patience_ms);
+        let (kind, value, error) = match tokio::time::timeout(patience, self.attempt(&ask)).await {
+            Ok(Attempt::Done(value)) => (Kind::Ok, value, String::new()),
+            Ok(Attempt::Refused(code) | Attempt::NotNow(code)) => (Kind::Fail, Value::Null, code),
+            Ok(Attempt::Unknown(why)) => (Kind::Info, Value::Null, why),
+            Err(_) => (Kind::Info, Value::Null, "left".to_owned()),
+        };
+        self.suspect |= error.starts_with(Refusal::NO_ANSWER) || error == Refusal::UNREACHABLE;
+        self.shared.history.write(Event { value, error, ..self.event(kind, op) });
+    }
+
     /// A key nobody else uses.
     pub fn key(&mut self) -> String {
         self.keys += 1;
@@ -214,6 +247,10 @@ impl Client {
 
     /// Asks, and under a key asks again until it is known what came of it.
     pub async fn call(&mut self, ask: &Ask) -> Answer {
+        if self.front == Front::Ws && ask.f == "get_session" {
+            // WebSocket has no call that reads a session.
+            self.connect(self.place, Front::Rest);
+        }
         if self.suspect && !self.listens().await {
             self.sleep_ms(200).await;
             return Answer::NotAsked;

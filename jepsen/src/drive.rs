@@ -19,6 +19,7 @@ use crate::report::{self, HISTORY};
 use crate::run::{DriveArgs, RunArgs};
 use crate::sandbox::Sandbox;
 use crate::watch::{self, Goal};
+use crate::workload::{Stores, Workload, leave_everywhere};
 
 /// How long the cluster may take to work again once everything is mended, and how long to forget what clients left.
 const RECOVER_WITHIN: Duration = Duration::from_mins(1);
@@ -79,9 +80,16 @@ impl Drive {
         }
         cluster.ready().await?;
         let (places, seed) = (self.args.nodes, self.args.seed);
-        let shared = Arc::new(Shared { history, places, seed, stop: CancellationToken::new() });
+        let shared = Arc::new(Shared {
+            history,
+            places,
+            seed,
+            stop: CancellationToken::new(),
+            stores: Stores::default(),
+        });
         let goal = Arc::new(Goal::default());
-        let watchers = watch::start(self.args.watchers, &self.dir, &shared, &goal)?;
+        let (at_least, restless) = self.args.workload.watchers();
+        let watchers = watch::start(self.args.watchers.max(at_least), restless, &self.dir, &shared, &goal)?;
         let (cluster, mut problems) = self.work(cluster, &shared).await?;
         problems.extend(self.finish(&cluster, &shared, watchers, &goal).await?);
         shared.history.flush()?;
@@ -130,13 +138,21 @@ impl Drive {
         watchers: JoinSet<Result<()>>,
         goal: &Arc<Goal>,
     ) -> Result<Vec<Problem>> {
-        shared.history.note(Kind::Note, "everything is mended");
+        shared.history.note("everything is mended");
         let began = Instant::now();
         let mut problems = Vec::new();
         if let Err(error) = cluster.ready().await {
             problems.push(Problem::new("recovery", error.to_string()));
         }
         read_everywhere(shared).await;
+        match self.args.workload {
+            Workload::Queue => leave_everywhere(shared).await,
+            Workload::Resource => {
+                let value = shared.stores.summary();
+                shared.history.write(Event { f: check::STORES.to_owned(), value, ..Event::new(Kind::Note) });
+            }
+            _ => {}
+        }
         match alike(cluster, shared).await {
             Ok(revision) => {
                 let took = began.elapsed().as_secs_f64();
@@ -147,7 +163,7 @@ impl Drive {
                     value: json!({ "revision": revision }),
                     ..Event::new(Kind::Note)
                 });
-                shared.history.note(Kind::Note, note);
+                shared.history.note(note);
                 goal.set(revision);
             }
             Err(problem) => {

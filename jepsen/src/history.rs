@@ -165,10 +165,15 @@ impl History {
     }
 
     /// Writes a line for people.
-    pub fn note(&self, kind: Kind, note: impl Into<String>) {
+    pub fn note(&self, note: impl Into<String>) {
+        self.tell(Kind::Note, "", note);
+    }
+
+    /// Writes a line for people, of a kind and with a word for checkers.
+    pub fn tell(&self, kind: Kind, word: &str, note: impl Into<String>) {
         let note = note.into();
         println!("{:7.2}s {note}", self.began.elapsed().as_secs_f64());
-        self.write(Event { note, ..Event::new(kind) });
+        self.write(Event { f: word.to_owned(), note, ..Event::new(kind) });
     }
 
     /// Everything is in the file.

@@ -42,7 +42,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 4)]
     pub watchers: usize,
     /// Fewer operations done in a second than this, and the run proves nothing.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 3.0)]
     pub rate_min: f64,
     /// The program under test [default: beside this one].
     #[arg(long)]

@@ -5,6 +5,9 @@ mod logs;
 mod order;
 mod referee;
 mod replay;
+mod retries;
+mod sessions;
+mod stores;
 mod story;
 mod tokens;
 mod watched;
@@ -17,7 +20,10 @@ use crate::ledger::Ledger;
 use crate::watch;
 
 pub use referee::build as build_referee;
+pub use stores::NOTE as STORES;
 
+/// The note that says how much of a time to live is promised in this run.
+pub const PROMISE: &str = "promise";
 /// The note that says how far every watcher has to come.
 pub const GOAL: &str = "goal";
 
@@ -66,6 +72,13 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     findings.add("order", problems, &looked_at);
     let (problems, looked_at) = tokens::check(operations);
     findings.add("tokens", problems, &looked_at);
+    let (problems, looked_at) = sessions::check(events, operations, ttl_percent(events));
+    findings.add("sessions", problems, &looked_at);
+    let (problems, looked_at) = retries::check(operations);
+    findings.add("retries", problems, &looked_at);
+    if let Some((problems, looked_at)) = stores::check(events) {
+        findings.add("stores", problems, &looked_at);
+    }
     let replay = replay::replay(&Ledger::load(dir)?, events, operations);
     findings.add("replay", replay.problems, &replay.looked_at);
     let (problems, looked_at) = story::check(&replay.changes);
@@ -87,6 +100,12 @@ fn goal(events: &[Event]) -> u64 {
         .filter_map(|event| event.value["revision"].as_u64())
         .max()
         .unwrap_or_default()
+}
+
+/// How much of a time to live is promised by nodes whose clocks run fast.
+fn ttl_percent(events: &[Event]) -> u64 {
+    let told = events.iter().filter(|event| event.f == PROMISE);
+    told.filter_map(|event| event.value["ttl_percent"].as_u64()).min().unwrap_or(100)
 }
 
 /// An idle run proves nothing.

@@ -4,20 +4,33 @@ use std::collections::BTreeMap;
 
 use crate::history::{Kind, Operation};
 
+/// One acquisition, whoever asked for it how often under its key.
+#[derive(Clone, Copy)]
+struct Granted<'a> {
+    operation: &'a Operation,
+    token: u64,
+    /// When it was asked for first.
+    invoked: u64,
+    /// When somebody was first told of it.
+    returned: u64,
+}
+
 pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
-    let granted = |operation: &&Operation| operation.f == "acquire" && operation.end == Kind::Ok;
-    let mut acquires: Vec<(&Operation, u64)> = operations
-        .iter()
-        .filter(granted)
-        .filter_map(|operation| Some((operation, operation.number("fencing_token")?)))
-        .collect();
-    let looked_at = format!("{} grants", acquires.len());
     let mut problems = Vec::new();
+    let mut by_lock: BTreeMap<&str, Granted<'_>> = BTreeMap::new();
+    for operation in
+        operations.iter().filter(|operation| operation.f == "acquire" && operation.end == Kind::Ok)
+    {
+        let Some(token) = operation.number("fencing_token") else { continue };
+        let (invoked, returned) = (operation.invoked, operation.returned);
+        let found = by_lock.entry(operation.answered("lock_id"));
+        let granted = found.or_insert(Granted { operation, token, invoked, returned });
+        granted.invoked = granted.invoked.min(invoked);
+        granted.returned = granted.returned.min(returned);
+    }
     let mut owners: BTreeMap<u64, &Operation> = BTreeMap::new();
-    for (operation, token) in &acquires {
-        if let Some(other) = owners.insert(*token, operation)
-            && other.answered("lock_id") != operation.answered("lock_id")
-        {
+    for Granted { operation, token, .. } in by_lock.values() {
+        if let Some(other) = owners.insert(*token, operation) {
             problems.push(format!(
                 "two grants of token {token}:\n  {}\n  {}",
                 other.describe(),
@@ -25,31 +38,32 @@ pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
             ));
         }
     }
-    acquires.sort_by_key(|(operation, _)| operation.invoked);
-    let mut returned = acquires.clone();
-    returned.sort_by_key(|(operation, _)| operation.returned);
+    problems.extend(falling(by_lock.values().copied().collect()));
+    (problems, format!("{} grants", by_lock.len()))
+}
+
+/// Grants with a lower token than one that somebody knew of before they were asked for.
+fn falling(mut grants: Vec<Granted<'_>>) -> Vec<String> {
+    let mut problems = Vec::new();
+    grants.sort_by_key(|granted| granted.invoked);
+    let mut returned = grants.clone();
+    returned.sort_by_key(|granted| granted.returned);
     let mut before = returned.into_iter().peekable();
-    let mut newest: Option<(&Operation, u64)> = None;
-    for (operation, token) in acquires {
-        while let Some(earlier) = before.next_if(|(earlier, _)| earlier.returned < operation.invoked) {
-            if newest.is_none_or(|(_, newest)| newest < earlier.1) {
+    let mut newest: Option<Granted<'_>> = None;
+    for granted in grants {
+        while let Some(earlier) = before.next_if(|earlier| earlier.returned < granted.invoked) {
+            if newest.is_none_or(|newest| newest.token < earlier.token) {
                 newest = Some(earlier);
             }
         }
-        // The same acquisition may be asked for again under its key.
-        if let Some((earlier, newest)) = newest
-            && token <= newest
-            && earlier.answered("lock_id") != operation.answered("lock_id")
-            && (operation.key.is_none() || operation.key != earlier.key)
+        if let Some(newest) = newest
+            && granted.token <= newest.token
         {
-            problems.push(format!(
-                "a later grant has a lower token:\n  {}\n  {}",
-                earlier.describe(),
-                operation.describe()
-            ));
+            let (earlier, later) = (newest.operation.describe(), granted.operation.describe());
+            problems.push(format!("a later grant has a lower token:\n  {earlier}\n  {later}"));
         }
     }
-    (problems, looked_at)
+    problems
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Nemesis {
     fn look_after(&mut self) -> Result<()> {
         for exit in self.cluster.exits()? {
             let what = format!("{} ended by itself: {}", self.cluster.nodes[exit.place].name, exit.status);
-            self.shared.history.note(Kind::Note, what.clone());
+            self.shared.history.note(what.clone());
             self.unexpected.push(Unexpected(what));
             self.cluster.start(exit.place)?;
         }
@@ -118,7 +118,7 @@ impl Nemesis {
         };
         let note =
             format!("begins: {:?} for {} ms: {}", planned.fault, planned.for_ms, self.cluster.names(&places));
-        self.shared.history.note(Kind::Nemesis, note);
+        self.shared.history.tell(Kind::Nemesis, "begins", note);
         match planned.fault {
             Fault::Kill(_) => {
                 for &place in &places {
@@ -138,7 +138,7 @@ impl Nemesis {
 
     fn end(&mut self, over: &Active) -> Result<()> {
         let note = format!("ends: {:?}: {}", over.planned.fault, self.cluster.names(&over.places));
-        self.shared.history.note(Kind::Nemesis, note);
+        self.shared.history.tell(Kind::Nemesis, "ends", note);
         match over.planned.fault {
             Fault::Kill(_) => {
                 // Another kill of the same node may still last.

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Shared;
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::told::Told;
 
 pub use source::Way;
@@ -79,12 +80,13 @@ fn file_name(number: usize) -> String {
     format!("watcher-{number}.jsonl")
 }
 
-/// Starts `count` watchers. Each ends once it reached the goal.
+/// Starts `count` watchers, which go to other nodes unasked when they are `restless`. Each ends once it reached the goal.
 ///
 /// # Errors
 /// When a file can not be made.
 pub fn start(
     count: usize,
+    restless: bool,
     dir: &Path,
     shared: &Arc<Shared>,
     goal: &Arc<Goal>,
@@ -100,6 +102,7 @@ pub fn start(
             heard: 0,
             file: BufWriter::new(file),
             goal: Arc::clone(goal),
+            restless: restless.then(|| Random::new(shared.seed, u64::MAX - 2 - number as u64)),
         };
         tasks.spawn(watcher.run());
     }
@@ -132,6 +135,7 @@ struct Watcher {
     heard: u64,
     file: BufWriter<File>,
     goal: Arc<Goal>,
+    restless: Option<Random>,
 }
 
 impl Watcher {
@@ -160,7 +164,12 @@ impl Watcher {
             Ok(Err(why)) => return Ok(why),
             Err(_) => return Ok("no answer".to_owned()),
         };
+        let stays_ms = self.restless.as_mut().map(|random| random.between(300, 3000));
+        let leaves = stays_ms.map(|ms| tokio::time::Instant::now() + Duration::from_millis(ms));
         loop {
+            if leaves.is_some_and(|leaves| tokio::time::Instant::now() > leaves) {
+                return Ok("restless".to_owned());
+            }
             match tokio::time::timeout(SILENCE, stream.next()).await {
                 Err(_) => return Ok("silence".to_owned()),
                 Ok(Err(why)) => return Ok(why),
