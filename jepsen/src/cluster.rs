@@ -9,16 +9,23 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::clock::{Clock, Wrong};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::network::Faults;
+use crate::proxy::Proxy;
 use crate::sandbox::{OBSERVER, Sandbox, address};
 
 /// Ports of every node: REST, gRPC, WebSocket, peers.
 pub const PORTS: [u16; 4] = [8080, 9090, 8081, 7070];
+/// Where a proxy takes what is for the peer port.
+const PROXY_PORT: u16 = 7170;
 /// How long a node may take to be ready on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long the observer waits for an answer.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// How long it waits when it asks for a change.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the nodes are started.
 #[derive(Clone, Debug)]
@@ -31,6 +38,12 @@ pub struct Settings {
     pub nodes: usize,
     /// Log entries between two snapshots.
     pub snapshot_entries: u64,
+    /// Their data lie on disks of the harness.
+    pub disks: bool,
+    /// The library of wrong clocks.
+    pub clocks: Option<PathBuf>,
+    /// Proxies stand between them.
+    pub proxies: bool,
 }
 
 /// One node.
@@ -67,6 +80,9 @@ pub struct Cluster {
     /// What is wrong with the network.
     faults: Faults,
     observer: Observer,
+    disks: Vec<Option<Disk>>,
+    clocks: Vec<Option<Clock>>,
+    proxies: Vec<Proxy>,
 }
 
 /// A look at the nodes that no fault of the network cuts off.
@@ -105,7 +121,8 @@ impl Observer {
         body: Option<Value>,
     ) -> std::result::Result<Value, String> {
         let url = format!("http://{}:{}{path}", address(place), PORTS[0]);
-        let mut request = self.http.request(method, url);
+        let within = if method == reqwest::Method::GET { LOOK_WITHIN } else { CHANGE_WITHIN };
+        let mut request = self.http.request(method, url).timeout(within);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -136,7 +153,77 @@ impl Cluster {
             let founder = place < settings.nodes;
             nodes.push(Node { name, data_dir, child: None, paused: false, wanted: founder, founder });
         }
-        Ok(Self { sandbox, settings, nodes, faults: Faults::default(), observer: Observer::new()? })
+        let (mut disks, mut clocks, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, node) in nodes.iter().enumerate() {
+            let beside = |what: &str| settings.dir.join(format!("{}.{what}", node.name));
+            disks.push(if settings.disks {
+                Some(Disk::mount(&node.data_dir, &beside("disk"))?)
+            } else {
+                None
+            });
+            clocks.push(if settings.clocks.is_some() { Some(Clock::create(beside("clock"))?) } else { None });
+            if settings.proxies {
+                let at = |port: u16| format!("{}:{port}", address(place));
+                proxies.push(Proxy::start(&sandbox.node(place), &at(PROXY_PORT), &at(PORTS[3]))?);
+            }
+        }
+        let observer = Observer::new()?;
+        Ok(Self { sandbox, settings, nodes, faults: Faults::default(), observer, disks, clocks, proxies })
+    }
+
+    /// The disk of a node, when the harness has disks.
+    #[must_use]
+    pub fn disk(&self, place: usize) -> Option<&Disk> {
+        self.disks[place].as_ref()
+    }
+
+    /// Sets a node's clocks wrong, when the harness has clocks.
+    ///
+    /// # Errors
+    /// When they can not be set.
+    pub fn set_clock(&mut self, place: usize, wrong: Wrong) -> Result<()> {
+        self.clocks[place].as_mut().map_or(Ok(()), |clock| clock.set(wrong))
+    }
+
+    /// Holds what nodes tell each other back for up to so long.
+    ///
+    /// # Errors
+    /// When a proxy is gone.
+    pub fn delay(&mut self, ms: u64) -> Result<()> {
+        self.proxies.iter_mut().try_for_each(|proxy| proxy.delay(ms))
+    }
+
+    /// Places that nobody takes.
+    #[must_use]
+    pub fn unused(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&place| !self.nodes[place].wanted).collect()
+    }
+
+    /// The node loses everything it has, and its life with it. From then on it joins.
+    ///
+    /// # Errors
+    /// When the files can not be removed.
+    pub fn wipe(&mut self, place: usize) -> Result<()> {
+        self.kill(place)?;
+        let node = &mut self.nodes[place];
+        node.founder = false;
+        let failed = || format!("emptying {}", node.data_dir.display());
+        for item in fs::read_dir(&node.data_dir).map_err(Error::io(failed()))? {
+            let path = item.map_err(Error::io(failed()))?.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(Error::io(failed()))?;
+        }
+        Ok(())
+    }
+
+    /// The node has left: it stops for good, and its data go.
+    ///
+    /// # Errors
+    /// When the files can not be removed.
+    pub fn retire(&mut self, place: usize) -> Result<()> {
+        self.wipe(place)?;
+        self.nodes[place].wanted = false;
+        Ok(())
     }
 
     /// A look at the nodes.
@@ -186,6 +273,12 @@ impl Cluster {
         for (flag, port) in ["rest", "grpc", "ws", "peer"].iter().zip(PORTS) {
             command.arg(format!("--{flag}={at}:{port}"));
         }
+        if let (Some(library), Some(clock)) = (&self.settings.clocks, &self.clocks[place]) {
+            command.env("LD_PRELOAD", library).env("JEPSEN_CLOCK", &clock.path);
+        }
+        if self.settings.proxies {
+            command.arg("--set").arg(format!("advertise.peer={at}:{PROXY_PORT}"));
+        }
         for setting in [
             "limits.request_timeout_ms=3000".to_owned(),
             "limits.history_changes_max=2000000".to_owned(),
@@ -211,7 +304,8 @@ impl Cluster {
 
     /// Whom a node forms a cluster with.
     fn company(&self, place: usize) -> String {
-        let peer = |place: usize| format!("{}:{}", address(place), PORTS[3]);
+        let port = if self.settings.proxies { PROXY_PORT } else { PORTS[3] };
+        let peer = |place: usize| format!("{}:{port}", address(place));
         if self.nodes[place].founder {
             let peers = (0..self.settings.nodes).map(|place| format!("n{}={}", place + 1, peer(place)));
             return format!("--peers={}", peers.collect::<Vec<_>>().join(","));
@@ -333,6 +427,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Before their disks go.
         for place in 0..self.nodes.len() {
             if let Err(error) = self.kill(place) {
                 eprintln!("jepsen: {error}");

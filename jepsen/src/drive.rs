@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::{self, GOAL, Problem};
 use crate::client::{Ask, Client, FRONTS, Shared};
+use crate::clock;
 use crate::cluster::{Cluster, Observer, Settings};
 use crate::error::{Error, Result};
 use crate::history::{self, Event, History, Kind};
 use crate::ledger::Ledger;
-use crate::nemesis::{Nemesis, plan};
+use crate::nemesis::{Family, Nemesis, RATE_PPM_MAX, plan};
 use crate::report::{self, HISTORY};
 use crate::run::{DriveArgs, RunArgs};
 use crate::sandbox::Sandbox;
@@ -29,6 +30,9 @@ const HEAR_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// After so many looks the log is gathered from one node.
 const GATHER_LOOKS: usize = 6;
+
+/// How long a sync takes where power cuts are part of the run.
+const SYNC_MS: u64 = 12;
 
 /// A run that is being made.
 pub struct Drive {
@@ -56,6 +60,9 @@ impl Drive {
             dir: args.dir.clone(),
             nodes: args.run.nodes,
             snapshot_entries: args.run.workload.snapshot_entries(),
+            disks: args.run.nemesis.iter().any(|family| family.needs_disk()),
+            clocks: if args.run.nemesis.contains(&Family::Clock) { Some(clock::build()?) } else { None },
+            proxies: args.run.nemesis.contains(&Family::Delay),
         };
         Ok(Self {
             args: args.run.clone(),
@@ -87,6 +94,11 @@ impl Drive {
             stop: CancellationToken::new(),
             stores: Stores::default(),
         });
+        if self.args.nemesis.contains(&Family::Clock) {
+            // Time to live is counted by the leader's monotonic clock: one that is fast by a tenth gives a tenth less.
+            let value = json!({"ttl_percent": 100 - RATE_PPM_MAX / 10_000 - 2});
+            shared.history.write(Event { f: check::PROMISE.to_owned(), value, ..Event::new(Kind::Note) });
+        }
         let goal = Arc::new(Goal::default());
         let (at_least, restless) = self.args.workload.watchers();
         let watchers = watch::start(self.args.watchers.max(at_least), restless, &self.dir, &shared, &goal)?;
@@ -113,7 +125,9 @@ impl Drive {
         };
         let looker = tokio::spawn(looker.run());
         let mut clients = self.args.workload.start(shared, self.args.processes);
-        let outcome = Nemesis::new(cluster, shared).run(&schedule, length).await;
+        let sync_ms = if self.args.nemesis.contains(&Family::Power) { SYNC_MS } else { 0 };
+        let nemesis = Nemesis::new(cluster, shared, &self.ledger).with_sync_ms(sync_ms);
+        let outcome = nemesis.run(&schedule, length).await;
         shared.stop.cancel();
         let (cluster, unexpected) = outcome?;
         let mut problems: Vec<Problem> =

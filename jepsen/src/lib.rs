@@ -2,13 +2,16 @@
 
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod drive;
 pub mod error;
 pub mod history;
 pub mod ledger;
 pub mod nemesis;
 pub mod network;
+pub mod proxy;
 pub mod random;
 pub mod report;
 pub mod run;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use batuta_jepsen::error::Result;
-use batuta_jepsen::{report, run, sandbox};
+use batuta_jepsen::{proxy, report, run, sandbox};
 
 /// Real Batuta clusters under real faults, and checkers of what their clients saw.
 #[derive(Debug, Parser)]
@@ -23,6 +23,9 @@ enum Command {
     /// What `run` starts inside of the clients' namespace.
     #[command(hide = true)]
     Drive(run::DriveArgs),
+    /// What `run` puts between nodes.
+    #[command(hide = true)]
+    Proxy(proxy::ProxyArgs),
     /// Checks a run again that was kept.
     Check {
         /// Its directory.
@@ -48,6 +51,7 @@ fn command(command: Command) -> Result<bool> {
     match command {
         Command::Run(args) => run::supervise(&args),
         Command::Drive(args) => run::drive(&args),
+        Command::Proxy(args) => proxy::serve(&args),
         Command::Check { dir } => report::check_again(&dir),
         Command::Clean => {
             for namespace in sandbox::clean()? {

@@ -13,7 +13,7 @@ use crate::check;
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::nemesis::Family;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{self, Sandbox};
 use crate::workload::Workload;
 use clap::Args;
 
@@ -78,6 +78,7 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
         return Err(Error::Usage("--nodes is 3 or 5".to_owned()));
     }
     check::build_referee()?;
+    sandbox::clean()?;
     let exe = std::env::current_exe().map_err(Error::io("the harness's own path"))?;
     let beside = |name: &str| exe.with_file_name(name);
     let keep = args.keep.clone().unwrap_or_else(|| beside("../jepsen"));
@@ -85,7 +86,9 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
     let dir = keep.join(label);
     std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
     let dir = dir.canonicalize().map_err(Error::io(dir.display().to_string()))?;
-    let sandbox = Sandbox::create(args.nodes)?;
+    // Room for nodes that join.
+    let guests = if args.nemesis.contains(&Family::Member) { 2 } else { 0 };
+    let sandbox = Sandbox::create(args.nodes + guests)?;
     let mut command = Sandbox::inside(&sandbox.clients(), &exe.display().to_string());
     command
         .arg("drive")
@@ -100,6 +103,7 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
         child.wait()
     });
     sandbox.remove();
+    sandbox::unmount_below(&dir);
     match status.map_err(Error::io("running inside the namespace"))?.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),

@@ -9,6 +9,7 @@
 //! All addresses are inside the namespaces: nothing of a run is to be seen from outside, and runs do not see each other.
 //! The names carry the process id of the run, so that what a run left behind can be told from what is in use.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -147,12 +148,32 @@ fn remove_namespace(namespace: &str) -> Result<()> {
     tool("ip", &["netns", "delete", namespace]).map(drop)
 }
 
+/// Unmounts the disks of a run that were left behind: nobody serves them any more.
+pub fn unmount_below(dir: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for at in mounts.lines().filter_map(|line| line.split_whitespace().nth(1)) {
+        if Path::new(at).starts_with(dir)
+            && let Err(error) = tool("umount", &["-l", at])
+        {
+            eprintln!("jepsen: {error}");
+        }
+    }
+}
+
 /// Takes down what runs left behind whose process is gone; gives the names.
 ///
 /// # Errors
 /// When `ip` is missing or refuses.
 pub fn clean() -> Result<Vec<String>> {
     let mut removed = Vec::new();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(Error::io("/proc/self/mounts"))?;
+    for at in mounts.lines().filter_map(|line| line.strip_prefix("jepsen ")?.split_whitespace().next()) {
+        // A disk that nobody serves any more answers with an error.
+        if std::fs::metadata(at).is_err() {
+            tool("umount", &["-l", at])?;
+            removed.push(at.to_owned());
+        }
+    }
     for namespace in all()? {
         let running = owner_of(&namespace).is_some_and(|owner| {
             let line = std::fs::read(format!("/proc/{owner}/cmdline")).unwrap_or_default();

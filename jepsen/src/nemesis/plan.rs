@@ -17,6 +17,26 @@ pub enum Family {
     Loss,
     /// Links are slow.
     Slow,
+    /// Messages between nodes are late and out of order.
+    Delay,
+    /// Clocks jump, flicker, and go too fast or too slow.
+    Clock,
+    /// Power cuts: kill -9, and any part of what was not synced is gone.
+    Power,
+    /// Disks: slow syncs, failing syncs and writes, no space.
+    Disk,
+    /// A bit flips in a log or snapshot of a node that is down.
+    Flip,
+    /// Membership: grow, shrink, replace a wiped node, hand leadership over, snapshots and purges.
+    Member,
+}
+
+impl Family {
+    /// Whether the nodes' data must lie on disks of the harness.
+    #[must_use]
+    pub fn needs_disk(self) -> bool {
+        matches!(self, Self::Power | Self::Disk | Self::Flip)
+    }
 }
 
 /// Who is hit.
@@ -55,6 +75,38 @@ pub enum Fault {
     Loss(u64),
     /// Every node sends at most so many kilobits in a second.
     Slow(u64),
+    /// Messages between nodes are held back for up to so many milliseconds.
+    Delay(u64),
+    /// The wall clock is off by so many milliseconds.
+    ClockJump(Target, i64),
+    /// The wall clock jumps to and fro by so many milliseconds.
+    ClockStrobe(Target, i64),
+    /// All clocks go faster by so many millionths, or slower.
+    ClockRate(Target, i64),
+    /// A power cut.
+    PowerCut(Target),
+    /// Syncs take so many milliseconds longer.
+    SlowSync(Target, u64),
+    /// Syncs fail.
+    SyncError(Target),
+    /// Writes fail.
+    WriteError(Target),
+    /// No space is left.
+    DiskFull(Target),
+    /// Hardly any space is left.
+    NearlyFull(Target),
+    /// A bit flips on one node's disk while it is down; it is replaced if it notices.
+    FlipBit,
+    /// A node joins, and leaves at the end.
+    Grow,
+    /// A node leaves, and joins again, empty, at the end.
+    Shrink,
+    /// A node loses its disk and starts again.
+    Replace,
+    /// Leadership is handed over.
+    Transfer,
+    /// Every node takes a snapshot and purges its log.
+    Snapshot,
 }
 
 /// A fault and its time.
@@ -72,6 +124,8 @@ pub struct Planned {
 const TTL_MS: u64 = 1500;
 /// The first fault comes after this.
 const QUIET_MS: u64 = 2500;
+/// How much faster or slower a clock goes at most.
+pub const RATE_PPM_MAX: i64 = 100_000;
 
 /// The schedule of a run. Faults mostly come one at a time with rest between them; now and then two overlap.
 #[must_use]
@@ -101,58 +155,86 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec
 }
 
 fn fault(random: &mut Random, family: Family, nodes: usize) -> (Fault, u64) {
-    let target = |random: &mut Random| *random.one_of(&[Target::Leader, Target::One, Target::Minority]);
+    use Target::{All, Leader, Minority, One};
+    let some = *random.one_of(&[Leader, Leader, One, Minority]);
+    let any = *random.one_of(&[Leader, Leader, One, Minority, All]);
     match family {
-        Family::Kill => {
-            let targets = [Target::Leader, Target::Leader, Target::One, Target::Minority, Target::All];
-            (Fault::Kill(*random.one_of(&targets)), random.between(300, 4000))
-        }
+        Family::Kill => (Fault::Kill(any), random.between(300, 4000)),
         Family::Pause => {
-            let targets = [Target::Leader, Target::Leader, Target::One, Target::Minority, Target::All];
             // Half, twice and ten times the time to live.
             let tenths = *random.one_of(&[5, 5, 20, 20, 20, 100]);
-            (Fault::Pause(*random.one_of(&targets)), TTL_MS * tenths / 10)
+            (Fault::Pause(any), TTL_MS * tenths / 10)
         }
-        Family::Partition => {
-            let mut forms = vec![
-                Fault::PartOne(Target::Leader),
-                Fault::PartOne(Target::One),
-                Fault::PartHalves,
-                Fault::LeaderMute,
-                Fault::LeaderDeaf,
-                Fault::PartClients(target(random)),
-            ];
-            if nodes > 3 {
-                forms.push(Fault::PartRing);
-            }
-            (*random.one_of(&forms), random.between(1500, 6000))
-        }
+        Family::Partition => (partition(random, some, nodes), random.between(1500, 6000)),
         Family::Loss => (Fault::Loss(*random.one_of(&[5, 15, 30])), random.between(2000, 6000)),
         Family::Slow => (Fault::Slow(*random.one_of(&[64, 256, 1024])), random.between(2000, 6000)),
+        Family::Delay => (Fault::Delay(*random.one_of(&[20, 100, 400])), random.between(2000, 6000)),
+        Family::Clock => (clock(random, any), random.between(1500, 6000)),
+        Family::Power => (Fault::PowerCut(any), random.between(200, 2500)),
+        Family::Disk => {
+            let slow = Fault::SlowSync(any, *random.one_of(&[20, 100, 600]));
+            let faults = [
+                slow,
+                slow,
+                Fault::SyncError(some),
+                Fault::WriteError(some),
+                Fault::DiskFull(some),
+                Fault::NearlyFull(any),
+            ];
+            (*random.one_of(&faults), random.between(1500, 5000))
+        }
+        Family::Flip => (Fault::FlipBit, random.between(300, 1000)),
+        Family::Member => {
+            let faults = [Fault::Grow, Fault::Shrink, Fault::Replace, Fault::Transfer, Fault::Snapshot];
+            (*random.one_of(&faults), random.between(2000, 5000))
+        }
     }
+}
+
+fn partition(random: &mut Random, some: Target, nodes: usize) -> Fault {
+    let mut forms = vec![
+        Fault::PartOne(Target::Leader),
+        Fault::PartOne(Target::One),
+        Fault::PartHalves,
+        Fault::LeaderMute,
+        Fault::LeaderDeaf,
+        Fault::PartClients(some),
+    ];
+    if nodes > 3 {
+        forms.push(Fault::PartRing);
+    }
+    *random.one_of(&forms)
+}
+
+fn clock(random: &mut Random, any: Target) -> Fault {
+    const HOUR_MS: i64 = 3_600_000;
+    let far = *random.one_of(&[-24 * 365 * HOUR_MS, -HOUR_MS, -2000, 2000, HOUR_MS, 24 * 365 * HOUR_MS]);
+    let rate = *random.one_of(&[-RATE_PPM_MAX, -1000, 1000, RATE_PPM_MAX / 2, RATE_PPM_MAX]);
+    *random.one_of(&[Fault::ClockJump(any, far), Fault::ClockStrobe(any, far), Fault::ClockRate(any, rate)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FAMILIES: [Family; 5] =
-        [Family::Partition, Family::Kill, Family::Pause, Family::Loss, Family::Slow];
+    fn families() -> Vec<Family> {
+        Family::value_variants().to_vec()
+    }
 
     #[test]
     fn a_seed_gives_one_schedule() {
-        assert_eq!(plan(7, 60_000, &FAMILIES, 5), plan(7, 60_000, &FAMILIES, 5));
-        assert_ne!(plan(7, 60_000, &FAMILIES, 5), plan(8, 60_000, &FAMILIES, 5));
+        assert_eq!(plan(7, 60_000, &families(), 5), plan(7, 60_000, &families(), 5));
+        assert_ne!(plan(7, 60_000, &families(), 5), plan(8, 60_000, &families(), 5));
         assert_eq!(plan(7, 60_000, &[], 5), []);
     }
 
     #[test]
     fn faults_end_with_the_run_and_every_family_comes() {
         for seed in 0..50 {
-            let planned = plan(seed, 60_000, &FAMILIES, 5);
-            assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 60_000), "{planned:?}");
-            let kills = planned.iter().filter(|planned| matches!(planned.fault, Fault::Kill(_)));
-            assert!(planned.len() >= 5 && kills.count() >= 1, "{planned:?}");
+            let planned = plan(seed, 120_000, &families(), 5);
+            assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 120_000), "{planned:?}");
+            let cuts = planned.iter().filter(|planned| matches!(planned.fault, Fault::PowerCut(_)));
+            assert!(planned.len() >= 11 && cuts.count() >= 1, "{planned:?}");
         }
     }
 }
