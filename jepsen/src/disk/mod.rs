@@ -70,7 +70,13 @@ impl Disk {
         self.store.set(trouble);
     }
 
-    /// Cuts the power. The process that uses the disk must be dead already.
+    /// The power goes: nothing becomes durable any more, also not what is being synced. The process that uses the disk must be stopped,
+    /// so that it sees nothing of it, and killed afterwards.
+    pub fn power_off(&self) {
+        self.store.power(false);
+    }
+
+    /// What the power cut left; the power is back. The process that uses the disk must be dead already.
     ///
     /// # Errors
     /// When the directory behind can not be written.

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Cut, Trouble};
@@ -33,6 +34,7 @@ struct Table {
 pub(super) struct Store {
     table: Mutex<Table>,
     trouble: Mutex<Trouble>,
+    has_power: AtomicBool,
 }
 
 fn not_found() -> io::Error {
@@ -42,8 +44,8 @@ fn not_found() -> io::Error {
 impl Store {
     /// The root is number 1.
     pub(super) fn new(root: &Path) -> Self {
-        let store =
-            Self { table: Mutex::new(Table { next: 1, ..Table::default() }), trouble: Mutex::default() };
+        let table = Mutex::new(Table { next: 1, ..Table::default() });
+        let store = Self { table, trouble: Mutex::default(), has_power: AtomicBool::new(true) };
         store.number(root);
         store
     }
@@ -59,6 +61,10 @@ impl Store {
 
     pub(super) fn set(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(super) fn power(&self, on: bool) {
+        self.has_power.store(on, Ordering::SeqCst);
     }
 
     /// The number of a path.
@@ -136,6 +142,10 @@ impl Store {
         let file = self.file(number)?;
         let mut table = self.table();
         let node = table.nodes.get_mut(&number).ok_or_else(not_found)?;
+        if !self.has_power.load(Ordering::SeqCst) {
+            // What is under way when the power goes is neither durable nor gone: the cut decides.
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let unsynced = std::mem::take(&mut node.unsynced);
         if fails {
             return Err(io::Error::from_raw_os_error(5));
@@ -200,6 +210,7 @@ impl Store {
                 }
             }
         }
+        self.power(true);
         Ok(cut)
     }
 }

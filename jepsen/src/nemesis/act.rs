@@ -3,7 +3,6 @@
 use super::run::{Active, Nemesis};
 use super::{Fault, member};
 use crate::clock::Wrong;
-use crate::disk::Trouble;
 use crate::error::Result;
 
 impl Nemesis {
@@ -74,7 +73,15 @@ impl Nemesis {
     }
 
     fn cut_power(&mut self, places: &[usize]) -> Result<()> {
-        // All at once: first everybody is dead, then the disks forget.
+        // All at once, and while syncs are under way: nobody runs on to see his sync fail.
+        for &place in places {
+            self.cluster.pause(place)?;
+        }
+        for &place in places {
+            if let Some(disk) = self.cluster.disk(place) {
+                disk.power_off();
+            }
+        }
         self.kill(places)?;
         for &place in places {
             if let Some(disk) = self.cluster.disk(place) {
