@@ -8,21 +8,26 @@ import (
 	"os"
 )
 
+type named struct {
+	Name string `json:"name"`
+}
+
 type fields struct {
-	Name        string `json:"name"`
-	Mode        string `json:"mode"`
-	Permits     uint64 `json:"permits"`
-	Capacity    uint64 `json:"capacity"`
-	SessionID   string `json:"session_id"`
-	LockID      string `json:"lock_id"`
-	TTL         int64  `json:"ttl_ms"`
-	Token       uint64 `json:"fencing_token"`
-	Consistency string `json:"consistency"`
-	Status      string `json:"status"`
-	Newest      uint64 `json:"newest_token"`
-	TTLPercent  int64  `json:"ttl_percent"`
-	HighWater   uint64 `json:"high_water"`
-	WaiterCount uint64 `json:"waiter_count"`
+	Locks       []named `json:"locks"`
+	Name        string  `json:"name"`
+	Mode        string  `json:"mode"`
+	Permits     uint64  `json:"permits"`
+	Capacity    uint64  `json:"capacity"`
+	SessionID   string  `json:"session_id"`
+	LockID      string  `json:"lock_id"`
+	TTL         int64   `json:"ttl_ms"`
+	Token       uint64  `json:"fencing_token"`
+	Consistency string  `json:"consistency"`
+	Status      string  `json:"status"`
+	Newest      uint64  `json:"newest_token"`
+	TTLPercent  int64   `json:"ttl_percent"`
+	HighWater   uint64  `json:"high_water"`
+	WaiterCount uint64  `json:"waiter_count"`
 	Holders     []struct {
 		Token uint64 `json:"fencing_token"`
 	} `json:"holders"`
@@ -38,6 +43,18 @@ type event struct {
 	Args  fields  `json:"args"`
 	Value fields  `json:"value"`
 	Error string  `json:"error"`
+}
+
+// The names that it is about.
+func (f fields) names() []string {
+	if f.Name != "" {
+		return []string{f.Name}
+	}
+	found := []string{}
+	for _, lock := range f.Locks {
+		found = append(found, lock.Name)
+	}
+	return found
 }
 
 // What was asked and what came of it. An operation that was never answered lasts for ever.

@@ -16,8 +16,9 @@ func promised(asked *operation) int64 {
 
 // A grant that a client knows of, and until when it was promised to it.
 type grant struct {
-	name, lockID, sessionID string
-	token                   uint64
+	names             []string
+	lockID, sessionID string
+	token             uint64
 	// Before this time nothing but its owner may end it.
 	until int64
 	// From this time on it is known to be over; forever when nobody knows.
@@ -70,7 +71,7 @@ func gather(history []*operation) promises {
 			continue
 		}
 		held := &grant{
-			name: asked.args.Name, lockID: asked.value.LockID, sessionID: asked.args.SessionID,
+			names: asked.args.names(), lockID: asked.value.LockID, sessionID: asked.args.SessionID,
 			token: asked.value.Token, until: asked.call + promised(asked), over: forever,
 		}
 		if owner := all.sessions[held.sessionID]; owner != nil {
@@ -100,23 +101,25 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 		known[held.token] = true
 	}
 	steps := map[string][]porcupine.Operation{}
-	add := func(name string, process int, s step, call, ret int64) {
+	add := func(names []string, process int, s step, call, ret int64) {
 		s.known = known
-		steps[name] = append(steps[name], porcupine.Operation{ClientId: process, Input: s, Call: call, Return: ret})
+		for _, name := range names {
+			steps[name] = append(steps[name], porcupine.Operation{ClientId: process, Input: s, Call: call, Return: ret})
+		}
 	}
 	for _, asked := range history {
-		if name, s, told := lockStep(asked, all); told {
+		if names, s, told := lockStep(asked, all); told {
 			if s.what == "unanswered" {
-				add(name, asked.process, s, asked.call, asked.call)
+				add(names, asked.process, s, asked.call, asked.call)
 			} else {
-				add(name, asked.process, s, asked.call, asked.ret)
+				add(names, asked.process, s, asked.call, asked.ret)
 			}
 		}
 	}
 	for _, held := range all.grants {
-		add(held.name, -1, step{what: "may go", token: held.token}, held.until, held.until)
+		add(held.names, -1, step{what: "may go", token: held.token}, held.until, held.until)
 		if held.over < forever {
-			add(held.name, -1, step{what: "gone", token: held.token}, held.over, held.over)
+			add(held.names, -1, step{what: "gone", token: held.token}, held.over, held.over)
 		}
 	}
 	for _, found := range steps {
@@ -126,38 +129,41 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 }
 
 // What an operation says about a lock, if anything.
-func lockStep(asked *operation, all promises) (string, step, bool) {
-	name := asked.args.Name
+func lockStep(asked *operation, all promises) ([]string, step, bool) {
+	names := asked.args.names()
 	held := all.grants[asked.args.LockID]
 	if asked.f == "acquire" {
 		held = all.grants[asked.value.LockID]
 	}
 	if held != nil {
-		name = held.name
+		names = held.names
 	}
 	switch {
-	case asked.args.Consistency == "stale" || name == "":
+	case asked.args.Consistency == "stale" || len(names) == 0:
 	case asked.f == "acquire" && asked.end == "ok":
 		mode := asked.args.Mode
 		if mode == "" {
 			mode = "exclusive"
 		}
-		return name, step{
+		return names, step{
 			what: "acquire", token: asked.value.Token, mode: mode, permits: asked.args.Permits, capacity: asked.args.Capacity,
 			late: held == nil || held.until < asked.ret,
 		}, true
+	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail" && len(names) > 1:
+		// One of them is held; nobody says which.
+		return nil, step{}, false
 	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail":
-		return name, step{what: "refused"}, true
+		return names, step{what: "refused"}, true
 	case asked.f == "acquire" && !certain(asked):
-		return name, step{what: "unanswered"}, true
+		return names, step{what: "unanswered"}, true
 	case asked.f == "release" && asked.end == "ok":
-		return name, step{what: "release", token: asked.value.Token}, true
+		return names, step{what: "release", token: asked.value.Token}, true
 	case asked.f == "extend" && asked.end == "ok":
-		return name, step{what: "extend", token: asked.value.Token}, true
+		return names, step{what: "extend", token: asked.value.Token}, true
 	case asked.code == "lock_not_held" && asked.end == "fail" && held != nil:
-		return name, step{what: "gone", token: held.token}, true
+		return names, step{what: "gone", token: held.token}, true
 	case asked.f == "check" && asked.end == "ok":
-		return name, step{
+		return names, step{
 			what: "check", token: asked.args.Token, status: asked.value.Status, newest: asked.value.Newest,
 		}, true
 	case asked.f == "get_lock" && asked.end == "ok":
@@ -165,11 +171,11 @@ func lockStep(asked *operation, all promises) (string, step, bool) {
 		for _, one := range asked.value.Holders {
 			tokens = append(tokens, one.Token)
 		}
-		return name, step{what: "look", holders: tokens}, true
+		return names, step{what: "look", holders: tokens}, true
 	case asked.f == "get_lock" && asked.code == "lock_not_found":
-		return name, step{what: "look"}, true
+		return names, step{what: "look"}, true
 	}
-	return "", step{}, false
+	return nil, step{}, false
 }
 
 // Whether an acquisition that was not granted is known to have left nothing behind, not even for a moment.

@@ -110,6 +110,7 @@ impl Drive {
         let operations = history::operations(&events);
         let mut findings = check::check(&self.dir, &events, &operations, self.args.rate_min)?;
         findings.problems.extend(problems);
+        report::minimal(&self.dir, &events, &operations, &findings)?;
         report::conclude(&self.dir, &format!("jepsen run {}", asked.join(" ")), &findings)
     }
 

@@ -241,6 +241,13 @@ impl Operation {
         self.value[name].as_str().unwrap_or_default()
     }
 
+    /// Whether it asks for something of this name.
+    #[must_use]
+    pub fn is_about(&self, name: &str) -> bool {
+        let several = self.args["locks"].as_array().into_iter().flatten();
+        self.arg("name") == name || several.into_iter().any(|lock| lock["name"] == name)
+    }
+
     /// For people: who asked what where.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -5,6 +5,8 @@ use batuta_statemachine::{
     Applied, ChangeKind, Command, Entry, LockId, Name, Namespace, Outcome, Reply, SessionId, State,
 };
 
+use serde_json::Value;
+
 use crate::history::Operation;
 
 /// The log at a revision.
@@ -49,7 +51,7 @@ fn session(text: &str) -> Result<SessionId, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, log: T, answer: T) -> Result<(), String> {
+fn same<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, log: &T, answer: &T) -> Result<(), String> {
     if log == answer { Ok(()) } else { Err(format!("{what}: the log says {log:?}, the answer {answer:?}")) }
 }
 
@@ -85,12 +87,23 @@ pub(super) fn compare(operation: &Operation, at: &At<'_>) -> Result<(), String> 
 fn acquire(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     let lock_id = lock_id(operation)?;
     let grant = at.grant(lock_id).ok_or_else(|| format!("{lock_id} is not held at {}", at.revision))?;
-    same("token", Some(grant.token), operation.number("fencing_token"))?;
+    same("token", &Some(grant.token), &operation.number("fencing_token"))?;
     same("metadata", grant.metadata.as_str(), operation.arg("metadata"))?;
-    let [request] = grant.requests.as_slice() else { return Err("not one name".to_owned()) };
-    same("name", request.name.as_str(), operation.arg("name"))?;
-    let mode = operation.args["mode"].as_str().unwrap_or("exclusive");
-    same("mode", request.mode.as_str(), mode)
+    let held: Vec<(&str, &str)> =
+        grant.requests.iter().map(|request| (request.name.as_str(), request.mode.as_str())).collect();
+    same("locks", &held, &wanted(&operation.args))
+}
+
+/// The names and modes that were asked for.
+fn wanted(args: &Value) -> Vec<(&str, &str)> {
+    match args["locks"].as_array() {
+        Some(locks) => locks.iter().map(lock_wanted).collect(),
+        None => vec![lock_wanted(args)],
+    }
+}
+
+fn lock_wanted(lock: &Value) -> (&str, &str) {
+    (lock["name"].as_str().unwrap_or_default(), lock["mode"].as_str().unwrap_or("exclusive"))
 }
 
 fn release_or_extend(operation: &Operation, at: &At<'_>) -> Result<(), String> {
@@ -150,21 +163,22 @@ fn read(operation: &Operation, at: &At<'_>) -> Result<(), String> {
                 batuta_statemachine::lock::TokenStatus::NotHeld => "not_held",
             };
             same("status", status, operation.answered("status"))?;
-            same("newest token", check.newest, operation.number("newest_token"))
+            same("newest token", &check.newest, &operation.number("newest_token"))
         }
         "get_lock" => {
             let lock = at.state.lock(&namespace, &name(operation)?, 0).ok_or("the lock is free")?;
             let told = operation.value["holders"].as_array().into_iter().flatten();
             let told: Vec<u64> = told.filter_map(|holder| holder["fencing_token"].as_u64()).collect();
-            same("holders", lock.holders.iter().map(|grant| grant.token).collect(), told)?;
-            same("waiters", Some(lock.waiter_count), operation.number("waiter_count"))
+            let held: Vec<u64> = lock.holders.iter().map(|grant| grant.token).collect();
+            same("holders", &held, &told)?;
+            same("waiters", &Some(lock.waiter_count), &operation.number("waiter_count"))
         }
         "get_session" => {
             let session = session(operation.arg("session_id"))?;
             found(at.state.session(session).is_some(), || format!("{session} at {}", at.revision))
         }
         "get_register" => {
-            same("value", at.state.register(&namespace, &name(operation)?), operation.number("high_water"))
+            same("value", &at.state.register(&namespace, &name(operation)?), &operation.number("high_water"))
         }
         other => Err(format!("no way to compare {other}")),
     }

@@ -14,8 +14,6 @@ use crate::told::Told;
 pub(super) struct Replay {
     /// What each revision changed, as watchers are told.
     pub(super) changes: BTreeMap<u64, Vec<Told>>,
-    /// Cluster time of each revision, milliseconds.
-    pub(super) now_ms: BTreeMap<u64, u64>,
     pub(super) problems: Vec<String>,
     pub(super) looked_at: String,
 }
@@ -26,89 +24,136 @@ struct Word<'a> {
     hash: &'a str,
 }
 
+/// The replay while it goes on.
+#[derive(Default)]
+struct Replayer<'a> {
+    state: State,
+    /// Answers that are still to be compared, by revision.
+    answers: HashMap<u64, Vec<&'a Operation>>,
+    words: BTreeMap<u64, Vec<Word<'a>>>,
+    /// Acquisitions of which a client was told that they were not executed, by the mark they carry.
+    never: HashMap<&'a str, &'a Operation>,
+    /// The acquisitions that came of each mark.
+    effects: HashMap<String, BTreeSet<String>>,
+    changes: BTreeMap<u64, Vec<Told>>,
+    problems: Vec<String>,
+    compared: u64,
+    hashes: u64,
+    wall_ms: u64,
+    wall_jumps: u64,
+}
+
 pub(super) fn replay(ledger: &Ledger, events: &[Event], operations: &[Operation]) -> Replay {
-    let mut replay = Replay {
-        changes: BTreeMap::new(),
-        now_ms: BTreeMap::new(),
+    let mut replayer = Replayer {
+        words: words(events),
+        never: not_executed(operations),
         problems: ledger.differences.clone(),
-        looked_at: String::new(),
+        ..Replayer::default()
     };
-    let mut answers: HashMap<u64, Vec<&Operation>> = HashMap::new();
     for operation in operations.iter().filter(|operation| operation.end == Kind::Ok) {
         match operation.revision() {
-            Some(revision) => answers.entry(revision).or_default().push(operation),
-            None => replay.problems.push(format!("an answer without a revision: {}", operation.describe())),
+            Some(revision) => replayer.answers.entry(revision).or_default().push(operation),
+            None => replayer.problems.push(format!("an answer without a revision: {}", operation.describe())),
         }
     }
-    let words = words(events);
-    let never = not_executed(operations);
-    let (mut state, mut expected) = (State::default(), None);
-    let (mut compared, mut hashes) = (0, 0);
+    let mut expected = None;
     for (&index, decided) in ledger.entries() {
-        if expected.is_some_and(|expected| expected != index) {
-            let hole = format!(
-                "entries {} to {} of the log were not gathered",
-                expected.unwrap_or_default(),
-                index - 1
-            );
-            replay.problems.push(format!("{hole}: nothing behind them can be compared"));
+        if let Some(expected) = expected.filter(|expected| *expected != index) {
+            let hole = format!("entries {expected} to {} of the log were not gathered", index - 1);
+            replayer.problems.push(format!("{hole}: nothing behind them can be compared"));
             break;
         }
         expected = Some(index + 1);
-        let applied = match &decided.entry {
-            Some(entry) => {
-                replay.problems.extend(executed_all_the_same(index, entry, &never));
-                state.apply(index, entry)
-            }
-            None => {
-                state.advance(index);
-                Applied::default()
-            }
+        replayer.apply(index, decided.entry.as_deref());
+    }
+    replayer.finish(ledger)
+}
+
+impl Replayer<'_> {
+    fn apply(&mut self, index: u64, entry: Option<&Entry>) {
+        let applied = if let Some(entry) = entry {
+            let applied = self.state.apply(index, entry);
+            self.note_effects(index, entry, &applied);
+            self.look_at_the_wall(entry.stamp.wall_ms);
+            applied
+        } else {
+            self.state.advance(index);
+            Applied::default()
         };
-        replay.now_ms.insert(index, state.now_ms());
-        let at = answers::At {
-            revision: index,
-            entry: decided.entry.as_deref(),
-            applied: &applied,
-            state: &state,
-        };
-        for operation in answers.remove(&index).unwrap_or_default() {
-            compared += 1;
+        let at = answers::At { revision: index, entry, applied: &applied, state: &self.state };
+        for operation in self.answers.remove(&index).unwrap_or_default() {
+            self.compared += 1;
             if let Err(problem) = answers::compare(operation, &at) {
-                replay.problems.push(format!("{problem}: {}", operation.describe()));
+                self.problems.push(format!("{problem}: {}", operation.describe()));
             }
         }
-        for word in words.get(&index).into_iter().flatten() {
-            hashes += 1;
-            let hash = format!("{:016x}", state.hash());
-            if word.hash != hash {
-                let Word { node, hash: told } = word;
-                replay
-                    .problems
+        for Word { node, hash: told } in self.words.get(&index).into_iter().flatten() {
+            self.hashes += 1;
+            let hash = format!("{:016x}", self.state.hash());
+            if *told != hash {
+                self.problems
                     .push(format!("{node} says its state at {index} is {told}; the log gives {hash}"));
             }
         }
         if !applied.changes.is_empty() {
-            replay.changes.insert(index, applied.changes.iter().map(Told::from_change).collect());
+            self.changes.insert(index, applied.changes.iter().map(Told::from_change).collect());
         }
     }
-    if let Err(problem) = state.validate() {
-        replay.problems.push(format!("the final state breaks an invariant: {problem}"));
+
+    /// Which acquisitions came of which request; and whether a client was told that it was not executed.
+    fn note_effects(&mut self, index: u64, entry: &Entry, applied: &Applied) {
+        for (request, outcome) in entry.requests.iter().zip(&applied.outcomes) {
+            let Command::Acquire(acquire) = &request.command else { continue };
+            if let Some(operation) = self.never.get(acquire.metadata.as_str()) {
+                let told = "its client was told that it was not executed";
+                self.problems.push(format!("{told}, entry {index} has it: {}", operation.describe()));
+            }
+            let lock_id = match outcome {
+                Ok(Reply::Granted(grant)) => grant.lock_id,
+                Ok(Reply::Queued(wait)) => wait.lock_id,
+                _ => continue,
+            };
+            if !acquire.metadata.is_empty() {
+                self.effects.entry(acquire.metadata.clone()).or_default().insert(lock_id.to_string());
+            }
+        }
     }
-    for operation in answers.into_values().flatten() {
-        replay
-            .problems
-            .push(format!("an answer from a revision that the log does not have: {}", operation.describe()));
+
+    /// Wrong clocks are to be seen in the log, or they were not wrong.
+    fn look_at_the_wall(&mut self, wall_ms: u64) {
+        const JUMP_MS: u64 = 1500;
+        if wall_ms != 0 {
+            let jumped = self.wall_ms != 0
+                && (wall_ms + JUMP_MS < self.wall_ms || wall_ms > self.wall_ms + 100 * JUMP_MS);
+            self.wall_jumps += u64::from(jumped);
+            self.wall_ms = wall_ms;
+        }
     }
-    replay.problems.extend(effects(ledger));
-    let terms: BTreeSet<u64> = ledger.entries().values().map(|decided| decided.term).collect();
-    replay.looked_at = format!(
-        "{} entries of {} terms, {compared} answers compared, {hashes} state hashes, {} acquisitions that must not be there",
-        ledger.entries().len(),
-        terms.len(),
-        never.len()
-    );
-    replay
+
+    fn finish(mut self, ledger: &Ledger) -> Replay {
+        if let Err(problem) = self.state.validate() {
+            self.problems.push(format!("the final state breaks an invariant: {problem}"));
+        }
+        for operation in self.answers.into_values().flatten() {
+            let told = "an answer from a revision that the log does not have";
+            self.problems.push(format!("{told}: {}", operation.describe()));
+        }
+        // A key has its effect once: one mark never gets two acquisitions.
+        for (mark, lock_ids) in self.effects.iter().filter(|(_, lock_ids)| lock_ids.len() > 1) {
+            self.problems.push(format!("request {mark:?} had its effect more than once: {lock_ids:?}"));
+        }
+        let terms: BTreeSet<u64> = ledger.entries().values().map(|decided| decided.term).collect();
+        let looked_at = format!(
+            "{} entries of {} terms, {} answers compared, {} state hashes, {} acquisitions that must not be there, {} jumps of the wall clock",
+            ledger.entries().len(),
+            terms.len(),
+            self.compared,
+            self.hashes,
+            self.never.len(),
+            self.wall_jumps,
+        );
+        Replay { changes: self.changes, problems: self.problems, looked_at }
+    }
 }
 
 /// The hashes that nodes told, by applied index.
@@ -136,49 +181,5 @@ fn not_executed(operations: &[Operation]) -> HashMap<&str, &Operation> {
         .filter(|operation| operation.f == "acquire" && operation.end == Kind::Fail)
         .filter(|operation| told.contains(&operation.error.as_str()) && marks[operation.arg("metadata")] == 1)
         .map(|operation| (operation.arg("metadata"), operation))
-        .collect()
-}
-
-fn executed_all_the_same(index: u64, entry: &Entry, never: &HashMap<&str, &Operation>) -> Vec<String> {
-    let acquires = entry.requests.iter().filter_map(|request| match &request.command {
-        Command::Acquire(acquire) => never.get(acquire.metadata.as_str()),
-        _ => None,
-    });
-    acquires
-        .map(|operation| {
-            format!(
-                "its client was told that it was not executed, entry {index} has it: {}",
-                operation.describe()
-            )
-        })
-        .collect()
-}
-
-/// A key has its effect once: acquisitions with one mark never get two grants.
-fn effects(ledger: &Ledger) -> Vec<String> {
-    let mut state = State::default();
-    let mut granted: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for (&index, decided) in ledger.entries() {
-        let Some(entry) = &decided.entry else {
-            state.advance(index);
-            continue;
-        };
-        let applied = state.apply(index, entry);
-        for (request, outcome) in entry.requests.iter().zip(&applied.outcomes) {
-            let lock_id = match outcome {
-                Ok(Reply::Granted(grant)) => grant.lock_id.to_string(),
-                Ok(Reply::Queued(wait)) => wait.lock_id.to_string(),
-                _ => continue,
-            };
-            if let Command::Acquire(acquire) = &request.command
-                && !acquire.metadata.is_empty()
-            {
-                granted.entry(acquire.metadata.clone()).or_default().insert(lock_id);
-            }
-        }
-    }
-    let twice = granted.into_iter().filter(|(_, lock_ids)| lock_ids.len() > 1);
-    twice
-        .map(|(mark, lock_ids)| format!("request {mark} had its effect more than once: {lock_ids:?}"))
         .collect()
 }

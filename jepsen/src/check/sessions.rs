@@ -105,19 +105,16 @@ fn troubles(events: &[Event]) -> Vec<(u64, u64)> {
     // Until the first leader has settled, too.
     let mut found = vec![(0, SETTLES_MS / 3 * MS)];
     for event in events.iter().filter(|event| event.kind == Kind::Nemesis) {
-        match event.f.as_str() {
-            "begins" => {
-                if active == 0 {
-                    since = event.t;
-                }
-                active += 1;
+        if event.f == "begins" {
+            if active == 0 {
+                since = event.t;
             }
-            _ => {
-                active = active.saturating_sub(1);
-                if active == 0 {
-                    found.push((since, event.t + SETTLES_MS * MS));
-                }
-            }
+            active += 1;
+            continue;
+        }
+        active = active.saturating_sub(1);
+        if active == 0 {
+            found.push((since, event.t + SETTLES_MS * MS));
         }
     }
     found

@@ -59,54 +59,43 @@ impl Story {
     }
 
     fn tell(&mut self, revision: u64, told: &Told) {
-        match told.kind.as_str() {
+        let wrong = match told.kind.as_str() {
             "session_opened" => {
-                if self.ended_sessions.contains(&told.session_id)
-                    || !self.sessions.insert(told.session_id.clone())
-                {
-                    self.problem(revision, told, "a session that was there before");
-                }
+                let known = self.ended_sessions.contains(&told.session_id);
+                (known || !self.sessions.insert(told.session_id.clone()))
+                    .then_some("a session that was there before")
             }
             "session_ended" => {
-                if !self.sessions.remove(&told.session_id) {
-                    self.problem(revision, told, "no such session");
-                }
                 self.ended_sessions.insert(told.session_id.clone());
+                (!self.sessions.remove(&told.session_id)).then_some("no such session")
             }
             "lock_queued" => self.queued(revision, told),
-            "lock_granted" => self.granted(revision, told),
-            "lock_extended" => {
-                if !self.held.contains_key(&told.lock_id) {
-                    self.problem(revision, told, "extended, but not held");
-                }
+            "lock_granted" => {
+                self.granted(revision, told);
+                None
             }
-            "lock_released" => {
-                if told.count == 0 && self.held.remove(&told.lock_id).is_none() {
-                    self.problem(revision, told, "released, but not held");
-                }
-            }
+            "lock_extended" => (!self.held.contains_key(&told.lock_id)).then_some("extended, but not held"),
+            "lock_released" if told.count > 0 => None,
+            "lock_released" => self.held.remove(&told.lock_id).is_none().then_some("released, but not held"),
             "wait_ended" => {
-                if self.waits.remove(&told.lock_id).is_none() {
-                    self.problem(revision, told, "a wait ended that was none");
-                }
+                self.waits.remove(&told.lock_id).is_none().then_some("a wait ended that was none")
             }
-            "register_advanced" => {
-                let name = told.names.first().map(|(name, _)| name.clone()).unwrap_or_default();
-                let before = self.registers.insert(name, told.token).unwrap_or_default();
-                if before >= told.token || told.token > self.last_token {
-                    self.problem(
-                        revision,
-                        told,
-                        "a register that did not rise, or a token that was never given",
-                    );
-                }
-            }
-            "register_deleted" => {
-                let name = told.names.first().map(|(name, _)| name.as_str()).unwrap_or_default();
-                self.registers.remove(name);
-            }
-            _ => {}
+            "register_advanced" | "register_deleted" => self.register(told),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            self.problem(revision, told, wrong);
         }
+    }
+
+    fn register(&mut self, told: &Told) -> Option<&'static str> {
+        let name = told.names.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        if told.kind == "register_deleted" {
+            return self.registers.remove(&name).is_none().then_some("no such register");
+        }
+        let before = self.registers.insert(name, told.token).unwrap_or_default();
+        let risen = before < told.token && told.token <= self.last_token;
+        (!risen).then_some("a register that did not rise, or a token that was never given")
     }
 
     /// An owner of the living.
@@ -114,16 +103,14 @@ impl Story {
         told.session_id.is_empty() || self.sessions.contains(&told.session_id)
     }
 
-    fn queued(&mut self, revision: u64, told: &Told) {
-        if !self.has_owner(told) {
-            self.problem(revision, told, "queued for a session that is not there");
-        }
+    fn queued(&mut self, revision: u64, told: &Told) -> Option<&'static str> {
         let wait = Waits {
             session_id: told.session_id.clone(),
             names: told.names.clone(),
             since: (revision, told.ordinal),
         };
         self.waits.insert(told.lock_id.clone(), wait);
+        (!self.has_owner(told)).then_some("queued for a session that is not there")
     }
 
     fn granted(&mut self, revision: u64, told: &Told) {

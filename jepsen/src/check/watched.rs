@@ -25,14 +25,14 @@ pub(super) fn check(
                 Heard::Connected { after, .. } => {
                     moves += 1;
                     if *after != follow.upto {
-                        follow.problem(format!("went on after {after}, had heard up to {}", follow.upto));
+                        follow.problem(&format!("went on after {after}, had heard up to {}", follow.upto));
                     }
                 }
                 Heard::Ended { .. } => {}
             }
         }
         if follow.upto < goal {
-            follow.problem(format!("heard up to {} only, not to {goal}", follow.upto));
+            follow.problem(&format!("heard up to {} only, not to {goal}", follow.upto));
         }
         problems.append(&mut follow.problems);
     }
@@ -49,7 +49,7 @@ struct Follow<'a> {
 }
 
 impl Follow<'_> {
-    fn problem(&mut self, what: String) {
+    fn problem(&mut self, what: &str) {
         self.problems.push(format!("{}: {what}", self.who));
     }
 
@@ -61,26 +61,26 @@ impl Follow<'_> {
             Vec::new()
         };
         if !missed.is_empty() {
-            self.problem(format!("was told {revision} after {}; it missed {missed:?}", self.upto));
+            self.problem(&format!("was told {revision} after {}; it missed {missed:?}", self.upto));
         }
     }
 
     fn changes(&mut self, revision: u64, events: &[Told]) {
         if revision <= self.upto {
-            self.problem(format!("was told {revision} after {}: out of order, or twice", self.upto));
+            self.problem(&format!("was told {revision} after {}: out of order, or twice", self.upto));
             return;
         }
         self.skipped(revision);
         self.upto = revision;
         let log = self.log.get(&revision).map(Vec::as_slice).unwrap_or_default();
         if log != events {
-            self.problem(format!("revision {revision}: it was told {events:?}, the log changed {log:?}"));
+            self.problem(&format!("revision {revision}: it was told {events:?}, the log changed {log:?}"));
         }
     }
 
     fn progress(&mut self, revision: u64) {
         if revision < self.upto {
-            self.problem(format!("was told of progress to {revision} after {}", self.upto));
+            self.problem(&format!("was told of progress to {revision} after {}", self.upto));
             return;
         }
         self.skipped(revision + 1);

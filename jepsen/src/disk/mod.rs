@@ -20,6 +20,7 @@ use crate::random::Random;
 use store::Store;
 
 /// What is wrong with a disk. Default: nothing.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that comes and goes by itself")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
     /// Every sync takes this much longer.

@@ -178,11 +178,8 @@ impl Store {
 
     pub(super) fn remove(&self, path: &Path, directory: bool) -> io::Result<()> {
         let mut table = self.table();
-        if directory {
-            fs::remove_dir(path)?
-        } else {
-            fs::remove_file(path)?
-        }
+        let removed = if directory { fs::remove_dir(path) } else { fs::remove_file(path) };
+        removed?;
         table.by_path.remove(path);
         Ok(())
     }

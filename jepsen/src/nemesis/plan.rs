@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn faults_end_with_the_run_and_every_family_comes() {
         for seed in 0..50 {
-            let planned = plan(seed, 120_000, &families(), 5);
-            assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 120_000), "{planned:?}");
+            let planned = plan(seed, 240_000, &families(), 5);
+            assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 240_000), "{planned:?}");
             let cuts = planned.iter().filter(|planned| matches!(planned.fault, Fault::PowerCut(_)));
             assert!(planned.len() >= 11 && cuts.count() >= 1, "{planned:?}");
         }

@@ -20,7 +20,8 @@ pub(super) async fn process(mut client: Client) {
     let mut session: Option<Session> = None;
     while !client.stopped() {
         match client.random.between(0, 99) {
-            0..=54 => one_shot(&mut client).await,
+            0..=49 => one_shot(&mut client).await,
+            50..=54 => several(&mut client).await,
             55..=79 => session = with_session(&mut client, session).await,
             80..=93 => look(&mut client).await,
             _ => client.wander(),
@@ -54,6 +55,9 @@ async fn one_shot(client: &mut Client) {
     let mut args = wanted(client);
     args["ttl_ms"] = json!(client.random.between(1500, 4000));
     args["wait_ms"] = json!(wait_ms(client));
+    if client.random.chance(20) {
+        args["lock_delay_ms"] = json!(client.random.between(50, 500));
+    }
     let key = client.perhaps_key(50);
     let Some(grant) = client.call(&Ask::new("acquire", args.clone()).keyed(key)).await.ok() else { return };
     if client.random.chance(15) {
@@ -67,6 +71,23 @@ async fn one_shot(client: &mut Client) {
     if client.random.chance(92) {
         release(client, &args, &grant).await;
     }
+}
+
+/// Several locks, all or nothing, under one token.
+async fn several(client: &mut Client) {
+    let epoch = client.shared.history.now() / EPOCH_NS;
+    let mut numbers = [0, 1, 2];
+    client.random.shuffle(&mut numbers);
+    let count = client.random.place(2) + 2;
+    let locks: Vec<Value> =
+        numbers[..count].iter().map(|number| json!({"name": format!("m/{number}/{epoch}")})).collect();
+    let ttl_ms = client.random.between(1500, 4000);
+    let args = json!({"locks": locks, "ttl_ms": ttl_ms, "wait_ms": wait_ms(client)});
+    let key = client.perhaps_key(50);
+    let Some(grant) = client.call(&Ask::new("acquire", args).keyed(key)).await.ok() else { return };
+    let hold_ms = client.random.between(0, 80);
+    client.sleep_ms(hold_ms).await;
+    release(client, &json!({"name": locks[0]["name"]}), &grant).await;
 }
 
 async fn hold(client: &mut Client, args: &Value, grant: &Value) {
