@@ -124,6 +124,8 @@ pub struct Planned {
 const TTL_MS: u64 = 1500;
 /// The first fault comes after this.
 const QUIET_MS: u64 = 2500;
+/// What is shorter than this at the end of a run is not begun.
+const SHORT_MS: u64 = 300;
 /// How much faster or slower a clock goes at most.
 pub const RATE_PPM_MAX: i64 = 100_000;
 
@@ -135,17 +137,14 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec
     let mut at_ms = QUIET_MS;
     // Each family comes once in every round, in another order each time: a short run has all of them too.
     let mut round: Vec<Family> = Vec::new();
-    while !families.is_empty() {
+    while !families.is_empty() && at_ms + SHORT_MS < length_ms {
         let family = round.pop().unwrap_or_else(|| {
             round = families.to_vec();
             random.shuffle(&mut round);
             round.pop().unwrap_or(families[0])
         });
         let (fault, for_ms) = fault(&mut random, family, nodes);
-        let for_ms = for_ms.min(length_ms.saturating_sub(at_ms));
-        if for_ms < 300 {
-            break;
-        }
+        let for_ms = for_ms.min(length_ms - at_ms);
         planned.push(Planned { at_ms, for_ms, fault });
         let overlap = families.len() > 1 && random.chance(25);
         let rest_ms = random.between(800, 3000);
