@@ -208,7 +208,12 @@ impl Client {
         let op = self.shared.history.op();
         let ask = marked(ask, op);
         let invoke = self.whom(self.event(Kind::Invoke, op));
-        self.shared.history.write(Event { f: ask.f.to_owned(), args: ask.args.clone(), ..invoke });
+        self.shared.history.write(Event {
+            f: ask.f.to_owned(),
+            args: ask.args.clone(),
+            key: ask.key.clone(),
+            ..invoke
+        });
         let patience = Duration::from_millis(patience_ms);
         let (kind, value, error) = match tokio::time::timeout(patience, self.attempt(&ask)).await {
             Ok(Attempt::Done(value)) => (Kind::Ok, value, String::new()),
