@@ -107,8 +107,12 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 			steps[name] = append(steps[name], porcupine.Operation{ClientId: process, Input: s, Call: call, Return: ret})
 		}
 	}
+	queues := several(history)
 	for _, asked := range history {
 		if names, s, told := lockStep(asked, all); told {
+			if s.what == "refused" && queues.overlaps(names[0], asked) {
+				continue
+			}
 			if s.what == "unanswered" {
 				add(names, asked.process, s, asked.call, asked.call)
 			} else {
@@ -126,6 +130,31 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 		clients(found)
 	}
 	return steps
+}
+
+// Acquisitions of several locks, by name. While one waits it has its place in every queue, and who does not wait is refused
+// behind it, also where nobody holds the lock yet.
+type queues map[string][]*operation
+
+func several(history []*operation) queues {
+	found := queues{}
+	for _, asked := range history {
+		if asked.f == "acquire" && len(asked.args.Locks) > 1 {
+			for _, name := range asked.args.names() {
+				found[name] = append(found[name], asked)
+			}
+		}
+	}
+	return found
+}
+
+func (q queues) overlaps(name string, asked *operation) bool {
+	for _, other := range q[name] {
+		if other.call < asked.ret && asked.call < other.ret {
+			return true
+		}
+	}
+	return false
 }
 
 // What an operation says about a lock, if anything.
