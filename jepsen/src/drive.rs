@@ -31,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// After so many looks the log is gathered from one node.
 const GATHER_LOOKS: usize = 6;
 
+/// How often a log is tried to be read in the end.
+const GATHER_TRIES: u32 = 10;
 /// How long a sync takes where power cuts are part of the run.
 const SYNC_MS: u64 = 12;
 
@@ -109,7 +111,7 @@ impl Drive {
         let events = history::read(&self.dir.join(HISTORY))?;
         let operations = history::operations(&events);
         let mut findings = check::check(&self.dir, &events, &operations, self.args.rate_min)?;
-        findings.problems.extend(problems);
+        findings.problems.splice(0..0, problems);
         report::minimal(&self.dir, &events, &operations, &findings)?;
         report::conclude(&self.dir, &format!("jepsen run {}", asked.join(" ")), &findings)
     }
@@ -198,20 +200,21 @@ impl Drive {
             let node = &cluster.nodes[place];
             let applied =
                 cluster.observer().status(place).await.and_then(|status| status["applied_index"].as_u64());
-            let mut read = false;
-            for _ in 0..10 {
-                read = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).gather(
+            let mut left = GATHER_TRIES;
+            loop {
+                let gathered = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).gather(
                     &node.name,
                     &node.data_dir,
                     applied.unwrap_or_default(),
                 );
-                if read {
+                let Err(error) = gathered else { break };
+                left -= 1;
+                if left == 0 {
+                    let detail = format!("the log of {} can not be read: {error}", node.name);
+                    problems.push(Problem::new("replay", detail));
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            if !read {
-                problems.push(Problem::new("replay", format!("the log of {} can not be read", node.name)));
             }
         }
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).save(&self.dir)

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use batuta_raft::codec::{decode_entry, encode_entry};
-use batuta_raft::read_log;
+use batuta_raft::{InspectError, read_log};
 use batuta_statemachine::Entry;
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +51,17 @@ impl Ledger {
         &self.entries
     }
 
-    /// Takes over what a node has decided up to `applied`. False when its files could not be read just now.
-    pub fn gather(&mut self, node: &str, data_dir: &Path, applied: u64) -> bool {
-        let Ok(found) = read_log(data_dir) else { return false };
+    /// Takes over what a node has decided up to `applied`.
+    ///
+    /// # Errors
+    /// When its files can not be read; on a node that runs, also while they are written.
+    pub fn gather(
+        &mut self,
+        node: &str,
+        data_dir: &Path,
+        applied: u64,
+    ) -> std::result::Result<(), InspectError> {
+        let found = read_log(data_dir)?;
         for logged in found.into_iter().filter(|logged| logged.index <= applied) {
             let decided = Decided { term: logged.term, entry: logged.entry };
             match self.entries.get(&logged.index) {
@@ -65,7 +73,7 @@ impl Ledger {
                 )),
             }
         }
-        true
+        Ok(())
     }
 
     /// Writes it down.

@@ -82,7 +82,7 @@ pub(super) async fn snapshots(nemesis: &Nemesis, places: &[usize]) {
         let Some(applied) = applied else { continue };
         let gathered = (0..10).any(|_| {
             let mut ledger = nemesis.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.gather(&node.name, &node.data_dir, applied)
+            ledger.gather(&node.name, &node.data_dir, applied).is_ok()
         });
         if !gathered {
             nemesis
