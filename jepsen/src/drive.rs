@@ -28,8 +28,9 @@ const RECOVER_WITHIN: Duration = Duration::from_mins(1);
 const HEAR_WITHIN: Duration = Duration::from_mins(1);
 /// How often nodes are asked how they are.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// After so many looks the log is gathered from one node.
-const GATHER_LOOKS: usize = 6;
+/// Every so many looks the log is gathered from the node that is looked at: no multiple of a number of places, so that each has
+/// its turn.
+const GATHER_EVERY: usize = 8;
 
 /// How often a log is tried to be read in the end.
 const GATHER_TRIES: u32 = 10;
@@ -300,7 +301,7 @@ impl Looker {
             if let Some(status) = self.observer.status(looks % self.nodes.len()).await {
                 note_status(&self.shared, &name, &status);
                 if let (Some(applied), true) =
-                    (status["applied_index"].as_u64(), looks.is_multiple_of(GATHER_LOOKS + 1))
+                    (status["applied_index"].as_u64(), looks.is_multiple_of(GATHER_EVERY))
                 {
                     let ledger = Arc::clone(&self.ledger);
                     let gather = move || {
