@@ -58,14 +58,17 @@ impl Nemesis {
     /// Whether every member votes and follows. Only then may one lose its data: else a majority could, and nothing can be
     /// promised to a cluster that lost a majority of its disks.
     async fn is_whole(&mut self) -> bool {
-        let whole = member::whole(self).await;
-        if whole {
-            // What was flipped before has done no harm.
-            self.damaged.clear();
-        } else {
-            self.shared.history.note("left alone: not every member votes and follows");
+        match member::what_is_missing(self).await {
+            None => {
+                // What was flipped before has done no harm.
+                self.damaged.clear();
+                true
+            }
+            Some(missing) => {
+                self.shared.history.note(format!("left alone: {missing}"));
+                false
+            }
         }
-        whole
     }
 
     fn kill(&mut self, places: &[usize]) -> Result<()> {

@@ -25,22 +25,29 @@ async fn ask(
     nemesis.cluster.observer().send(method, place, path, body).await
 }
 
-/// Whether every member that is to be there votes, is ready, and answers the leader.
-pub(super) async fn whole(nemesis: &Nemesis) -> bool {
+/// Why not every member that is to be there votes, is ready, and answers the leader; `None` when all do.
+pub(super) async fn what_is_missing(nemesis: &Nemesis) -> Option<String> {
     const SILENT_MS_MAX: u64 = 1000;
     let observer = nemesis.cluster.observer();
     let wanted = nemesis.cluster.wanted();
-    let Some(leader) = nemesis.cluster.leader().await else { return false };
+    let Some(leader) = nemesis.cluster.leader().await else { return Some("nobody leads".to_owned()) };
     for &place in &wanted {
         if observer.get(place, "/readyz").await.is_none() {
-            return false;
+            return Some(format!("{} is not ready", nemesis.cluster.nodes[place].name));
         }
     }
-    let Some(status) = observer.status(leader).await else { return false };
+    let Some(status) = observer.status(leader).await else {
+        return Some("the leader does not answer".to_owned());
+    };
     let members: Vec<&Value> = status["members"].as_array().into_iter().flatten().collect();
-    let heard =
-        |member: &Value| member["last_contact_ms"].as_u64().is_none_or(|silent_ms| silent_ms < SILENT_MS_MAX);
-    members.len() == wanted.len() && members.iter().all(|member| member["voter"] == true && heard(member))
+    let silent = |member: &Value| {
+        member["last_contact_ms"].as_u64().is_some_and(|silent_ms| silent_ms >= SILENT_MS_MAX)
+    };
+    if members.len() != wanted.len() || members.iter().any(|member| member["voter"] != true || silent(member))
+    {
+        return Some(format!("the leader says {members:?}"));
+    }
+    None
 }
 
 /// Members leave; who could not stays.
