@@ -7,6 +7,7 @@ pub mod disk;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod history;
+mod inspect;
 pub mod log;
 mod machine;
 mod metrics;
@@ -18,6 +19,7 @@ mod store;
 mod types;
 
 pub use history::{History, RevisionChanges};
+pub use inspect::{InspectError, LoggedEntry, read_log};
 pub use platform::{OsPlatform, Platform};
 pub use replica::{
     Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,

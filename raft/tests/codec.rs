@@ -4,8 +4,8 @@ use batuta_proto::internal as wire;
 use batuta_raft::codec::{DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest, Mode, Owner,
-    Release,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
+    Mode, Owner, Release,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -61,6 +61,7 @@ fn lock_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         acquire().prop_map(Command::Acquire),
         position().prop_map(|at| Command::CancelWait(CancelWait { lock_id: LockId(at) })),
+        position().prop_map(|at| Command::AbandonWait(AbandonWait { lock_id: LockId(at) })),
         held().prop_map(|(namespace, lock_id, name)| Command::Release(Release { namespace, lock_id, name })),
         (held(), any::<u64>()).prop_map(|((namespace, lock_id, name), ttl_ms)| {
             Command::Extend(Extend { namespace, lock_id, name, ttl_ms })

@@ -4,7 +4,9 @@ use std::hash::{Hash as _, Hasher as _};
 
 use crate::cluster::{AllocateNode, InitCluster, SetLimits};
 use crate::hash::PortableHasher;
-use crate::lock::{Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release};
+use crate::lock::{
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release,
+};
 use crate::session::{CloseSession, KeepAlive, OpenSession};
 use crate::{Namespace, SessionId};
 
@@ -94,6 +96,8 @@ pub enum Command {
     Acquire(Acquire),
     /// See [`CancelWait`].
     CancelWait(CancelWait),
+    /// See [`AbandonWait`].
+    AbandonWait(AbandonWait),
     /// See [`Release`].
     Release(Release),
     /// See [`Extend`].
@@ -121,6 +125,7 @@ impl Command {
             Self::KeepAlive(_)
                 | Self::CloseSession(_)
                 | Self::CancelWait(_)
+                | Self::AbandonWait(_)
                 | Self::Release(_)
                 | Self::ForceRelease(_)
                 | Self::DeleteRegister(_)

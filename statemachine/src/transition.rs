@@ -86,6 +86,7 @@ impl<'a> Transition<'a> {
             Command::CloseSession(command) => command.apply(self),
             Command::Acquire(command) => command.apply(self, position),
             Command::CancelWait(command) => Ok(command.apply(self)),
+            Command::AbandonWait(command) => Ok(command.apply(self)),
             Command::Release(command) => command.apply(self),
             Command::Extend(command) => command.apply(self),
             Command::ForceRelease(command) => command.apply(self),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest, Mode, Owner,
-    Release,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
+    Mode, Owner, Release,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -94,6 +94,7 @@ impl Story {
             "acquire" => self.acquire(words),
             "release" => Command::Release(Release { namespace, lock_id: self.lock(first), name: None }),
             "cancel" => Command::CancelWait(CancelWait { lock_id: self.lock(first) }),
+            "abandon" => Command::AbandonWait(AbandonWait { lock_id: self.lock(first) }),
             "extend" => {
                 let ttl_ms = words.number("ttl").unwrap_or(1000);
                 Command::Extend(Extend { namespace, lock_id: self.lock(first), name: None, ttl_ms })

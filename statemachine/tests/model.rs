@@ -4,7 +4,8 @@
 
 use batuta_statemachine::cluster::{InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner, Release,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner,
+    Release,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -38,6 +39,9 @@ enum Step {
     Release {
         lock: usize,
     },
+    Abandon {
+        lock: usize,
+    },
     Cancel {
         lock: usize,
     },
@@ -67,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         5 => (0..12_usize).prop_map(|lock| Step::Release { lock }),
         1 => (0..12_usize).prop_map(|lock| Step::Cancel { lock }),
+        1 => (0..12_usize).prop_map(|lock| Step::Abandon { lock }),
         1 => (0..12_usize).prop_map(|lock| Step::Extend { lock }),
         1 => (0..12_usize).prop_map(|lock| Step::Force { lock }),
         1 => (0..12_u64).prop_map(|token| Step::Advance { token }),
@@ -449,6 +454,13 @@ impl Run {
                     model.withdraw(lock_id);
                     let left = model.take(lock_id, false);
                     model.settle(&left);
+                    "ok".to_owned()
+                });
+            }
+            Step::Abandon { lock } => {
+                let Some(lock_id) = id(&self.locks, *lock) else { return };
+                self.ask(Command::AbandonWait(AbandonWait { lock_id }), |model| {
+                    model.withdraw(lock_id);
                     "ok".to_owned()
                 });
             }

@@ -169,3 +169,44 @@ async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
     let old = rest.put("/api/v1/registers/disk", &json!({"fencing_token": token - 1})).await;
     assert_eq!(old.code(), "token_superseded");
 }
+
+/// A client that waits loses its connection, asks again at once at another node under the same key, and is told that the lock is its
+/// own: the first node, which sees the connection end, must not take it away. Many rounds, since the lock has to become
+/// free just then.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_again_elsewhere_keeps_what_it_is_granted() {
+    let cluster = Cluster::start(3).await;
+    let [first, second, third] = [0, 1, 2].map(|place| cluster.nodes[place].rest.clone());
+    let mut granted = 0;
+    for round in 0..60 {
+        let (name, key) = (format!("again/{round}"), format!("round-{round}"));
+        let path = format!("/api/v1/locks/{}", percent(&name));
+        let held = first.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 60_000})).await.expect(201);
+        let wanted = json!({"name": name, "ttl_ms": 60_000, "wait_ms": 10_000});
+        let waiting = tokio::spawn({
+            let (second, wanted, key) = (second.clone(), wanted.clone(), key.clone());
+            async move { second.post_with_key("/api/v1/locks", &key, &wanted).await }
+        });
+        eventually("the wait is queued", || async {
+            let lock = first.get(&path).await;
+            (lock.body["waiter_count"] == 1).then_some(())
+        })
+        .await;
+        waiting.abort();
+        let release = format!("{path}?lock_id={}", held.text("lock_id"));
+        let (again, _) =
+            tokio::join!(third.post_with_key("/api/v1/locks", &key, &wanted), first.delete(&release));
+        let again = again.expect("the third node is there");
+        if again.status != 201 {
+            assert_eq!(again.code(), "wait_cancelled", "{again:?}");
+            continue;
+        }
+        granted += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let token = again.number("fencing_token");
+        let check = third.get(&format!("{path}/check?fencing_token={token}")).await.expect(200);
+        assert_eq!(check.body["current"], true, "round {round}: {again:?}, and then {check:?}");
+    }
+    assert!(granted > 0, "the wait was always withdrawn first: this proves nothing");
+    cluster.converged().await;
+}

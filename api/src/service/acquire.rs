@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batuta_statemachine::lock::{Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
+use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
 use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -74,6 +74,8 @@ struct Claim {
     lock_id: LockId,
     attached: Option<Attached>,
     armed: bool,
+    /// Its caller has a retry key.
+    keyed: bool,
 }
 
 impl Claim {
@@ -91,7 +93,7 @@ impl Drop for Claim {
         };
         if orphaned && self.armed {
             let inner = Arc::clone(&self.inner);
-            self.inner.background.spawn_on(withdraw(inner, self.lock_id), &self.inner.runtime);
+            self.inner.background.spawn_on(withdraw(inner, self.lock_id, self.keyed), &self.inner.runtime);
         }
     }
 }
@@ -180,6 +182,7 @@ impl Service {
                         lock_id: grant.lock_id,
                         attached: None,
                         armed: true,
+                        keyed,
                     });
                     let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
                     let at = At { revision: answer.revision, value: GrantInfo::new(grant, clock) };
@@ -188,7 +191,7 @@ impl Service {
                 Reply::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
-                    let claim = Claim { inner, lock_id, attached, armed: true };
+                    let claim = Claim { inner, lock_id, attached, armed: true, keyed };
                     let queued = Queued { lock_id, queue_position, revision: answer.revision };
                     Ok(Asked::Queued { claim, queued })
                 }
@@ -271,6 +274,7 @@ impl Service {
                     lock_id: wait.lock_id,
                     attached: None,
                     armed: true,
+                    keyed: true,
                 };
                 drop(claim);
                 Err(Rejection::LockNotHeld { lock_id }.into())
@@ -301,10 +305,16 @@ fn granted_clock(grant: &Grant) -> Clock {
     Clock { now_ms, wall_ms: grant.granted_wall_ms }
 }
 
-/// Withdraws an acquisition that nobody waits for any more.
-async fn withdraw(inner: Arc<Inner>, lock_id: LockId) {
+/// Withdraws an acquisition that nobody waits for any more on this node. Under a key its caller may have asked again at another
+/// node and been told that the lock is its own: then only the wait is withdrawn, never a grant.
+async fn withdraw(inner: Arc<Inner>, lock_id: LockId, keyed: bool) {
     for _ in 0..WITHDRAW_TRIES {
-        let request = Request::new(None, Command::CancelWait(CancelWait { lock_id }));
+        let command = if keyed {
+            Command::AbandonWait(AbandonWait { lock_id })
+        } else {
+            Command::CancelWait(CancelWait { lock_id })
+        };
+        let request = Request::new(None, command);
         match inner.replica.propose(request, inner.options.timeout).await {
             Ok(answer) => {
                 if let Err(rejection) = answer.outcome {

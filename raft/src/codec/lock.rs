@@ -2,8 +2,8 @@
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest, Mode, Owner,
-    Release,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
+    Mode, Owner, Release,
 };
 
 use super::{DecodeError, lock_id, name, namespace, position_to_wire, session_id};
@@ -73,6 +73,14 @@ pub(super) fn cancel_wait_to_wire(command: &CancelWait) -> wire::CancelWait {
 
 pub(super) fn cancel_wait(command: wire::CancelWait) -> Result<CancelWait, DecodeError> {
     Ok(CancelWait { lock_id: lock_id(command.lock_id)? })
+}
+
+pub(super) fn abandon_wait_to_wire(command: &AbandonWait) -> wire::AbandonWait {
+    wire::AbandonWait { lock_id: Some(position_to_wire(command.lock_id.0)) }
+}
+
+pub(super) fn abandon_wait(command: wire::AbandonWait) -> Result<AbandonWait, DecodeError> {
+    Ok(AbandonWait { lock_id: lock_id(command.lock_id)? })
 }
 
 pub(super) fn release_to_wire(command: &Release) -> wire::Release {

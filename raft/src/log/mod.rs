@@ -82,6 +82,15 @@ impl LogError {
     }
 }
 
+/// The entries of the log in `disk`'s directory, in order, without opening it: nothing is written or cut off, and another
+/// process may have it open. For tools that look at a node's data.
+///
+/// # Errors
+/// As [`Log::open`]. What another process is writing at that moment may be read as damage: ask again then.
+pub fn read_entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
+    recover::entries(disk)
+}
+
 /// Runs once its call is durable, or with the error that ended the log.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 

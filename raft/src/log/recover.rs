@@ -55,14 +55,8 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
         let segments = BTreeMap::from([(tail.sequence, first)]);
         return Ok(Recovered { live: Live { segments, ..Live::default() }, tail, torn: None });
     };
-    let mut live = Live::default();
-    let mut ended: Option<Ended> = None;
-    for sequence in sequences {
-        let scanned = Scan::open(disk, sequence)?;
-        scanned.follows(ended.as_ref())?;
-        ended = Some(scanned.replay(&mut live, sequence == last)?);
-    }
-    // There is a last sequence, so the loop ran.
+    let (live, ended) = scan(disk, &sequences, last)?;
+    // There is a last sequence, so something was read.
     let Some(ended) = ended else { unreachable!("at least one segment was read") };
     if let Some(at) =
         live.slots.iter().position(|slot| matches!(slot, Slot::Stored(place) if place.segment == MISSING))
@@ -76,6 +70,43 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
         ));
     }
     finish(disk, live, &ended, spare)
+}
+
+/// Replays the segments; gives also where the last one ends.
+fn scan(disk: &dyn Disk, sequences: &[u64], last: u64) -> Result<(Live, Option<Ended>), LogError> {
+    let mut live = Live::default();
+    let mut ended: Option<Ended> = None;
+    for &sequence in sequences {
+        let scanned = Scan::open(disk, sequence)?;
+        scanned.follows(ended.as_ref())?;
+        ended = Some(scanned.replay(&mut live, sequence == last)?);
+    }
+    Ok((live, ended))
+}
+
+/// See [`super::read_entries`].
+pub(super) fn entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
+    let names = disk.list().map_err(LogError::io(disk.describe()))?;
+    let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
+    let Some(&last) = sequences.last() else { return Ok(Vec::new()) };
+    let (live, _) = scan(disk, &sequences, last)?;
+    let mut found = Vec::with_capacity(live.slots.len());
+    for (index, slot) in (live.first..).zip(&live.slots) {
+        let Slot::Stored(place) = slot else { continue };
+        let Some(segment) = live.segments.get(&place.segment) else { continue };
+        let mut record = vec![0; place.bytes as usize];
+        segment
+            .file
+            .read_at(place.offset, &mut record)
+            .map_err(LogError::io(segment::name(place.segment)))?;
+        match Record::decode(&record) {
+            Some((Record::Entry { index: stored, payload }, _)) if stored == index => {
+                found.push((index, Bytes::copy_from_slice(payload)));
+            }
+            _ => return Err(damaged(place.segment, place.offset, format!("entry {index} is not there"))),
+        }
+    }
+    Ok(found)
 }
 
 fn finish(disk: &dyn Disk, live: Live, ended: &Ended, spare: bool) -> Result<Recovered, LogError> {

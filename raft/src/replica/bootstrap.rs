@@ -16,7 +16,7 @@ use super::start::become_member;
 use super::{Core, Identity, Inner, Origin};
 use crate::codec::consensus;
 use crate::peer;
-use crate::types::{Addresses, Member};
+use crate::types::{Addresses, Member, StoredMembership};
 
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 const TRY_AGAIN_LATER: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ enum Step {
     Again(Duration),
 }
 
-/// Goes on until this node is a voter under its present addresses, or has been removed.
+/// Goes on until this node is a voter under its present addresses. A node that was removed looks on, and asks for nothing.
 pub(super) async fn settle(inner: &Arc<Inner>) {
     let mut said = String::new();
     loop {
@@ -60,21 +60,22 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
             Origin::Joined => ask_for_vote(inner, core).await,
         };
     }
-    match config.get_node(&me) {
-        None => {
-            tracing::warn!(
-                node_id = me,
-                "this node was removed from the cluster; move its data away to join anew"
-            );
-            Ok(Step::Settled)
-        }
-        Some(member)
-            if member.addresses == inner.options.advertise && config.voter_ids().any(|id| id == me) =>
-        {
-            Ok(Step::Settled)
-        }
-        Some(_) => ask_for_vote(inner, core).await,
+    if is_settled(&config, me, &inner.options.advertise)? {
+        return Ok(Step::Settled);
     }
+    ask_for_vote(inner, core).await
+}
+
+/// Whether a node votes under its present addresses. It is an error when it is not in the membership at all: either it was
+/// removed, and must not ask to come back; or it is new and still being fed the log, and this is a membership from before its
+/// time. The first looks on in vain, the second will find itself.
+fn is_settled(config: &StoredMembership, me: u64, advertise: &Addresses) -> Result<bool, String> {
+    let Some(member) = config.get_node(&me) else {
+        return Err(format!(
+            "node {me} is not in the membership it knows: if it was removed, move its data away to join anew"
+        ));
+    };
+    Ok(member.addresses == *advertise && config.voter_ids().any(|id| id == me))
 }
 
 /// The others of the static set.
@@ -228,4 +229,27 @@ async fn ask_to_join(
         }
     }
     Err("the leader moved".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::types::Membership;
+
+    #[test]
+    fn a_membership_from_before_a_nodes_time_does_not_settle_it() {
+        let here = Addresses { peer: "here".to_owned(), ..Addresses::default() };
+        let member = |addresses: &Addresses| Member { name: "n".to_owned(), addresses: addresses.clone() };
+        let config = |voters: &[u64], known: &[u64]| {
+            let voters: BTreeSet<u64> = voters.iter().copied().collect();
+            let members: BTreeMap<u64, Member> = known.iter().map(|id| (*id, member(&here))).collect();
+            StoredMembership::new(None, Membership::new(vec![voters], members).expect("voters are known"))
+        };
+        assert!(is_settled(&config(&[1, 2, 3], &[1, 2, 3]), 4, &here).is_err());
+        assert_eq!(is_settled(&config(&[1, 2, 3], &[1, 2, 3, 4]), 4, &here), Ok(false));
+        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &here), Ok(true));
+        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &Addresses::default()), Ok(false));
+    }
 }

@@ -93,6 +93,15 @@ pub struct CancelWait {
     pub lock_id: LockId,
 }
 
+/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For a node whose
+/// caller left a wait that has a retry key: the caller may have asked again elsewhere and hold the lock by now.
+/// Reply: [`crate::Reply::WaitCancelled`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AbandonWait {
+    /// The acquisition.
+    pub lock_id: LockId,
+}
+
 /// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`crate::Reply::Released`];
 /// refused with `lock_not_held`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

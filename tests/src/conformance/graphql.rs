@@ -33,7 +33,8 @@ impl Driver for GraphqlDriver {
                 let mut asked = GraphqlOperation::start(&socket, &query, variables).await;
                 asked.answer().await.expect("an answer")
             } else {
-                rest.post("/graphql", &json!({"query": query, "variables": variables})).await.body
+                let body = json!({"query": query, "variables": variables});
+                rest.try_send("POST", "/graphql", &[], Some(&body)).await?.body
             };
             match answer["errors"].get(0) {
                 None => Ok(snake(&answer["data"]["answer"])),
@@ -91,8 +92,9 @@ async fn changes(socket: &str, operation: &Operation) -> Outcome {
 
 fn refusal(error: &Value) -> Refusal {
     let said = &error["extensions"];
-    let code = said["code"].as_str().map_or_else(|| error.to_string(), str::to_owned);
-    Refusal { code, field: said["field"].as_str().map(snake_name), details: snake(&said["details"]) }
+    let Some(code) = said["code"].as_str() else { return Refusal::no_answer(error) };
+    let field = said["field"].as_str().map(snake_name);
+    Refusal { code: code.to_owned(), field, details: snake(&said["details"]) }
 }
 
 fn document(operation: &Operation) -> String {
@@ -100,7 +102,7 @@ fn document(operation: &Operation) -> String {
     let (name, input, answer) = match operation.name.as_str() {
         "open_session" => ("openSession", "OpenSessionInput", "sessionId ttlMs metadata revision"),
         "keep_alive" => {
-            return "mutation ($input: KeepAliveInput!) { answer: keepAlive(input: $input) { sessionId } }"
+            return "mutation ($input: KeepAliveInput!) { answer: keepAlive(input: $input) { sessionId revision } }"
                 .to_owned();
         }
         "close_session" => ("closeSession", "CloseSessionInput", "releasedLocks cancelledWaits revision"),
@@ -109,19 +111,26 @@ fn document(operation: &Operation) -> String {
         "release" => ("release", "ReleaseInput", "lockId fencingToken remainingCount revision"),
         "cancel_wait" => ("cancelWait", "CancelWaitInput", "revision"),
         "force_release" => ("forceRelease", "ForceReleaseInput", "lockId revision"),
-        "advance_register" => ("advanceRegister", "AdvanceRegisterInput", "highWater"),
-        "delete_register" => ("deleteRegister", "DeleteRegisterInput", "highWater"),
+        "advance_register" => ("advanceRegister", "AdvanceRegisterInput", "highWater revision"),
+        "delete_register" => ("deleteRegister", "DeleteRegisterInput", "highWater revision"),
         "check" => {
             let arguments = "$name: String!, $fencingToken: Long!";
-            let call = "check(name: $name, fencingToken: $fencingToken) { current status newestToken }";
+            let call =
+                "check(name: $name, fencingToken: $fencingToken) { current status newestToken revision }";
             return format!("query ({arguments}) {{ answer: {call} }}");
         }
         "get_lock" => {
-            return "query ($name: String!) { answer: lock(name: $name) { name waiterCount } }".to_owned();
+            const LOCK: &str = "name waiterCount holders { lockId fencingToken } revision";
+            return format!("query ($name: String!) {{ answer: lock(name: $name) {{ {LOCK} }} }}");
+        }
+        "get_session" => {
+            return "query ($sessionId: String!) { answer: session(id: $sessionId) { sessionId remainingMs revision } }"
+                .to_owned();
         }
         "explain" => return "query ($name: String!) { answer: explain(name: $name) { summary } }".to_owned(),
         "get_register" => {
-            return "query ($name: String!) { answer: register(name: $name) { highWater } }".to_owned();
+            return "query ($name: String!) { answer: register(name: $name) { highWater revision } }"
+                .to_owned();
         }
         other => panic!("no field for {other}"),
     };

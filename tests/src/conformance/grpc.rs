@@ -1,6 +1,5 @@
 //! The gRPC front, through the generated client.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use batuta_proto::v1;
@@ -44,13 +43,11 @@ impl Driver for GrpcDriver {
 }
 
 fn refusal(status: &Status) -> Refusal {
-    let (code, facts) = status
-        .get_details_error_info()
-        .map_or_else(|| (format!("{status:?}"), HashMap::new()), |info| (info.reason, info.metadata));
-    let details = facts.into_iter().map(|(name, text)| (name, fact(text))).collect();
+    let Some(info) = status.get_details_error_info() else { return Refusal::no_answer(status) };
+    let details = info.metadata.into_iter().map(|(name, text)| (name, fact(text))).collect();
     let bad = status.get_details_bad_request();
     let field = bad.and_then(|bad| bad.field_violations.into_iter().next()).map(|violation| violation.field);
-    Refusal { code, field, details }
+    Refusal { code: info.reason, field, details }
 }
 
 /// Facts are texts here: numbers and lists are written as JSON.
@@ -120,7 +117,7 @@ pub(super) fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
 
 async fn call(channel: Channel, operation: Operation) -> Result<Value, Status> {
     match operation.name.as_str() {
-        "open_session" | "keep_alive" | "close_session" => session(channel, &operation).await,
+        "open_session" | "keep_alive" | "get_session" | "close_session" => session(channel, &operation).await,
         "advance_register" | "get_register" | "delete_register" => register(channel, &operation).await,
         "changes" => changes(channel, &operation).await,
         _ => lock(channel, &operation).await,
@@ -139,7 +136,16 @@ async fn session(channel: Channel, operation: &Operation) -> Result<Value, Statu
         }
         "keep_alive" => {
             let answer = service.keep_alive(request(operation, v1::KeepAliveRequest { session_id })).await?;
-            Ok(json!({"session_id": answer.into_inner().session_id}))
+            let answer = answer.into_inner();
+            Ok(json!({"session_id": answer.session_id, "revision": answer.revision}))
+        }
+        "get_session" => {
+            let message = v1::GetSessionRequest { session_id, ..Default::default() };
+            let answer = service.get_session(request(operation, message)).await?.into_inner();
+            let session = answer.session.expect("a session");
+            Ok(json!({
+                "session_id": session.session_id, "remaining_ms": session.remaining_ms, "revision": answer.revision,
+            }))
         }
         _ => {
             let message = v1::CloseSessionRequest { session_id };
@@ -167,22 +173,25 @@ pub(super) fn closed(answer: v1::CloseSessionResponse) -> Value {
 async fn register(channel: Channel, operation: &Operation) -> Result<Value, Status> {
     let mut service = LockServiceClient::new(channel);
     let name = operation.text("name").to_owned();
-    let high_water = match operation.name.as_str() {
+    let (high_water, revision) = match operation.name.as_str() {
         "advance_register" => {
             let message =
                 v1::AdvanceRegisterRequest { name, fencing_token: operation.number("fencing_token") };
-            service.advance_register(request(operation, message)).await?.into_inner().high_water
+            let answer = service.advance_register(request(operation, message)).await?.into_inner();
+            (answer.high_water, answer.revision)
         }
         "get_register" => {
             let message = v1::GetRegisterRequest { name, ..Default::default() };
-            service.get_register(request(operation, message)).await?.into_inner().high_water
+            let answer = service.get_register(request(operation, message)).await?.into_inner();
+            (answer.high_water, answer.revision)
         }
         _ => {
             let message = v1::DeleteRegisterRequest { name };
-            service.delete_register(request(operation, message)).await?.into_inner().high_water
+            let answer = service.delete_register(request(operation, message)).await?.into_inner();
+            (answer.high_water, answer.revision)
         }
     };
-    Ok(json!({ "high_water": high_water }))
+    Ok(json!({ "high_water": high_water, "revision": revision }))
 }
 
 async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> {
@@ -219,9 +228,14 @@ async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> 
         }
         "get_lock" => {
             let message = v1::GetLockRequest { name, ..Default::default() };
-            let lock =
-                service.get_lock(request(operation, message)).await?.into_inner().lock.expect("a lock");
-            Ok(json!({"name": lock.name, "waiter_count": lock.waiter_count}))
+            let answer = service.get_lock(request(operation, message)).await?.into_inner();
+            let lock = answer.lock.expect("a lock");
+            let holder =
+                |grant: &v1::Grant| json!({"lock_id": grant.lock_id, "fencing_token": grant.fencing_token});
+            Ok(json!({
+                "name": lock.name, "waiter_count": lock.waiter_count, "revision": answer.revision,
+                "holders": lock.holders.iter().map(holder).collect::<Vec<_>>(),
+            }))
         }
         "explain" => {
             let message = v1::ExplainRequest { name, ..Default::default() };
@@ -246,7 +260,9 @@ pub(super) fn checked(answer: &v1::CheckResponse) -> Value {
         v1::TokenStatus::NotHeld => "not_held",
         v1::TokenStatus::Unspecified => "unspecified",
     };
-    json!({"current": answer.current, "status": status, "newest_token": answer.newest_token})
+    json!({
+        "current": answer.current, "status": status, "newest_token": answer.newest_token, "revision": answer.revision,
+    })
 }
 
 async fn changes(channel: Channel, operation: &Operation) -> Result<Value, Status> {

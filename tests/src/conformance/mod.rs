@@ -28,6 +28,31 @@ pub struct Refusal {
     pub details: Value,
 }
 
+impl Refusal {
+    /// Code of a request that was not sent: nobody listens there.
+    pub const UNREACHABLE: &str = "unreachable";
+    /// How the code of a request begins that may have been sent and got no answer that can be read.
+    pub const NO_ANSWER: &str = "no_answer";
+
+    /// No connection: nothing was sent.
+    #[must_use]
+    pub fn unreachable() -> Self {
+        Self { code: Self::UNREACHABLE.to_owned(), field: None, details: Value::Null }
+    }
+
+    /// No answer; `why` is for people.
+    #[must_use]
+    pub fn no_answer(why: impl std::fmt::Display) -> Self {
+        Self { code: format!("{}: {why}", Self::NO_ANSWER), field: None, details: Value::Null }
+    }
+}
+
+impl From<reqwest::Error> for Refusal {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_connect() { Self::unreachable() } else { Self::no_answer(error) }
+    }
+}
+
 /// What an operation answered, in the shape of the REST API.
 pub type Outcome = Result<Value, Refusal>;
 

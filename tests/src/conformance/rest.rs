@@ -46,6 +46,7 @@ fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
         "open_session" => ("POST", "/api/v1/sessions".to_owned(), body(&[])),
         "keep_alive" => ("PUT", format!("/api/v1/sessions/{session}/keep-alive"), None),
         "close_session" => ("DELETE", format!("/api/v1/sessions/{session}"), None),
+        "get_session" => ("GET", format!("/api/v1/sessions/{session}"), None),
         "acquire" => ("POST", "/api/v1/locks".to_owned(), body(&[])),
         "release" => ("DELETE", format!("/api/v1/locks/{name}?lock_id={lock_id}"), None),
         "extend" => ("PUT", format!("/api/v1/locks/{name}/extend"), body(&["name"])),
@@ -69,8 +70,7 @@ async fn plain(rest: &Rest, operation: &Operation) -> Outcome {
     let (method, path, body) = route(operation);
     let headers: Vec<(&str, &str)> =
         operation.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
-    let answer = rest.try_send(method, &path, &headers, body.as_ref()).await;
-    outcome(answer.unwrap_or_else(|error| panic!("{method} {path}: {error}")))
+    outcome(rest.try_send(method, &path, &headers, body.as_ref()).await?)
 }
 
 fn outcome(answer: crate::Answer) -> Outcome {
@@ -78,7 +78,10 @@ fn outcome(answer: crate::Answer) -> Outcome {
         return Ok(answer.body);
     }
     let field = answer.body["field"].as_str().map(str::to_owned);
-    Err(Refusal { code: answer.code().to_owned(), field, details: answer.body["details"].clone() })
+    match answer.code() {
+        "" => Err(Refusal::no_answer(format!("HTTP {} without a code", answer.status))),
+        code => Err(Refusal { code: code.to_owned(), field, details: answer.body["details"].clone() }),
+    }
 }
 
 async fn changes(rest: &Rest, operation: &Operation) -> Outcome {

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Driver, Operation, Outcome, Refusal};
@@ -20,7 +20,11 @@ impl Driver for WsDriver {
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
         let url = self.0.clone();
         Box::pin(async move {
-            let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("connects");
+            let connected = tokio_tungstenite::connect_async(url).await;
+            let (mut socket, _) = connected.map_err(|error| match error {
+                tungstenite::Error::Io(_) => Refusal::unreachable(),
+                other => Refusal::no_answer(other),
+            })?;
             let mut frame = operation.args.clone();
             frame.insert("id".to_owned(), json!("1"));
             if let Some(key) = &operation.key {
@@ -30,9 +34,9 @@ impl Driver for WsDriver {
                 return changes(&mut socket, &operation).await;
             }
             frame.insert("op".to_owned(), json!(operation.name));
-            send(&mut socket, &Value::Object(frame)).await;
+            send(&mut socket, &Value::Object(frame)).await?;
             loop {
-                let answer = receive(&mut socket).await;
+                let answer = receive(&mut socket).await?;
                 match answer["type"].as_str() {
                     Some("reply") => return Ok(answer["result"].clone()),
                     Some("error") => return Err(refusal(&answer)),
@@ -46,15 +50,15 @@ impl Driver for WsDriver {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn send(socket: &mut Socket, frame: &Value) {
-    socket.send(Message::text(frame.to_string())).await.expect("sends");
+async fn send(socket: &mut Socket, frame: &Value) -> Result<(), Refusal> {
+    socket.send(Message::text(frame.to_string())).await.map_err(Refusal::no_answer)
 }
 
-async fn receive(socket: &mut Socket) -> Value {
+async fn receive(socket: &mut Socket) -> Result<Value, Refusal> {
     loop {
-        let message = socket.next().await.expect("the connection stands").expect("a frame");
-        if let Message::Text(text) = message {
-            return serde_json::from_str(&text).expect("JSON");
+        let message = socket.next().await.ok_or_else(|| Refusal::no_answer("the connection ended"))?;
+        if let Message::Text(text) = message.map_err(Refusal::no_answer)? {
+            return serde_json::from_str(&text).map_err(Refusal::no_answer);
         }
     }
 }
@@ -76,10 +80,10 @@ async fn changes(socket: &mut Socket, operation: &Operation) -> Outcome {
             frame[field] = json!(operation.text(field));
         }
     }
-    send(socket, &frame).await;
+    send(socket, &frame).await?;
     let mut kinds = Vec::new();
     loop {
-        let answer = receive(socket).await;
+        let answer = receive(socket).await?;
         let revision = answer["revision"].as_u64().unwrap_or_default();
         match answer["type"].as_str() {
             Some("error") => return Err(refusal(&answer)),

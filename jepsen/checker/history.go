@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+)
+
+type named struct {
+	Name string `json:"name"`
+}
+
+type fields struct {
+	Locks       []named `json:"locks"`
+	Name        string  `json:"name"`
+	Mode        string  `json:"mode"`
+	Permits     uint64  `json:"permits"`
+	Capacity    uint64  `json:"capacity"`
+	SessionID   string  `json:"session_id"`
+	LockID      string  `json:"lock_id"`
+	TTL         int64   `json:"ttl_ms"`
+	Token       uint64  `json:"fencing_token"`
+	Consistency string  `json:"consistency"`
+	Status      string  `json:"status"`
+	Newest      uint64  `json:"newest_token"`
+	TTLPercent  int64   `json:"ttl_percent"`
+	HighWater   uint64  `json:"high_water"`
+	WaiterCount uint64  `json:"waiter_count"`
+	Holders     []struct {
+		Token uint64 `json:"fencing_token"`
+	} `json:"holders"`
+}
+
+type event struct {
+	T     int64   `json:"t"`
+	P     int     `json:"p"`
+	Op    *uint64 `json:"op"`
+	Type  string  `json:"type"`
+	F     string  `json:"f"`
+	Key   string  `json:"key"`
+	Args  fields  `json:"args"`
+	Value fields  `json:"value"`
+	Error string  `json:"error"`
+}
+
+// The names that it is about.
+func (f fields) names() []string {
+	if f.Name != "" {
+		return []string{f.Name}
+	}
+	found := []string{}
+	for _, lock := range f.Locks {
+		found = append(found, lock.Name)
+	}
+	return found
+}
+
+// What was asked and what came of it. An operation that was never answered lasts for ever.
+type operation struct {
+	process int
+	f       string
+	key     string
+	args    fields
+	call    int64
+	ret     int64
+	// "ok", "fail" or "info".
+	end   string
+	value fields
+	code  string
+}
+
+// How much of a time to live is promised: less than all of it when the run makes the nodes' clocks go fast.
+var ttlPercent = int64(100)
+
+const forever = math.MaxInt64 / 2
+
+func read(path string) ([]*operation, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	operations := []*operation{}
+	open := map[uint64]*operation{}
+	scanner := bufio.NewScanner(file)
+	scanner.Buffer(make([]byte, 1<<20), 16<<20)
+	for line := 1; scanner.Scan(); line++ {
+		var found event
+		if err := json.Unmarshal(scanner.Bytes(), &found); err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", path, line, err)
+		}
+		if found.Value.TTLPercent != 0 {
+			ttlPercent = found.Value.TTLPercent
+		}
+		if found.Op == nil {
+			continue
+		}
+		if found.Type == "invoke" {
+			asked := &operation{process: found.P, f: found.F, key: found.Key, args: found.Args, call: found.T, ret: forever, end: "info"}
+			operations = append(operations, asked)
+			open[*found.Op] = asked
+			continue
+		}
+		asked := open[*found.Op]
+		if asked == nil || found.Type == "attempt" {
+			continue
+		}
+		asked.end, asked.value, asked.code = found.Type, found.Value, found.Error
+		if found.Type != "info" {
+			asked.ret = found.T
+		}
+	}
+	return merged(operations), scanner.Err()
+}
+
+// One operation for all that share a key and were answered: they had one effect, before anybody was told of it.
+func merged(operations []*operation) []*operation {
+	first := map[string]*operation{}
+	for _, asked := range operations {
+		if asked.key == "" || asked.end != "ok" {
+			continue
+		}
+		if known := first[asked.key]; known != nil {
+			known.call, known.ret = min(known.call, asked.call), min(known.ret, asked.ret)
+		} else {
+			first[asked.key] = asked
+		}
+	}
+	kept := []*operation{}
+	for _, asked := range operations {
+		if known := first[asked.key]; known == nil || known == asked {
+			kept = append(kept, asked)
+		} else if asked.end == "info" {
+			// It may have been the one that had the effect.
+			known.call = min(known.call, asked.call)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,63 @@
+//! Real-time order against the log's order: what was asked after something else was answered is true at no earlier revision.
+//! A read that does not see a write acknowledged before it shows here, whatever it is about.
+
+use crate::history::{Kind, Operation};
+
+/// Writes take a place of their own in the log, so of two, the later is at a later revision or later in the same entry.
+pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
+    let mut answered: Vec<&Operation> = operations
+        .iter()
+        .filter(|operation| operation.end == Kind::Ok && operation.args["consistency"] != "stale")
+        .filter(|operation| operation.revision().is_some())
+        .collect();
+    let without = operations.iter().filter(|operation| operation.end == Kind::Ok).count() - answered.len();
+    let mut problems = Vec::new();
+    let looked_at = format!("{} answers with a revision, {without} without", answered.len());
+    let mut returned = answered.clone();
+    returned.sort_by_key(|operation| operation.returned);
+    answered.sort_by_key(|operation| operation.invoked);
+    let mut before = returned.into_iter().peekable();
+    let mut newest: Option<&Operation> = None;
+    for operation in answered {
+        while let Some(earlier) = before.next_if(|earlier| earlier.returned < operation.invoked) {
+            if newest.is_none_or(|newest| newest.revision() < earlier.revision()) {
+                newest = Some(earlier);
+            }
+        }
+        if let Some(newest) = newest
+            && operation.revision() < newest.revision()
+        {
+            problems.push(format!(
+                "asked later, true earlier:\n  {}\n  {}",
+                newest.describe(),
+                operation.describe()
+            ));
+        }
+    }
+    (problems, looked_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::history::{Event, operations};
+
+    fn history(list: &[(u64, u64, u64)]) -> Vec<Operation> {
+        let mut events = Vec::new();
+        for (op, (invoked, returned, revision)) in (0_u64..).zip(list) {
+            events.push(Event { t: *invoked, op: Some(op), ..Event::new(Kind::Invoke) });
+            let value = json!({ "revision": revision });
+            events.push(Event { t: *returned, op: Some(op), value, ..Event::new(Kind::Ok) });
+        }
+        operations(&events)
+    }
+
+    #[test]
+    fn a_stale_answer_is_found() {
+        assert_eq!(check(&history(&[(1, 2, 10), (3, 4, 10), (5, 6, 12)])).0.len(), 0);
+        assert_eq!(check(&history(&[(1, 5, 10), (3, 6, 9)])).0.len(), 0, "they overlap");
+        assert_eq!(check(&history(&[(1, 2, 10), (3, 4, 9)])).0.len(), 1);
+    }
+}

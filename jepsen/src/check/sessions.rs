@@ -1,0 +1,180 @@
+//! Sessions in real time: none ends before its time to live is over after the last keep-alive that was answered, counted from
+//! when that was sent; none is there long after when all is well; none comes back.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Event, Kind, Operation};
+
+const MS: u64 = 1_000_000;
+/// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 100 ms
+/// after they arrive; the rest is for a machine that is busy with the harness itself.
+const LATE_MS: u64 = 1500;
+/// After a fault, all is well again when this has passed.
+const SETTLES_MS: u64 = 6000;
+
+#[derive(Default)]
+struct Session {
+    ttl_ns: u64,
+    /// Calls that were answered and count from when they were sent: (sent, answered).
+    renewals: Vec<(u64, u64)>,
+    /// Calls that may have renewed it, or ended it, without an answer.
+    unsure: bool,
+    /// When somebody asked to end it.
+    closing: u64,
+    /// Calls that found it: (sent, answered).
+    alive: Vec<(u64, u64)>,
+    /// Calls that did not find it: (sent, answered).
+    dead: Vec<(u64, u64)>,
+}
+
+/// `ttl_percent`: how much of a time to live is promised when the nodes' clocks run fast.
+pub(super) fn check(events: &[Event], operations: &[Operation], ttl_percent: u64) -> (Vec<String>, String) {
+    let sessions = gather(operations);
+    let troubles = troubles(events);
+    let mut problems = Vec::new();
+    let (mut ends, mut timely) = (0, 0);
+    for (id, session) in &sessions {
+        let promised = session.ttl_ns / 100 * ttl_percent;
+        let first_dead = session.dead.iter().map(|(_, answered)| *answered).min();
+        if let Some(found) = first_dead {
+            ends += 1;
+            let renewals = session.renewals.iter().filter(|(sent, _)| *sent < found);
+            let until = renewals.map(|(sent, _)| sent + promised).max().unwrap_or_default();
+            if found < until.min(session.closing) {
+                problems.push(format!("{id} was gone {} ms before its time", (until - found) / MS));
+            }
+            if let Some((sent, _)) = session.alive.iter().find(|(sent, _)| *sent > found) {
+                problems.push(format!("{id} was gone, and there again {} ms later", (sent - found) / MS));
+            }
+        }
+        let Some(answered) = session.renewals.iter().map(|(_, answered)| *answered).max() else { continue };
+        let late = answered + session.ttl_ns + LATE_MS * MS;
+        for (sent, _) in session.alive.iter().filter(|(sent, _)| *sent > answered) {
+            let calm = !troubles.iter().any(|(from, to)| *from < *sent && answered < *to);
+            if calm && !session.unsure {
+                timely += 1;
+                if *sent > late {
+                    problems.push(format!(
+                        "{id} was there {} ms after its time, and all was well",
+                        (sent - late) / MS + LATE_MS
+                    ));
+                }
+            }
+        }
+    }
+    let looked_at =
+        format!("{} sessions, {ends} seen gone, {timely} looks at them when all was well", sessions.len());
+    (problems, looked_at)
+}
+
+fn gather(operations: &[Operation]) -> BTreeMap<String, Session> {
+    let mut sessions: BTreeMap<String, Session> = BTreeMap::new();
+    for operation in
+        operations.iter().filter(|operation| operation.f == "open_session" && operation.end == Kind::Ok)
+    {
+        let ttl_ns = operation.args["ttl_ms"].as_u64().unwrap_or_default() * MS;
+        let renewals = vec![(operation.invoked, operation.returned)];
+        let session = Session { ttl_ns, renewals, closing: u64::MAX, ..Session::default() };
+        // Asked for again under its key it is the same session, opened when it was asked for first.
+        sessions.entry(operation.answered("session_id").to_owned()).or_insert(session);
+    }
+    for operation in operations {
+        let Some(session) = sessions.get_mut(operation.arg("session_id")) else { continue };
+        let times = (operation.invoked, operation.returned);
+        match (operation.f.as_str(), operation.end) {
+            ("keep_alive", Kind::Ok) => {
+                session.renewals.push(times);
+                session.alive.push(times);
+            }
+            ("get_session", Kind::Ok) => session.alive.push(times),
+            ("keep_alive", Kind::Info) => session.unsure = true,
+            ("close_session", _) => session.closing = session.closing.min(operation.invoked),
+            _ => {}
+        }
+        if operation.end == Kind::Fail && operation.error == "session_not_found" {
+            session.dead.push(times);
+        }
+    }
+    sessions
+}
+
+/// Times in which something is broken, or was a moment ago.
+fn troubles(events: &[Event]) -> Vec<(u64, u64)> {
+    let mut active = 0_u64;
+    let mut since = 0;
+    // Until the first leader has settled, too.
+    let mut found = vec![(0, SETTLES_MS / 3 * MS)];
+    for event in events.iter().filter(|event| event.kind == Kind::Nemesis) {
+        if event.f == "begins" {
+            if active == 0 {
+                since = event.t;
+            }
+            active += 1;
+            continue;
+        }
+        active = active.saturating_sub(1);
+        if active == 0 {
+            found.push((since, event.t + SETTLES_MS * MS));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::history::operations;
+
+    /// (function, sent, answered, error) in milliseconds, of one session with a time to live of 1000.
+    fn problems(list: &[(&str, u64, u64, &str)]) -> usize {
+        let mut events = Vec::new();
+        for (op, (f, sent, answered, error)) in (0_u64..).zip(list) {
+            let args = json!({"ttl_ms": 1000, "session_id": "s"});
+            events.push(Event {
+                t: sent * MS,
+                op: Some(op),
+                f: (*f).into(),
+                args,
+                ..Event::new(Kind::Invoke)
+            });
+            let kind = if error.is_empty() { Kind::Ok } else { Kind::Fail };
+            let value = json!({"session_id": "s"});
+            events.push(Event {
+                t: answered * MS,
+                op: Some(op),
+                error: (*error).into(),
+                value,
+                ..Event::new(kind)
+            });
+        }
+        check(&events, &operations(&events), 100).0.len()
+    }
+
+    #[test]
+    fn early_ends_revivals_and_late_ends_are_found() {
+        let gone = "session_not_found";
+        let opened = ("open_session", 10_000, 10_010, "");
+        assert_eq!(
+            problems(&[opened, ("get_session", 10_500, 10_510, ""), ("get_session", 11_050, 11_060, gone)]),
+            0
+        );
+        assert_eq!(problems(&[opened, ("get_session", 10_900, 10_910, gone)]), 1, "early");
+        assert_eq!(
+            problems(&[opened, ("keep_alive", 10_500, 10_600, ""), ("get_session", 11_400, 11_410, gone)]),
+            1,
+            "renewed"
+        );
+        assert_eq!(
+            problems(&[opened, ("get_session", 11_100, 11_110, gone), ("keep_alive", 11_200, 11_210, "")]),
+            1,
+            "back"
+        );
+        assert_eq!(problems(&[opened, ("get_session", 13_000, 13_010, "")]), 1, "late");
+        assert_eq!(
+            problems(&[opened, ("close_session", 10_100, 10_110, ""), ("get_session", 10_200, 10_210, gone)]),
+            0
+        );
+    }
+}

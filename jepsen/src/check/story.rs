@@ -1,0 +1,233 @@
+//! What any story of changes must be like, whoever made it: holders that fit together, tokens that rise, sessions that take
+//! everything with them, queues that are fair. Knows the rules from the documentation, not from the state machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::told::Told;
+
+/// A grant in the story.
+struct Held {
+    session_id: String,
+    names: Vec<(String, String)>,
+}
+
+/// An acquisition that waits.
+struct Waits {
+    session_id: String,
+    names: Vec<(String, String)>,
+    since: (u64, u64),
+}
+
+#[derive(Default)]
+struct Story {
+    sessions: BTreeSet<String>,
+    ended_sessions: BTreeSet<String>,
+    held: BTreeMap<String, Held>,
+    waits: BTreeMap<String, Waits>,
+    last_token: u64,
+    registers: BTreeMap<String, u64>,
+    problems: Vec<String>,
+}
+
+/// Reads the story; gives also who waits and holds at its end.
+pub(super) fn check(changes: &BTreeMap<u64, Vec<Told>>) -> (Vec<String>, String) {
+    let mut story = Story::default();
+    let mut events = 0;
+    for (&revision, told) in changes {
+        let ended = told.iter().filter(|told| told.kind == "session_ended");
+        let ended: Vec<&str> = ended.map(|told| told.session_id.as_str()).collect();
+        for one in told {
+            events += 1;
+            story.tell(revision, one);
+        }
+        for session_id in ended {
+            story.nothing_left(revision, session_id);
+        }
+    }
+    let left = format!(
+        "{} grants, {} waits, {} sessions at the end",
+        story.held.len(),
+        story.waits.len(),
+        story.sessions.len()
+    );
+    (story.problems, format!("{events} changes; {left}"))
+}
+
+impl Story {
+    fn problem(&mut self, revision: u64, told: &Told, what: &str) {
+        self.problems.push(format!("revision {revision}: {what}: {told:?}"));
+    }
+
+    fn tell(&mut self, revision: u64, told: &Told) {
+        let wrong = match told.kind.as_str() {
+            "session_opened" => {
+                let known = self.ended_sessions.contains(&told.session_id);
+                (known || !self.sessions.insert(told.session_id.clone()))
+                    .then_some("a session that was there before")
+            }
+            "session_ended" => {
+                self.ended_sessions.insert(told.session_id.clone());
+                (!self.sessions.remove(&told.session_id)).then_some("no such session")
+            }
+            "lock_queued" => self.queued(revision, told),
+            "lock_granted" => {
+                self.granted(revision, told);
+                None
+            }
+            "lock_extended" => (!self.held.contains_key(&told.lock_id)).then_some("extended, but not held"),
+            "lock_released" if told.count > 0 => None,
+            "lock_released" => self.held.remove(&told.lock_id).is_none().then_some("released, but not held"),
+            "wait_ended" => {
+                self.waits.remove(&told.lock_id).is_none().then_some("a wait ended that was none")
+            }
+            "register_advanced" | "register_deleted" => self.register(told),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            self.problem(revision, told, wrong);
+        }
+    }
+
+    fn register(&mut self, told: &Told) -> Option<&'static str> {
+        let name = told.names.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        if told.kind == "register_deleted" {
+            return self.registers.remove(&name).is_none().then_some("no such register");
+        }
+        let before = self.registers.insert(name, told.token).unwrap_or_default();
+        let risen = before < told.token && told.token <= self.last_token;
+        (!risen).then_some("a register that did not rise, or a token that was never given")
+    }
+
+    /// An owner of the living.
+    fn has_owner(&self, told: &Told) -> bool {
+        told.session_id.is_empty() || self.sessions.contains(&told.session_id)
+    }
+
+    fn queued(&mut self, revision: u64, told: &Told) -> Option<&'static str> {
+        let wait = Waits {
+            session_id: told.session_id.clone(),
+            names: told.names.clone(),
+            since: (revision, told.ordinal),
+        };
+        self.waits.insert(told.lock_id.clone(), wait);
+        (!self.has_owner(told)).then_some("queued for a session that is not there")
+    }
+
+    fn granted(&mut self, revision: u64, told: &Told) {
+        if !self.has_owner(told) {
+            self.problem(revision, told, "granted to a session that is not there");
+        }
+        if told.count > 1 {
+            return;
+        }
+        if told.token <= self.last_token {
+            self.problem(revision, told, "the token did not rise");
+        }
+        self.last_token = self.last_token.max(told.token);
+        for (name, mode) in &told.names {
+            let others = self.held.values().flat_map(|held| &held.names).filter(|(held, _)| held == name);
+            let clash = others.filter(|(_, other)| mode == "exclusive" || other == "exclusive").count();
+            if clash > 0 {
+                self.problem(revision, told, "granted beside a holder that excludes it");
+            }
+        }
+        if let Some(wait) = self.waits.remove(&told.lock_id) {
+            self.in_turn(revision, told, &wait);
+        }
+        let held = Held { session_id: told.session_id.clone(), names: told.names.clone() };
+        if self.held.insert(told.lock_id.clone(), held).is_some() {
+            self.problem(revision, told, "granted twice");
+        }
+    }
+
+    /// First come, first served: of those that want one name alone and exclusively, nobody who came before still waits.
+    fn in_turn(&mut self, revision: u64, told: &Told, wait: &Waits) {
+        let [(name, mode)] = wait.names.as_slice() else { return };
+        let ahead = self.waits.values().filter(|other| match other.names.as_slice() {
+            [(other_name, other_mode)] => {
+                other_name == name && other_mode == mode && other.since < wait.since
+            }
+            _ => false,
+        });
+        if mode != "semaphore" && ahead.count() > 0 {
+            self.problem(revision, told, "granted past somebody who waits longer");
+        }
+    }
+
+    /// What a session owned ends in the revision in which it ends.
+    fn nothing_left(&mut self, revision: u64, session_id: &str) {
+        let grants = self.held.iter().filter(|(_, held)| held.session_id == session_id).map(|(id, _)| id);
+        let waits = self.waits.iter().filter(|(_, wait)| wait.session_id == session_id).map(|(id, _)| id);
+        let left: Vec<&String> = grants.chain(waits).collect();
+        if !left.is_empty() {
+            self.problems.push(format!("revision {revision}: {session_id} ended and left {left:?} behind"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, lock_id: &str, token: u64, session_id: &str) -> Told {
+        let count = u64::from(kind != "lock_released");
+        Told {
+            kind: kind.into(),
+            lock_id: lock_id.into(),
+            token,
+            count,
+            session_id: session_id.into(),
+            names: vec![("a".into(), "exclusive".into())],
+            ..Told::default()
+        }
+    }
+
+    fn problems(story: Vec<Told>) -> Vec<String> {
+        check(&(1..).zip(story.into_iter().map(|told| vec![told])).collect()).0
+    }
+
+    #[test]
+    fn a_sound_story_has_no_problems() {
+        let story = vec![
+            event("session_opened", "", 0, "s"),
+            event("lock_granted", "l1", 1, ""),
+            event("lock_queued", "l2", 0, "s"),
+            event("lock_released", "l1", 1, ""),
+            event("lock_granted", "l2", 2, "s"),
+            event("lock_released", "l2", 2, "s"),
+            event("session_ended", "", 0, "s"),
+        ];
+        assert_eq!(problems(story), [""; 0]);
+    }
+
+    #[test]
+    fn what_must_not_be_is_found() {
+        for story in [
+            vec![event("lock_granted", "l1", 1, ""), event("lock_granted", "l2", 2, "")],
+            vec![
+                event("lock_granted", "l1", 2, ""),
+                event("lock_released", "l1", 2, ""),
+                event("lock_granted", "l2", 1, ""),
+            ],
+            vec![event("lock_granted", "l1", 1, "s")],
+            vec![
+                event("session_opened", "", 0, "s"),
+                event("lock_granted", "l1", 1, "s"),
+                event("session_ended", "", 0, "s"),
+            ],
+            vec![
+                event("session_opened", "", 0, "s"),
+                event("session_ended", "", 0, "s"),
+                event("session_opened", "", 0, "s"),
+            ],
+            vec![
+                event("lock_queued", "l1", 0, ""),
+                event("lock_queued", "l2", 0, ""),
+                event("lock_granted", "l2", 1, ""),
+            ],
+        ] {
+            let text = format!("{story:?}");
+            assert_eq!(problems(story).len(), 1, "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Watchers: in order, nothing twice, nothing missing, progress that is true, the same story for all, and that of the log.
+
+use std::collections::BTreeMap;
+
+use crate::told::Told;
+use crate::watch::Heard;
+
+/// Compares what watchers heard with what the log changed; all of them must have come to `goal`.
+pub(super) fn check(
+    heard: &[Vec<Heard>],
+    log: &BTreeMap<u64, Vec<Told>>,
+    goal: u64,
+) -> (Vec<String>, String) {
+    let mut problems = Vec::new();
+    let (mut revisions, mut moves) = (0, 0);
+    for (number, lines) in heard.iter().enumerate() {
+        let mut follow = Follow { who: format!("watcher {number}"), upto: 0, log, problems: Vec::new() };
+        for line in lines {
+            match line {
+                Heard::Changes { revision, events } => {
+                    revisions += 1;
+                    follow.changes(*revision, events);
+                }
+                Heard::Progress { revision } => follow.progress(*revision),
+                Heard::Connected { after, .. } => {
+                    moves += 1;
+                    if *after != follow.upto {
+                        follow.problem(&format!("went on after {after}, had heard up to {}", follow.upto));
+                    }
+                }
+                Heard::Ended { .. } => {}
+            }
+        }
+        if follow.upto < goal {
+            follow.problem(&format!("heard up to {} only, not to {goal}", follow.upto));
+        }
+        problems.append(&mut follow.problems);
+    }
+    let looked_at = format!("{} watchers, {revisions} revisions heard, {moves} connections", heard.len());
+    (problems, looked_at)
+}
+
+struct Follow<'a> {
+    who: String,
+    /// Everything up to this revision was told.
+    upto: u64,
+    log: &'a BTreeMap<u64, Vec<Told>>,
+    problems: Vec<String>,
+}
+
+impl Follow<'_> {
+    fn problem(&mut self, what: &str) {
+        self.problems.push(format!("{}: {what}", self.who));
+    }
+
+    /// Nothing between what was told so far and `revision`, itself excluded, may be untold.
+    fn skipped(&mut self, revision: u64) {
+        let missed: Vec<u64> = if revision > self.upto + 1 {
+            self.log.range(self.upto + 1..revision).map(|(missed, _)| *missed).take(3).collect()
+        } else {
+            Vec::new()
+        };
+        if !missed.is_empty() {
+            self.problem(&format!("was told {revision} after {}; it missed {missed:?}", self.upto));
+        }
+    }
+
+    fn changes(&mut self, revision: u64, events: &[Told]) {
+        if revision <= self.upto {
+            self.problem(&format!("was told {revision} after {}: out of order, or twice", self.upto));
+            return;
+        }
+        self.skipped(revision);
+        self.upto = revision;
+        let log = self.log.get(&revision).map(Vec::as_slice).unwrap_or_default();
+        if log != events {
+            self.problem(&format!("revision {revision}: it was told {events:?}, the log changed {log:?}"));
+        }
+    }
+
+    fn progress(&mut self, revision: u64) {
+        if revision < self.upto {
+            self.problem(&format!("was told of progress to {revision} after {}", self.upto));
+            return;
+        }
+        self.skipped(revision + 1);
+        self.upto = revision;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: &str) -> Vec<Told> {
+        vec![Told { kind: kind.to_owned(), ..Told::default() }]
+    }
+
+    fn changes(revision: u64, kind: &str) -> Heard {
+        Heard::Changes { revision, events: told(kind) }
+    }
+
+    fn problems(heard: Vec<Heard>) -> usize {
+        let log = BTreeMap::from([(3, told("a")), (5, told("b")), (9, told("c"))]);
+        check(&[heard], &log, 9).0.len()
+    }
+
+    #[test]
+    fn gaps_repeats_and_lies_are_found() {
+        let progress = |revision| Heard::Progress { revision };
+        assert_eq!(
+            problems(vec![changes(3, "a"), progress(4), changes(5, "b"), changes(9, "c"), progress(9)]),
+            0
+        );
+        assert_eq!(problems(vec![changes(3, "a"), changes(9, "c")]), 1, "a gap");
+        assert_eq!(
+            problems(vec![changes(3, "a"), changes(5, "b"), changes(5, "b"), changes(9, "c")]),
+            1,
+            "twice"
+        );
+        assert_eq!(
+            problems(vec![changes(3, "a"), progress(7), changes(9, "c")]),
+            1,
+            "progress that is not true"
+        );
+        assert_eq!(problems(vec![changes(3, "a"), changes(5, "x"), changes(9, "c")]), 1, "another story");
+        assert_eq!(problems(vec![changes(3, "a"), changes(5, "b")]), 1, "the end is missing");
+    }
+}

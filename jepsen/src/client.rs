@@ -1,0 +1,370 @@
+//! A client process: asks one node through one front, one thing at a time, and writes down what it was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_tests::Rest;
+use batuta_tests::conformance::{
+    Driver, GraphqlDriver, GrpcDriver, Operation as Call, Outcome, Refusal, RestDriver, WsDriver,
+};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::PORTS;
+use crate::history::{Event, History, Kind};
+use crate::random::Random;
+use crate::sandbox::address;
+use crate::workload::Stores;
+
+/// How long a client waits for an answer beyond what it asked to wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a request with a key is asked again before the client gives up.
+const ATTEMPTS_MAX: u32 = 12;
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The four fronts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// REST.
+    Rest,
+    /// GraphQL.
+    Graphql,
+    /// gRPC.
+    Grpc,
+    /// WebSocket.
+    Ws,
+}
+
+/// All of them.
+pub const FRONTS: [Front; 4] = [Front::Rest, Front::Graphql, Front::Grpc, Front::Ws];
+
+impl Front {
+    /// The front of the node at a place.
+    #[must_use]
+    pub fn driver(self, place: usize) -> Box<dyn Driver> {
+        let at = address(place);
+        let rest = || Rest::new(&format!("http://{at}:{}", PORTS[0]));
+        match self {
+            Self::Rest => Box::new(RestDriver(rest())),
+            Self::Graphql => Box::new(GraphqlDriver {
+                rest: rest(),
+                socket: format!("ws://{at}:{}/graphql", PORTS[0]),
+                socket_only: false,
+            }),
+            Self::Grpc => Box::new(GrpcDriver::new(&format!("http://{at}:{}", PORTS[1]))),
+            Self::Ws => Box::new(WsDriver(format!("ws://{at}:{}/ws/v1", PORTS[2]))),
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Rest | Self::Graphql => PORTS[0],
+            Self::Grpc => PORTS[1],
+            Self::Ws => PORTS[2],
+        }
+    }
+}
+
+/// What all clients of a run share.
+pub struct Shared {
+    /// Where they write down what happens.
+    pub history: History,
+    /// Nodes they may ask.
+    pub places: usize,
+    /// Decides what they do.
+    pub seed: u64,
+    /// They stop.
+    pub stop: CancellationToken,
+    /// What some of them protect with locks.
+    pub stores: Stores,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The function.
+    pub f: &'static str,
+    /// Its fields.
+    pub args: Value,
+    /// Its retry key.
+    pub key: Option<String>,
+}
+
+impl Ask {
+    /// A request without a key.
+    #[must_use]
+    pub fn new(f: &'static str, args: Value) -> Self {
+        Self { f, args, key: None }
+    }
+
+    /// The same under a key.
+    #[must_use]
+    pub fn keyed(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It was done.
+    Ok(Value),
+    /// It was refused with this code and had no effect.
+    Refused(String),
+    /// Nobody knows.
+    Unknown,
+    /// Nobody listens there: it was not asked.
+    NotAsked,
+}
+
+impl Answer {
+    /// The answer, if it was done.
+    #[must_use]
+    pub fn ok(self) -> Option<Value> {
+        if let Self::Ok(value) = self { Some(value) } else { None }
+    }
+
+    /// Whether it was refused with this code.
+    #[must_use]
+    pub fn is_refused(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(found) if found == code)
+    }
+}
+
+/// How an attempt went.
+enum Attempt {
+    Done(Value),
+    /// Refused; nothing happened and nothing will.
+    Refused(String),
+    /// Not executed, but the next attempt may be.
+    NotNow(String),
+    Unknown(String),
+}
+
+/// A client process.
+pub struct Client {
+    /// Its number.
+    pub process: u64,
+    /// Decides what it does.
+    pub random: Random,
+    /// What it shares.
+    pub shared: Arc<Shared>,
+    place: usize,
+    front: Front,
+    driver: Box<dyn Driver>,
+    /// The last request got no answer: look whether anybody listens before the next.
+    suspect: bool,
+    keys: u64,
+}
+
+impl Client {
+    /// A process; its number decides which node and front it begins with, so that few processes cover all.
+    #[must_use]
+    pub fn new(shared: &Arc<Shared>, process: u64) -> Self {
+        let number = usize::try_from(process).unwrap_or_default();
+        let (place, front) =
+            (number % shared.places, FRONTS[(number / shared.places + number) % FRONTS.len()]);
+        Self {
+            process,
+            random: Random::new(shared.seed, process + 1),
+            shared: Arc::clone(shared),
+            place,
+            front,
+            driver: front.driver(place),
+            suspect: false,
+            keys: 0,
+        }
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.shared.stop.is_cancelled()
+    }
+
+    /// Goes to another node and front, which the seed decides.
+    pub fn wander(&mut self) {
+        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
+        self.connect(place, front);
+    }
+
+    /// Goes to a node and front.
+    pub fn connect(&mut self, place: usize, front: Front) {
+        (self.place, self.front, self.driver) = (place, front, front.driver(place));
+        self.suspect = false;
+    }
+
+    /// Another client of the same seed, somewhere else, for things that are done at once. Its number tells it from others.
+    #[must_use]
+    pub fn twin(&mut self, number: u64) -> Self {
+        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
+        let mut twin = Self::new(&self.shared, self.process + number * 1000);
+        twin.connect(place, front);
+        twin
+    }
+
+    /// Asks and goes away after a while, without waiting for the answer.
+    pub async fn call_and_leave(&mut self, ask: &Ask, patience_ms: u64) {
+        if self.suspect && !self.listens().await {
+            self.sleep_ms(200).await;
+            return;
+        }
+        let op = self.shared.history.op();
+        let ask = marked(ask, op);
+        let invoke = self.whom(self.event(Kind::Invoke, op));
+        self.shared.history.write(Event {
+            f: ask.f.to_owned(),
+            args: ask.args.clone(),
+            key: ask.key.clone(),
+            ..invoke
+        });
+        let patience = Duration::from_millis(patience_ms);
+        let (kind, value, error) = match tokio::time::timeout(patience, self.attempt(&ask)).await {
+            Ok(Attempt::Done(value)) => (Kind::Ok, value, String::new()),
+            Ok(Attempt::Refused(code) | Attempt::NotNow(code)) => (Kind::Fail, Value::Null, code),
+            Ok(Attempt::Unknown(why)) => (Kind::Info, Value::Null, why),
+            Err(_) => (Kind::Info, Value::Null, "left".to_owned()),
+        };
+        self.suspect |= error.starts_with(Refusal::NO_ANSWER) || error == Refusal::UNREACHABLE;
+        self.shared.history.write(Event { value, error, ..self.event(kind, op) });
+    }
+
+    /// A key nobody else uses.
+    pub fn key(&mut self) -> String {
+        self.keys += 1;
+        format!("p{}-{}-{}", self.process, self.keys, self.shared.seed)
+    }
+
+    /// A key in `percent` of 100 cases.
+    pub fn perhaps_key(&mut self, percent: u64) -> Option<String> {
+        self.random.chance(percent).then(|| self.key())
+    }
+
+    /// Sleeps, or until the run is over.
+    pub async fn sleep_ms(&self, ms: u64) {
+        let sleep = tokio::time::sleep(Duration::from_millis(ms));
+        self.shared.stop.run_until_cancelled(sleep).await;
+    }
+
+    fn event(&self, kind: Kind, op: u64) -> Event {
+        Event { p: Some(self.process), op: Some(op), ..Event::new(kind) }
+    }
+
+    fn whom(&self, event: Event) -> Event {
+        Event { node: format!("n{}", self.place + 1), front: self.driver.front().to_owned(), ..event }
+    }
+
+    /// Asks, and under a key asks again until it is known what came of it.
+    pub async fn call(&mut self, ask: &Ask) -> Answer {
+        if self.front == Front::Ws && ask.f == "get_session" {
+            // WebSocket has no call that reads a session.
+            self.connect(self.place, Front::Rest);
+        }
+        if self.suspect && !self.listens().await {
+            self.sleep_ms(200).await;
+            return Answer::NotAsked;
+        }
+        self.suspect = false;
+        let op = self.shared.history.op();
+        let invoke = self.whom(self.event(Kind::Invoke, op));
+        let ask = &marked(ask, op);
+        let (f, args, key) = (ask.f.to_owned(), ask.args.clone(), ask.key.clone());
+        self.shared.history.write(Event { f, args, key, ..invoke });
+        let mut unknown = String::new();
+        for attempt in 1..=ATTEMPTS_MAX {
+            if attempt > 1 {
+                self.shared.history.write(self.whom(self.event(Kind::Attempt, op)));
+            }
+            match self.attempt(ask).await {
+                Attempt::Done(value) => {
+                    self.shared.history.write(Event { value: value.clone(), ..self.event(Kind::Ok, op) });
+                    return Answer::Ok(value);
+                }
+                // What an earlier attempt left behind may still be executed when the refusal is not remembered.
+                Attempt::Refused(code) if unknown.is_empty() || is_remembered(&code) => {
+                    return self.refused(op, code);
+                }
+                Attempt::NotNow(code) if unknown.is_empty() => return self.refused(op, code),
+                Attempt::Unknown(why) => {
+                    self.suspect = true;
+                    unknown = why;
+                }
+                Attempt::Refused(why) | Attempt::NotNow(why) => unknown = format!("{unknown}, then {why}"),
+            }
+            if ask.key.is_none() || (self.stopped() && attempt > 3) {
+                break;
+            }
+            self.connect((self.place + 1) % self.shared.places, self.front);
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        self.shared.history.write(Event { error: unknown, ..self.event(Kind::Info, op) });
+        Answer::Unknown
+    }
+
+    fn refused(&mut self, op: u64, code: String) -> Answer {
+        self.suspect |= code == Refusal::UNREACHABLE;
+        self.shared.history.write(Event { error: code.clone(), ..self.event(Kind::Fail, op) });
+        Answer::Refused(code)
+    }
+
+    async fn attempt(&self, ask: &Ask) -> Attempt {
+        let args: Map<String, Value> = serde_json::from_value(ask.args.clone()).unwrap_or_default();
+        let wait = Duration::from_millis(ask.args["wait_ms"].as_u64().unwrap_or_default());
+        let call = Call { name: ask.f.to_owned(), args, key: ask.key.clone() };
+        match tokio::time::timeout(PATIENCE + wait, self.driver.call(call)).await {
+            Err(_) => Attempt::Unknown("no answer in time".to_owned()),
+            Ok(outcome) => judge(outcome),
+        }
+    }
+
+    async fn listens(&self) -> bool {
+        let connect = tokio::net::TcpStream::connect((address(self.place), self.front.port()));
+        matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(Ok(_)))
+    }
+}
+
+/// An acquisition carries a mark by which it is found again in the log, whatever its client was told.
+fn marked(ask: &Ask, op: u64) -> Ask {
+    let mut ask = ask.clone();
+    if ask.f == "acquire" && ask.args["metadata"].is_null() {
+        ask.args["metadata"] = Value::from(format!("op {op}"));
+    }
+    ask
+}
+
+fn judge(outcome: Outcome) -> Attempt {
+    let code = match outcome {
+        Ok(value) => return Attempt::Done(value),
+        Err(Refusal { code, .. }) => code,
+    };
+    match code.as_str() {
+        Refusal::UNREACHABLE | "no_leader" | "overloaded" | "shutting_down" | "disk_full" => {
+            Attempt::NotNow(code)
+        }
+        // A wait under a key stays queued when its node drains.
+        "outcome_unknown" | "internal" | "draining" => Attempt::Unknown(code),
+        _ if code.starts_with(Refusal::NO_ANSWER) => Attempt::Unknown(code),
+        _ => Attempt::Refused(code),
+    }
+}
+
+/// Whether a retry under the same key gets this refusal again, whatever happened meanwhile.
+fn is_remembered(code: &str) -> bool {
+    !matches!(code, "lock_held" | "lock_delayed" | "limit_exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_refused_for_good_is_refused() {
+        let refused = |code: &str| judge(Err(Refusal { code: code.to_owned(), field: None }));
+        assert!(matches!(refused("lock_held"), Attempt::Refused(_)));
+        assert!(matches!(refused("no_leader"), Attempt::NotNow(_)));
+        assert!(matches!(judge(Err(Refusal::unreachable())), Attempt::NotNow(_)));
+        assert!(matches!(judge(Err(Refusal::no_answer("reset"))), Attempt::Unknown(_)));
+        assert!(matches!(refused("outcome_unknown"), Attempt::Unknown(_)));
+        assert!(!is_remembered("lock_held") && is_remembered("wait_timeout"));
+    }
+}

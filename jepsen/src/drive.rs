@@ -1,0 +1,321 @@
+//! The run itself: cluster, workload, nemesis, recovery, verdict.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::{self, GOAL, Problem};
+use crate::client::{Ask, Client, FRONTS, Shared};
+use crate::clock;
+use crate::cluster::{Cluster, Observer, Settings};
+use crate::error::{Error, Result};
+use crate::history::{self, Event, History, Kind};
+use crate::ledger::Ledger;
+use crate::nemesis::{Family, Nemesis, RATE_PPM_MAX, plan};
+use crate::report::{self, HISTORY};
+use crate::run::{DriveArgs, RunArgs};
+use crate::sandbox::Sandbox;
+use crate::watch::{self, Goal};
+use crate::workload::{Stores, Workload, leave_everywhere};
+
+/// How long the cluster may take to work again once everything is mended, and how long to forget what clients left.
+const RECOVER_WITHIN: Duration = Duration::from_mins(1);
+/// How long watchers may take to hear the rest.
+const HEAR_WITHIN: Duration = Duration::from_mins(1);
+/// How often nodes are asked how they are.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// Every so many looks the log is gathered from the node that is looked at: no multiple of a number of places, so that each has
+/// its turn.
+const GATHER_EVERY: usize = 8;
+
+/// How often a log is tried to be read in the end.
+const GATHER_TRIES: u32 = 10;
+/// How long a sync takes where power cuts are part of the run.
+const SYNC_MS: u64 = 12;
+
+/// A run that is being made.
+pub struct Drive {
+    args: RunArgs,
+    dir: PathBuf,
+    sandbox: Sandbox,
+    settings: Settings,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Drive {
+    /// Prepares a run.
+    ///
+    /// # Errors
+    /// When the program under test is not there.
+    pub fn new(args: &DriveArgs) -> Result<Self> {
+        let exe = std::env::current_exe().map_err(Error::io("the harness's own path"))?;
+        let batuta = args.run.batuta.clone().unwrap_or_else(|| exe.with_file_name("batuta"));
+        if !batuta.exists() {
+            let text = format!("{} is not there: cargo build -p batuta, or --batuta PATH", batuta.display());
+            return Err(Error::Usage(text));
+        }
+        let settings = Settings {
+            batuta,
+            dir: args.dir.clone(),
+            nodes: args.run.nodes,
+            snapshot_entries: args.run.workload.snapshot_entries(),
+            disks: args.run.nemesis.iter().any(|family| family.needs_disk()),
+            clocks: if args.run.nemesis.contains(&Family::Clock) { Some(clock::build()?) } else { None },
+            proxies: args.run.nemesis.contains(&Family::Delay),
+        };
+        Ok(Self {
+            args: args.run.clone(),
+            dir: args.dir.clone(),
+            sandbox: Sandbox { owner: args.owner, places: args.places },
+            settings,
+            ledger: Arc::default(),
+        })
+    }
+
+    /// Runs, checks, and gives whether everything held.
+    ///
+    /// # Errors
+    /// When the machine can not do it, or the cluster does not even start.
+    pub async fn run(self) -> Result<bool> {
+        let asked: Vec<String> =
+            std::env::args().skip(2).filter(|word| !word.starts_with("--owner=")).collect();
+        let history = History::create(&self.dir.join(HISTORY))?;
+        let mut cluster = Cluster::new(self.sandbox.clone(), self.settings.clone())?;
+        for place in cluster.wanted() {
+            cluster.start(place)?;
+        }
+        cluster.ready().await?;
+        let (places, seed) = (self.args.nodes, self.args.seed);
+        let shared = Arc::new(Shared {
+            history,
+            places,
+            seed,
+            stop: CancellationToken::new(),
+            stores: Stores::default(),
+        });
+        if self.args.nemesis.contains(&Family::Clock) {
+            // Time to live is counted by the leader's monotonic clock: one that is fast by a tenth gives a tenth less.
+            let value = json!({"ttl_percent": 100 - RATE_PPM_MAX / 10_000 - 2});
+            shared.history.write(Event { f: check::PROMISE.to_owned(), value, ..Event::new(Kind::Note) });
+        }
+        let goal = Arc::new(Goal::default());
+        let (at_least, restless) = self.args.workload.watchers();
+        let watchers = watch::start(self.args.watchers.max(at_least), restless, &self.dir, &shared, &goal)?;
+        let (cluster, mut problems) = self.work(cluster, &shared).await?;
+        problems.extend(self.finish(&cluster, &shared, watchers, &goal).await?);
+        shared.history.flush()?;
+        drop(cluster);
+        let events = history::read(&self.dir.join(HISTORY))?;
+        let operations = history::operations(&events);
+        let mut findings = check::check(&self.dir, &events, &operations, self.args.rate_min)?;
+        findings.problems.splice(0..0, problems);
+        report::minimal(&self.dir, &events, &operations, &findings)?;
+        report::conclude(&self.dir, &format!("jepsen run {}", asked.join(" ")), &findings)
+    }
+
+    /// Workload and nemesis, side by side; somebody looks on.
+    async fn work(&self, cluster: Cluster, shared: &Arc<Shared>) -> Result<(Cluster, Vec<Problem>)> {
+        let length = Duration::from_secs(self.args.seconds);
+        let schedule = plan(self.args.seed, self.args.seconds * 1000, &self.args.nemesis, self.args.nodes);
+        let looker = Looker {
+            observer: cluster.observer(),
+            nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.data_dir.clone())).collect(),
+            ledger: Arc::clone(&self.ledger),
+            shared: Arc::clone(shared),
+        };
+        let looker = tokio::spawn(looker.run());
+        let mut clients = self.args.workload.start(shared, self.args.processes);
+        let sync_ms = if self.args.nemesis.contains(&Family::Power) { SYNC_MS } else { 0 };
+        let nemesis = Nemesis::new(cluster, shared, &self.ledger).with_sync_ms(sync_ms);
+        let outcome = nemesis.run(&schedule, length).await;
+        shared.stop.cancel();
+        let (cluster, unexpected) = outcome?;
+        let mut problems: Vec<Problem> =
+            unexpected.into_iter().map(|unexpected| Problem::new("nodes", unexpected.0)).collect();
+        while let Some(ended) = clients.join_next().await {
+            if let Err(error) = ended {
+                problems.push(Problem::new("clients", format!("a client process failed: {error}")));
+            }
+        }
+        if let Err(error) = looker.await {
+            problems.push(Problem::new("clients", format!("the looker failed: {error}")));
+        }
+        Ok((cluster, problems))
+    }
+
+    /// Everything is mended: the cluster works again, forgets what clients left behind, all nodes have the same state, and every
+    /// watcher hears of all of it.
+    async fn finish(
+        &self,
+        cluster: &Cluster,
+        shared: &Arc<Shared>,
+        watchers: JoinSet<Result<()>>,
+        goal: &Arc<Goal>,
+    ) -> Result<Vec<Problem>> {
+        shared.history.note("everything is mended");
+        let began = Instant::now();
+        let mut problems = Vec::new();
+        if let Err(error) = cluster.ready().await {
+            problems.push(Problem::new("recovery", error.to_string()));
+        }
+        read_everywhere(shared).await;
+        match self.args.workload {
+            Workload::Queue => leave_everywhere(shared).await,
+            Workload::Resource => {
+                let value = shared.stores.summary();
+                shared.history.write(Event { f: check::STORES.to_owned(), value, ..Event::new(Kind::Note) });
+            }
+            _ => {}
+        }
+        match alike(cluster, shared).await {
+            Ok(revision) => {
+                let took = began.elapsed().as_secs_f64();
+                let note =
+                    format!("all nodes are alike at {revision}, and nothing is held, {took:.1} s later");
+                shared.history.write(Event {
+                    f: GOAL.to_owned(),
+                    value: json!({ "revision": revision }),
+                    ..Event::new(Kind::Note)
+                });
+                shared.history.note(note);
+                goal.set(revision);
+            }
+            Err(problem) => {
+                problems.push(problem);
+                goal.set(0);
+            }
+        }
+        if let Ok(heard) = tokio::time::timeout(HEAR_WITHIN, watchers.join_all()).await {
+            heard.into_iter().collect::<Result<Vec<()>>>()?;
+        }
+        self.gather_all(cluster, &mut problems).await?;
+        Ok(problems)
+    }
+
+    async fn gather_all(&self, cluster: &Cluster, problems: &mut Vec<Problem>) -> Result<()> {
+        for place in cluster.wanted() {
+            let node = &cluster.nodes[place];
+            let applied =
+                cluster.observer().status(place).await.and_then(|status| status["applied_index"].as_u64());
+            let mut left = GATHER_TRIES;
+            loop {
+                let gathered = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).gather(
+                    &node.name,
+                    &node.data_dir,
+                    applied.unwrap_or_default(),
+                );
+                let Err(error) = gathered else { break };
+                left -= 1;
+                if left == 0 {
+                    let detail = format!("the log of {} can not be read: {error}", node.name);
+                    problems.push(Problem::new("replay", detail));
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).save(&self.dir)
+    }
+}
+
+/// Reads through every node and front, so that what each of them answers in the end is part of the history.
+async fn read_everywhere(shared: &Arc<Shared>) {
+    let mut client = Client::new(shared, 1_000_000);
+    for place in 0..shared.places {
+        for front in FRONTS {
+            client.connect(place, front);
+            client.call(&Ask::new("get_lock", json!({"name": "m/0/0"}))).await;
+        }
+    }
+}
+
+/// Waits until all nodes have applied the same and nothing is open, held or waited for any more; gives the revision. What
+/// clients left behind ends by itself: an orphan does not.
+async fn alike(cluster: &Cluster, shared: &Arc<Shared>) -> std::result::Result<u64, Problem> {
+    let deadline = Instant::now() + RECOVER_WITHIN;
+    loop {
+        let mut seen = Vec::new();
+        for place in cluster.wanted() {
+            let status = cluster.observer().status(place).await.unwrap_or(Value::Null);
+            note_status(shared, &cluster.nodes[place].name, &status);
+            seen.push(status);
+        }
+        let of = |field: &str| seen.iter().map(|status| status[field].clone()).collect::<Vec<_>>();
+        let same = |field: &str| of(field).windows(2).all(|pair| pair[0] == pair[1]);
+        let applied = seen.first().and_then(|status| status["applied_index"].as_u64());
+        if same("applied_index") && applied.is_some() && !same("state_hash") {
+            return Err(Problem::new(
+                "hashes",
+                format!("at {applied:?} states differ: {:?}", of("state_hash")),
+            ));
+        }
+        let empty =
+            ["sessions", "grants", "waiters"].iter().all(|field| of(field).iter().all(|count| count == 0));
+        if let Some(applied) = applied
+            && same("applied_index")
+            && empty
+        {
+            return Ok(applied);
+        }
+        if Instant::now() > deadline {
+            let told = ["applied_index", "sessions", "grants", "waiters"]
+                .map(|field| format!("{field} {:?}", of(field)));
+            let detail = format!("not alike and empty within {RECOVER_WITHIN:?}: {}", told.join(", "));
+            return Err(Problem::new("recovery", detail));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn note_status(shared: &Arc<Shared>, node: &str, status: &Value) {
+    if status.is_null() {
+        return;
+    }
+    let fields =
+        ["role", "term", "applied_index", "state_hash", "cluster_time_ms", "sessions", "grants", "waiters"];
+    let value = fields.iter().map(|&field| (field.to_owned(), status[field].clone())).collect();
+    shared.history.write(Event {
+        node: node.to_owned(),
+        value: Value::Object(value),
+        ..Event::new(Kind::Status)
+    });
+}
+
+/// Looks at the nodes while the run goes on: writes down what they say of themselves, and gathers the log.
+struct Looker {
+    observer: Observer,
+    nodes: Vec<(String, PathBuf)>,
+    ledger: Arc<Mutex<Ledger>>,
+    shared: Arc<Shared>,
+}
+
+impl Looker {
+    async fn run(self) {
+        let mut looks = 0;
+        while !self.shared.stop.is_cancelled() {
+            let (name, data_dir) = self.nodes[looks % self.nodes.len()].clone();
+            if let Some(status) = self.observer.status(looks % self.nodes.len()).await {
+                note_status(&self.shared, &name, &status);
+                if let (Some(applied), true) =
+                    (status["applied_index"].as_u64(), looks.is_multiple_of(GATHER_EVERY))
+                {
+                    let ledger = Arc::clone(&self.ledger);
+                    let gather = move || {
+                        ledger
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .gather(&name, &data_dir, applied)
+                    };
+                    // What can not be read while it is written is read later, or missed by the replay.
+                    let _ = tokio::task::spawn_blocking(gather).await;
+                }
+            }
+            looks += 1;
+            tokio::time::sleep(LOOK_EVERY / u32::try_from(self.nodes.len()).unwrap_or(1)).await;
+        }
+    }
+}

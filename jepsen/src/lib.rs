@@ -1,0 +1,21 @@
+//! Real Batuta clusters under real faults, and checkers of what their clients saw. See README.md beside this crate.
+
+pub mod check;
+pub mod client;
+pub mod clock;
+pub mod cluster;
+pub mod disk;
+pub mod drive;
+pub mod error;
+pub mod history;
+pub mod ledger;
+pub mod nemesis;
+pub mod network;
+pub mod proxy;
+pub mod random;
+pub mod report;
+pub mod run;
+pub mod sandbox;
+pub mod told;
+pub mod watch;
+pub mod workload;

@@ -1,0 +1,190 @@
+//! Watchers: each follows the whole story through one front, and goes on at another node when its own is gone.
+//!
+//! GraphQL has no subscriptions; the others are REST's stream, REST's poll, gRPC and WebSocket.
+
+mod source;
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::client::Shared;
+use crate::error::{Error, Result};
+use crate::random::Random;
+use crate::told::Told;
+
+pub use source::Way;
+
+/// What a watcher writes down, one JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heard {
+    /// Everything one revision changed.
+    Changes {
+        /// The revision.
+        revision: u64,
+        /// In order.
+        events: Vec<Told>,
+    },
+    /// Nothing up to this revision that was not told.
+    Progress {
+        /// The revision.
+        revision: u64,
+    },
+    /// It begins, or goes on, at a node, after this revision.
+    Connected {
+        /// The node.
+        node: String,
+        /// What it had heard before.
+        after: u64,
+    },
+    /// The connection ended.
+    Ended {
+        /// Why.
+        why: String,
+    },
+}
+
+/// How long a watcher hears nothing before it looks elsewhere. Idle watches are told their progress every half second.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How far all watchers have to go; not known while the run goes on.
+#[derive(Debug)]
+pub struct Goal(AtomicU64);
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Goal {
+    /// Watchers end once they have heard everything up to this revision.
+    pub fn set(&self, revision: u64) {
+        self.0.store(revision, Ordering::Relaxed);
+    }
+
+    fn is_reached(&self, heard: u64) -> bool {
+        heard >= self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The file of a watcher.
+fn file_name(number: usize) -> String {
+    format!("watcher-{number}.jsonl")
+}
+
+/// Starts `count` watchers, which go to other nodes unasked when they are `restless`. Each ends once it reached the goal.
+///
+/// # Errors
+/// When a file can not be made.
+pub fn start(
+    count: usize,
+    restless: bool,
+    dir: &Path,
+    shared: &Arc<Shared>,
+    goal: &Arc<Goal>,
+) -> Result<JoinSet<Result<()>>> {
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        let path = dir.join(file_name(number));
+        let file = File::create(&path).map_err(Error::io(path.display().to_string()))?;
+        let watcher = Watcher {
+            way: Way::ALL[number % Way::ALL.len()],
+            place: number % shared.places,
+            places: shared.places,
+            heard: 0,
+            file: BufWriter::new(file),
+            goal: Arc::clone(goal),
+            restless: restless.then(|| Random::new(shared.seed, u64::MAX - 2 - number as u64)),
+        };
+        tasks.spawn(watcher.run());
+    }
+    Ok(tasks)
+}
+
+/// What every watcher of a run heard.
+///
+/// # Errors
+/// When a file can not be read.
+pub fn load(dir: &Path) -> Result<Vec<Vec<Heard>>> {
+    let mut all = Vec::new();
+    for number in 0.. {
+        let path = dir.join(file_name(number));
+        if !path.exists() {
+            break;
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(path.display().to_string()))?;
+        let lines = text.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>();
+        all.push(lines.map_err(|error| Error::File { path, problem: error.to_string() })?);
+    }
+    Ok(all)
+}
+
+struct Watcher {
+    way: Way,
+    place: usize,
+    places: usize,
+    /// Everything up to this revision was told.
+    heard: u64,
+    file: BufWriter<File>,
+    goal: Arc<Goal>,
+    restless: Option<Random>,
+}
+
+impl Watcher {
+    async fn run(mut self) -> Result<()> {
+        while !self.goal.is_reached(self.heard) {
+            self.note(&Heard::Connected { node: format!("n{}", self.place + 1), after: self.heard })?;
+            let why = self.follow().await?;
+            self.note(&Heard::Ended { why })?;
+            self.place = (self.place + 1) % self.places;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.file.flush().map_err(Error::io("a watcher's file"))
+    }
+
+    fn note(&mut self, heard: &Heard) -> Result<()> {
+        let line = serde_json::to_string(heard)
+            .map_err(|error| Error::Usage(format!("what a watcher heard has no JSON form: {error}")))?;
+        writeln!(self.file, "{line}").map_err(Error::io("a watcher's file"))
+    }
+
+    /// Follows one node until it ends or falls silent, or the goal is reached; says why.
+    async fn follow(&mut self) -> Result<String> {
+        let opened = self.way.open(self.place, self.heard + 1);
+        let mut stream = match tokio::time::timeout(SILENCE, opened).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(why)) => return Ok(why),
+            Err(_) => return Ok("no answer".to_owned()),
+        };
+        let stays_ms = self.restless.as_mut().map(|random| random.between(300, 3000));
+        let leaves = stays_ms.map(|ms| tokio::time::Instant::now() + Duration::from_millis(ms));
+        loop {
+            if leaves.is_some_and(|leaves| tokio::time::Instant::now() > leaves) {
+                return Ok("restless".to_owned());
+            }
+            match tokio::time::timeout(SILENCE, stream.next()).await {
+                Err(_) => return Ok("silence".to_owned()),
+                Ok(Err(why)) => return Ok(why),
+                Ok(Ok(news)) => {
+                    for heard in news {
+                        if let Heard::Changes { revision, .. } | Heard::Progress { revision } = &heard {
+                            self.heard = self.heard.max(*revision);
+                        }
+                        self.note(&heard)?;
+                    }
+                }
+            }
+            if self.goal.is_reached(self.heard) {
+                return Ok("the goal is reached".to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The ways to watch.
+
+use batuta_proto::v1;
+use batuta_proto::v1::watch_response::Item;
+use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tonic::transport::Channel;
+
+use super::Heard;
+use crate::cluster::PORTS;
+use crate::sandbox::address;
+use crate::told::Told;
+
+const PROGRESS_MS: u64 = 500;
+
+/// A way to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// REST, server-sent events.
+    Stream,
+    /// gRPC.
+    Grpc,
+    /// WebSocket.
+    Ws,
+    /// REST, one answer after the other.
+    Poll,
+}
+
+/// An open watch.
+pub(super) enum Source {
+    Stream { response: reqwest::Response, buffer: Vec<u8> },
+    Grpc(Box<tonic::Streaming<v1::WatchResponse>>),
+    Ws(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Poll { http: reqwest::Client, base: String, next: u64 },
+}
+
+type News = Result<Vec<Heard>, String>;
+
+fn why(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Stream, Self::Grpc, Self::Ws, Self::Poll];
+
+    /// Watches the node at a place from a revision on.
+    pub(super) async fn open(self, place: usize, from: u64) -> Result<Source, String> {
+        let at = address(place);
+        let rest = format!("http://{at}:{}/api/v1/watch", PORTS[0]);
+        match self {
+            Self::Stream => {
+                let url = format!("{rest}?from_revision={from}&progress_ms={PROGRESS_MS}");
+                let response = reqwest::Client::new().get(url).send().await.map_err(why)?;
+                if !response.status().is_success() {
+                    return Err(response.text().await.map_err(why)?);
+                }
+                Ok(Source::Stream { response, buffer: Vec::new() })
+            }
+            Self::Grpc => {
+                let channel = Channel::from_shared(format!("http://{at}:{}", PORTS[1])).map_err(why)?;
+                let mut service = WatchServiceClient::new(channel.connect().await.map_err(why)?);
+                let request =
+                    v1::WatchRequest { from_revision: from, progress_ms: PROGRESS_MS, ..Default::default() };
+                Ok(Source::Grpc(Box::new(service.watch(request).await.map_err(why)?.into_inner())))
+            }
+            Self::Ws => {
+                let url = format!("ws://{at}:{}/ws/v1", PORTS[2]);
+                let (mut socket, _) = tokio_tungstenite::connect_async(url).await.map_err(why)?;
+                let watch =
+                    json!({"id": "1", "op": "watch", "from_revision": from, "progress_ms": PROGRESS_MS});
+                socket.send(Message::text(watch.to_string())).await.map_err(why)?;
+                Ok(Source::Ws(Box::new(socket)))
+            }
+            Self::Poll => Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from }),
+        }
+    }
+}
+
+fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
+    let revision = revision.as_u64().ok_or("changes without a revision")?;
+    let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
+    Ok(Heard::Changes { revision, events })
+}
+
+impl Source {
+    /// What comes next.
+    pub(super) async fn next(&mut self) -> News {
+        match self {
+            Self::Stream { response, buffer } => {
+                let chunk = response.chunk().await.map_err(why)?.ok_or("the stream ended")?;
+                buffer.extend_from_slice(&chunk);
+                let mut news = Vec::new();
+                while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
+                    let event: Vec<u8> = buffer.drain(..end + 2).collect();
+                    news.extend(sent(&String::from_utf8_lossy(&event))?);
+                }
+                Ok(news)
+            }
+            Self::Grpc(stream) => {
+                let response = stream.message().await.map_err(why)?.ok_or("the stream ended")?;
+                let revision = response.revision;
+                Ok(vec![match response.item {
+                    Some(Item::Changes(changes)) => Heard::Changes {
+                        revision,
+                        events: changes.events.iter().map(Told::from_wire).collect(),
+                    },
+                    Some(Item::Progress(_)) => Heard::Progress { revision },
+                    other => return Err(format!("unexpected {other:?}")),
+                }])
+            }
+            Self::Ws(socket) => {
+                let message = socket.next().await.ok_or("the connection ended")?.map_err(why)?;
+                let Message::Text(text) = message else { return Ok(Vec::new()) };
+                let frame: Value = serde_json::from_str(&text).map_err(why)?;
+                match frame["type"].as_str() {
+                    Some("changes") => Ok(vec![changes(&frame["revision"], &frame["events"])?]),
+                    Some("progress") => Ok(progress(&frame["revision"])),
+                    Some("reply") => Ok(Vec::new()),
+                    _ => Err(frame.to_string()),
+                }
+            }
+            Self::Poll { http, base, next } => {
+                let url = format!("{base}/poll?from_revision={next}&wait_ms={PROGRESS_MS}");
+                let response = http.get(url).send().await.map_err(why)?;
+                if !response.status().is_success() {
+                    return Err(response.text().await.map_err(why)?);
+                }
+                let answer: Value = response.json().await.map_err(why)?;
+                let told = answer["changes"].as_array().into_iter().flatten();
+                let mut news: Vec<Heard> =
+                    told.map(|told| changes(&told["revision"], &told["events"])).collect::<Result<_, _>>()?;
+                *next = answer["next_revision"].as_u64().ok_or("a poll without next_revision")?;
+                news.extend(next.checked_sub(1).map(|revision| Heard::Progress { revision }));
+                Ok(news)
+            }
+        }
+    }
+}
+
+fn progress(revision: &Value) -> Vec<Heard> {
+    revision.as_u64().map(|revision| Heard::Progress { revision }).into_iter().collect()
+}
+
+/// One server-sent event.
+fn sent(event: &str) -> News {
+    let field = |name: &str| {
+        event
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+            .unwrap_or_default()
+    };
+    let data: Value = serde_json::from_str(field("data")).unwrap_or(Value::Null);
+    match field("event") {
+        "changes" => Ok(vec![changes(&data["revision"], &data["events"])?]),
+        "progress" => Ok(progress(&data["revision"])),
+        "error" => Err(data.to_string()),
+        // A comment that keeps the connection open.
+        _ => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_sent_events_are_understood() {
+        assert_eq!(
+            sent("event: progress\nid: 16\ndata: {\"revision\":16}\n\n"),
+            Ok(vec![Heard::Progress { revision: 16 }])
+        );
+        let changes = sent(
+            "event: changes\ndata: {\"revision\":17,\"events\":[{\"ordinal\":0,\"kind\":\"limits_changed\"}]}\n\n",
+        );
+        let Ok(news) = changes else { panic!("{changes:?}") };
+        assert!(
+            matches!(&news[..], [Heard::Changes { revision: 17, events }] if events[0].kind == "limits_changed")
+        );
+        assert!(sent("event: error\ndata: {\"code\":\"lagged\"}\n\n").is_err());
+        assert_eq!(sent(": still here\n\n"), Ok(vec![]));
+    }
+}

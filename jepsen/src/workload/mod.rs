@@ -1,0 +1,82 @@
+//! What clients do while the nemesis is at work.
+
+mod lock;
+mod queue;
+mod register;
+mod resource;
+mod retry;
+mod sessions;
+
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, Shared};
+
+pub use queue::leave_everywhere;
+pub use resource::Stores;
+
+/// A workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Locks of every mode: acquire, wait, extend, check, release, session loss.
+    Lock,
+    /// High-water registers.
+    Register,
+    /// Counters under a lock, in a store that ignores tokens and in one that checks them.
+    Resource,
+    /// Sessions: their time to live, their end, and what they own.
+    Sessions,
+    /// The same request under the same key, at once and again.
+    Retry,
+    /// Waiting, going away while waiting, losing the session while waiting.
+    Queue,
+    /// Locks, and many watchers that move from node to node.
+    Watch,
+}
+
+impl Workload {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Register => "register",
+            Self::Resource => "resource",
+            Self::Sessions => "sessions",
+            Self::Retry => "retry",
+            Self::Queue => "queue",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Log entries between two snapshots: few where snapshots are part of the matter.
+    #[must_use]
+    pub fn snapshot_entries(self) -> u64 {
+        if self == Self::Retry { 400 } else { 1_000_000 }
+    }
+
+    /// Watchers at least, and whether they move about unasked.
+    #[must_use]
+    pub fn watchers(self) -> (usize, bool) {
+        if self == Self::Watch { (12, true) } else { (0, false) }
+    }
+
+    /// Starts its processes; they end when the run is over.
+    pub fn start(self, shared: &Arc<Shared>, processes: u64) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for process in 0..processes {
+            let client = Client::new(shared, process);
+            match self {
+                Self::Lock | Self::Watch => tasks.spawn(lock::process(client)),
+                Self::Register => tasks.spawn(register::process(client)),
+                Self::Resource => tasks.spawn(resource::process(client)),
+                Self::Sessions => tasks.spawn(sessions::process(client)),
+                Self::Retry => tasks.spawn(retry::process(client)),
+                Self::Queue => tasks.spawn(queue::process(client)),
+            };
+        }
+        tasks
+    }
+}
