@@ -179,7 +179,7 @@ impl Writer {
             if let Poll::Ready(taken) = self.take(&mut queue) {
                 return taken;
             }
-            // Steps are taken by whoever was woken; a thread waits here.
+            // Only the log's thread comes here; steps are taken by somebody who waits elsewhere.
             let Wake::Thread(wake) = &shared.wake else { return None };
             queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
