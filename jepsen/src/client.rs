@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn only_what_was_refused_for_good_is_refused() {
-        let refused = |code: &str| judge(Err(Refusal { code: code.to_owned(), field: None, details: Value::Null }));
+        let refused =
+            |code: &str| judge(Err(Refusal { code: code.to_owned(), field: None, details: Value::Null }));
         assert!(matches!(refused("lock_held"), Attempt::Refused(_)));
         assert!(matches!(refused("no_leader"), Attempt::NotNow(_)));
         assert!(matches!(judge(Err(Refusal::unreachable())), Attempt::NotNow(_)));
