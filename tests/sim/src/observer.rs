@@ -73,6 +73,9 @@ impl Observer {
         let (known, first) = *self.hashes.entry(state.revision()).or_insert((hash, node));
         if first != node {
             self.compared += 1;
+        } else if let Err(broken) = state.validate() {
+            let what = format!("{} at revision {}: {broken}", node::name(node), state.revision());
+            return Err(violation("the state is sound", what));
         }
         if known != hash {
             let what = format!(
