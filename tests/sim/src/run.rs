@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use batuta_api::service::CallContext;
+use batuta_api::service::acquire::AcquireRequest;
 use batuta_api::service::session::OpenRequest;
-use batuta_statemachine::{DedupKey, Namespace};
+use batuta_api::service::{CallContext, Consistency};
+use batuta_statemachine::lock::{LockRequest, Mode, Owner};
+use batuta_statemachine::{DedupKey, Name, Namespace};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use turmoil::Sim;
@@ -242,19 +244,50 @@ async fn clients(context: Arc<Context>) -> turmoil::Result {
     for life in lives {
         life.await?;
     }
-    let caller = Caller { context: Arc::clone(&context), who: "last".to_owned() };
-    for node in 0..context.plan.nodes {
+    last_words(&context).await;
+    Ok(())
+}
+
+/// Every node serves a write, and shows every node's lock to who reads it there.
+async fn last_words(context: &Arc<Context>) {
+    let nodes = context.plan.nodes;
+    for node in 0..nodes {
         let request = OpenRequest { ttl_ms: 1_000, metadata: format!("last-{node}") };
-        let key = DedupKey::Idempotency { namespace: Namespace::default(), key: request.metadata.clone() };
-        let under =
-            CallContext { dedup: Some(key), timeout: Some(Duration::from_secs(2)), ..CallContext::default() };
-        let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
-        while !matches!(
-            caller.call(node, Call::Open(request.clone()), under.clone(), begun_ms, patience).await,
-            Told::Answer(_)
-        ) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        insist(context, node, &request.metadata.clone(), Call::Open(request)).await;
+        let request = AcquireRequest {
+            requests: vec![LockRequest { name: last_lock(node), mode: Mode::Exclusive }],
+            owner: Owner { session: None, label: "last".to_owned() },
+            ttl_ms: Some(600_000),
+            wait_ms: 0,
+            lock_delay_ms: 0,
+            reentrant: false,
+            // Tells calls apart in the history.
+            metadata: format!("last-lock-{node}"),
+        };
+        insist(context, node, &request.metadata.clone(), Call::Acquire(request)).await;
+    }
+    for node in 0..nodes {
+        for other in 0..nodes {
+            let read = Call::GetLock(last_lock(other), Consistency::Linearizable);
+            insist(context, node, "", read).await;
         }
     }
-    Ok(())
+}
+
+fn last_lock(node: usize) -> Name {
+    // The text is a valid name.
+    Name::new(&format!("last-{node}")).expect("a valid name")
+}
+
+/// Calls a node, under a key unless that is empty, until it answers.
+async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
+    let caller = Caller { context: Arc::clone(context), who: "last".to_owned() };
+    let dedup = (!key.is_empty())
+        .then(|| DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
+    let under = CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::default() };
+    let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
+    while !matches!(caller.call(node, call.clone(), under.clone(), begun_ms, patience).await, Told::Answer(_))
+    {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
