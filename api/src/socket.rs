@@ -3,16 +3,18 @@
 //! Whoever puts a frame in waits while the queue is full, so a client that reads slowly slows down its own requests and
 //! watches only; one that does not read at all is cut off by the writer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, header};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::ApiError;
 use crate::service::Service;
 
 /// How long a client that does not read is waited for once its connection is given up.
@@ -120,9 +122,35 @@ pub(crate) fn offence(error: axum::Error) -> Option<Offence> {
     }
 }
 
+/// Lets in a connection whose subprotocol is agreed on: gives the upgrade with its bounds, and the connection's place among those of its
+/// front. `limit` is how the front calls its number of connections, and that number.
+pub(crate) fn admit(
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+    service: &Service,
+    connections: Arc<Semaphore>,
+    limit: (&'static str, usize),
+    message_bytes_max: usize,
+) -> Result<(WebSocketUpgrade, OwnedSemaphorePermit), ApiError> {
+    if !same_origin(headers) {
+        let problem = "a web page of another origin may not connect".to_owned();
+        return Err(ApiError::HandshakeRefused { problem });
+    }
+    if service.is_draining() {
+        return Err(ApiError::Draining);
+    }
+    let (what, max) = limit;
+    let Ok(place) = connections.try_acquire_owned() else {
+        return Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) });
+    };
+    // What is a little too long is read whole, so that the close frame that says so arrives.
+    let bytes_max = message_bytes_max.saturating_mul(2);
+    Ok((upgrade.max_message_size(bytes_max).max_frame_size(bytes_max), place))
+}
+
 /// Whether a page of this node, or no page at all, connects. Programs send no `Origin`; a browser always does, and connects
 /// unasked for the pages of every site.
-pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
+fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);

@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use crate::ApiError;
 use crate::json::Problem;
 use crate::service::Service;
-use crate::socket::same_origin;
+use crate::socket::admit;
 
 /// Where the front answers.
 pub const PATH: &str = "/ws/v1";
@@ -125,20 +125,9 @@ fn handshake(
     if upgrade.selected_protocol().is_none() && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         return Err(refused(format!("the only subprotocol here is {SUBPROTOCOL}; offer it, or none")));
     }
-    if !same_origin(headers) {
-        return Err(refused("a web page of another origin may not connect".to_owned()));
-    }
-    if front.service.is_draining() {
-        return Err(ApiError::Draining);
-    }
-    let Ok(place) = front.connections.try_acquire_owned() else {
-        let max = u64::try_from(front.options.connections_max).unwrap_or(u64::MAX);
-        return Err(ApiError::Busy { what: "ws_connections_max", max });
-    };
-    let Front { service, options, .. } = front;
-    // What is a little too long is read whole, so that the close frame that says so arrives.
-    let bytes_max = options.message_bytes_max.saturating_mul(2);
-    let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max);
+    let Front { service, options, connections } = front;
+    let limit = ("ws_connections_max", options.connections_max);
+    let (upgrade, place) = admit(upgrade, headers, &service, connections, limit, options.message_bytes_max)?;
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = service.clone();
         tracker.tracked(async move {

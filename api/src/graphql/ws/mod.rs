@@ -12,6 +12,7 @@ mod close;
 mod connection;
 mod message;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
@@ -21,7 +22,7 @@ use axum::response::Response;
 
 use super::http::Front;
 use crate::ApiError;
-use crate::socket::same_origin;
+use crate::socket::admit;
 
 /// The subprotocol it speaks.
 const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -87,20 +88,11 @@ pub(super) fn handshake(
     if upgrade.selected_protocol().is_none() {
         return Err(refused(format!("the subprotocol here is {SUBPROTOCOL}; offer it")));
     }
-    if !same_origin(headers) {
-        return Err(refused("a web page of another origin may not connect".to_owned()));
-    }
-    if front.service.is_draining() {
-        return Err(ApiError::Draining);
-    }
     let options = front.options.socket;
-    let Ok(place) = front.connections.clone().try_acquire_owned() else {
-        let max = u64::try_from(options.connections_max).unwrap_or(u64::MAX);
-        return Err(ApiError::Busy { what: "graphql_connections_max", max });
-    };
-    // What is a little too long is read whole, so that the close frame that says so arrives.
-    let bytes_max = options.message_bytes_max.saturating_mul(2);
-    let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max);
+    let limit = ("graphql_connections_max", options.connections_max);
+    let connections = Arc::clone(&front.connections);
+    let (upgrade, place) =
+        admit(upgrade, headers, &front.service, connections, limit, options.message_bytes_max)?;
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = front.service.clone();
         tracker.tracked(async move {
