@@ -46,7 +46,8 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
     let names = disk.list().map_err(LogError::io(disk.describe()))?;
     let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
     let spare = names.iter().any(|name| name == SPARE);
-    let Some(&last) = sequences.last() else {
+    let (live, ended) = scan(disk, &sequences)?;
+    let Some(ended) = ended else {
         if options.existing {
             return Err(damaged(1, 0, "this node has been a member before, but there is no log"));
         }
@@ -55,9 +56,6 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
         let segments = BTreeMap::from([(tail.sequence, first)]);
         return Ok(Recovered { live: Live { segments, ..Live::default() }, tail, torn: None });
     };
-    let (live, ended) = scan(disk, &sequences, last)?;
-    // There is a last sequence, so something was read.
-    let Some(ended) = ended else { unreachable!("at least one segment was read") };
     if let Some(at) =
         live.slots.iter().position(|slot| matches!(slot, Slot::Stored(place) if place.segment == MISSING))
     {
@@ -72,14 +70,14 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
     finish(disk, live, &ended, spare)
 }
 
-/// Replays the segments; gives also where the last one ends.
-fn scan(disk: &dyn Disk, sequences: &[u64], last: u64) -> Result<(Live, Option<Ended>), LogError> {
+/// Replays the segments; gives also where the last one ends, if there is any.
+fn scan(disk: &dyn Disk, sequences: &[u64]) -> Result<(Live, Option<Ended>), LogError> {
     let mut live = Live::default();
     let mut ended: Option<Ended> = None;
     for &sequence in sequences {
         let scanned = Scan::open(disk, sequence)?;
         scanned.follows(ended.as_ref())?;
-        ended = Some(scanned.replay(&mut live, sequence == last)?);
+        ended = Some(scanned.replay(&mut live, Some(&sequence) == sequences.last())?);
     }
     Ok((live, ended))
 }
@@ -88,8 +86,7 @@ fn scan(disk: &dyn Disk, sequences: &[u64], last: u64) -> Result<(Live, Option<E
 pub(super) fn entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
     let names = disk.list().map_err(LogError::io(disk.describe()))?;
     let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
-    let Some(&last) = sequences.last() else { return Ok(Vec::new()) };
-    let (live, _) = scan(disk, &sequences, last)?;
+    let (live, _) = scan(disk, &sequences)?;
     let mut found = Vec::with_capacity(live.slots.len());
     for (index, slot) in (live.first..).zip(&live.slots) {
         let Slot::Stored(place) = slot else { continue };
