@@ -28,9 +28,11 @@ const RECOVER_WITHIN: Duration = Duration::from_mins(1);
 const HEAR_WITHIN: Duration = Duration::from_mins(1);
 /// How often nodes are asked how they are.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// Every so many looks the log is gathered from the node that is looked at: no multiple of a number of places, so that each has
-/// its turn.
-const GATHER_EVERY: usize = 8;
+/// A node's log is gathered whenever it has grown by this part of what is between two snapshots. A node keeps half of it behind
+/// a snapshot, so nothing is purged ungathered unless many looks in a row fail.
+const GATHER_PARTS: u64 = 16;
+/// Entries after which it is gathered at the latest.
+const GATHER_EVERY_MAX: u64 = 1000;
 
 /// How often a log is tried to be read in the end.
 const GATHER_TRIES: u32 = 10;
@@ -121,13 +123,23 @@ impl Drive {
     async fn work(&self, cluster: Cluster, shared: &Arc<Shared>) -> Result<(Cluster, Vec<Problem>)> {
         let length = Duration::from_secs(self.args.seconds);
         let schedule = plan(self.args.seed, self.args.seconds * 1000, &self.args.nemesis, self.args.nodes);
-        let looker = Looker {
-            observer: cluster.observer(),
-            nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.data_dir.clone())).collect(),
-            ledger: Arc::clone(&self.ledger),
-            shared: Arc::clone(shared),
-        };
-        let looker = tokio::spawn(looker.run());
+        let lookers: JoinSet<()> = cluster
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(place, node)| {
+                let looker = Looker {
+                    observer: cluster.observer(),
+                    place,
+                    name: node.name.clone(),
+                    data_dir: node.data_dir.clone(),
+                    gather_every: (self.settings.snapshot_entries / GATHER_PARTS).min(GATHER_EVERY_MAX),
+                    ledger: Arc::clone(&self.ledger),
+                    shared: Arc::clone(shared),
+                };
+                looker.run()
+            })
+            .collect();
         let mut clients = self.args.workload.start(shared, self.args.processes);
         let sync_ms = if self.args.nemesis.contains(&Family::Power) { SYNC_MS } else { 0 };
         let nemesis = Nemesis::new(cluster, shared, &self.ledger).with_sync_ms(sync_ms);
@@ -141,9 +153,7 @@ impl Drive {
                 problems.push(Problem::new("clients", format!("a client process failed: {error}")));
             }
         }
-        if let Err(error) = looker.await {
-            problems.push(Problem::new("clients", format!("the looker failed: {error}")));
-        }
+        lookers.join_all().await;
         Ok((cluster, problems))
     }
 
@@ -203,11 +213,8 @@ impl Drive {
                 cluster.observer().status(place).await.and_then(|status| status["applied_index"].as_u64());
             let mut left = GATHER_TRIES;
             loop {
-                let gathered = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).gather(
-                    &node.name,
-                    &node.data_dir,
-                    applied.unwrap_or_default(),
-                );
+                let applied = applied.unwrap_or_default();
+                let gathered = Ledger::gather(&self.ledger, &node.name, &node.data_dir, applied);
                 let Err(error) = gathered else { break };
                 left -= 1;
                 if left == 0 {
@@ -285,37 +292,37 @@ fn note_status(shared: &Arc<Shared>, node: &str, status: &Value) {
     });
 }
 
-/// Looks at the nodes while the run goes on: writes down what they say of themselves, and gathers the log.
+/// Looks at a node while the run goes on: writes down what it says of itself, and gathers its log.
 struct Looker {
     observer: Observer,
-    nodes: Vec<(String, PathBuf)>,
+    place: usize,
+    name: String,
+    data_dir: PathBuf,
+    /// Entries.
+    gather_every: u64,
     ledger: Arc<Mutex<Ledger>>,
     shared: Arc<Shared>,
 }
 
 impl Looker {
     async fn run(self) {
-        let mut looks = 0;
+        let mut gathered = 0;
         while !self.shared.stop.is_cancelled() {
-            let (name, data_dir) = self.nodes[looks % self.nodes.len()].clone();
-            if let Some(status) = self.observer.status(looks % self.nodes.len()).await {
-                note_status(&self.shared, &name, &status);
-                if let (Some(applied), true) =
-                    (status["applied_index"].as_u64(), looks.is_multiple_of(GATHER_EVERY))
-                {
-                    let ledger = Arc::clone(&self.ledger);
-                    let gather = move || {
-                        ledger
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .gather(&name, &data_dir, applied)
-                    };
-                    // What can not be read while it is written is read later, or missed by the replay.
-                    let _ = tokio::task::spawn_blocking(gather).await;
+            if let Some(status) = self.observer.status(self.place).await {
+                note_status(&self.shared, &self.name, &status);
+                let applied = status["applied_index"].as_u64().unwrap_or_default();
+                if applied >= gathered + self.gather_every && self.gather(applied).await {
+                    gathered = applied;
                 }
             }
-            looks += 1;
-            tokio::time::sleep(LOOK_EVERY / u32::try_from(self.nodes.len()).unwrap_or(1)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Whether that worked: what can not be read while it is written is read at the next look.
+    async fn gather(&self, applied: u64) -> bool {
+        let (ledger, name, data_dir) = (Arc::clone(&self.ledger), self.name.clone(), self.data_dir.clone());
+        let gather = move || Ledger::gather(&ledger, &name, &data_dir, applied).is_ok();
+        tokio::task::spawn_blocking(gather).await.unwrap_or(false)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use batuta_raft::codec::{decode_entry, encode_entry};
 use batuta_raft::{InspectError, read_log};
@@ -56,21 +56,25 @@ impl Ledger {
     /// # Errors
     /// When its files can not be read; on a node that runs, also while they are written.
     pub fn gather(
-        &mut self,
+        ledger: &Mutex<Self>,
         node: &str,
         data_dir: &Path,
         applied: u64,
     ) -> std::result::Result<(), InspectError> {
         let found = read_log(data_dir)?;
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         for logged in found.into_iter().filter(|logged| logged.index <= applied) {
             let decided = Decided { term: logged.term, entry: logged.entry };
-            match self.entries.get(&logged.index) {
-                None => drop(self.entries.insert(logged.index, decided)),
+            match ledger.entries.get(&logged.index) {
+                None => drop(ledger.entries.insert(logged.index, decided)),
                 Some(known) if *known == decided => {}
-                Some(known) => self.differences.push(format!(
-                    "{node} decided entry {} differently: term {} {:?}; elsewhere term {} {:?}",
-                    logged.index, decided.term, decided.entry, known.term, known.entry
-                )),
+                Some(known) => {
+                    let difference = format!(
+                        "{node} decided entry {} differently: term {} {:?}; elsewhere term {} {:?}",
+                        logged.index, decided.term, decided.entry, known.term, known.entry
+                    );
+                    ledger.differences.push(difference);
+                }
             }
         }
         Ok(())

@@ -83,8 +83,10 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     findings.add("replay", replay.problems, &replay.looked_at);
     let (problems, looked_at) = story::check(&replay.changes);
     findings.add("story", problems, &looked_at);
-    let (problems, looked_at) = watched::check(&watch::load(dir)?, &replay.changes, goal(events));
-    findings.add("watch", problems, &looked_at);
+    if replay.whole {
+        let (problems, looked_at) = watched::check(&watch::load(dir)?, &replay.changes, goal(events));
+        findings.add("watch", problems, &looked_at);
+    }
     let (problems, looked_at) = logs::check(dir)?;
     findings.add("logs", problems, &looked_at);
     let (problems, looked_at) = referee::check(dir)?;

@@ -1,6 +1,5 @@
 //! Changes of the membership, as an operator makes them: some are refused while other faults are in force, and that is noted.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::run::Nemesis;
 use crate::error::Result;
+use crate::ledger::Ledger;
 
 /// How often a node that is to leave is asked to.
 const TRIES: u32 = 5;
@@ -87,10 +87,8 @@ pub(super) async fn snapshots(nemesis: &Nemesis, places: &[usize]) {
         let node = &nemesis.cluster.nodes[place];
         let applied = observer.status(place).await.and_then(|status| status["applied_index"].as_u64());
         let Some(applied) = applied else { continue };
-        let gathered = (0..10).any(|_| {
-            let mut ledger = nemesis.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.gather(&node.name, &node.data_dir, applied).is_ok()
-        });
+        let gathered =
+            (0..10).any(|_| Ledger::gather(&nemesis.ledger, &node.name, &node.data_dir, applied).is_ok());
         if !gathered {
             nemesis
                 .shared

@@ -54,7 +54,7 @@ impl Workload {
     /// Log entries between two snapshots: few where snapshots are part of the matter.
     #[must_use]
     pub fn snapshot_entries(self) -> u64 {
-        if self == Self::Retry { 400 } else { 1_000_000 }
+        if self == Self::Retry { 1200 } else { 1_000_000 }
     }
 
     /// Watchers at least, and whether they move about unasked.
