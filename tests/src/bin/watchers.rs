@@ -5,8 +5,8 @@
 //! ```
 //! Opens `--idle` watches on names nobody takes and keeps them, 500 on a connection. Then `--fanout` watches on one name: in
 //! each round the lock of that name is taken and given back, and the time from sending the acquire to its arrival is taken at each of
-//! them. `--stalled N` adds watches of everything whose client never reads, so that it can be seen what they cost the others (with
-//! `load` beside it: they have to have something to miss). Waits for a line on standard input before it ends, so that the node's memory can be looked at.
+//! them. `--stalled N` adds watches of all grants whose client never reads, so that it can be seen what they cost the others (with
+//! `load` beside it: they have to have something to miss); `--reading N` adds as many that read, to compare. Waits for a line on standard input before it ends, so that the node's memory can be looked at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 const PER_CONNECTION: usize = 500;
+/// What a node may send to a watch that is not read: the protocol's own default, so that it stalls soon.
+const WINDOW_BYTES: u32 = 65_535;
 
 struct Args {
     address: String,
@@ -27,11 +29,12 @@ struct Args {
     fanout: usize,
     rounds: usize,
     stalled: usize,
+    reading: usize,
 }
 
 fn args() -> Result<Args, String> {
     let address = "http://127.0.0.1:9090".to_owned();
-    let mut args = Args { address, idle: 10_000, fanout: 1_000, rounds: 50, stalled: 0 };
+    let mut args = Args { address, idle: 10_000, fanout: 1_000, rounds: 50, stalled: 0, reading: 0 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -42,10 +45,10 @@ fn args() -> Result<Args, String> {
             "--fanout" => args.fanout = number()?,
             "--rounds" => args.rounds = number()?,
             "--stalled" => args.stalled = number()?,
+            "--reading" => args.reading = number()?,
             _ => {
-                return Err(format!(
-                    "{word} is not known; there are --grpc URL --idle N --fanout N --rounds N --stalled N"
-                ));
+                let known = "--grpc URL --idle N --fanout N --rounds N --stalled N --reading N";
+                return Err(format!("{word} is not known; there are {known}"));
             }
         }
     }
@@ -64,7 +67,8 @@ async fn watches(
     let mut channel: Option<Channel> = None;
     for (number, name) in names.enumerate() {
         if number % per_connection == 0 {
-            channel = Some(Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?);
+            let endpoint = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true);
+            channel = Some(endpoint.initial_stream_window_size(WINDOW_BYTES).connect().await?);
         }
         let channel = channel.clone().ok_or("no connection")?;
         let kinds = vec!["lock_granted".to_owned()];
@@ -132,6 +136,11 @@ async fn main() -> Result<(), Failure> {
     // What is not read fills the window of its whole connection: on a shared one the next watch could not even begin.
     let stalled = watches(&args.address, 1, (0..args.stalled).map(|_| String::new())).await?;
     println!("{} watches that are not read", stalled.len());
+    let reading = watches(&args.address, 1, (0..args.reading).map(|_| String::new())).await?;
+    println!("{} watches that are read", reading.len());
+    for mut stream in reading {
+        tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+    }
     if args.fanout > 0 {
         fan_out(&args).await?;
     }

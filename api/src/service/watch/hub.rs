@@ -1,8 +1,8 @@
 //! Who watches, and the one task that tells each of them what it asked for.
 //!
 //! The hub reads the replica's history, so it can fall behind without losing anything; a watcher has a bounded queue of its
-//! own, so a slow one costs the others nothing. Invariant: of every revision up to [`Hub::revision`] a watcher's queue has
-//! had all the changes it wants, or says that it was cut off.
+//! own: a slow one costs the others what any watcher costs until it is cut off, and nothing from then on. Invariant: of every
+//! revision up to [`Hub::revision`] a watcher's queue has had all the changes it wants, or says that it was cut off.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,20 +64,22 @@ impl Slot {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, batch: Batch, events_max: usize) {
+    /// Whether the watcher still listens: one that is cut off is told so once it has taken what is in its queue.
+    fn push(&self, batch: Batch, events_max: usize) -> bool {
         let mut queue = self.queue();
         if queue.lagged || queue.skipped_to.is_some() {
-            return;
+            return false;
         }
         // One revision is always taken, however large: a watcher that keeps up never lags.
-        if queue.events > 0 && queue.events + batch.events.len() > events_max {
-            queue.lagged = true;
-        } else {
+        queue.lagged = queue.events > 0 && queue.events + batch.events.len() > events_max;
+        let listens = !queue.lagged;
+        if listens {
             queue.events += batch.events.len();
             queue.batches.push_back(batch);
         }
         drop(queue);
         self.changed.notify_one();
+        listens
     }
 
     pub(super) fn pop(&self) -> Next {
@@ -246,6 +248,12 @@ impl Hub {
         self.inner().watchers.len()
     }
 
+    /// How many watchers of everything may still get something.
+    #[cfg(test)]
+    pub(super) fn listening(&self) -> usize {
+        self.inner().index.any.values().map(HashSet::len).sum()
+    }
+
     /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now.
     pub(super) fn register(
         self: &Arc<Self>,
@@ -274,20 +282,22 @@ impl Hub {
     /// Tells the watchers what a revision changed.
     pub(super) fn dispatch(&self, entry: &RevisionChanges) {
         let mut inner = self.inner();
-        if !inner.watchers.is_empty() {
-            let mut wanted: BTreeMap<u64, Vec<Arc<Event>>> = BTreeMap::new();
+        let Inner { watchers, index, .. } = &mut *inner;
+        let mut wanted: BTreeMap<u64, Vec<Arc<Event>>> = BTreeMap::new();
+        if !watchers.is_empty() {
             for event in Event::of(entry).map(Arc::new) {
-                for id in inner.index.candidates(&event) {
+                for id in index.candidates(&event) {
                     let fits = |slot: &&Arc<Slot>| slot.after < entry.revision && slot.filter.matches(&event);
-                    if inner.watchers.get(&id).as_ref().is_some_and(fits) {
+                    if watchers.get(&id).as_ref().is_some_and(fits) {
                         wanted.entry(id).or_default().push(Arc::clone(&event));
                     }
                 }
             }
-            for (id, events) in wanted {
-                if let Some(slot) = inner.watchers.get(&id) {
-                    slot.push(Batch { revision: entry.revision, events }, self.queue_changes_max);
-                }
+        }
+        for (id, events) in wanted {
+            let Some(slot) = watchers.get(&id) else { continue };
+            if !slot.push(Batch { revision: entry.revision, events }, self.queue_changes_max) {
+                index.remove(id, &slot.filter);
             }
         }
         inner.revision = entry.revision;

@@ -106,6 +106,7 @@ fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
         hub.dispatch(&entry(revision, Some("default"), two()));
         assert_eq!(drain(&quick).0, [(revision, 2)]);
     }
+    assert_eq!(hub.listening(), 1, "what is cut off is not looked for any more");
     let (batches, end) = drain(&slow);
     assert_eq!(batches, [(1, 2)], "two changes fit, four do not");
     assert!(matches!(end, Next::Lagged));
