@@ -1,8 +1,10 @@
 //! The leader's pen: packs what waits into entries, stamps them, hands out the answers.
 //!
-//! Nothing lingers: a lone request becomes an entry at once. While [`IN_FLIGHT_MAX`] entries are under way, what arrives
-//! shares the next one.
+//! A lone request becomes an entry at once. While entries are under way, what arrives shares the next one, which leaves as soon
+//! as it is as large as all of them together, or the last of them is back: so an entry costs its share of what is asked, a
+//! request never waits longer than for one commit, and there are never more than [`IN_FLIGHT_MAX`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -72,7 +74,14 @@ impl Proposer {
         let (proposals, waiting) = mpsc::channel(QUEUE);
         let (keep_alives, renewals) = mpsc::channel(QUEUE);
         let stop = parts.stop.clone();
-        let task = Task { parts, clock: None, in_flight: FuturesUnordered::new(), own: None };
+        let task = Task {
+            parts,
+            clock: None,
+            waiting: VecDeque::new(),
+            in_flight: FuturesUnordered::new(),
+            callers_in_flight: 0,
+            own: None,
+        };
         tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
         Self { proposals, keep_alives }
     }
@@ -104,10 +113,20 @@ fn submit<T>(queue: &mpsc::Sender<T>, item: T) -> Result<(), Failed> {
     })
 }
 
+/// Whether an entry of those who wait leaves while others are under way: at once while it costs little, that is with few in
+/// flight, and else when it serves as many as all of them.
+fn leaves_now(waiting: usize, entries_in_flight: usize, callers_in_flight: usize) -> bool {
+    waiting > 0 && entries_in_flight < IN_FLIGHT_MAX && waiting >= callers_in_flight.min(REQUESTS_MAX)
+}
+
 struct Task {
     parts: Parts,
     clock: Option<LeaderClock>,
-    in_flight: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// What the next entry is made of.
+    waiting: VecDeque<Proposal>,
+    /// Entries under way; each gives back how many callers it has.
+    in_flight: FuturesUnordered<BoxFuture<'static, usize>>,
+    callers_in_flight: usize,
     /// The entry this node proposed for itself: one at a time.
     own: Option<oneshot::Receiver<Proposed>>,
 }
@@ -123,10 +142,12 @@ impl Task {
         let mut renewals: Vec<(SessionId, oneshot::Sender<Kept>)> = Vec::new();
         let mut renew_at = Instant::now();
         loop {
-            let free = self.in_flight.len() < IN_FLIGHT_MAX;
+            let room = self.waiting.len() < REQUESTS_MAX;
             tokio::select! {
                 biased;
-                Some(()) = self.in_flight.next(), if !self.in_flight.is_empty() => {}
+                Some(callers) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.callers_in_flight -= callers;
+                }
                 _ = tick.tick() => self.tick(),
                 () = tokio::time::sleep_until(renew_at), if !renewals.is_empty() => {
                     self.renew(std::mem::take(&mut renewals));
@@ -137,18 +158,30 @@ impl Task {
                     }
                     renewals.push(renewal);
                 }
-                Some(first) = proposals.recv(), if free => self.pack(first, &mut proposals),
+                Some(first) = proposals.recv(), if room => {
+                    self.waiting.push_back(first);
+                    while self.waiting.len() < REQUESTS_MAX
+                        && let Ok(next) = proposals.try_recv()
+                    {
+                        self.waiting.push_back(next);
+                    }
+                }
                 else => return,
+            }
+            while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight) {
+                self.pack();
             }
         }
     }
 
     /// Takes what waits and fits into one entry, and proposes it.
-    fn pack(&mut self, first: Proposal, waiting: &mut mpsc::Receiver<Proposal>) {
+    fn pack(&mut self) {
         let mut batch = Vec::new();
         let (mut requests, mut bytes) = (0, 0);
-        let mut next = Some(first);
-        while let Some(proposal) = next {
+        while requests < REQUESTS_MAX
+            && bytes < ENTRY_BYTES_MAX
+            && let Some(proposal) = self.waiting.pop_front()
+        {
             if let Some(refusal) = self.refusal(&proposal.requests) {
                 // The caller may have given up.
                 let _ = proposal.answer.send(Err(refusal));
@@ -157,11 +190,6 @@ impl Task {
                 bytes += proposal.bytes;
                 batch.push(proposal);
             }
-            next = if requests < REQUESTS_MAX && bytes < ENTRY_BYTES_MAX {
-                waiting.try_recv().ok()
-            } else {
-                None
-            };
         }
         if !batch.is_empty() {
             self.propose(batch);
@@ -184,11 +212,14 @@ impl Task {
             entry.requests.extend(proposal.requests);
             encoded.requests.extend(proposal.encoded);
         }
+        let count = callers.len();
+        self.callers_in_flight += count;
         let data = LogEntry { entry: Arc::new(entry), bytes: encoded.encode_to_vec().into() };
         let raft = self.parts.raft.clone();
         self.in_flight.push(Box::pin(async move {
             let applied = write(&raft, data).await;
             hand_out(applied, callers);
+            count
         }));
     }
 
@@ -313,5 +344,23 @@ fn hand_out(applied: Proposed, callers: Vec<(usize, oneshot::Sender<Proposed>)>)
                 let _ = caller.send(Err(failed.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaves_now;
+
+    #[test]
+    fn a_lone_request_leaves_at_once_and_many_share_entries() {
+        assert!(leaves_now(1, 0, 0));
+        assert!(leaves_now(1, 1, 1), "two clients do not wait for each other");
+        assert!(!leaves_now(1, 2, 2));
+        assert!(leaves_now(2, 2, 2));
+        assert!(!leaves_now(15, 1, 16));
+        assert!(leaves_now(16, 1, 16));
+        assert!(leaves_now(512, 3, 2000), "more than an entry takes need not wait");
+        assert!(!leaves_now(512, 4, 512), "so many entries and no more");
+        assert!(!leaves_now(0, 0, 0));
     }
 }
