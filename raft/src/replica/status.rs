@@ -84,6 +84,13 @@ impl Replica {
         status(&self.inner)
     }
 
+    /// The newest term this node knows of, on its disk already; `None` while it is no member.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        let core = self.inner.core()?;
+        Some(core.metrics.look(|metrics| metrics.current_term))
+    }
+
     /// The term this node leads, if it leads one.
     #[must_use]
     pub fn leads(&self) -> Option<u64> {

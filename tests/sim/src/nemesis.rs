@@ -48,6 +48,8 @@ pub(crate) struct Nemesis {
     slow_disks: BTreeMap<usize, u64>,
     /// A node lost its disks; once in a run, and only with all others up.
     wiped: Option<usize>,
+    /// Who votes next loses power with the vote still wet.
+    cut_at_vote: bool,
     /// How often each fault happened.
     pub(crate) faults: BTreeMap<&'static str, u64>,
 }
@@ -61,6 +63,7 @@ impl Nemesis {
             down: BTreeMap::new(),
             slow_disks: BTreeMap::new(),
             wiped: None,
+            cut_at_vote: false,
             faults: BTreeMap::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Nemesis {
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         let now_ms = context.now_ms();
         self.end_what_is_over(sim, context, observer, now_ms);
+        self.cut_voters(sim, context, observer);
         if now_ms >= self.next_ms {
             self.begin(sim, context, observer, now_ms);
             self.next_ms = now_ms + self.rng.random_range(context.plan.calm_ms.clone());
@@ -119,7 +123,7 @@ impl Nemesis {
     fn begin(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer, now_ms: u64) {
         let node = self.rng.random_range(0..context.plan.nodes);
         let up = !self.down.contains_key(&node);
-        match self.rng.random_range(0..100) {
+        match self.rng.random_range(0..110) {
             0..16 if up => self.end_process(sim, context, observer, node, End::PowerCut),
             16..31 if up => self.end_process(sim, context, observer, node, End::Kill),
             31..34 => self.end_all(sim, context, observer),
@@ -131,6 +135,7 @@ impl Nemesis {
             95..100 if self.wiped.is_none() && self.down.is_empty() => {
                 self.wipe(sim, context, observer, node);
             }
+            100..110 => self.cut_at_vote = true,
             _ => {}
         }
     }
@@ -178,6 +183,27 @@ impl Nemesis {
         self.crash(sim, context, observer, node, end, context.now_ms() + away_ms);
     }
 
+    /// Of those who have just voted some lose power at once, and are back before the election is over.
+    fn cut_voters(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
+        let voted = observer.take_voted();
+        if !self.cut_at_vote || voted.is_empty() {
+            return;
+        }
+        self.cut_at_vote = false;
+        for node in voted {
+            if self.down.contains_key(&node) || self.rng.random_bool(0.3) {
+                continue;
+            }
+            let away_ms = self.rng.random_range(5..200);
+            context.say(format_args!(
+                "! power cut of {}, which has just voted, for {away_ms} ms",
+                node::name(node)
+            ));
+            self.count("power cut at a vote");
+            self.crash(sim, context, observer, node, End::PowerCut, context.now_ms() + away_ms);
+        }
+    }
+
     /// The whole cluster at once.
     fn end_all(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         let end = if self.rng.random_bool(0.5) { End::Kill } else { End::PowerCut };
@@ -207,6 +233,7 @@ impl Nemesis {
         self.count("disk lost");
         self.crash(sim, context, observer, node, End::PowerCut, context.now_ms() + away_ms);
         context.nodes[node].machine.wipe();
+        observer.forget_disks(node);
         self.wiped = Some(node);
     }
 

@@ -93,7 +93,11 @@ pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Resu
             return Ok(());
         }
     };
-    let service = Service::new(replica.clone(), ServiceOptions::default());
+    let service_options = ServiceOptions {
+        watch_queue_changes_max: context.plan.watch_queue_changes_max,
+        ..ServiceOptions::default()
+    };
+    let service = Service::new(replica.clone(), service_options);
     let (jobs, mut waiting) = mpsc::unbounded_channel::<Job>();
     let (stop, mut stopping) = mpsc::channel(1);
     *context.nodes[node].lock() = Some(Running { replica: replica.clone(), jobs, stop });

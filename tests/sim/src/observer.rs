@@ -24,6 +24,10 @@ pub(crate) struct Observer {
     leaders: BTreeMap<u64, usize>,
     /// The last revision seen on each node since its process began.
     seen: BTreeMap<usize, u64>,
+    /// The newest term each node has known, whatever became of its process.
+    known_terms: BTreeMap<usize, u64>,
+    /// Nodes that have voted in a new term since somebody asked.
+    voted: Vec<usize>,
     pub(crate) compared: u64,
 }
 
@@ -31,6 +35,16 @@ impl Observer {
     /// The node's process has ended: the next one begins anew.
     pub(crate) fn forget(&mut self, node: usize) {
         self.seen.remove(&node);
+    }
+
+    /// Its disks are gone, and what it knew with them.
+    pub(crate) fn forget_disks(&mut self, node: usize) {
+        self.known_terms.remove(&node);
+    }
+
+    /// Nodes that came into a new term since the last call: each has just written down a vote.
+    pub(crate) fn take_voted(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.voted)
     }
 
     pub(crate) fn terms(&self) -> usize {
@@ -44,6 +58,17 @@ impl Observer {
             return Ok(());
         };
         let replica = running.replica;
+        // Zero is what a process says that has not read its disk yet.
+        if let Some(term) = replica.term().filter(|term| *term > 0) {
+            let known = self.known_terms.insert(node, term).unwrap_or_default();
+            if term < known {
+                let what = format!("{} knew term {known} and is in term {term}", node::name(node));
+                return Err(violation("a vote is kept", what));
+            }
+            if term > known {
+                self.voted.push(node);
+            }
+        }
         if let Some(term) = replica.leads() {
             let first = *self.leaders.entry(term).or_insert_with(|| {
                 context.say(format_args!("{} leads term {term}", node::name(node)));

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) snapshot_entries: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) history_changes_max: usize,
+    /// Changes that wait for a slow watcher.
+    pub(crate) watch_queue_changes_max: usize,
     /// Between two calls of a client.
     pub(crate) think_ms: Range<u64>,
 }
@@ -82,6 +84,7 @@ impl Plan {
             snapshot_entries: *[20, 50, 200, 1_000].get(rng.random_range(0..4)).unwrap_or(&50),
             segment_bytes: if rng.random_bool(0.5) { 64 << 10 } else { 256 << 10 },
             history_changes_max: if rng.random_bool(0.3) { 150 } else { 100_000 },
+            watch_queue_changes_max: *[4, 30, 4_096].get(rng.random_range(0..3)).unwrap_or(&30),
             think_ms: if rng.random_bool(0.5) { 1..40 } else { 5..200 },
         }
     }

@@ -15,29 +15,45 @@ use crate::ledger::Watched;
 use crate::node::{self, Job};
 use crate::plan::{Stream, rng};
 
-type Items = mpsc::UnboundedReceiver<Result<Item, ApiError>>;
+type Items = mpsc::Receiver<Result<Item, ApiError>>;
 
 /// A watcher's life: it watches on one node after another and goes on where the last watch ended.
 pub(crate) async fn live(context: Arc<Context>, number: usize) {
     let who = format!("w{number}");
     let mut rng = rng(context.plan.seed, Stream::Watcher(number));
     let mut watched: Option<Watched> = None;
+    // Where a node said that its history begins.
+    let mut oldest: Option<(usize, u64)> = None;
     while !context.closing() {
-        let node = rng.random_range(0..context.plan.nodes);
-        let start = watched.as_ref().map_or(Start::Now, |watched| Start::Revision(watched.upto + 1));
+        let (node, start) = match (&watched, oldest.take()) {
+            (None, Some((node, revision))) => (node, at_the_edge(revision, &mut rng)),
+            (None, None) => (rng.random_range(0..context.plan.nodes), Start::Now),
+            (Some(watched), _) => {
+                (rng.random_range(0..context.plan.nodes), Start::Revision(watched.upto + 1))
+            }
+        };
         context.say(format_args!("{who} > {} watch {start:?}", node::name(node)));
         if let Some(items) = open(&context, node, start) {
-            follow(&context, &who, items, &mut watched, &mut rng).await;
+            let oldest_revision = follow(&context, &who, items, &mut watched, &mut rng).await;
+            oldest = oldest_revision.map(|revision| (node, revision));
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
     }
     context.ledger().watched.extend(watched);
 }
 
+/// The oldest revision a node says it has, or the one before it: it has to refuse that, or else to have it.
+fn at_the_edge(oldest_revision: u64, rng: &mut StdRng) -> Start {
+    match oldest_revision {
+        2.. if rng.random_bool(0.5) => Start::Revision(oldest_revision - 1),
+        _ => Start::Revision(oldest_revision.max(1)),
+    }
+}
+
 /// Opens a watch in the node's process; items come until it ends or the process does.
 fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
     let running = context.nodes[node].running()?;
-    let (sender, items) = mpsc::unbounded_channel();
+    let (sender, items) = mpsc::channel(1);
     let job: Job = Box::new(move |service: Service| {
         Box::pin(async move {
             let request = WatchRequest {
@@ -50,12 +66,12 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
             let mut watch = match service.watch(&under, request).await {
                 Ok(watch) => watch,
                 // The watcher may be gone.
-                Err(error) => return drop(sender.send(Err(error))),
+                Err(error) => return drop(sender.send(Err(error)).await),
             };
             loop {
                 let item = watch.next().await;
                 let ended = item.is_err();
-                if sender.send(item).is_err() || ended {
+                if sender.send(item).await.is_err() || ended {
                     return;
                 }
             }
@@ -65,21 +81,27 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
     Some(items)
 }
 
+/// Takes what comes; gives where the node's history begins when it said that the wanted is gone.
 async fn follow(
     context: &Context,
     who: &str,
     mut items: Items,
     watched: &mut Option<Watched>,
     rng: &mut StdRng,
-) {
+) -> Option<u64> {
     // A watcher moves on after a while, as one behind a balancer does.
     let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(500..6_000));
     while let Ok(Some(item)) = tokio::time::timeout_at(until, items.recv()).await {
+        if rng.random_bool(0.03) {
+            // Busy with something else; what happens meanwhile has to wait, or to be said to be lost.
+            tokio::time::sleep(Duration::from_millis(rng.random_range(50..2_000))).await;
+        }
         match item {
             Ok(Item::Progress { revision }) => match watched {
                 Some(watched) if revision < watched.upto => {
                     let what = format!("{who} was told {revision} after {}", watched.upto);
-                    return context.fail(violation("a watch never goes back", what));
+                    context.fail(violation("a watch never goes back", what));
+                    return None;
                 }
                 Some(watched) => watched.upto = revision,
                 None => {
@@ -90,23 +112,25 @@ async fn follow(
             Ok(Item::Changes(batch)) => {
                 let Some(watched) = watched else {
                     let what = format!("{who} got changes before it was told where it begins");
-                    return context.fail(violation("a watch says where it begins", what));
+                    context.fail(violation("a watch says where it begins", what));
+                    return None;
                 };
                 context.say(format_args!("{who} < {} with {} changes", batch.revision, batch.events.len()));
                 watched.changes.extend(batch.events.iter().map(|event| (batch.revision, event.ordinal)));
                 watched.upto = batch.revision;
             }
             Ok(Item::Snapshot(_)) => {
-                return context.fail(violation("a watch gives what was asked for", who));
+                context.fail(violation("a watch gives what was asked for", who));
+                return None;
             }
             Err(error) => {
                 context.say(format_args!("{who} < {error}"));
-                if matches!(error, ApiError::Compacted { .. }) {
-                    // What is gone was said to be gone: another watch begins.
-                    context.ledger().watched.extend(watched.take());
-                }
-                return;
+                let ApiError::Compacted { oldest_revision, .. } = error else { return None };
+                // What is gone was said to be gone: another watch begins.
+                context.ledger().watched.extend(watched.take());
+                return Some(oldest_revision);
             }
         }
     }
+    None
 }
