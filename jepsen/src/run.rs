@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 12)]
     pub processes: u64,
     /// Watchers, one after the other over the ways to watch.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 5)]
     pub watchers: usize,
     /// Fewer operations done in a second than this, and the run proves nothing.
     #[arg(long, default_value_t = 3.0)]

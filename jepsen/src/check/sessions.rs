@@ -1,5 +1,6 @@
 //! Sessions in real time: none ends before its time to live is over after the last keep-alive that was answered, counted from
-//! when that was sent; none is there long after when all is well; none comes back.
+//! when that was sent, and without the time in which every node was stopped; none is there long after when all is well; none
+//! comes back.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,9 @@ const MS: u64 = 1_000_000;
 /// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 100 ms
 /// after they arrive; the rest is for a machine that is busy with the harness itself.
 const LATE_MS: u64 = 1500;
+/// What of a pause of all nodes may count: cluster time takes one step of at most the longest election timeout over it, and the
+/// rest is for stopping and waking them one after the other.
+const PAUSE_COUNTS_MS: u64 = 700 + 700;
 /// After a fault, all is well again when this has passed.
 const SETTLES_MS: u64 = 6000;
 
@@ -31,6 +35,7 @@ struct Session {
 pub(super) fn check(events: &[Event], operations: &[Operation], ttl_percent: u64) -> (Vec<String>, String) {
     let sessions = gather(operations);
     let troubles = troubles(events);
+    let pauses = pauses_of_all(events);
     let mut problems = Vec::new();
     let (mut ends, mut timely) = (0, 0);
     for (id, session) in &sessions {
@@ -39,7 +44,8 @@ pub(super) fn check(events: &[Event], operations: &[Operation], ttl_percent: u64
         if let Some(found) = first_dead {
             ends += 1;
             let renewals = session.renewals.iter().filter(|(sent, _)| *sent < found);
-            let until = renewals.map(|(sent, _)| sent + promised).max().unwrap_or_default();
+            let until = renewals.map(|(sent, _)| sent + promised + stopped(&pauses, *sent, found));
+            let until = until.max().unwrap_or_default();
             if found < until.min(session.closing) {
                 problems.push(format!("{id} was gone {} ms before its time", (until - found) / MS));
             }
@@ -96,6 +102,28 @@ fn gather(operations: &[Operation]) -> BTreeMap<String, Session> {
         }
     }
     sessions
+}
+
+/// How long nobody's time went on between two moments.
+fn stopped(pauses: &[(u64, u64)], from: u64, to: u64) -> u64 {
+    let inside = pauses.iter().filter(|(begun, ended)| from <= *begun && *ended <= to);
+    inside.map(|(begun, ended)| (ended - begun).saturating_sub(PAUSE_COUNTS_MS * MS)).sum()
+}
+
+/// When every node was stopped, and woken again.
+fn pauses_of_all(events: &[Event]) -> Vec<(u64, u64)> {
+    let mut begun = None;
+    let mut found = Vec::new();
+    for event in
+        events.iter().filter(|event| event.kind == Kind::Nemesis && event.note.contains("Pause(All)"))
+    {
+        if event.f == "begins" {
+            begun = Some(event.t);
+        } else if let Some(begun) = begun.take() {
+            found.push((begun, event.t));
+        }
+    }
+    found
 }
 
 /// Times in which something is broken, or was a moment ago.
@@ -176,5 +204,20 @@ mod tests {
             problems(&[opened, ("close_session", 10_100, 10_110, ""), ("get_session", 10_200, 10_210, gone)]),
             0
         );
+    }
+
+    #[test]
+    fn a_pause_of_all_nodes_is_nobodys_time() {
+        let told = |t: u64, f: &str| Event {
+            t: t * MS,
+            f: f.into(),
+            note: format!("{f}: Pause(All) for 15000 ms: n1, n2, n3"),
+            ..Event::new(Kind::Nemesis)
+        };
+        let pauses = pauses_of_all(&[told(1000, "begins"), told(16_000, "ends"), told(20_000, "begins")]);
+        assert_eq!(pauses, [(1000 * MS, 16_000 * MS)]);
+        let counted = (15_000 - PAUSE_COUNTS_MS) * MS;
+        assert_eq!(stopped(&pauses, 500 * MS, 16_010 * MS), counted);
+        assert_eq!(stopped(&pauses, 1500 * MS, 16_010 * MS), 0, "sent while they were stopped");
     }
 }

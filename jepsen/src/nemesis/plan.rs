@@ -157,12 +157,13 @@ fn fault(random: &mut Random, family: Family, nodes: usize) -> (Fault, u64) {
     use Target::{All, Leader, Minority, One};
     let some = *random.one_of(&[Leader, Leader, One, Minority]);
     let any = *random.one_of(&[Leader, Leader, One, Minority, All]);
+    let paused = *random.one_of(&[Leader, Leader, One, Minority, All, All]);
     match family {
         Family::Kill => (Fault::Kill(any), random.between(300, 4000)),
         Family::Pause => {
             // Half, twice and ten times the time to live.
             let tenths = *random.one_of(&[5, 5, 20, 20, 20, 100]);
-            (Fault::Pause(any), TTL_MS * tenths / 10)
+            (Fault::Pause(paused), TTL_MS * tenths / 10)
         }
         Family::Partition => (partition(random, some, nodes), random.between(1500, 6000)),
         Family::Loss => (Fault::Loss(*random.one_of(&[5, 15, 30])), random.between(2000, 6000)),

@@ -1,7 +1,8 @@
 //! Watchers: each follows the whole story through one front, and goes on at another node when its own is gone.
 //!
-//! GraphQL has no subscriptions; the others are REST's stream, REST's poll, gRPC and WebSocket.
+//! The ways are REST's stream, REST's poll, gRPC, WebSocket, and subscriptions of GraphQL.
 
+mod graphql;
 mod source;
 
 use std::fs::File;

@@ -10,12 +10,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tonic::transport::Channel;
 
-use super::Heard;
+use super::{Heard, graphql};
 use crate::cluster::PORTS;
 use crate::sandbox::address;
 use crate::told::Told;
 
-const PROGRESS_MS: u64 = 500;
+pub(super) const PROGRESS_MS: u64 = 500;
 
 /// A way to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Way {
     Ws,
     /// REST, one answer after the other.
     Poll,
+    /// GraphQL, a subscription.
+    Graphql,
 }
 
 /// An open watch.
@@ -36,17 +38,18 @@ pub(super) enum Source {
     Grpc(Box<tonic::Streaming<v1::WatchResponse>>),
     Ws(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
     Poll { http: reqwest::Client, base: String, next: u64 },
+    Graphql(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
 }
 
-type News = Result<Vec<Heard>, String>;
+pub(super) type News = Result<Vec<Heard>, String>;
 
-fn why(error: impl std::fmt::Display) -> String {
+pub(super) fn why(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Stream, Self::Grpc, Self::Ws, Self::Poll];
+    pub const ALL: [Self; 5] = [Self::Stream, Self::Grpc, Self::Ws, Self::Graphql, Self::Poll];
 
     /// Watches the node at a place from a revision on.
     pub(super) async fn open(self, place: usize, from: u64) -> Result<Source, String> {
@@ -76,12 +79,16 @@ impl Way {
                 socket.send(Message::text(watch.to_string())).await.map_err(why)?;
                 Ok(Source::Ws(Box::new(socket)))
             }
+            Self::Graphql => {
+                let socket = graphql::open(&format!("ws://{at}:{}/graphql", PORTS[0]), from).await?;
+                Ok(Source::Graphql(Box::new(socket)))
+            }
             Self::Poll => Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from }),
         }
     }
 }
 
-fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
+pub(super) fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
     let revision = revision.as_u64().ok_or("changes without a revision")?;
     let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
     Ok(Heard::Changes { revision, events })
@@ -124,6 +131,7 @@ impl Source {
                     _ => Err(frame.to_string()),
                 }
             }
+            Self::Graphql(socket) => graphql::next(socket).await,
             Self::Poll { http, base, next } => {
                 let url = format!("{base}/poll?from_revision={next}&wait_ms={PROGRESS_MS}");
                 let response = http.get(url).send().await.map_err(why)?;
@@ -142,7 +150,7 @@ impl Source {
     }
 }
 
-fn progress(revision: &Value) -> Vec<Heard> {
+pub(super) fn progress(revision: &Value) -> Vec<Heard> {
     revision.as_u64().map(|revision| Heard::Progress { revision }).into_iter().collect()
 }
 

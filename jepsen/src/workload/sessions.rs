@@ -15,7 +15,12 @@ pub(super) async fn process(mut client: Client) {
 }
 
 async fn one(client: &mut Client) {
-    let ttl_ms = client.random.between(800, 2500);
+    // Some live long enough to be there after a pause of everybody.
+    let ttl_ms = if client.random.chance(75) {
+        client.random.between(800, 2500)
+    } else {
+        client.random.between(4000, 8000)
+    };
     let key = client.perhaps_key(50);
     let opened = client.call(&Ask::new("open_session", json!({ "ttl_ms": ttl_ms })).keyed(key)).await;
     let Some(session) = opened.ok() else { return };
