@@ -51,7 +51,8 @@ pub(super) async fn settle(inner: &Arc<Inner>) {
 
 async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
     let Some(core) = inner.core() else { return find(inner).await };
-    let config = core.metrics.look(|metrics| metrics.membership_config.clone());
+    let (config, applied) =
+        core.metrics.look(|metrics| (metrics.membership_config.clone(), metrics.last_applied));
     let me = core.identity.node_id;
     if config.nodes().next().is_none() {
         return match &core.identity.origin {
@@ -60,22 +61,31 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
             Origin::Joined => ask_for_vote(inner, core).await,
         };
     }
-    if is_settled(&config, me, &inner.options.advertise)? {
-        return Ok(Step::Settled);
+    let dir = inner.dir.as_ref();
+    match is_settled(&config, me, &inner.options.advertise) {
+        Some(settled) => {
+            // One that is not decided may still be taken back.
+            let decided = *config.log_id() <= applied;
+            if decided {
+                Identity::note_admitted(dir).map_err(|error| error.to_string())?;
+            }
+            if settled {
+                return Ok(if decided { Step::Settled } else { Step::Again(TRY_AGAIN) });
+            }
+        }
+        // A membership from before its time. Whoever was to add it may be gone, and what it wrote with it: ask again.
+        None if Identity::is_joining(dir).map_err(|error| error.to_string())? => {}
+        None => {
+            return Err(format!("node {me} was removed from the cluster: move its data away to join anew"));
+        }
     }
     ask_for_vote(inner, core).await
 }
 
-/// Whether a node votes under its present addresses. It is an error when it is not in the membership at all: either it was
-/// removed, and must not ask to come back; or it is new and still being fed the log, and this is a membership from before its
-/// time. The first looks on in vain, the second will find itself.
-fn is_settled(config: &StoredMembership, me: u64, advertise: &Addresses) -> Result<bool, String> {
-    let Some(member) = config.get_node(&me) else {
-        return Err(format!(
-            "node {me} is not in the membership it knows: if it was removed, move its data away to join anew"
-        ));
-    };
-    Ok(member.addresses == *advertise && config.voter_ids().any(|id| id == me))
+/// Whether a node votes under its present addresses; `None` when it is not in the membership at all.
+fn is_settled(config: &StoredMembership, me: u64, advertise: &Addresses) -> Option<bool> {
+    let member = config.get_node(&me)?;
+    Some(member.addresses == *advertise && config.voter_ids().any(|id| id == me))
 }
 
 /// The others of the static set.
@@ -247,9 +257,9 @@ mod tests {
             let members: BTreeMap<u64, Member> = known.iter().map(|id| (*id, member(&here))).collect();
             StoredMembership::new(None, Membership::new(vec![voters], members).expect("voters are known"))
         };
-        assert!(is_settled(&config(&[1, 2, 3], &[1, 2, 3]), 4, &here).is_err());
-        assert_eq!(is_settled(&config(&[1, 2, 3], &[1, 2, 3, 4]), 4, &here), Ok(false));
-        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &here), Ok(true));
-        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &Addresses::default()), Ok(false));
+        assert_eq!(is_settled(&config(&[1, 2, 3], &[1, 2, 3]), 4, &here), None);
+        assert_eq!(is_settled(&config(&[1, 2, 3], &[1, 2, 3, 4]), 4, &here), Some(false));
+        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &here), Some(true));
+        assert_eq!(is_settled(&config(&[1, 2, 4], &[1, 2, 4]), 4, &Addresses::default()), Some(false));
     }
 }

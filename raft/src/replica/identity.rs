@@ -17,9 +17,9 @@ const FIRST_LINE: &str = "batuta node identity, format 1";
 pub(crate) enum Origin {
     /// It creates the cluster together with these members, ids from 1 in this order.
     Founder(Vec<String>),
-    /// The founder made it a member.
+    /// Others made it a member.
     Adopted,
-    /// It joined a cluster that was there.
+    /// It joins a cluster that is there, and has not found itself in any membership yet. Then it becomes [`Self::Adopted`].
     Joined,
 }
 
@@ -53,6 +53,21 @@ impl Identity {
         file.sync_data()?;
         dir.rename(UNFINISHED, FILE)?;
         dir.sync_dir()
+    }
+
+    /// Notes that the node has found itself in a membership: from now on one without it means that it was removed.
+    pub(crate) fn note_admitted(dir: &dyn Disk) -> io::Result<()> {
+        match Self::load(dir).map_err(io::Error::other)? {
+            Some(identity) if identity.origin == Origin::Joined => {
+                Self { origin: Origin::Adopted, ..identity }.save(dir)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the node may still have to ask for admission.
+    pub(crate) fn is_joining(dir: &dyn Disk) -> Result<bool, StartError> {
+        Ok(Self::load(dir)?.is_some_and(|identity| identity.origin == Origin::Joined))
     }
 
     /// The identity kept in the data directory; `None` for a fresh node.
@@ -104,6 +119,20 @@ fn parse(text: &str) -> Result<Identity, &'static str> {
 mod tests {
     use super::*;
     use crate::disk::SimDisk;
+
+    #[test]
+    fn a_node_that_found_itself_among_the_members_does_not_join_again() {
+        let disk = SimDisk::new();
+        let origin = Origin::Joined;
+        let identity = Identity { cluster_id: "c0ffee".into(), node_id: 4, name: "d".into(), origin };
+        identity.save(&disk).expect("saves");
+        assert!(Identity::is_joining(&disk).expect("loads"));
+        Identity::note_admitted(&disk).expect("saves");
+        let disk = disk.after_power_cut(|| false);
+        assert!(!Identity::is_joining(&disk).expect("loads"));
+        let kept = Identity::load(&disk).expect("loads");
+        assert_eq!(kept, Some(Identity { origin: Origin::Adopted, ..identity }));
+    }
 
     #[test]
     fn what_was_saved_is_loaded_and_damage_is_noticed() {
