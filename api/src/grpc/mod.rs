@@ -65,7 +65,7 @@ pub fn routes(service: Service) -> Routes {
     routes
         .add_service(limited!(v1::session_service_server::SessionServiceServer::new(front.clone())))
         .add_service(limited!(v1::lock_service_server::LockServiceServer::new(front.clone())))
-        .add_service(limited!(v1::watch_service_server::WatchServiceServer::new(front.clone())))
+        .add_service(watch::WatchServer(front.clone()))
         .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
         .add_service(health)
         .add_service(reflection);

@@ -1,12 +1,20 @@
 //! Watches as server streams.
 
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use batuta_proto::v1;
+use bytes::Bytes;
 use futures_util::Stream;
+use prost::Message as _;
+use tonic::codegen::{Body, BoxFuture, StdError, http};
+use tonic::server::{NamedService, ServerStreamingService};
 use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
 
-use super::{Front, consistency, context, lock, session};
+use super::{Front, MESSAGE_BYTES_MAX, consistency, context, lock, session};
 use crate::ApiError;
 use crate::service::watch::{Event, Facts, Filter, FilterText, Item, Start, Watch, WatchRequest};
 
@@ -42,9 +50,28 @@ fn event_message(event: &Event) -> v1::Event {
     message
 }
 
-fn response(item: Item) -> v1::WatchResponse {
-    use v1::watch_response::Item as Wire;
-    let (revision, item) = match item {
+/// `batuta.v1.WatchResponse` on the wire, with the events as the bytes they were made once for all watchers.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Sent {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(message, optional, tag = "2")]
+    snapshot: Option<v1::SnapshotPage>,
+    #[prost(message, optional, tag = "3")]
+    changes: Option<SentChanges>,
+    #[prost(message, optional, tag = "4")]
+    progress: Option<v1::Progress>,
+}
+
+/// `batuta.v1.Changes` likewise.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SentChanges {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    events: Vec<Bytes>,
+}
+
+fn sent(item: Item) -> Sent {
+    match item {
         Item::Snapshot(page) => {
             let registers = page.registers.into_iter();
             let message = v1::SnapshotPage {
@@ -55,15 +82,15 @@ fn response(item: Item) -> v1::WatchResponse {
                     .collect(),
                 last: page.last,
             };
-            (page.revision, Wire::Snapshot(message))
+            Sent { revision: page.revision, snapshot: Some(message), ..Sent::default() }
         }
         Item::Changes(batch) => {
-            let events = batch.events.iter().map(|event| event_message(event)).collect();
-            (batch.revision, Wire::Changes(v1::Changes { events }))
+            let encoded = |event: &Arc<Event>| event.grpc.get(|| event_message(event).encode_to_vec().into());
+            let events = batch.events.iter().map(encoded).collect();
+            Sent { revision: batch.revision, changes: Some(SentChanges { events }), ..Sent::default() }
         }
-        Item::Progress { revision } => (revision, Wire::Progress(v1::Progress {})),
-    };
-    v1::WatchResponse { revision, item: Some(item) }
+        Item::Progress { revision } => Sent { revision, progress: Some(v1::Progress {}), ..Sent::default() },
+    }
 }
 
 fn watch_request(message: &v1::WatchRequest, filter: Filter) -> Result<WatchRequest, ApiError> {
@@ -73,22 +100,69 @@ fn watch_request(message: &v1::WatchRequest, filter: Filter) -> Result<WatchRequ
     Ok(WatchRequest { filter, start, consistency: consistency(message.consistency)?, progress_ms })
 }
 
+type Responses = Pin<Box<dyn Stream<Item = Result<Sent, Status>> + Send>>;
+
 /// The watch as a stream that ends after the first error.
-fn responses(watch: Watch) -> impl Stream<Item = Result<v1::WatchResponse, Status>> {
-    futures_util::stream::unfold(Some(watch), |watch| async {
+fn responses(watch: Watch) -> Responses {
+    Box::pin(futures_util::stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
         match watch.next().await {
-            Ok(item) => Some((Ok(response(item)), Some(watch))),
+            Ok(item) => Some((Ok(sent(item)), Some(watch))),
             Err(error) => Some((Err(error.into()), None)),
         }
-    })
+    }))
 }
 
-#[tonic::async_trait]
-impl v1::watch_service_server::WatchService for Front {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+/// `batuta.v1.WatchService`. Written by hand, since the generated one can not send what is encoded already.
+#[derive(Clone)]
+pub(super) struct WatchServer(pub(super) Front);
 
-    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+impl NamedService for WatchServer {
+    const NAME: &'static str = v1::watch_service_server::SERVICE_NAME;
+}
+
+impl<B> tower::Service<http::Request<B>> for WatchServer
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let method = WatchMethod(self.0.clone());
+        Box::pin(async move {
+            if request.uri().path().rsplit('/').next() != Some("Watch") {
+                return Ok(Status::unimplemented("batuta.v1.WatchService has one method: Watch").into_http());
+            }
+            let codec = ProstCodec::<Sent, v1::WatchRequest>::default();
+            let max = Some(MESSAGE_BYTES_MAX);
+            let mut grpc = tonic::server::Grpc::new(codec).apply_max_message_size_config(max, max);
+            Ok(grpc.server_streaming(method, request).await)
+        })
+    }
+}
+
+struct WatchMethod(Front);
+
+impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
+    type Response = Sent;
+    type ResponseStream = Responses;
+    type Future = BoxFuture<Response<Responses>, Status>;
+
+    fn call(&mut self, request: Request<v1::WatchRequest>) -> Self::Future {
+        let front = self.0.clone();
+        Box::pin(async move { front.watch(&request).await })
+    }
+}
+
+impl Front {
+    async fn watch(&self, request: &Request<v1::WatchRequest>) -> Result<Response<Responses>, Status> {
         let context = context(request.metadata(), None)?;
         let message = request.get_ref();
         let text =
@@ -97,6 +171,38 @@ impl v1::watch_service_server::WatchService for Front {
         let namespace = context.namespace.clone();
         let filter = Filter::parse(namespace, jobs.map(String::as_str), kinds.map(String::as_str), text)?;
         let watch = self.service.watch(&context, watch_request(message, filter)?).await?;
-        Ok(Response::new(Box::pin(responses(watch))))
+        Ok(Response::new(responses(watch)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::{Name, Namespace};
+
+    use super::*;
+    use crate::service::watch::{Batch, Kind, Rendered};
+
+    #[test]
+    fn what_is_sent_is_a_watch_response() {
+        let event = |ordinal| Event {
+            ordinal,
+            namespace: Some(Namespace::default()),
+            kind: Kind::RegisterAdvanced,
+            session: None,
+            reason: None,
+            words: None,
+            facts: Facts::Register { name: Name::new("a/b").expect("valid"), high_water: Some(7) },
+            grpc: Rendered::default(),
+        };
+        let batch = Batch { revision: 300, events: vec![Arc::new(event(0)), Arc::new(event(1))] };
+        let read = |item| v1::WatchResponse::decode(sent(item).encode_to_vec().as_slice()).expect("reads");
+        let events = batch.events.iter().map(|event| event_message(event)).collect();
+        let changes = v1::watch_response::Item::Changes(v1::Changes { events });
+        let expected = v1::WatchResponse { revision: 300, item: Some(changes) };
+        assert_eq!(read(Item::Changes(batch.clone())), expected);
+        assert_eq!(read(Item::Changes(batch)), expected, "and again, from what is kept");
+        let progress = v1::watch_response::Item::Progress(v1::Progress {});
+        let expected = v1::WatchResponse { revision: 9, item: Some(progress) };
+        assert_eq!(read(Item::Progress { revision: 9 }), expected);
     }
 }

@@ -1,10 +1,13 @@
 //! Changes as answers show them.
 
+use std::sync::OnceLock;
+
 use batuta_raft::RevisionChanges;
 use batuta_statemachine::lock::{Grant, LockRequest, Wait};
 use batuta_statemachine::{
     Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionEnd, SessionId, WaitEnd,
 };
+use bytes::Bytes;
 
 use super::super::lock::{GrantInfo, Waiter};
 use super::super::wall::Clock;
@@ -151,6 +154,26 @@ pub enum Facts {
     None,
 }
 
+/// The form in which a front sends an event: the first watcher who is sent it has it made, all others share it.
+#[derive(Clone, Debug, Default)]
+pub struct Rendered(OnceLock<Bytes>);
+
+impl Rendered {
+    /// The form, made now if nobody asked for it before.
+    pub fn get(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.get_or_init(make).clone()
+    }
+}
+
+/// An event is the same whether it was sent before or not.
+impl PartialEq for Rendered {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Rendered {}
+
 /// One change as answers show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -168,6 +191,8 @@ pub struct Event {
     pub words: Option<String>,
     /// The rest.
     pub facts: Facts,
+    /// As gRPC sends it.
+    pub grpc: Rendered,
 }
 
 impl Event {
@@ -208,6 +233,7 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         reason: None,
         words: None,
         facts,
+        grpc: Rendered::default(),
     };
     let granted = |kind, grant: &Grant| Event {
         session: grant.owner.session,

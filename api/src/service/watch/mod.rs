@@ -15,19 +15,21 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batuta_raft::RevisionChanges;
 use imbl::Vector;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{CallContext, Consistency, Service};
 use crate::ApiError;
 use hub::{Next, Registered};
 use snapshot::Snapshot;
 
-pub use event::{Event, Facts, Job, Kind};
+pub use event::{Event, Facts, Job, Kind, Rendered};
 pub use filter::{Filter, FilterText, Names};
 pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
@@ -104,6 +106,9 @@ pub struct Watch {
     announce: bool,
     progress_every: Duration,
     progress_at: Instant,
+    /// Wakes at `progress_at` or before: it is set anew when it goes off, not with every item.
+    alarm: Pin<Box<Sleep>>,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Service {
@@ -140,6 +145,7 @@ impl Service {
             }
         };
         let registered = self.inner.hub.register(filter.clone(), after)?;
+        let progress_at = Instant::now() + progress_every;
         let mut watch = Watch {
             service: self.clone(),
             told: after.unwrap_or(registered.revision),
@@ -149,7 +155,9 @@ impl Service {
             replay: Vector::new(),
             announce: true,
             progress_every,
-            progress_at: Instant::now() + progress_every,
+            progress_at,
+            alarm: Box::pin(tokio::time::sleep_until(progress_at)),
+            draining: Box::pin(self.inner.draining.clone().cancelled_owned()),
         };
         watch.begin(start)?;
         Ok(watch)
@@ -199,19 +207,20 @@ impl Watch {
                 self.progress_at = Instant::now() + self.progress_every;
                 return Ok(item);
             }
-            let at = self.progress_at;
-            let draining = self.service.clone();
             tokio::select! {
-                () = self.registered.slot.changed.notified() => {}
-                () = tokio::time::sleep_until(at) => {
-                    // With something in the queue there is no need to say how far it is.
-                    if self.registered.progress().is_some() {
-                        self.progress_at = Instant::now() + self.progress_every;
-                        return Ok(Item::Progress { revision: self.caught_up() });
-                    }
-                }
-                () = draining.draining() => return Err(ApiError::Draining),
+                () = self.registered.slot.changed.notified() => continue,
+                () = self.alarm.as_mut() => {}
+                () = self.draining.as_mut() => return Err(ApiError::Draining),
             }
+            let now = Instant::now();
+            if self.progress_at > now {
+                self.alarm.as_mut().reset(self.progress_at);
+            } else if self.registered.progress().is_some() {
+                self.progress_at = now + self.progress_every;
+                self.alarm.as_mut().reset(self.progress_at);
+                return Ok(Item::Progress { revision: self.caught_up() });
+            }
+            // Else something is in the queue, and there is no need to say how far it is.
         }
     }
 
