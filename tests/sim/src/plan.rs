@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) history_changes_max: usize,
     /// Changes that wait for a slow watcher.
     pub(crate) watch_queue_changes_max: usize,
+    /// How long a call may take. The longest outlast a leader that is cut off until others have purged what it proposed.
+    pub(crate) patience_ms: u64,
     /// Between two calls of a client.
     pub(crate) think_ms: Range<u64>,
 }
@@ -85,6 +87,7 @@ impl Plan {
             segment_bytes: if rng.random_bool(0.5) { 64 << 10 } else { 256 << 10 },
             history_changes_max: if rng.random_bool(0.3) { 150 } else { 100_000 },
             watch_queue_changes_max: *[4, 30, 4_096].get(rng.random_range(0..3)).unwrap_or(&30),
+            patience_ms: *[1_500, 3_000, 9_000].get(rng.random_range(0..3)).unwrap_or(&3_000),
             think_ms: if rng.random_bool(0.5) { 1..40 } else { 5..200 },
         }
     }

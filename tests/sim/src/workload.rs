@@ -80,15 +80,15 @@ impl Client {
 
     /// Makes a call, with a key most times, and then again while its outcome is unknown.
     async fn write(&mut self, call: Call) -> Told {
-        let dedup = if self.rng.random_bool(0.8) { Some(self.key()) } else { None };
+        let dedup = if self.rng.random_bool(0.7) { Some(self.key()) } else { None };
         let begun_ms = self.caller.context.now_ms();
+        let within = Duration::from_millis(self.caller.context.plan.patience_ms);
         let mut told = Told::NotSent;
         for _ in 0..TRIES {
-            let under =
-                CallContext { dedup: dedup.clone(), timeout: Some(PATIENCE), ..CallContext::default() };
+            let under = CallContext { dedup: dedup.clone(), timeout: Some(within), ..CallContext::default() };
             let node = self.node();
             // Now and then a caller hangs up early.
-            let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * PATIENCE };
+            let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * within };
             let latest = self.caller.call(node, call.clone(), under, begun_ms, patience).await;
             let again = match latest {
                 Told::NotSent => true,
