@@ -1,6 +1,7 @@
 //! A client process: asks one node through one front, one thing at a time, and writes down what it was told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use batuta_tests::Rest;
@@ -77,6 +78,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// What some of them protect with locks.
     pub stores: Stores,
+    /// The place of the node through which a lock was granted last.
+    pub holder: AtomicUsize,
 }
 
 /// A request.
@@ -277,6 +280,9 @@ impl Client {
             }
             match self.attempt(ask).await {
                 Attempt::Done(value) => {
+                    if ask.f == "acquire" {
+                        self.shared.holder.store(self.place, Ordering::Relaxed);
+                    }
                     self.shared.history.write(Event { value: value.clone(), ..self.event(Kind::Ok, op) });
                     return Answer::Ok(value);
                 }

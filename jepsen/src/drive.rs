@@ -1,6 +1,7 @@
 //! The run itself: cluster, workload, nemesis, recovery, verdict.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,7 @@ impl Drive {
             seed,
             stop: CancellationToken::new(),
             stores: Stores::default(),
+            holder: AtomicUsize::default(),
         });
         if self.args.nemesis.contains(&Family::Clock) {
             // Time to live is counted by the leader's monotonic clock: one that is fast by a tenth gives a tenth less.

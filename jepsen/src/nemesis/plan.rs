@@ -44,6 +44,8 @@ impl Family {
 pub enum Target {
     /// Who leads.
     Leader,
+    /// Through whom a lock was taken last.
+    Holder,
     /// Any one.
     One,
     /// As many as may be missing.
@@ -154,10 +156,10 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec
 }
 
 fn fault(random: &mut Random, family: Family, nodes: usize) -> (Fault, u64) {
-    use Target::{All, Leader, Minority, One};
+    use Target::{All, Holder, Leader, Minority, One};
     let some = *random.one_of(&[Leader, Leader, One, Minority]);
     let any = *random.one_of(&[Leader, Leader, One, Minority, All]);
-    let paused = *random.one_of(&[Leader, Leader, One, Minority, All, All]);
+    let paused = *random.one_of(&[Leader, Leader, Holder, One, Minority, All, All]);
     match family {
         Family::Kill => (Fault::Kill(any), random.between(300, 4000)),
         Family::Pause => {

@@ -1,6 +1,7 @@
 //! Carries a schedule out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -229,6 +230,11 @@ impl Nemesis {
                 Some(leader) => vec![leader],
                 None => vec![*self.random.one_of(&wanted)],
             },
+            Target::Holder => {
+                let holder = self.shared.holder.load(Ordering::Relaxed);
+                let running = wanted.contains(&holder);
+                vec![if running { holder } else { *self.random.one_of(&wanted) }]
+            }
             Target::One => vec![*self.random.one_of(&wanted)],
             Target::Minority => {
                 let mut places = wanted.clone();
