@@ -17,21 +17,32 @@ impl GraphqlOperation {
     /// # Panics
     /// When the node does not take the connection: the test has failed.
     pub async fn start(url: &str, query: &str, variables: Value) -> Self {
-        let mut request = url.into_client_request().expect("a URL");
-        let subprotocol = HeaderValue::from_static("graphql-transport-ws");
-        request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
-        let mut operation = Self(socket);
-        operation.send(&json!({"type": "connection_init"})).await;
-        let acknowledged = operation.receive().await.expect("the connection stands");
-        assert_eq!(acknowledged["type"], "connection_ack");
-        let payload = json!({"query": query, "variables": variables});
-        operation.send(&json!({"type": "subscribe", "id": "1", "payload": payload})).await;
-        operation
+        Self::try_start(url, query, variables).await.expect("the node takes the connection")
     }
 
-    async fn send(&mut self, message: &Value) {
-        self.0.send(Message::text(message.to_string())).await.expect("sends");
+    /// Connects and asks, where the node may be gone.
+    ///
+    /// # Errors
+    /// Why the node did not take the connection.
+    pub async fn try_start(url: &str, query: &str, variables: Value) -> Result<Self, String> {
+        let mut request = url.into_client_request().map_err(|error| error.to_string())?;
+        let subprotocol = HeaderValue::from_static("graphql-transport-ws");
+        request.headers_mut().insert("sec-websocket-protocol", subprotocol);
+        let (socket, _) =
+            tokio_tungstenite::connect_async(request).await.map_err(|error| error.to_string())?;
+        let mut operation = Self(socket);
+        operation.send(&json!({"type": "connection_init"})).await?;
+        let acknowledged = operation.receive().await.ok_or("the connection ended")?;
+        if acknowledged["type"] != "connection_ack" {
+            return Err(acknowledged.to_string());
+        }
+        let payload = json!({"query": query, "variables": variables});
+        operation.send(&json!({"type": "subscribe", "id": "1", "payload": payload})).await?;
+        Ok(operation)
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), String> {
+        self.0.send(Message::text(message.to_string())).await.map_err(|error| error.to_string())
     }
 
     /// The next message; nothing when the connection is gone.

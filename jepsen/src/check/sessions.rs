@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Event, Kind, Operation};
+use crate::nemesis::{Fault, Target};
 
 const MS: u64 = 1_000_000;
 /// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 100 ms
@@ -112,11 +113,10 @@ fn stopped(pauses: &[(u64, u64)], from: u64, to: u64) -> u64 {
 
 /// When every node was stopped, and woken again.
 fn pauses_of_all(events: &[Event]) -> Vec<(u64, u64)> {
+    let fault = format!("{:?}", Fault::Pause(Target::All));
     let mut begun = None;
     let mut found = Vec::new();
-    for event in
-        events.iter().filter(|event| event.kind == Kind::Nemesis && event.note.contains("Pause(All)"))
-    {
+    for event in events.iter().filter(|event| event.kind == Kind::Nemesis && event.note.contains(&fault)) {
         if event.f == "begins" {
             begun = Some(event.t);
         } else if let Some(begun) = begun.take() {

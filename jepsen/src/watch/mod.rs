@@ -2,7 +2,6 @@
 //!
 //! The ways are REST's stream, REST's poll, gRPC, WebSocket, and subscriptions of GraphQL.
 
-mod graphql;
 mod source;
 
 use std::fs::File;

@@ -3,6 +3,8 @@
 use batuta_proto::v1;
 use batuta_proto::v1::watch_response::Item;
 use batuta_proto::v1::watch_service_client::WatchServiceClient;
+use batuta_tests::GraphqlOperation;
+use batuta_tests::conformance::as_rest;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -10,12 +12,24 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tonic::transport::Channel;
 
-use super::{Heard, graphql};
+use super::Heard;
 use crate::cluster::PORTS;
 use crate::sandbox::address;
 use crate::told::Told;
 
-pub(super) const PROGRESS_MS: u64 = 500;
+const PROGRESS_MS: u64 = 500;
+/// The same watch as a subscription.
+const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
+    changes(fromRevision: $from, progressMs: $progress) {
+        __typename
+        ... on Progress { revision }
+        ... on Changes { revision events {
+            ordinal job kind sessionId lockId reason metadata name highWater
+            grant { fencingToken count metadata locks { name mode } }
+            waiter { locks { name mode } }
+        } }
+    }
+}";
 
 /// A way to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +52,12 @@ pub(super) enum Source {
     Grpc(Box<tonic::Streaming<v1::WatchResponse>>),
     Ws(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
     Poll { http: reqwest::Client, base: String, next: u64 },
-    Graphql(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Graphql(Box<GraphqlOperation>),
 }
 
-pub(super) type News = Result<Vec<Heard>, String>;
+type News = Result<Vec<Heard>, String>;
 
-pub(super) fn why(error: impl std::fmt::Display) -> String {
+fn why(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -80,15 +94,17 @@ impl Way {
                 Ok(Source::Ws(Box::new(socket)))
             }
             Self::Graphql => {
-                let socket = graphql::open(&format!("ws://{at}:{}/graphql", PORTS[0]), from).await?;
-                Ok(Source::Graphql(Box::new(socket)))
+                let url = format!("ws://{at}:{}/graphql", PORTS[0]);
+                let variables = json!({"from": from, "progress": PROGRESS_MS});
+                let operation = GraphqlOperation::try_start(&url, SUBSCRIPTION, variables).await?;
+                Ok(Source::Graphql(Box::new(operation)))
             }
             Self::Poll => Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from }),
         }
     }
 }
 
-pub(super) fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
+fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
     let revision = revision.as_u64().ok_or("changes without a revision")?;
     let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
     Ok(Heard::Changes { revision, events })
@@ -131,7 +147,15 @@ impl Source {
                     _ => Err(frame.to_string()),
                 }
             }
-            Self::Graphql(socket) => graphql::next(socket).await,
+            Self::Graphql(operation) => {
+                let answer = operation.answer().await.ok_or("the connection ended")?;
+                let item = &answer["data"]["changes"];
+                match item["__typename"].as_str() {
+                    Some("Progress") => Ok(progress(&item["revision"])),
+                    Some("Changes") => Ok(vec![changes(&item["revision"], &as_rest(&item["events"]))?]),
+                    _ => Err(answer.to_string()),
+                }
+            }
             Self::Poll { http, base, next } => {
                 let url = format!("{base}/poll?from_revision={next}&wait_ms={PROGRESS_MS}");
                 let response = http.get(url).send().await.map_err(why)?;
@@ -150,7 +174,7 @@ impl Source {
     }
 }
 
-pub(super) fn progress(revision: &Value) -> Vec<Heard> {
+fn progress(revision: &Value) -> Vec<Heard> {
     revision.as_u64().map(|revision| Heard::Progress { revision }).into_iter().collect()
 }
 

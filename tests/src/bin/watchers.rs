@@ -6,7 +6,8 @@
 //! Opens `--idle` watches on names nobody takes and keeps them, 500 on a connection. Then `--fanout` watches on one name: in
 //! each round the lock of that name is taken and given back, and the time from sending the acquire to its arrival is taken at each of
 //! them. `--stalled N` adds watches of all grants whose client never reads, so that it can be seen what they cost the others (with
-//! `load` beside it: they have to have something to miss); `--reading N` adds as many that read, to compare. Waits for a line on standard input before it ends, so that the node's memory can be looked at.
+//! `load` beside it: they have to have something to miss); `--reading N` adds as many that read, to compare. Waits
+//! for a line on standard input before it ends, so that the node's memory can be looked at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

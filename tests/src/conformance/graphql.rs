@@ -37,7 +37,7 @@ impl Driver for GraphqlDriver {
                 rest.try_send("POST", "/graphql", &[], Some(&body)).await?.body
             };
             match answer["errors"].get(0) {
-                None => Ok(snake(&answer["data"]["answer"])),
+                None => Ok(as_rest(&answer["data"]["answer"])),
                 Some(error) => Err(refusal(error)),
             }
         })
@@ -94,7 +94,7 @@ fn refusal(error: &Value) -> Refusal {
     let said = &error["extensions"];
     let Some(code) = said["code"].as_str() else { return Refusal::no_answer(error) };
     let field = said["field"].as_str().map(snake_name);
-    Refusal { code: code.to_owned(), field, details: snake(&said["details"]) }
+    Refusal { code: code.to_owned(), field, details: as_rest(&said["details"]) }
 }
 
 fn document(operation: &Operation) -> String {
@@ -138,6 +138,9 @@ fn document(operation: &Operation) -> String {
     format!("mutation ($input: {input}!, $key: String) {{ answer: {call} }}")
 }
 
+/// Fields whose values are capitals here and small letters in REST.
+const ENUMERATIONS: [&str; 4] = ["job", "kind", "mode", "status"];
+
 fn camel_name(name: &str) -> String {
     let mut parts = name.split('_');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -163,7 +166,9 @@ fn renamed(value: &Value, name: fn(&str) -> String, word: fn(&str) -> String) ->
             .iter()
             .map(|(field, value)| {
                 let value = match value {
-                    Value::String(text) if field == "mode" || field == "status" => Value::String(word(text)),
+                    Value::String(text) if ENUMERATIONS.contains(&field.as_str()) => {
+                        Value::String(word(text))
+                    }
                     other => renamed(other, name, word),
                 };
                 (name(field), value)
@@ -178,6 +183,22 @@ fn camel(value: &Value) -> Value {
     renamed(value, camel_name, str::to_uppercase)
 }
 
-fn snake(value: &Value) -> Value {
+/// What GraphQL answers, as REST spells it.
+#[must_use]
+pub fn as_rest(value: &Value) -> Value {
     renamed(value, snake_name, str::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_spelt_as_rest_spells_them() {
+        let told = json!([{"kind": "LOCK_GRANTED", "lockId": "l-1.0", "grant": {"fencingToken": 3,
+            "locks": [{"name": "A/B", "mode": "EXCLUSIVE"}]}}]);
+        let rest = json!([{"kind": "lock_granted", "lock_id": "l-1.0", "grant": {"fencing_token": 3,
+            "locks": [{"name": "A/B", "mode": "exclusive"}]}}]);
+        assert_eq!(as_rest(&told), rest);
+    }
 }

@@ -8,7 +8,7 @@ mod runner;
 mod ws;
 
 pub use client::ClientDriver;
-pub use graphql::GraphqlDriver;
+pub use graphql::{GraphqlDriver, as_rest};
 pub use grpc::GrpcDriver;
 pub use rest::RestDriver;
 pub use runner::{Scenario, scenarios};
