@@ -147,7 +147,7 @@ fn of_grant(told: Told, grant: &Grant) -> Told {
         token: grant.token,
         count: grant.count,
         names: names(&grant.requests),
-        metadata: grant.metadata.clone(),
+        metadata: grant.metadata.to_string(),
         ..told
     }
 }

@@ -1,5 +1,7 @@
 //! What an entry changed, in order: the source of every watch.
 
+use std::sync::Arc;
+
 use crate::lock::{Grant, LockRequest, Wait};
 use crate::{Namespace, SessionId};
 
@@ -74,13 +76,13 @@ pub enum ChangeKind {
     /// An acquisition was queued.
     LockQueued(Wait),
     /// An acquisition was granted, or a re-entrant count rose.
-    LockGranted(Grant),
+    LockGranted(Arc<Grant>),
     /// A one-shot grant was extended.
-    LockExtended(Grant),
+    LockExtended(Arc<Grant>),
     /// A grant ended, or a re-entrant count fell (then `grant.count` is what is left).
     LockReleased {
         /// The grant as it was, with the count that is left.
-        grant: Grant,
+        grant: Arc<Grant>,
         /// Why.
         reason: ReleaseReason,
     },

@@ -14,7 +14,7 @@ pub(crate) enum Due {
     /// A one-shot grant's time to live.
     Grant(LockId),
     /// A lock's delay.
-    Delay(LockKey),
+    Delay(Box<LockKey>),
     /// A wait.
     Wait(LockId),
 }
@@ -33,10 +33,10 @@ impl Transition<'_> {
                 }
                 Due::Grant(lock_id) => end_grant(self, lock_id, ReleaseReason::Expired),
                 Due::Delay(key) => {
-                    if let Some(lock) = self.state.locks.get_mut(&key) {
-                        lock.delayed_until_ms = None;
+                    if let Some(lock) = self.state.locks.get_mut(key.as_ref()) {
+                        lock.delay_until(None);
                     }
-                    self.touch(key, false);
+                    self.touch(*key, false);
                 }
                 Due::Wait(lock_id) => end_wait(self, lock_id, WaitEnd::TimedOut),
             }

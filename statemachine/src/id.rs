@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 /// A place in the log: the index of an entry and the ordinal of a request inside it.
 ///
-/// Positions are totally ordered and never reused, across restarts and leader changes alike.
+/// Positions are totally ordered and never reused, across restarts and leader changes alike. Packed: a held lock names several, and
+/// there may be millions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(4))]
 pub struct Position {
     /// Log index of the entry (the *revision* users see).
     pub index: u64,
@@ -52,13 +54,15 @@ pub struct LockId(pub Position);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s-{}.{}", self.0.index, self.0.ordinal)
+        let Position { index, ordinal } = self.0;
+        write!(f, "s-{index}.{ordinal}")
     }
 }
 
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "l-{}.{}", self.0.index, self.0.ordinal)
+        let Position { index, ordinal } = self.0;
+        write!(f, "l-{index}.{ordinal}")
     }
 }
 

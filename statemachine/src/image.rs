@@ -218,7 +218,7 @@ impl State {
     fn delay_records(&self) -> impl Iterator<Item = ImageRecord> {
         self.deadlines.iter().filter_map(|(until_ms, due)| {
             let Due::Delay(key) = due else { return None };
-            let capacity = match self.locks.get(key)?.kind {
+            let capacity = match self.locks.get(key.as_ref())?.kind {
                 Kind::ReadWrite => None,
                 Kind::Semaphore { capacity } => Some(capacity),
             };
@@ -306,8 +306,8 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
             let mut transition = Transition::new(state);
             let key = LockKey { namespace: transition.intern(&namespace), name };
             let kind = capacity.map_or(Kind::ReadWrite, |capacity| Kind::Semaphore { capacity });
-            transition.lock_for(key.clone(), kind).delayed_until_ms = Some(until_ms);
-            state.deadlines.insert((until_ms, Due::Delay(key)));
+            transition.lock_for(key.clone(), kind).delay_until(Some(until_ms));
+            state.deadlines.insert((until_ms, Due::Delay(Box::new(key))));
         }
         ImageRecord::Ended { lock_id, ended } => {
             state.dedup.tracked.insert(lock_id, Tracked { references: 0, ended: Some(ended) });

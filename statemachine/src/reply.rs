@@ -1,5 +1,7 @@
 //! What a command answers when it is not refused.
 
+use std::sync::Arc;
+
 use crate::lock::{Grant, Wait};
 use crate::{LockId, Rejection, SessionId};
 
@@ -30,7 +32,7 @@ pub enum Reply {
         cancelled_waits: u64,
     },
     /// The lock is held.
-    Granted(Grant),
+    Granted(Arc<Grant>),
     /// The acquisition waits.
     Queued(Wait),
     /// The wait is withdrawn (or had ended already).
@@ -48,7 +50,7 @@ pub enum Reply {
         remaining_count: u64,
     },
     /// The one-shot grant lives longer.
-    Extended(Grant),
+    Extended(Arc<Grant>),
     /// The register stands at the token.
     RegisterAdvanced {
         /// Its value now.

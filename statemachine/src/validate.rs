@@ -70,10 +70,9 @@ impl State {
             ensure!(!self.admits(*lock_id, wait, |_| false), "{lock_id}: waits for what it could have");
             for request in &wait.requests {
                 let lock = self.locks.get(&wait.key(request));
-                let mut lock =
-                    lock.cloned().ok_or_else(|| format!("{lock_id}: waits for a lock that is not there"))?;
+                let lock = lock.ok_or_else(|| format!("{lock_id}: waits for a lock that is not there"))?;
                 ensure!(
-                    lock.queue_of(request.mode).contains(lock_id),
+                    lock.is_queued(*lock_id, request.mode),
                     "{lock_id}: not in the queue of {}",
                     request.name
                 );
@@ -108,8 +107,8 @@ impl State {
             if let Kind::Semaphore { capacity } = lock.kind {
                 ensure!(used <= u64::from(capacity), "{name}: more permits held than there are");
             }
-            if let Some(until_ms) = lock.delayed_until_ms {
-                let due = (until_ms, Due::Delay(key.clone()));
+            if let Some(until_ms) = lock.delayed_until_ms() {
+                let due = (until_ms, Due::Delay(Box::new(key.clone())));
                 ensure!(self.deadlines.contains(&due), "{name}: its delay would never end");
             }
         }
@@ -150,9 +149,9 @@ impl State {
         expected
             .extend(self.grants.iter().filter_map(|(id, grant)| Some((grant.deadline_ms?, Due::Grant(*id)))));
         expected.extend(
-            self.locks
-                .iter()
-                .filter_map(|(key, lock)| Some((lock.delayed_until_ms?, Due::Delay(key.clone())))),
+            self.locks.iter().filter_map(|(key, lock)| {
+                Some((lock.delayed_until_ms()?, Due::Delay(Box::new(key.clone()))))
+            }),
         );
         ensure!(self.deadlines.iter().eq(expected.iter()), "the deadlines are not those of what there is");
         ensure!(expected.first().is_none_or(|(due_ms, _)| *due_ms > self.now_ms), "something is overdue");

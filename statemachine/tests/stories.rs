@@ -1,5 +1,7 @@
 //! Stories, one promise each.
 
+use std::sync::Arc;
+
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{Acquire, CancelWait, Grant, LockRequest, Mode, Owner, Release, TokenStatus};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -47,7 +49,7 @@ impl Story {
 
     fn granted(&mut self, command: Acquire) -> Grant {
         match self.ask(Command::Acquire(command)) {
-            Ok(Reply::Granted(grant)) => grant,
+            Ok(Reply::Granted(grant)) => Arc::unwrap_or_clone(grant),
             other => panic!("{other:?}"),
         }
     }

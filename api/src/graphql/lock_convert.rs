@@ -1,5 +1,7 @@
 //! Conversion between the schema's types of locks and the service's.
 
+use std::sync::Arc;
+
 use batuta_statemachine::lock as core;
 
 use super::connection::PageInfo;
@@ -70,8 +72,8 @@ fn locks(requests: Vec<core::LockRequest>) -> Vec<LockRequest> {
 
 impl From<At<lock::GrantInfo>> for Grant {
     fn from(At { revision, value: info }: At<lock::GrantInfo>) -> Self {
-        let grant = info.grant;
-        let locks = locks(grant.requests);
+        let grant = Arc::unwrap_or_clone(info.grant);
+        let locks = locks(grant.requests.into_vec());
         let single = if let [single] = locks.as_slice() { Some(single) } else { None };
         Self {
             lock_id: grant.lock_id.to_string(),
@@ -88,7 +90,7 @@ impl From<At<lock::GrantInfo>> for Grant {
             ttl_ms: grant.ttl_ms.map(Long),
             remaining_ms: info.remaining_ms.map(Long),
             lock_delay_ms: Long(grant.lock_delay_ms),
-            metadata: grant.metadata,
+            metadata: grant.metadata.into(),
             locks,
             revision: Long(revision),
         }

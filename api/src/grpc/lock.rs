@@ -85,7 +85,7 @@ pub(super) fn grant_message(info: GrantInfo) -> v1::Grant {
         namespace: grant.namespace.to_string(),
         locks: grant.requests.iter().map(request_message).collect(),
         session_id: session_text(grant.owner.session),
-        owner: grant.owner.label,
+        owner: grant.owner.label.clone(),
         fencing_token: grant.token,
         count: grant.count,
         granted_revision: grant.granted_revision,
@@ -94,7 +94,7 @@ pub(super) fn grant_message(info: GrantInfo) -> v1::Grant {
         remaining_ms,
         expires_at: expires_at.unwrap_or_default(),
         lock_delay_ms: grant.lock_delay_ms,
-        metadata: grant.metadata,
+        metadata: grant.metadata.to_string(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conversion between the wire types of the lock routes and the service's.
 
+use std::sync::Arc;
+
 use batuta_statemachine::lock as core;
 
 use super::lock_dto::{
@@ -70,8 +72,8 @@ fn locks(requests: Vec<core::LockRequest>) -> Vec<LockRequest> {
 
 impl From<lock::GrantInfo> for Grant {
     fn from(info: lock::GrantInfo) -> Self {
-        let grant = info.grant;
-        let locks = locks(grant.requests);
+        let grant = Arc::unwrap_or_clone(info.grant);
+        let locks = locks(grant.requests.into_vec());
         let single = if let [single] = locks.as_slice() { Some(single) } else { None };
         Self {
             lock_id: grant.lock_id.to_string(),
@@ -88,7 +90,7 @@ impl From<lock::GrantInfo> for Grant {
             ttl_ms: grant.ttl_ms,
             remaining_ms: info.remaining_ms,
             lock_delay_ms: grant.lock_delay_ms,
-            metadata: grant.metadata,
+            metadata: grant.metadata.into(),
             locks,
         }
     }

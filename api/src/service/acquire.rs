@@ -234,7 +234,7 @@ impl Service {
         match ended {
             Ended::Granted { revision, grant } => {
                 let clock = granted_clock(&grant);
-                Ok(At { revision, value: GrantInfo::new(*grant, clock) })
+                Ok(At { revision, value: GrantInfo::new(grant, clock) })
             }
             Ended::Refused { reason } => Err(Rejection::WaitEnded { lock_id, reason }.into()),
             Ended::Gone if keyed => self.ended_answer(context, command, lock_id).await,

@@ -1,5 +1,7 @@
 //! Locks: the calls beside acquire (which is in [`super::acquire`]).
 
+use std::sync::Arc;
+
 use batuta_statemachine::lock::{
     Acquisition, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockRequest,
     Owner, Release,
@@ -14,7 +16,7 @@ use crate::ApiError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantInfo {
     /// The grant.
-    pub grant: Grant,
+    pub grant: Arc<Grant>,
     /// At least this long a one-shot grant lives from the answer's revision on.
     pub remaining_ms: Option<u64>,
     /// RFC 3339 UTC.
@@ -24,7 +26,7 @@ pub struct GrantInfo {
 }
 
 impl GrantInfo {
-    pub(crate) fn new(grant: Grant, clock: Clock) -> Self {
+    pub(crate) fn new(grant: Arc<Grant>, clock: Clock) -> Self {
         Self {
             remaining_ms: grant.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms)),
             granted_at: rfc3339(grant.granted_wall_ms),
@@ -312,7 +314,7 @@ impl Service {
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
         let state = self.state(context, Consistency::Linearizable).await?;
         let namespace = match state.acquisition(lock_id) {
-            Acquisition::Granted(grant) => Some(grant.namespace),
+            Acquisition::Granted(grant) => Some(grant.namespace.clone()),
             Acquisition::Waiting(wait) => Some(wait.namespace),
             Acquisition::Unknown => None,
         };

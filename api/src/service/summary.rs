@@ -66,6 +66,8 @@ fn owner(owner: &Owner) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use batuta_statemachine::lock::{Grant, LockRequest, Mode};
     use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
 
@@ -85,7 +87,7 @@ mod tests {
         let grant = Grant {
             lock_id: LockId(id(index)),
             namespace: Namespace::default(),
-            requests: requests(),
+            requests: requests().into(),
             owner: Owner { session: None, label: label.to_owned() },
             token: index,
             count: 1,
@@ -94,9 +96,9 @@ mod tests {
             ttl_ms: Some(1_000),
             deadline_ms: Some(1_500),
             lock_delay_ms: 0,
-            metadata: String::new(),
+            metadata: "".into(),
         };
-        GrantInfo::new(grant, Clock { now_ms: 500, wall_ms: 0 })
+        GrantInfo::new(Arc::new(grant), Clock { now_ms: 500, wall_ms: 0 })
     }
 
     fn waiter(index: u64) -> Waiter {

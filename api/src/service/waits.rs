@@ -19,7 +19,7 @@ pub(crate) enum Ended {
         /// Revision at which it is true.
         revision: u64,
         /// The grant.
-        grant: Box<Grant>,
+        grant: Arc<Grant>,
     },
     /// It ended without a grant.
     Refused {
@@ -96,10 +96,9 @@ impl Waits {
         }
         for change in changes {
             let (lock_id, ended) = match &change.kind {
-                ChangeKind::LockGranted(grant) => (
-                    grant.lock_id,
-                    Ended::Granted { revision: change.revision, grant: Box::new(grant.clone()) },
-                ),
+                ChangeKind::LockGranted(grant) => {
+                    (grant.lock_id, Ended::Granted { revision: change.revision, grant: Arc::clone(grant) })
+                }
                 ChangeKind::WaitEnded { wait, reason } => (wait.lock_id, Ended::Refused { reason: *reason }),
                 _ => continue,
             };
@@ -136,7 +135,7 @@ impl Slot {
         match state.acquisition(lock_id) {
             Acquisition::Waiting(_) => {}
             Acquisition::Granted(grant) => {
-                self.settle(Ended::Granted { revision: state.revision(), grant: Box::new(grant) });
+                self.settle(Ended::Granted { revision: state.revision(), grant });
             }
             Acquisition::Unknown => self.settle(Ended::Gone),
         }

@@ -1,5 +1,7 @@
 //! One answer against the log at its revision.
 
+use std::sync::Arc;
+
 use batuta_statemachine::lock::Grant;
 use batuta_statemachine::{
     Applied, ChangeKind, Command, Entry, LockId, Name, Namespace, Outcome, Reply, SessionId, State,
@@ -29,10 +31,10 @@ impl At<'_> {
     }
 
     /// The grant of an acquisition, held at this revision or granted by it.
-    fn grant(&self, lock_id: LockId) -> Option<Grant> {
+    fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
         self.state.grant(lock_id).or_else(|| {
             self.applied.changes.iter().find_map(|change| match &change.kind {
-                ChangeKind::LockGranted(grant) if grant.lock_id == lock_id => Some(grant.clone()),
+                ChangeKind::LockGranted(grant) if grant.lock_id == lock_id => Some(Arc::clone(grant)),
                 _ => None,
             })
         })
@@ -88,7 +90,7 @@ fn acquire(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     let lock_id = lock_id(operation)?;
     let grant = at.grant(lock_id).ok_or_else(|| format!("{lock_id} is not held at {}", at.revision))?;
     same("token", &Some(grant.token), &operation.number("fencing_token"))?;
-    same("metadata", grant.metadata.as_str(), operation.arg("metadata"))?;
+    same("metadata", grant.metadata.as_ref(), operation.arg("metadata"))?;
     let held: Vec<(&str, &str)> =
         grant.requests.iter().map(|request| (request.name.as_str(), request.mode.as_str())).collect();
     same("locks", &held, &wanted(&operation.args))

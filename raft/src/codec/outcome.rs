@@ -1,5 +1,7 @@
 //! What requests were answered.
 
+use std::sync::Arc;
+
 use batuta_proto::internal as wire;
 use batuta_proto::internal::outcome::Outcome as WireOutcome;
 use batuta_proto::internal::rejection::Rejection as WireRejection;
@@ -92,7 +94,7 @@ fn reply(reply: WireReply) -> Result<Reply, DecodeError> {
             released_grants: closed.released_grants,
             cancelled_waits: closed.cancelled_waits,
         },
-        WireReply::Granted(held) => Reply::Granted(grant(held)?),
+        WireReply::Granted(held) => Reply::Granted(Arc::new(grant(held)?)),
         WireReply::Queued(queued) => Reply::Queued(Wait {
             lock_id: lock_id(queued.lock_id)?,
             namespace: namespace(&queued.namespace)?,
@@ -107,7 +109,7 @@ fn reply(reply: WireReply) -> Result<Reply, DecodeError> {
             token: released.token,
             remaining_count: released.remaining_count,
         },
-        WireReply::Extended(held) => Reply::Extended(grant(held)?),
+        WireReply::Extended(held) => Reply::Extended(Arc::new(grant(held)?)),
         WireReply::RegisterAdvanced(high_water) => Reply::RegisterAdvanced { high_water },
         WireReply::RegisterDeleted(high_water) => Reply::RegisterDeleted { high_water },
         WireReply::ClusterInitialised(_) => Reply::ClusterInitialised,
@@ -137,7 +139,7 @@ pub(super) fn grant_to_wire(grant: &Grant) -> wire::Grant {
         ttl_ms: grant.ttl_ms,
         deadline_ms: grant.deadline_ms,
         lock_delay_ms: grant.lock_delay_ms,
-        metadata: grant.metadata.clone(),
+        metadata: grant.metadata.to_string(),
     }
 }
 
@@ -145,7 +147,7 @@ pub(super) fn grant(grant: wire::Grant) -> Result<Grant, DecodeError> {
     Ok(Grant {
         lock_id: lock_id(grant.lock_id)?,
         namespace: namespace(&grant.namespace)?,
-        requests: requests(&grant.requests)?,
+        requests: requests(&grant.requests)?.into(),
         owner: owner(grant.owner.ok_or(DecodeError::Missing("owner"))?)?,
         token: grant.token,
         count: grant.count,
@@ -154,7 +156,7 @@ pub(super) fn grant(grant: wire::Grant) -> Result<Grant, DecodeError> {
         ttl_ms: grant.ttl_ms,
         deadline_ms: grant.deadline_ms,
         lock_delay_ms: grant.lock_delay_ms,
-        metadata: grant.metadata,
+        metadata: grant.metadata.into(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Every answer and every record of an image survives its encoding.
 
+use std::sync::Arc;
+
 use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, Wait};
 use batuta_statemachine::{
     Ended, ImageRecord, LockId, Name, Namespace, Outcome, Position, Rejection, ReleaseReason,
@@ -29,7 +31,7 @@ fn grant() -> Grant {
     Grant {
         lock_id: LockId(at(9)),
         namespace: Namespace::default(),
-        requests: requests(),
+        requests: requests().into(),
         owner: owner(),
         token: 11,
         count: 2,
@@ -38,7 +40,7 @@ fn grant() -> Grant {
         ttl_ms: Some(0),
         deadline_ms: None,
         lock_delay_ms: 5,
-        metadata: "m".to_owned(),
+        metadata: "m".into(),
     }
 }
 
@@ -55,11 +57,11 @@ fn replies() -> Vec<Reply> {
         Reply::SessionOpened { session: SessionId(at(1)), ttl_ms: 2, deadline_ms: 3, opened_wall_ms: 4 },
         Reply::KeptAlive(vec![Some(0), None, Some(7)]),
         Reply::SessionClosed { released_grants: 1, cancelled_waits: 2 },
-        Reply::Granted(grant()),
+        Reply::Granted(Arc::new(grant())),
         Reply::Queued(wait),
         Reply::WaitCancelled { lock_id: LockId(at(2)) },
         Reply::Released { lock_id: LockId(at(3)), token: 5, remaining_count: 1 },
-        Reply::Extended(grant()),
+        Reply::Extended(Arc::new(grant())),
         Reply::RegisterAdvanced { high_water: 0 },
         Reply::RegisterDeleted { high_water: 8 },
         Reply::ClusterInitialised,

@@ -101,9 +101,9 @@ impl Acquire {
                 remedy: "release as often as the lock is taken, or raise the limit".into(),
             });
         }
-        let grant = Grant { count: grant.count + 1, ..grant.clone() };
-        transition.state.grants.insert(grant.lock_id, Arc::new(grant.clone()));
-        transition.emit(Some(&self.namespace), ChangeKind::LockGranted(grant.clone()));
+        let grant = Arc::new(Grant { count: grant.count + 1, ..grant.clone() });
+        transition.state.grants.insert(grant.lock_id, Arc::clone(&grant));
+        transition.emit(Some(&self.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
         Ok(Reply::Granted(grant))
     }
 
@@ -181,7 +181,7 @@ impl Acquire {
             (!lock.admits(lock_id, request.mode, false)).then_some((request.name.clone(), lock))
         });
         let Some((name, lock)) = closed else { return Rejection::LockNotHeld { lock_id } };
-        match lock.delayed_until_ms {
+        match lock.delayed_until_ms() {
             Some(until_ms) if lock.holders.is_empty() => {
                 Rejection::LockDelayed { name, remaining_ms: until_ms.saturating_sub(state.now_ms) }
             }

@@ -32,12 +32,12 @@ impl State {
             }
         });
         let ahead = lock.queue().take_while(|waiter| *waiter < lock_id);
-        let ahead = ahead.filter(|waiter| mode != Mode::Shared || lock.other_queue.contains(waiter));
+        let ahead = ahead.filter(|waiter| mode != Mode::Shared || lock.other_queue().contains(waiter));
         holders.map(Obstacle::Holder).chain(ahead.map(Obstacle::WaiterAhead)).collect()
     }
 
     fn permits_held(&self, holder: LockId, key: &LockKey) -> u32 {
-        let requests = self.grants.get(&holder).map(|grant| grant.requests.as_slice()).unwrap_or_default();
+        let requests = self.grants.get(&holder).map(|grant| grant.requests.as_ref()).unwrap_or_default();
         requests
             .iter()
             .find(|request| request.name == key.name)

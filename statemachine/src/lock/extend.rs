@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::deadline::Due;
-use crate::lock::{Extend, Grant};
+use crate::lock::Extend;
 use crate::transition::Transition;
 use crate::{ChangeKind, Outcome, Rejection, Reply};
 
@@ -18,12 +18,13 @@ impl Extend {
         }
         let before_ms = grant.deadline_ms.unwrap_or_default();
         let deadline_ms = before_ms.max(state.now_ms.saturating_add(self.ttl_ms));
-        let extended =
-            Grant { ttl_ms: Some(self.ttl_ms), deadline_ms: Some(deadline_ms), ..grant.as_ref().clone() };
+        let mut extended = grant;
+        let changed = Arc::make_mut(&mut extended);
+        (changed.ttl_ms, changed.deadline_ms) = (Some(self.ttl_ms), Some(deadline_ms));
         state.deadlines.remove(&(before_ms, Due::Grant(lock_id)));
         state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
-        state.grants.insert(lock_id, Arc::new(extended.clone()));
-        transition.emit(Some(&self.namespace), ChangeKind::LockExtended(extended.clone()));
+        state.grants.insert(lock_id, Arc::clone(&extended));
+        transition.emit(Some(&self.namespace), ChangeKind::LockExtended(Arc::clone(&extended)));
         Ok(Reply::Extended(extended))
     }
 }

@@ -31,7 +31,7 @@ impl Transition<'_> {
     pub(crate) fn enqueue(&mut self, lock_id: LockId, wait: WaitRecord) {
         for request in &wait.requests {
             let lock = self.lock_for(wait.key(request), Kind::of(request.mode));
-            lock.queue_of(request.mode).insert(lock_id);
+            lock.enqueue(lock_id, request.mode);
         }
         if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
             Arc::make_mut(record).waits.insert(lock_id);
@@ -47,7 +47,7 @@ impl Transition<'_> {
         for request in &wait.requests {
             let key = wait.key(request);
             if let Some(lock) = self.state.locks.get_mut(&key) {
-                lock.queue_of(request.mode).remove(&lock_id);
+                lock.dequeue(lock_id, request.mode);
             }
             self.touch(key, false);
         }
@@ -60,13 +60,13 @@ impl Transition<'_> {
     }
 
     /// Grants: takes the token now. The caller has checked that every lock admits it and that a token is left.
-    pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Grant {
+    pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Arc<Grant> {
         self.state.last_token += 1;
         let deadline_ms = wait.ttl_ms.map(|ttl_ms| self.state.now_ms.saturating_add(ttl_ms));
         let grant = Grant {
             lock_id,
             namespace: wait.namespace.clone(),
-            requests: wait.requests.clone(),
+            requests: wait.requests.clone().into(),
             owner: wait.owner.clone(),
             token: self.state.last_token,
             count: 1,
@@ -75,7 +75,7 @@ impl Transition<'_> {
             ttl_ms: wait.ttl_ms,
             deadline_ms,
             lock_delay_ms: wait.lock_delay_ms,
-            metadata: wait.metadata.clone(),
+            metadata: wait.metadata.clone().into(),
         };
         for request in &grant.requests {
             let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
@@ -88,8 +88,9 @@ impl Transition<'_> {
             Arc::make_mut(record).grants.insert(lock_id);
         }
         self.account(&grant.namespace, |usage| usage.grants += 1);
-        self.state.grants.insert(lock_id, Arc::new(grant.clone()));
-        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(grant.clone()));
+        let grant = Arc::new(grant);
+        self.state.grants.insert(lock_id, Arc::clone(&grant));
+        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
         grant
     }
 }
@@ -109,16 +110,17 @@ pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason
         let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
         if let Some(lock) = transition.state.locks.get_mut(&key) {
             lock.remove_holder(lock_id, request.mode);
-            let before = lock.delayed_until_ms;
+            let before = lock.delayed_until_ms();
             // Of two delays the later one holds.
-            lock.delayed_until_ms = before.max(delayed_until_ms);
-            let after = lock.delayed_until_ms;
+            let after = before.max(delayed_until_ms);
             if before != after {
+                lock.delay_until(after);
+                let due = Due::Delay(Box::new(key.clone()));
                 if let Some(before) = before {
-                    transition.state.deadlines.remove(&(before, Due::Delay(key.clone())));
+                    transition.state.deadlines.remove(&(before, due.clone()));
                 }
                 if let Some(after) = after {
-                    transition.state.deadlines.insert((after, Due::Delay(key.clone())));
+                    transition.state.deadlines.insert((after, due));
                 }
             }
         }
@@ -133,8 +135,10 @@ pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason
     }
     transition.account(&grant.namespace, |usage| usage.grants -= 1);
     transition.state.dedup.note_end(lock_id, Ended::Grant(reason.clone()));
-    let ended = Grant { count: 0, ..grant.as_ref().clone() };
-    transition.emit(Some(&grant.namespace), ChangeKind::LockReleased { grant: ended, reason });
+    let mut ended = grant;
+    Arc::make_mut(&mut ended).count = 0;
+    let namespace = ended.namespace.clone();
+    transition.emit(Some(&namespace), ChangeKind::LockReleased { grant: ended, reason });
 }
 
 /// Ends a wait without a grant. The caller runs [`crate::lock::promote`] afterwards.

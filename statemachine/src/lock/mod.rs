@@ -172,7 +172,7 @@ pub struct Grant {
     /// Where its locks live.
     pub namespace: Namespace,
     /// What it holds.
-    pub requests: Vec<LockRequest>,
+    pub requests: Box<[LockRequest]>,
     /// Who holds it.
     pub owner: Owner,
     /// The fencing token, the same for every name of the set. Below 2^53.
@@ -190,7 +190,7 @@ pub struct Grant {
     /// Lock-delay after an involuntary loss, milliseconds.
     pub lock_delay_ms: u64,
     /// Free text of the owner.
-    pub metadata: String,
+    pub metadata: Box<str>,
 }
 
 /// A queued acquisition, as replies, changes and listings show it.

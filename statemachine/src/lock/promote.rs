@@ -36,7 +36,7 @@ fn grant_waiter(transition: &mut Transition<'_>, lock_id: LockId, wait: &WaitRec
 }
 
 fn grant_waiting_readers(transition: &mut Transition<'_>, key: &LockKey) {
-    let readers = transition.state.locks.get(key).map(|lock| lock.shared_queue.clone()).unwrap_or_default();
+    let readers = transition.state.locks.get(key).map(|lock| lock.shared_queue().clone()).unwrap_or_default();
     for lock_id in &readers {
         let Some(wait) = transition.state.waits.get(lock_id).cloned() else { continue };
         let turns = &transition.reader_turns;
@@ -50,15 +50,15 @@ fn grant_waiting_readers(transition: &mut Transition<'_>, key: &LockKey) {
 fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>)> {
     let lock = state.locks.get(key)?;
     let head = lock.head()?;
-    let first_other = lock.other_queue.get_min().copied();
-    let readers = lock.shared_queue.iter().copied();
+    let first_other = lock.other_queue().get_min().copied();
+    let readers = lock.shared_queue().iter().copied();
     let candidates = std::iter::once(head).chain(
         readers
             .take_while(|reader| first_other.is_none_or(|other| *reader < other))
             .filter(|reader| *reader != head),
     );
     // Holders alone decide for every waiter of this lock, so most calls end after one look.
-    if lock.held_exclusive || lock.delayed_until_ms.is_some() {
+    if lock.held_exclusive || lock.delayed_until_ms().is_some() {
         return None;
     }
     candidates

@@ -1,5 +1,7 @@
 //! What the state keeps of locks and waits.
 
+use std::sync::LazyLock;
+
 use imbl::OrdSet;
 
 use crate::lock::{LockRequest, Mode, Owner};
@@ -36,7 +38,7 @@ pub(crate) enum Holders {
     #[default]
     None,
     One(LockId),
-    Many(OrdSet<LockId>),
+    Many(Box<OrdSet<LockId>>),
 }
 
 impl Holders {
@@ -57,7 +59,7 @@ impl Holders {
         let (one, many) = match self {
             Self::None => (None, None),
             Self::One(id) => (Some(*id), None),
-            Self::Many(ids) => (None, Some(ids)),
+            Self::Many(ids) => (None, Some(ids.as_ref())),
         };
         one.into_iter().chain(many.into_iter().flatten().copied())
     }
@@ -65,7 +67,7 @@ impl Holders {
     pub(crate) fn insert(&mut self, lock_id: LockId) {
         match self {
             Self::None => *self = Self::One(lock_id),
-            Self::One(other) => *self = Self::Many([*other, lock_id].into_iter().collect()),
+            Self::One(other) => *self = Self::Many(Box::new([*other, lock_id].into_iter().collect())),
             Self::Many(ids) => {
                 ids.insert(lock_id);
             }
@@ -86,7 +88,7 @@ impl Holders {
     }
 }
 
-/// A lock that is held, waited for, or closed by lock-delay. A free lock has no record.
+/// A lock that is held, waited for, or closed by lock-delay. A free lock has no record. Kept small: there may be millions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LockRecord {
     pub(crate) kind: Kind,
@@ -94,49 +96,97 @@ pub(crate) struct LockRecord {
     /// Whether the one holder is exclusive.
     pub(crate) held_exclusive: bool,
     pub(crate) permits_used: u32,
-    /// Shared waiters, oldest first.
-    pub(crate) shared_queue: OrdSet<LockId>,
-    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
-    pub(crate) other_queue: OrdSet<LockId>,
-    /// Cluster time before which nobody is granted.
-    pub(crate) delayed_until_ms: Option<u64>,
+    /// `None` when there is nothing in it, as with most locks.
+    closed: Option<Box<Closed>>,
 }
 
-impl LockRecord {
-    pub(crate) fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            holders: Holders::None,
-            held_exclusive: false,
-            permits_used: 0,
-            shared_queue: OrdSet::new(),
-            other_queue: OrdSet::new(),
-            delayed_until_ms: None,
-        }
-    }
+/// Who and what keeps others out of a lock beside its holders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Closed {
+    /// Shared waiters, oldest first.
+    shared_queue: OrdSet<LockId>,
+    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
+    other_queue: OrdSet<LockId>,
+    /// Cluster time before which nobody is granted.
+    delayed_until_ms: Option<u64>,
+}
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.holders.is_empty()
-            && self.shared_queue.is_empty()
-            && self.other_queue.is_empty()
-            && self.delayed_until_ms.is_none()
-    }
-
-    pub(crate) fn waiters(&self) -> usize {
-        self.shared_queue.len() + self.other_queue.len()
-    }
-
-    pub(crate) fn queue_of(&mut self, mode: Mode) -> &mut OrdSet<LockId> {
+impl Closed {
+    fn queue_of(&mut self, mode: Mode) -> &mut OrdSet<LockId> {
         match mode {
             Mode::Shared => &mut self.shared_queue,
             Mode::Exclusive | Mode::Semaphore { .. } => &mut self.other_queue,
         }
     }
+}
+
+/// What stands in for the queues of a lock that nobody waits for.
+static EMPTY: LazyLock<OrdSet<LockId>> = LazyLock::new(OrdSet::new);
+
+impl LockRecord {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, holders: Holders::None, held_exclusive: false, permits_used: 0, closed: None }
+    }
+
+    /// Changes what keeps others out; keeps nothing of it when nothing does any more.
+    fn close(&mut self, change: impl FnOnce(&mut Closed)) {
+        let closed = self.closed.get_or_insert_default();
+        change(closed);
+        if **closed == Closed::default() {
+            self.closed = None;
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.holders.is_empty() && self.closed.is_none()
+    }
+
+    /// Shared waiters, oldest first.
+    pub(crate) fn shared_queue(&self) -> &OrdSet<LockId> {
+        self.closed.as_ref().map_or(&EMPTY, |closed| &closed.shared_queue)
+    }
+
+    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
+    pub(crate) fn other_queue(&self) -> &OrdSet<LockId> {
+        self.closed.as_ref().map_or(&EMPTY, |closed| &closed.other_queue)
+    }
+
+    /// Cluster time before which nobody is granted.
+    pub(crate) fn delayed_until_ms(&self) -> Option<u64> {
+        self.closed.as_ref().and_then(|closed| closed.delayed_until_ms)
+    }
+
+    pub(crate) fn delay_until(&mut self, until_ms: Option<u64>) {
+        self.close(|closed| closed.delayed_until_ms = until_ms);
+    }
+
+    pub(crate) fn enqueue(&mut self, lock_id: LockId, mode: Mode) {
+        self.close(|closed| {
+            closed.queue_of(mode).insert(lock_id);
+        });
+    }
+
+    pub(crate) fn dequeue(&mut self, lock_id: LockId, mode: Mode) {
+        self.close(|closed| {
+            closed.queue_of(mode).remove(&lock_id);
+        });
+    }
+
+    pub(crate) fn is_queued(&self, lock_id: LockId, mode: Mode) -> bool {
+        match mode {
+            Mode::Shared => self.shared_queue().contains(&lock_id),
+            Mode::Exclusive | Mode::Semaphore { .. } => self.other_queue().contains(&lock_id),
+        }
+    }
+
+    pub(crate) fn waiters(&self) -> usize {
+        self.shared_queue().len() + self.other_queue().len()
+    }
 
     /// The waiters, oldest first, whatever their mode.
     pub(crate) fn queue(&self) -> impl Iterator<Item = LockId> {
-        let mut shared = self.shared_queue.iter().copied().peekable();
-        let mut other = self.other_queue.iter().copied().peekable();
+        let mut shared = self.shared_queue().iter().copied().peekable();
+        let mut other = self.other_queue().iter().copied().peekable();
         std::iter::from_fn(move || match (shared.peek(), other.peek()) {
             (Some(left), Some(right)) if left < right => shared.next(),
             (Some(_), None) => shared.next(),
@@ -169,16 +219,18 @@ impl LockRecord {
     /// Whether an acquisition may hold this lock now. `bypass` lets a shared one past exclusive waiters (a reader turn).
     pub(crate) fn admits(&self, lock_id: LockId, mode: Mode, bypass: bool) -> bool {
         let nobody_ahead = |queue: &OrdSet<LockId>| queue.get_min().is_none_or(|first| *first >= lock_id);
-        if self.delayed_until_ms.is_some() {
+        if self.delayed_until_ms().is_some() {
             return false;
         }
         match mode {
-            Mode::Shared => !self.held_exclusive && (bypass || nobody_ahead(&self.other_queue)),
+            Mode::Shared => !self.held_exclusive && (bypass || nobody_ahead(self.other_queue())),
             Mode::Exclusive => {
-                self.holders.is_empty() && nobody_ahead(&self.other_queue) && nobody_ahead(&self.shared_queue)
+                self.holders.is_empty()
+                    && nobody_ahead(self.other_queue())
+                    && nobody_ahead(self.shared_queue())
             }
             Mode::Semaphore { permits, capacity } => {
-                nobody_ahead(&self.other_queue) && self.permits_used.saturating_add(permits) <= capacity
+                nobody_ahead(self.other_queue()) && self.permits_used.saturating_add(permits) <= capacity
             }
         }
     }
@@ -199,5 +251,37 @@ pub(crate) struct WaitRecord {
 impl WaitRecord {
     pub(crate) fn key(&self, request: &LockRequest) -> LockKey {
         LockKey { namespace: self.namespace.clone(), name: request.name.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::deadline::Due;
+    use crate::lock::Grant;
+
+    use super::*;
+
+    #[test]
+    fn what_there_may_be_millions_of_stays_small() {
+        assert_eq!(size_of::<(LockKey, LockRecord)>(), 72);
+        assert_eq!(size_of::<(u64, Due)>(), 24);
+        assert_eq!(size_of::<Grant>(), 176);
+    }
+
+    #[test]
+    fn what_closed_a_lock_leaves_nothing_behind() {
+        let lock_id = LockId(crate::Position { index: 7, ordinal: 0 });
+        let mut lock = LockRecord::new(Kind::ReadWrite);
+        let free = lock.clone();
+        for mode in [Mode::Exclusive, Mode::Shared] {
+            lock.enqueue(lock_id, mode);
+            assert!(lock.is_queued(lock_id, mode) && !lock.is_idle() && lock.waiters() == 1);
+            lock.dequeue(lock_id, mode);
+            assert_eq!(lock, free);
+        }
+        lock.delay_until(Some(9));
+        assert!(!lock.is_idle() && lock.delayed_until_ms() == Some(9));
+        lock.delay_until(None);
+        assert_eq!(lock, free);
     }
 }

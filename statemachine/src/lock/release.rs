@@ -13,8 +13,8 @@ impl Release {
         if remaining_count == 0 {
             end_grant(transition, self.lock_id, ReleaseReason::Released);
         } else {
-            let grant = Grant { count: remaining_count, ..grant.as_ref().clone() };
-            transition.state.grants.insert(self.lock_id, Arc::new(grant.clone()));
+            let grant = Arc::new(Grant { count: remaining_count, ..grant.as_ref().clone() });
+            transition.state.grants.insert(self.lock_id, Arc::clone(&grant));
             let reason = ReleaseReason::Released;
             transition.emit(Some(&self.namespace), ChangeKind::LockReleased { grant, reason });
         }

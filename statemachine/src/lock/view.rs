@@ -1,6 +1,7 @@
 //! What readers see of locks.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use imbl::OrdSet;
 
@@ -14,7 +15,7 @@ const EXAMINED_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquisition {
     /// It is held.
-    Granted(Grant),
+    Granted(Arc<Grant>),
     /// It is queued.
     Waiting(Wait),
     /// It ended, or never was.
@@ -47,7 +48,7 @@ pub struct LockView {
     /// What it is used as.
     pub kind: LockKind,
     /// Its holders, oldest acquisition first.
-    pub holders: Vec<Grant>,
+    pub holders: Vec<Arc<Grant>>,
     /// The first waiters, in the order in which they asked.
     pub waiters: Vec<Wait>,
     /// How many wait in all.
@@ -90,8 +91,8 @@ pub struct TokenCheck {
 impl State {
     /// The grant of that id, if it is held.
     #[must_use]
-    pub fn grant(&self, lock_id: LockId) -> Option<Grant> {
-        self.grants.get(&lock_id).map(|grant| grant.as_ref().clone())
+    pub fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
+        self.grants.get(&lock_id).cloned()
     }
 
     /// The wait of that id, if it is queued.
@@ -184,7 +185,7 @@ impl State {
             Kind::ReadWrite if lock.held_exclusive => LockKind::Exclusive,
             Kind::ReadWrite if !lock.holders.is_empty() => LockKind::Shared,
             Kind::ReadWrite => match lock.head() {
-                Some(head) if lock.shared_queue.contains(&head) => LockKind::Shared,
+                Some(head) if lock.shared_queue().contains(&head) => LockKind::Shared,
                 _ => LockKind::Exclusive,
             },
         };
@@ -195,7 +196,7 @@ impl State {
             holders: lock.holders.iter().filter_map(|lock_id| self.grant(lock_id)).collect(),
             waiters: lock.queue().take(waiters_max).filter_map(|lock_id| self.wait(lock_id)).collect(),
             waiter_count: lock.waiters() as u64,
-            delayed_until_ms: lock.delayed_until_ms,
+            delayed_until_ms: lock.delayed_until_ms(),
         }
     }
 
@@ -219,7 +220,7 @@ impl State {
 fn ahead_of(lock: &LockRecord, lock_id: LockId) -> u64 {
     // The newest waiter, the one that is being queued, has all the others ahead: no need to count them.
     let newest = |queue: &OrdSet<LockId>| queue.get_max().is_none_or(|last| *last <= lock_id);
-    if newest(&lock.shared_queue) && newest(&lock.other_queue) {
+    if newest(lock.shared_queue()) && newest(lock.other_queue()) {
         return (lock.waiters() as u64).saturating_sub(1);
     }
     lock.queue().take_while(|waiter| *waiter < lock_id).count() as u64

@@ -1,6 +1,7 @@
 //! At the end: the history is replayed, and everything anybody was told is held against it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use batuta_statemachine::lock::{Grant, Mode};
 use batuta_statemachine::{ChangeKind, LockId, Name, ReleaseReason, SessionEnd, SessionId};
@@ -15,7 +16,7 @@ const ROUNDING_MS: u64 = 2;
 /// What the history says, gathered while it is replayed.
 #[derive(Default)]
 struct Replay {
-    held: BTreeMap<LockId, Grant>,
+    held: BTreeMap<LockId, Arc<Grant>>,
     registers: BTreeMap<Name, u64>,
     last_token: u64,
     tokens: BTreeMap<LockId, u64>,
@@ -68,15 +69,15 @@ impl Replay {
                 }
             }
             ChangeKind::LockGranted(grant) if self.held.contains_key(&grant.lock_id) => {
-                self.held.insert(grant.lock_id, grant.clone());
+                self.held.insert(grant.lock_id, Arc::clone(grant));
             }
             ChangeKind::LockGranted(grant) => self.grant(revision, grant)?,
             ChangeKind::LockExtended(grant) => {
-                self.held.insert(grant.lock_id, grant.clone());
+                self.held.insert(grant.lock_id, Arc::clone(grant));
             }
             ChangeKind::LockReleased { grant, .. } if grant.count > 0 => {
                 self.released.insert(grant.lock_id);
-                self.held.insert(grant.lock_id, grant.clone());
+                self.held.insert(grant.lock_id, Arc::clone(grant));
             }
             ChangeKind::LockReleased { grant, reason } => {
                 self.held.remove(&grant.lock_id);
@@ -102,7 +103,7 @@ impl Replay {
         Ok(())
     }
 
-    fn grant(&mut self, revision: u64, grant: &Grant) -> Result<(), Violation> {
+    fn grant(&mut self, revision: u64, grant: &Arc<Grant>) -> Result<(), Violation> {
         if grant.token <= self.last_token {
             let what = format!("{} at revision {revision} after {}", grant.token, self.last_token);
             return Err(violation("tokens strictly rise", what));
@@ -118,7 +119,7 @@ impl Replay {
                 return Err(violation("a lock has no more holders than its mode allows", what));
             }
         }
-        self.held.insert(grant.lock_id, grant.clone());
+        self.held.insert(grant.lock_id, Arc::clone(grant));
         Ok(())
     }
 
@@ -135,7 +136,7 @@ impl Replay {
     fn check_read(&self, name: &Name, seen: &Seen, who: &str, revision: u64) -> Result<(), Violation> {
         let there = match seen {
             Seen::Holders(_) => {
-                let holds = |grant: &&Grant| grant.requests.iter().any(|request| request.name == *name);
+                let holds = |grant: &&Arc<Grant>| grant.requests.iter().any(|request| request.name == *name);
                 let mut tokens: Vec<u64> =
                     self.held.values().filter(holds).map(|grant| grant.token).collect();
                 tokens.sort_unstable();

@@ -1,5 +1,6 @@
 //! Changes as answers show them.
 
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use batuta_raft::RevisionChanges;
@@ -235,9 +236,9 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         facts,
         grpc: Rendered::default(),
     };
-    let granted = |kind, grant: &Grant| Event {
+    let granted = |kind, grant: &Arc<Grant>| Event {
         session: grant.owner.session,
-        ..plain(kind, Facts::Grant(Box::new(GrantInfo::new(grant.clone(), clock))))
+        ..plain(kind, Facts::Grant(Box::new(GrantInfo::new(Arc::clone(grant), clock))))
     };
     let waiting = |kind, wait: &Wait| Event {
         session: wait.owner.session,

@@ -29,9 +29,9 @@ fn released(names: &[&str], session: Option<SessionId>) -> ChangeKind {
         ttl_ms: None,
         deadline_ms: None,
         lock_delay_ms: 0,
-        metadata: String::new(),
+        metadata: "".into(),
     };
-    ChangeKind::LockReleased { grant, reason: ReleaseReason::Released }
+    ChangeKind::LockReleased { grant: Arc::new(grant), reason: ReleaseReason::Released }
 }
 
 fn entry(revision: u64, namespace: Option<&str>, kinds: Vec<ChangeKind>) -> RevisionChanges {
