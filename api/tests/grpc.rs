@@ -2,67 +2,22 @@
 
 mod support;
 
-use std::net::SocketAddr;
+#[path = "support/grpc.rs"]
+mod front;
+
 use std::time::Duration;
 
-use batuta_api::grpc;
 use batuta_proto::v1;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::session_service_client::SessionServiceClient;
-use support::{Node, eventually};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Channel, Server};
+use front::{Front, exclusive, waiters};
+use support::eventually;
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
-
-struct Front {
-    node: Node,
-    address: SocketAddr,
-    server: tokio::task::JoinHandle<()>,
-}
-
-impl Front {
-    async fn start() -> Self {
-        let node = Node::start().await;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let routes = grpc::routes(node.service.clone());
-        let serving =
-            Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { serving.await.expect("serves") });
-        Self { node, address, server }
-    }
-
-    async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
-        endpoint.connect().await.expect("connects")
-    }
-
-    async fn stop(self) {
-        self.server.abort();
-        self.node.stop().await;
-    }
-}
-
-fn exclusive(name: &str) -> v1::AcquireRequest {
-    let lock =
-        v1::LockRequest { name: name.to_owned(), mode: v1::LockMode::Exclusive.into(), ..Default::default() };
-    v1::AcquireRequest {
-        locks: vec![lock],
-        ttl_ms: Some(600_000),
-        owner: "test".to_owned(),
-        ..Default::default()
-    }
-}
-
-async fn waiters(locks: &mut LockServiceClient<Channel>, name: &str) -> u64 {
-    let request = v1::ExplainRequest { name: name.to_owned(), ..Default::default() };
-    let explained = locks.explain(request).await.expect("explains").into_inner();
-    explained.lock.map_or(0, |lock| lock.waiter_count)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_is_taken_checked_extended_and_released() {

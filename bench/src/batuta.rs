@@ -1,19 +1,18 @@
-//! Batuta, by its gRPC API; the other fronts are in [`crate::fronts`].
+//! Batuta, as its Rust client uses it: calls go through one gRPC stream a host. The other fronts are in [`crate::fronts`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use batuta_client::{CallOptions, Pipeline};
 use batuta_proto::v1;
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
-use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_proto::v1::watch_response::Item;
-use batuta_proto::v1::watch_service_client::WatchServiceClient;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
+use tonic::Code;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
 use crate::fronts::Front;
@@ -73,13 +72,16 @@ impl System for Batuta {
 
     async fn leads(&self, node: usize) -> Option<bool> {
         let channel = impatient_channel(self.grpc[node]).await.ok()?;
-        let status = ClusterServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await.ok()?;
+        let status = ClusterServiceClient::new(channel)
+            .get_status(v1::GetStatusRequest { no_state_hash: true })
+            .await
+            .ok()?;
         let status = status.into_inner();
         Some(status.ready && status.role() == v1::MemberRole::Leader)
     }
 
     async fn connect(&self, node: usize) -> Result<BatutaHost> {
-        BatutaHost::new(channel(self.grpc[node]).await?, Arc::default()).await
+        BatutaHost::new(channel(self.grpc[node]).await?).await
     }
 
     async fn serves(&self, node: usize) -> Result<()> {
@@ -110,15 +112,17 @@ impl System for Batuta {
 #[derive(Clone)]
 pub(crate) struct BatutaHost {
     channel: Channel,
+    pipeline: Arc<Pipeline>,
     session_id: String,
     /// A token that was granted: registers take no other.
     token: Arc<OnceCell<u64>>,
 }
 
 impl BatutaHost {
-    async fn new(channel: Channel, token: Arc<OnceCell<u64>>) -> Result<Self> {
-        let session_id = open(&channel, HOST_TTL).await?;
-        Ok(Self { channel, session_id, token })
+    async fn new(channel: Channel) -> Result<Self> {
+        let pipeline = Arc::new(Pipeline::over(channel.clone()));
+        let session_id = open(&pipeline, HOST_TTL).await?;
+        Ok(Self { channel, pipeline, session_id, token: Arc::default() })
     }
 
     /// Its session.
@@ -126,27 +130,38 @@ impl BatutaHost {
         &self.session_id
     }
 
-    fn locks(&self) -> LockServiceClient<Channel> {
+    /// Calls outside of the stream, on the same connection.
+    pub(crate) fn unary(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel.clone())
     }
 
-    async fn grant(&self, name: String) -> Result<v1::Grant, Error> {
+    /// What takes a lock for its session.
+    pub(crate) fn wanted(&self, name: String) -> v1::AcquireRequest {
         let locks = vec![v1::LockRequest { name, ..Default::default() }];
         let session_id = self.session_id.clone();
-        let request = v1::AcquireRequest { locks, session_id, wait_ms: WAIT_MS, ..Default::default() };
-        let answer = self.locks().acquire(request).await?.into_inner();
-        answer.grant.ok_or_else(|| Error::other("an answer without a grant"))
+        v1::AcquireRequest { locks, session_id, wait_ms: WAIT_MS, ..Default::default() }
+    }
+
+    async fn grant(&self, name: String) -> Result<v1::Grant> {
+        granted(self.pipeline.call(self.wanted(name), &plain()).await?)
     }
 }
 
-async fn open(channel: &Channel, ttl: Duration) -> Result<String> {
+/// The grant of an answer.
+pub(crate) fn granted(answer: v1::AcquireResponse) -> Result<v1::Grant> {
+    answer.grant.ok_or_else(|| Error::other("an answer without a grant"))
+}
+
+/// A call like one by itself that says nothing beside its request.
+fn plain() -> CallOptions {
+    CallOptions::default()
+}
+
+async fn open(pipeline: &Pipeline, ttl: Duration) -> Result<String> {
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let request = v1::OpenSessionRequest { ttl_ms, ..Default::default() };
-    let answer = SessionServiceClient::new(channel.clone()).open_session(request).await?.into_inner();
-    answer
-        .session
-        .map(|session| session.session_id)
-        .ok_or_else(|| Error::other("an answer without a session"))
+    let session = pipeline.call(request, &plain()).await?.session;
+    session.map(|session| session.session_id).ok_or_else(|| Error::other("an answer without a session"))
 }
 
 impl Locks for BatutaHost {
@@ -157,14 +172,15 @@ impl Locks for BatutaHost {
 
     async fn unlock(&self, held: Held) -> Result<()> {
         let request = v1::ReleaseRequest { lock_id: held.id, ..Default::default() };
-        self.locks().release(request).await?;
+        self.pipeline.call(request, &plain()).await?;
         Ok(())
     }
 }
 
 impl Host for BatutaHost {
     async fn other_owner(&self) -> Result<Self> {
-        Self::new(self.channel.clone(), Arc::clone(&self.token)).await
+        let session_id = open(&self.pipeline, HOST_TTL).await?;
+        Ok(Self { session_id, ..self.clone() })
     }
 
     async fn write(&self, writer: usize) -> Result<()> {
@@ -175,13 +191,14 @@ impl Host for BatutaHost {
         };
         let fencing_token = *self.token.get_or_try_init(|| token).await?;
         let name = format!("write/{writer:0width$}", width = WRITE_NAME_BYTES - "write/".len());
-        self.locks().advance_register(v1::AdvanceRegisterRequest { name, fencing_token }).await?;
+        let request = v1::AdvanceRegisterRequest { name, fencing_token };
+        self.pipeline.call(request, &plain()).await?;
         Ok(())
     }
 
     async fn read(&self, name: String) -> Result<()> {
         let request = v1::GetLockRequest { name, ..Default::default() };
-        let lock = self.locks().get_lock(request).await?.into_inner().lock;
+        let lock = self.pipeline.call(request, &plain()).await?.lock;
         if lock.is_some_and(|lock| !lock.holders.is_empty()) {
             Ok(())
         } else {
@@ -190,18 +207,17 @@ impl Host for BatutaHost {
     }
 
     async fn open_session(&self, ttl: Duration) -> Result<String> {
-        open(&self.channel, ttl).await
+        open(&self.pipeline, ttl).await
     }
 
     async fn keep_alive(&self, sessions: &[String]) -> Result<u64> {
         let calls = sessions.iter().map(|session_id| {
-            let mut client = SessionServiceClient::new(self.channel.clone());
             let request = v1::KeepAliveRequest { session_id: session_id.clone() };
             async move {
-                match client.keep_alive(request).await {
+                match self.pipeline.call(request, &plain()).await {
                     Ok(_) => Ok(0),
-                    Err(status) if is_gone(&status) => Ok(1),
-                    Err(status) => Err(Error::from(status)),
+                    Err(error) if is_gone(&error) => Ok(1),
+                    Err(error) => Err(Error::from(error)),
                 }
             }
         });
@@ -216,13 +232,12 @@ impl Host for BatutaHost {
             let kinds = vec!["lock_granted".to_owned()];
             let request =
                 v1::WatchRequest { name: name.to_owned(), kinds, progress_ms: 600_000, ..Default::default() };
-            let mut client = WatchServiceClient::new(self.channel.clone());
-            let mut changes = client.watch(request).await?.into_inner();
+            let mut changes = self.pipeline.watch(request, &plain())?;
             // The first message says where the watch begins.
-            changes.message().await?;
+            changes.next().await?;
             let tell = tell.clone();
             tokio::spawn(async move {
-                while let Ok(Some(message)) = changes.message().await {
+                while let Ok(message) = changes.next().await {
                     if matches!(message.item, Some(Item::Changes(_))) && tell.send(Instant::now()).is_err() {
                         return;
                     }
@@ -233,6 +248,6 @@ impl Host for BatutaHost {
     }
 }
 
-fn is_gone(status: &Status) -> bool {
-    status.code() == Code::NotFound
+fn is_gone(error: &batuta_client::Error) -> bool {
+    matches!(error.code.as_str(), "session_expired" | "session_closed" | "session_not_found")
 }

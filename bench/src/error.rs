@@ -16,6 +16,9 @@ pub(crate) enum Error {
     /// A call was refused or broke.
     #[error("{} ({:?})", .0.message(), .0.code())]
     Call(#[from] tonic::Status),
+    /// Likewise, through Batuta's client.
+    #[error("{0}")]
+    Client(#[from] batuta_client::Error),
     /// No connection.
     #[error("no connection: {0:?}")]
     Transport(#[from] tonic::transport::Error),

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use batuta_proto::v1;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::batuta::{BatutaHost, WAIT_MS};
+use crate::batuta::{BatutaHost, WAIT_MS, granted};
 use crate::error::{Error, Result};
 use crate::system::{Held, Locks};
 
@@ -20,7 +21,9 @@ const RELEASE: &str = "mutation ($input: ReleaseInput!) { release(input: $input)
 /// A host that speaks one of Batuta's protocols.
 #[derive(Clone)]
 pub(crate) enum Front {
-    /// gRPC.
+    /// gRPC, many calls in one stream.
+    Pipeline(BatutaHost),
+    /// gRPC, call by call.
     Grpc(BatutaHost),
     /// REST, over HTTP/2.
     Rest(Http),
@@ -40,6 +43,7 @@ impl Front {
         };
         let ws = Ws::connect(rest, host.session_id()).await?;
         Ok(vec![
+            ("gRPC, one stream", Self::Pipeline(host.clone())),
             ("gRPC", Self::Grpc(host)),
             ("REST", Self::Rest(http.clone())),
             ("WebSocket", Self::Ws(Arc::new(ws))),
@@ -51,7 +55,11 @@ impl Front {
 impl Locks for Front {
     async fn lock(&self, name: String) -> Result<Held> {
         match self {
-            Self::Grpc(host) => host.lock(name).await,
+            Self::Pipeline(host) => host.lock(name).await,
+            Self::Grpc(host) => {
+                let answer = host.unary().acquire(host.wanted(name.clone())).await?.into_inner();
+                Ok(Held { name, id: granted(answer)?.lock_id })
+            }
             Self::Rest(http) => {
                 let body = json!({ "name": name, "session_id": http.session_id, "wait_ms": WAIT_MS });
                 let request = http.client.post(format!("{}/api/v1/locks", http.base)).json(&body);
@@ -70,7 +78,10 @@ impl Locks for Front {
 
     async fn unlock(&self, lock: Held) -> Result<()> {
         match self {
-            Self::Grpc(host) => host.unlock(lock).await?,
+            Self::Pipeline(host) => host.unlock(lock).await?,
+            Self::Grpc(host) => {
+                host.unary().release(v1::ReleaseRequest { lock_id: lock.id, ..Default::default() }).await?;
+            }
             Self::Rest(http) => {
                 let url = format!("{}/api/v1/locks/{}?lock_id={}", http.base, lock.name, lock.id);
                 http.send(http.client.delete(url)).await?;

@@ -18,7 +18,7 @@ macro_rules! calls {
                 /// # Errors
                 /// Whatever the cluster answers, or that no node answered until the deadline.
                 pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, Error> {
-                    self.call(request, $call, |channel, request| async move {
+                    self.unary(request, $call, |channel, request| async move {
                         $service::new(channel).$rpc(request).await
                     })
                     .await
@@ -28,22 +28,42 @@ macro_rules! calls {
     };
 }
 
+/// Likewise, through the stream that carries many.
+macro_rules! pipelined {
+    ($($name:ident ($request:ident) -> $answer:ident, $call:expr, $doc:literal;)*) => {
+        impl Client {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// Whatever the cluster answers, or that no node answered until the deadline.
+                pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, Error> {
+                    self.pipelined(request, $call).await
+                }
+            )*
+        }
+    };
+}
+
+pipelined! {
+    release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Gives a grant back.";
+    extend(ExtendRequest) -> ExtendResponse, Call::write()?, "Renews a one-shot grant.";
+    cancel(CancelWaitRequest) -> CancelWaitResponse, Call::write()?, "Withdraws a queued acquisition.";
+    force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Takes a grant away from its owner.";
+    check(CheckRequest) -> CheckResponse, Call::read(), "Is this token the newest?";
+    lock(GetLockRequest) -> GetLockResponse, Call::read(), "Reads one lock.";
+    advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
+    register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
+    delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
+    open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::write()?, "Opens a session that nothing keeps alive.";
+    keep_alive(KeepAliveRequest) -> KeepAliveResponse, Call::read(), "Renews a session once.";
+    close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and what it owns.";
+    session(GetSessionRequest) -> GetSessionResponse, Call::read(), "Reads one session.";
+}
+
 calls! {
-    LockServiceClient.release as release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Gives a grant back.";
-    LockServiceClient.extend as extend(ExtendRequest) -> ExtendResponse, Call::write()?, "Renews a one-shot grant.";
-    LockServiceClient.cancel_wait as cancel(CancelWaitRequest) -> CancelWaitResponse, Call::write()?, "Withdraws a queued acquisition.";
-    LockServiceClient.force_release as force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Takes a grant away from its owner.";
-    LockServiceClient.check as check(CheckRequest) -> CheckResponse, Call::read(), "Is this token the newest?";
-    LockServiceClient.get_lock as lock(GetLockRequest) -> GetLockResponse, Call::read(), "Reads one lock.";
     LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
     LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Says who holds a lock and who waits for what.";
-    LockServiceClient.advance_register as advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
-    LockServiceClient.get_register as register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
-    LockServiceClient.delete_register as delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
-    SessionServiceClient.open_session as open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::write()?, "Opens a session that nothing keeps alive.";
-    SessionServiceClient.keep_alive as keep_alive(KeepAliveRequest) -> KeepAliveResponse, Call::read(), "Renews a session once.";
-    SessionServiceClient.close_session as close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and what it owns.";
-    SessionServiceClient.get_session as session(GetSessionRequest) -> GetSessionResponse, Call::read(), "Reads one session.";
     SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
     ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::write()?, "Takes a member out.";
     ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::write()?, "Makes a learner a voter.";
@@ -57,7 +77,14 @@ impl Client {
     /// # Errors
     /// No node answered until the deadline.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
-        self.call(v1::GetStatusRequest {}, Call::read(), |channel, request| async move {
+        self.status_with(v1::GetStatusRequest::default()).await
+    }
+
+    pub(crate) async fn status_with(
+        &self,
+        request: v1::GetStatusRequest,
+    ) -> Result<v1::GetStatusResponse, Error> {
+        self.unary(request, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).get_status(request).await
         })
         .await
@@ -68,7 +95,7 @@ impl Client {
     /// # Errors
     /// No node answered until the deadline.
     pub async fn members(&self) -> Result<v1::ListMembersResponse, Error> {
-        self.call(v1::ListMembersRequest {}, Call::read(), |channel, request| async move {
+        self.unary(v1::ListMembersRequest {}, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).list_members(request).await
         })
         .await
@@ -79,7 +106,7 @@ impl Client {
     /// # Errors
     /// Whatever the node answers.
     pub async fn snapshot(&self) -> Result<v1::TriggerSnapshotResponse, Error> {
-        self.call(v1::TriggerSnapshotRequest {}, Call::read(), |channel, request| async move {
+        self.unary(v1::TriggerSnapshotRequest {}, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).trigger_snapshot(request).await
         })
         .await
@@ -90,7 +117,7 @@ impl Client {
     /// # Errors
     /// No node answered until the deadline.
     pub async fn limits(&self) -> Result<v1::GetLimitsResponse, Error> {
-        self.call(v1::GetLimitsRequest {}, Call::read(), |channel, request| async move {
+        self.unary(v1::GetLimitsRequest {}, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).get_limits(request).await
         })
         .await
@@ -109,9 +136,6 @@ impl Client {
         let mut call = Call::write()?;
         call.key = key.or(call.key);
         call.wait = std::time::Duration::from_millis(request.wait_ms);
-        self.call(request, call, |channel, request| async move {
-            LockServiceClient::new(channel).acquire(request).await
-        })
-        .await
+        self.pipelined(request, call).await
     }
 }

@@ -1,6 +1,7 @@
 //! One call: attempts under one key, on one node after the other, until an answer or the deadline.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -10,6 +11,8 @@ use tonic::{Request, Response, Status};
 
 use crate::Error;
 use crate::client::Client;
+use crate::pipeline::{CallOptions, Pipelined};
+use crate::pool::Endpoint;
 
 /// An attempt that is silent longer than this (beyond the wait it asked for) is made elsewhere.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
@@ -52,11 +55,42 @@ pub(crate) fn jitter() -> u8 {
 }
 
 impl Client {
-    pub(crate) async fn call<Q, A, F, R>(&self, message: Q, call: Call, rpc: F) -> Result<A, Error>
+    /// A call through the stream that carries many.
+    pub(crate) async fn pipelined<Q>(&self, message: Q, call: Call) -> Result<Q::Answer, Error>
+    where
+        Q: Pipelined + Clone,
+    {
+        self.call(&call, |node, attempt| {
+            let options = CallOptions {
+                namespace: self.namespace.as_ref().to_owned(),
+                idempotency_key: call.key.clone(),
+                timeout: Some(attempt),
+            };
+            let message = message.clone();
+            async move { node.pipeline.call(message, &options).await }
+        })
+        .await
+    }
+
+    /// A call by itself.
+    pub(crate) async fn unary<Q, A, F, R>(&self, message: Q, call: Call, rpc: F) -> Result<A, Error>
     where
         Q: Clone,
         F: Fn(Channel, Request<Q>) -> R,
         R: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.call(&call, |node, attempt| {
+            let answer =
+                self.request(message.clone(), &call, attempt).map(|request| rpc(node.channel, request));
+            async move { Ok(answer?.await.map_err(|status| Error::from_status(&status))?.into_inner()) }
+        })
+        .await
+    }
+
+    async fn call<A, F, R>(&self, call: &Call, ask: F) -> Result<A, Error>
+    where
+        F: Fn(Endpoint, Duration) -> R,
+        R: Future<Output = Result<A, Error>>,
     {
         let deadline = Instant::now() + call.timeout.unwrap_or(self.timeout) + call.wait;
         let mut failures = 0;
@@ -64,11 +98,11 @@ impl Client {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let attempt = left.min(ATTEMPT_MAX + call.wait);
-            let (url, channel) = self.pool.preferred();
-            let request = self.request(message.clone(), &call, Some(attempt))?;
-            let error = match timeout(attempt, rpc(channel, request)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Error::from_status(&status),
+            let node = self.pool.preferred();
+            let url = Arc::clone(&node.url);
+            let error = match timeout(attempt, ask(node, attempt)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
                 Err(_) => Error::new("timeout", format!("{url} did not answer within {attempt:?}"), true),
             };
             let pause = self.backoff.pause(failures, jitter());
@@ -89,16 +123,9 @@ impl Client {
         }
     }
 
-    pub(crate) fn request<Q>(
-        &self,
-        message: Q,
-        call: &Call,
-        attempt: Option<Duration>,
-    ) -> Result<Request<Q>, Error> {
+    fn request<Q>(&self, message: Q, call: &Call, attempt: Duration) -> Result<Request<Q>, Error> {
         let mut request = Request::new(message);
-        if let Some(attempt) = attempt {
-            request.set_timeout(attempt);
-        }
+        request.set_timeout(attempt);
         request.metadata_mut().insert("batuta-namespace", ascii("namespace", &self.namespace)?);
         if let Some(key) = &call.key {
             request.metadata_mut().insert("idempotency-key", ascii("idempotency key", key)?);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batuta_proto::v1::GetStatusResponse;
+use batuta_proto::v1::{GetStatusRequest, GetStatusResponse};
 
 use crate::pool::Pool;
 use crate::{Backoff, Error};
@@ -70,7 +70,7 @@ impl Builder {
             timeout: self.timeout,
             backoff: self.backoff,
         };
-        let status = client.status().await?;
+        let status = client.status_with(GetStatusRequest { no_state_hash: true }).await?;
         if let Some(address) = leader_address(&status) {
             client.pool.prefer(address)?;
         }

@@ -11,6 +11,7 @@ mod client;
 mod error;
 mod lock;
 mod node;
+mod pipeline;
 mod pool;
 mod session;
 mod watch;
@@ -23,6 +24,7 @@ pub use crate::client::{Builder, Client};
 pub use crate::error::Error;
 pub use crate::lock::{Lock, LockOptions};
 pub use crate::node::Node;
+pub use crate::pipeline::{CallOptions, Pipeline, Pipelined, PipelinedWatch};
 pub use crate::session::{Loss, Session, SessionState};
 pub use crate::watch::{Watch, WatchItem, WatchOptions};
 

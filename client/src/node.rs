@@ -43,7 +43,7 @@ impl Node {
     /// It did not answer in time.
     pub async fn status(&self) -> Result<GetStatusResponse, Error> {
         let mut service = ClusterServiceClient::new(self.channel.clone());
-        self.ask(service.get_status(Request::new(GetStatusRequest {}))).await
+        self.ask(service.get_status(Request::new(GetStatusRequest::default()))).await
     }
 
     /// Takes a snapshot on this node and purges its log.

@@ -1,26 +1,29 @@
 //! The endpoints that are known, the preferred one first.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::Error;
+use crate::pipeline::Pipeline;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A held-open wait on a node that stopped answering is noticed within the interval and the timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-#[derive(Debug)]
-struct Node {
-    url: String,
-    channel: Channel,
+/// One node and the ways to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) url: Arc<str>,
+    pub(crate) channel: Channel,
+    pub(crate) pipeline: Arc<Pipeline>,
 }
 
 #[derive(Debug)]
 struct Nodes {
-    known: Vec<Node>,
+    known: Vec<Endpoint>,
     preferred: usize,
 }
 
@@ -38,16 +41,15 @@ impl Pool {
     }
 
     /// The node to ask now.
-    pub(crate) fn preferred(&self) -> (String, Channel) {
+    pub(crate) fn preferred(&self) -> Endpoint {
         let nodes = self.nodes();
-        let node = &nodes.known[nodes.preferred];
-        (node.url.clone(), node.channel.clone())
+        nodes.known[nodes.preferred].clone()
     }
 
     /// Moves on to the next node, unless somebody did already.
     pub(crate) fn failed(&self, url: &str) {
         let mut nodes = self.nodes();
-        if nodes.known[nodes.preferred].url == url {
+        if *nodes.known[nodes.preferred].url == *url {
             nodes.preferred = (nodes.preferred + 1) % nodes.known.len();
         }
     }
@@ -56,7 +58,7 @@ impl Pool {
     pub(crate) fn prefer(&self, endpoint: &str) -> Result<(), Error> {
         let url = url(endpoint);
         let mut nodes = self.nodes();
-        if let Some(index) = nodes.known.iter().position(|node| node.url == url) {
+        if let Some(index) = nodes.known.iter().position(|node| *node.url == *url) {
             nodes.preferred = index;
             return Ok(());
         }
@@ -76,12 +78,14 @@ pub(crate) fn url(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 
-fn open(url: &str) -> Result<Node, Error> {
-    Ok(Node { url: url.to_owned(), channel: channel(url)? })
+fn open(url: &str) -> Result<Endpoint, Error> {
+    let channel = channel(url)?;
+    let pipeline = Arc::new(Pipeline::over(channel.clone()));
+    Ok(Endpoint { url: url.into(), channel, pipeline })
 }
 
 pub(crate) fn channel(url: &str) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
+    let endpoint = Channel::from_shared(url.to_owned())
         .map_err(|error| Error::invalid(format!("endpoint {url}: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_INTERVAL)

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_proto::v1::{AcquireRequest, CloseSessionRequest, KeepAliveRequest, OpenSessionRequest};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -150,9 +149,7 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
         }
         let call = Call { timeout: Some(left.min(lease.ttl / 3)), ..Call::read() };
         let request = KeepAliveRequest { session_id: session_id.clone() };
-        let asked = client.call(request, call, |channel, request| async move {
-            SessionServiceClient::new(channel).keep_alive(request).await
-        });
+        let asked = client.pipelined(request, call);
         match timeout_at(lease.deadline(), asked).await {
             Ok(Ok(_)) => lease.sent = sent,
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use batuta_proto::v1;
 use batuta_proto::v1::watch_response::Item as WireItem;
-use batuta_proto::v1::watch_service_client::WatchServiceClient;
 use tokio::time::{sleep, timeout};
-use tonic::{Status, Streaming};
-use tonic_types::StatusExt as _;
 
-use crate::call::{Call, jitter};
+use crate::call::jitter;
 use crate::lock::millis;
+use crate::pipeline::{CallOptions, Pipeline, PipelinedWatch};
 use crate::{Client, Error};
 
-/// How long opening a watch on one node may take.
+/// How long opening a watch on one node may take beyond that.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
 /// A node that has been silent for so many progress intervals is left for another.
@@ -125,7 +123,7 @@ pub struct Watch {
     options: WatchOptions,
     /// Where another node goes on; `None` before the beginning is known.
     next_revision: Option<u64>,
-    stream: Option<(String, Streaming<v1::WatchResponse>)>,
+    stream: Option<(String, PipelinedWatch)>,
     in_snapshot: bool,
     failures: u32,
 }
@@ -160,8 +158,9 @@ impl Watch {
 
     async fn receive(&mut self) -> Result<v1::WatchResponse, (String, Error)> {
         if self.stream.is_none() {
-            let (url, channel) = self.client.pool.preferred();
-            let stream = self.open(channel).await.map_err(|error| (url.clone(), error))?;
+            let node = self.client.pool.preferred();
+            let url = node.url.to_string();
+            let stream = self.open(&node.pipeline).map_err(|error| (url.clone(), error))?;
             self.in_snapshot = false;
             self.stream = Some((url, stream));
         }
@@ -173,28 +172,22 @@ impl Watch {
         let Some((url, stream)) = &mut self.stream else {
             return Err((String::new(), Error::new("unavailable", "no stream", true)));
         };
-        let error = match timeout(silence * SILENT_INTERVALS + OPEN_WITHIN, stream.message()).await {
-            Ok(Ok(Some(response))) => return Ok(response),
-            Ok(Ok(None)) => Error::new("unavailable", format!("{url} ended the watch"), true),
-            Ok(Err(status)) => stream_error(&status),
+        let error = match timeout(silence * SILENT_INTERVALS + OPEN_WITHIN, stream.next()).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => error,
             Err(_) => Error::new("timeout", format!("{url} went silent"), true),
         };
         Err((url.clone(), error))
     }
 
-    async fn open(&self, channel: tonic::transport::Channel) -> Result<Streaming<v1::WatchResponse>, Error> {
+    fn open(&self, pipeline: &Pipeline) -> Result<PipelinedWatch, Error> {
         let mut message = self.options.request.clone();
         if let Some(next) = self.next_revision {
             message.from_revision = next;
             message.snapshot = false;
         }
-        let request = self.client.request(message, &Call::read(), None)?;
-        let mut service = WatchServiceClient::new(channel);
-        match timeout(OPEN_WITHIN, service.watch(request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(&status)),
-            Err(_) => Err(Error::new("timeout", "the watch was not opened in time", true)),
-        }
+        let namespace = self.client.namespace.as_ref().to_owned();
+        pipeline.watch(message, &CallOptions { namespace, ..CallOptions::default() })
     }
 
     async fn recover(&mut self, url: &str, error: Error) -> Result<(), Error> {
@@ -233,14 +226,5 @@ impl Watch {
             WireItem::Changes(changes) => Some(WatchItem::Changes { revision, events: changes.events }),
             WireItem::Progress(_) => Some(WatchItem::Progress { revision }),
         }
-    }
-}
-
-/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
-fn stream_error(status: &Status) -> Error {
-    if status.get_details_error_info().is_some() {
-        Error::from_status(status)
-    } else {
-        Error::new("unavailable", status.message(), true)
     }
 }

@@ -23,21 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ATTEMPTS_MAX: u32 = 12;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The four fronts.
+/// The fronts, gRPC in both its ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// REST.
     Rest,
     /// GraphQL.
     Graphql,
-    /// gRPC.
+    /// gRPC, call by call.
     Grpc,
+    /// gRPC, many calls in one stream.
+    Pipeline,
     /// WebSocket.
     Ws,
 }
 
 /// All of them.
-pub const FRONTS: [Front; 4] = [Front::Rest, Front::Graphql, Front::Grpc, Front::Ws];
+pub const FRONTS: [Front; 5] = [Front::Rest, Front::Graphql, Front::Grpc, Front::Ws, Front::Pipeline];
 
 impl Front {
     /// The front of the node at a place.
@@ -53,6 +55,7 @@ impl Front {
                 socket_only: false,
             }),
             Self::Grpc => Box::new(GrpcDriver::new(&format!("http://{at}:{}", PORTS[1]))),
+            Self::Pipeline => Box::new(GrpcDriver::pipelined(&format!("http://{at}:{}", PORTS[1]))),
             Self::Ws => Box::new(WsDriver(format!("ws://{at}:{}/ws/v1", PORTS[2]))),
         }
     }
@@ -60,7 +63,7 @@ impl Front {
     fn port(self) -> u16 {
         match self {
             Self::Rest | Self::Graphql => PORTS[0],
-            Self::Grpc => PORTS[1],
+            Self::Grpc | Self::Pipeline => PORTS[1],
             Self::Ws => PORTS[2],
         }
     }

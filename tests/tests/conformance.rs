@@ -15,6 +15,7 @@ type Front = fn(&Node) -> Box<dyn Driver>;
 const FRONTS: &[Front] = &[
     |node| Box::new(RestDriver(node.rest.clone())),
     |node| Box::new(GrpcDriver::new(&node.grpc)),
+    |node| Box::new(GrpcDriver::pipelined(&node.grpc)),
     |node| Box::new(graphql(node, false)),
     |node| Box::new(graphql(node, true)),
     |node| Box::new(WsDriver(node.ws())),

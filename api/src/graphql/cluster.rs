@@ -19,7 +19,8 @@ pub(super) struct ClusterQuery;
 impl ClusterQuery {
     /// How the cluster looks from the node that answers. Needs no quorum.
     async fn cluster(&self, ctx: &Context<'_>) -> Option<ClusterStatus> {
-        answered(ctx, async { Ok(service(ctx)?.cluster_status().await?.into()) }).await
+        let hashed = ctx.look_ahead().field("stateHash").exists();
+        answered(ctx, async { Ok(service(ctx)?.cluster_status(hashed).await?.into()) }).await
     }
 
     /// Lists members, as the node that answers knows them. Needs no quorum.

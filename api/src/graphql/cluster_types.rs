@@ -154,7 +154,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             grants: Long(status.grants),
             waiters: Long(status.waiters),
             locks: Long(status.locks),
-            state_hash: status.state_hash,
+            state_hash: status.state_hash.unwrap_or_default(),
             disk_full: replica.disk_full,
             uptime_ms: Long(status.uptime_ms),
             cluster_time_ms: Long(status.cluster_time_ms),

@@ -56,7 +56,7 @@ fn status_message(status: ClusterStatus) -> v1::GetStatusResponse {
         grants: status.grants,
         waiters: status.waiters,
         locks: status.locks,
-        state_hash: status.state_hash,
+        state_hash: status.state_hash.unwrap_or_default(),
         disk_full: replica.disk_full,
         uptime_ms: status.uptime_ms,
         cluster_time_ms: status.cluster_time_ms,
@@ -73,9 +73,10 @@ fn limit_messages(limits: Vec<Limit>) -> Vec<v1::Limit> {
 impl ClusterService for Front {
     async fn get_status(
         &self,
-        _request: Request<v1::GetStatusRequest>,
+        request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        Ok(Response::new(status_message(self.service.cluster_status().await?)))
+        let hashed = !request.get_ref().no_state_hash;
+        Ok(Response::new(status_message(self.service.cluster_status(hashed).await?)))
     }
 
     async fn list_members(

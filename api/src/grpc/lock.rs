@@ -6,9 +6,8 @@ use batuta_statemachine::SessionId;
 use batuta_statemachine::lock::{LockRequest, Mode};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, consistency, context, page};
+use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
 use crate::ApiError;
-use crate::service::At;
 use crate::service::acquire::AcquireRequest;
 use crate::service::lock::{
     Blocker, ExtendRequest, ForceReleaseRequest, GrantInfo, ListRequest, Lock, LockKind, ReleaseRequest,
@@ -17,6 +16,7 @@ use crate::service::lock::{
 use crate::service::parse::{
     parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id, parse_owner,
 };
+use crate::service::{At, CallContext};
 
 fn session_text(session: Option<SessionId>) -> String {
     session.map(|session| session.to_string()).unwrap_or_default()
@@ -157,174 +157,199 @@ fn status_message(status: TokenStatus) -> v1::TokenStatus {
     }
 }
 
-#[tonic::async_trait]
-impl LockService for Front {
-    async fn acquire(
+calls_of_the_front! {
+    LockService {
+        type HoldStream = super::hold::HoldStream;
+
+        async fn hold(
+            &self,
+            request: Request<Streaming<v1::HoldRequest>>,
+        ) -> Result<Response<Self::HoldStream>, Status> {
+            let context = context(request.metadata(), None)?;
+            let stream = super::hold::serve(self.service.clone(), context, request.into_inner());
+            Ok(Response::new(stream))
+        }
+    }
+    acquire(AcquireRequest) -> AcquireResponse;
+    release(ReleaseRequest) -> ReleaseResponse;
+    extend(ExtendRequest) -> ExtendResponse;
+    cancel_wait(CancelWaitRequest) -> CancelWaitResponse;
+    force_release(ForceReleaseRequest) -> ForceReleaseResponse;
+    check(CheckRequest) -> CheckResponse;
+    get_lock(GetLockRequest) -> GetLockResponse;
+    list_locks(ListLocksRequest) -> ListLocksResponse;
+    explain(ExplainRequest) -> ExplainResponse;
+    advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse;
+    get_register(GetRegisterRequest) -> GetRegisterResponse;
+    delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse;
+}
+
+impl OfSession for v1::AcquireRequest {
+    fn session(&self) -> Result<Option<SessionId>, ApiError> {
+        parse_optional_session_id("session_id", &self.session_id)
+    }
+}
+
+impl OfSession for v1::ReleaseRequest {}
+impl OfSession for v1::ExtendRequest {}
+impl OfSession for v1::CancelWaitRequest {}
+impl OfSession for v1::ForceReleaseRequest {}
+impl OfSession for v1::CheckRequest {}
+impl OfSession for v1::GetLockRequest {}
+impl OfSession for v1::ListLocksRequest {}
+impl OfSession for v1::ExplainRequest {}
+impl OfSession for v1::AdvanceRegisterRequest {}
+impl OfSession for v1::GetRegisterRequest {}
+impl OfSession for v1::DeleteRegisterRequest {}
+
+impl Front {
+    pub(super) async fn acquire(
         &self,
-        request: Request<v1::AcquireRequest>,
-    ) -> Result<Response<v1::AcquireResponse>, Status> {
-        let session = parse_optional_session_id("session_id", &request.get_ref().session_id)?;
-        let context = context(request.metadata(), session)?;
-        let at = self.service.acquire(&context, acquire_request(request.into_inner())?).await?;
+        context: &CallContext,
+        message: v1::AcquireRequest,
+    ) -> Result<v1::AcquireResponse, ApiError> {
+        let at = self.service.acquire(context, acquire_request(message)?).await?;
         let grant = Some(grant_message(at.value));
-        Ok(Response::new(v1::AcquireResponse { grant, revision: at.revision }))
+        Ok(v1::AcquireResponse { grant, revision: at.revision })
     }
 
-    async fn release(
+    pub(super) async fn release(
         &self,
-        request: Request<v1::ReleaseRequest>,
-    ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let message = request.into_inner();
+        context: &CallContext,
+        message: v1::ReleaseRequest,
+    ) -> Result<v1::ReleaseResponse, ApiError> {
         let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
         let name = parse_optional_name("name", &message.name)?;
-        let at = self.service.release(&context, ReleaseRequest { lock_id, name }).await?;
-        Ok(Response::new(released_message(&at)))
+        let at = self.service.release(context, ReleaseRequest { lock_id, name }).await?;
+        Ok(released_message(&at))
     }
 
-    type HoldStream = super::hold::HoldStream;
-
-    async fn hold(
+    pub(super) async fn extend(
         &self,
-        request: Request<Streaming<v1::HoldRequest>>,
-    ) -> Result<Response<Self::HoldStream>, Status> {
-        let context = context(request.metadata(), None)?;
-        let stream = super::hold::serve(self.service.clone(), context, request.into_inner());
-        Ok(Response::new(stream))
-    }
-
-    async fn extend(
-        &self,
-        request: Request<v1::ExtendRequest>,
-    ) -> Result<Response<v1::ExtendResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let message = request.into_inner();
+        context: &CallContext,
+        message: v1::ExtendRequest,
+    ) -> Result<v1::ExtendResponse, ApiError> {
         let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
         let name = parse_optional_name("name", &message.name)?;
         let at =
-            self.service.extend(&context, ExtendRequest { lock_id, name, ttl_ms: message.ttl_ms }).await?;
+            self.service.extend(context, ExtendRequest { lock_id, name, ttl_ms: message.ttl_ms }).await?;
         let grant = Some(grant_message(at.value));
-        Ok(Response::new(v1::ExtendResponse { grant, revision: at.revision }))
+        Ok(v1::ExtendResponse { grant, revision: at.revision })
     }
 
-    async fn cancel_wait(
+    pub(super) async fn cancel_wait(
         &self,
-        request: Request<v1::CancelWaitRequest>,
-    ) -> Result<Response<v1::CancelWaitResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let lock_id = parse_lock_id("lock_id", &request.get_ref().lock_id)?;
-        let at = self.service.cancel_wait(&context, lock_id).await?;
-        Ok(Response::new(v1::CancelWaitResponse { revision: at.revision }))
+        context: &CallContext,
+        message: v1::CancelWaitRequest,
+    ) -> Result<v1::CancelWaitResponse, ApiError> {
+        let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
+        let at = self.service.cancel_wait(context, lock_id).await?;
+        Ok(v1::CancelWaitResponse { revision: at.revision })
     }
 
-    async fn force_release(
+    pub(super) async fn force_release(
         &self,
-        request: Request<v1::ForceReleaseRequest>,
-    ) -> Result<Response<v1::ForceReleaseResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let v1::ForceReleaseRequest { name, fencing_token, reason } = request.into_inner();
+        context: &CallContext,
+        message: v1::ForceReleaseRequest,
+    ) -> Result<v1::ForceReleaseResponse, ApiError> {
+        let v1::ForceReleaseRequest { name, fencing_token, reason } = message;
         let name = parse_name("name", &name)?;
         let at =
-            self.service.force_release(&context, ForceReleaseRequest { name, fencing_token, reason }).await?;
+            self.service.force_release(context, ForceReleaseRequest { name, fencing_token, reason }).await?;
         let lock_id = at.value.lock_id.to_string();
-        Ok(Response::new(v1::ForceReleaseResponse { lock_id, revision: at.revision }))
+        Ok(v1::ForceReleaseResponse { lock_id, revision: at.revision })
     }
 
-    async fn check(&self, request: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let message = request.get_ref();
+    pub(super) async fn check(
+        &self,
+        context: &CallContext,
+        message: v1::CheckRequest,
+    ) -> Result<v1::CheckResponse, ApiError> {
         let name = parse_name("name", &message.name)?;
         let consistency = consistency(message.consistency)?;
-        let at = self.service.check(&context, &name, message.fencing_token, consistency).await?;
-        Ok(Response::new(v1::CheckResponse {
+        let at = self.service.check(context, &name, message.fencing_token, consistency).await?;
+        Ok(v1::CheckResponse {
             current: at.value.current(),
             status: status_message(at.value.status).into(),
             newest_token: at.value.newest_token,
             revision: at.revision,
-        }))
+        })
     }
 
-    async fn get_lock(
+    pub(super) async fn get_lock(
         &self,
-        request: Request<v1::GetLockRequest>,
-    ) -> Result<Response<v1::GetLockResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let name = parse_name("name", &request.get_ref().name)?;
-        let consistency = consistency(request.get_ref().consistency)?;
-        let at = self.service.get_lock(&context, &name, consistency).await?;
+        context: &CallContext,
+        message: v1::GetLockRequest,
+    ) -> Result<v1::GetLockResponse, ApiError> {
+        let name = parse_name("name", &message.name)?;
+        let consistency = consistency(message.consistency)?;
+        let at = self.service.get_lock(context, &name, consistency).await?;
         let lock = Some(lock_message(at.value));
-        Ok(Response::new(v1::GetLockResponse { lock, revision: at.revision }))
+        Ok(v1::GetLockResponse { lock, revision: at.revision })
     }
 
-    async fn list_locks(
+    pub(super) async fn list_locks(
         &self,
-        request: Request<v1::ListLocksRequest>,
-    ) -> Result<Response<v1::ListLocksResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let message = request.into_inner();
+        context: &CallContext,
+        message: v1::ListLocksRequest,
+    ) -> Result<v1::ListLocksResponse, ApiError> {
         let consistency = consistency(message.consistency)?;
         let session = parse_optional_session_id("session_id", &message.session_id)?;
         let owner = (!message.owner.is_empty()).then_some(message.owner);
         let (limit, cursor) = page(message.limit, message.cursor);
         let list = ListRequest { prefix: message.prefix, session, owner, limit, cursor };
-        let at = self.service.list_locks(&context, &list, consistency).await?;
-        Ok(Response::new(v1::ListLocksResponse {
+        let at = self.service.list_locks(context, &list, consistency).await?;
+        Ok(v1::ListLocksResponse {
             locks: at.value.items.into_iter().map(lock_message).collect(),
             next_cursor: at.value.next_cursor.unwrap_or_default(),
             revision: at.revision,
-        }))
+        })
     }
 
-    async fn explain(
+    pub(super) async fn explain(
         &self,
-        request: Request<v1::ExplainRequest>,
-    ) -> Result<Response<v1::ExplainResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let name = parse_name("name", &request.get_ref().name)?;
-        let consistency = consistency(request.get_ref().consistency)?;
-        let at = self.service.explain(&context, &name, consistency).await?;
-        Ok(Response::new(v1::ExplainResponse {
+        context: &CallContext,
+        message: v1::ExplainRequest,
+    ) -> Result<v1::ExplainResponse, ApiError> {
+        let name = parse_name("name", &message.name)?;
+        let consistency = consistency(message.consistency)?;
+        let at = self.service.explain(context, &name, consistency).await?;
+        Ok(v1::ExplainResponse {
             lock: at.value.lock.map(lock_message),
             waiters: at.value.waiters.into_iter().map(explanation_message).collect(),
             summary: at.value.summary,
             revision: at.revision,
-        }))
+        })
     }
 
-    async fn advance_register(
+    pub(super) async fn advance_register(
         &self,
-        request: Request<v1::AdvanceRegisterRequest>,
-    ) -> Result<Response<v1::AdvanceRegisterResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let name = parse_name("name", &request.get_ref().name)?;
-        let at = self.service.advance_register(&context, name, request.get_ref().fencing_token).await?;
-        Ok(Response::new(v1::AdvanceRegisterResponse {
-            high_water: at.value.high_water,
-            revision: at.revision,
-        }))
+        context: &CallContext,
+        message: v1::AdvanceRegisterRequest,
+    ) -> Result<v1::AdvanceRegisterResponse, ApiError> {
+        let name = parse_name("name", &message.name)?;
+        let at = self.service.advance_register(context, name, message.fencing_token).await?;
+        Ok(v1::AdvanceRegisterResponse { high_water: at.value.high_water, revision: at.revision })
     }
 
-    async fn get_register(
+    pub(super) async fn get_register(
         &self,
-        request: Request<v1::GetRegisterRequest>,
-    ) -> Result<Response<v1::GetRegisterResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let name = parse_name("name", &request.get_ref().name)?;
-        let consistency = consistency(request.get_ref().consistency)?;
-        let at = self.service.get_register(&context, &name, consistency).await?;
-        Ok(Response::new(v1::GetRegisterResponse { high_water: at.value.high_water, revision: at.revision }))
+        context: &CallContext,
+        message: v1::GetRegisterRequest,
+    ) -> Result<v1::GetRegisterResponse, ApiError> {
+        let name = parse_name("name", &message.name)?;
+        let consistency = consistency(message.consistency)?;
+        let at = self.service.get_register(context, &name, consistency).await?;
+        Ok(v1::GetRegisterResponse { high_water: at.value.high_water, revision: at.revision })
     }
 
-    async fn delete_register(
+    pub(super) async fn delete_register(
         &self,
-        request: Request<v1::DeleteRegisterRequest>,
-    ) -> Result<Response<v1::DeleteRegisterResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let name = parse_name("name", &request.get_ref().name)?;
-        let at = self.service.delete_register(&context, name).await?;
-        Ok(Response::new(v1::DeleteRegisterResponse {
-            high_water: at.value.high_water,
-            revision: at.revision,
-        }))
+        context: &CallContext,
+        message: v1::DeleteRegisterRequest,
+    ) -> Result<v1::DeleteRegisterResponse, ApiError> {
+        let name = parse_name("name", &message.name)?;
+        let at = self.service.delete_register(context, name).await?;
+        Ok(v1::DeleteRegisterResponse { high_water: at.value.high_water, revision: at.revision })
     }
 }

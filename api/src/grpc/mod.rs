@@ -2,9 +2,11 @@
 //!
 //! Metadata of a call: `batuta-namespace`, `idempotency-key`, `batuta-session-sequence`; its `grpc-timeout` bounds it.
 
+mod by_hand;
 mod cluster;
 mod hold;
 mod lock;
+mod pipeline;
 mod session;
 mod status;
 mod watch;
@@ -28,11 +30,12 @@ pub const CONCURRENT_STREAMS_MAX: u32 = 1_024;
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the health service knows, the node as a whole first.
-const HEALTH_NAMES: [&str; 5] = [
+const HEALTH_NAMES: [&str; 6] = [
     "",
     "batuta.v1.SessionService",
     "batuta.v1.LockService",
     "batuta.v1.WatchService",
+    "batuta.v1.PipelineService",
     "batuta.v1.ClusterService",
 ];
 
@@ -65,7 +68,8 @@ pub fn routes(service: Service) -> Routes {
     routes
         .add_service(limited!(v1::session_service_server::SessionServiceServer::new(front.clone())))
         .add_service(limited!(v1::lock_service_server::LockServiceServer::new(front.clone())))
-        .add_service(watch::WatchServer(front.clone()))
+        .add_service(by_hand::ByHand(watch::WatchMethod(front.clone())))
+        .add_service(by_hand::ByHand(pipeline::PipelineMethod(front.clone())))
         .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
         .add_service(health)
         .add_service(reflection);
@@ -95,18 +99,65 @@ async fn report_health(service: Service, reporter: tonic_health::server::HealthR
     }
 }
 
+/// What every call carries beside its request, as texts.
+#[derive(Default)]
+struct Headers<'a> {
+    namespace: Option<&'a str>,
+    key: Option<&'a str>,
+    sequence: Option<&'a str>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> Headers<'a> {
+    fn of(metadata: &'a MetadataMap) -> Result<Self, ApiError> {
+        Ok(Self {
+            namespace: text(metadata, parse::NAMESPACE_FIELD)?,
+            key: text(metadata, parse::KEY_FIELD)?,
+            sequence: text(metadata, parse::SEQUENCE_FIELD)?,
+            timeout: text(metadata, "grpc-timeout")?.map(timeout).transpose()?,
+        })
+    }
+
+    /// The same, understood, for a request of this session.
+    fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+        let namespace = self.namespace.map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text));
+        let namespace = namespace.transpose()?.unwrap_or_default();
+        let dedup = parse::parse_dedup(&namespace, self.key, self.sequence, session)?;
+        Ok(CallContext { namespace, dedup, timeout: self.timeout })
+    }
+}
+
 /// What every call carries, from its metadata.
 fn context(metadata: &MetadataMap, session: Option<SessionId>) -> Result<CallContext, ApiError> {
-    let namespace = text(metadata, parse::NAMESPACE_FIELD)?
-        .map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text))
-        .transpose()?
-        .unwrap_or_default();
-    let key = text(metadata, parse::KEY_FIELD)?;
-    let sequence = text(metadata, parse::SEQUENCE_FIELD)?;
-    let dedup = parse::parse_dedup(&namespace, key, sequence, session)?;
-    let timeout = text(metadata, "grpc-timeout")?.map(timeout).transpose()?;
-    Ok(CallContext { namespace, dedup, timeout })
+    Headers::of(metadata)?.context(session)
 }
+
+/// A request that may name a session, whose sequence of requests it then belongs to.
+trait OfSession {
+    fn session(&self) -> Result<Option<SessionId>, ApiError> {
+        Ok(None)
+    }
+}
+
+/// A service of the contract whose calls are the front's own methods of the same names: for a call by itself here, and for one
+/// in a stream of many in [`pipeline`].
+macro_rules! calls_of_the_front {
+    ($service:ident { $($rest:tt)* } $($name:ident($request:ident) -> $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl $service for Front {
+            $(
+                async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
+                    let (metadata, _, message) = request.into_parts();
+                    let context = context(&metadata, message.session()?)?;
+                    drop(metadata);
+                    Ok(Response::new(Front::$name(self, &context, message).await?))
+                }
+            )*
+            $($rest)*
+        }
+    };
+}
+use calls_of_the_front;
 
 fn text<'a>(metadata: &'a MetadataMap, field: &str) -> Result<Option<&'a str>, ApiError> {
     let mut values = metadata.get_all(field).iter();

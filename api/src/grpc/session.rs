@@ -4,7 +4,11 @@ use batuta_proto::v1;
 use batuta_proto::v1::session_service_server::SessionService;
 use tonic::{Request, Response, Status};
 
-use super::{Front, consistency, context, page};
+use batuta_statemachine::SessionId;
+
+use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
+use crate::ApiError;
+use crate::service::CallContext;
 use crate::service::parse::parse_session_id;
 use crate::service::session::{ListRequest, OpenRequest, Session};
 
@@ -22,72 +26,93 @@ pub(super) fn session_message(session: Session) -> v1::Session {
     }
 }
 
-#[tonic::async_trait]
-impl SessionService for Front {
-    async fn open_session(
+calls_of_the_front! {
+    SessionService {}
+    open_session(OpenSessionRequest) -> OpenSessionResponse;
+    keep_alive(KeepAliveRequest) -> KeepAliveResponse;
+    close_session(CloseSessionRequest) -> CloseSessionResponse;
+    get_session(GetSessionRequest) -> GetSessionResponse;
+    list_sessions(ListSessionsRequest) -> ListSessionsResponse;
+}
+
+macro_rules! of_their_session {
+    ($($request:ident)*) => {$(
+        impl OfSession for v1::$request {
+            fn session(&self) -> Result<Option<SessionId>, ApiError> {
+                parse_session_id("session_id", &self.session_id).map(Some)
+            }
+        }
+    )*};
+}
+
+of_their_session! { KeepAliveRequest CloseSessionRequest GetSessionRequest }
+impl OfSession for v1::OpenSessionRequest {}
+impl OfSession for v1::ListSessionsRequest {}
+
+impl Front {
+    pub(super) async fn open_session(
         &self,
-        request: Request<v1::OpenSessionRequest>,
-    ) -> Result<Response<v1::OpenSessionResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let v1::OpenSessionRequest { ttl_ms, metadata } = request.into_inner();
-        let at = self.service.open_session(&context, OpenRequest { ttl_ms, metadata }).await?;
+        context: &CallContext,
+        message: v1::OpenSessionRequest,
+    ) -> Result<v1::OpenSessionResponse, ApiError> {
+        let v1::OpenSessionRequest { ttl_ms, metadata } = message;
+        let at = self.service.open_session(context, OpenRequest { ttl_ms, metadata }).await?;
         let session = Some(session_message(at.value));
-        Ok(Response::new(v1::OpenSessionResponse { session, revision: at.revision }))
+        Ok(v1::OpenSessionResponse { session, revision: at.revision })
     }
 
-    async fn keep_alive(
+    pub(super) async fn keep_alive(
         &self,
-        request: Request<v1::KeepAliveRequest>,
-    ) -> Result<Response<v1::KeepAliveResponse>, Status> {
-        let session = parse_session_id("session_id", &request.get_ref().session_id)?;
-        let context = context(request.metadata(), Some(session))?;
-        let at = self.service.keep_alive(&context, session).await?;
-        Ok(Response::new(v1::KeepAliveResponse {
+        context: &CallContext,
+        message: v1::KeepAliveRequest,
+    ) -> Result<v1::KeepAliveResponse, ApiError> {
+        let session = parse_session_id("session_id", &message.session_id)?;
+        let at = self.service.keep_alive(context, session).await?;
+        Ok(v1::KeepAliveResponse {
             session_id: at.value.session_id.to_string(),
             ttl_ms: at.value.ttl_ms,
             revision: at.revision,
-        }))
+        })
     }
 
-    async fn close_session(
+    pub(super) async fn close_session(
         &self,
-        request: Request<v1::CloseSessionRequest>,
-    ) -> Result<Response<v1::CloseSessionResponse>, Status> {
-        let session = parse_session_id("session_id", &request.get_ref().session_id)?;
-        let context = context(request.metadata(), Some(session))?;
-        let at = self.service.close_session(&context, session).await?;
-        Ok(Response::new(v1::CloseSessionResponse {
+        context: &CallContext,
+        message: v1::CloseSessionRequest,
+    ) -> Result<v1::CloseSessionResponse, ApiError> {
+        let session = parse_session_id("session_id", &message.session_id)?;
+        let at = self.service.close_session(context, session).await?;
+        Ok(v1::CloseSessionResponse {
             released_locks: at.value.released_locks,
             cancelled_waits: at.value.cancelled_waits,
             revision: at.revision,
-        }))
+        })
     }
 
-    async fn get_session(
+    pub(super) async fn get_session(
         &self,
-        request: Request<v1::GetSessionRequest>,
-    ) -> Result<Response<v1::GetSessionResponse>, Status> {
-        let session = parse_session_id("session_id", &request.get_ref().session_id)?;
-        let context = context(request.metadata(), Some(session))?;
-        let consistency = consistency(request.get_ref().consistency)?;
-        let at = self.service.get_session(&context, session, consistency).await?;
+        context: &CallContext,
+        message: v1::GetSessionRequest,
+    ) -> Result<v1::GetSessionResponse, ApiError> {
+        let session = parse_session_id("session_id", &message.session_id)?;
+        let consistency = consistency(message.consistency)?;
+        let at = self.service.get_session(context, session, consistency).await?;
         let session = Some(session_message(at.value));
-        Ok(Response::new(v1::GetSessionResponse { session, revision: at.revision }))
+        Ok(v1::GetSessionResponse { session, revision: at.revision })
     }
 
-    async fn list_sessions(
+    pub(super) async fn list_sessions(
         &self,
-        request: Request<v1::ListSessionsRequest>,
-    ) -> Result<Response<v1::ListSessionsResponse>, Status> {
-        let context = context(request.metadata(), None)?;
-        let request = request.into_inner();
-        let consistency = consistency(request.consistency)?;
-        let (limit, cursor) = page(request.limit, request.cursor);
-        let at = self.service.list_sessions(&context, &ListRequest { limit, cursor }, consistency).await?;
-        Ok(Response::new(v1::ListSessionsResponse {
+        context: &CallContext,
+        message: v1::ListSessionsRequest,
+    ) -> Result<v1::ListSessionsResponse, ApiError> {
+        let consistency = consistency(message.consistency)?;
+        let (limit, cursor) = page(message.limit, message.cursor);
+        let at = self.service.list_sessions(context, &ListRequest { limit, cursor }, consistency).await?;
+        Ok(v1::ListSessionsResponse {
             sessions: at.value.items.into_iter().map(session_message).collect(),
             next_cursor: at.value.next_cursor.unwrap_or_default(),
             revision: at.revision,
-        }))
+        })
     }
 }

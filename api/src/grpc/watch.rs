@@ -1,21 +1,21 @@
 //! Watches as server streams.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use batuta_proto::v1;
 use bytes::Bytes;
 use futures_util::Stream;
 use prost::Message as _;
 use tonic::codegen::{Body, BoxFuture, StdError, http};
-use tonic::server::{NamedService, ServerStreamingService};
+use tonic::server::{Grpc, ServerStreamingService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::{Front, MESSAGE_BYTES_MAX, consistency, context, lock, session};
+use super::by_hand::OneMethod;
+use super::{Front, consistency, context, lock, session};
 use crate::ApiError;
+use crate::service::CallContext;
 use crate::service::watch::{Event, Facts, Filter, FilterText, Item, Start, Watch, WatchRequest};
 
 fn event_message(event: &Event) -> v1::Event {
@@ -52,7 +52,7 @@ fn event_message(event: &Event) -> v1::Event {
 
 /// `batuta.v1.WatchResponse` on the wire, with the events as the bytes they were made once for all watchers.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Sent {
+pub(super) struct Sent {
     #[prost(uint64, tag = "1")]
     revision: u64,
     #[prost(message, optional, tag = "2")]
@@ -70,7 +70,7 @@ struct SentChanges {
     events: Vec<Bytes>,
 }
 
-fn sent(item: Item) -> Sent {
+pub(super) fn sent(item: Item) -> Sent {
     match item {
         Item::Snapshot(page) => {
             let registers = page.registers.into_iter();
@@ -113,42 +113,28 @@ fn responses(watch: Watch) -> Responses {
     }))
 }
 
-/// `batuta.v1.WatchService`. Written by hand, since the generated one can not send what is encoded already.
+/// `batuta.v1.WatchService`.
 #[derive(Clone)]
-pub(super) struct WatchServer(pub(super) Front);
+pub(super) struct WatchMethod(pub(super) Front);
 
-impl NamedService for WatchServer {
-    const NAME: &'static str = v1::watch_service_server::SERVICE_NAME;
-}
+impl OneMethod for WatchMethod {
+    const SERVICE: &'static str = v1::watch_service_server::SERVICE_NAME;
+    const METHOD: &'static str = "Watch";
+    type Sent = Sent;
+    type Received = v1::WatchRequest;
 
-impl<B> tower::Service<http::Request<B>> for WatchServer
-where
-    B: Body + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let method = WatchMethod(self.0.clone());
-        Box::pin(async move {
-            if request.uri().path().rsplit('/').next() != Some("Watch") {
-                return Ok(Status::unimplemented("batuta.v1.WatchService has one method: Watch").into_http());
-            }
-            let codec = ProstCodec::<Sent, v1::WatchRequest>::default();
-            let max = Some(MESSAGE_BYTES_MAX);
-            let mut grpc = tonic::server::Grpc::new(codec).apply_max_message_size_config(max, max);
-            Ok(grpc.server_streaming(method, request).await)
-        })
+    async fn serve<B>(
+        self,
+        mut grpc: Grpc<ProstCodec<Sent, v1::WatchRequest>>,
+        request: http::Request<B>,
+    ) -> http::Response<tonic::body::Body>
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
+        grpc.server_streaming(self, request).await
     }
 }
-
-struct WatchMethod(Front);
 
 impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
     type Response = Sent;
@@ -157,21 +143,25 @@ impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
 
     fn call(&mut self, request: Request<v1::WatchRequest>) -> Self::Future {
         let front = self.0.clone();
-        Box::pin(async move { front.watch(&request).await })
+        Box::pin(async move {
+            let context = context(request.metadata(), None)?;
+            Ok(Response::new(responses(front.watch(&context, request.get_ref()).await?)))
+        })
     }
 }
 
 impl Front {
-    async fn watch(&self, request: &Request<v1::WatchRequest>) -> Result<Response<Responses>, Status> {
-        let context = context(request.metadata(), None)?;
-        let message = request.get_ref();
+    pub(super) async fn watch(
+        &self,
+        context: &CallContext,
+        message: &v1::WatchRequest,
+    ) -> Result<Watch, ApiError> {
         let text =
             FilterText { prefix: &message.prefix, name: &message.name, session_id: &message.session_id };
         let (jobs, kinds) = (message.jobs.iter(), message.kinds.iter());
         let namespace = context.namespace.clone();
         let filter = Filter::parse(namespace, jobs.map(String::as_str), kinds.map(String::as_str), text)?;
-        let watch = self.service.watch(&context, watch_request(message, filter)?).await?;
-        Ok(Response::new(responses(watch)))
+        self.service.watch(context, watch_request(message, filter)?).await
     }
 }
 

@@ -286,7 +286,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             grants: status.grants,
             waiters: status.waiters,
             locks: status.locks,
-            state_hash: status.state_hash,
+            state_hash: status.state_hash.unwrap_or_default(),
             disk_full: replica.disk_full,
             uptime_ms: status.uptime_ms,
             cluster_time_ms: status.cluster_time_ms,

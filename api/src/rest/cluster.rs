@@ -34,7 +34,7 @@ async fn get_cluster(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<ClusterStatus> {
-    let status = service.cluster_status().await?;
+    let status = service.cluster_status(true).await?;
     Ok(Answer::at(status.state_revision, status.into()))
 }
 

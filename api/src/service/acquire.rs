@@ -9,14 +9,17 @@
 //!                       └──── the caller left ────► withdrawn
 //! ```
 //! Invariant: an acquisition whose caller went away without an answer does not stay behind: a [`Claim`] travels with
-//! it from the moment its id is known until the answer, and withdraws it when dropped. The proposal runs in a task of
-//! its own, so that the claim is made even when the caller leaves before the id is known.
+//! it from the moment its id is known until the answer, and withdraws it when dropped. The proposal goes on in the background
+//! when the caller leaves before the id is known, so that the claim is made even then.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
 use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lock::GrantInfo;
@@ -98,6 +101,35 @@ impl Drop for Claim {
     }
 }
 
+/// Work that goes on in the background when whoever waits for it leaves before its end.
+struct Finished<T: Send + 'static> {
+    work: Option<BoxFuture<'static, T>>,
+    begun: bool,
+    inner: Arc<Inner>,
+}
+
+impl<T: Send + 'static> Future for Finished<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.begun = true;
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let done = work.as_mut().poll(context);
+        if done.is_ready() {
+            self.work = None;
+        }
+        done
+    }
+}
+
+impl<T: Send + 'static> Drop for Finished<T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take().filter(|_| self.begun) {
+            self.inner.background.spawn_on(work, &self.inner.runtime);
+        }
+    }
+}
+
 impl Service {
     /// Takes one lock, or several all or nothing; waits for them up to `wait_ms`.
     ///
@@ -164,13 +196,12 @@ impl Service {
         matches!(self.replica().view().acquisition(lock_id), Acquisition::Granted(_))
     }
 
-    /// Proposes the acquisition in a task of its own. What it answers carries a claim, so that it is withdrawn wherever
-    /// it is dropped.
+    /// Proposes the acquisition. What it answers carries a claim, so that it is withdrawn wherever it is dropped.
     async fn ask(&self, context: &CallContext, command: Command) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
         let request = Request::new(context.dedup.clone(), command);
         let timeout = self.timeout(context);
-        let task = self.inner.background.spawn(async move {
+        let proposal = async move {
             let keyed = request.dedup.is_some();
             let (answer, reply) = split(inner.replica.propose(request, timeout).await, keyed)?;
             match reply {
@@ -197,9 +228,8 @@ impl Service {
                 }
                 other => Err(unexpected(&other)),
             }
-        });
-        task.await
-            .unwrap_or_else(|error| Err(ApiError::Internal(format!("the proposal's task failed: {error}"))))
+        };
+        Finished { work: Some(Box::pin(proposal)), begun: false, inner: Arc::clone(&self.inner) }.await
     }
 
     async fn wait(

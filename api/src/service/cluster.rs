@@ -1,8 +1,10 @@
 //! The cluster itself: status, members, limits.
 
+use std::sync::Arc;
+
 use batuta_raft::{MemberStatus, Status};
 use batuta_statemachine::cluster::SetLimits;
-use batuta_statemachine::{Command, Limits, LimitsPatch, Reply};
+use batuta_statemachine::{Command, Limits, LimitsPatch, Reply, State};
 
 use super::{At, CallContext, Consistency, Service, unexpected};
 use crate::ApiError;
@@ -26,8 +28,8 @@ pub struct ClusterStatus {
     pub waiters: u64,
     /// Locks that are held or waited for.
     pub locks: u64,
-    /// Hash of the applied state at `state_revision`, hexadecimal.
-    pub state_hash: String,
+    /// Hash of the applied state at `state_revision`, hexadecimal; when it was wanted.
+    pub state_hash: Option<String>,
     /// Revision of the state described here.
     pub state_revision: u64,
     /// How long the node runs.
@@ -56,22 +58,25 @@ pub struct Leader {
     pub leader_name: Option<String>,
 }
 
+/// The hash of a state, as text; not on a thread that serves requests, since it reads everything.
+async fn hash(state: Arc<State>) -> Result<String, ApiError> {
+    let hash = tokio::task::spawn_blocking(move || state.hash()).await;
+    let hash = hash.map_err(|error| ApiError::Internal(format!("hashing the state failed: {error}")))?;
+    Ok(format!("{hash:016x}"))
+}
+
 impl Service {
-    /// How the cluster looks from this node. Needs no quorum.
+    /// How the cluster looks from this node. Needs no quorum. The hash of the state is made when it is wanted: it reads everything.
     ///
     /// # Errors
     /// `internal` when hashing the state fails.
-    pub async fn cluster_status(&self) -> Result<ClusterStatus, ApiError> {
+    pub async fn cluster_status(&self, hashed: bool) -> Result<ClusterStatus, ApiError> {
         let mut replica = self.replica().status();
         let state = self.replica().view();
         // The hash and the index it belongs to are read together: another entry may be applied at any moment.
         replica.applied_index = state.revision();
         replica.committed_index = replica.committed_index.max(replica.applied_index);
-        let hashed = std::sync::Arc::clone(&state);
-        // The hash reads the whole state: not on a thread that serves requests.
-        let hash = tokio::task::spawn_blocking(move || hashed.hash())
-            .await
-            .map_err(|error| ApiError::Internal(format!("hashing the state failed: {error}")))?;
+        let state_hash = if hashed { Some(hash(Arc::clone(&state)).await?) } else { None };
         let counts = state.counts();
         Ok(ClusterStatus {
             leader_name: replica.leader_id.and_then(|id| name_of(&replica.members, id)),
@@ -81,7 +86,7 @@ impl Service {
             grants: counts.grants,
             waiters: counts.waits,
             locks: counts.locks,
-            state_hash: format!("{hash:016x}"),
+            state_hash,
             state_revision: state.revision(),
             uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cluster_time_ms: state.now_ms(),

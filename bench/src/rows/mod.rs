@@ -74,7 +74,7 @@ pub(crate) static ROWS: [Row; 10] = [
         title: "Uncontended lock: acquire and release",
         method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
                  own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
-                 host. Batuta: Acquire and Release over gRPC, one session a host.",
+                 host. Batuta: Acquire and Release in one gRPC stream a host, as its client does it, and one session a host.",
         columns: LOOP,
         chart: OPS,
     },
@@ -124,8 +124,8 @@ pub(crate) static ROWS: [Row; 10] = [
         number: 5,
         title: "Live sessions with keep-alives",
         method: "500 sessions a host, hosts spread over the three nodes, each session kept alive three times in its \
-                 time to live, spread evenly; etcd: leases on one keep-alive stream a host, Batuta: a unary KeepAlive \
-                 each. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
+                 time to live, spread evenly; leases and KeepAlive calls go through one \
+                 stream a host. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
                  sessions). A last keep-alive of every session counts the lost ones.",
         columns: &[
             OPS,
@@ -147,8 +147,7 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 6,
         title: "Watch: fan-out of one change",
-        method: "All watch one name on the leader, 100 a connection (etcd: on one stream a connection, Batuta: a \
-                 stream each). The lock of that name is taken and given back again and again; the time is from \
+        method: "All watch one name on the leader, 100 a connection, in one stream. The lock of that name is taken and given back again and again; the time is from \
                  sending the acquire to its arrival at a watcher. One operation is one arrival.",
         columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
         chart: LAST_P50,
@@ -185,7 +184,7 @@ pub(crate) static ROWS: [Row; 10] = [
         number: 10,
         title: "Batuta's fronts: acquire and release",
         method: "As row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's \
-                 APIs; etcd by gRPC only.",
+                 APIs: over gRPC many calls in one stream, as its client does it, and call by call; etcd by gRPC only.",
         columns: LOOP,
         chart: OPS,
     },

@@ -3,14 +3,14 @@
 //! ```text
 //! cargo run --release -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
 //! ```
-//! Each client takes and gives back a lock of its own, over gRPC, as fast as the answers come. Clients share one connection per
-//! address given. With `--hold N` the clients first take N locks for an hour and keep them.
+//! Each client takes and gives back a lock of its own as fast as the answers come. Clients share one gRPC stream per address given.
+//! With `--hold N` the clients first take N locks for an hour and keep them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use batuta_proto::v1::lock_service_client::LockServiceClient;
+use batuta_client::{CallOptions, Error, Pipeline};
 use batuta_proto::v1::{AcquireRequest, LockMode, LockRequest, ReleaseRequest};
-use tonic::transport::{Channel, Endpoint};
 
 struct Args {
     addresses: Vec<String>,
@@ -40,36 +40,28 @@ fn args() -> Result<Args, String> {
 }
 
 /// Takes every `step`th lock of `count` and keeps it.
-async fn hold(
-    mut locks: LockServiceClient<Channel>,
-    first: usize,
-    step: usize,
-    count: usize,
-) -> Result<(), tonic::Status> {
+async fn hold(node: Arc<Pipeline>, first: usize, step: usize, count: usize) -> Result<(), Error> {
     let run = std::process::id();
     for number in (first..count).step_by(step) {
         let name = format!("held/{run}/{number:07}");
         let lock = LockRequest { name, mode: LockMode::Exclusive.into(), ..Default::default() };
         let request = AcquireRequest { locks: vec![lock], ttl_ms: Some(3_600_000), ..Default::default() };
-        locks.acquire(request).await?;
+        node.call(request, &CallOptions::default()).await?;
     }
     Ok(())
 }
 
-async fn cycles(
-    mut locks: LockServiceClient<Channel>,
-    name: String,
-    until: Instant,
-) -> Result<Vec<Duration>, tonic::Status> {
+async fn cycles(node: Arc<Pipeline>, name: String, until: Instant) -> Result<Vec<Duration>, Error> {
     let mut took = Vec::new();
     while Instant::now() < until {
         let lock = LockRequest { name: name.clone(), mode: LockMode::Exclusive.into(), ..Default::default() };
         let begun = Instant::now();
         let request = AcquireRequest { locks: vec![lock], ttl_ms: Some(60_000), ..Default::default() };
-        let granted = locks.acquire(request).await?.into_inner();
+        let granted = node.call(request, &CallOptions::default()).await?;
         took.push(begun.elapsed());
         let lock_id = granted.grant.map(|grant| grant.lock_id).unwrap_or_default();
-        locks.release(ReleaseRequest { lock_id, ..Default::default() }).await?;
+        let request = ReleaseRequest { lock_id, ..Default::default() };
+        node.call(request, &CallOptions::default()).await?;
     }
     Ok(took)
 }
@@ -79,8 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = args()?;
     let mut connections = Vec::new();
     for address in &args.addresses {
-        let channel = Endpoint::from_shared(address.clone())?.tcp_nodelay(true).connect().await?;
-        connections.push(LockServiceClient::new(channel));
+        connections.push(Arc::new(Pipeline::at(address)?));
     }
     if args.hold > 0 {
         let begun = Instant::now();

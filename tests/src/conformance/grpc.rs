@@ -1,7 +1,9 @@
-//! The gRPC front, through the generated client.
+//! The gRPC front: call by call through the generated client, or many in one stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use batuta_client::{CallOptions, Error, Pipeline, Pipelined, PipelinedWatch};
 use batuta_proto::v1;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::session_service_client::SessionServiceClient;
@@ -9,37 +11,114 @@ use batuta_proto::v1::watch_service_client::WatchServiceClient;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use super::{Driver, Operation, Outcome, Refusal};
 
 /// The gRPC front of one node.
-pub struct GrpcDriver {
+pub struct GrpcDriver(Way);
+
+/// How calls get there.
+#[derive(Clone)]
+struct Way {
     channel: Channel,
+    /// The stream that carries them; `None` = each goes by itself.
+    pipeline: Option<Arc<Pipeline>>,
 }
 
 impl GrpcDriver {
-    /// The front at a base URL; connects when it is first asked.
+    /// The front at a base URL, asked call by call; connects when it is first asked.
     ///
     /// # Panics
     /// When the URL is none.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let endpoint = Channel::from_shared(url.to_owned()).expect("a URL");
-        Self { channel: endpoint.connect_timeout(Duration::from_secs(10)).connect_lazy() }
+        let channel = endpoint.connect_timeout(Duration::from_secs(10)).connect_lazy();
+        Self(Way { channel, pipeline: None })
+    }
+
+    /// Likewise, with all calls that can in one stream.
+    ///
+    /// # Panics
+    /// When the URL is none.
+    #[must_use]
+    pub fn pipelined(url: &str) -> Self {
+        let Self(Way { channel, .. }) = Self::new(url);
+        let pipeline = Some(Arc::new(Pipeline::over(channel.clone())));
+        Self(Way { channel, pipeline })
     }
 }
 
 impl Driver for GrpcDriver {
     fn front(&self) -> &'static str {
-        "gRPC"
+        if self.0.pipeline.is_some() { "gRPC in one stream" } else { "gRPC" }
     }
 
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome> {
-        let channel = self.channel.clone();
-        Box::pin(async move { call(channel, operation).await.map_err(|status| refusal(&status)) })
+        let way = self.0.clone();
+        Box::pin(async move { call(&way, operation).await })
     }
+}
+
+impl Way {
+    async fn ask<Q, F, R>(&self, operation: &Operation, message: Q, alone: F) -> Result<Q::Answer, Refusal>
+    where
+        Q: Pipelined,
+        F: FnOnce(Channel, Request<Q>) -> R,
+        R: Future<Output = Result<Response<Q::Answer>, Status>>,
+    {
+        let Some(pipeline) = &self.pipeline else {
+            let answer = alone(self.channel.clone(), request(operation, message)).await;
+            return answer.map(Response::into_inner).map_err(|status| refusal(&status));
+        };
+        let options = CallOptions { idempotency_key: operation.key.clone(), ..CallOptions::default() };
+        pipeline.call(message, &options).await.map_err(refused)
+    }
+
+    async fn watch(&self, message: v1::WatchRequest) -> Result<Watching, Refusal> {
+        if let Some(pipeline) = &self.pipeline {
+            let watch = pipeline.watch(message, &CallOptions::default()).map_err(refused)?;
+            return Ok(Watching::Pipelined(watch));
+        }
+        let watch = WatchServiceClient::new(self.channel.clone()).watch(message).await;
+        Ok(Watching::Alone(watch.map_err(|status| refusal(&status))?.into_inner()))
+    }
+}
+
+/// An open watch, whichever way.
+enum Watching {
+    Alone(Streaming<v1::WatchResponse>),
+    Pipelined(PipelinedWatch),
+}
+
+impl Watching {
+    async fn next(&mut self) -> Result<Option<v1::WatchResponse>, Refusal> {
+        match self {
+            Self::Alone(stream) => stream.message().await.map_err(|status| refusal(&status)),
+            Self::Pipelined(watch) => watch.next().await.map(Some).map_err(refused),
+        }
+    }
+}
+
+/// Asks one call of a service, whichever way.
+macro_rules! ask {
+    ($way:expr, $operation:expr, $service:ident.$method:ident, $message:expr) => {
+        $way.ask($operation, $message, |channel, request| async move {
+            $service::new(channel).$method(request).await
+        })
+        .await?
+    };
+}
+
+/// What the client says of an answer that is none of Batuta's own.
+fn refused(error: Error) -> Refusal {
+    if matches!(error.code.as_str(), "unavailable" | "timeout") {
+        return Refusal::no_answer(error);
+    }
+    let details = error.details.into_iter().map(|(name, text)| (name, fact(text))).collect();
+    Refusal { code: error.code, field: error.field, details }
 }
 
 fn refusal(status: &Status) -> Refusal {
@@ -115,33 +194,32 @@ pub(super) fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
     })
 }
 
-async fn call(channel: Channel, operation: Operation) -> Result<Value, Status> {
+async fn call(way: &Way, operation: Operation) -> Outcome {
     match operation.name.as_str() {
-        "open_session" | "keep_alive" | "get_session" | "close_session" => session(channel, &operation).await,
-        "advance_register" | "get_register" | "delete_register" => register(channel, &operation).await,
-        "changes" => changes(channel, &operation).await,
-        _ => lock(channel, &operation).await,
+        "open_session" | "keep_alive" | "get_session" | "close_session" => session(way, &operation).await,
+        "advance_register" | "get_register" | "delete_register" => register(way, &operation).await,
+        "changes" => changes(way, &operation).await,
+        _ => lock(way, &operation).await,
     }
 }
 
-async fn session(channel: Channel, operation: &Operation) -> Result<Value, Status> {
-    let mut service = SessionServiceClient::new(channel);
+async fn session(way: &Way, operation: &Operation) -> Outcome {
     let session_id = operation.text("session_id").to_owned();
     match operation.name.as_str() {
         "open_session" => {
             let (ttl_ms, metadata) = (operation.number("ttl_ms"), operation.text("metadata").to_owned());
             let message = v1::OpenSessionRequest { ttl_ms, metadata };
-            let answer = service.open_session(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, SessionServiceClient.open_session, message);
             Ok(opened(answer))
         }
         "keep_alive" => {
-            let answer = service.keep_alive(request(operation, v1::KeepAliveRequest { session_id })).await?;
-            let answer = answer.into_inner();
+            let answer =
+                ask!(way, operation, SessionServiceClient.keep_alive, v1::KeepAliveRequest { session_id });
             Ok(json!({"session_id": answer.session_id, "revision": answer.revision}))
         }
         "get_session" => {
             let message = v1::GetSessionRequest { session_id, ..Default::default() };
-            let answer = service.get_session(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, SessionServiceClient.get_session, message);
             let session = answer.session.expect("a session");
             Ok(json!({
                 "session_id": session.session_id, "remaining_ms": session.remaining_ms, "revision": answer.revision,
@@ -149,7 +227,7 @@ async fn session(channel: Channel, operation: &Operation) -> Result<Value, Statu
         }
         _ => {
             let message = v1::CloseSessionRequest { session_id };
-            let answer = service.close_session(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, SessionServiceClient.close_session, message);
             Ok(closed(answer))
         }
     }
@@ -170,65 +248,65 @@ pub(super) fn closed(answer: v1::CloseSessionResponse) -> Value {
     })
 }
 
-async fn register(channel: Channel, operation: &Operation) -> Result<Value, Status> {
-    let mut service = LockServiceClient::new(channel);
+async fn register(way: &Way, operation: &Operation) -> Outcome {
     let name = operation.text("name").to_owned();
     let (high_water, revision) = match operation.name.as_str() {
         "advance_register" => {
             let message =
                 v1::AdvanceRegisterRequest { name, fencing_token: operation.number("fencing_token") };
-            let answer = service.advance_register(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.advance_register, message);
             (answer.high_water, answer.revision)
         }
         "get_register" => {
             let message = v1::GetRegisterRequest { name, ..Default::default() };
-            let answer = service.get_register(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.get_register, message);
             (answer.high_water, answer.revision)
         }
         _ => {
             let message = v1::DeleteRegisterRequest { name };
-            let answer = service.delete_register(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.delete_register, message);
             (answer.high_water, answer.revision)
         }
     };
     Ok(json!({ "high_water": high_water, "revision": revision }))
 }
 
-async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> {
-    let mut service = LockServiceClient::new(channel);
+async fn lock(way: &Way, operation: &Operation) -> Outcome {
     let (name, lock_id) = (operation.text("name").to_owned(), operation.text("lock_id").to_owned());
     let fencing_token = operation.number("fencing_token");
     match operation.name.as_str() {
         "acquire" => {
-            let answer = service.acquire(request(operation, acquire(operation))).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.acquire, acquire(operation));
             Ok(grant_json(answer.grant, answer.revision))
         }
         "extend" => {
             let message = v1::ExtendRequest { lock_id, name, ttl_ms: operation.number("ttl_ms") };
-            let answer = service.extend(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.extend, message);
             Ok(grant_json(answer.grant, answer.revision))
         }
         "release" => {
-            let answer = service.release(request(operation, v1::ReleaseRequest { lock_id, name })).await?;
-            Ok(released(answer.get_ref()))
+            let answer =
+                ask!(way, operation, LockServiceClient.release, v1::ReleaseRequest { lock_id, name });
+            Ok(released(&answer))
         }
         "cancel_wait" => {
-            let answer = service.cancel_wait(request(operation, v1::CancelWaitRequest { lock_id })).await?;
-            Ok(json!({"revision": answer.into_inner().revision}))
+            let answer =
+                ask!(way, operation, LockServiceClient.cancel_wait, v1::CancelWaitRequest { lock_id });
+            Ok(json!({"revision": answer.revision}))
         }
         "force_release" => {
             let reason = operation.text("reason").to_owned();
             let message = v1::ForceReleaseRequest { name, fencing_token, reason };
-            let answer = service.force_release(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.force_release, message);
             Ok(json!({"lock_id": answer.lock_id, "revision": answer.revision}))
         }
         "check" => {
             let message = v1::CheckRequest { name, fencing_token, ..Default::default() };
-            Ok(checked(service.check(request(operation, message)).await?.get_ref()))
+            Ok(checked(&ask!(way, operation, LockServiceClient.check, message)))
         }
         "get_lock" => {
             let message = v1::GetLockRequest { name, ..Default::default() };
-            let answer = service.get_lock(request(operation, message)).await?.into_inner();
+            let answer = ask!(way, operation, LockServiceClient.get_lock, message);
             let lock = answer.lock.expect("a lock");
             let holder =
                 |grant: &v1::Grant| json!({"lock_id": grant.lock_id, "fencing_token": grant.fencing_token});
@@ -239,7 +317,9 @@ async fn lock(channel: Channel, operation: &Operation) -> Result<Value, Status> 
         }
         "explain" => {
             let message = v1::ExplainRequest { name, ..Default::default() };
-            let answer = service.explain(request(operation, message)).await?.into_inner();
+            let mut locks = LockServiceClient::new(way.channel.clone());
+            let explained = locks.explain(request(operation, message)).await;
+            let answer = explained.map_err(|status| refusal(&status))?.into_inner();
             Ok(json!({"summary": answer.summary}))
         }
         other => panic!("no call for {other}"),
@@ -265,7 +345,7 @@ pub(super) fn checked(answer: &v1::CheckResponse) -> Value {
     })
 }
 
-async fn changes(channel: Channel, operation: &Operation) -> Result<Value, Status> {
+async fn changes(way: &Way, operation: &Operation) -> Outcome {
     let until = operation.number("until_revision");
     let message = v1::WatchRequest {
         jobs: operation.texts("jobs"),
@@ -277,9 +357,9 @@ async fn changes(channel: Channel, operation: &Operation) -> Result<Value, Statu
         progress_ms: 100,
         ..Default::default()
     };
-    let mut stream = WatchServiceClient::new(channel).watch(message).await?.into_inner();
+    let mut watching = way.watch(message).await?;
     let mut kinds = Vec::new();
-    while let Some(answer) = stream.message().await? {
+    while let Some(answer) = watching.next().await? {
         if let Some(v1::watch_response::Item::Changes(changes)) = answer.item
             && answer.revision <= until
         {

@@ -1,0 +1,465 @@
+//! One stream to a node that carries many calls: each costs a few bytes in it instead of an HTTP/2 stream of its own.
+//!
+//! Invariant: every call that was put in is answered, cancelled by its caller, or told why the stream ended; the next call opens
+//! another one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use batuta_proto::v1;
+use batuta_proto::v1::answer::Result as Outcome;
+use batuta_proto::v1::call::Request as Wanted;
+use batuta_proto::v1::pipeline_service_client::PipelineServiceClient;
+use futures_util::{Stream, stream};
+use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::Error;
+use crate::lock::millis;
+use crate::pool::{channel, url};
+
+/// Calls of each kind in flight (those that wait for a lock, watches, all others): a node takes more than all of them on one stream.
+const CALLS_MAX: usize = 1_024;
+/// Messages of a watch that may wait for whoever reads it.
+const WATCH_QUEUE: usize = 1_024;
+/// Calls in one message.
+const BATCH: usize = 256;
+
+/// A request that can go through a [`Pipeline`], and what answers it.
+pub trait Pipelined: sealed::Message {}
+
+mod sealed {
+    use super::{Outcome, Wanted};
+
+    pub trait Message {
+        type Answer;
+        fn wrap(self) -> Wanted;
+        fn unwrap(outcome: Outcome) -> Option<Self::Answer>;
+        /// Whether the node may hold the call for long.
+        fn waits(&self) -> bool;
+    }
+}
+
+macro_rules! pipelined {
+    ($($variant:ident($request:ident) -> $answer:ident $(, waits if $field:ident)?;)*) => {$(
+        impl sealed::Message for v1::$request {
+            type Answer = v1::$answer;
+
+            fn wrap(self) -> Wanted {
+                Wanted::$variant(self)
+            }
+
+            fn unwrap(outcome: Outcome) -> Option<v1::$answer> {
+                if let Outcome::$variant(answer) = outcome { Some(answer) } else { None }
+            }
+
+            fn waits(&self) -> bool {
+                false $(|| self.$field > 0)?
+            }
+        }
+
+        impl Pipelined for v1::$request {}
+    )*};
+}
+
+pipelined! {
+    Acquire(AcquireRequest) -> AcquireResponse, waits if wait_ms;
+    Release(ReleaseRequest) -> ReleaseResponse;
+    Extend(ExtendRequest) -> ExtendResponse;
+    CancelWait(CancelWaitRequest) -> CancelWaitResponse;
+    ForceRelease(ForceReleaseRequest) -> ForceReleaseResponse;
+    Check(CheckRequest) -> CheckResponse;
+    GetLock(GetLockRequest) -> GetLockResponse;
+    AdvanceRegister(AdvanceRegisterRequest) -> AdvanceRegisterResponse;
+    GetRegister(GetRegisterRequest) -> GetRegisterResponse;
+    DeleteRegister(DeleteRegisterRequest) -> DeleteRegisterResponse;
+    OpenSession(OpenSessionRequest) -> OpenSessionResponse;
+    KeepAlive(KeepAliveRequest) -> KeepAliveResponse;
+    CloseSession(CloseSessionRequest) -> CloseSessionResponse;
+    GetSession(GetSessionRequest) -> GetSessionResponse;
+}
+
+/// What a call carries beside its request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// Empty for `default`.
+    pub namespace: String,
+    /// Under the same one the same request has its effect once.
+    pub idempotency_key: Option<String>,
+    /// How long the node may take, a wait for a lock included; its own default when absent. The caller's own patience is not
+    /// bounded by it.
+    pub timeout: Option<Duration>,
+}
+
+/// Who waits for answers under a number.
+#[derive(Debug)]
+enum Waiter {
+    Call(oneshot::Sender<Result<Outcome, Status>>),
+    Watch(mpsc::Sender<Result<v1::WatchResponse, Status>>),
+}
+
+impl Waiter {
+    /// It gets no answer. Who has given up, or has not read what is there already, is not waited for.
+    fn fail(self, status: Status) {
+        match self {
+            Self::Call(waiter) => drop(waiter.send(Err(status))),
+            Self::Watch(queue) => drop(queue.try_send(Err(status))),
+        }
+    }
+}
+
+impl CallOptions {
+    fn call(&self, request: Wanted) -> Box<v1::Call> {
+        Box::new(v1::Call {
+            call_id: 0,
+            namespace: self.namespace.clone(),
+            idempotency_key: self.idempotency_key.clone().unwrap_or_default(),
+            session_sequence: String::new(),
+            timeout_ms: self.timeout.map_or(0, millis),
+            request: Some(request),
+        })
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Outcome, Status>>;
+
+#[derive(Debug)]
+enum Out {
+    Call(Box<v1::Call>),
+    Cancel(u64),
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    waiters: HashMap<u64, Waiter>,
+    last_id: u64,
+    /// The stream has ended: later calls need another one.
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<Mutex<Pending>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // Nothing that runs under the lock can leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, status: &Status) {
+        let mut pending = self.lock();
+        pending.closed = true;
+        for (_, waiter) in pending.waiters.drain() {
+            waiter.fail(status.clone());
+        }
+    }
+
+    /// Hands answers out; gives the numbers of watches that nobody reads any more, or not fast enough.
+    fn deliver(&self, answers: Vec<v1::Answer>) -> Vec<u64> {
+        let mut pending = self.lock();
+        let mut given_up = Vec::new();
+        for v1::Answer { call_id, result } in answers {
+            // One that was cancelled may still be answered.
+            let Some(waiter) = pending.waiters.remove(&call_id) else { continue };
+            match (waiter, result.map_or_else(|| Err(unknown_answer()), outcome)) {
+                (Waiter::Watch(queue), Ok(Outcome::Watch(message))) => {
+                    if queue.try_send(Ok(message)).is_ok() {
+                        pending.waiters.insert(call_id, Waiter::Watch(queue));
+                    } else {
+                        given_up.push(call_id);
+                    }
+                }
+                (waiter, Err(status)) => waiter.fail(status),
+                // The caller may have given up.
+                (Waiter::Call(waiter), Ok(answer)) => drop(waiter.send(Ok(answer))),
+                (waiter @ Waiter::Watch(_), Ok(_)) => waiter.fail(unknown_answer()),
+            }
+        }
+        given_up
+    }
+}
+
+fn unknown_answer() -> Status {
+    Status::internal("an answer that this client does not know")
+}
+
+fn outcome(outcome: Outcome) -> Result<Outcome, Status> {
+    let Outcome::Error(details) = outcome else { return Ok(outcome) };
+    let status = tonic_types::Status::decode(details.as_slice()).unwrap_or_default();
+    Err(Status::with_details(Code::from_i32(status.code), status.message, details.into()))
+}
+
+/// A stream that is open, or being opened; it ends with this.
+#[derive(Debug)]
+struct Link {
+    out: mpsc::UnboundedSender<Out>,
+    shared: Shared,
+}
+
+impl Link {
+    fn open(channel: Channel) -> Self {
+        let (out, queue) = mpsc::unbounded_channel();
+        let shared = Shared::default();
+        tokio::spawn(pump(channel, queue, out.downgrade(), shared.clone()));
+        Self { out, shared }
+    }
+
+    /// Puts a call in, or gives it back when the stream has ended.
+    fn put(&self, mut call: Box<v1::Call>, waiter: Waiter) -> Result<u64, (Box<v1::Call>, Waiter)> {
+        let mut pending = self.shared.lock();
+        if pending.closed {
+            return Err((call, waiter));
+        }
+        pending.last_id += 1;
+        let call_id = pending.last_id;
+        call.call_id = call_id;
+        pending.waiters.insert(call_id, waiter);
+        // When nobody takes it any more the stream is about to be closed, and the waiter is told.
+        let _ = self.out.send(Out::Call(call));
+        Ok(call_id)
+    }
+}
+
+/// A call whose caller may give up: then the node is told.
+#[derive(Debug)]
+struct InFlight {
+    link: Arc<Link>,
+    call_id: u64,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.link.shared.lock().waiters.remove(&self.call_id).is_some() {
+            let _ = self.link.out.send(Out::Cancel(self.call_id));
+        }
+    }
+}
+
+/// What waits leaves in one message.
+fn messages(queue: mpsc::UnboundedReceiver<Out>) -> impl Stream<Item = v1::PipelineRequest> + Send {
+    stream::unfold(queue, |mut queue| async {
+        let mut outs = Vec::new();
+        if queue.recv_many(&mut outs, BATCH).await == 0 {
+            return None;
+        }
+        let mut message = v1::PipelineRequest::default();
+        for out in outs {
+            match out {
+                Out::Call(call) => message.calls.push(*call),
+                Out::Cancel(call_id) => message.cancelled.push(call_id),
+            }
+        }
+        Some((message, queue))
+    })
+}
+
+async fn pump(
+    channel: Channel,
+    queue: mpsc::UnboundedReceiver<Out>,
+    out: mpsc::WeakUnboundedSender<Out>,
+    shared: Shared,
+) {
+    let mut answers = match PipelineServiceClient::new(channel).pipeline(messages(queue)).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return shared.close(&status),
+    };
+    loop {
+        match answers.message().await {
+            Ok(Some(v1::PipelineResponse { answers })) => {
+                for call_id in shared.deliver(answers) {
+                    // When the way out is gone, the stream ends and with it the watch.
+                    let _ = out.upgrade().map(|out| out.send(Out::Cancel(call_id)));
+                }
+            }
+            Ok(None) => return shared.close(&Status::unavailable("the node ended the stream")),
+            Err(status) => return shared.close(&broken(status)),
+        }
+    }
+}
+
+/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
+fn broken(status: Status) -> Status {
+    if status.get_details_error_info().is_some() { status } else { Status::unavailable(status.message()) }
+}
+
+/// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
+#[derive(Debug)]
+pub struct Pipeline {
+    channel: Channel,
+    link: Mutex<Option<Arc<Link>>>,
+    /// Places for calls that wait for a lock, and for all others: many waits do not keep a keep-alive waiting.
+    waits: Semaphore,
+    others: Semaphore,
+    watches: Arc<Semaphore>,
+}
+
+impl Pipeline {
+    /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
+    ///
+    /// # Errors
+    /// The endpoint is no address.
+    pub fn at(endpoint: &str) -> Result<Self, Error> {
+        Ok(Self::over(channel(&url(endpoint))?))
+    }
+
+    /// The node at the other end of a channel, which may be shared with other calls.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
+        let places = || Semaphore::new(CALLS_MAX);
+        let watches = Arc::new(places());
+        Self { channel, link: Mutex::new(None), waits: places(), others: places(), watches }
+    }
+
+    /// Makes one call. Dropping the future cancels it. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// Whatever the node answers; `unavailable` when it can not be reached or the stream broke.
+    pub async fn call<R: Pipelined>(&self, request: R, options: &CallOptions) -> Result<R::Answer, Error> {
+        let places = if request.waits() { &self.waits } else { &self.others };
+        // Never closed.
+        let _place = places.acquire().await;
+        let (waiter, answer): (_, Answer) = oneshot::channel();
+        let in_flight = self.put(options.call(request.wrap()), Waiter::Call(waiter));
+        let outcome = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream broke")));
+        drop(in_flight);
+        let outcome = outcome.map_err(|status| Error::from_status(&status))?;
+        R::unwrap(outcome).ok_or_else(|| Error::new("internal", "an answer to another request", false))
+    }
+
+    /// Opens a watch, which the node answers by its first message or with an error. Dropping it ends it. Must be called inside a
+    /// Tokio runtime.
+    ///
+    /// # Errors
+    /// `overloaded` when 1,024 watches are open on this stream.
+    pub fn watch(&self, request: v1::WatchRequest, options: &CallOptions) -> Result<PipelinedWatch, Error> {
+        let place = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| {
+            let problem =
+                format!("{CALLS_MAX} watches are open on this client's stream; connect another client");
+            Error::new("overloaded", problem, false)
+        })?;
+        let (queue, messages) = mpsc::channel(WATCH_QUEUE);
+        let in_flight = self.put(options.call(Wanted::Watch(request)), Waiter::Watch(queue));
+        Ok(PipelinedWatch { messages, _in_flight: in_flight, _place: place })
+    }
+
+    fn put(&self, mut call: Box<v1::Call>, mut waiter: Waiter) -> InFlight {
+        let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let link = current.get_or_insert_with(|| Arc::new(Link::open(self.channel.clone())));
+            match link.put(call, waiter) {
+                Ok(call_id) => return InFlight { link: Arc::clone(link), call_id },
+                Err(back) => {
+                    (call, waiter) = back;
+                    *current = None;
+                }
+            }
+        }
+    }
+}
+
+/// An open watch in a [`Pipeline`].
+#[derive(Debug)]
+pub struct PipelinedWatch {
+    messages: mpsc::Receiver<Result<v1::WatchResponse, Status>>,
+    _in_flight: InFlight,
+    _place: OwnedSemaphorePermit,
+}
+
+impl PipelinedWatch {
+    /// The next message. May be dropped while it waits: nothing is lost.
+    ///
+    /// # Errors
+    /// Whatever ended the watch; `lagged` when it was not read fast enough: go on behind the last message.
+    pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
+        match self.messages.recv().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(status)) => Err(Error::from_status(&status)),
+            None => Err(Error::new("lagged", "the watch was not read fast enough", true)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch_answer(call_id: u64, revision: u64) -> v1::Answer {
+        let message = v1::WatchResponse { revision, ..Default::default() };
+        v1::Answer { call_id, result: Some(Outcome::Watch(message)) }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_there_is_unavailable_each_time_it_is_asked() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("bound").to_string();
+        drop(free);
+        let pipeline = Pipeline::at(&address).expect("an address");
+        for _ in 0..2 {
+            let request = v1::GetLockRequest { name: "a".to_owned(), ..Default::default() };
+            let error = pipeline.call(request, &CallOptions::default()).await.expect_err("nobody listens");
+            assert_eq!((error.code.as_str(), error.retryable), ("unavailable", true));
+        }
+        let mut watch =
+            pipeline.watch(v1::WatchRequest::default(), &CallOptions::default()).expect("has room");
+        assert_eq!(watch.next().await.expect_err("nobody listens").code, "unavailable");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_is_cancelled_and_forgotten() {
+        let (out, mut sent) = mpsc::unbounded_channel();
+        let link = Arc::new(Link { out, shared: Shared::default() });
+        let (waiter, answer) = oneshot::channel();
+        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
+        assert!(matches!(sent.recv().await, Some(Out::Call(call)) if call.call_id == call_id));
+        drop((answer, InFlight { link: Arc::clone(&link), call_id }));
+        assert!(matches!(sent.recv().await, Some(Out::Cancel(cancelled)) if cancelled == call_id));
+        // A late answer finds nobody.
+        assert!(link.shared.deliver(vec![watch_answer(call_id, 1)]).is_empty());
+        let (waiter, answer) = oneshot::channel();
+        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
+        let result = Some(Outcome::GetLock(v1::GetLockResponse { revision: 7, ..Default::default() }));
+        link.shared.deliver(vec![v1::Answer { call_id, result }]);
+        assert!(matches!(answer.await, Ok(Ok(Outcome::GetLock(answer))) if answer.revision == 7));
+        drop(InFlight { link: Arc::clone(&link), call_id });
+        assert!(matches!(sent.recv().await, Some(Out::Call(_))));
+        assert!(sent.try_recv().is_err(), "what is answered is not cancelled");
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_not_read_is_given_up_and_says_so_behind_what_is_there() {
+        let pipeline = Pipeline::at("127.0.0.1:1").expect("an address");
+        let (queue, messages) = mpsc::channel(2);
+        let (out, _sent) = mpsc::unbounded_channel();
+        let link = Arc::new(Link { out, shared: Shared::default() });
+        let call_id = link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
+        let in_flight = InFlight { link: Arc::clone(&link), call_id };
+        let place = Arc::clone(&pipeline.watches).try_acquire_owned().expect("has room");
+        let mut watch = PipelinedWatch { messages, _in_flight: in_flight, _place: place };
+        let answers = (1..=3).map(|revision| watch_answer(call_id, revision)).collect();
+        assert_eq!(link.shared.deliver(answers), [call_id]);
+        assert_eq!(watch.next().await.expect("is there").revision, 1);
+        assert_eq!(watch.next().await.expect("is there").revision, 2);
+        assert_eq!(watch.next().await.expect_err("has ended").code, "lagged");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_stream_is_told_to_everyone() {
+        let (out, _sent) = mpsc::unbounded_channel();
+        let link = Link { out, shared: Shared::default() };
+        let (waiter, answer) = oneshot::channel();
+        let (queue, mut messages) = mpsc::channel(1);
+        link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
+        link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
+        link.shared.close(&Status::unavailable("gone"));
+        assert_eq!(answer.await.expect("is told").expect_err("failed").code(), Code::Unavailable);
+        assert_eq!(messages.recv().await.expect("is told").expect_err("failed").code(), Code::Unavailable);
+        let (waiter, _answer) = oneshot::channel();
+        assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
+        let torn = broken(Status::internal("h2 protocol error"));
+        assert!(Error::from_status(&torn).retryable, "a connection that breaks is no defect of the node");
+    }
+}
