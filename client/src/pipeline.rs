@@ -14,6 +14,7 @@ use batuta_proto::v1::pipeline_service_client::PipelineServiceClient;
 use futures_util::{Stream, stream};
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -26,6 +27,8 @@ use crate::pool::{channel, url};
 const CALLS_MAX: usize = 1_024;
 /// Messages of a watch that may wait for whoever reads it.
 const WATCH_QUEUE: usize = 1_024;
+/// A stream that carried nothing for so long is closed, so that a client that does nothing costs its node nothing.
+const IDLE: Duration = Duration::from_secs(30);
 /// Calls in one message.
 const BATCH: usize = 256;
 
@@ -158,6 +161,13 @@ impl Shared {
         }
     }
 
+    /// Closes it when nobody waits for anything.
+    fn close_idle(&self) -> bool {
+        let mut pending = self.lock();
+        pending.closed |= pending.waiters.is_empty();
+        pending.closed
+    }
+
     /// Hands answers out; gives the numbers of watches that nobody reads any more, or not fast enough.
     fn deliver(&self, answers: Vec<v1::Answer>) -> Vec<u64> {
         let mut pending = self.lock();
@@ -239,12 +249,20 @@ impl Drop for InFlight {
     }
 }
 
-/// What waits leaves in one message.
-fn messages(queue: mpsc::UnboundedReceiver<Out>) -> impl Stream<Item = v1::PipelineRequest> + Send {
-    stream::unfold(queue, |mut queue| async {
+/// What waits leaves in one message; ends when nothing did for `idle` and nobody waits for an answer.
+fn messages(
+    queue: mpsc::UnboundedReceiver<Out>,
+    shared: Shared,
+    idle: Duration,
+) -> impl Stream<Item = v1::PipelineRequest> + Send {
+    stream::unfold((queue, shared), move |(mut queue, shared)| async move {
         let mut outs = Vec::new();
-        if queue.recv_many(&mut outs, BATCH).await == 0 {
-            return None;
+        while outs.is_empty() {
+            match timeout(idle, queue.recv_many(&mut outs, BATCH)).await {
+                Ok(0) => return None,
+                Err(_) if shared.close_idle() => return None,
+                Ok(_) | Err(_) => {}
+            }
         }
         let mut message = v1::PipelineRequest::default();
         for out in outs {
@@ -253,7 +271,7 @@ fn messages(queue: mpsc::UnboundedReceiver<Out>) -> impl Stream<Item = v1::Pipel
                 Out::Cancel(call_id) => message.cancelled.push(call_id),
             }
         }
-        Some((message, queue))
+        Some((message, (queue, shared)))
     })
 }
 
@@ -263,10 +281,11 @@ async fn pump(
     out: mpsc::WeakUnboundedSender<Out>,
     shared: Shared,
 ) {
-    let mut answers = match PipelineServiceClient::new(channel).pipeline(messages(queue)).await {
-        Ok(response) => response.into_inner(),
-        Err(status) => return shared.close(&status),
-    };
+    let mut answers =
+        match PipelineServiceClient::new(channel).pipeline(messages(queue, shared.clone(), IDLE)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return shared.close(&status),
+        };
     loop {
         match answers.message().await {
             Ok(Some(v1::PipelineResponse { answers })) => {
@@ -385,6 +404,8 @@ impl PipelinedWatch {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
     fn watch_answer(call_id: u64, revision: u64) -> v1::Answer {
@@ -444,6 +465,23 @@ mod tests {
         assert_eq!(watch.next().await.expect("is there").revision, 1);
         assert_eq!(watch.next().await.expect("is there").revision, 2);
         assert_eq!(watch.next().await.expect_err("has ended").code, "lagged");
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_when_nothing_is_in_flight_for_long() {
+        let (out, queue) = mpsc::unbounded_channel();
+        let link = Link { out, shared: Shared::default() };
+        let mut sent = std::pin::pin!(messages(queue, link.shared.clone(), Duration::from_millis(1)));
+        let (waiter, answer) = oneshot::channel();
+        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
+        assert_eq!(sent.next().await.expect("a message").calls.len(), 1);
+        assert!(!link.shared.close_idle(), "a call is in flight");
+        let result = Some(Outcome::GetLock(v1::GetLockResponse::default()));
+        link.shared.deliver(vec![v1::Answer { call_id, result }]);
+        answer.await.expect("is told").expect("is answered");
+        assert!(sent.next().await.is_none());
+        let (waiter, _answer) = oneshot::channel();
+        assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
     }
 
     #[tokio::test]
