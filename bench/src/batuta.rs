@@ -143,7 +143,7 @@ impl BatutaHost {
     }
 
     async fn grant(&self, name: String) -> Result<v1::Grant> {
-        granted(self.pipeline.call(self.wanted(name), &plain()).await?)
+        granted(self.pipeline.call(self.wanted(name), &CallOptions::default()).await?)
     }
 }
 
@@ -152,15 +152,10 @@ pub(crate) fn granted(answer: v1::AcquireResponse) -> Result<v1::Grant> {
     answer.grant.ok_or_else(|| Error::other("an answer without a grant"))
 }
 
-/// A call like one by itself that says nothing beside its request.
-fn plain() -> CallOptions {
-    CallOptions::default()
-}
-
 async fn open(pipeline: &Pipeline, ttl: Duration) -> Result<String> {
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let request = v1::OpenSessionRequest { ttl_ms, ..Default::default() };
-    let session = pipeline.call(request, &plain()).await?.session;
+    let session = pipeline.call(request, &CallOptions::default()).await?.session;
     session.map(|session| session.session_id).ok_or_else(|| Error::other("an answer without a session"))
 }
 
@@ -172,7 +167,7 @@ impl Locks for BatutaHost {
 
     async fn unlock(&self, held: Held) -> Result<()> {
         let request = v1::ReleaseRequest { lock_id: held.id, ..Default::default() };
-        self.pipeline.call(request, &plain()).await?;
+        self.pipeline.call(request, &CallOptions::default()).await?;
         Ok(())
     }
 }
@@ -192,13 +187,13 @@ impl Host for BatutaHost {
         let fencing_token = *self.token.get_or_try_init(|| token).await?;
         let name = format!("write/{writer:0width$}", width = WRITE_NAME_BYTES - "write/".len());
         let request = v1::AdvanceRegisterRequest { name, fencing_token };
-        self.pipeline.call(request, &plain()).await?;
+        self.pipeline.call(request, &CallOptions::default()).await?;
         Ok(())
     }
 
     async fn read(&self, name: String) -> Result<()> {
         let request = v1::GetLockRequest { name, ..Default::default() };
-        let lock = self.pipeline.call(request, &plain()).await?.lock;
+        let lock = self.pipeline.call(request, &CallOptions::default()).await?.lock;
         if lock.is_some_and(|lock| !lock.holders.is_empty()) {
             Ok(())
         } else {
@@ -214,9 +209,9 @@ impl Host for BatutaHost {
         let calls = sessions.iter().map(|session_id| {
             let request = v1::KeepAliveRequest { session_id: session_id.clone() };
             async move {
-                match self.pipeline.call(request, &plain()).await {
+                match self.pipeline.call(request, &CallOptions::default()).await {
                     Ok(_) => Ok(0),
-                    Err(error) if is_gone(&error) => Ok(1),
+                    Err(error) if error.is_gone() => Ok(1),
                     Err(error) => Err(Error::from(error)),
                 }
             }
@@ -232,7 +227,7 @@ impl Host for BatutaHost {
             let kinds = vec!["lock_granted".to_owned()];
             let request =
                 v1::WatchRequest { name: name.to_owned(), kinds, progress_ms: 600_000, ..Default::default() };
-            let mut changes = self.pipeline.watch(request, &plain())?;
+            let mut changes = self.pipeline.watch(request, &CallOptions::default())?;
             // The first message says where the watch begins.
             changes.next().await?;
             let tell = tell.clone();
@@ -246,8 +241,4 @@ impl Host for BatutaHost {
         }
         Ok(())
     }
-}
-
-fn is_gone(error: &batuta_client::Error) -> bool {
-    matches!(error.code.as_str(), "session_expired" | "session_closed" | "session_not_found")
 }

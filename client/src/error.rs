@@ -61,7 +61,8 @@ impl Error {
     }
 
     /// Whether the failure says that a session or grant is gone for good.
-    pub(crate) fn is_gone(&self) -> bool {
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
         matches!(
             self.code.as_str(),
             "session_expired"

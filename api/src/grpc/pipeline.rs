@@ -12,7 +12,7 @@ use batuta_proto::v1;
 use batuta_proto::v1::answer::Result as Outcome;
 use batuta_proto::v1::call::Request as Wanted;
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use futures_util::future::{AbortHandle, Abortable, BoxFuture, Fuse};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
@@ -159,8 +159,7 @@ pub(super) struct Pipeline {
     requests: Streaming<v1::PipelineRequest>,
     /// Nothing more is read.
     closed: bool,
-    drains: BoxFuture<'static, ()>,
-    draining: bool,
+    drains: Fuse<BoxFuture<'static, ()>>,
     in_flight: FuturesUnordered<Abortable<BoxFuture<'static, Answered>>>,
     aborts: HashMap<u64, AbortHandle>,
     /// What is ready to leave, and its size.
@@ -177,8 +176,7 @@ impl Pipeline {
             front,
             requests,
             closed: false,
-            drains: Box::pin(async move { service.draining().await }),
-            draining: false,
+            drains: async move { service.draining().await }.boxed().fuse(),
             in_flight: FuturesUnordered::new(),
             aborts: HashMap::new(),
             answers: Vec::new(),
@@ -272,8 +270,7 @@ impl Stream for Pipeline {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if !this.draining && this.drains.poll_unpin(context).is_ready() {
-            this.draining = true;
+        if this.drains.poll_unpin(context).is_ready() {
             this.closed = true;
             this.end = Some(ApiError::Draining.into());
         }

@@ -74,7 +74,8 @@ pub(crate) static ROWS: [Row; 10] = [
         title: "Uncontended lock: acquire and release",
         method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
                  own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
-                 host. Batuta: Acquire and Release in one gRPC stream a host, as its client does it, and one session a host.",
+                 host. Batuta: Acquire and Release in one gRPC stream a host, as its client does it, \
+                 and one session a host.",
         columns: LOOP,
         chart: OPS,
     },
@@ -147,7 +148,8 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 6,
         title: "Watch: fan-out of one change",
-        method: "All watch one name on the leader, 100 a connection, in one stream. The lock of that name is taken and given back again and again; the time is from \
+        method: "All watch one name on the leader, 100 a connection, in one stream. The lock of that name is \
+                 taken and given back again and again; the time is from \
                  sending the acquire to its arrival at a watcher. One operation is one arrival.",
         columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
         chart: LAST_P50,

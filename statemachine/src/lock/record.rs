@@ -112,6 +112,10 @@ struct Closed {
 }
 
 impl Closed {
+    fn is_empty(&self) -> bool {
+        self.shared_queue.is_empty() && self.other_queue.is_empty() && self.delayed_until_ms.is_none()
+    }
+
     fn queue_of(&mut self, mode: Mode) -> &mut OrdSet<LockId> {
         match mode {
             Mode::Shared => &mut self.shared_queue,
@@ -132,7 +136,7 @@ impl LockRecord {
     fn close(&mut self, change: impl FnOnce(&mut Closed)) {
         let closed = self.closed.get_or_insert_default();
         change(closed);
-        if **closed == Closed::default() {
+        if closed.is_empty() {
             self.closed = None;
         }
     }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::grpc::{acquire, checked, closed, fact, grant_json, opened, released};
+use super::grpc::{acquire, checked, closed, grant_json, opened, released};
 use super::{Driver, Operation, Outcome, Refusal};
 
 /// The Rust client, given the address of one node.
@@ -35,10 +35,7 @@ impl Driver for ClientDriver {
         Box::pin(async move {
             let connect = || async { Client::builder().endpoints([endpoint]).connect().await };
             let client = client.get_or_init(|| async { connect().await.expect("connects") }).await;
-            call(client, operation).await.map_err(|Error { code, field, details, .. }| {
-                let details = details.into_iter().map(|(name, text)| (name, fact(text))).collect();
-                Refusal { code, field, details }
-            })
+            call(client, operation).await.map_err(Refusal::from)
         })
     }
 }

@@ -117,8 +117,7 @@ fn refused(error: Error) -> Refusal {
     if matches!(error.code.as_str(), "unavailable" | "timeout") {
         return Refusal::no_answer(error);
     }
-    let details = error.details.into_iter().map(|(name, text)| (name, fact(text))).collect();
-    Refusal { code: error.code, field: error.field, details }
+    error.into()
 }
 
 fn refusal(status: &Status) -> Refusal {

@@ -53,6 +53,14 @@ impl From<reqwest::Error> for Refusal {
     }
 }
 
+impl From<batuta_client::Error> for Refusal {
+    fn from(error: batuta_client::Error) -> Self {
+        let batuta_client::Error { code, field, details, .. } = error;
+        let details = details.into_iter().map(|(name, text)| (name, grpc::fact(text))).collect();
+        Self { code, field, details }
+    }
+}
+
 /// What an operation answered, in the shape of the REST API.
 pub type Outcome = Result<Value, Refusal>;
 
