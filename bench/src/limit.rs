@@ -15,13 +15,14 @@ use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
 use crate::meter::Meter;
+use crate::replicated::{self, Replicated};
 
 /// Bytes of one record of the group commit loop.
 const RECORD_BYTES: usize = 256;
 /// Bytes of one write of the bare loop: a page.
-const PAGE_BYTES: usize = 4096;
+pub(crate) const PAGE_BYTES: usize = 4096;
 /// Size of the files, zeroed before: as Batuta's segments, a sync has no file size to write.
-const FILE_BYTES: u64 = 64 << 20;
+pub(crate) const FILE_BYTES: u64 = 64 << 20;
 /// Clients of the group commit loop.
 const CLIENTS: [usize; 5] = [1, 16, 64, 256, 1024];
 
@@ -45,6 +46,8 @@ pub(crate) struct Limit {
     pub(crate) syncs: Vec<Syncs>,
     /// Clients and what they got of one file with group commit: whatever waits is written at once and synced once.
     pub(crate) group_commit: Vec<(usize, Figures)>,
+    /// One replicated write after the other, with nothing around it.
+    pub(crate) replicated: Replicated,
 }
 
 /// Measures for about `seconds` each.
@@ -62,11 +65,14 @@ pub(crate) async fn measure(data: &Path, timing: Timing) -> Result<Limit> {
     for clients in CLIENTS {
         group_commit.push((clients, grouped(data, clients, timing).await?));
     }
-    Ok(Limit { syncs, group_commit })
+    let (data, time) = (data.to_owned(), timing.measure);
+    let measured = tokio::task::spawn_blocking(move || replicated::measure(&data, time));
+    let replicated = measured.await.map_err(|error| Error::other(format!("a server broke: {error}")))??;
+    Ok(Limit { syncs, group_commit, replicated })
 }
 
 /// A file of zeros that the disk has.
-fn zeroed(data: &Path) -> Result<File> {
+pub(crate) fn zeroed(data: &Path) -> Result<File> {
     let mut file = tempfile::tempfile_in(data).map_err(Error::file(data))?;
     let zeros = vec![0_u8; 1 << 20];
     for _ in 0..FILE_BYTES >> 20 {

@@ -22,6 +22,7 @@ mod meter;
 mod metrics;
 mod process;
 mod programs;
+mod replicated;
 mod report;
 mod rows;
 mod system;
