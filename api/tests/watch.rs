@@ -120,6 +120,16 @@ async fn a_beginning_that_is_gone_is_compacted_and_says_where_the_history_begins
     assert!(changes(&mut there).await.0 >= oldest);
     let Err(before) = watch(Start::Revision(oldest - 1)).await else { panic!("one before it is gone") };
     assert_eq!(before.code(), "compacted");
+    drop(there);
+    // As many again while nobody watches: whoever begins now has missed nothing.
+    for number in 0..510 {
+        take_and_give_back(&node, &format!("l/{number}")).await;
+    }
+    let mut now = watch(Start::Now).await.expect("opens");
+    let Item::Progress { revision } = next(&mut now).await else { panic!("says where it begins") };
+    assert!(revision > oldest + 1000, "{revision} is long ago");
+    take_and_give_back(&node, "l").await;
+    assert_eq!(changes(&mut now).await.1, ["lock_granted"]);
     node.stop().await;
 }
 

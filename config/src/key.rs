@@ -146,14 +146,14 @@ pub static KEYS: &[Key] = &[
     key(
         "raft.election_timeout_ms_min",
         Integer,
-        "350",
+        "300",
         None,
         "a follower stands for election after election_timeout_ms_max and a random time from here",
     ),
     key(
         "raft.election_timeout_ms_max",
         Integer,
-        "700",
+        "650",
         None,
         "up to here, both without a word of the leader",
     ),

@@ -48,7 +48,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
@@ -56,6 +57,11 @@ fn main() -> ExitCode {
     // Standard input may be read by a thread that nothing can interrupt; it must not hold the exit up.
     runtime.shutdown_background();
     code
+}
+
+/// Threads that serve clients: consensus has one of its own.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).max(1))
 }
 
 async fn run(cli: Cli) -> ExitCode {

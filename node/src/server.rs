@@ -96,7 +96,7 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let listeners = Listeners::bind(&config)?;
     let addresses = listeners.addresses(&config)?;
     let Listeners { rest, grpc, ws, peer } = listeners;
-    let replica = Replica::start(options(&config, peer, addresses.clone())).await?;
+    let replica = Replica::start_on_own_thread(options(&config, peer, addresses.clone())).await?;
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
     let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));

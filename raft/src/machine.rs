@@ -16,8 +16,9 @@ use crate::platform::{Platform, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
 
-/// Entries applied before the state is published and their callers are answered.
-const BATCH_ENTRIES: usize = 128;
+/// Entries applied before the state is published, their callers are answered, and others have their turn: consensus runs on
+/// one thread, and an entry may have hundreds of requests.
+const BATCH_ENTRIES: usize = 16;
 
 /// What the rest of the node sees of the state machine.
 pub(crate) struct Published {
@@ -143,6 +144,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         let mut batches = entries.ready_chunks(BATCH_ENTRIES);
         while let Some(batch) = batches.next().await {
+            let more = batch.len() == BATCH_ENTRIES;
             let mut changes = Vec::new();
             let mut answers = Vec::with_capacity(batch.len());
             for item in batch {
@@ -154,6 +156,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             self.published.publish(&self.state, |log| log.push(self.state.revision(), changes));
             for (responder, answer) in answers {
                 responder.send(answer);
+            }
+            if more {
+                tokio::task::yield_now().await;
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ pub trait Platform: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Log::open`].
+    // Called on the runtime that appends.
     fn log(&self, disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Log, Option<Torn>), LogError>;
 
     /// Runs work that may block, somewhere it holds nobody up.
@@ -83,7 +84,9 @@ impl Platform for OsPlatform {
     }
 
     fn log(&self, disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Log, Option<Torn>), LogError> {
-        Log::open(disk, options)
+        let (log, inline, torn) = Log::open_inline(disk, options)?;
+        tokio::spawn(inline.run());
+        Ok((log, torn))
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {

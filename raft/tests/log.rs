@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
-use batuta_raft::disk::{Disk, RealDisk, SimDisk};
-use batuta_raft::log::{Log, LogOptions};
+use batuta_raft::disk::{Disk, DiskFile, RealDisk, SimDisk};
+use batuta_raft::log::{Done, Log, LogOptions};
 use bytes::Bytes;
 
 const OPTIONS: LogOptions =
@@ -69,4 +71,125 @@ fn a_purge_beyond_the_end_moves_the_start() {
     append(&log, 101..110);
     drop(log);
     check(&open(disk), 101..110);
+}
+
+/// A disk whose syncs take as long as they are told to.
+struct SlowDisk {
+    disk: SimDisk,
+    sync_ms: Arc<AtomicU64>,
+}
+
+struct SlowFile {
+    file: Arc<dyn DiskFile>,
+    sync_ms: Arc<AtomicU64>,
+}
+
+impl SlowDisk {
+    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(SlowFile { file, sync_ms: Arc::clone(&self.sync_ms) })
+    }
+}
+
+impl Disk for SlowDisk {
+    fn open(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(self.disk.open(name)?))
+    }
+    fn create(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(self.disk.create(name)?))
+    }
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn sync_dir(&self) -> std::io::Result<()> {
+        self.disk.sync_dir()
+    }
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        self.disk.free_bytes()
+    }
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.file.read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(self.sync_ms.load(Ordering::Relaxed)));
+        self.file.sync_data()
+    }
+    fn size_bytes(&self) -> std::io::Result<u64> {
+        self.file.size_bytes()
+    }
+    fn set_len(&self, bytes: u64) -> std::io::Result<()> {
+        self.file.set_len(bytes)
+    }
+}
+
+/// Appends one entry of so many bytes and says which thread made it durable.
+async fn written_by(log: &Log, bytes: usize) -> String {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let done: Done = Box::new(move |result| {
+        result.expect("appends");
+        drop(sender.send(std::thread::current().name().unwrap_or_default().to_owned()));
+    });
+    log.append(vec![(log.state().entries.end, Bytes::from(vec![7; bytes]))], done);
+    receiver.await.expect("every call is answered")
+}
+
+/// The thread that writes what could hold a task up.
+const THREAD: &str = "log";
+
+#[tokio::test]
+async fn what_is_small_is_written_on_the_spot_and_what_is_large_by_the_thread() {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let (log, inline, _) = Log::open_inline(Arc::clone(&disk), OPTIONS).expect("opens");
+    let inline = tokio::spawn(inline.run());
+    assert_ne!(written_by(&log, 100).await, THREAD);
+    assert_eq!(written_by(&log, 5000).await, THREAD);
+    for _ in 0..200 {
+        // Several segments, by turns.
+        written_by(&log, 1000).await;
+    }
+    inline.abort();
+    assert!(inline.await.is_err());
+    assert_eq!(written_by(&log, 100).await, THREAD, "nobody else is there");
+    let state = log.state();
+    drop(log);
+    assert_eq!(open(disk).state(), state);
+}
+
+#[tokio::test]
+async fn after_a_stall_of_the_disk_the_thread_writes() {
+    let sync_ms = Arc::new(AtomicU64::new(0));
+    let disk = Arc::new(SlowDisk { disk: SimDisk::new(), sync_ms: Arc::clone(&sync_ms) });
+    let (log, inline, _) = Log::open_inline(disk, OPTIONS).expect("opens");
+    tokio::spawn(inline.run());
+    sync_ms.store(60, Ordering::Relaxed);
+    assert_ne!(written_by(&log, 100).await, THREAD, "it can not be foreseen");
+    sync_ms.store(0, Ordering::Relaxed);
+    for _ in 0..50 {
+        assert_eq!(written_by(&log, 100).await, THREAD, "it may stall again");
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_the_task_ended_is_written_by_the_thread() {
+    let (log, inline, _) = Log::open_inline(Arc::new(SimDisk::new()), OPTIONS).expect("opens");
+    let waiting = written_by(&log, 100);
+    let mut waiting = std::pin::pin!(waiting);
+    // The call is made; nothing runs what writes on the spot.
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(inline);
+    assert_eq!(waiting.await, THREAD);
 }

@@ -34,7 +34,10 @@ fn payload(index: u64) -> Bytes {
 #[ignore = "the child of the other tests"]
 fn writer() {
     let Ok(dir) = std::env::var(DIR) else { return };
-    let log = open(Path::new(&dir), false);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(Path::new(&dir)).expect("opens"));
+    let (log, inline, _) = Log::open_inline(disk, options(false)).expect("opens");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("starts");
+    std::thread::spawn(move || runtime.block_on(inline.run()));
     let mut next = log.state().entries.end;
     let (sender, receiver) = mpsc::channel();
     let mut waiting = 0;

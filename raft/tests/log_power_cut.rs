@@ -118,16 +118,28 @@ impl Bits {
     }
 }
 
+/// A log over the disk, with its thread alone or beside a task that writes what is small.
+fn open(disk: &SimDisk, inline: bool) -> Log {
+    let disk = Arc::new(disk.clone()) as Arc<dyn Disk>;
+    if !inline {
+        return Log::open(disk, OPTIONS).expect("opens").0;
+    }
+    let (log, inline, _) = Log::open_inline(disk, OPTIONS).expect("opens");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("starts");
+    std::thread::spawn(move || runtime.block_on(inline.run()));
+    log
+}
+
 /// Opens the disk, makes the calls with the power going after some changes, and gives what is left of disk and model.
 fn round(
     disk: &SimDisk,
     model: &Model,
     calls: &[Call],
-    burst: usize,
+    (burst, inline): (usize, bool),
     cut_after: u64,
     seed: u64,
 ) -> (SimDisk, Model) {
-    let (log, _) = Log::open(Arc::new(disk.clone()) as Arc<dyn Disk>, OPTIONS).expect("opens before the cut");
+    let log = open(disk, inline);
     assert!(model.is(&log, &log.state()), "the log is not what was there before");
     disk.power_off_after(cut_after);
     let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -159,7 +171,7 @@ fn round(
     let acknowledged = acknowledged.load(Ordering::SeqCst);
     let mut bits = Bits(seed | 1);
     let left = disk.after_power_cut(|| bits.next());
-    let (log, _) = Log::open(Arc::new(left.clone()) as Arc<dyn Disk>, OPTIONS).expect("opens after the cut");
+    let log = open(&left, inline);
     let state = log.state();
     let found = states.iter().enumerate().rev().find(|(_, model)| model.is(&log, &state));
     let Some((reached, model)) = found else {
@@ -180,24 +192,30 @@ proptest! {
     #[test]
     fn nothing_acknowledged_is_lost_in_power_cuts(
         rounds in proptest::collection::vec(
-            (proptest::collection::vec(call(), 1..40), 1_usize..8, 0_u64..120, any::<u64>()),
+            (proptest::collection::vec(call(), 1..40), (1_usize..8, any::<bool>()), 0_u64..120, any::<u64>()),
             1..4,
         ),
     ) {
         let mut disk = SimDisk::new();
         let mut model = Model::default();
-        for (calls, burst, cut_after, seed) in rounds {
-            (disk, model) = round(&disk, &model, &calls, burst, cut_after, seed);
+        for (calls, how, cut_after, seed) in rounds {
+            (disk, model) = round(&disk, &model, &calls, how, cut_after, seed);
         }
-        let (log, _) = Log::open(Arc::new(disk) as Arc<dyn Disk>, OPTIONS).expect("opens at the end");
+        let log = open(&disk, false);
         prop_assert!(model.is(&log, &log.state()));
     }
 }
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
+    for inline in [false, true] {
+        fail_a_sync(inline);
+    }
+}
+
+fn fail_a_sync(inline: bool) {
     let disk = SimDisk::new();
-    let (log, _) = Log::open(Arc::new(disk.clone()) as Arc<dyn Disk>, OPTIONS).expect("opens");
+    let log = open(&disk, inline);
     disk.fail_syncs_after(3);
     let (sender, receiver) = mpsc::channel();
     for index in 0..10 {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use batuta_raft::{Answer, ProposeError, Replica};
 use batuta_statemachine::{Command, DedupKey, Namespace, Reply, Request, State};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -123,12 +124,14 @@ impl Service {
     /// A service over the replica. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(replica: Replica, options: ServiceOptions) -> Self {
-        let waits = Arc::new(Waits::new(options.waiting_calls_max));
+        let interest = Arc::new(Notify::new());
+        let waits = Arc::new(Waits::new(options.waiting_calls_max, Arc::clone(&interest)));
         let stop = CancellationToken::new();
         let hub = watch::Hub::new(
             replica.history().revision(),
             options.watchers_max,
             options.watch_queue_changes_max,
+            interest,
         );
         let hub = Arc::new(hub);
         tokio::spawn(watch::feed(replica.clone(), Arc::clone(&waits), Arc::clone(&hub), stop.clone()));

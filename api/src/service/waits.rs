@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_statemachine::lock::{Acquisition, Grant};
 use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What became of an acquisition that was queued.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ struct Slot {
 pub(crate) struct Waits {
     slots: Mutex<HashMap<LockId, Slot>>,
     calls_max: u64,
+    /// Somebody waits: told to the task that tells them.
+    interest: Arc<Notify>,
 }
 
 /// One call's place among those that wait for an acquisition.
@@ -54,8 +56,8 @@ pub(crate) struct Attached {
 }
 
 impl Waits {
-    pub(crate) fn new(calls_max: u64) -> Self {
-        Self { slots: Mutex::default(), calls_max }
+    pub(crate) fn new(calls_max: u64, interest: Arc<Notify>) -> Self {
+        Self { slots: Mutex::default(), calls_max, interest }
     }
 
     /// A thread that panicked inside left the map whole: every change of it is a single insertion or removal.
@@ -67,6 +69,11 @@ impl Waits {
     pub(crate) fn full(&self) -> Option<u64> {
         let waiting = u64::try_from(self.slots().len()).unwrap_or(u64::MAX);
         (waiting >= self.calls_max).then_some(self.calls_max)
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots().is_empty()
     }
 
     /// How many acquisitions are waited for.
@@ -85,7 +92,10 @@ impl Waits {
             answered: false,
         });
         slot.attached += 1;
-        Attached { waits: Arc::clone(self), lock_id, ended: slot.ended.subscribe() }
+        let ended = slot.ended.subscribe();
+        drop(slots);
+        self.interest.notify_one();
+        Attached { waits: Arc::clone(self), lock_id, ended }
     }
 
     /// Tells the calls that wait what an entry changed.
@@ -199,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_call_that_waits_for_an_acquisition_hears_its_first_end_only() {
-        let waits = Arc::new(Waits::new(10));
+        let waits = Arc::new(Waits::new(10, Arc::default()));
         let (mut one, mut two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
         let other = waits.attach(id(2), 2);
         waits.on_changes(&[end(id(1), WaitEnd::Cancelled), end(id(1), WaitEnd::TimedOut)]);
@@ -211,7 +221,7 @@ mod tests {
 
     #[test]
     fn an_acquisition_is_nobodys_when_the_last_call_left_and_none_answered() {
-        let waits = Arc::new(Waits::new(10));
+        let waits = Arc::new(Waits::new(10, Arc::default()));
         let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
         assert!(!one.detach(false), "another call still waits");
         assert!(two.detach(false), "nobody waits and nobody was answered");
@@ -223,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_state_from_before_the_wait_says_nothing() {
-        let waits = Arc::new(Waits::new(10));
+        let waits = Arc::new(Waits::new(10, Arc::default()));
         let call = waits.attach(id(5), 5);
         call.look(&State::default());
         assert!(call.ended.borrow().is_none(), "revision 0 is before revision 5");
@@ -253,7 +263,7 @@ mod tests {
             assert!(applied.outcomes[0].is_ok(), "{applied:?}");
             state.clone()
         };
-        let waits = Arc::new(Waits::new(10));
+        let waits = Arc::new(Waits::new(10, Arc::default()));
         apply(1, acquire(0));
         let queued = apply(2, acquire(60_000));
         let call = waits.attach(id(2), 2);
@@ -267,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_registry_knows_when_it_is_full() {
-        let waits = Arc::new(Waits::new(1));
+        let waits = Arc::new(Waits::new(1, Arc::default()));
         assert_eq!(waits.full(), None);
         let _call = waits.attach(id(1), 1);
         assert_eq!(waits.full(), Some(1));

@@ -13,7 +13,7 @@ const MS: u64 = 1_000_000;
 const LATE_MS: u64 = 1500;
 /// What of a pause of all nodes may count: cluster time takes one step of at most the longest election timeout over it, and the
 /// rest is for stopping and waking them one after the other.
-const PAUSE_COUNTS_MS: u64 = 700 + 700;
+const PAUSE_COUNTS_MS: u64 = 650 + 650;
 /// After a fault, all is well again when this has passed.
 const SETTLES_MS: u64 = 6000;
 

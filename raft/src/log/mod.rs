@@ -7,8 +7,8 @@
 //! - Opening gives back everything acknowledged. A last group that was being written when the power went is cut off and
 //!   kept aside; damage anywhere else is an error that names file and offset, never a shorter log.
 //!
-//! One thread writes. Whatever waits when a sync ends goes into the next group: one write, one sync (group commit). Groups
-//! are strictly one after the other, so a valid group proves that all before it were synced; that is how damage is told
+//! One writer writes, on a thread of its own or on that of whoever appends (`turns.rs`). Whatever waits when a sync ends goes
+//! into the next group: one write, one sync (group commit). Groups are strictly one after the other, so a valid group proves that all before it were synced; that is how damage is told
 //! from a torn tail. When nothing waits, a mark is written behind the last group so that it too is covered.
 //!
 //! Segments are files of fixed size, zeroed ahead of time: a sync then writes data blocks only, no metadata.
@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod live;
 mod recover;
 mod segment;
+mod turns;
 mod writer;
 
 use std::collections::VecDeque;
@@ -35,7 +36,7 @@ use format::Record;
 use live::{Live, Slot};
 
 pub use recover::Torn;
-pub use writer::Stepper;
+pub use turns::{Inline, Stepper};
 
 /// Sizes of the log's files.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +118,10 @@ struct Queue {
     ops: VecDeque<Op>,
     /// Written with the next group; a sync of its own would be wasted on it.
     committed: Option<Bytes>,
+    /// The thread has the turn, until it finds nothing here. Never, when there is none.
+    thread_works: bool,
+    /// An [`Inline`] has the turn otherwise.
+    inline: bool,
     stopping: bool,
     /// Set once: the log is dead.
     failed: Option<String>,
@@ -125,8 +130,8 @@ struct Queue {
 
 /// How the writer hears that there is something to do.
 enum Wake {
-    /// It is a thread.
-    Thread(Condvar),
+    /// It is a thread, with or without an [`Inline`] beside it.
+    Thread { work: Condvar, asked: Notify },
     /// Somebody takes its steps.
     Steps(Notify),
 }
@@ -147,20 +152,13 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn wake(&self) {
-        match &self.wake {
-            Wake::Thread(wake) => wake.notify_one(),
-            Wake::Steps(wake) => wake.notify_one(),
-        }
-    }
 }
 
 /// An open log. Dropping it finishes what was asked for and stops its writer.
 pub struct Log {
     shared: Arc<Shared>,
-    /// `None` when its steps are taken by somebody else.
-    writer: Option<JoinHandle<()>>,
+    /// `None` when the writer's steps are taken by somebody else.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What is in a log, apart from the entries.
@@ -182,13 +180,37 @@ impl Log {
     /// # Errors
     /// [`LogError::Damaged`] when acknowledged data can not be vouched for; [`LogError::Io`] when the disk refuses.
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Option<Torn>), LogError> {
-        let (mut log, writer, torn) = Self::recover(disk, options, Wake::Thread(Condvar::new()))?;
-        let writer = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || writer.run())
-            .map_err(LogError::io("starting the log's thread"))?;
-        log.writer = Some(writer);
+        let (log, _, torn) = Self::open_with_thread(disk, options)?;
         Ok((log, torn))
+    }
+
+    /// As [`Self::open`], and with what writes without the thread where that is quicker: it has to be run.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_inline(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+    ) -> Result<(Self, Inline, Option<Torn>), LogError> {
+        let (log, writer, torn) = Self::open_with_thread(disk, options)?;
+        let inline = Inline::new(Arc::clone(&log.shared), writer);
+        Ok((log, inline, torn))
+    }
+
+    fn open_with_thread(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+    ) -> Result<(Self, turns::SharedWriter, Option<Torn>), LogError> {
+        let wake = Wake::Thread { work: Condvar::new(), asked: Notify::new() };
+        let (mut log, writer, torn) = Self::recover(disk, options, wake)?;
+        let writer = Arc::new(Mutex::new(writer));
+        let (shared, of_thread) = (Arc::clone(&log.shared), Arc::clone(&writer));
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || turns::work(&shared, &of_thread))
+            .map_err(LogError::io("starting the log's thread"))?;
+        log.thread = Some(thread);
+        Ok((log, writer, torn))
     }
 
     /// As [`Self::open`], but no thread is started: the log writes when the caller takes the writer's steps, and does nothing on
@@ -201,7 +223,8 @@ impl Log {
         options: LogOptions,
     ) -> Result<(Self, Stepper, Option<Torn>), LogError> {
         let (log, writer, torn) = Self::recover(disk, options, Wake::Steps(Notify::new()))?;
-        Ok((log, Stepper::new(writer), torn))
+        let stepper = Stepper::new(Arc::clone(&log.shared), writer);
+        Ok((log, stepper, torn))
     }
 
     fn recover(
@@ -213,7 +236,7 @@ impl Log {
         let shared =
             Arc::new(Shared { live: Mutex::new(recovered.live), queue: Mutex::new(Queue::default()), wake });
         let writer = writer::Writer::new(disk, options, Arc::clone(&shared), recovered.tail);
-        Ok((Self { shared, writer: None }, writer, recovered.torn))
+        Ok((Self { shared, thread: None }, writer, recovered.torn))
     }
 
     /// Adds entries behind the last one (the first of an untouched log may have any index); `done` runs when all of them are durable.
@@ -272,8 +295,7 @@ impl Log {
         }
         queue.ops.extend(op);
         queue.ops.push_back(Op::Done(done));
-        drop(queue);
-        self.shared.wake();
+        self.shared.call(queue);
     }
 
     /// What is in the log, not yet durable changes included.
@@ -345,11 +367,10 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.shared.queue().stopping = true;
-        self.shared.wake();
-        if let Some(writer) = self.writer.take() {
+        self.shared.close();
+        if let Some(thread) = self.thread.take() {
             // A panic of the writer has been reported by `failed` already.
-            let _ = writer.join();
+            let _ = thread.join();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What writes: a thread, or the steps of one taken by somebody else.
+//! What writes, one group after the other; `turns.rs` says on whose thread.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::format::{
 };
 use super::live::{Place, Segment, Slot};
 use super::segment::{self, SPARE, Spare};
+use super::turns::Pace;
 use super::{Done, LogError, LogOptions, Op, Queue, Shared, Wake};
 use crate::disk::{Disk, DiskFile};
 
@@ -90,6 +91,9 @@ pub(super) struct Writer {
     /// Taken from the queue, not written yet.
     waiting: VecDeque<Op>,
     group: Vec<u8>,
+    /// Whether a mark follows the last group, or nothing was written yet.
+    marked: bool,
+    pub(super) pace: Pace,
 }
 
 #[derive(Default, Clone)]
@@ -127,7 +131,7 @@ struct Placed {
 }
 
 /// What came from the queue besides the operations.
-struct Taken {
+pub(super) struct Taken {
     committed: Option<Bytes>,
 }
 
@@ -140,7 +144,7 @@ struct Told {
 }
 
 /// A group that is written but not synced.
-struct Group {
+pub(super) struct Group {
     told: Told,
     /// `None` when there was nothing to write.
     crc: Option<u32>,
@@ -159,34 +163,22 @@ impl Writer {
             }
         };
         let spare = if tail.spare { Spare::Ready } else { Spare::None };
-        Self { disk, options, shared, tail, spare, written, waiting: VecDeque::new(), group: Vec::new() }
-    }
-
-    pub(super) fn run(mut self) {
-        while let Some(taken) = self.wait() {
-            if !self.write(taken).is_some_and(|group| self.sync(group)) {
-                return;
-            }
-        }
-        self.close();
-    }
-
-    /// Waits until there is something to do and takes it. `None`: the log is being closed and nothing is left to do.
-    fn wait(&mut self) -> Option<Taken> {
-        let shared = Arc::clone(&self.shared);
-        let mut queue = shared.queue();
-        loop {
-            if let Poll::Ready(taken) = self.take(&mut queue) {
-                return taken;
-            }
-            // Only the log's thread comes here; steps are taken by somebody who waits elsewhere.
-            let Wake::Thread(wake) = &shared.wake else { return None };
-            queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        Self {
+            disk,
+            options,
+            shared,
+            tail,
+            spare,
+            written,
+            waiting: VecDeque::new(),
+            group: Vec::new(),
+            marked: true,
+            pace: Pace::default(),
         }
     }
 
     /// Takes what there is to do. `None`: the log is being closed and nothing is left to do.
-    fn take(&mut self, queue: &mut Queue) -> Poll<Option<Taken>> {
+    pub(super) fn take(&mut self, queue: &mut Queue) -> Poll<Option<Taken>> {
         if self.waiting.is_empty() && queue.ops.is_empty() {
             if !queue.stopping {
                 return Poll::Pending;
@@ -200,7 +192,7 @@ impl Writer {
     }
 
     /// Writes what was taken as one group. `None`: that failed and the log has ended.
-    fn write(&mut self, Taken { committed }: Taken) -> Option<Group> {
+    pub(super) fn write(&mut self, Taken { committed }: Taken) -> Option<Group> {
         let mut told = Told::default();
         let before = self.written.clone();
         self.group.clear();
@@ -224,24 +216,40 @@ impl Writer {
     }
 
     /// Syncs the group that was written last and tells whoever waits for it. `false`: that failed and the log has ended.
-    fn sync(&mut self, Group { mut told, crc }: Group) -> bool {
+    pub(super) fn sync(&mut self, Group { mut told, crc }: Group) -> bool {
         if let Err(error) = self.sync_group(&mut told, crc) {
             self.fail(&error, told.done);
             return false;
         }
         told.done.into_iter().for_each(|done| done(Ok(())));
-        if self.waiting.is_empty()
-            && self.shared.queue().ops.is_empty()
-            && let Err(error) = self.tail.write_mark()
-        {
+        true
+    }
+
+    /// Whether it can be told of the last group that it was synced.
+    pub(super) fn marked(&self) -> bool {
+        self.marked
+    }
+
+    /// Whether so much fits into the segment.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.tail.end + bytes as u64 <= self.tail.bytes
+    }
+
+    /// Writes a mark behind the last group, for when nothing follows it. `false`: that failed and the log has ended.
+    pub(super) fn mark(&mut self) -> bool {
+        if !self.waiting.is_empty() || self.marked {
+            return true;
+        }
+        if let Err(error) = self.tail.write_mark() {
             self.fail(&error, Vec::new());
             return false;
         }
+        self.marked = true;
         true
     }
 
     /// The last group is covered too, so that a later start can tell a damaged one from a torn one.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         if let Err(error) = self.tail.write_mark().and_then(|()| self.tail.file.sync_data()) {
             tracing::warn!(%error, "the log's last mark could not be written");
         }
@@ -295,6 +303,7 @@ impl Writer {
         );
         self.group[..GROUP_HEADER_BYTES].copy_from_slice(&header);
         self.group.resize(whole, 0);
+        self.marked = false;
         self.tail.file.write_at(end, &self.group)?;
         Ok(Some(crc))
     }
@@ -312,7 +321,7 @@ impl Writer {
         }
         if matches!(self.spare, Spare::None) && self.tail.end > self.tail.bytes / 2 {
             self.spare = match &self.shared.wake {
-                Wake::Thread(_) => Spare::make(&self.disk, self.next_bytes()),
+                Wake::Thread { .. } => Spare::make(&self.disk, self.next_bytes()),
                 Wake::Steps(_) => Spare::make_now(self.disk.as_ref(), self.next_bytes()),
             };
         }
@@ -416,43 +425,5 @@ impl Writer {
         for done in done.into_iter().chain(waiting) {
             done(Err(io::Error::new(error.kind(), reason.clone())));
         }
-    }
-}
-
-/// The writer of a log without a thread. What it wrote but did not sync is on the disk as far as the system got; dropping it
-/// then is what the end of the process is to a thread.
-pub struct Stepper {
-    writer: Writer,
-    written: Option<Group>,
-}
-
-impl Stepper {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, written: None }
-    }
-
-    /// Waits until there is something to do and writes it as one group, unsynced. `false`: the log was closed, or has failed.
-    pub async fn write(&mut self) -> bool {
-        let shared = Arc::clone(&self.writer.shared);
-        let Wake::Steps(wake) = &shared.wake else { return false };
-        loop {
-            let taken = self.writer.take(&mut shared.queue());
-            match taken {
-                Poll::Ready(Some(taken)) => {
-                    self.written = self.writer.write(taken);
-                    return self.written.is_some();
-                }
-                Poll::Ready(None) => {
-                    self.writer.close();
-                    return false;
-                }
-                Poll::Pending => wake.notified().await,
-            }
-        }
-    }
-
-    /// Syncs what [`Self::write`] wrote and tells whoever waits for it. `false`: the log has failed.
-    pub fn sync(&mut self) -> bool {
-        self.written.take().is_none_or(|group| self.writer.sync(group))
     }
 }

@@ -9,6 +9,7 @@ use batuta_proto::internal as wire;
 use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as Answer;
 use futures_util::stream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -74,12 +75,14 @@ struct Link {
 pub(crate) struct Forwarder {
     cluster_id: String,
     platform: Arc<dyn Platform>,
+    /// Where the stream is served: with the callers, not with consensus.
+    callers: Handle,
     link: Mutex<Option<Link>>,
 }
 
 impl Forwarder {
-    pub(crate) fn new(cluster_id: String, platform: Arc<dyn Platform>) -> Self {
-        Self { cluster_id, platform, link: Mutex::new(None) }
+    pub(crate) fn new(cluster_id: String, platform: Arc<dyn Platform>, callers: Handle) -> Self {
+        Self { cluster_id, platform, callers, link: Mutex::new(None) }
     }
 
     /// Sends a call to the member that leads and waits for its answer.
@@ -107,6 +110,7 @@ impl Forwarder {
     }
 
     fn open(&self, leader: u64, address: &str) -> Result<Link, ForwardError> {
+        let _callers = self.callers.enter();
         let client = client(self.platform.as_ref(), address).map_err(|_| ForwardError::NotSent)?;
         let (calls, receiver) = mpsc::channel(QUEUE);
         let pending = Shared::default();

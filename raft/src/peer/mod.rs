@@ -1,10 +1,12 @@
 //! What nodes say to each other, over gRPC on a port of its own.
 
+mod commits;
 mod forward;
 mod messages;
 mod network;
 mod server;
 
+pub(crate) use commits::Commits;
 pub(crate) use forward::{ForwardError, Forwarder};
 pub(crate) use network::Network;
 pub(crate) use server::serve;

@@ -17,6 +17,7 @@ use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::commits::Commits;
 use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
@@ -36,6 +37,7 @@ pub(crate) struct Network {
     pub(crate) cluster_id: String,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) first_index: FirstIndex,
+    pub(crate) commits: Commits,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -47,6 +49,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             client: client(self.platform.as_ref(), &node.addresses.peer),
             platform: Arc::clone(&self.platform),
             first_index: self.first_index.clone(),
+            commits: self.commits.clone(),
         }
     }
 }
@@ -57,6 +60,7 @@ pub(crate) struct Connection {
     client: Result<Client, tonic::transport::Error>,
     platform: Arc<dyn Platform>,
     first_index: FirstIndex,
+    commits: Commits,
 }
 
 /// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
@@ -145,8 +149,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 ))));
             }
             let first_index = self.first_index.clone();
-            let input =
-                input.take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
+            let input = self
+                .commits
+                .hold(input)
+                .take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
@@ -302,7 +308,8 @@ mod tests {
         let platform = Arc::new(OsPlatform::new(bind()));
         let first_index = FirstIndex::default();
         first_index.set(10);
-        let mut network = Network { cluster_id: "c".into(), platform, first_index };
+        let mut network =
+            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default() };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -326,7 +333,8 @@ mod tests {
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
-        let mut network = Network { cluster_id: "c".into(), platform, first_index: FirstIndex::default() };
+        let (first_index, commits) = (FirstIndex::default(), Commits::default());
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

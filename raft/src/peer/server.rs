@@ -300,7 +300,12 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
             let replica::KeptAlive { revision, deadline_ms, now_ms } = kept;
             Ok(Answer::KeptAlive(wire::KeptAliveAnswer { revision, deadline_ms, now_ms }))
         }
-        Some(Call::ReadIndex(_)) => Ok(Answer::ReadIndex(core.leader_reads.index().await?)),
+        Some(Call::ReadIndex(_)) => {
+            let index = core.leader_reads.index().await?;
+            // The asking node waits until it may apply so much.
+            core.commits.tell();
+            Ok(Answer::ReadIndex(index))
+        }
         Some(Call::RemoveMember(node_id)) => {
             replica::remove(inner, node_id).await.map(|()| Answer::Done(wire::DoneAnswer {}))
         }

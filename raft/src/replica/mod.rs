@@ -24,6 +24,7 @@ use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as WireAnswer;
 use batuta_statemachine::{Outcome, Request, SessionId, State};
 use prost::Message as _;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,7 +34,7 @@ use crate::disk::Disk;
 use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
-use crate::peer::Forwarder;
+use crate::peer::{Commits, Forwarder};
 use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
@@ -85,6 +86,8 @@ pub(crate) struct Core {
     /// Read indexes for this node's own reads, from whoever leads.
     reads: Reads,
     pub(crate) forwarder: Arc<Forwarder>,
+    /// Commits the followers are not told of yet.
+    pub(crate) commits: Commits,
     pub(crate) metrics: Metrics,
     /// Changes of the membership one at a time: each looks at the one before.
     pub(crate) changing_members: Mutex<()>,
@@ -104,6 +107,9 @@ pub(crate) struct Inner {
     fatal: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// The runtime of those who call; consensus may have one of its own.
+    callers: Handle,
+    own_thread: Option<start::OwnThread>,
     /// The data directory.
     pub(crate) dir: Arc<dyn Disk>,
     pub(crate) platform: Arc<dyn Platform>,
@@ -379,6 +385,10 @@ impl Replica {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if let Some(thread) = &self.inner.own_thread {
+            thread.leave.cancel();
+            thread.ended.cancelled().await;
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
+    /// Rounds are made on the runtime that is entered.
     pub(crate) fn start(round: Round, stop: CancellationToken) -> Self {
         let (waiting, mut receiver) = mpsc::channel::<Waiter>(QUEUE);
         tokio::spawn(async move {

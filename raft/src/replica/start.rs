@@ -2,10 +2,12 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use openraft::errors::Fatal;
 use openraft::{Config, SnapshotPolicy};
-use tokio::sync::{Mutex, watch};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +22,7 @@ use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
-use crate::peer::{self, Forwarder, Network};
+use crate::peer::{self, Commits, Forwarder, Network};
 use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::store::LogStore;
@@ -33,11 +35,20 @@ const MESSAGE_ENTRIES_MAX: u64 = 64;
 /// How long a follower may take to receive and install a snapshot.
 const SNAPSHOT_WITHIN_MS: u64 = 30 * 60 * 1000;
 /// How long one round of read indexes may take before its readers look for another leader.
-const ROUND_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+const ROUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// What waits for the node to become a member.
 pub(crate) struct Prepared {
     machine: Machine,
+}
+
+/// The thread that only works for one replica.
+#[derive(Default)]
+pub(crate) struct OwnThread {
+    /// It is told to end.
+    pub(super) leave: CancellationToken,
+    /// It has ended, and with it whatever ran there.
+    pub(super) ended: CancellationToken,
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
@@ -52,6 +63,44 @@ impl Replica {
     /// # Errors
     /// [`StartError`]; damaged data are never started from.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_for(options, Handle::current(), None).await
+    }
+
+    /// As [`Self::start`], with a thread of its own for consensus, the log and the peers: what clients do on the calling
+    /// runtime never holds up a heartbeat, and a small entry crosses no other thread on its way to the disk and the peers. The
+    /// thread ends with [`Replica::shutdown`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on_own_thread(options: Options) -> Result<Self, StartError> {
+        let thread = |source| StartError::Io { what: "starting the consensus thread".to_owned(), source };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(thread)?;
+        let callers = Handle::current();
+        let (sender, started) = oneshot::channel();
+        let run = move || {
+            let own = OwnThread::default();
+            let _ended = own.ended.clone().drop_guard();
+            let leave = own.leave.clone();
+            runtime.block_on(async move {
+                let started = Self::start_for(options, callers, Some(own)).await;
+                let alive = started.is_ok();
+                // Without a receiver nobody waits any more: the process ends.
+                if sender.send(started).is_ok() && alive {
+                    leave.cancelled().await;
+                }
+            });
+            // What still blocks, a snapshot being written, is not waited for: it is not one before it is whole.
+            runtime.shutdown_timeout(Duration::ZERO);
+        };
+        std::thread::Builder::new().name("consensus".to_owned()).spawn(run).map_err(thread)?;
+        started.await.map_err(|_| StartError::Consensus("its thread ended".to_owned()))?
+    }
+
+    async fn start_for(
+        options: Options,
+        callers: Handle,
+        own_thread: Option<OwnThread>,
+    ) -> Result<Self, StartError> {
         let disk_free_min_bytes = options.disk_free_min_bytes;
         let changes = ChangeLog::new(options.history_changes_max, options.history_bytes_max);
         let platform = Arc::clone(&options.platform);
@@ -83,6 +132,8 @@ impl Replica {
             fatal: watch::Sender::new(None),
             stop,
             tasks: TaskTracker::new(),
+            callers,
+            own_thread,
             options,
             dir,
             platform,
@@ -125,10 +176,12 @@ pub(crate) async fn become_member(
     }
     let config = consensus_config(&identity.cluster_id, options)?;
     let store = LogStore::new(log);
+    let commits = Commits::default();
     let network = Network {
         cluster_id: identity.cluster_id.clone(),
         platform: Arc::clone(&inner.platform),
         first_index: store.first_index(),
+        commits: commits.clone(),
     };
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
         .await
@@ -143,13 +196,18 @@ pub(crate) async fn become_member(
         step_max: options.election_timeout_max(),
         stop: inner.stop.clone(),
     });
-    let forwarder = Arc::new(Forwarder::new(identity.cluster_id.clone(), Arc::clone(&inner.platform)));
+    let callers = inner.callers.clone();
+    let forwarder = Forwarder::new(identity.cluster_id.clone(), Arc::clone(&inner.platform), callers);
     let core = Core {
         leader_reads: Reads::start(leader_round(raft.clone()), inner.stop.clone()),
-        reads: Reads::start(any_round(inner), inner.stop.clone()),
+        reads: {
+            let _callers = inner.callers.enter();
+            Reads::start(any_round(inner), inner.stop.clone())
+        },
         identity,
         proposer,
-        forwarder,
+        forwarder: Arc::new(forwarder),
+        commits,
         metrics,
         changing_members: Mutex::new(()),
         raft,

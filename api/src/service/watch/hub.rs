@@ -190,6 +190,8 @@ impl Index {
 #[derive(Debug, Default)]
 struct Inner {
     revision: u64,
+    /// Nobody watches and the task that tells them rests: the revision stands still until there is somebody.
+    resting: bool,
     next_id: u64,
     watchers: HashMap<u64, Arc<Slot>>,
     index: Index,
@@ -201,6 +203,8 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     watchers_max: u64,
     queue_changes_max: usize,
+    /// Somebody watches or waits.
+    interest: Arc<Notify>,
 }
 
 /// A watcher's place in the hub. Dropping it gives the place up.
@@ -231,10 +235,38 @@ impl Registered {
     }
 }
 
+impl Inner {
+    /// Ends the rest. Nobody watched, so nobody missed what was applied meanwhile.
+    fn wake(&mut self, applied: u64) {
+        if std::mem::take(&mut self.resting) {
+            self.revision = self.revision.max(applied);
+        }
+    }
+}
+
 impl Hub {
-    pub(crate) fn new(revision: u64, watchers_max: u64, queue_changes_max: usize) -> Self {
+    pub(crate) fn new(
+        revision: u64,
+        watchers_max: u64,
+        queue_changes_max: usize,
+        interest: Arc<Notify>,
+    ) -> Self {
         let inner = Inner { revision, ..Inner::default() };
-        Self { inner: Mutex::new(inner), watchers_max, queue_changes_max }
+        Self { inner: Mutex::new(inner), watchers_max, queue_changes_max, interest }
+    }
+
+    /// Whether nobody watches; then the revision need not go on.
+    pub(super) fn rest(&self) -> bool {
+        let mut inner = self.inner();
+        inner.resting = inner.watchers.is_empty();
+        inner.resting
+    }
+
+    /// Goes on from what is applied now, or from where a watcher found the hub meanwhile. Returns from where.
+    pub(super) fn wake(&self, applied: u64) -> u64 {
+        let mut inner = self.inner();
+        inner.wake(applied);
+        inner.revision
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -254,16 +286,19 @@ impl Hub {
         self.inner().index.any.values().map(HashSet::len).sum()
     }
 
-    /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now.
+    /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now. `applied` is what the replica
+    /// has applied, at least.
     pub(super) fn register(
         self: &Arc<Self>,
         filter: Filter,
         after: Option<u64>,
+        applied: u64,
     ) -> Result<Registered, ApiError> {
         let mut inner = self.inner();
         if inner.watchers.len() as u64 >= self.watchers_max {
             return Err(ApiError::Busy { what: "watchers_max", max: self.watchers_max });
         }
+        inner.wake(applied);
         let id = inner.next_id;
         inner.next_id += 1;
         inner.index.add(id, &filter);
@@ -276,6 +311,7 @@ impl Hub {
         inner.watchers.insert(id, Arc::clone(&slot));
         let revision = inner.revision;
         drop(inner);
+        self.interest.notify_one();
         Ok(Registered { hub: Arc::clone(self), id, slot, revision })
     }
 
@@ -319,7 +355,8 @@ impl Hub {
     }
 }
 
-/// Tells calls that wait and watchers what the replica applies, until told to stop.
+/// Tells calls that wait and watchers what the replica applies, until told to stop. While there are none it rests: most writes
+/// concern nobody here, and waking a thread for each is a good part of what they cost.
 pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, hub: Arc<Hub>, stop: CancellationToken) {
     let mut applied = replica.applied();
     let mut seen = hub.inner().revision;
@@ -340,6 +377,16 @@ pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, hub: Arc<Hub>, sto
             continue;
         }
         seen = history.revision();
+        // Whoever comes after these looks says so, and is heard at once.
+        if waits.is_empty() && hub.rest() {
+            tokio::select! {
+                () = hub.interest.notified() => {}
+                () = stop.cancelled() => return,
+            }
+            seen = hub.wake(replica.history().revision());
+            waits.recheck_all(&replica.view());
+            continue;
+        }
         tokio::select! {
             changed = applied.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,

@@ -144,7 +144,8 @@ impl Service {
                 None
             }
         };
-        let registered = self.inner.hub.register(filter.clone(), after)?;
+        let applied = self.replica().history().revision();
+        let registered = self.inner.hub.register(filter.clone(), after, applied)?;
         let progress_at = Instant::now() + progress_every;
         let mut watch = Watch {
             service: self.clone(),

@@ -73,11 +73,11 @@ fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
         (filter(Names::Exact(name("orders/42")), of, &[]), [0, 0, 0, 0, 0]),
         (Filter { kinds: vec![Kind::SessionEnded], ..Filter::default() }, [0, 1, 0, 0, 0]),
     ];
-    let hub = Arc::new(Hub::new(0, 100, 100));
+    let hub = Arc::new(Hub::new(0, 100, 100, Arc::default()));
     let ended =
         ChangeKind::SessionEnded { session: session(7), reason: batuta_statemachine::SessionEnd::Closed };
     let watchers: Vec<Registered> =
-        cases.iter().map(|(filter, _)| hub.register(filter.clone(), None).expect("room")).collect();
+        cases.iter().map(|(filter, _)| hub.register(filter.clone(), None, 0).expect("room")).collect();
     hub.dispatch(&entry(1, Some("default"), vec![released(&["orders/42"], None)]));
     hub.dispatch(&entry(2, Some("default"), vec![released(&["b"], of), ended]));
     hub.dispatch(&entry(3, None, vec![ChangeKind::LimitsChanged]));
@@ -98,9 +98,9 @@ fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
 
 #[test]
 fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
-    let hub = Arc::new(Hub::new(0, 100, 3));
-    let slow = hub.register(Filter::default(), None).expect("room");
-    let quick = hub.register(Filter::default(), None).expect("room");
+    let hub = Arc::new(Hub::new(0, 100, 3, Arc::default()));
+    let slow = hub.register(Filter::default(), None, 0).expect("room");
+    let quick = hub.register(Filter::default(), None, 0).expect("room");
     let two = || vec![released(&["a"], None), released(&["b"], None)];
     for revision in 1..=4 {
         hub.dispatch(&entry(revision, Some("default"), two()));
@@ -112,15 +112,15 @@ fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
     assert!(matches!(end, Next::Lagged));
     assert_eq!(slow.progress(), None, "it can not be said to have everything");
     assert_eq!(quick.progress(), Some(4));
-    let large = hub.register(Filter::default(), None).expect("room");
+    let large = hub.register(Filter::default(), None, 0).expect("room");
     hub.dispatch(&entry(5, Some("default"), [two(), two()].concat()));
     assert_eq!(drain(&large).0, [(5, 4)], "a revision larger than the queue still arrives, whole");
 }
 
 #[test]
 fn what_the_node_skipped_is_said_to_every_watcher() {
-    let hub = Arc::new(Hub::new(0, 100, 10));
-    let watcher = hub.register(Filter::default(), None).expect("room");
+    let hub = Arc::new(Hub::new(0, 100, 10, Arc::default()));
+    let watcher = hub.register(Filter::default(), None, 0).expect("room");
     hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
     hub.skip_to(50);
     hub.dispatch(&entry(51, Some("default"), vec![released(&["a"], None)]));
@@ -131,17 +131,17 @@ fn what_the_node_skipped_is_said_to_every_watcher() {
 
 #[test]
 fn there_is_room_for_so_many_watchers() {
-    let hub = Arc::new(Hub::new(0, 1, 10));
-    let first = hub.register(Filter::default(), None).expect("room");
-    assert_eq!(hub.register(Filter::default(), None).expect_err("full").code(), "overloaded");
+    let hub = Arc::new(Hub::new(0, 1, 10, Arc::default()));
+    let first = hub.register(Filter::default(), None, 0).expect("room");
+    assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code(), "overloaded");
     drop(first);
-    assert!(hub.register(Filter::default(), None).is_ok());
+    assert!(hub.register(Filter::default(), None, 0).is_ok());
 }
 
 #[test]
 fn a_watcher_of_the_future_gets_nothing_before_it() {
-    let hub = Arc::new(Hub::new(3, 10, 10));
-    let watcher = hub.register(Filter::default(), Some(5)).expect("room");
+    let hub = Arc::new(Hub::new(3, 10, 10, Arc::default()));
+    let watcher = hub.register(Filter::default(), Some(5), 0).expect("room");
     for revision in 4..=6 {
         hub.dispatch(&entry(revision, Some("default"), vec![released(&["a"], None)]));
     }
@@ -150,8 +150,8 @@ fn a_watcher_of_the_future_gets_nothing_before_it() {
 
 #[tokio::test]
 async fn a_change_wakes_a_watcher_that_sleeps() {
-    let hub = Arc::new(Hub::new(0, 10, 10));
-    let watcher = hub.register(Filter::default(), None).expect("room");
+    let hub = Arc::new(Hub::new(0, 10, 10, Arc::default()));
+    let watcher = hub.register(Filter::default(), None, 0).expect("room");
     let slot = Arc::clone(&watcher.slot);
     let woken = tokio::spawn(async move { slot.changed.notified().await });
     hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
@@ -182,4 +182,20 @@ fn filters_are_read_from_words() {
     for kind in Kind::ALL {
         assert!(Filter { jobs: vec![kind.job()], ..Filter::default() }.wants(kind.job()));
     }
+}
+
+#[test]
+fn a_hub_that_rested_goes_on_from_what_is_applied() {
+    let hub = Arc::new(Hub::new(0, 10, 10, Arc::default()));
+    assert!(hub.rest(), "nobody watches");
+    assert_eq!(hub.wake(7), 7, "a call waits");
+    assert!(hub.rest());
+    let watcher = hub.register(Filter::default(), None, 20).expect("room");
+    assert_eq!(watcher.revision, 20);
+    assert_eq!(hub.wake(25), 20, "the changes since it came are told");
+    hub.dispatch(&entry(21, Some("default"), vec![released(&["a"], None)]));
+    assert_eq!(drain(&watcher).0, [(21, 1)]);
+    assert!(!hub.rest(), "somebody watches");
+    let later = hub.register(Filter::default(), None, 30).expect("room");
+    assert_eq!(later.revision, 21, "the hub says how far it is while it works");
 }
