@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use batuta_statemachine::State;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use tokio::sync::watch;
 
 use crate::history::{ChangeLog, History, RevisionChanges};
-use crate::platform::{Platform, blocking};
+use crate::platform::{Platform, background, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
 
-/// Entries applied before the state is published, their callers are answered, and others have their turn: consensus runs on
-/// one thread, and an entry may have hundreds of requests.
-const BATCH_ENTRIES: usize = 16;
+/// Entries applied before the state is published and their callers are answered, at most.
+const BATCH_ENTRIES: usize = 128;
+/// Requests in them: some milliseconds, after which others on consensus' thread have their turn. An entry has up to 512.
+const BATCH_REQUESTS: usize = 4096;
 
 /// What the rest of the node sees of the state machine.
 pub(crate) struct Published {
@@ -138,26 +139,30 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok((self.last_applied, self.membership.clone()))
     }
 
-    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
     where
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut batches = entries.ready_chunks(BATCH_ENTRIES);
-        while let Some(batch) = batches.next().await {
-            let more = batch.len() == BATCH_ENTRIES;
+        while let Some(first) = entries.next().await {
+            let mut next = Some(first);
             let mut changes = Vec::new();
-            let mut answers = Vec::with_capacity(batch.len());
-            for item in batch {
+            let mut answers = Vec::new();
+            let (mut applied, mut requests, mut full) = (0, 0, false);
+            while let Some(item) = next {
                 let (entry, responder) = item?;
                 let answer = self.apply_one(&entry, &mut changes);
+                applied += 1;
+                requests += answer.outcomes.len();
                 answers.extend(responder.map(|responder| (responder, answer)));
+                full = applied >= BATCH_ENTRIES || requests >= BATCH_REQUESTS;
+                next = if full { None } else { entries.next().now_or_never().flatten() };
             }
             // Whoever is answered, or told of a change, finds it in the state.
             self.published.publish(&self.state, |log| log.push(self.state.revision(), changes));
             for (responder, answer) in answers {
                 responder.send(answer);
             }
-            if more {
+            if full {
                 tokio::task::yield_now().await;
             }
         }
@@ -228,7 +233,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<Committed, u64, Node, SnapshotFile>, io::Error> {
         let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
-        let written = blocking(self.platform.as_ref(), move || snapshots.write(&meta, &state)).await?;
+        let written = background(self.platform.as_ref(), move || snapshots.write(&meta, &state)).await?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot: written })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Router;
@@ -41,6 +42,9 @@ pub trait Platform: Send + Sync + 'static {
     /// Runs work that may block, somewhere it holds nobody up.
     fn blocking(&self, work: Box<dyn FnOnce() + Send>);
 
+    /// Likewise for work that keeps a processor busy for seconds and that nobody waits for: others go first.
+    fn background(&self, work: Box<dyn FnOnce() + Send>);
+
     /// Serves peers until the returned future is dropped.
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>>;
 
@@ -53,11 +57,29 @@ pub(crate) async fn blocking<T: Send + 'static>(
     platform: &dyn Platform,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    result_of(work, |work| platform.blocking(work)).await
+}
+
+/// Runs work behind which others go first, and waits for it.
+pub(crate) async fn background<T: Send + 'static>(
+    platform: &dyn Platform,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    result_of(work, |work| platform.background(work)).await
+}
+
+async fn result_of<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    run: impl FnOnce(Box<dyn FnOnce() + Send>),
+) -> io::Result<T> {
     let (sender, receiver) = oneshot::channel();
     // Whoever waited may have been dropped; the work is done all the same.
-    platform.blocking(Box::new(move || drop(sender.send(work()))));
+    run(Box::new(move || drop(sender.send(work()))));
     receiver.await.unwrap_or_else(|_| Err(io::Error::other("the work ended without a result")))
 }
+
+/// A tenth of what the others get of a processor they want, too.
+const BACKGROUND_NICE: i32 = 10;
 
 /// The operating system.
 #[derive(Debug)]
@@ -91,6 +113,21 @@ impl Platform for OsPlatform {
 
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(work);
+    }
+
+    fn background(&self, work: Box<dyn FnOnce() + Send>) {
+        // A thread of its own: its priority can not be raised again.
+        let thread = std::thread::Builder::new().name("background".to_owned());
+        let spawned = thread.spawn(move || {
+            // Linux takes the calling thread for the process. Without it the work only takes more from the others.
+            if let Err(error) = setpriority_process(None, BACKGROUND_NICE) {
+                tracing::debug!(%error, "background work has the usual priority");
+            }
+            work();
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread for background work");
+        }
     }
 
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>> {

@@ -146,7 +146,7 @@ impl Replica {
         let settling = Arc::clone(&inner);
         inner.tasks.spawn(async move {
             let stop = settling.stop.clone();
-            stop.run_until_cancelled(bootstrap::settle(&settling)).await;
+            stop.run_until_cancelled(Box::pin(bootstrap::settle(&settling))).await;
         });
         Ok(Self { inner })
     }
