@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, Fuse};
+use futures_util::{Stream, StreamExt as _};
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -34,7 +35,8 @@ impl Default for Commits {
 }
 
 struct Held<S> {
-    input: S,
+    /// Asked once more after its end, when a commit was held then.
+    input: Fuse<S>,
     commits: Commits,
     /// When entries last left.
     entries_at: Option<Instant>,
@@ -55,7 +57,8 @@ impl Commits {
         S: Stream<Item = Request> + Send + Unpin,
     {
         let timer = Box::pin(tokio::time::sleep(self.hold_max));
-        let held = Held { input, commits: self.clone(), entries_at: None, closely: false, timer };
+        let held =
+            Held { input: input.fuse(), commits: self.clone(), entries_at: None, closely: false, timer };
         Box::pin(stream::unfold(held, |mut held| async move { Some((held.next().await?, held)) }))
     }
 }
@@ -115,7 +118,6 @@ mod tests {
     use openraft::Vote;
     use openraft::entry::RaftEntry as _;
     use tokio::sync::mpsc;
-    use tokio_stream::wrappers::UnboundedReceiverStream;
 
     use super::*;
     use crate::types::{LogId, RaftEntry};
@@ -142,7 +144,9 @@ mod tests {
         fn new(hold_max: Duration) -> Self {
             let (requests, input) = mpsc::unbounded_channel();
             let commits = Commits { hold_max, ..Commits::default() };
-            let told = Box::pin(commits.hold(UnboundedReceiverStream::new(input)));
+            // As openraft's: it panics when it is polled after its end.
+            let input = stream::unfold(input, |mut input| async { Some((input.recv().await?, input)) });
+            let told = Box::pin(commits.hold(Box::pin(input)));
             Self { requests, commits, told }
         }
 
