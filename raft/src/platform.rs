@@ -43,7 +43,9 @@ pub trait Platform: Send + Sync + 'static {
     fn blocking(&self, work: Box<dyn FnOnce() + Send>);
 
     /// Likewise for work that keeps a processor busy for seconds and that nobody waits for: others go first.
-    fn background(&self, work: Box<dyn FnOnce() + Send>);
+    fn background(&self, work: Box<dyn FnOnce() + Send>) {
+        self.blocking(work);
+    }
 
     /// Serves peers until the returned future is dropped.
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>>;

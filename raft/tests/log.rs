@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use batuta_raft::disk::{Disk, DiskFile, RealDisk, SimDisk};
+use batuta_raft::disk::{Disk, RealDisk, SimDisk};
 use batuta_raft::log::{Done, Log, LogOptions};
 use bytes::Bytes;
 
@@ -73,69 +72,6 @@ fn a_purge_beyond_the_end_moves_the_start() {
     check(&open(disk), 101..110);
 }
 
-/// A disk whose syncs take as long as they are told to.
-struct SlowDisk {
-    disk: SimDisk,
-    sync_ms: Arc<AtomicU64>,
-}
-
-struct SlowFile {
-    file: Arc<dyn DiskFile>,
-    sync_ms: Arc<AtomicU64>,
-}
-
-impl SlowDisk {
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(SlowFile { file, sync_ms: Arc::clone(&self.sync_ms) })
-    }
-}
-
-impl Disk for SlowDisk {
-    fn open(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
-        Ok(self.file(self.disk.open(name)?))
-    }
-    fn create(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
-        Ok(self.file(self.disk.create(name)?))
-    }
-    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> std::io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> std::io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn sync_dir(&self) -> std::io::Result<()> {
-        self.disk.sync_dir()
-    }
-    fn free_bytes(&self) -> std::io::Result<u64> {
-        self.disk.free_bytes()
-    }
-    fn describe(&self) -> String {
-        self.disk.describe()
-    }
-}
-
-impl DiskFile for SlowFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-        self.file.read_at(offset, buffer)
-    }
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-    fn sync_data(&self) -> std::io::Result<()> {
-        std::thread::sleep(Duration::from_millis(self.sync_ms.load(Ordering::Relaxed)));
-        self.file.sync_data()
-    }
-    fn size_bytes(&self) -> std::io::Result<u64> {
-        self.file.size_bytes()
-    }
-    fn set_len(&self, bytes: u64) -> std::io::Result<()> {
-        self.file.set_len(bytes)
-    }
-}
-
 /// Appends one entry of so many bytes and says which thread made it durable.
 async fn written_by(log: &Log, bytes: usize) -> String {
     let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -171,13 +107,12 @@ async fn what_is_small_is_written_on_the_spot_and_what_is_large_by_the_thread() 
 
 #[tokio::test]
 async fn after_a_stall_of_the_disk_the_thread_writes() {
-    let sync_ms = Arc::new(AtomicU64::new(0));
-    let disk = Arc::new(SlowDisk { disk: SimDisk::new(), sync_ms: Arc::clone(&sync_ms) });
-    let (log, inline, _) = Log::open_inline(disk, OPTIONS).expect("opens");
+    let disk = SimDisk::new();
+    let (log, inline, _) = Log::open_inline(Arc::new(disk.clone()), OPTIONS).expect("opens");
     tokio::spawn(inline.run());
-    sync_ms.store(60, Ordering::Relaxed);
+    disk.slow_syncs(Duration::from_millis(60));
     assert_ne!(written_by(&log, 100).await, THREAD, "it can not be foreseen");
-    sync_ms.store(0, Ordering::Relaxed);
+    disk.slow_syncs(Duration::ZERO);
     for _ in 0..50 {
         assert_eq!(written_by(&log, 100).await, THREAD, "it may stall again");
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Disk, DiskFile};
 
@@ -138,6 +139,7 @@ struct Inner {
     pending_names: Vec<NameChange>,
     writes_left: Option<u64>,
     syncs_left: Option<u64>,
+    sync_takes: Duration,
     changes_left: Option<u64>,
     full: bool,
     changes: u64,
@@ -220,6 +222,11 @@ impl SimDisk {
         self.lock().syncs_left = Some(count);
     }
 
+    /// Has every sync of a file take so long from now on, as a slow disk's or one that stalls.
+    pub fn slow_syncs(&self, takes: Duration) {
+        self.lock().sync_takes = takes;
+    }
+
     /// Switches the power off during the change (write, sync, creation, rename, removal, cut) after the next `count`
     /// ones: it fails, half done, and so does all after it.
     pub fn power_off_after(&self, count: u64) {
@@ -257,6 +264,7 @@ impl SimDisk {
         let mut inner = self.lock().clone();
         inner.writes_left = None;
         inner.syncs_left = None;
+        inner.sync_takes = Duration::ZERO;
         inner.changes_left = None;
         Self::holding(inner)
     }
@@ -396,6 +404,8 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let takes = self.disk.lock().sync_takes;
+        std::thread::sleep(takes);
         let mut inner = self.disk.lock();
         inner.change()?;
         let outcome = spend(&mut inner.syncs_left, "sync");

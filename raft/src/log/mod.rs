@@ -8,8 +8,9 @@
 //!   kept aside; damage anywhere else is an error that names file and offset, never a shorter log.
 //!
 //! One writer writes, on a thread of its own or on that of whoever appends (`turns.rs`). Whatever waits when a sync ends goes
-//! into the next group: one write, one sync (group commit). Groups are strictly one after the other, so a valid group proves that all before it were synced; that is how damage is told
-//! from a torn tail. When nothing waits, a mark is written behind the last group so that it too is covered.
+//! into the next group: one write, one sync (group commit). Groups are strictly one after the other, so a valid group proves
+//! that all before it were synced; that is how damage is told from a torn tail. When nothing waits, a mark is written behind
+//! the last group so that it too is covered.
 //!
 //! Segments are files of fixed size, zeroed ahead of time: a sync then writes data blocks only, no metadata.
 

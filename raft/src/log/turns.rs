@@ -37,7 +37,7 @@ fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 
 impl Shared {
     /// Has somebody look at the queue, which something was put into.
-    pub(super) fn call(&self, mut queue: MutexGuard<'_, Queue>) {
+    pub(super) fn call(&self, queue: MutexGuard<'_, Queue>) {
         match &self.wake {
             // It looks once more before it rests.
             Wake::Thread { .. } if queue.thread_works => {}
@@ -45,15 +45,20 @@ impl Shared {
                 drop(queue);
                 asked.notify_one();
             }
-            Wake::Thread { work, .. } => {
-                queue.thread_works = true;
-                drop(queue);
-                work.notify_one();
-            }
+            Wake::Thread { .. } => self.call_thread(queue),
             Wake::Steps(wake) => {
                 drop(queue);
                 wake.notify_one();
             }
+        }
+    }
+
+    /// Gives the thread the turn, if there is one.
+    fn call_thread(&self, mut queue: MutexGuard<'_, Queue>) {
+        if let Wake::Thread { work, .. } = &self.wake {
+            queue.thread_works = true;
+            drop(queue);
+            work.notify_one();
         }
     }
 
@@ -166,25 +171,21 @@ impl Inline {
         let mut idle = pin!(tokio::time::sleep(MARK_AFTER));
         loop {
             let unmarked = self.writer.try_lock().is_ok_and(|writer| !writer.marked());
-            tokio::select! {
+            let goes_on = tokio::select! {
                 biased;
-                () = asked.notified() => {}
-                // A timer that is set anew by every write would cost more than a mark that is written early.
-                () = &mut idle, if unmarked => {
-                    idle.as_mut().reset(tokio::time::Instant::now() + MARK_AFTER);
-                    if !self.mark() {
-                        return;
-                    }
-                    continue;
+                () = asked.notified() => {
+                    // Whoever is ready goes first: entries leave for the followers before they are synced here.
+                    tokio::task::yield_now().await;
+                    self.write()
                 }
+                // A timer that is set anew by every write would cost more than a mark that is written early.
+                () = &mut idle, if unmarked => self.mark(),
+            };
+            if !goes_on {
+                return;
             }
             if idle.is_elapsed() {
                 idle.as_mut().reset(tokio::time::Instant::now() + MARK_AFTER);
-            }
-            // Whoever is ready goes first: entries leave for the followers before they are synced here.
-            tokio::task::yield_now().await;
-            if !self.write() {
-                return;
             }
         }
     }
@@ -199,26 +200,18 @@ impl Inline {
             return true;
         }
         // Its lock is taken after that of the queue here, and before it by the thread: so it is not waited for.
-        let Ok(mut writer) = self.writer.try_lock() else {
-            self.hand_over(queue);
+        let writer = self.writer.try_lock().ok();
+        let quick = |writer: &MutexGuard<'_, Writer>| {
+            is_small(&queue) && writer.has_room(2 * INLINE_BYTES_MAX) && writer.pace.is_fast()
+        };
+        let Some(mut writer) = writer.filter(quick) else {
+            self.shared.call_thread(queue);
             return true;
         };
-        if !is_small(&queue) || !writer.has_room(2 * INLINE_BYTES_MAX) || !writer.pace.is_fast() {
-            self.hand_over(queue);
-            return true;
-        }
         let Poll::Ready(Some(taken)) = writer.take(&mut queue) else { return true };
         drop(queue);
         let Some(group) = writer.write(taken) else { return false };
         timed_sync(&mut writer, group)
-    }
-
-    fn hand_over(&self, mut queue: MutexGuard<'_, Queue>) {
-        queue.thread_works = true;
-        drop(queue);
-        if let Wake::Thread { work, .. } = &self.shared.wake {
-            work.notify_one();
-        }
     }
 
     /// Writes a mark if nothing waits. `false`: the log has failed.
@@ -241,7 +234,7 @@ impl Drop for Inline {
         let mut queue = self.shared.queue();
         queue.inline = false;
         if !queue.ops.is_empty() && !queue.thread_works {
-            self.hand_over(queue);
+            self.shared.call_thread(queue);
         }
     }
 }

@@ -113,10 +113,6 @@ impl Platform for SimPlatform {
         work();
     }
 
-    fn background(&self, work: Box<dyn FnOnce() + Send>) {
-        work();
-    }
-
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>> {
         Box::pin(async move {
             let incoming = net::listen().await?;
