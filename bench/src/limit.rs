@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::histogram::Histogram;
 use crate::meter::Meter;
-use crate::replicated::{self, Replicated};
+use crate::replicated;
 
 /// Bytes of one record of the group commit loop.
 const RECORD_BYTES: usize = 256;
 /// Bytes of one write of the bare loop: a page.
-pub(crate) const PAGE_BYTES: usize = 4096;
+const PAGE_BYTES: usize = 4096;
 /// Size of the files, zeroed before: as Batuta's segments, a sync has no file size to write.
-pub(crate) const FILE_BYTES: u64 = 64 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 /// Clients of the group commit loop.
 const CLIENTS: [usize; 5] = [1, 16, 64, 256, 1024];
 
@@ -31,12 +31,51 @@ const CLIENTS: [usize; 5] = [1, 16, 64, 256, 1024];
 pub(crate) struct Syncs {
     /// Writers at once, each with a file of its own.
     pub(crate) writers: usize,
-    /// Syncs a second, of all together.
+    /// Writes with their syncs, of all together.
+    #[serde(flatten)]
+    pub(crate) rate: Rate,
+}
+
+/// How often something was done, and how long it took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Rate {
+    /// Times a second.
     pub(crate) per_s: f64,
-    /// Time of a write and its sync.
+    /// Time of one.
     pub(crate) p50_ms: f64,
     /// Likewise.
     pub(crate) p99_ms: f64,
+}
+
+impl Rate {
+    /// Of everything that was timed.
+    pub(crate) fn of(latency: &Histogram, elapsed: Duration) -> Self {
+        Self {
+            per_s: number(latency.count()) / elapsed.as_secs_f64(),
+            p50_ms: latency.percentile_ms(0.5),
+            p99_ms: latency.percentile_ms(0.99),
+        }
+    }
+}
+
+/// A zeroed file that is written and synced a page at a time, over and over.
+pub(crate) struct Pages<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl<'a> Pages<'a> {
+    /// From the file's beginning on.
+    pub(crate) fn of(file: &'a File) -> Self {
+        Self { file, position: 0 }
+    }
+
+    /// Writes and syncs the next one.
+    pub(crate) fn sync_one(&mut self) -> std::io::Result<()> {
+        self.file.write_all_at(&[1; PAGE_BYTES], self.position)?;
+        self.position = (self.position + PAGE_BYTES as u64) % FILE_BYTES;
+        self.file.sync_data()
+    }
 }
 
 /// What was found.
@@ -47,7 +86,7 @@ pub(crate) struct Limit {
     /// Clients and what they got of one file with group commit: whatever waits is written at once and synced once.
     pub(crate) group_commit: Vec<(usize, Figures)>,
     /// One replicated write after the other, with nothing around it.
-    pub(crate) replicated: Replicated,
+    pub(crate) replicated: Rate,
 }
 
 /// Measures for about `seconds` each.
@@ -94,20 +133,16 @@ fn bare(data: &Path, writers: usize, time: Duration) -> Result<Syncs> {
         }
         Ok::<(), Error>(())
     })?;
-    let per_s = number(latency.count()) / begun.elapsed().as_secs_f64();
-    Ok(Syncs { writers, per_s, p50_ms: latency.percentile_ms(0.5), p99_ms: latency.percentile_ms(0.99) })
+    Ok(Syncs { writers, rate: Rate::of(&latency, begun.elapsed()) })
 }
 
 fn sync_loop(file: &File, time: Duration, latency: &Histogram) -> std::io::Result<()> {
-    let page = [1_u8; PAGE_BYTES];
-    let mut position = 0;
+    let mut pages = Pages::of(file);
     let end = Instant::now() + time;
     loop {
         let begun = Instant::now();
-        file.write_all_at(&page, position)?;
-        file.sync_data()?;
+        pages.sync_one()?;
         latency.record(begun.elapsed());
-        position = (position + PAGE_BYTES as u64) % FILE_BYTES;
         if Instant::now() >= end {
             return Ok(());
         }
@@ -168,8 +203,8 @@ mod tests {
     #[test]
     fn every_writer_syncs() {
         let data = tempfile::tempdir().unwrap();
-        let syncs = bare(data.path(), 2, Duration::from_millis(20)).unwrap();
-        assert!(syncs.per_s > 0.0 && syncs.p99_ms >= syncs.p50_ms && syncs.p50_ms > 0.0);
+        let Rate { per_s, p50_ms, p99_ms } = bare(data.path(), 2, Duration::from_millis(20)).unwrap().rate;
+        assert!(per_s > 0.0 && p99_ms >= p50_ms && p50_ms > 0.0);
     }
 
     #[tokio::test]

@@ -5,17 +5,13 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use crate::drive::number;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
-use crate::limit::{FILE_BYTES, PAGE_BYTES, zeroed};
+use crate::limit::{Pages, Rate, zeroed};
 
 /// Bytes of a write on its way to a follower.
 const WRITE_BYTES: usize = 300;
@@ -23,22 +19,11 @@ const WRITE_BYTES: usize = 300;
 const ANSWER_BYTES: usize = 32;
 const FOLLOWERS: usize = 2;
 
-/// One client that waits for each of its writes.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Replicated {
-    /// Writes a second.
-    pub(crate) per_s: f64,
-    /// From sending a write to its answer.
-    pub(crate) p50_ms: f64,
-    /// Likewise.
-    pub(crate) p99_ms: f64,
-}
-
-/// Measures for about `time`.
+/// Has one client wait for each of its writes, for about `time`.
 ///
 /// # Errors
 /// When a file or a socket can not be used.
-pub(crate) fn measure(data: &Path, time: Duration) -> Result<Replicated> {
+pub(crate) fn measure(data: &Path, time: Duration) -> Result<Rate> {
     let files = (0..=FOLLOWERS).map(|_| zeroed(data)).collect::<Result<Vec<_>>>()?;
     let latency = Histogram::default();
     let elapsed = std::thread::scope(|scope| {
@@ -57,8 +42,7 @@ pub(crate) fn measure(data: &Path, time: Duration) -> Result<Replicated> {
         scope.spawn(move || lead(at, own, followers, &acknowledgements));
         ask(client, time, &latency).map_err(Error::io("a write"))
     })?;
-    let per_s = number(latency.count()) / elapsed.as_secs_f64();
-    Ok(Replicated { per_s, p50_ms: latency.percentile_ms(0.5), p99_ms: latency.percentile_ms(0.99) })
+    Ok(Rate::of(&latency, elapsed))
 }
 
 /// Two ends of a connection over loopback.
@@ -74,23 +58,9 @@ fn connected() -> Result<(TcpStream, TcpStream)> {
     connect().map_err(Error::io("a connection over loopback"))
 }
 
-/// A file that is written and synced a page at a time.
-struct Pages<'a> {
-    file: &'a File,
-    position: u64,
-}
-
-impl Pages<'_> {
-    fn sync_one(&mut self) -> std::io::Result<()> {
-        self.file.write_all_at(&[1; PAGE_BYTES], self.position)?;
-        self.position = (self.position + PAGE_BYTES as u64) % FILE_BYTES;
-        self.file.sync_data()
-    }
-}
-
 /// Syncs what comes and answers, until the other end is closed. An error closes this end, which the leader notices.
 fn follow(mut leader: TcpStream, file: &File) {
-    let mut pages = Pages { file, position: 0 };
+    let mut pages = Pages::of(file);
     let mut write = [0; WRITE_BYTES];
     while leader.read_exact(&mut write).is_ok()
         && pages.sync_one().is_ok()
@@ -112,7 +82,7 @@ fn count_answers(mut follower: TcpStream, acknowledged: &mpsc::Sender<u64>) {
 
 /// Passes each write on, syncs it, and answers when one follower has it too. Ends with its client, and its followers with it.
 fn lead(mut client: TcpStream, file: &File, followers: Vec<TcpStream>, acknowledged: &mpsc::Receiver<u64>) {
-    let mut pages = Pages { file, position: 0 };
+    let mut pages = Pages::of(file);
     let mut write = [0; WRITE_BYTES];
     let mut writes = 0;
     'serve: while client.read_exact(&mut write).is_ok() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Circumstances, Measured, RowReport};
 use crate::figures::{Figures, Metric, Spread, spread};
-use crate::limit::Limit;
+use crate::limit::{Limit, Rate};
 use crate::machine::Machine;
 use crate::metrics::{OPS, P50, P99};
 
@@ -118,6 +118,10 @@ fn line(case: &str, system: &str, columns: &[&Metric], value: impl Fn(&Metric) -
     format!("| {case} | {system} | {} |\n", cells.join(" | "))
 }
 
+fn rate(rate: &Rate) -> String {
+    [rate.per_s, rate.p50_ms, rate.p99_ms].map(short).join(" | ")
+}
+
 /// The page of the machine's own limit.
 pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
     let mut page = format!(
@@ -127,8 +131,7 @@ pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
         machine_line(machine)
     );
     for syncs in &limit.syncs {
-        let (per_s, p50, p99) = (short(syncs.per_s), short(syncs.p50_ms), short(syncs.p99_ms));
-        let _ = writeln!(page, "| {} | {per_s} | {p50} | {p99} |", syncs.writers);
+        let _ = writeln!(page, "| {} | {} |", syncs.writers, rate(&syncs.rate));
     }
     page += "\nGroup commit without anything around it: clients hand records of 256 B to one writer, which appends whatever waits as one \
              piece, syncs once, and answers. One process, no network, no consensus.\n\n\
@@ -137,8 +140,7 @@ pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
         let cells = [OPS, P50, P99].map(|metric| figures.get(metric).map_or_else(|| "–".to_owned(), short));
         let _ = writeln!(page, "| {clients} | {} |", cells.join(" | "));
     }
-    let replicated = &limit.replicated;
-    let cells = [replicated.per_s, replicated.p50_ms, replicated.p99_ms].map(short).join(" | ");
+    let cells = rate(&limit.replicated);
     let _ = write!(
         page,
         "\nOne replicated write after the other: a client, a leader and two followers, each a thread with blocking sockets on loopback that \
