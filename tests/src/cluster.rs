@@ -12,13 +12,19 @@ use serde_json::Value;
 use crate::http::Rest;
 use crate::{PATIENCE, eventually};
 
-/// The program under test, built once per test binary so that it is never an old one.
+/// The program under test: the one that `BATUTA_PROGRAM` names, else one that is built once per test binary, so that it is never an
+/// old one.
 ///
 /// # Panics
-/// When it does not build.
+/// When it is not there or does not build.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(program) = std::env::var_os("BATUTA_PROGRAM") {
+            let program = PathBuf::from(program);
+            assert!(program.exists(), "BATUTA_PROGRAM is {}, which is not there", program.display());
+            return program;
+        }
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--locked", "--package", "batuta"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
