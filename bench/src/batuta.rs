@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use crate::error::{Error, Result};
 use crate::fronts::Front;
 use crate::process::{Launch, Servers, free_port};
-use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Setup, System, channel, impatient_channel};
+use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel};
 
 /// How long an acquisition waits for a lock at most.
 pub(crate) const WAIT_MS: u64 = 60_000;
@@ -32,12 +32,13 @@ pub(crate) struct Batuta {
 }
 
 impl System for Batuta {
-    const NAME: &'static str = "batuta";
+    const NAME: Name = Name::Batuta;
+    const ROWS: &'static [u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     type Host = BatutaHost;
     type Front = Front;
 
     async fn start(setup: &Setup) -> Result<Self> {
-        let directory = setup.directory(Self::NAME)?;
+        let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
         let ports = || (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>();
         let (grpc, rest, peer) = (ports()?, ports()?, ports()?);
         let peers: Vec<String> =
@@ -56,7 +57,7 @@ impl System for Batuta {
                 "--log-level=error".to_owned(),
                 "--stop-with-stdin".to_owned(),
             ];
-            Launch { name, program: setup.batuta.clone(), arguments }
+            Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
         let mut batuta = Self { servers: Servers::start(directory, launches)?, grpc, rest };
@@ -223,6 +224,7 @@ impl Host for BatutaHost {
     }
 
     async fn watch(&self, name: &str, watchers: usize, tell: UnboundedSender<Instant>) -> Result<()> {
+        let mut streams = Vec::new();
         for _ in 0..watchers {
             let kinds = vec!["lock_granted".to_owned()];
             let request =
@@ -230,15 +232,19 @@ impl Host for BatutaHost {
             let mut changes = self.pipeline.watch(request, &CallOptions::default())?;
             // The first message says where the watch begins.
             changes.next().await?;
-            let tell = tell.clone();
-            tokio::spawn(async move {
-                while let Ok(message) = changes.next().await {
-                    if matches!(message.item, Some(Item::Changes(_))) && tell.send(Instant::now()).is_err() {
-                        return;
-                    }
-                }
-            });
+            streams.push(Box::pin(stream::unfold(changes, |mut changes| async {
+                changes.next().await.ok().map(|message| (message, changes))
+            })));
         }
+        // One task reads what a connection brings, as for the others.
+        let mut messages = stream::select_all(streams);
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                if matches!(message.item, Some(Item::Changes(_))) && tell.send(Instant::now()).is_err() {
+                    return;
+                }
+            }
+        });
         Ok(())
     }
 }

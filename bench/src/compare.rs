@@ -1,9 +1,10 @@
 //! `bench compare`: every row, system after system, pair after pair.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::batuta::Batuta;
 use crate::drive::Timing;
@@ -13,23 +14,16 @@ use crate::limit;
 use crate::machine::Machine;
 use crate::meter::Device;
 use crate::programs;
+use crate::redis::Redis;
 use crate::report::{Circumstances, RowReport, write_limit};
 use crate::rows::{Case, Cases, Plan, ROWS, run};
-use crate::system::{Setup, System as _};
+use crate::system::{Name, Setup, System};
+use crate::zookeeper::Zookeeper;
 
 /// A run that takes longer than this is given up.
 const RUN_MAX: Duration = Duration::from_mins(30);
 /// Likewise for rows 8 and 9.
 const SIZE_RUN_MAX: Duration = Duration::from_mins(90);
-
-/// What is measured against what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Name {
-    /// The peer.
-    Etcd,
-    /// Ours.
-    Batuta,
-}
 
 /// Where data and reports go; for every subcommand.
 #[derive(Clone, Debug, Args)]
@@ -88,15 +82,46 @@ pub(crate) struct Options {
     /// Seconds they are watched; they live two thirds of it without a keep-alive
     #[arg(long, default_value_t = 45)]
     session_seconds: u64,
-    /// What is measured, in this order
-    #[arg(long, value_delimiter = ',', default_value = "etcd,batuta")]
-    systems: Vec<Name>,
+    /// What is measured, in this order; not given = zookeeper,etcd,batuta,redis without what is not installed of zookeeper and redis
+    #[arg(long, value_delimiter = ',')]
+    systems: Option<Vec<Name>>,
     /// The program batuta; not given = the one beside this program, built first under cargo
     #[arg(long)]
     batuta: Option<PathBuf>,
     /// The program etcd; not given = the one scripts/bench built, or the one on the path
     #[arg(long)]
     etcd: Option<PathBuf>,
+    /// The program redis-server; not given = the one scripts/bench installed, or the one on the path
+    #[arg(long)]
+    redis: Option<PathBuf>,
+    /// ZooKeeper's jar, whose manifest names the others it needs; not given = that of Debian's package
+    #[arg(long)]
+    zookeeper: Option<PathBuf>,
+}
+
+impl Options {
+    /// The program of each system that is measured, in the order they take turns.
+    ///
+    /// # Errors
+    /// When there is none of one that was asked for, or of etcd or Batuta.
+    fn programs(&self) -> Result<Vec<(Name, PathBuf)>> {
+        let mut programs = Vec::new();
+        for &system in self.systems.as_deref().unwrap_or(&Name::ALL) {
+            let named = match system {
+                Name::Zookeeper => &self.zookeeper,
+                Name::Etcd => &self.etcd,
+                Name::Batuta => &self.batuta,
+                Name::Redis => &self.redis,
+            };
+            let needed = self.systems.is_some() || matches!(system, Name::Etcd | Name::Batuta);
+            match programs::find(system, named.clone()) {
+                Ok(program) => programs.push((system, program)),
+                Err(error) if needed => return Err(error),
+                Err(_) => eprintln!("{system} is not measured: it is not installed (scripts/bench does it)"),
+            }
+        }
+        Ok(programs)
+    }
 }
 
 /// Measures the disk alone and reports.
@@ -123,22 +148,21 @@ async fn measure_limit(places: &Places, machine: &Machine) -> Result<()> {
 pub(crate) async fn compare(options: &Options) -> Result<()> {
     options.places.make()?;
     check(options)?;
-    let asked = |system| options.systems.contains(&system);
-    let etcd = if asked(Name::Etcd) { programs::etcd(options.etcd.clone())? } else { PathBuf::new() };
-    let batuta = if asked(Name::Batuta) { programs::batuta(options.batuta.clone())? } else { PathBuf::new() };
+    let programs = options.programs()?;
     let mut systems = Vec::new();
-    for system in &options.systems {
-        systems.push(match system {
-            Name::Etcd => (Etcd::NAME, programs::etcd_version(&etcd)?),
-            Name::Batuta => (Batuta::NAME, programs::batuta_version(&batuta)?),
-        });
+    for (system, program) in &programs {
+        systems.push((system.word(), programs::version(*system, program)?));
     }
+    let order: Vec<Name> = programs.iter().map(|(system, _)| *system).collect();
     let machine = Machine::here(&options.places.data)?;
     machine.needs_a_disk()?;
     measure_limit(&options.places, &machine).await?;
     let plan = Plan {
         device: Device::of(&options.places.data)?,
-        setup: Setup { batuta, etcd, data: options.places.data.clone() },
+        setup: Setup {
+            programs: programs.into_iter().collect::<BTreeMap<_, _>>(),
+            data: options.places.data.clone(),
+        },
         timing: options.places.timing(),
         sessions: options.sessions.clone(),
         session_hold: Duration::from_secs(options.session_seconds),
@@ -148,7 +172,7 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
     let circumstances = Circumstances { machine, systems, seconds: options.places.seconds, release };
     let mut failed = 0;
     for group in groups(&options.rows) {
-        let reports = measure(&group, options, &plan).await;
+        let reports = measure(&group, &order, options, &plan).await;
         for report in &reports {
             failed += report.failures.len();
             report.write(&options.places.out, &circumstances)?;
@@ -199,7 +223,7 @@ fn groups(rows: &[u8]) -> Vec<Vec<u8>> {
     groups
 }
 
-async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport> {
+async fn measure(group: &[u8], order: &[Name], options: &Options, plan: &Plan) -> Vec<RowReport> {
     let mut reports: Vec<RowReport> =
         ROWS.iter().filter(|row| group.contains(&row.number)).map(RowReport::new).collect();
     let pairs = match group[0] {
@@ -207,24 +231,25 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
         8 | 9 => options.pairs.min(options.size_pairs),
         _ => options.pairs,
     };
+    let order: Vec<Name> = order.iter().copied().filter(|system| rows(*system).contains(&group[0])).collect();
     for pair in 0..pairs {
-        for system in &options.systems {
+        for &system in &order {
             let begun = Instant::now();
             let mut cases = Cases::of(group[0]);
-            let (name, ended) = match system {
-                Name::Etcd => (Etcd::NAME, timed(group[0], run::<Etcd>(plan, &mut cases)).await),
-                Name::Batuta => (Batuta::NAME, timed(group[0], run::<Batuta>(plan, &mut cases)).await),
-            };
-            let words = format!("row {group:?}, run {} of {pairs}, {name}", pair + 1);
+            let ended = timed(system, plan, &mut cases).await;
             let (failure, note) = match ended {
                 Ok(note) => (None, note),
                 Err(error) => (Some(error.to_string()), None),
             };
             let failed = failure.as_ref().map(|error| format!(", failed: {error}")).unwrap_or_default();
-            eprintln!("{words}: {:.0?}{failed}", begun.elapsed());
-            add(&mut reports, name, pair, cases.done);
+            eprintln!(
+                "row {group:?}, run {} of {pairs}, {system}: {:.0?}{failed}",
+                pair + 1,
+                begun.elapsed()
+            );
+            add(&mut reports, system.word(), pair, cases.done);
             for report in &mut reports {
-                let tell = |words: &String| format!("run {}, {name}: {words}", pair + 1);
+                let tell = |words: &String| format!("run {}, {system}: {words}", pair + 1);
                 report.failures.extend(failure.as_ref().map(tell));
                 report.notes.extend(note.as_ref().map(tell));
             }
@@ -233,8 +258,26 @@ async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport>
     reports
 }
 
-async fn timed(row: u8, run: impl Future<Output = Result<Option<String>>>) -> Result<Option<String>> {
-    let time = if matches!(row, 8 | 9) { SIZE_RUN_MAX } else { RUN_MAX };
+/// The rows in which a system does the same work as the others.
+fn rows(system: Name) -> &'static [u8] {
+    match system {
+        Name::Zookeeper => Zookeeper::ROWS,
+        Name::Etcd => Etcd::ROWS,
+        Name::Batuta => Batuta::ROWS,
+        Name::Redis => Redis::ROWS,
+    }
+}
+
+async fn timed(system: Name, plan: &Plan, cases: &mut Cases) -> Result<Option<String>> {
+    let time = if matches!(cases.row(), 8 | 9) { SIZE_RUN_MAX } else { RUN_MAX };
+    let run = async {
+        match system {
+            Name::Zookeeper => run::<Zookeeper>(plan, cases).await,
+            Name::Etcd => run::<Etcd>(plan, cases).await,
+            Name::Batuta => run::<Batuta>(plan, cases).await,
+            Name::Redis => run::<Redis>(plan, cases).await,
+        }
+    };
     let late = || Error::other(format!("given up after {time:?}"));
     tokio::time::timeout(time, run).await.map_err(|_| late())?
 }

@@ -28,6 +28,9 @@ pub(crate) enum Error {
     /// WebSocket.
     #[error("WebSocket: {0}")]
     WebSocket(#[from] Box<tokio_tungstenite::tungstenite::Error>),
+    /// Redis.
+    #[error("Redis: {0}")]
+    Redis(#[from] redis::RedisError),
     /// A report that can not be written as JSON.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),

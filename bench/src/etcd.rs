@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
 use crate::process::{Launch, Servers, free_port};
-use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Setup, System, channel, impatient_channel};
+use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel};
 
 #[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
 mod wire {
@@ -49,12 +49,13 @@ pub(crate) struct Etcd {
 }
 
 impl System for Etcd {
-    const NAME: &'static str = "etcd";
+    const NAME: Name = Name::Etcd;
+    const ROWS: &'static [u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     type Host = EtcdHost;
     type Front = EtcdHost;
 
     async fn start(setup: &Setup) -> Result<Self> {
-        let directory = setup.directory(Self::NAME)?;
+        let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
         let ports = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
         let peers = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
         let url = |port: &u16| format!("http://127.0.0.1:{port}");
@@ -75,7 +76,7 @@ impl System for Etcd {
                 format!("--quota-backend-bytes={QUOTA_BYTES}"),
                 "--log-level=error".to_owned(),
             ];
-            Launch { name, program: setup.etcd.clone(), arguments }
+            Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
         let mut etcd = Self { servers: Servers::start(directory, launches)?, ports };

@@ -1,7 +1,7 @@
-//! The same work against Batuta and against etcd: three processes of each in turn, on the same machine and disk.
+//! The same work against Batuta and against etcd, ZooKeeper and Redis: three processes of each in turn, on the same machine and disk.
 //!
 //! ```text
-//! scripts/bench                                                 builds etcd and everything else, then compares
+//! scripts/bench                                                 gets the peers, builds everything else, then compares
 //! cargo run --release -p bench -- compare --rows 1,7 --pairs 5
 //! cargo run --release -p bench -- limit
 //! ```
@@ -22,10 +22,12 @@ mod meter;
 mod metrics;
 mod process;
 mod programs;
+mod redis;
 mod replicated;
 mod report;
 mod rows;
 mod system;
+mod zookeeper;
 
 use std::process::ExitCode;
 
@@ -35,7 +37,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::compare::{Options, Places};
 use crate::error::{Error, Result};
 
-/// Measures Batuta against etcd.
+/// Quick with the many small messages of so many clients, whichever system they ask.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures Batuta against etcd, ZooKeeper and Redis.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -44,7 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The same work against both, row by row, into docs/performance
+    /// The same work against each, row by row, into docs/performance
     Compare(Box<Options>),
     /// What the disk alone can do
     Limit(Places),

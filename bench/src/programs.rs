@@ -5,23 +5,68 @@ use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::machine::output;
+use crate::system::Name;
+use crate::zookeeper::JAVA;
 
 /// The root of the source tree.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// Where Debian's package has it.
+const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
 
-/// Where `scripts/bench` builds etcd.
-fn built_etcd() -> PathBuf {
-    Path::new(ROOT).join("target/peers/etcd")
+/// Where `scripts/bench` puts what it builds.
+fn built(program: &str) -> PathBuf {
+    Path::new(ROOT).join("target/peers").join(program)
 }
 
-/// The `batuta` beside this program. Under `cargo run` it is built first, with the same profile, so that it is never an old one.
+/// The program of a system: the one that was named, or the one that is found.
 ///
 /// # Errors
-/// When it does not build, or is not there.
-pub(crate) fn batuta(named: Option<PathBuf>) -> Result<PathBuf> {
+/// When there is none; says how to get one.
+pub(crate) fn find(system: Name, named: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(program) = named {
         return Ok(program);
     }
+    match system {
+        Name::Batuta => batuta(),
+        Name::Etcd => found([built("etcd")].into_iter().chain(on_path("etcd")), system),
+        Name::Redis => found([built("redis-server")].into_iter().chain(on_path("redis-server")), system),
+        Name::Zookeeper if on_path(JAVA).next().is_some() => {
+            found([ZOOKEEPER_JAR.into()].into_iter(), system)
+        }
+        Name::Zookeeper => Err(nothing(system)),
+    }
+}
+
+fn on_path(program: &'static str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|directory| directory.join(program)).collect::<Vec<_>>().into_iter()
+}
+
+fn found(mut places: impl Iterator<Item = PathBuf>, system: Name) -> Result<PathBuf> {
+    places.find(|place| place.exists()).ok_or_else(|| nothing(system))
+}
+
+fn nothing(system: Name) -> Error {
+    let ways = match system {
+        Name::Etcd => {
+            "(cd bench/peers/etcd && go build -o ../../../target/peers/etcd .)     builds it; needs Go\n  \
+             apt-get install etcd-server                                           an older one, from Debian"
+        }
+        Name::Redis => "apt-get install redis-server",
+        Name::Zookeeper => {
+            "apt-get install zookeeper                  with Java; another jar with --zookeeper JAR"
+        }
+        Name::Batuta => "cargo build --release",
+    };
+    Error::other(format!(
+        "there is no {system} to compare with. Get one:\n  \
+         scripts/bench                 gets all of them and runs the comparison\n  {ways}\n\
+         or name one with --{system} PATH, or name what is to be measured with --systems"
+    ))
+}
+
+/// The `batuta` beside this program. Under `cargo run` it is built first, with the same profile, so that it is never an old one.
+fn batuta() -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(Error::io("this program's path"))?;
     let directory = own.parent().unwrap_or(Path::new("."));
     if let Some(cargo) = std::env::var_os("CARGO") {
@@ -42,56 +87,26 @@ pub(crate) fn batuta(named: Option<PathBuf>) -> Result<PathBuf> {
     Err(Error::other(format!("there is no {}: {way}", program.display())))
 }
 
-/// The etcd that was named, or the one `scripts/bench` built, or the one on the path.
-///
-/// # Errors
-/// When there is none; says how to get one.
-pub(crate) fn etcd(named: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(program) = named {
-        return Ok(program);
-    }
-    if built_etcd().exists() {
-        return Ok(built_etcd());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed =
-        std::env::split_paths(&path).map(|directory| directory.join("etcd")).find(|at| at.exists());
-    installed.ok_or_else(|| {
-        Error::other(
-            "there is no etcd to compare with. Get one:\n  \
-             scripts/bench                                        builds it from the Go module registry and runs the comparison\n  \
-             (cd bench/peers/etcd && go build -o ../../../target/peers/etcd .)          builds it only; needs Go\n  \
-             apt-get install etcd-server                          an older one, from Debian\n\
-             or name one with --etcd PATH, or measure Batuta alone with --systems batuta",
-        )
-    })
-}
-
-/// What `batuta --version` says of its version.
+/// What the program of a system says of its version, and where it came from if that is not plain.
 ///
 /// # Errors
 /// When it does not run.
-pub(crate) fn batuta_version(program: &Path) -> Result<String> {
-    version(program, "batuta ")
-}
-
-/// Likewise for etcd, with where it came from.
-///
-/// # Errors
-/// When it does not run.
-pub(crate) fn etcd_version(program: &Path) -> Result<String> {
-    let version = version(program, "etcd Version: ")?;
-    let origin = if program == built_etcd() {
-        "built from the Go module registry".to_owned()
-    } else {
-        program.display().to_string()
+pub(crate) fn version(system: Name, program: &Path) -> Result<String> {
+    let path = program.display().to_string();
+    let (runs, arguments) = match system {
+        Name::Zookeeper => (JAVA, vec!["-cp", &path, "org.apache.zookeeper.version.VersionInfoMain"]),
+        _ => (path.as_str(), vec!["--version"]),
     };
-    Ok(format!("{version} ({origin})"))
-}
-
-fn version(program: &Path, before: &str) -> Result<String> {
-    let said = output(&program.display().to_string(), &["--version"])
-        .ok_or_else(|| Error::other(format!("{} does not run", program.display())))?;
+    let said = output(runs, &arguments).ok_or_else(|| Error::other(format!("{path} does not run")))?;
     let first = said.lines().next().unwrap_or_default();
-    Ok(first.strip_prefix(before).unwrap_or(first).to_owned())
+    let number = first.split_whitespace().find_map(|word| {
+        let word = word.trim_start_matches("v=");
+        word.starts_with(|first: char| first.is_ascii_digit()).then_some(word)
+    });
+    let number = number.unwrap_or(first);
+    Ok(match system {
+        Name::Batuta => number.to_owned(),
+        Name::Etcd if program == built("etcd") => format!("{number} (built from the Go module registry)"),
+        _ => format!("{number} ({path})"),
+    })
 }

@@ -1,8 +1,11 @@
 //! What the comparison asks of a system, whichever it is.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use tokio::sync::mpsc::UnboundedSender;
 use tonic::transport::{Channel, Endpoint};
 
@@ -16,20 +19,58 @@ pub(crate) const HOST_TTL: Duration = Duration::from_hours(4);
 /// How long a cluster may take to do what it has to before a run counts as failed.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// A system that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Name {
+    /// A peer.
+    Zookeeper,
+    /// The peer that does the same in every row.
+    Etcd,
+    /// Ours.
+    Batuta,
+    /// A peer that neither elects nor agrees.
+    Redis,
+}
+
+impl Name {
+    /// All, in the order they take turns: Batuta beside etcd.
+    pub(crate) const ALL: [Self; 4] = [Self::Zookeeper, Self::Etcd, Self::Batuta, Self::Redis];
+
+    /// Its name in reports and files.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Zookeeper => "zookeeper",
+            Self::Etcd => "etcd",
+            Self::Batuta => "batuta",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.word())
+    }
+}
+
 /// Where servers come from and where their data goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// The program `batuta`.
-    pub(crate) batuta: PathBuf,
-    /// The program `etcd`.
-    pub(crate) etcd: PathBuf,
+    /// The program of each system that is measured; for ZooKeeper its jar.
+    pub(crate) programs: BTreeMap<Name, PathBuf>,
     /// The directory in which every cluster makes its own, removed with it.
     pub(crate) data: PathBuf,
 }
 
 impl Setup {
+    /// The program of a system.
+    pub(crate) fn program(&self, system: Name) -> Result<PathBuf> {
+        let program = self.programs.get(&system);
+        program.cloned().ok_or_else(|| Error::other(format!("there is no program of {system}")))
+    }
+
     /// A fresh directory for one cluster.
-    pub(crate) fn directory(&self, system: &str) -> Result<tempfile::TempDir> {
+    pub(crate) fn directory(&self, system: Name) -> Result<tempfile::TempDir> {
         let prefix = format!("{system}-");
         tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.data).map_err(Error::file(&self.data))
     }
@@ -52,31 +93,48 @@ pub(crate) trait Locks: Clone + Send + Sync + 'static {
     fn unlock(&self, held: Held) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// One simulated machine: one connection, and one lease or session that its locks belong to.
+/// One simulated machine: one connection, and one lease or session that its locks belong to. What a system does not have, or has
+/// only in another sense, it leaves out here, and its row in [`System::ROWS`].
 pub(crate) trait Host: Locks {
-    /// The same connection with a lease or session of its own: somebody else where locks are concerned.
-    fn other_owner(&self) -> impl Future<Output = Result<Self>> + Send;
+    /// The same machine with a lease or session of its own: somebody else where locks are concerned.
+    fn other_owner(&self) -> impl Future<Output = Result<Self>> + Send {
+        missing()
+    }
     /// A durable write of about 256 bytes, to a place of the writer's own.
     fn write(&self, writer: usize) -> impl Future<Output = Result<()>> + Send;
     /// A linearizable read of a lock that is held; an error when it is not.
-    fn read(&self, name: String) -> impl Future<Output = Result<()>> + Send;
+    fn read(&self, _name: String) -> impl Future<Output = Result<()>> + Send {
+        missing()
+    }
     /// Opens a lease or session.
-    fn open_session(&self, ttl: Duration) -> impl Future<Output = Result<String>> + Send;
+    fn open_session(&self, _ttl: Duration) -> impl Future<Output = Result<String>> + Send {
+        missing()
+    }
     /// Keeps sessions of this host alive; says how many of them were gone.
-    fn keep_alive(&self, sessions: &[String]) -> impl Future<Output = Result<u64>> + Send;
+    fn keep_alive(&self, _sessions: &[String]) -> impl Future<Output = Result<u64>> + Send {
+        missing()
+    }
     /// Watches the takings of one lock, `watchers` times over; every arrival at every watcher is told. Returns when all watch.
     fn watch(
         &self,
-        name: &str,
-        watchers: usize,
-        tell: UnboundedSender<Instant>,
-    ) -> impl Future<Output = Result<()>> + Send;
+        _name: &str,
+        _watchers: usize,
+        _tell: UnboundedSender<Instant>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        missing()
+    }
+}
+
+fn missing<T>() -> std::future::Ready<Result<T>> {
+    std::future::ready(Err(Error::other("this system does not do that")))
 }
 
 /// A cluster of three processes.
 pub(crate) trait System: Sized + Send {
-    /// Its name in reports and files.
-    const NAME: &'static str;
+    /// Which it is.
+    const NAME: Name;
+    /// The rows in which it does the same work as the others.
+    const ROWS: &'static [u8];
     /// Its clients.
     type Host: Host;
     /// One of its APIs.
@@ -93,9 +151,13 @@ pub(crate) trait System: Sized + Send {
     /// Fails unless the node answers a linearizable read now.
     fn serves(&self, node: usize) -> impl Future<Output = Result<()>> + Send;
     /// Has the node write or send out a snapshot of everything; returns when it is whole.
-    fn snapshot(&self, node: usize) -> impl Future<Output = Result<()>> + Send;
+    fn snapshot(&self, _node: usize) -> impl Future<Output = Result<()>> + Send {
+        missing()
+    }
     /// A host on each API it has, connected to the node.
-    fn fronts(&self, node: usize) -> impl Future<Output = Result<Vec<(&'static str, Self::Front)>>> + Send;
+    fn fronts(&self, _node: usize) -> impl Future<Output = Result<Vec<(&'static str, Self::Front)>>> + Send {
+        missing()
+    }
 
     /// The node that leads, once there is one.
     fn leader(&mut self) -> impl Future<Output = Result<usize>> + Send {

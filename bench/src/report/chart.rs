@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::RowReport;
 use super::markdown::short;
 use crate::figures::{Figures, Spread, spread};
+use crate::system::Name;
 
 const WIDTH: f64 = 760.0;
 /// Where bars begin: names of cases are left of it.
@@ -21,8 +22,12 @@ struct Look {
     colour: &'static str,
 }
 
-const LOOKS: [Look; 2] =
-    [Look { system: "etcd", colour: "#8a8f98" }, Look { system: "batuta", colour: "#1f6feb" }];
+const LOOKS: [Look; 4] = [
+    Look { system: Name::Zookeeper.word(), colour: "#c9ccd1" },
+    Look { system: Name::Etcd.word(), colour: "#8a8f98" },
+    Look { system: Name::Batuta.word(), colour: "#1f6feb" },
+    Look { system: Name::Redis.word(), colour: "#d9a69f" },
+];
 
 struct Bar<'a> {
     look: &'a Look,
@@ -61,10 +66,12 @@ pub(super) fn row(report: &RowReport) -> String {
     );
     let title = format!("{}: {}", report.row.title, metric.title);
     text(&mut svg, (8.0, 20.0), "start", &title);
-    for (place, look) in LOOKS.iter().enumerate() {
-        let x = LEFT + if place == 0 { 0.0 } else { 100.0 };
+    let drawn = |look: &&Look| report.cases.iter().any(|case| case.runs.contains_key(look.system));
+    let mut x = LEFT;
+    for look in LOOKS.iter().filter(drawn) {
         rectangle(&mut svg, (x, 32.0), (10.0, 10.0), look.colour);
         text(&mut svg, (x + 16.0, 41.0), "start", look.system);
+        x += 100.0;
     }
     svg + &body + "</svg>\n"
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Circumstances, Measured, RowReport};
+use super::{Circumstances, Measured, OURS, RowReport};
 use crate::figures::{Figures, Metric, Spread, spread};
 use crate::limit::{Limit, Rate};
 use crate::machine::Machine;
@@ -57,8 +57,13 @@ fn machine_line(machine: &Machine) -> String {
 pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str) -> String {
     let row = report.row;
     let pairs = report.cases.iter().flat_map(|case| case.runs.values()).map(Vec::len).max().unwrap_or(0);
-    let systems: Vec<String> =
-        circumstances.systems.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let measured = |system: &str| report.cases.iter().any(|case| case.runs.contains_key(system));
+    let systems: Vec<String> = circumstances
+        .systems
+        .iter()
+        .filter(|(name, _)| measured(name))
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
     let mut page = format!("# {}. {}\n\n{}\n\n", row.number, row.title, row.method);
     if !circumstances.release {
         page += "**Of a debug build: these figures say nothing.**\n\n";
@@ -68,7 +73,7 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
     let _ = writeln!(
         page,
         "{}. {}. runs of each in turn: {pairs}, {} s a case; median (smallest–largest); ratios are taken run by run.\n",
-        systems.join(" and "),
+        systems.join(", "),
         machine_line(&circumstances.machine),
         circumstances.seconds
     );
@@ -86,8 +91,8 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
                 page += &line(&case.name, system, columns, |metric| of(runs, metric));
             }
         }
-        if let Some(ratios) = ratios(case, columns) {
-            page += &ratios;
+        for peer in circumstances.peers() {
+            page += &ratios(case, peer, columns).unwrap_or_default();
         }
     }
     page += &list("Runs that failed, with no figures from there on", &report.failures);
@@ -108,9 +113,10 @@ fn of(runs: &[Option<Figures>], metric: &Metric) -> Option<Spread> {
     spread(&there, metric)
 }
 
-fn ratios(case: &Measured, columns: &[&Metric]) -> Option<String> {
-    let any = columns.iter().any(|metric| case.ratio(metric).is_some());
-    any.then(|| line(&case.name, "**batuta / etcd**", columns, |metric| case.ratio(metric)))
+fn ratios(case: &Measured, peer: &str, columns: &[&Metric]) -> Option<String> {
+    let any = columns.iter().any(|metric| case.ratio(peer, metric).is_some());
+    let both = format!("**{OURS} / {peer}**");
+    any.then(|| line(&case.name, &both, columns, |metric| case.ratio(peer, metric)))
 }
 
 fn line(case: &str, system: &str, columns: &[&Metric], value: impl Fn(&Metric) -> Option<Spread>) -> String {

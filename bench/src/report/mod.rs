@@ -10,10 +10,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::figures::{Figures, Spread, ratio};
+use crate::figures::{Figures, Metric, Spread, ratio};
 use crate::limit::Limit;
 use crate::machine::Machine;
 use crate::rows::{Case, Row};
+use crate::system::Name;
+
+/// What the others are compared with.
+const OURS: &str = Name::Batuta.word();
 
 /// What all reports of one measurement say about it.
 #[derive(Clone, Debug, Serialize)]
@@ -38,9 +42,16 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Batuta / etcd of a metric, pair by pair.
-    fn ratio(&self, metric: &crate::figures::Metric) -> Option<Spread> {
-        ratio(self.runs.get("batuta")?, self.runs.get("etcd")?, metric)
+    /// Batuta / the peer of a metric, pair by pair.
+    fn ratio(&self, peer: &str, metric: &Metric) -> Option<Spread> {
+        ratio(self.runs.get(OURS)?, self.runs.get(peer)?, metric)
+    }
+}
+
+impl Circumstances {
+    /// The systems that Batuta is compared with.
+    fn peers(&self) -> impl Iterator<Item = &'static str> {
+        self.systems.iter().map(|(system, _)| *system).filter(|system| *system != OURS)
     }
 }
 
@@ -85,9 +96,14 @@ impl RowReport {
     }
 
     fn json<'a>(&'a self, circumstances: &'a Circumstances) -> Json<'a> {
-        let ratios = self.cases.iter().map(|case| {
-            let of = self.row.columns.iter().filter_map(|metric| Some((metric.key, case.ratio(metric)?)));
-            (case.name.as_str(), of.collect())
+        let of = |peer, case: &Measured| {
+            let ratios =
+                self.row.columns.iter().filter_map(|metric| Some((metric.key, case.ratio(peer, metric)?)));
+            ratios.collect::<BTreeMap<_, _>>()
+        };
+        let batuta_to = circumstances.peers().map(|peer| {
+            let cases = self.cases.iter().map(|case| (case.name.as_str(), of(peer, case)));
+            (peer, cases.filter(|(_, ratios)| !ratios.is_empty()).collect())
         });
         Json {
             row: self.row.number,
@@ -95,7 +111,7 @@ impl RowReport {
             method: self.row.method,
             circumstances,
             cases: &self.cases,
-            batuta_to_etcd: ratios.collect(),
+            batuta_to: batuta_to.collect(),
             failures: &self.failures,
             notes: &self.notes,
         }
@@ -109,7 +125,8 @@ struct Json<'a> {
     method: &'a str,
     circumstances: &'a Circumstances,
     cases: &'a [Measured],
-    batuta_to_etcd: BTreeMap<&'a str, BTreeMap<&'a str, Spread>>,
+    /// By peer, case and metric.
+    batuta_to: BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a str, Spread>>>,
     failures: &'a [String],
     notes: &'a [String],
 }
@@ -162,7 +179,7 @@ mod tests {
         report().write(out.path(), &circumstances()).unwrap();
         let text = fs::read_to_string(out.path().join("row-01.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let ratio = &json["batuta_to_etcd"]["64 <clients>"]["ops_per_s"];
+        let ratio = &json["batuta_to"]["etcd"]["64 <clients>"]["ops_per_s"];
         assert_eq!(ratio["min"], 4.0);
         assert_eq!(json["cases"][0]["runs"]["batuta"][1]["ops_per_s"], 1234.5);
         for name in ["row-01.md", "row-01.svg"] {

@@ -75,7 +75,10 @@ pub(crate) static ROWS: [Row; 10] = [
         method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
                  own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
                  host. Batuta: Acquire and Release in one gRPC stream a host, as its client does it, \
-                 and one session a host.",
+                 and one session a host. ZooKeeper: the lock of its recipes (an ephemeral sequential node, \
+                 then its neighbours, asked for in one go), one session a host. Redis: SET NX PX and a script that \
+                 deletes, each with WAIT for one replica, a connection a client; nothing elects or agrees there, and \
+                 no lock has a fencing token.",
         columns: LOOP,
         chart: OPS,
     },
@@ -85,7 +88,7 @@ pub(crate) static ROWS: [Row; 10] = [
         method: "Every contender has a lease or session of its own, waits for the one lock, and gives it back at \
                  once. A hand-over is timed from the sending of the release to the arrival of the next grant at \
                  another contender; p50 to p99.9 are of a whole turn of one contender, its wait included. Fairness is \
-                 over what each contender was served while we measured.",
+                 over what each contender was served while we measured. Redis has no queue for a lock.",
         columns: &[
             OPS,
             HANDOVER_P50,
@@ -109,7 +112,8 @@ pub(crate) static ROWS: [Row; 10] = [
         method: "etcd: Put of a 240-byte value under a key of the client's own. Batuta has no values yet: \
                  AdvanceRegister with a token the register already has, under a name of 240 bytes. That changes \
                  nothing in the state, but the request is replicated, synced on a majority and applied like any \
-                 other; etcd also updates its B-tree and its database file.",
+                 other; etcd also updates its B-tree and its database file. ZooKeeper: setData of 240 bytes. Redis: SET \
+                 of 240 bytes and WAIT for one replica.",
         columns: LOOP,
         chart: OPS,
     },
@@ -117,7 +121,9 @@ pub(crate) static ROWS: [Row; 10] = [
         number: 4,
         title: "Linearizable reads",
         method: "Who holds this lock, with all hosts connected to the leader, or all to one follower. etcd: Range \
-                 over the lock's prefix, not serializable. Batuta: GetLock, linearizable.",
+                 over the lock's prefix, not serializable. Batuta: GetLock, linearizable. ZooKeeper: sync and \
+                 getChildren in one go, which trusts a leader that was replaced without knowing it. Redis has no \
+                 linearizable read.",
         columns: LOOP,
         chart: OPS,
     },
@@ -127,7 +133,9 @@ pub(crate) static ROWS: [Row; 10] = [
         method: "500 sessions a host, hosts spread over the three nodes, each session kept alive three times in its \
                  time to live, spread evenly; leases and KeepAlive calls go through one \
                  stream a host. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
-                 sessions). A last keep-alive of every session counts the lost ones.",
+                 sessions). A last keep-alive of every session counts the lost ones. Redis: a key with a time to live \
+                 and PEXPIRE, not waited for by WAIT, all at the primary. A session of ZooKeeper is a connection: \
+                 not compared.",
         columns: &[
             OPS,
             P50,
@@ -150,7 +158,8 @@ pub(crate) static ROWS: [Row; 10] = [
         title: "Watch: fan-out of one change",
         method: "All watch one name on the leader, 100 a connection, in one stream. The lock of that name is \
                  taken and given back again and again; the time is from \
-                 sending the acquire to its arrival at a watcher. One operation is one arrival.",
+                 sending the acquire to its arrival at a watcher. One operation is one arrival. ZooKeeper: a persistent \
+                 recursive watch and a connection a watcher, since it tells a connection once.",
         columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
         chart: LAST_P50,
     },
@@ -159,7 +168,7 @@ pub(crate) static ROWS: [Row; 10] = [
         title: "Failover: kill -9 of the leader under load",
         method: "16 clients work through the two followers; the leader is killed; from then on a new acquire is sent \
                  to each survivor every 10 ms, none waits for the one before. Time from the kill to the first of them \
-                 that is granted. A fresh cluster each time.",
+                 that is granted. A fresh cluster each time. Redis elects nobody by itself.",
         columns: &[GRANT_AFTER],
         chart: GRANT_AFTER,
     },
@@ -170,7 +179,8 @@ pub(crate) static ROWS: [Row; 10] = [
                  file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the \
                  Snapshot call, read to its end) while 64 clients do acquire and release; p99 is of the time it \
                  takes, a second at least. Restart: a follower is stopped and started again, until it answers a \
-                 linearizable read.",
+                 linearizable read. Redis: BGSAVE on the primary; a replica, until it has all its primary has. ZooKeeper \
+                 3.8 writes no snapshot when it is asked to: not compared.",
         columns: &[RESIDENT, DISK, TAKE_RATE, SNAPSHOT, SNAPSHOT_P99, RESTART],
         chart: RESIDENT,
     },
@@ -203,6 +213,11 @@ impl Cases {
     /// None yet, of a row.
     pub(crate) fn of(row: u8) -> Self {
         Self { row, done: Vec::new() }
+    }
+
+    /// Of which row.
+    pub(crate) fn row(&self) -> u8 {
+        self.row
     }
 
     fn add(&mut self, name: String, figures: Figures) {

@@ -1,0 +1,264 @@
+//! ZooKeeper, with the lock of its own recipes: a sequential node of the session's below the lock's node, and a watch on the one before
+//! it. A session is a connection there.
+
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::process::{Launch, Servers, free_port};
+use crate::system::{Held, Host, Locks, NODES, Name, Setup, System};
+
+use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Session};
+
+/// What runs it.
+pub(crate) const JAVA: &str = "java";
+/// What an ensemble of ours runs.
+const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+/// What it calls a good session time; more than 40 s it grants to nobody.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Locks that are taken and given back before anything is measured, so that the machine code is there.
+const WARM_CYCLES: usize = 5_000;
+/// So many at once.
+const WARM_CLIENTS: usize = 64;
+/// How long a server that is only asked whether it is there may take.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
+/// An ensemble of three.
+pub(crate) struct Zookeeper {
+    servers: Servers,
+    ports: Vec<u16>,
+}
+
+impl System for Zookeeper {
+    const NAME: Name = Name::Zookeeper;
+    const ROWS: &'static [u8] = &[1, 2, 3, 4, 6, 7];
+    type Host = ZookeeperHost;
+    type Front = ZookeeperHost;
+
+    async fn start(setup: &Setup) -> Result<Self> {
+        let (jar, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
+        let ports = || (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>();
+        let (clients, peers, elections) = (ports()?, ports()?, ports()?);
+        let members: Vec<String> = (0..NODES)
+            .map(|node| format!("server.{}=127.0.0.1:{}:{}\n", node + 1, peers[node], elections[node]))
+            .collect();
+        let mut launches = Vec::new();
+        for (node, client) in clients.iter().enumerate() {
+            let name = format!("n{}", node + 1);
+            let data = directory.path().join(&name);
+            std::fs::create_dir_all(&data).map_err(Error::file(&data))?;
+            let (id, configuration) = (data.join("myid"), directory.path().join(format!("{name}.cfg")));
+            std::fs::write(&id, format!("{}\n", node + 1)).map_err(Error::file(&id))?;
+            // Its own example's times; everything else as it comes.
+            let words = format!(
+                "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nadmin.enableServer=false\ndataDir={}\n\
+                 clientPortAddress=127.0.0.1\nclientPort={client}\n{}",
+                data.display(),
+                members.concat()
+            );
+            std::fs::write(&configuration, words).map_err(Error::file(&configuration))?;
+            let jar = jar.display().to_string();
+            let arguments = vec!["-cp".to_owned(), jar, MAIN.to_owned(), configuration.display().to_string()];
+            launches.push(Launch { name, program: JAVA.into(), arguments });
+        }
+        let mut zookeeper = Self { servers: Servers::start(directory, launches)?, ports: clients };
+        for node in 0..NODES {
+            zookeeper.serving(node).await?;
+        }
+        let leader = zookeeper.leader().await?;
+        zookeeper.connect(leader).await?.warm().await?;
+        Ok(zookeeper)
+    }
+
+    fn servers(&mut self) -> &mut Servers {
+        &mut self.servers
+    }
+
+    async fn leads(&self, node: usize) -> Option<bool> {
+        let said = timeout(IMPATIENCE, ask(self.ports[node], b"srvr")).await.ok()?.ok()?;
+        said.lines().any(|line| line.starts_with("Mode:")).then(|| said.contains("Mode: leader"))
+    }
+
+    async fn connect(&self, node: usize) -> Result<ZookeeperHost> {
+        ZookeeperHost::new(self.ports[node]).await
+    }
+
+    async fn serves(&self, node: usize) -> Result<()> {
+        let read = async {
+            let host = self.connect(node).await?;
+            host.children("nothing").await.map(drop)
+        };
+        timeout(IMPATIENCE, read).await.map_err(|_| Error::other("ZooKeeper does not answer"))?
+    }
+}
+
+/// The answer to one of its commands of four letters.
+async fn ask(port: u16, command: &[u8]) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(command).await?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await?;
+    Ok(said)
+}
+
+/// A machine with a session.
+#[derive(Clone)]
+pub(crate) struct ZookeeperHost {
+    port: u16,
+    session: Arc<Session>,
+}
+
+impl ZookeeperHost {
+    async fn new(port: u16) -> Result<Self> {
+        Ok(Self { port, session: Arc::new(Session::open(port, SESSION_TIMEOUT).await?) })
+    }
+
+    async fn warm(&self) -> Result<()> {
+        let cycles = (0..WARM_CYCLES).map(|cycle| async move {
+            let held = self.lock(format!("warm-{}", cycle % WARM_CLIENTS)).await?;
+            self.unlock(held).await
+        });
+        stream::iter(cycles).buffer_unordered(WARM_CLIENTS).try_collect().await
+    }
+
+    /// Makes the node of a name and those above it, unless they are there.
+    async fn make(&self, path: &str, data: &[u8]) -> Result<()> {
+        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).chain([path.len()]);
+        for end in ends {
+            let data = if end == path.len() { data } else { &[] };
+            let made = self.session.send(Kind::Create, &create(&path[..end], data, PERSISTENT));
+            // Somebody else may have been faster.
+            let _made_or_there = made.answer_or(&[NODE_EXISTS]).await?;
+        }
+        Ok(())
+    }
+
+    /// Names of the nodes below that of the name, as of now; none when there is no such node.
+    async fn children(&self, name: &str) -> Result<Vec<String>> {
+        let path = format!("/{name}");
+        // Brings what the leader has to the server that is asked, which then answers by itself.
+        let synced = self.session.send(Kind::Sync, &Body::of(&path));
+        let children = self.session.send(Kind::GetChildren, &Body::of(&path).flag(false));
+        synced.answer().await?;
+        match children.answer_or(&[NO_NODE]).await? {
+            Ok(mut answer) => answer.texts(),
+            Err(_no_node) => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes a node of the session's own in the lock's queue; says its path, and who is there.
+    async fn queue(&self, name: &str) -> Result<(String, Vec<String>)> {
+        let parent = format!("/{name}");
+        loop {
+            let node = create(&format!("{parent}/lock-"), &[], EPHEMERAL | SEQUENTIAL);
+            let made = self.session.send(Kind::Create, &node);
+            // Answered in order: it shows the node that was just made.
+            let children = self.session.send(Kind::GetChildren, &Body::of(&parent).flag(false));
+            match (made.answer_or(&[NO_NODE]).await?, children.answer_or(&[NO_NODE]).await?) {
+                (Ok(mut made), Ok(mut children)) => return Ok((made.text()?, children.texts()?)),
+                _ => self.make(&parent, &[]).await?,
+            }
+        }
+    }
+}
+
+const PERSISTENT: i32 = 0;
+const EPHEMERAL: i32 = 1;
+const SEQUENTIAL: i32 = 2;
+
+fn create(path: &str, data: &[u8], flags: i32) -> Body {
+    const ALL_RIGHTS: i32 = 31;
+    // One rule: everybody may do everything.
+    let body = Body::of(path).data(data).number(1).number(ALL_RIGHTS);
+    body.data(b"world").data(b"anyone").number(flags)
+}
+
+/// The one before `own` in the queue, if it has one. Their names end with ten digits that count up.
+fn before(own: &str, queue: &[String]) -> Option<String> {
+    let own = own.rsplit('/').next().unwrap_or_default();
+    queue.iter().filter(|other| other.as_str() < own).max().cloned()
+}
+
+impl Locks for ZookeeperHost {
+    async fn lock(&self, name: String) -> Result<Held> {
+        let (id, mut queue) = self.queue(&name).await?;
+        while let Some(before) = before(&id, &queue) {
+            let path = format!("/{name}/{before}");
+            let changed = self.session.changed(&path);
+            let there = self.session.send(Kind::GetData, &Body::of(&path).flag(true));
+            if there.answer_or(&[NO_NODE]).await?.is_ok() {
+                changed.await.map_err(|_| Error::other("the session ended"))?;
+            }
+            // Who was before may have given up before it held the lock.
+            let children = self.session.send(Kind::GetChildren, &Body::of(&format!("/{name}")).flag(false));
+            queue = children.answer().await?.texts()?;
+        }
+        Ok(Held { name, id })
+    }
+
+    async fn unlock(&self, held: Held) -> Result<()> {
+        let any_version = Body::of(&held.id).number(-1);
+        self.session.send(Kind::Delete, &any_version).answer().await.map(drop)
+    }
+}
+
+impl Host for ZookeeperHost {
+    async fn other_owner(&self) -> Result<Self> {
+        Self::new(self.port).await
+    }
+
+    async fn write(&self, writer: usize) -> Result<()> {
+        let (path, data) = (format!("/write/{writer:08}"), [b'v'; 240]);
+        let set = self.session.send(Kind::SetData, &Body::of(&path).data(&data).number(-1));
+        match set.answer_or(&[NO_NODE]).await? {
+            Ok(_) => Ok(()),
+            Err(_no_node) => self.make(&path, &data).await,
+        }
+    }
+
+    async fn read(&self, name: String) -> Result<()> {
+        let holders = self.children(&name).await?;
+        if holders.is_empty() { Err(Error::other("the lock is not held")) } else { Ok(()) }
+    }
+
+    async fn watch(&self, name: &str, watchers: usize, tell: UnboundedSender<Instant>) -> Result<()> {
+        const RECURSIVE: i32 = 1;
+        for _ in 0..watchers {
+            // A server tells a session only once of a change, however many of it watch.
+            let watcher = Self::new(self.port).await?;
+            let mut made = watcher.session.made();
+            let request = Body::of(&format!("/{name}")).number(RECURSIVE);
+            watcher.session.send(Kind::AddWatch, &request).answer().await?;
+            let (tell, below) = (tell.clone(), format!("/{name}/"));
+            tokio::spawn(async move {
+                let _session = watcher;
+                while let Some(path) = made.recv().await {
+                    if path.starts_with(&below) && tell.send(Instant::now()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_before_is_the_next_smaller() {
+        let queue = ["lock-0000000009", "lock-0000000012", "lock-0000000011"].map(str::to_owned);
+        assert_eq!(before("/a/lock-0000000012", &queue).as_deref(), Some("lock-0000000011"));
+        assert_eq!(before("/a/lock-0000000009", &queue), None);
+    }
+}
