@@ -4,6 +4,7 @@
 //! another one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -174,19 +175,20 @@ impl Shared {
         let mut given_up = Vec::new();
         for v1::Answer { call_id, result } in answers {
             // One that was cancelled may still be answered.
-            let Some(waiter) = pending.waiters.remove(&call_id) else { continue };
-            match (waiter, result.map_or_else(|| Err(unknown_answer()), outcome)) {
+            let Entry::Occupied(waiter) = pending.waiters.entry(call_id) else { continue };
+            match (waiter.get(), result.map_or_else(|| Err(unknown_answer()), outcome)) {
                 (Waiter::Watch(queue), Ok(Outcome::Watch(message))) => {
-                    if queue.try_send(Ok(message)).is_ok() {
-                        pending.waiters.insert(call_id, Waiter::Watch(queue));
-                    } else {
+                    if queue.try_send(Ok(message)).is_err() {
+                        waiter.remove();
                         given_up.push(call_id);
                     }
                 }
-                (waiter, Err(status)) => waiter.fail(status),
-                // The caller may have given up.
-                (Waiter::Call(waiter), Ok(answer)) => drop(waiter.send(Ok(answer))),
-                (waiter @ Waiter::Watch(_), Ok(_)) => waiter.fail(unknown_answer()),
+                (_, Err(status)) => waiter.remove().fail(status),
+                (_, Ok(answer)) => match waiter.remove() {
+                    // The caller may have given up.
+                    Waiter::Call(waiter) => drop(waiter.send(Ok(answer))),
+                    watch @ Waiter::Watch(_) => watch.fail(unknown_answer()),
+                },
             }
         }
         given_up

@@ -4,14 +4,16 @@
 //! here. What is ready at once leaves in one message.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batuta_proto::v1;
 use batuta_proto::v1::answer::Result as Outcome;
 use batuta_proto::v1::call::Request as Wanted;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, Fuse};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
@@ -103,44 +105,90 @@ struct SentWatch {
     watch: Option<watch::Sent>,
 }
 
-/// An answer, and the watch that goes on after it.
-struct Answered {
-    call_id: u64,
-    bytes: Bytes,
-    watch: Option<Box<Watch>>,
+/// What is ready to leave: the calls of a stream put it in, the stream takes it out.
+#[derive(Debug, Default)]
+struct Outgoing {
+    answers: Vec<Bytes>,
+    bytes: usize,
 }
 
-async fn answered(front: Front, mut call: v1::Call) -> Answered {
+#[derive(Clone, Debug, Default)]
+struct Outbox(Arc<Mutex<Outgoing>>);
+
+impl Outbox {
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        // Nothing that runs under the lock can panic between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.outgoing().bytes >= MESSAGE_BYTES
+    }
+
+    fn push(&self, bytes: Bytes) {
+        let mut outgoing = self.outgoing();
+        outgoing.bytes += bytes.len();
+        outgoing.answers.push(bytes);
+    }
+
+    /// All there is.
+    fn take(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.outgoing()).answers
+    }
+
+    /// Waits until there is room for more: after this turn of the stream, which takes what is there.
+    async fn room(&self) {
+        poll_fn(|context| {
+            if !self.is_full() {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Does what a call asks for and puts its answers into the outbox. Returns the call's number.
+async fn carry_out(front: Front, mut call: v1::Call, outbox: Outbox) -> u64 {
     let (call_id, wanted) = (call.call_id, call.request.take());
     let headers = headers(&call);
-    if let Some(Wanted::Watch(wanted)) = wanted {
-        return match opened(&front, &headers, &wanted).await {
-            Ok(watch) => next_of(call_id, Box::new(watch)).await,
-            Err(error) => last(call_id, failure(error)),
-        };
-    }
-    last(call_id, outcome(&front, &headers, wanted).await.unwrap_or_else(failure))
-}
-
-/// The next message of a watch.
-async fn next_of(call_id: u64, mut watch: Box<Watch>) -> Answered {
-    let item = match watch.next().await {
-        Ok(item) => item,
-        Err(error) => return last(call_id, failure(error)),
+    let last = match wanted {
+        Some(Wanted::Watch(wanted)) => match opened(&front, &headers, &wanted).await {
+            Ok(watch) => tell(call_id, watch, &outbox).await,
+            Err(error) => failure(error),
+        },
+        wanted => outcome(&front, &headers, wanted).await.unwrap_or_else(failure),
     };
-    let message = SentWatch { call_id, watch: Some(watch::sent(item)) };
-    if message.encoded_len() > ANSWER_BYTES_MAX {
-        return last(call_id, too_large());
-    }
-    Answered { call_id, bytes: message.encode_to_vec().into(), watch: Some(watch) }
+    outbox.push(answer(call_id, last));
+    call_id
 }
 
-fn last(call_id: u64, result: Outcome) -> Answered {
+/// Puts what a watch says into the outbox, until it ends; then says how.
+async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
+    loop {
+        outbox.room().await;
+        let item = match watch.next().await {
+            Ok(item) => item,
+            Err(error) => return failure(error),
+        };
+        let message = SentWatch { call_id, watch: Some(watch::sent(item)) };
+        let length = message.encoded_len();
+        if length > ANSWER_BYTES_MAX {
+            return too_large();
+        }
+        let mut bytes = BytesMut::with_capacity(length);
+        message.encode_raw(&mut bytes);
+        outbox.push(bytes.freeze());
+    }
+}
+
+fn answer(call_id: u64, result: Outcome) -> Bytes {
     let mut answer = v1::Answer { call_id, result: Some(result) };
     if answer.encoded_len() > ANSWER_BYTES_MAX {
         answer.result = Some(too_large());
     }
-    Answered { call_id, bytes: answer.encode_to_vec().into(), watch: None }
+    answer.encode_to_vec().into()
 }
 
 fn too_large() -> Outcome {
@@ -160,11 +208,9 @@ pub(super) struct Pipeline {
     /// Nothing more is read.
     closed: bool,
     drains: Fuse<BoxFuture<'static, ()>>,
-    in_flight: FuturesUnordered<Abortable<BoxFuture<'static, Answered>>>,
+    in_flight: FuturesUnordered<Abortable<BoxFuture<'static, u64>>>,
     aborts: HashMap<u64, AbortHandle>,
-    /// What is ready to leave, and its size.
-    answers: Vec<Bytes>,
-    bytes: usize,
+    outbox: Outbox,
     /// Why the stream ends before the client closes it.
     end: Option<Status>,
 }
@@ -179,23 +225,13 @@ impl Pipeline {
             drains: async move { service.draining().await }.boxed().fuse(),
             in_flight: FuturesUnordered::new(),
             aborts: HashMap::new(),
-            answers: Vec::new(),
-            bytes: 0,
+            outbox: Outbox::default(),
             end: None,
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes >= MESSAGE_BYTES
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        self.bytes += bytes.len();
-        self.answers.push(bytes);
-    }
-
     fn refuse(&mut self, call_id: u64, error: ApiError) {
-        self.push(last(call_id, failure(error)).bytes);
+        self.outbox.push(answer(call_id, failure(error)));
     }
 
     fn start(&mut self, call: v1::Call) {
@@ -208,12 +244,9 @@ impl Pipeline {
             let max = u64::try_from(CALLS_MAX).unwrap_or(u64::MAX);
             return self.refuse(call_id, ApiError::Busy { what: "calls in flight on one stream", max });
         }
-        self.go(call_id, answered(self.front.clone(), call));
-    }
-
-    fn go(&mut self, call_id: u64, work: impl Future<Output = Answered> + Send + 'static) {
         let (abort, registration) = AbortHandle::new_pair();
         self.aborts.insert(call_id, abort);
+        let work = carry_out(self.front.clone(), call, self.outbox.clone());
         // Tokio would make a task with so many calls yield in the middle of what is ready; their number bounds it.
         self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
     }
@@ -221,7 +254,7 @@ impl Pipeline {
     /// Takes what the client sent, a part at a time: one that never stops sending must not keep others from their turn.
     fn read(&mut self, context: &mut Context<'_>) {
         for _ in 0..MESSAGES_A_TURN {
-            if self.closed || self.is_full() {
+            if self.closed || self.outbox.is_full() {
                 return;
             }
             match self.requests.poll_next_unpin(context) {
@@ -249,15 +282,9 @@ impl Pipeline {
 
     /// Runs the calls and takes the answers that are ready.
     fn run(&mut self, context: &mut Context<'_>) {
-        while !self.is_full() {
+        while !self.outbox.is_full() {
             match self.in_flight.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(Answered { call_id, bytes, watch }))) => {
-                    self.aborts.remove(&call_id);
-                    self.push(bytes);
-                    if let Some(watch) = watch {
-                        self.go(call_id, next_of(call_id, watch));
-                    }
-                }
+                Poll::Ready(Some(Ok(call_id))) => drop(self.aborts.remove(&call_id)),
                 Poll::Ready(Some(Err(_aborted))) => {}
                 Poll::Ready(None) | Poll::Pending => return,
             }
@@ -276,9 +303,8 @@ impl Stream for Pipeline {
         }
         this.read(context);
         this.run(context);
-        if !this.answers.is_empty() {
-            this.bytes = 0;
-            let answers = std::mem::take(&mut this.answers);
+        let answers = this.outbox.take();
+        if !answers.is_empty() {
             return Poll::Ready(Some(Ok(Sent { answers })));
         }
         if this.closed && this.in_flight.is_empty() {

@@ -4,11 +4,13 @@
 //! own: a slow one costs the others what any watcher costs until it is cut off, and nothing from then on. Invariant: of every
 //! revision up to [`Hub::revision`] a watcher's queue has had all the changes it wants, or says that it was cut off.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 
 use batuta_raft::{Replica, RevisionChanges};
 use batuta_statemachine::{Name, Namespace, SessionId};
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,9 @@ use super::event::{Event, Job};
 use super::filter::{Filter, Names};
 use crate::ApiError;
 use crate::service::waits::Waits;
+
+/// Places for batches that a watcher keeps when it is idle: more come and go with bursts.
+const BATCHES_KEPT: usize = 4;
 
 /// The changes of one revision that a watcher wants; never a part of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub(super) enum Next {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// What the watcher wants of the revision that is being told.
+    telling: Vec<Arc<Event>>,
     batches: VecDeque<Batch>,
     events: usize,
     lagged: bool,
@@ -51,11 +58,13 @@ struct Queue {
 /// A watcher as the hub knows it.
 #[derive(Debug)]
 pub(super) struct Slot {
+    id: u64,
     filter: Filter,
     /// Changes up to here are not wanted.
     after: u64,
     queue: Mutex<Queue>,
-    pub(super) changed: Notify,
+    /// The one task that takes from the queue.
+    taker: AtomicWaker,
 }
 
 impl Slot {
@@ -64,29 +73,50 @@ impl Slot {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the watcher still listens: one that is cut off is told so once it has taken what is in its queue.
-    fn push(&self, batch: Batch, events_max: usize) -> bool {
+    /// Takes a change of the revision that is being told, if the watcher wants it; says whether it is the first of that revision.
+    /// The same change may be offered more than once in a row.
+    fn offer(&self, revision: u64, event: &Arc<Event>) -> bool {
+        if self.after >= revision || !self.filter.matches(event) {
+            return false;
+        }
+        let telling = &mut self.queue().telling;
+        if telling.last().is_some_and(|last| Arc::ptr_eq(last, event)) {
+            return false;
+        }
+        telling.push(Arc::clone(event));
+        telling.len() == 1
+    }
+
+    /// Puts what was taken of the revision into the queue. Whether the watcher still listens: one that is cut off is told so once it
+    /// has taken what is in its queue.
+    fn told(&self, revision: u64, events_max: usize) -> bool {
         let mut queue = self.queue();
+        let events = std::mem::take(&mut queue.telling);
         if queue.lagged || queue.skipped_to.is_some() {
             return false;
         }
         // One revision is always taken, however large: a watcher that keeps up never lags.
-        queue.lagged = queue.events > 0 && queue.events + batch.events.len() > events_max;
+        queue.lagged = queue.events > 0 && queue.events + events.len() > events_max;
         let listens = !queue.lagged;
         if listens {
-            queue.events += batch.events.len();
-            queue.batches.push_back(batch);
+            queue.events += events.len();
+            queue.batches.push_back(Batch { revision, events });
         }
         drop(queue);
-        self.changed.notify_one();
+        self.taker.wake();
         listens
+    }
+
+    /// Has the task woken by what comes from now on.
+    pub(super) fn listen(&self, context: &Context<'_>) {
+        self.taker.register(context.waker());
     }
 
     pub(super) fn pop(&self) -> Next {
         let mut queue = self.queue();
         if let Some(batch) = queue.batches.pop_front() {
             queue.events -= batch.events.len();
-            if queue.batches.is_empty() {
+            if queue.batches.is_empty() && queue.batches.capacity() > BATCHES_KEPT {
                 // An idle watcher holds no memory for the burst it once had.
                 queue.batches.shrink_to_fit();
             }
@@ -100,49 +130,52 @@ impl Slot {
     }
 }
 
+/// Watchers by their ids.
+type Watchers = BTreeMap<u64, Arc<Slot>>;
+
 /// Where the watchers are found that may want a change: by its names, by its session, or by where it happened.
 #[derive(Debug, Default)]
 struct Index {
-    exact: HashMap<Namespace, HashMap<Name, HashSet<u64>>>,
-    session: HashMap<SessionId, HashSet<u64>>,
-    prefix: HashMap<Namespace, HashMap<String, HashSet<u64>>>,
-    any: HashMap<Namespace, HashSet<u64>>,
-    cluster: HashSet<u64>,
+    exact: HashMap<Namespace, HashMap<Name, Watchers>>,
+    session: HashMap<SessionId, Watchers>,
+    prefix: HashMap<Namespace, HashMap<String, Watchers>>,
+    any: HashMap<Namespace, Watchers>,
+    cluster: Watchers,
 }
 
-/// Removes from a map of maps, and the inner map with its last set.
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, HashSet<u64>>, key: &K, id: u64) {
-    if let Some(set) = map.get_mut(key) {
-        set.remove(&id);
-        if set.is_empty() {
+/// Removes from a map of maps, and the inner map with its last watcher.
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Watchers>, key: &K, id: u64) {
+    if let Some(watchers) = map.get_mut(key) {
+        watchers.remove(&id);
+        if watchers.is_empty() {
             map.remove(key);
         }
     }
 }
 
 impl Index {
-    fn add(&mut self, id: u64, filter: &Filter) {
-        let namespace = filter.namespace.clone();
-        match (&filter.names, filter.session) {
+    fn add(&mut self, slot: &Arc<Slot>) {
+        let namespace = slot.filter.namespace.clone();
+        let watchers = match (&slot.filter.names, slot.filter.session) {
             (Names::Exact(name), _) => {
-                self.exact.entry(namespace).or_default().entry(name.clone()).or_default().insert(id);
+                self.exact.entry(namespace).or_default().entry(name.clone()).or_default()
             }
-            (_, Some(session)) => {
-                self.session.entry(session).or_default().insert(id);
-            }
+            (_, Some(session)) => self.session.entry(session).or_default(),
             (Names::Prefix(prefix), None) => {
-                self.prefix.entry(namespace).or_default().entry(prefix.clone()).or_default().insert(id);
+                self.prefix.entry(namespace).or_default().entry(prefix.clone()).or_default()
             }
             (Names::Any, None) => {
-                self.any.entry(namespace).or_default().insert(id);
-                if filter.wants(Job::Cluster) {
-                    self.cluster.insert(id);
+                if slot.filter.wants(Job::Cluster) {
+                    self.cluster.insert(slot.id, Arc::clone(slot));
                 }
+                self.any.entry(namespace).or_default()
             }
-        }
+        };
+        watchers.insert(slot.id, Arc::clone(slot));
     }
 
-    fn remove(&mut self, id: u64, filter: &Filter) {
+    fn remove(&mut self, slot: &Slot) {
+        let Slot { id, ref filter, .. } = *slot;
         let namespace = &filter.namespace;
         match (&filter.names, filter.session) {
             (Names::Exact(name), _) => {
@@ -169,21 +202,23 @@ impl Index {
         }
     }
 
-    fn candidates(&self, event: &Event) -> HashSet<u64> {
-        let mut found = HashSet::new();
-        let Some(namespace) = &event.namespace else { return self.cluster.clone() };
-        found.extend(self.any.get(namespace).into_iter().flatten());
-        found.extend(event.session.and_then(|session| self.session.get(&session)).into_iter().flatten());
+    /// The watchers that may want a change, some perhaps more than once.
+    fn candidates(&self, event: &Event, mut each: impl FnMut(&Arc<Slot>)) {
+        let Some(namespace) = &event.namespace else { return self.cluster.values().for_each(each) };
+        let mut all = |watchers: Option<&Watchers>| {
+            watchers.iter().flat_map(|found| found.values()).for_each(&mut each);
+        };
+        all(self.any.get(namespace));
+        all(event.session.and_then(|session| self.session.get(&session)));
         if let Some(names) = self.exact.get(namespace) {
-            found.extend(event.names().filter_map(|name| names.get(name)).flatten());
+            event.names().for_each(|name| all(names.get(name)));
         }
         if let Some(prefixes) = self.prefix.get(namespace) {
             for name in event.names().map(Name::as_str) {
                 let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-                found.extend(ends.filter_map(|end| prefixes.get(&name[..end])).flatten());
+                ends.for_each(|end| all(prefixes.get(&name[..end])));
             }
         }
-        found
     }
 }
 
@@ -193,7 +228,7 @@ struct Inner {
     /// Nobody watches and the task that tells them rests: the revision stands still until there is somebody.
     resting: bool,
     next_id: u64,
-    watchers: HashMap<u64, Arc<Slot>>,
+    watchers: Watchers,
     index: Index,
 }
 
@@ -211,7 +246,6 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(super) struct Registered {
     hub: Arc<Hub>,
-    id: u64,
     pub(super) slot: Arc<Slot>,
     /// Changes after this revision come through the queue.
     pub(super) revision: u64,
@@ -220,8 +254,8 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut inner = self.hub.inner();
-        inner.index.remove(self.id, &self.slot.filter);
-        inner.watchers.remove(&self.id);
+        inner.index.remove(&self.slot);
+        inner.watchers.remove(&self.slot.id);
     }
 }
 
@@ -283,7 +317,7 @@ impl Hub {
     /// How many watchers of everything may still get something.
     #[cfg(test)]
     pub(super) fn listening(&self) -> usize {
-        self.inner().index.any.values().map(HashSet::len).sum()
+        self.inner().index.any.values().map(Watchers::len).sum()
     }
 
     /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now. `applied` is what the replica
@@ -301,39 +335,38 @@ impl Hub {
         inner.wake(applied);
         let id = inner.next_id;
         inner.next_id += 1;
-        inner.index.add(id, &filter);
         let slot = Arc::new(Slot {
+            id,
             filter,
             after: after.unwrap_or(inner.revision),
             queue: Mutex::default(),
-            changed: Notify::new(),
+            taker: AtomicWaker::new(),
         });
+        inner.index.add(&slot);
         inner.watchers.insert(id, Arc::clone(&slot));
         let revision = inner.revision;
         drop(inner);
         self.interest.notify_one();
-        Ok(Registered { hub: Arc::clone(self), id, slot, revision })
+        Ok(Registered { hub: Arc::clone(self), slot, revision })
     }
 
     /// Tells the watchers what a revision changed.
     pub(super) fn dispatch(&self, entry: &RevisionChanges) {
         let mut inner = self.inner();
         let Inner { watchers, index, .. } = &mut *inner;
-        let mut wanted: BTreeMap<u64, Vec<Arc<Event>>> = BTreeMap::new();
         if !watchers.is_empty() {
+            let mut told = Vec::new();
             for event in Event::of(entry).map(Arc::new) {
-                for id in index.candidates(&event) {
-                    let fits = |slot: &&Arc<Slot>| slot.after < entry.revision && slot.filter.matches(&event);
-                    if watchers.get(&id).as_ref().is_some_and(fits) {
-                        wanted.entry(id).or_default().push(Arc::clone(&event));
+                index.candidates(&event, |slot| {
+                    if slot.offer(entry.revision, &event) {
+                        told.push(Arc::clone(slot));
                     }
-                }
+                });
             }
-        }
-        for (id, events) in wanted {
-            let Some(slot) = watchers.get(&id) else { continue };
-            if !slot.push(Batch { revision: entry.revision, events }, self.queue_changes_max) {
-                index.remove(id, &slot.filter);
+            for slot in told {
+                if !slot.told(entry.revision, self.queue_changes_max) {
+                    index.remove(&slot);
+                }
             }
         }
         inner.revision = entry.revision;
@@ -350,7 +383,7 @@ impl Hub {
         inner.revision = revision;
         for slot in inner.watchers.values() {
             slot.queue().skipped_to = Some(revision + 1);
-            slot.changed.notify_one();
+            slot.taker.wake();
         }
     }
 }

@@ -15,11 +15,14 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batuta_raft::RevisionChanges;
+use futures_util::FutureExt as _;
 use imbl::Vector;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -203,15 +206,26 @@ impl Watch {
     /// # Errors
     /// `lagged`, `compacted`, `draining`: the watch has ended, and the error says how to go on.
     pub async fn next(&mut self) -> Result<Item, ApiError> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Item, ApiError>> {
         loop {
-            if let Some(item) = self.ready()? {
-                self.progress_at = Instant::now() + self.progress_every;
-                return Ok(item);
+            let mut ready = self.ready()?;
+            if ready.is_none() {
+                self.registered.slot.listen(context);
+                // What came before has woken nobody.
+                ready = self.ready()?;
             }
-            tokio::select! {
-                () = self.registered.slot.changed.notified() => continue,
-                () = self.alarm.as_mut() => {}
-                () = self.draining.as_mut() => return Err(ApiError::Draining),
+            if let Some(item) = ready {
+                self.progress_at = Instant::now() + self.progress_every;
+                return Poll::Ready(Ok(item));
+            }
+            if self.draining.poll_unpin(context).is_ready() {
+                return Poll::Ready(Err(ApiError::Draining));
+            }
+            if self.alarm.poll_unpin(context).is_pending() {
+                return Poll::Pending;
             }
             let now = Instant::now();
             if self.progress_at > now {
@@ -219,7 +233,7 @@ impl Watch {
             } else if self.registered.progress().is_some() {
                 self.progress_at = now + self.progress_every;
                 self.alarm.as_mut().reset(self.progress_at);
-                return Ok(Item::Progress { revision: self.caught_up() });
+                return Poll::Ready(Ok(Item::Progress { revision: self.caught_up() }));
             }
             // Else something is in the queue, and there is no need to say how far it is.
         }

@@ -153,7 +153,11 @@ async fn a_change_wakes_a_watcher_that_sleeps() {
     let hub = Arc::new(Hub::new(0, 10, 10, Arc::default()));
     let watcher = hub.register(Filter::default(), None, 0).expect("room");
     let slot = Arc::clone(&watcher.slot);
-    let woken = tokio::spawn(async move { slot.changed.notified().await });
+    let woken = tokio::spawn(std::future::poll_fn(move |context| {
+        slot.listen(context);
+        if matches!(slot.pop(), Next::Batch(_)) { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    tokio::task::yield_now().await;
     hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
     tokio::time::timeout(Duration::from_secs(30), woken).await.expect("woken").expect("ran");
 }
