@@ -30,6 +30,8 @@ const VERSION: u32 = 1;
 const FRAME_BYTES: usize = 256 << 10;
 /// A frame holds whole records, and no record comes near this.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// A file that is being written is synced as often.
+const PIECE_BYTES: u64 = 1 << 20;
 const FINISHED: &str = "snapshot-";
 const UNFINISHED: &str = "unfinished-";
 
@@ -132,11 +134,13 @@ impl SnapshotFile {
     }
 }
 
-/// A snapshot that is being written or received.
+/// A snapshot that is being written or received. It reaches the disk in pieces of [`PIECE_BYTES`]: all at once, hundreds of megabytes
+/// would stand before the log's own few bytes.
 pub(crate) struct Unfinished {
     file: Arc<dyn DiskFile>,
     pub(crate) name: String,
     bytes: u64,
+    synced_bytes: u64,
 }
 
 impl Unfinished {
@@ -149,6 +153,10 @@ impl Write for Unfinished {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(self.bytes, bytes)?;
         self.bytes += bytes.len() as u64;
+        if self.bytes - self.synced_bytes >= PIECE_BYTES {
+            self.sync()?;
+            self.synced_bytes = self.bytes;
+        }
         Ok(bytes.len())
     }
 
@@ -202,7 +210,7 @@ impl SnapshotStore {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let name = format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random));
-        Ok(Unfinished { file: self.disk.create(&name)?, name, bytes: 0 })
+        Ok(Unfinished { file: self.disk.create(&name)?, name, bytes: 0, synced_bytes: 0 })
     }
 
     /// Writes the snapshot of a state. Takes as long as it takes; the caller keeps it off the hot threads.
@@ -385,7 +393,7 @@ mod tests {
     use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Request, Stamp};
 
     use super::*;
-    use crate::disk::RealDisk;
+    use crate::disk::{RealDisk, SimDisk};
     use crate::types::{LogId, StoredMembership};
 
     fn state() -> State {
@@ -411,6 +419,26 @@ mod tests {
             );
         }
         state
+    }
+
+    #[test]
+    fn a_snapshot_reaches_the_disk_in_pieces() {
+        let disk = SimDisk::new();
+        let mut file =
+            SnapshotStore::open(Arc::new(disk.clone())).expect("opens").unfinished().expect("created");
+        disk.sync_dir().expect("synced");
+        let durable =
+            |name: &str| disk.after_power_cut(|| false).contents(name).map_or(0, |bytes| bytes.len());
+        let (name, step) = (file.name.clone(), vec![7; 100_000]);
+        let mut written = 0;
+        while written < 4 << 20 {
+            file.write_all(&step).expect("written");
+            written += step.len();
+            let behind = (written - durable(&name)) as u64;
+            assert!(behind < PIECE_BYTES, "{behind} of {written} bytes are not on the disk");
+        }
+        file.sync().expect("synced");
+        assert_eq!(durable(&name), written);
     }
 
     fn open(dir: &tempfile::TempDir) -> SnapshotStore {
