@@ -9,9 +9,11 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, FromRedisValue, IntoConnectionInfo as _, Pipeline};
+use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
 use crate::process::{Launch, Servers, free_port};
+use crate::rows::CLIENTS_PER_HOST;
 use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System};
 
 /// The node all others replicate.
@@ -114,10 +116,12 @@ async fn open(port: u16) -> Result<MultiplexedConnection> {
     Ok(redis::Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await?)
 }
 
-/// A machine with a connection for each call under way: `WAIT` holds up all that comes after it on the same one.
+/// A machine with a connection for each client of its: `WAIT` holds up all that comes after it on the same one.
 #[derive(Clone)]
 pub(crate) struct RedisHost {
     port: u16,
+    /// Connections that may be in use at once.
+    places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
     unlock: Arc<str>,
     /// What the next lock of this host is marked with.
@@ -132,6 +136,7 @@ impl RedisHost {
         getrandom::fill(&mut first_mark).map_err(|error| Error::other(format!("no randomness: {error}")))?;
         Ok(Self {
             port,
+            places: Arc::new(Semaphore::new(CLIENTS_PER_HOST)),
             idle: Arc::new(Mutex::new(vec![connection])),
             unlock: hash.into(),
             next_mark: Arc::new(AtomicU64::new(u64::from_le_bytes(first_mark))),
@@ -140,6 +145,8 @@ impl RedisHost {
 
     /// Sends the calls at once, on a connection nobody else uses meanwhile.
     async fn ask<T: FromRedisValue>(&self, calls: &Pipeline) -> Result<T> {
+        // Never closed.
+        let _place = self.places.acquire().await;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,

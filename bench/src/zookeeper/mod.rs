@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
@@ -22,7 +23,7 @@ use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Session};
 pub(crate) const JAVA: &str = "java";
 /// What an ensemble of ours runs.
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-/// What it calls a good session time; more than 40 s it grants to nobody.
+/// How long a session lives that is not kept alive; more than 40 s are granted to nobody.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Locks that are taken and given back before anything is measured, so that the machine code is there.
 const WARM_CYCLES: usize = 5_000;
@@ -94,7 +95,7 @@ impl System for Zookeeper {
     async fn serves(&self, node: usize) -> Result<()> {
         let read = async {
             let host = self.connect(node).await?;
-            host.children("nothing").await.map(drop)
+            children(&*host.session().await?, "nothing").await.map(drop)
         };
         timeout(IMPATIENCE, read).await.map_err(|_| Error::other("ZooKeeper does not answer"))?
     }
@@ -109,16 +110,26 @@ async fn ask(port: u16, command: &[u8]) -> std::io::Result<String> {
     Ok(said)
 }
 
-/// A machine with a session.
+/// A machine with a session. A server closes its connections when it loses its leader: the next call then opens another session.
 #[derive(Clone)]
 pub(crate) struct ZookeeperHost {
     port: u16,
-    session: Arc<Session>,
+    session: Arc<Mutex<Arc<Session>>>,
 }
 
 impl ZookeeperHost {
     async fn new(port: u16) -> Result<Self> {
-        Ok(Self { port, session: Arc::new(Session::open(port, SESSION_TIMEOUT).await?) })
+        let session = Arc::new(Session::open(port, SESSION_TIMEOUT).await?);
+        Ok(Self { port, session: Arc::new(Mutex::new(session)) })
+    }
+
+    async fn session(&self) -> Result<Arc<Session>> {
+        let mut session = self.session.lock().await;
+        if session.has_ended() {
+            let opened = timeout(IMPATIENCE, Session::open(self.port, SESSION_TIMEOUT)).await;
+            *session = Arc::new(opened.map_err(|_| Error::other("ZooKeeper does not answer"))??);
+        }
+        Ok(Arc::clone(&session))
     }
 
     async fn warm(&self) -> Result<()> {
@@ -128,44 +139,44 @@ impl ZookeeperHost {
         });
         stream::iter(cycles).buffer_unordered(WARM_CLIENTS).try_collect().await
     }
+}
 
-    /// Makes the node of a name and those above it, unless they are there.
-    async fn make(&self, path: &str, data: &[u8]) -> Result<()> {
-        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).chain([path.len()]);
-        for end in ends {
-            let data = if end == path.len() { data } else { &[] };
-            let made = self.session.send(Kind::Create, &create(&path[..end], data, PERSISTENT));
-            // Somebody else may have been faster.
-            let _made_or_there = made.answer_or(&[NODE_EXISTS]).await?;
-        }
-        Ok(())
+/// Makes the node at the path and those above it, unless they are there.
+async fn make(session: &Session, path: &str, data: &[u8]) -> Result<()> {
+    let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).chain([path.len()]);
+    for end in ends {
+        let data = if end == path.len() { data } else { &[] };
+        let made = session.send(Kind::Create, &create(&path[..end], data, PERSISTENT));
+        // Somebody else may have been faster.
+        let _made_or_there = made.answer_or(&[NODE_EXISTS]).await?;
     }
+    Ok(())
+}
 
-    /// Names of the nodes below that of the name, as of now; none when there is no such node.
-    async fn children(&self, name: &str) -> Result<Vec<String>> {
-        let path = format!("/{name}");
-        // Brings what the leader has to the server that is asked, which then answers by itself.
-        let synced = self.session.send(Kind::Sync, &Body::of(&path));
-        let children = self.session.send(Kind::GetChildren, &Body::of(&path).flag(false));
-        synced.answer().await?;
-        match children.answer_or(&[NO_NODE]).await? {
-            Ok(mut answer) => answer.texts(),
-            Err(_no_node) => Ok(Vec::new()),
-        }
+/// Names of the nodes below that of the name, as of now; none when there is no such node.
+async fn children(session: &Session, name: &str) -> Result<Vec<String>> {
+    let path = format!("/{name}");
+    // Brings what the leader has to the server that is asked, which then answers by itself.
+    let synced = session.send(Kind::Sync, &Body::of(&path));
+    let children = session.send(Kind::GetChildren, &Body::of(&path).flag(false));
+    synced.answer().await?;
+    match children.answer_or(&[NO_NODE]).await? {
+        Ok(mut answer) => answer.texts(),
+        Err(_no_node) => Ok(Vec::new()),
     }
+}
 
-    /// Makes a node of the session's own in the lock's queue; says its path, and who is there.
-    async fn queue(&self, name: &str) -> Result<(String, Vec<String>)> {
-        let parent = format!("/{name}");
-        loop {
-            let node = create(&format!("{parent}/lock-"), &[], EPHEMERAL | SEQUENTIAL);
-            let made = self.session.send(Kind::Create, &node);
-            // Answered in order: it shows the node that was just made.
-            let children = self.session.send(Kind::GetChildren, &Body::of(&parent).flag(false));
-            match (made.answer_or(&[NO_NODE]).await?, children.answer_or(&[NO_NODE]).await?) {
-                (Ok(mut made), Ok(mut children)) => return Ok((made.text()?, children.texts()?)),
-                _ => self.make(&parent, &[]).await?,
-            }
+/// Makes a node of the session's own in the lock's queue; says its path, and who is there.
+async fn queue(session: &Session, name: &str) -> Result<(String, Vec<String>)> {
+    let parent = format!("/{name}");
+    loop {
+        let node = create(&format!("{parent}/lock-"), &[], EPHEMERAL | SEQUENTIAL);
+        let made = session.send(Kind::Create, &node);
+        // Answered in order: it shows the node that was just made.
+        let children = session.send(Kind::GetChildren, &Body::of(&parent).flag(false));
+        match (made.answer_or(&[NO_NODE]).await?, children.answer_or(&[NO_NODE]).await?) {
+            (Ok(mut made), Ok(mut children)) => return Ok((made.text()?, children.texts()?)),
+            _ => make(session, &parent, &[]).await?,
         }
     }
 }
@@ -189,16 +200,17 @@ fn before(own: &str, queue: &[String]) -> Option<String> {
 
 impl Locks for ZookeeperHost {
     async fn lock(&self, name: String) -> Result<Held> {
-        let (id, mut queue) = self.queue(&name).await?;
+        let session = self.session().await?;
+        let (id, mut queue) = queue(&session, &name).await?;
         while let Some(before) = before(&id, &queue) {
             let path = format!("/{name}/{before}");
-            let changed = self.session.changed(&path);
-            let there = self.session.send(Kind::GetData, &Body::of(&path).flag(true));
+            let changed = session.changed(&path);
+            let there = session.send(Kind::GetData, &Body::of(&path).flag(true));
             if there.answer_or(&[NO_NODE]).await?.is_ok() {
                 changed.await.map_err(|_| Error::other("the session ended"))?;
             }
             // Who was before may have given up before it held the lock.
-            let children = self.session.send(Kind::GetChildren, &Body::of(&format!("/{name}")).flag(false));
+            let children = session.send(Kind::GetChildren, &Body::of(&format!("/{name}")).flag(false));
             queue = children.answer().await?.texts()?;
         }
         Ok(Held { name, id })
@@ -206,7 +218,7 @@ impl Locks for ZookeeperHost {
 
     async fn unlock(&self, held: Held) -> Result<()> {
         let any_version = Body::of(&held.id).number(-1);
-        self.session.send(Kind::Delete, &any_version).answer().await.map(drop)
+        self.session().await?.send(Kind::Delete, &any_version).answer().await.map(drop)
     }
 }
 
@@ -217,15 +229,16 @@ impl Host for ZookeeperHost {
 
     async fn write(&self, writer: usize) -> Result<()> {
         let (path, data) = (format!("/write/{writer:08}"), [b'v'; 240]);
-        let set = self.session.send(Kind::SetData, &Body::of(&path).data(&data).number(-1));
+        let session = self.session().await?;
+        let set = session.send(Kind::SetData, &Body::of(&path).data(&data).number(-1));
         match set.answer_or(&[NO_NODE]).await? {
             Ok(_) => Ok(()),
-            Err(_no_node) => self.make(&path, &data).await,
+            Err(_no_node) => make(&session, &path, &data).await,
         }
     }
 
     async fn read(&self, name: String) -> Result<()> {
-        let holders = self.children(&name).await?;
+        let holders = children(&*self.session().await?, &name).await?;
         if holders.is_empty() { Err(Error::other("the lock is not held")) } else { Ok(()) }
     }
 
@@ -233,10 +246,10 @@ impl Host for ZookeeperHost {
         const RECURSIVE: i32 = 1;
         for _ in 0..watchers {
             // A server tells a session only once of a change, however many of it watch.
-            let watcher = Self::new(self.port).await?;
-            let mut made = watcher.session.made();
+            let watcher = Session::open(self.port, SESSION_TIMEOUT).await?;
+            let mut made = watcher.made();
             let request = Body::of(&format!("/{name}")).number(RECURSIVE);
-            watcher.session.send(Kind::AddWatch, &request).answer().await?;
+            watcher.send(Kind::AddWatch, &request).answer().await?;
             let (tell, below) = (tell.clone(), format!("/{name}/"));
             tokio::spawn(async move {
                 let _session = watcher;

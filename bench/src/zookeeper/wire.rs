@@ -133,7 +133,7 @@ struct Outgoing {
 
 /// Who wants to know of changes.
 #[derive(Default)]
-pub(super) struct Watches {
+struct Watches {
     /// Once, when the node at the path changes.
     once: HashMap<String, Vec<oneshot::Sender<()>>>,
     /// Every path at which a node was made, below those that are watched for good.
@@ -180,6 +180,11 @@ impl Session {
         tasks.spawn(ping(frames.clone(), Duration::from_millis(granted_ms / 3)));
         let outgoing = Mutex::new(Outgoing { next: 1, frames, waiting });
         Ok(Self { outgoing, watches, _tasks: tasks })
+    }
+
+    /// Whether nothing is answered any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_closed()
     }
 
     /// Sends a request behind those that were sent before.
