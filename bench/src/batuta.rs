@@ -16,8 +16,10 @@ use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
 use crate::fronts::Front;
-use crate::process::{Launch, Servers, free_port};
-use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel};
+use crate::process::{Launch, Servers, free_ports};
+use crate::system::{
+    HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel, millis,
+};
 
 /// How long an acquisition waits for a lock at most.
 pub(crate) const WAIT_MS: u64 = 60_000;
@@ -39,8 +41,7 @@ impl System for Batuta {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let ports = || (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>();
-        let (grpc, rest, peer) = (ports()?, ports()?, ports()?);
+        let (grpc, rest, peer) = (free_ports(NODES)?, free_ports(NODES)?, free_ports(NODES)?);
         let peers: Vec<String> =
             peer.iter().enumerate().map(|(node, port)| format!("n{}=127.0.0.1:{port}", node + 1)).collect();
         let launches = (0..NODES).map(|node| {
@@ -60,11 +61,7 @@ impl System for Batuta {
             Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
-        let mut batuta = Self { servers: Servers::start(directory, launches)?, grpc, rest };
-        for node in 0..NODES {
-            batuta.serving(node).await?;
-        }
-        Ok(batuta)
+        Ok(Self { servers: Servers::start(directory, launches)?, grpc, rest })
     }
 
     fn servers(&mut self) -> &mut Servers {
@@ -154,8 +151,7 @@ pub(crate) fn granted(answer: v1::AcquireResponse) -> Result<v1::Grant> {
 }
 
 async fn open(pipeline: &Pipeline, ttl: Duration) -> Result<String> {
-    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    let request = v1::OpenSessionRequest { ttl_ms, ..Default::default() };
+    let request = v1::OpenSessionRequest { ttl_ms: millis(ttl), ..Default::default() };
     let session = pipeline.call(request, &CallOptions::default()).await?.session;
     session.map(|session| session.session_id).ok_or_else(|| Error::other("an answer without a session"))
 }

@@ -1,6 +1,5 @@
 //! `bench compare`: every row, system after system, pair after pair.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -153,16 +152,12 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
     for (system, program) in &programs {
         systems.push((system.word(), programs::version(*system, program)?));
     }
-    let order: Vec<Name> = programs.iter().map(|(system, _)| *system).collect();
     let machine = Machine::here(&options.places.data)?;
     machine.needs_a_disk()?;
     measure_limit(&options.places, &machine).await?;
     let plan = Plan {
         device: Device::of(&options.places.data)?,
-        setup: Setup {
-            programs: programs.into_iter().collect::<BTreeMap<_, _>>(),
-            data: options.places.data.clone(),
-        },
+        setup: Setup { programs, data: options.places.data.clone() },
         timing: options.places.timing(),
         sessions: options.sessions.clone(),
         session_hold: Duration::from_secs(options.session_seconds),
@@ -172,7 +167,7 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
     let circumstances = Circumstances { machine, systems, seconds: options.places.seconds, release };
     let mut failed = 0;
     for group in groups(&options.rows) {
-        let reports = measure(&group, &order, options, &plan).await;
+        let reports = measure(&group, options, &plan).await;
         for report in &reports {
             failed += report.failures.len();
             report.write(&options.places.out, &circumstances)?;
@@ -223,7 +218,7 @@ fn groups(rows: &[u8]) -> Vec<Vec<u8>> {
     groups
 }
 
-async fn measure(group: &[u8], order: &[Name], options: &Options, plan: &Plan) -> Vec<RowReport> {
+async fn measure(group: &[u8], options: &Options, plan: &Plan) -> Vec<RowReport> {
     let mut reports: Vec<RowReport> =
         ROWS.iter().filter(|row| group.contains(&row.number)).map(RowReport::new).collect();
     let pairs = match group[0] {
@@ -231,9 +226,10 @@ async fn measure(group: &[u8], order: &[Name], options: &Options, plan: &Plan) -
         8 | 9 => options.pairs.min(options.size_pairs),
         _ => options.pairs,
     };
-    let order: Vec<Name> = order.iter().copied().filter(|system| rows(*system).contains(&group[0])).collect();
+    let systems = plan.setup.programs.iter().map(|(system, _)| *system);
+    let systems: Vec<Name> = systems.filter(|system| rows(*system).contains(&group[0])).collect();
     for pair in 0..pairs {
-        for &system in &order {
+        for &system in &systems {
             let begun = Instant::now();
             let mut cases = Cases::of(group[0]);
             let ended = timed(system, plan, &mut cases).await;

@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_port};
+use crate::process::{Launch, Servers, free_ports};
 use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel};
 
 #[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
@@ -56,8 +56,7 @@ impl System for Etcd {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let ports = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
-        let peers = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+        let (ports, peers) = (free_ports(NODES)?, free_ports(NODES)?);
         let url = |port: &u16| format!("http://127.0.0.1:{port}");
         let members: Vec<String> =
             peers.iter().enumerate().map(|(node, port)| format!("n{}={}", node + 1, url(port))).collect();
@@ -79,11 +78,7 @@ impl System for Etcd {
             Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
-        let mut etcd = Self { servers: Servers::start(directory, launches)?, ports };
-        for node in 0..NODES {
-            etcd.serving(node).await?;
-        }
-        Ok(etcd)
+        Ok(Self { servers: Servers::start(directory, launches)?, ports })
     }
 
     fn servers(&mut self) -> &mut Servers {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// A port nobody listens on, below the range the kernel gives to outgoing connections.
-pub(crate) fn free_port() -> Result<u16> {
+fn free_port() -> Result<u16> {
     for _ in 0..1000 {
         let mut random = [0_u8; 2];
         getrandom::fill(&mut random).map_err(|error| Error::other(format!("no randomness: {error}")))?;
@@ -24,6 +24,11 @@ pub(crate) fn free_port() -> Result<u16> {
         }
     }
     Err(Error::other("no free port on loopback"))
+}
+
+/// Likewise so many of them.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    (0..count).map(|_| free_port()).collect()
 }
 
 /// How one server is started.

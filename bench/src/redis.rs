@@ -12,9 +12,9 @@ use redis::{AsyncConnectionConfig, FromRedisValue, IntoConnectionInfo as _, Pipe
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_port};
+use crate::process::{Launch, Servers, free_ports};
 use crate::rows::CLIENTS_PER_HOST;
-use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System};
+use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, millis};
 
 /// The node all others replicate.
 const PRIMARY: usize = 0;
@@ -38,7 +38,7 @@ impl System for Redis {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let ports = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+        let ports = free_ports(NODES)?;
         let mut launches = Vec::new();
         for (node, port) in ports.iter().enumerate() {
             let name = format!("n{}", node + 1);
@@ -57,11 +57,7 @@ impl System for Redis {
             }
             launches.push(Launch { name, program: program.clone(), arguments });
         }
-        let mut redis = Self { servers: Servers::start(directory, launches)?, ports };
-        for node in 0..NODES {
-            redis.serving(node).await?;
-        }
-        Ok(redis)
+        Ok(Self { servers: Servers::start(directory, launches)?, ports })
     }
 
     fn servers(&mut self) -> &mut Servers {
@@ -124,22 +120,17 @@ pub(crate) struct RedisHost {
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
     unlock: Arc<str>,
-    /// What the next lock of this host is marked with.
-    next_mark: Arc<AtomicU64>,
 }
 
 impl RedisHost {
     async fn new(port: u16) -> Result<Self> {
         let mut connection = open(port).await?;
         let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(UNLOCK).query_async(&mut connection).await?;
-        let mut first_mark = [0; 8];
-        getrandom::fill(&mut first_mark).map_err(|error| Error::other(format!("no randomness: {error}")))?;
         Ok(Self {
             port,
             places: Arc::new(Semaphore::new(CLIENTS_PER_HOST)),
             idle: Arc::new(Mutex::new(vec![connection])),
             unlock: hash.into(),
-            next_mark: Arc::new(AtomicU64::new(u64::from_le_bytes(first_mark))),
         })
     }
 
@@ -160,21 +151,23 @@ impl RedisHost {
     /// The call, and then the answer of one replica that it has it, too.
     async fn replicated<T: FromRedisValue>(&self, call: redis::Cmd) -> Result<T> {
         let mut calls = Pipeline::with_capacity(2);
-        calls.add_command(call).cmd("WAIT").arg(1).arg(ms(PATIENCE));
+        calls.add_command(call).cmd("WAIT").arg(1).arg(millis(PATIENCE));
         let (answer, replicas): (T, u64) = self.ask(&calls).await?;
         if replicas == 0 { Err(Error::other("no replica has it")) } else { Ok(answer) }
     }
 }
 
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// What no other lock or session is marked with: all that ask a cluster are in this process.
+fn next_mark() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Locks for RedisHost {
     async fn lock(&self, name: String) -> Result<Held> {
-        let id = format!("{:016x}", self.next_mark.fetch_add(1, Ordering::Relaxed));
+        let id = next_mark();
         let mut set = redis::cmd("SET");
-        set.arg(&name).arg(&id).arg("NX").arg("PX").arg(ms(HOST_TTL));
+        set.arg(&name).arg(&id).arg("NX").arg("PX").arg(millis(HOST_TTL));
         let taken: Option<String> = self.replicated(set).await?;
         // Nobody waits in a row of these: each client has locks of its own.
         taken.map(|_| Held { name, id }).ok_or_else(|| Error::other("somebody else holds the lock"))
@@ -197,10 +190,9 @@ impl Host for RedisHost {
 
     async fn open_session(&self, ttl: Duration) -> Result<String> {
         // A keep-alive has its time to live from the name.
-        let mark = self.next_mark.fetch_add(1, Ordering::Relaxed);
-        let session = format!("session/{mark:016x}/{}", ms(ttl));
+        let session = format!("session/{}/{}", next_mark(), millis(ttl));
         let mut set = redis::cmd("SET");
-        set.arg(&session).arg("").arg("PX").arg(ms(ttl));
+        set.arg(&session).arg("").arg("PX").arg(millis(ttl));
         let () = self.replicated(set).await?;
         Ok(session)
     }

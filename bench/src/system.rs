@@ -1,6 +1,5 @@
 //! What the comparison asks of a system, whichever it is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ pub(crate) const HOST_TTL: Duration = Duration::from_hours(4);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A system that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// A peer.
     Zookeeper,
@@ -56,8 +55,8 @@ impl fmt::Display for Name {
 /// Where servers come from and where their data goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// The program of each system that is measured; for ZooKeeper its jar.
-    pub(crate) programs: BTreeMap<Name, PathBuf>,
+    /// The program of each system that is measured, in the order they take turns; for ZooKeeper its jar.
+    pub(crate) programs: Vec<(Name, PathBuf)>,
     /// The directory in which every cluster makes its own, removed with it.
     pub(crate) data: PathBuf,
 }
@@ -65,8 +64,10 @@ pub(crate) struct Setup {
 impl Setup {
     /// The program of a system.
     pub(crate) fn program(&self, system: Name) -> Result<PathBuf> {
-        let program = self.programs.get(&system);
-        program.cloned().ok_or_else(|| Error::other(format!("there is no program of {system}")))
+        let found = self.programs.iter().find(|(name, _)| *name == system);
+        found
+            .map(|(_, program)| program.clone())
+            .ok_or_else(|| Error::other(format!("there is no program of {system}")))
     }
 
     /// A fresh directory for one cluster.
@@ -140,8 +141,12 @@ pub(crate) trait System: Sized + Send {
     /// One of its APIs.
     type Front: Locks;
 
-    /// Starts a fresh cluster and waits until every node serves.
+    /// Starts the processes of a fresh cluster.
     fn start(setup: &Setup) -> impl Future<Output = Result<Self>> + Send;
+    /// Does what a system needs before it is as quick as it gets.
+    fn warm(&self, _leader: usize) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// Its processes.
     fn servers(&mut self) -> &mut Servers;
     /// Whether the node says of itself that it leads; `None` when it does not answer.
@@ -190,6 +195,11 @@ pub(crate) trait System: Sized + Send {
             }
         }
     }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A connection to a port on loopback.

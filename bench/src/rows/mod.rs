@@ -18,7 +18,7 @@ use crate::metrics::{
     HANDOVER_P999, JAIN, LAST_P50, LAST_P99, LEAST, LOST, OPEN_RATE, OPS, P50, P99, P999, RESIDENT, RESTART,
     SERVER_CORES, SNAPSHOT, SNAPSHOT_P99, TAKE_RATE,
 };
-use crate::system::{Setup, System};
+use crate::system::{NODES, Setup, System};
 
 /// Clients of one host: they share its connection.
 pub(crate) const CLIENTS_PER_HOST: usize = 64;
@@ -236,7 +236,11 @@ impl Cases {
 /// When the system could not do it; the cases before are there all the same.
 pub(crate) async fn run<S: System>(plan: &Plan, cases: &mut Cases) -> Result<Option<String>> {
     let mut system = S::start(&plan.setup).await?;
+    for node in 0..NODES {
+        system.serving(node).await?;
+    }
     let leader = system.leader().await?;
+    system.warm(leader).await?;
     let row = cases.row;
     match row {
         1 => locks::uncontended(&mut system, leader, plan, cases).await,

@@ -14,10 +14,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_port};
+use crate::process::{Launch, Servers, free_ports};
 use crate::system::{Held, Host, Locks, NODES, Name, Setup, System};
 
-use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Session};
+use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Pending, Session};
 
 /// What runs it.
 pub(crate) const JAVA: &str = "java";
@@ -46,8 +46,7 @@ impl System for Zookeeper {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (jar, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let ports = || (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>>>();
-        let (clients, peers, elections) = (ports()?, ports()?, ports()?);
+        let (clients, peers, elections) = (free_ports(NODES)?, free_ports(NODES)?, free_ports(NODES)?);
         let members: Vec<String> = (0..NODES)
             .map(|node| format!("server.{}=127.0.0.1:{}:{}\n", node + 1, peers[node], elections[node]))
             .collect();
@@ -70,13 +69,19 @@ impl System for Zookeeper {
             let arguments = vec!["-cp".to_owned(), jar, MAIN.to_owned(), configuration.display().to_string()];
             launches.push(Launch { name, program: JAVA.into(), arguments });
         }
-        let mut zookeeper = Self { servers: Servers::start(directory, launches)?, ports: clients };
-        for node in 0..NODES {
-            zookeeper.serving(node).await?;
-        }
-        let leader = zookeeper.leader().await?;
-        zookeeper.connect(leader).await?.warm().await?;
-        Ok(zookeeper)
+        Ok(Self { servers: Servers::start(directory, launches)?, ports: clients })
+    }
+
+    async fn warm(&self, leader: usize) -> Result<()> {
+        let host = self.connect(leader).await?;
+        let cycles = (0..WARM_CYCLES).map(|cycle| {
+            let host = &host;
+            async move {
+                let held = host.lock(format!("warm-{}", cycle % WARM_CLIENTS)).await?;
+                host.unlock(held).await
+            }
+        });
+        stream::iter(cycles).buffer_unordered(WARM_CLIENTS).try_collect().await
     }
 
     fn servers(&mut self) -> &mut Servers {
@@ -94,11 +99,15 @@ impl System for Zookeeper {
 
     async fn serves(&self, node: usize) -> Result<()> {
         let read = async {
-            let host = self.connect(node).await?;
-            children(&*host.session().await?, "nothing").await.map(drop)
+            let session = Session::open(self.ports[node], SESSION_TIMEOUT).await?;
+            children(&session, "nothing").await.map(drop)
         };
-        timeout(IMPATIENCE, read).await.map_err(|_| Error::other("ZooKeeper does not answer"))?
+        impatiently(read).await
     }
+}
+
+async fn impatiently<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(IMPATIENCE, work).await.map_err(|_| Error::other("ZooKeeper does not answer"))?
 }
 
 /// The answer to one of its commands of four letters.
@@ -126,18 +135,9 @@ impl ZookeeperHost {
     async fn session(&self) -> Result<Arc<Session>> {
         let mut session = self.session.lock().await;
         if session.has_ended() {
-            let opened = timeout(IMPATIENCE, Session::open(self.port, SESSION_TIMEOUT)).await;
-            *session = Arc::new(opened.map_err(|_| Error::other("ZooKeeper does not answer"))??);
+            *session = Arc::new(impatiently(Session::open(self.port, SESSION_TIMEOUT)).await?);
         }
         Ok(Arc::clone(&session))
-    }
-
-    async fn warm(&self) -> Result<()> {
-        let cycles = (0..WARM_CYCLES).map(|cycle| async move {
-            let held = self.lock(format!("warm-{}", cycle % WARM_CLIENTS)).await?;
-            self.unlock(held).await
-        });
-        stream::iter(cycles).buffer_unordered(WARM_CLIENTS).try_collect().await
     }
 }
 
@@ -153,12 +153,17 @@ async fn make(session: &Session, path: &str, data: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Asks for the names of the nodes below the one at the path.
+fn list(session: &Session, path: &str) -> Pending {
+    session.send(Kind::GetChildren, &Body::of(path).flag(false))
+}
+
 /// Names of the nodes below that of the name, as of now; none when there is no such node.
 async fn children(session: &Session, name: &str) -> Result<Vec<String>> {
     let path = format!("/{name}");
     // Brings what the leader has to the server that is asked, which then answers by itself.
     let synced = session.send(Kind::Sync, &Body::of(&path));
-    let children = session.send(Kind::GetChildren, &Body::of(&path).flag(false));
+    let children = list(session, &path);
     synced.answer().await?;
     match children.answer_or(&[NO_NODE]).await? {
         Ok(mut answer) => answer.texts(),
@@ -173,7 +178,7 @@ async fn queue(session: &Session, name: &str) -> Result<(String, Vec<String>)> {
         let node = create(&format!("{parent}/lock-"), &[], EPHEMERAL | SEQUENTIAL);
         let made = session.send(Kind::Create, &node);
         // Answered in order: it shows the node that was just made.
-        let children = session.send(Kind::GetChildren, &Body::of(&parent).flag(false));
+        let children = list(session, &parent);
         match (made.answer_or(&[NO_NODE]).await?, children.answer_or(&[NO_NODE]).await?) {
             (Ok(mut made), Ok(mut children)) => return Ok((made.text()?, children.texts()?)),
             _ => make(session, &parent, &[]).await?,
@@ -210,8 +215,7 @@ impl Locks for ZookeeperHost {
                 changed.await.map_err(|_| Error::other("the session ended"))?;
             }
             // Who was before may have given up before it held the lock.
-            let children = session.send(Kind::GetChildren, &Body::of(&format!("/{name}")).flag(false));
-            queue = children.answer().await?.texts()?;
+            queue = list(&session, &format!("/{name}")).answer().await?.texts()?;
         }
         Ok(Held { name, id })
     }
