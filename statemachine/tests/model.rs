@@ -397,9 +397,13 @@ impl Run {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
         let request = Request::new(Some(key), command);
+        let foreseen = self.state.waits_behind(&request.command).is_some();
         let outcomes = self.apply(0, vec![request.clone()]);
         let expected = expected(&mut self.model);
         assert_eq!(told(&outcomes[0]), expected, "{request:?}");
+        if let Ok(reply) = &outcomes[0] {
+            assert_eq!(foreseen, matches!(reply, Reply::Queued(_)), "{request:?}");
+        }
         self.last = Some((request, expected));
     }
 

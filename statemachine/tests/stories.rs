@@ -275,6 +275,24 @@ fn readers_wait_for_one_writer_and_writers_are_not_starved() {
 }
 
 #[test]
+fn who_would_only_join_a_queue_is_known_before() {
+    let mut story = Story::default();
+    let behind = |story: &Story, acquire: Acquire| story.state.waits_behind(&Command::Acquire(acquire));
+    assert_eq!(behind(&story, waiting(exclusive("a"))), None, "it is free");
+    let session = story.session(60_000);
+    let held = story.granted(Acquire { reentrant: true, ..of(session, exclusive("a")) });
+    assert_eq!(behind(&story, exclusive("a")), None, "who does not wait is refused");
+    let again = Acquire { reentrant: true, ..of(session, waiting(exclusive("a"))) };
+    assert_eq!(behind(&story, again), None, "its owner enters again");
+    assert_eq!(behind(&story, waiting(exclusive("a"))), Some(0));
+    story.queued(waiting(exclusive("a")));
+    assert_eq!(behind(&story, waiting(exclusive("a"))), Some(1));
+    assert_eq!(behind(&story, waiting(want(&["b", "a"], Mode::Exclusive))), Some(1), "one of two is enough");
+    let release = Release { namespace: Namespace::default(), lock_id: held.lock_id, name: None };
+    assert_eq!(story.state.waits_behind(&Command::Release(release)), None);
+}
+
+#[test]
 fn a_set_is_taken_all_or_nothing_and_waits_in_every_queue() {
     let mut story = Story::default();
     let a = story.granted(exclusive("a"));

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod clock;
+mod company;
 mod disk_watch;
 mod error;
 mod heard;

@@ -3,6 +3,8 @@
 //! A lone request becomes an entry at once. While entries are under way, what arrives shares the next one, which leaves as soon
 //! as it is as large as all of them together, or the last of them is back: so an entry costs its share of what is asked, a
 //! request never waits longer than for one commit, and there are never more than [`IN_FLIGHT_MAX`].
+//!
+//! Requests that would only join a queue wait a moment for one that does more ([`Company`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::LeaderClock;
+use super::company::{self, Company};
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
 use crate::codec;
@@ -80,6 +83,7 @@ impl Proposer {
             waiting: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
             callers_in_flight: 0,
+            company: Company::default(),
             own: None,
         };
         tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
@@ -127,6 +131,7 @@ struct Task {
     /// Entries under way; each gives back how many callers it has.
     in_flight: FuturesUnordered<BoxFuture<'static, usize>>,
     callers_in_flight: usize,
+    company: Company,
     /// The entry this node proposed for itself: one at a time.
     own: Option<oneshot::Receiver<Proposed>>,
 }
@@ -152,6 +157,7 @@ impl Task {
                 () = tokio::time::sleep_until(renew_at), if !renewals.is_empty() => {
                     self.renew(std::mem::take(&mut renewals));
                 }
+                () = self.company.missed() => {}
                 Some(renewal) = keep_alives.recv() => {
                     if renewals.is_empty() {
                         renew_at = Instant::now() + KEEP_ALIVES_EVERY;
@@ -168,10 +174,25 @@ impl Task {
                 }
                 else => return,
             }
-            while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight) {
+            while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight)
+                && self.company.lets_go(Instant::now(), self.only_queues())
+            {
                 self.pack();
             }
         }
+    }
+
+    /// Whether all that waits would only join queues. With entries under way a lock that nobody else waits for may be free in a
+    /// moment; behind others it is not.
+    fn only_queues(&self) -> bool {
+        if self.waiting.len() >= company::ENOUGH {
+            return false;
+        }
+        let state = self.parts.published.view();
+        let queues = |request: &Request| {
+            state.waits_behind(&request.command).is_some_and(|others| others > 0 || self.in_flight.is_empty())
+        };
+        self.waiting.iter().flat_map(|proposal| &proposal.requests).all(queues)
     }
 
     /// Takes what waits and fits into one entry, and proposes it.

@@ -6,7 +6,7 @@ use crate::check::invalid;
 use crate::lock::grant::TOKEN_END;
 use crate::lock::{Acquire, Grant, Kind, LockKey, LockRequest, Mode, WaitRecord};
 use crate::transition::Transition;
-use crate::{ChangeKind, LockId, Outcome, Position, Rejection, Reply, State};
+use crate::{ChangeKind, Command, LockId, Outcome, Position, Rejection, Reply, State};
 
 /// Most holders that a refusal names.
 const HOLDERS_NAMED_MAX: usize = 16;
@@ -197,6 +197,22 @@ impl Acquire {
                 waiters: lock.waiters() as u64,
             },
         }
+    }
+}
+
+impl State {
+    /// How many wait already where a command, if it came now, would only join a queue. `None`: it does more than that, or is
+    /// answered at once. It says nothing of what happens until the command is there: good to decide when it is sent, not what.
+    #[must_use]
+    pub fn waits_behind(&self, command: &Command) -> Option<usize> {
+        let Command::Acquire(acquire) = command else { return None };
+        let newest = LockId(Position { index: u64::MAX, ordinal: u32::MAX });
+        let behind = |request: &LockRequest| {
+            let lock = self.locks.get(&acquire.key(request))?;
+            (!lock.admits(newest, request.mode, false)).then(|| lock.waiters())
+        };
+        let waits = acquire.wait_ms > 0 && acquire.held_already(self).is_none();
+        waits.then(|| acquire.requests.iter().filter_map(behind).max()).flatten()
     }
 }
 
