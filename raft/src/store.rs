@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_proto::internal as wire;
+use batuta_statemachine::Request;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
@@ -18,8 +19,10 @@ use crate::codec::consensus;
 use crate::log::Log;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
-/// Decoded entries kept in memory: about this many bytes of the newest ones. Replication and apply read those.
+/// What the newest entries may take in memory, decoded. Replication and apply read those; older ones come from the files.
 const CACHE_BYTES_MAX: usize = 16 << 20;
+/// What a request has on the heap beside its names and texts.
+const REQUEST_HEAP_BYTES: usize = 64;
 /// One answer to a replication task.
 const READ_BYTES_MAX: usize = 2 << 20;
 
@@ -27,8 +30,19 @@ const READ_BYTES_MAX: usize = 2 << 20;
 struct Cache {
     /// Index of the first cached entry.
     first: u64,
+    /// With the length of what is written of it.
     entries: VecDeque<(RaftEntry, usize)>,
+    /// What all of it takes in memory.
     bytes: usize,
+}
+
+/// About what an entry takes in memory: as it is written, and decoded, with what is text in it once more.
+fn memory_bytes(entry: &RaftEntry, written_bytes: usize) -> usize {
+    let requests = match &entry.payload {
+        EntryPayload::Normal(data) => data.entry.requests.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    size_of::<RaftEntry>() + 2 * written_bytes + requests * (size_of::<Request>() + REQUEST_HEAP_BYTES)
 }
 
 impl Cache {
@@ -36,19 +50,15 @@ impl Cache {
         self.first + self.entries.len() as u64
     }
 
-    fn push(&mut self, entry: RaftEntry, bytes: usize) {
+    fn push(&mut self, entry: RaftEntry, written_bytes: usize) {
         if self.entries.is_empty() || self.next() != entry.log_id.index {
             self.clear();
             self.first = entry.log_id.index;
         }
-        self.entries.push_back((entry, bytes));
-        self.bytes += bytes;
-        while self.bytes > CACHE_BYTES_MAX
-            && self.entries.len() > 1
-            && let Some((_, bytes)) = self.entries.pop_front()
-        {
-            self.bytes -= bytes;
-            self.first += 1;
+        self.bytes += memory_bytes(&entry, written_bytes);
+        self.entries.push_back((entry, written_bytes));
+        while self.bytes > CACHE_BYTES_MAX && self.entries.len() > 1 {
+            self.pop_front();
         }
     }
 
@@ -59,19 +69,22 @@ impl Cache {
 
     fn truncate(&mut self, from: u64) {
         while self.next() > from
-            && let Some((_, bytes)) = self.entries.pop_back()
+            && let Some((entry, written_bytes)) = self.entries.pop_back()
         {
-            self.bytes -= bytes;
+            self.bytes -= memory_bytes(&entry, written_bytes);
         }
     }
 
+    /// `false`: there is none.
+    fn pop_front(&mut self) -> bool {
+        let Some((entry, written_bytes)) = self.entries.pop_front() else { return false };
+        self.bytes -= memory_bytes(&entry, written_bytes);
+        self.first += 1;
+        true
+    }
+
     fn purge(&mut self, upto: u64) {
-        while self.first <= upto
-            && let Some((_, bytes)) = self.entries.pop_front()
-        {
-            self.bytes -= bytes;
-            self.first += 1;
-        }
+        while self.first <= upto && self.pop_front() {}
     }
 
     fn get(&self, index: u64) -> Option<&(RaftEntry, usize)> {
@@ -145,9 +158,9 @@ impl LogStore {
         {
             let cache = self.cache();
             for index in start..end {
-                let Some((entry, bytes)) = cache.get(index) else { break };
+                let Some((entry, written_bytes)) = cache.get(index) else { break };
                 found.push(entry.clone());
-                taken += bytes;
+                taken += written_bytes;
                 if taken >= bytes_max {
                     return Ok(found);
                 }
@@ -267,6 +280,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 #[cfg(test)]
 mod tests {
+    use batuta_statemachine::session::KeepAlive;
+    use batuta_statemachine::{Command, Entry, Stamp};
     use openraft::testing::log::{StoreBuilder, Suite};
 
     use super::*;
@@ -275,6 +290,7 @@ mod tests {
     use crate::machine::Machine;
     use crate::platform::{OsPlatform, Platform as _};
     use crate::snapshot::SnapshotStore;
+    use crate::types::LogEntry;
 
     struct Builder;
 
@@ -296,6 +312,29 @@ mod tests {
             let machine = Machine::open(snapshots, platform, changes).expect("opens");
             Ok((dir, LogStore::new(log), machine))
         }
+    }
+
+    #[test]
+    fn decoded_entries_are_kept_by_what_they_take_in_memory() {
+        let request = Request::new(None, Command::KeepAlive(KeepAlive { sessions: Vec::new() }));
+        let data = LogEntry {
+            entry: Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: vec![request; 512] }),
+            bytes: bytes::Bytes::new(),
+        };
+        let entry = |index| RaftEntry::new_normal(LogId::new_term_index(1, index), data.clone());
+        let mut cache = Cache::default();
+        for index in 0..1000 {
+            cache.push(entry(index), 10);
+        }
+        let kept = cache.entries.len();
+        assert!(kept * 512 * size_of::<Request>() < CACHE_BYTES_MAX);
+        assert!(kept * 512 * size_of::<Request>() > CACHE_BYTES_MAX / 2);
+        assert!(cache.get(999).is_some() && cache.get(999 - kept as u64).is_none());
+        cache.truncate(998);
+        cache.purge(990);
+        assert_eq!(cache.bytes, 7 * memory_bytes(&entry(0), 10), "what leaves at either end is counted off");
+        cache.purge(2000);
+        assert_eq!((cache.bytes, cache.entries.len()), (0, 0));
     }
 
     #[tokio::test]
