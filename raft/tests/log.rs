@@ -110,7 +110,7 @@ async fn after_a_stall_of_the_disk_the_thread_writes() {
     let disk = SimDisk::new();
     let (log, inline, _) = Log::open_inline(Arc::new(disk.clone()), OPTIONS).expect("opens");
     tokio::spawn(inline.run());
-    disk.slow_syncs(Duration::from_millis(60));
+    disk.slow_syncs(Duration::from_millis(500));
     assert_ne!(written_by(&log, 100).await, THREAD, "it can not be foreseen");
     disk.slow_syncs(Duration::ZERO);
     for _ in 0..50 {

@@ -22,8 +22,9 @@ const INLINE_SYNC_MAX: Duration = Duration::from_millis(1);
 /// A sync that took longer is a stall, such as shared and network disks have now and then. The thread can wait out the next one
 /// while heartbeats and what the others acknowledge go on.
 const STALL: Duration = Duration::from_millis(50);
-/// One stall is seldom alone.
-const STALL_REMEMBERED: Duration = Duration::from_mins(1);
+/// One stall is seldom alone, but the thread costs each write two changes of threads. So a stall is remembered so many times as long
+/// as it took: what is waited out on the spot is a fiftieth of all time at most.
+const STALL_REMEMBERED_TIMES: u32 = 50;
 /// A log that is written on the spot gets a mark within this, when it is idle then.
 const MARK_AFTER: Duration = Duration::from_millis(10);
 
@@ -127,7 +128,8 @@ fn write_all(shared: &Shared, writer: &mut Writer) -> bool {
 fn timed_sync(writer: &mut Writer, group: Group) -> bool {
     let started = Instant::now();
     let synced = writer.sync(group);
-    writer.pace.note(started.elapsed());
+    let ended = Instant::now();
+    writer.pace.note(ended, ended - started);
     synced
 }
 
@@ -136,19 +138,21 @@ fn timed_sync(writer: &mut Writer, group: Group) -> bool {
 pub(super) struct Pace {
     /// What a sync takes.
     usual: Duration,
-    stalled_at: Option<Instant>,
+    /// A stall is remembered until then.
+    stalls_until: Option<Instant>,
 }
 
 impl Pace {
-    fn note(&mut self, took: Duration) {
+    fn note(&mut self, now: Instant, took: Duration) {
         self.usual = (self.usual * 7 + took) / 8;
         if took > STALL {
-            self.stalled_at = Some(Instant::now());
+            let until = now + took * STALL_REMEMBERED_TIMES;
+            self.stalls_until = Some(self.stalls_until.map_or(until, |other| other.max(until)));
         }
     }
 
-    fn is_fast(&self) -> bool {
-        self.usual < INLINE_SYNC_MAX && self.stalled_at.is_none_or(|at| at.elapsed() > STALL_REMEMBERED)
+    fn is_fast(&self, now: Instant) -> bool {
+        self.usual < INLINE_SYNC_MAX && self.stalls_until.is_none_or(|until| now >= until)
     }
 }
 
@@ -202,7 +206,7 @@ impl Inline {
         // Its lock is taken after that of the queue here, and before it by the thread: so it is not waited for.
         let writer = self.writer.try_lock().ok();
         let quick = |writer: &MutexGuard<'_, Writer>| {
-            is_small(&queue) && writer.has_room(2 * INLINE_BYTES_MAX) && writer.pace.is_fast()
+            is_small(&queue) && writer.has_room(2 * INLINE_BYTES_MAX) && writer.pace.is_fast(Instant::now())
         };
         let Some(mut writer) = writer.filter(quick) else {
             self.shared.call_thread(queue);
@@ -288,5 +292,30 @@ impl Stepper {
     pub fn sync(&mut self) -> bool {
         let synced = self.written.take().is_none_or(|group| self.writer.sync(group));
         synced && (!self.shared.queue().ops.is_empty() || self.writer.mark())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_remembered_by_its_length() {
+        const QUICK: Duration = Duration::from_micros(200);
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut pace = Pace::default();
+        let quick = |pace: &mut Pace, ms| (0..100).for_each(|_| pace.note(at(ms), QUICK));
+        quick(&mut pace, 0);
+        assert!(pace.is_fast(at(0)));
+        pace.note(at(100), Duration::from_millis(100));
+        pace.note(at(200), Duration::from_millis(60));
+        quick(&mut pace, 300);
+        assert!(!pace.is_fast(at(5099)), "the longer one counts");
+        assert!(pace.is_fast(at(5100)));
+        (0..100).for_each(|_| pace.note(at(6000), 2 * INLINE_SYNC_MAX));
+        assert!(!pace.is_fast(at(1_000_000)), "it is slow all the time");
+        quick(&mut pace, 6000);
+        assert!(pace.is_fast(at(6000)));
     }
 }
