@@ -1,6 +1,7 @@
 //! What the comparison asks of a system, whichever it is.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -70,8 +71,11 @@ impl Setup {
             .ok_or_else(|| Error::other(format!("there is no program of {system}")))
     }
 
-    /// A fresh directory for one cluster.
+    /// A fresh directory for one cluster. What those before it left to be written or discarded is on the disk before: or this one's
+    /// first syncs would wait for it.
     pub(crate) fn directory(&self, system: Name) -> Result<tempfile::TempDir> {
+        let data = File::open(&self.data).map_err(Error::file(&self.data))?;
+        rustix::fs::syncfs(data).map_err(|error| Error::file(&self.data)(error.into()))?;
         let prefix = format!("{system}-");
         tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.data).map_err(Error::file(&self.data))
     }
