@@ -97,6 +97,22 @@ async fn the_leader_is_killed_under_load() {
     cluster.converged().await;
 }
 
+/// The election timeout is longer than the test waits: only the broken connection can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_process_is_gone_is_replaced_before_the_election_timeout() {
+    let slow = ["--set=raft.election_timeout_ms_min=60000", "--set=raft.election_timeout_ms_max=120000"];
+    let mut cluster = Cluster::start_with(3, &slow).await;
+    for round in 0..2 {
+        let leader = cluster.leader().await;
+        under_load(&mut cluster, async |cluster| cluster.nodes[leader].kill()).await;
+        let next = cluster.leader().await;
+        assert_ne!(next, leader, "round {round}");
+        cluster.launch(leader, &[]);
+        cluster.nodes[leader].ready().await;
+    }
+    cluster.converged().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_killed_under_load() {
     let mut cluster = Cluster::start(3).await;

@@ -95,3 +95,52 @@ pub(crate) async fn identify(
     let answer = tokio::time::timeout(within, client.identify(request)).await;
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
 }
+
+/// What a knock at a peer's port gave.
+pub(crate) enum Knock {
+    /// Somebody is there.
+    Answered,
+    /// The system refuses: it is there, and nobody listens.
+    Refused,
+    /// Neither.
+    Unclear,
+}
+
+/// Finds out whether anybody is at an address.
+pub(crate) async fn knock(platform: &dyn Platform, address: &str, within: Duration) -> Knock {
+    match identify(platform, address, "", within).await {
+        Ok(_) => Knock::Answered,
+        Err(status) if is_refusal(&status) => Knock::Refused,
+        Err(_) => Knock::Unclear,
+    }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::platform::OsPlatform;
+
+    #[tokio::test]
+    async fn a_closed_port_refuses_and_a_silent_one_is_unclear() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = silent.local_addr().expect("an address").to_string();
+        let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let knock = async |within| knock(&platform, &address, within).await;
+        assert!(matches!(knock(Duration::from_millis(100)).await, Knock::Unclear));
+        drop(silent);
+        assert!(matches!(knock(Duration::from_secs(30)).await, Knock::Refused));
+    }
+}

@@ -20,7 +20,7 @@ use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
 use crate::codec::{self, consensus};
 use crate::platform::blocking;
-use crate::replica::{self, Core, Failed, Identity, Inner, Leader, Origin, ProposeError};
+use crate::replica::{self, Core, Failed, Identity, Inner, Leader, LeaderStream, Origin, ProposeError};
 
 /// Answers that may wait for a slow stream.
 const ANSWERS: usize = 16_384;
@@ -85,10 +85,10 @@ impl Peer for Service {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let raft = self.member(&request)?.raft.clone();
-        let inner = Arc::clone(&self.inner);
+        let mut leader = LeaderStream::new(&self.inner);
         let requests = request.into_inner().map(move |message| match message.map(messages::append) {
             Ok(Ok(request)) => {
-                inner.leader_heard.note();
+                leader.note(&request.vote);
                 Some(request)
             }
             Ok(Err(error)) => {
@@ -96,7 +96,8 @@ impl Peer for Service {
                 None
             }
             Err(status) => {
-                tracing::debug!(%status, "the leader's stream ended");
+                tracing::debug!(%status, "the leader's stream broke");
+                leader.broke();
                 None
             }
         });
@@ -177,6 +178,15 @@ impl Peer for Service {
         let answer = raft.handle_transfer_leader(transfer).await.map_err(stopped)?;
         let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(wire::TransferLeaderResponse { refused }))
+    }
+
+    async fn leader_lost(
+        &self,
+        request: Request<wire::LeaderLostRequest>,
+    ) -> Result<Response<wire::LeaderLostResponse>, Status> {
+        let core = self.member(&request)?;
+        let vote = consensus::vote(request.into_inner().vote).map_err(malformed)?;
+        Ok(Response::new(replica::lost(&self.inner, core, &vote).await))
     }
 
     async fn forward(

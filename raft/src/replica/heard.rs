@@ -9,11 +9,13 @@ use tokio::time::Instant;
 pub(crate) struct LeaderHeard {
     start: Instant,
     after_ms: AtomicU64,
+    /// Streams of entries that are open, from whichever leader.
+    pub(super) streams: AtomicU64,
 }
 
 impl LeaderHeard {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), after_ms: AtomicU64::new(0) }
+        Self { start: Instant::now(), after_ms: AtomicU64::new(0), streams: AtomicU64::new(0) }
     }
 
     /// A leader of this or a later term spoke.
