@@ -146,8 +146,7 @@ impl Pace {
     fn note(&mut self, now: Instant, took: Duration) {
         self.usual = (self.usual * 7 + took) / 8;
         if took > STALL {
-            let until = now + took * STALL_REMEMBERED_TIMES;
-            self.stalls_until = Some(self.stalls_until.map_or(until, |other| other.max(until)));
+            self.stalls_until = self.stalls_until.max(Some(now + took * STALL_REMEMBERED_TIMES));
         }
     }
 

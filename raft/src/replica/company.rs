@@ -27,9 +27,9 @@ pub(super) enum Company {
 
 impl Company {
     /// Whether what could leave now does. `only_queues`: all of it would only join queues.
-    pub(super) fn lets_go(&mut self, now: Instant, only_queues: bool) -> bool {
+    pub(super) fn lets_go(&mut self, only_queues: bool) -> bool {
         if only_queues && *self == Self::NotNeeded {
-            *self = Self::Expected(now + WITHIN);
+            *self = Self::Expected(Instant::now() + WITHIN);
         }
         let goes = !only_queues || *self == Self::Missed;
         if goes {
@@ -59,16 +59,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_only_queues_waits_for_others_but_not_for_long() {
         let mut company = Company::default();
-        assert!(company.lets_go(Instant::now(), false), "nothing keeps what does more");
-        assert!(!company.lets_go(Instant::now(), true));
+        assert!(company.lets_go(false), "nothing keeps what does more");
+        assert!(!company.lets_go(true));
         tokio::time::advance(WITHIN / 2).await;
-        assert!(!company.lets_go(Instant::now(), true));
+        assert!(!company.lets_go(true));
         let begun = Instant::now();
         company.missed().await;
         assert!(begun.elapsed() < WITHIN, "it is counted from the first of them");
-        assert!(company.lets_go(Instant::now(), true), "alone, then");
-        assert!(!company.lets_go(Instant::now(), true), "the next ones wait again");
-        assert!(company.lets_go(Instant::now(), false), "they are taken along");
+        assert!(company.lets_go(true), "alone, then");
+        assert!(!company.lets_go(true), "the next ones wait again");
+        assert!(company.lets_go(false), "they are taken along");
         assert!(poll!(Box::pin(company.missed())).is_pending());
         tokio::time::advance(2 * WITHIN).await;
         assert_eq!(company, Company::NotNeeded, "nothing is left of a wait that is over");

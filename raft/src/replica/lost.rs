@@ -15,7 +15,6 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use futures_util::future::join_all;
 use openraft::raft::TransferLeaderRequest;
-use tokio::runtime::Handle;
 
 use super::{Core, Inner};
 use crate::codec::consensus::{log_id, log_id_to_wire, vote_to_wire};
@@ -32,48 +31,41 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(200);
 pub(crate) struct LeaderStream {
     inner: Arc<Inner>,
     vote: Option<Vote>,
-    broken: bool,
 }
 
 impl LeaderStream {
     pub(crate) fn new(inner: &Arc<Inner>) -> Self {
         inner.leader_heard.streams.fetch_add(1, Ordering::Relaxed);
-        Self { inner: Arc::clone(inner), vote: None, broken: false }
+        Self { inner: Arc::clone(inner), vote: None }
     }
 
     /// The leader of this vote spoke.
     pub(crate) fn note(&mut self, vote: &Vote) {
         self.inner.leader_heard.note();
-        if self.vote.as_ref() != Some(vote) {
-            self.vote = Some(*vote);
-        }
+        self.vote = Some(*vote);
     }
 
     /// It was not the leader that ended it.
     pub(crate) fn broke(&mut self) {
-        self.broken = true;
+        if let Some(vote) = self.vote.take() {
+            let inner = Arc::clone(&self.inner);
+            self.inner.tasks.spawn(async move {
+                inner.stop.run_until_cancelled(replace(&inner, &vote)).await;
+            });
+        }
     }
 }
 
 impl Drop for LeaderStream {
     fn drop(&mut self) {
         self.inner.leader_heard.streams.fetch_sub(1, Ordering::Relaxed);
-        // Outside of a runtime the node itself ends.
-        if self.broken
-            && let (Some(vote), Ok(runtime)) = (self.vote.take(), Handle::try_current())
-        {
-            let inner = Arc::clone(&self.inner);
-            let replaced =
-                async move { inner.stop.clone().run_until_cancelled(replace(&inner, &vote)).await };
-            self.inner.tasks.spawn_on(replaced, &runtime);
-        }
     }
 }
 
 /// What one look at the others found.
 enum Found {
-    /// This node is to stand for election.
-    MyTurn,
+    /// This node, whose log ends there, is to stand for election.
+    MyTurn(Option<LogId>),
     /// Not yet, or not this node.
     NotYet,
     /// There is nothing to replace.
@@ -81,17 +73,16 @@ enum Found {
 }
 
 /// Stands for election in the place of the leader that was voted for, if that is gone.
-async fn replace(inner: &Arc<Inner>, vote: &Vote) {
+async fn replace(inner: &Inner, vote: &Vote) {
     let Some(core) = inner.core() else { return };
     for _ in 0..ROUNDS {
         match look(inner, core, vote).await {
-            Found::MyTurn => {
+            Found::MyTurn(end) => {
                 tracing::info!(
                     term = vote.leader_id.term,
                     "the leader's process is gone; standing for election"
                 );
-                let Some((_, last)) = position(core).await else { return };
-                let stand = TransferLeaderRequest::new(*vote, core.identity.node_id, last);
+                let stand = TransferLeaderRequest::new(*vote, core.identity.node_id, end);
                 // Refused when somebody else stands already.
                 if let Err(error) = core.raft.handle_transfer_leader(stand).await {
                     tracing::debug!(%error, "consensus ends");
@@ -104,7 +95,7 @@ async fn replace(inner: &Arc<Inner>, vote: &Vote) {
     }
 }
 
-async fn look(inner: &Arc<Inner>, core: &Core, vote: &Vote) -> Found {
+async fn look(inner: &Inner, core: &Core, vote: &Vote) -> Found {
     let me = core.identity.node_id;
     let voters: Vec<u64> = core.metrics.look(|metrics| metrics.membership_config.voter_ids().collect());
     if !voters.contains(&me) || position(core).await.is_none_or(|(current, _)| current != *vote) {
@@ -123,7 +114,7 @@ async fn look(inner: &Arc<Inner>, core: &Core, vote: &Vote) -> Found {
     if current != *vote {
         return Found::Nothing;
     }
-    if is_first(me, end, &others, voters.len()) { Found::MyTurn } else { Found::NotYet }
+    if is_first(me, end, &others, voters.len()) { Found::MyTurn(end) } else { Found::NotYet }
 }
 
 /// Whether this node goes first, whose log ends there: it and the `others` that lost the leader are a majority of the voters, and
@@ -140,20 +131,13 @@ async fn position(core: &Core) -> Option<(Vote, Option<LogId>)> {
 
 /// Knocks at the port of the leader that was voted for.
 async fn knock(inner: &Inner, core: &Core, vote: &Vote) -> Knock {
-    let Some(address) = peer_address(core, vote.leader_id.voted_for) else { return Knock::Unclear };
+    let Some(address) = core.peer(vote.leader_id.voted_for) else { return Knock::Unclear };
     peer::knock(inner.platform.as_ref(), &address, ANSWER_WITHIN).await
-}
-
-fn peer_address(core: &Core, node_id: u64) -> Option<String> {
-    core.metrics.look(|metrics| {
-        let mut members = metrics.membership_config.nodes();
-        members.find(|(id, _)| **id == node_id).map(|(_, member)| member.addresses.peer.clone())
-    })
 }
 
 /// Asks another voter whether it lost the leader, too; gives the end of its log if it has.
 async fn ask(inner: &Inner, core: &Core, node_id: u64, vote: &Vote) -> Option<(u64, Option<LogId>)> {
-    let mut client = peer::client(inner.platform.as_ref(), &peer_address(core, node_id)?).ok()?;
+    let mut client = peer::client(inner.platform.as_ref(), &core.peer(node_id)?).ok()?;
     let target = Target::new(&core.identity.cluster_id, node_id);
     let request = target.request(wire::LeaderLostRequest { vote: Some(vote_to_wire(vote)) });
     // Whoever does not answer, or does not know the question, has not lost it.
@@ -163,7 +147,7 @@ async fn ask(inner: &Inner, core: &Core, node_id: u64, vote: &Vote) -> Option<(u
 }
 
 /// The answer to another voter that has lost the leader of this vote.
-pub(crate) async fn lost(inner: &Arc<Inner>, core: &Core, vote: &Vote) -> wire::LeaderLostResponse {
+pub(crate) async fn lost(inner: &Inner, core: &Core, vote: &Vote) -> wire::LeaderLostResponse {
     let streams = inner.leader_heard.streams.load(Ordering::Relaxed);
     let refused = streams == 0 && matches!(knock(inner, core, vote).await, Knock::Refused);
     match position(core).await {

@@ -175,7 +175,7 @@ impl Task {
                 else => return,
             }
             while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight)
-                && self.company.lets_go(Instant::now(), self.only_queues())
+                && self.company.lets_go(self.only_queues())
             {
                 self.pack();
             }

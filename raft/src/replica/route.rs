@@ -27,16 +27,25 @@ pub(crate) enum Leader {
     Other { node_id: u64, peer: String },
 }
 
+fn peer_of(metrics: &RaftMetrics, node_id: u64) -> Option<String> {
+    metrics.membership_config.get_node(&node_id).map(|member| member.addresses.peer.clone())
+}
+
 impl Core {
     pub(crate) fn leader(&self) -> Leader {
         self.metrics.look(|metrics| match metrics.current_leader {
             None => Leader::Unknown,
             Some(node_id) if node_id == self.identity.node_id => Leader::Me,
-            Some(node_id) => match metrics.membership_config.get_node(&node_id) {
-                Some(member) => Leader::Other { node_id, peer: member.addresses.peer.clone() },
+            Some(node_id) => match peer_of(metrics, node_id) {
+                Some(peer) => Leader::Other { node_id, peer },
                 None => Leader::Unknown,
             },
         })
+    }
+
+    /// Where other nodes reach a member.
+    pub(super) fn peer(&self, node_id: u64) -> Option<String> {
+        self.metrics.look(|metrics| peer_of(metrics, node_id))
     }
 
     /// One call to the leader, which is another node.
