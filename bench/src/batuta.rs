@@ -8,6 +8,7 @@ use batuta_proto::v1;
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::watch_response::Item;
+use batuta_tests::Ports;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,7 +17,7 @@ use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
 use crate::fronts::Front;
-use crate::process::{Launch, Servers, free_ports};
+use crate::process::{Launch, Servers, one_each};
 use crate::system::{
     HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel, millis,
 };
@@ -41,7 +42,8 @@ impl System for Batuta {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let (grpc, rest, peer) = (free_ports(NODES)?, free_ports(NODES)?, free_ports(NODES)?);
+        let mut taken = Ports::default();
+        let (grpc, rest, peer) = (one_each(&mut taken)?, one_each(&mut taken)?, one_each(&mut taken)?);
         let peers: Vec<String> =
             peer.iter().enumerate().map(|(node, port)| format!("n{}=127.0.0.1:{port}", node + 1)).collect();
         let launches = (0..NODES).map(|node| {
@@ -61,7 +63,7 @@ impl System for Batuta {
             Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
-        Ok(Self { servers: Servers::start(directory, launches)?, grpc, rest })
+        Ok(Self { servers: Servers::start(directory, taken, launches)?, grpc, rest })
     }
 
     fn servers(&mut self) -> &mut Servers {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use batuta_tests::Ports;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -10,7 +11,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_ports};
+use crate::process::{Launch, Servers, one_each};
 use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel};
 
 #[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
@@ -56,7 +57,8 @@ impl System for Etcd {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let (ports, peers) = (free_ports(NODES)?, free_ports(NODES)?);
+        let mut taken = Ports::default();
+        let (ports, peers) = (one_each(&mut taken)?, one_each(&mut taken)?);
         let url = |port: &u16| format!("http://127.0.0.1:{port}");
         let members: Vec<String> =
             peers.iter().enumerate().map(|(node, port)| format!("n{}={}", node + 1, url(port))).collect();
@@ -78,7 +80,7 @@ impl System for Etcd {
             Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
-        Ok(Self { servers: Servers::start(directory, launches)?, ports })
+        Ok(Self { servers: Servers::start(directory, taken, launches)?, ports })
     }
 
     fn servers(&mut self) -> &mut Servers {

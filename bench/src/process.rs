@@ -1,34 +1,22 @@
 //! Three server processes: started, measured, killed and stopped by pid.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use batuta_tests::Ports;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
+use crate::system::NODES;
 
 /// How long a server may take to stop when it is asked to.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
-/// A port nobody listens on, below the range the kernel gives to outgoing connections.
-fn free_port() -> Result<u16> {
-    for _ in 0..1000 {
-        let mut random = [0_u8; 2];
-        getrandom::fill(&mut random).map_err(|error| Error::other(format!("no randomness: {error}")))?;
-        let port = 15_000 + u16::from_le_bytes(random) % 17_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(Error::other("no free port on loopback"))
-}
-
-/// Likewise so many of them.
-pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
-    (0..count).map(|_| free_port()).collect()
+/// A port for each node.
+pub(crate) fn one_each(ports: &mut Ports) -> Result<Vec<u16>> {
+    (0..NODES).map(|_| ports.take()).collect::<Result<_, _>>().map_err(Error::io("reserve a port"))
 }
 
 /// How one server is started.
@@ -46,18 +34,21 @@ struct Server {
     child: Option<Child>,
 }
 
-/// The processes of one cluster and the directory they keep everything in. Dropped, they are killed and the directory is removed.
+/// The processes of one cluster, their ports and the directory they keep everything in. Dropped, they are killed and the directory is
+/// removed.
 pub(crate) struct Servers {
-    servers: Vec<Server>,
+    nodes: Vec<Server>,
+    /// Theirs for as long as they may be started again.
+    _ports: Ports,
     directory: tempfile::TempDir,
 }
 
 impl Servers {
     /// Starts them all, each with the data directory `<directory>/<name>` in its arguments.
-    pub(crate) fn start(directory: tempfile::TempDir, launches: Vec<Launch>) -> Result<Self> {
-        let servers = launches.into_iter().map(|launch| Server { launch, child: None }).collect();
-        let mut servers = Self { servers, directory };
-        for node in 0..servers.servers.len() {
+    pub(crate) fn start(directory: tempfile::TempDir, ports: Ports, launches: Vec<Launch>) -> Result<Self> {
+        let nodes = launches.into_iter().map(|launch| Server { launch, child: None }).collect();
+        let mut servers = Self { nodes, _ports: ports, directory };
+        for node in 0..servers.nodes.len() {
             servers.launch(node)?;
         }
         Ok(servers)
@@ -65,7 +56,7 @@ impl Servers {
 
     /// Starts one that does not run; what it says goes to `<directory>/<name>.log`.
     pub(crate) fn launch(&mut self, node: usize) -> Result<()> {
-        let server = &mut self.servers[node];
+        let server = &mut self.nodes[node];
         let log = self.directory.path().join(format!("{}.log", server.launch.name));
         let output = File::options().create(true).append(true).open(&log).map_err(Error::file(&log))?;
         let errors = output.try_clone().map_err(Error::file(&log))?;
@@ -83,26 +74,26 @@ impl Servers {
 
     /// Process ids of those that run.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.servers.iter().filter_map(|server| server.child.as_ref().map(Child::id)).collect()
+        self.nodes.iter().filter_map(|server| server.child.as_ref().map(Child::id)).collect()
     }
 
     /// kill -9, and waits until the process is gone.
     pub(crate) fn kill(&mut self, node: usize) -> Result<()> {
-        let Some(mut child) = self.servers[node].child.take() else { return Ok(()) };
+        let Some(mut child) = self.nodes[node].child.take() else { return Ok(()) };
         child.kill().and_then(|()| child.wait()).map_err(Error::io("kill a server"))?;
         Ok(())
     }
 
     /// TERM, and waits until the process is gone; killed when it takes longer than 30 s.
     pub(crate) async fn stop(&mut self, node: usize) -> Result<()> {
-        let Some(child) = self.servers[node].child.as_mut() else { return Ok(()) };
+        let Some(child) = self.nodes[node].child.as_mut() else { return Ok(()) };
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).map_err(|error| Error::io("stop a server")(error.into()))?;
         }
         let begun = Instant::now();
         while begun.elapsed() < STOP_TIME {
             if child.try_wait().map_err(Error::io("wait for a server"))?.is_some() {
-                self.servers[node].child = None;
+                self.nodes[node].child = None;
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -117,7 +108,7 @@ impl Servers {
 
     /// Fails when one of them has ended by itself, with the end of what it said.
     pub(crate) fn check(&mut self) -> Result<()> {
-        for server in &mut self.servers {
+        for server in &mut self.nodes {
             let Some(child) = &mut server.child else { continue };
             if let Some(status) = child.try_wait().map_err(Error::io("wait for a server"))? {
                 let name = &server.launch.name;
@@ -134,7 +125,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for server in &mut self.servers {
+        for server in &mut self.nodes {
             if let Some(mut child) = server.child.take() {
                 // Whether it was there still or not: after this it is gone.
                 drop(child.kill());
@@ -168,7 +159,7 @@ mod tests {
     fn sleeper() -> Servers {
         let launch =
             Launch { name: "n1".to_owned(), program: "sleep".into(), arguments: vec!["60".to_owned()] };
-        Servers::start(tempfile::tempdir().unwrap(), vec![launch]).unwrap()
+        Servers::start(tempfile::tempdir().unwrap(), Ports::default(), vec![launch]).unwrap()
     }
 
     fn runs(pid: u32) -> bool {
@@ -192,7 +183,7 @@ mod tests {
     #[test]
     fn a_server_that_ended_is_noticed() {
         let mut servers = sleeper();
-        servers.servers[0].launch.arguments = vec!["not a number".to_owned()];
+        servers.nodes[0].launch.arguments = vec!["not a number".to_owned()];
         servers.kill(0).unwrap();
         servers.launch(0).unwrap();
         let begun = Instant::now();

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use batuta_tests::Ports;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, FromRedisValue, IntoConnectionInfo as _, Pipeline};
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_ports};
+use crate::process::{Launch, Servers, one_each};
 use crate::rows::CLIENTS_PER_HOST;
 use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, millis};
 
@@ -38,7 +39,8 @@ impl System for Redis {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (program, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let ports = free_ports(NODES)?;
+        let mut taken = Ports::default();
+        let ports = one_each(&mut taken)?;
         let mut launches = Vec::new();
         for (node, port) in ports.iter().enumerate() {
             let name = format!("n{}", node + 1);
@@ -57,7 +59,7 @@ impl System for Redis {
             }
             launches.push(Launch { name, program: program.clone(), arguments });
         }
-        Ok(Self { servers: Servers::start(directory, launches)?, ports })
+        Ok(Self { servers: Servers::start(directory, taken, launches)?, ports })
     }
 
     fn servers(&mut self) -> &mut Servers {

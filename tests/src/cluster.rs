@@ -1,16 +1,15 @@
 //! A cluster of `batuta server` processes.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
 use crate::http::Rest;
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, Ports, eventually};
 
 /// The program under test: the one that `BATUTA_PROGRAM` names, else one that is built once per test binary, so that it is never an
 /// old one.
@@ -39,18 +38,6 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// A port nobody listens on, below the range the kernel gives to outgoing connections.
-fn free_port() -> u16 {
-    loop {
-        let mut random = [0_u8; 2];
-        getrandom::fill(&mut random).expect("the machine has randomness");
-        let port = 15_000 + u16::from_le_bytes(random) % 17_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// One node of a cluster, running or not.
 pub struct Node {
     /// Its name.
@@ -70,6 +57,12 @@ pub struct Node {
 impl Node {
     fn pid(&self) -> Option<Pid> {
         self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw)
+    }
+
+    /// Whether its process was started and has ended by itself.
+    fn ended(&self) -> bool {
+        let looks = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.pid().is_some_and(|pid| waitid(WaitId::Pid(pid), looks).expect("our own child").is_some())
     }
 
     /// Memory of the process, bytes.
@@ -131,8 +124,12 @@ impl Node {
     }
 
     /// Waits until the node says it is ready.
+    ///
+    /// # Panics
+    /// When its process ends instead; what it said is in the output of the test.
     pub async fn ready(&self) {
         eventually(&format!("{} is ready", self.name), || async {
+            assert!(!self.ended(), "{} ended before it was ready", self.name);
             let answer = self.rest.try_send("GET", "/readyz", &[], None).await.ok()?;
             (answer.status == 200).then_some(())
         })
@@ -168,6 +165,7 @@ pub struct Cluster {
     /// The nodes, in order of their names.
     pub nodes: Vec<Node>,
     extra: Vec<String>,
+    ports: Ports,
     directory: tempfile::TempDir,
 }
 
@@ -184,8 +182,8 @@ impl Cluster {
     pub async fn start_with(count: usize, extra: &[&str]) -> Self {
         let directory =
             tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
-        let mut cluster =
-            Self { nodes: Vec::new(), extra: extra.iter().map(|&word| word.to_owned()).collect(), directory };
+        let extra = extra.iter().map(|&word| word.to_owned()).collect();
+        let mut cluster = Self { nodes: Vec::new(), extra, ports: Ports::default(), directory };
         for i in 1..=count {
             cluster.add(&format!("n{i}"));
         }
@@ -199,8 +197,12 @@ impl Cluster {
     }
 
     /// Adds a node that does not run yet; gives its place.
+    ///
+    /// # Panics
+    /// When the machine has no port left.
     pub fn add(&mut self, name: &str) -> usize {
-        let (rest_port, grpc_port, peer_port) = (free_port(), free_port(), free_port());
+        let mut port = || self.ports.take().expect("a free port");
+        let (rest_port, grpc_port, peer_port) = (port(), port(), port());
         self.nodes.push(Node {
             name: name.to_owned(),
             data_dir: self.directory.path().join(name),

@@ -7,11 +7,13 @@ mod cluster;
 pub mod conformance;
 mod graphql;
 mod http;
+mod ports;
 mod snippets;
 
 pub use cluster::{Cluster, Node, program};
 pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
+pub use ports::Ports;
 pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use batuta_tests::Ports;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::process::{Launch, Servers, free_ports};
+use crate::process::{Launch, Servers, one_each};
 use crate::system::{Held, Host, Locks, NODES, Name, Setup, System};
 
 use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Pending, Session};
@@ -46,7 +47,9 @@ impl System for Zookeeper {
 
     async fn start(setup: &Setup) -> Result<Self> {
         let (jar, directory) = (setup.program(Self::NAME)?, setup.directory(Self::NAME)?);
-        let (clients, peers, elections) = (free_ports(NODES)?, free_ports(NODES)?, free_ports(NODES)?);
+        let mut taken = Ports::default();
+        let (clients, peers, elections) =
+            (one_each(&mut taken)?, one_each(&mut taken)?, one_each(&mut taken)?);
         let members: Vec<String> = (0..NODES)
             .map(|node| format!("server.{}=127.0.0.1:{}:{}\n", node + 1, peers[node], elections[node]))
             .collect();
@@ -69,7 +72,7 @@ impl System for Zookeeper {
             let arguments = vec!["-cp".to_owned(), jar, MAIN.to_owned(), configuration.display().to_string()];
             launches.push(Launch { name, program: JAVA.into(), arguments });
         }
-        Ok(Self { servers: Servers::start(directory, launches)?, ports: clients })
+        Ok(Self { servers: Servers::start(directory, taken, launches)?, ports: clients })
     }
 
     async fn warm(&self, leader: usize) -> Result<()> {
