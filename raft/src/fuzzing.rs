@@ -87,7 +87,7 @@ pub fn entries(bytes: &[u8]) {
     }
     state.validate().expect("any entries leave a valid state");
     let records: Vec<_> = state.image_records().collect();
-    let restored = State::from_image(state.image_header(), records).expect("our own image");
+    let restored = State::from_image(state.image_header(), records, State::validate).expect("our own image");
     assert_eq!(restored.hash(), state.hash(), "an image loses nothing");
 }
 

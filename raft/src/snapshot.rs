@@ -13,10 +13,11 @@
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::State;
+use batuta_statemachine::{ImageRecord, State};
 use crc32c::crc32c_append;
 use prost::Message;
 
@@ -32,6 +33,8 @@ const FRAME_BYTES: usize = 256 << 10;
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// A file that is being written is synced as often.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Frames that are decoded before the state has been built of those before.
+const FRAMES_AHEAD: usize = 4;
 const FINISHED: &str = "snapshot-";
 const UNFINISHED: &str = "unfinished-";
 
@@ -114,22 +117,19 @@ impl SnapshotFile {
         let header = reader.expect(Frame::Header)?;
         let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
         let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
-        let mut records = Vec::new();
-        loop {
-            match reader.frame()? {
-                (Frame::Records, payload) => {
-                    let mut rest = &payload[..];
-                    while !rest.is_empty() {
-                        let record = wire::ImageRecord::decode_length_delimited(&mut rest)
-                            .map_err(|error| reader.damaged(&error))?;
-                        records.push(codec::image_record(record).map_err(|error| reader.damaged(&error))?);
-                    }
-                }
-                (Frame::End, payload) if payload == (records.len() as u64).to_le_bytes() => break,
-                _ => return Err(reader.damaged(&"records are missing")),
-            }
-        }
-        let state = State::from_image(header, records).map_err(|error| reader.damaged(&error))?;
+        let path = reader.path;
+        // One thread reads and decodes, the other builds.
+        let (sender, records) = mpsc::sync_channel(FRAMES_AHEAD);
+        let (read, built) = thread::scope(|scope| {
+            let read = move || reader.records(|records| sender.send(records).is_ok());
+            let reading = thread::Builder::new().name("snapshot".to_owned()).spawn_scoped(scope, read)?;
+            let built = State::from_image(header, records.into_iter().flatten(), validate);
+            Ok((reading.join(), built))
+        })
+        .map_err(|source| SnapshotError::Io { path: path.to_owned(), source })?;
+        // What ends too early may be no state: then it is what is missing that must be told.
+        let offset = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let state = built.map_err(|error| damaged(path, offset, &error))?;
         Ok((meta, state))
     }
 }
@@ -294,6 +294,31 @@ fn frame_crc(before: u32, length: u32, kind: u8, payload: &[u8]) -> u32 {
     crc32c_append(crc32c_append(crc32c_append(before, &length.to_le_bytes()), &[kind]), payload)
 }
 
+/// As [`State::validate`], on two threads.
+fn validate(state: &State) -> Result<(), String> {
+    let checks = Mutex::new(State::CHECKS.iter());
+    let run = || {
+        loop {
+            // Nothing can panic under the lock.
+            let next = checks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(check) = next else { return Ok(()) };
+            check(state)?;
+        }
+    };
+    thread::scope(|scope| {
+        let helper = thread::Builder::new().name("validate".to_owned()).spawn_scoped(scope, run);
+        let own = run();
+        // Without a second thread this one has done everything.
+        let other = helper
+            .map_or(Ok(()), |helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        own.and(other)
+    })
+}
+
+fn damaged(path: &Path, offset: u64, what: &dyn fmt::Display) -> SnapshotError {
+    SnapshotError::Damaged { path: path.to_owned(), offset, what: what.to_string() }
+}
+
 struct Reader<'a> {
     input: BufReader<At<'a>>,
     path: &'a Path,
@@ -316,8 +341,31 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    fn damaged(&self, what: &dyn std::fmt::Display) -> SnapshotError {
-        SnapshotError::Damaged { path: self.path.to_owned(), offset: self.offset, what: what.to_string() }
+    fn damaged(&self, what: &dyn fmt::Display) -> SnapshotError {
+        damaged(self.path, self.offset, what)
+    }
+
+    /// Gives the records of every frame to `take`, until that says that it takes no more; gives the offset of the end.
+    fn records(mut self, mut take: impl FnMut(Vec<ImageRecord>) -> bool) -> Result<u64, SnapshotError> {
+        let mut count = 0_u64;
+        loop {
+            match self.frame()? {
+                (Frame::Records, payload) => {
+                    let (mut rest, mut records) = (&payload[..], Vec::new());
+                    while !rest.is_empty() {
+                        let record = wire::ImageRecord::decode_length_delimited(&mut rest)
+                            .map_err(|error| self.damaged(&error))?;
+                        records.push(codec::image_record(record).map_err(|error| self.damaged(&error))?);
+                    }
+                    count += records.len() as u64;
+                    if !take(records) {
+                        return Ok(self.offset);
+                    }
+                }
+                (Frame::End, payload) if payload == count.to_le_bytes() => return Ok(self.offset),
+                _ => return Err(self.damaged(&"records are missing")),
+            }
+        }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), SnapshotError> {

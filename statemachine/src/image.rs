@@ -8,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::deadline::Due;
 use crate::dedup::{Answer, Ended, Keyed, Remembered, Tracked};
-use crate::lock::{Grant, Kind, LockKey, LockRecord, LockRequest, Owner, WaitRecord};
+use crate::lock::{Grant, Kind, LockKey, LockRequest, Owner, WaitRecord};
 use crate::session::SessionRecord;
 use crate::transition::Transition;
 use crate::{Limits, LockId, Name, Namespace, Outcome, Position, SessionId, State};
@@ -176,7 +176,7 @@ impl State {
     /// The records of the image, made one at a time.
     pub fn image_records(&self) -> impl Iterator<Item = ImageRecord> {
         self.session_records()
-            .chain(self.grants.values().map(|grant| ImageRecord::Grant(grant.as_ref().clone())))
+            .chain(self.grant_records())
             .chain(self.wait_records())
             .chain(self.delay_records())
             .chain(self.registers.iter().map(|(key, high_water)| ImageRecord::Register {
@@ -199,6 +199,18 @@ impl State {
             opened_wall_ms: record.opened_wall_ms,
             metadata: record.metadata.clone(),
             window_floor: record.window_floor,
+        })
+    }
+
+    /// In the order of the locks' names: they are what is compared at length when the state is built again, and what comes next to each
+    /// other then lies next to each other. A grant of several locks comes with the first of them.
+    fn grant_records(&self) -> impl Iterator<Item = ImageRecord> {
+        self.locks.iter().flat_map(|(key, lock)| {
+            lock.holders.iter().filter_map(|lock_id| {
+                let grant = self.grants.get(&lock_id)?;
+                let first = grant.requests.iter().map(|request| &request.name).min()?;
+                (*first == key.name).then(|| ImageRecord::Grant(grant.as_ref().clone()))
+            })
         })
     }
 
@@ -247,13 +259,14 @@ impl State {
         sequences.chain(keys)
     }
 
-    /// The state of an image.
+    /// The state of an image. `validate` is [`Self::validate`], or does the same in its own way.
     ///
     /// # Errors
     /// [`ImageError`] when the records contradict each other: such a state is never served.
     pub fn from_image(
         header: ImageHeader,
         records: impl IntoIterator<Item = ImageRecord>,
+        validate: impl FnOnce(&Self) -> Result<(), String>,
     ) -> Result<Self, ImageError> {
         let mut state = Self {
             revision: header.revision,
@@ -277,7 +290,7 @@ impl State {
             tracked.ok_or_else(|| ImageError(format!("{lock_id} ended, but nothing refers to it")))?.ended =
                 Some(ended);
         }
-        state.validate().map_err(ImageError)?;
+        validate(&state).map_err(ImageError)?;
         Ok(state)
     }
 }
@@ -306,7 +319,7 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
             let mut transition = Transition::new(state);
             let key = LockKey { namespace: transition.intern(&namespace), name };
             let kind = capacity.map_or(Kind::ReadWrite, |capacity| Kind::Semaphore { capacity });
-            transition.lock_for(key.clone(), kind).delay_until(Some(until_ms));
+            transition.change_lock(key.clone(), kind, |lock| lock.delay_until(Some(until_ms)));
             state.deadlines.insert((until_ms, Due::Delay(Box::new(key))));
         }
         ImageRecord::Ended { lock_id, ended } => {
@@ -373,8 +386,8 @@ fn restore_grant(transition: &mut Transition<'_>, mut grant: Grant) {
     grant.namespace = transition.intern(&grant.namespace);
     for request in &grant.requests {
         let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
-        let lock: &mut LockRecord = transition.lock_for(key, Kind::of(request.mode));
-        lock.add_holder(grant.lock_id, request.mode);
+        let lock_id = grant.lock_id;
+        transition.change_lock(key, Kind::of(request.mode), |lock| lock.add_holder(lock_id, request.mode));
     }
     if let Some(deadline_ms) = grant.deadline_ms {
         transition.state.deadlines.insert((deadline_ms, Due::Grant(grant.lock_id)));

@@ -34,3 +34,4 @@ pub use name::{Name, NameError, Namespace};
 pub use rejection::Rejection;
 pub use reply::{Outcome, Reply};
 pub use state::{Applied, Counts, NamespaceUsage, State};
+pub use validate::Check;

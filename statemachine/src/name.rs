@@ -1,5 +1,6 @@
 //! Names of namespaces, locks and registers: parsed once at the edge, valid ever after.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ impl fmt::Display for Name {
 }
 
 /// The unit of isolation: a short lower-case label. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace(Arc<str>);
 
 impl Namespace {
@@ -114,6 +115,19 @@ impl Namespace {
 impl Default for Namespace {
     fn default() -> Self {
         Self(Self::DEFAULT.into())
+    }
+}
+
+impl Ord for Namespace {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Keys that are stored share the text of their namespace.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Namespace {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every invariant of the state, in one place. Called after each step in tests and on every snapshot that is installed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::deadline::Due;
 use crate::dedup::{Answer, Remembered};
@@ -16,19 +16,27 @@ macro_rules! ensure {
     };
 }
 
+/// A check of the state: the broken invariant, in words.
+pub type Check = fn(&State) -> Result<(), String>;
+
 impl State {
+    /// The parts of [`Self::validate`]. None needs another to have passed: they may run side by side.
+    pub const CHECKS: [Check; 7] = [
+        Self::validate_locks,
+        Self::validate_grants,
+        Self::validate_deadlines,
+        Self::validate_namespaces,
+        Self::validate_waits,
+        Self::validate_sessions,
+        Self::validate_dedup,
+    ];
+
     /// Checks that every index agrees with what it indexes and that no rule of locks is broken. O(size of the state).
     ///
     /// # Errors
-    /// The first broken invariant, in words.
+    /// A broken invariant, in words.
     pub fn validate(&self) -> Result<(), String> {
-        self.validate_grants()?;
-        self.validate_waits()?;
-        self.validate_locks()?;
-        self.validate_sessions()?;
-        self.validate_deadlines()?;
-        self.validate_namespaces()?;
-        self.validate_dedup()
+        Self::CHECKS.iter().try_for_each(|check| check(self))
     }
 
     fn validate_grants(&self) -> Result<(), String> {
@@ -37,10 +45,12 @@ impl State {
             let given = (1..=self.last_token).contains(high_water);
             ensure!(given, "register {}: token {high_water} was never given", key.name);
         }
-        let mut tokens = BTreeSet::new();
+        let mut tokens: Vec<u64> = self.grants.values().map(|grant| grant.token).collect();
+        tokens.sort_unstable();
+        let twice = tokens.windows(2).find(|pair| pair[0] == pair[1]);
+        ensure!(twice.is_none(), "tokens given twice: {twice:?}");
         for (lock_id, grant) in &self.grants {
             ensure!(grant.lock_id == *lock_id, "{lock_id}: grant under a wrong id");
-            ensure!(tokens.insert(grant.token), "{lock_id}: token {} given twice", grant.token);
             ensure!(grant.token <= self.last_token, "{lock_id}: token {} was never given", grant.token);
             ensure!(grant.count > 0, "{lock_id}: held zero times");
             ensure!(!self.waits.contains_key(lock_id), "{lock_id}: held and queued");
@@ -48,12 +58,6 @@ impl State {
                 grant.deadline_ms.is_some() != grant.owner.session.is_some(),
                 "{lock_id}: ttl and session"
             );
-            for request in &grant.requests {
-                let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
-                let lock = self.locks.get(&key);
-                let held = lock.is_some_and(|lock| lock.holders.iter().any(|holder| holder == *lock_id));
-                ensure!(held, "{lock_id}: holds {} but the lock does not know", key.name);
-            }
             if let Some(session) = grant.owner.session {
                 let record = self.sessions.get(&session);
                 let owned = record.is_some_and(|record| {
@@ -89,8 +93,10 @@ impl State {
     }
 
     fn validate_locks(&self) -> Result<(), String> {
+        let mut holders = 0;
         for (key, lock) in &self.locks {
             let name = &key.name;
+            holders += lock.holders.len();
             ensure!(!lock.is_idle(), "{name}: free, but still there");
             let held: Vec<Mode> = lock.holders.iter().filter_map(|id| self.mode_in_grant(id, key)).collect();
             ensure!(held.len() == lock.holders.len(), "{name}: held by an acquisition that does not hold it");
@@ -110,6 +116,24 @@ impl State {
             if let Some(until_ms) = lock.delayed_until_ms() {
                 let due = (until_ms, Due::Delay(Box::new(key.clone())));
                 ensure!(self.deadlines.contains(&due), "{name}: its delay would never end");
+            }
+        }
+        // Every holder of a lock holds it; with as many the other way round, every lock that is held knows its holder.
+        if holders != self.grants.values().map(|grant| grant.requests.len()).sum() {
+            self.validate_holders()?;
+            return Err("locks have other holders than there are".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Finds the grant whose lock does not know it.
+    fn validate_holders(&self) -> Result<(), String> {
+        for (lock_id, grant) in &self.grants {
+            for request in &grant.requests {
+                let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
+                let lock = self.locks.get(&key);
+                let held = lock.is_some_and(|lock| lock.holders.iter().any(|holder| holder == *lock_id));
+                ensure!(held, "{lock_id}: holds {} but the lock does not know", key.name);
             }
         }
         Ok(())
@@ -143,7 +167,7 @@ impl State {
     }
 
     fn validate_deadlines(&self) -> Result<(), String> {
-        let mut expected = BTreeSet::new();
+        let mut expected = Vec::with_capacity(self.deadlines.len());
         expected.extend(self.sessions.iter().map(|(id, session)| (session.deadline_ms, Due::Session(*id))));
         expected.extend(self.waits.iter().map(|(id, wait)| (wait.deadline_ms, Due::Wait(*id))));
         expected
@@ -153,6 +177,7 @@ impl State {
                 Some((lock.delayed_until_ms()?, Due::Delay(Box::new(key.clone()))))
             }),
         );
+        expected.sort_unstable();
         ensure!(self.deadlines.iter().eq(expected.iter()), "the deadlines are not those of what there is");
         ensure!(expected.first().is_none_or(|(due_ms, _)| *due_ms > self.now_ms), "something is overdue");
         Ok(())
@@ -161,7 +186,11 @@ impl State {
     fn validate_namespaces(&self) -> Result<(), String> {
         let mut expected: BTreeMap<Namespace, NamespaceUsage> = BTreeMap::new();
         let mut of = |namespace: &Namespace, count: fn(&mut NamespaceUsage)| {
-            count(expected.entry(namespace.clone()).or_default());
+            if let Some(usage) = expected.get_mut(namespace) {
+                count(usage);
+            } else {
+                count(expected.entry(namespace.clone()).or_default());
+            }
         };
         self.sessions.values().for_each(|session| of(&session.namespace, |usage| usage.sessions += 1));
         self.grants.values().for_each(|grant| of(&grant.namespace, |usage| usage.grants += 1));
@@ -200,4 +229,75 @@ impl State {
 
 fn mode_of(requests: &[LockRequest], key: &LockKey) -> Option<Mode> {
     requests.iter().find(|request| request.name == key.name).map(|request| request.mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{Acquire, Owner};
+    use crate::{Command, Entry, Name, Request, Stamp};
+
+    fn acquire(names: &[&str], mode: Mode) -> Request {
+        let name = |name: &&str| Name::new(name).unwrap();
+        Request::new(
+            None,
+            Command::Acquire(Acquire {
+                namespace: Namespace::default(),
+                requests: names.iter().map(|text| LockRequest { name: name(text), mode }).collect(),
+                owner: Owner { session: None, label: String::new() },
+                ttl_ms: Some(60_000),
+                wait_ms: 0,
+                lock_delay_ms: 0,
+                reentrant: false,
+                metadata: String::new(),
+            }),
+        )
+    }
+
+    /// Two grants share `a`, and one of them has `b` as well.
+    fn state() -> State {
+        let requests = vec![acquire(&["b", "a"], Mode::Shared), acquire(&["a"], Mode::Shared)];
+        let mut state = State::default();
+        let applied = state.apply(1, &Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests });
+        assert!(applied.outcomes.iter().all(Result::is_ok), "{applied:?}");
+        state.validate().unwrap();
+        state
+    }
+
+    #[test]
+    fn a_lock_that_forgot_a_holder_is_noticed() {
+        let mut state = state();
+        let lock_id = state.grants.get_min().unwrap().0;
+        let a = LockKey { namespace: Namespace::default(), name: Name::new("a").unwrap() };
+        state.locks.get_mut(&a).unwrap().remove_holder(lock_id, Mode::Shared);
+        let said = state.validate().unwrap_err();
+        assert!(said.contains("holds a but the lock does not know"), "{said}");
+    }
+
+    #[test]
+    fn a_holder_that_does_not_hold_is_noticed() {
+        let mut state = state();
+        let lock_id = state.grants.get_max().unwrap().0;
+        let b = LockKey { namespace: Namespace::default(), name: Name::new("b").unwrap() };
+        state.locks.get_mut(&b).unwrap().add_holder(lock_id, Mode::Shared);
+        let said = state.validate().unwrap_err();
+        assert!(said.contains("held by an acquisition that does not hold it"), "{said}");
+    }
+
+    #[test]
+    fn a_token_given_twice_is_noticed() {
+        let mut state = state();
+        let token = state.grants.get_min().unwrap().1.token;
+        let newest = state.grants.get_max().unwrap().0;
+        std::sync::Arc::make_mut(state.grants.get_mut(&newest).unwrap()).token = token;
+        let said = state.validate().unwrap_err();
+        assert!(said.contains("twice"), "{said}");
+    }
+
+    #[test]
+    fn a_deadline_too_many_is_noticed() {
+        let mut state = state();
+        state.deadlines.insert((99_999, Due::Grant(state.grants.get_min().unwrap().0)));
+        assert!(state.validate().unwrap_err().contains("deadlines"));
+    }
 }

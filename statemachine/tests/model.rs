@@ -599,7 +599,8 @@ fn replicas_agree(state: &State, log: &[Entry]) {
     for (index, entry) in (1..).zip(log) {
         let applied = replica.apply(index, entry);
         if index == log.len() as u64 / 2 {
-            restored = State::from_image(restored.image_header(), restored.image_records()).unwrap();
+            restored = State::from_image(restored.image_header(), restored.image_records(), State::validate)
+                .unwrap();
         }
         assert_eq!(restored.apply(index, entry), applied);
     }

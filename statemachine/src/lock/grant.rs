@@ -12,11 +12,15 @@ use crate::{ChangeKind, LockId, ReleaseReason, WaitEnd};
 pub(crate) const TOKEN_END: u64 = 1 << 53;
 
 impl Transition<'_> {
-    pub(crate) fn lock_for(&mut self, key: LockKey, kind: Kind) -> &mut LockRecord {
-        if !self.state.locks.contains_key(&key) {
-            self.account(&key.namespace, |usage| usage.locks += 1);
+    /// Changes a lock, which is made when it is not there.
+    pub(crate) fn change_lock(&mut self, key: LockKey, kind: Kind, change: impl FnOnce(&mut LockRecord)) {
+        if let Some(lock) = self.state.locks.get_mut(&key) {
+            return change(lock);
         }
-        self.state.locks.entry(key).or_insert_with(|| LockRecord::new(kind))
+        let mut lock = LockRecord::new(kind);
+        change(&mut lock);
+        self.account(&key.namespace, |usage| usage.locks += 1);
+        self.state.locks.insert(key, lock);
     }
 
     /// A lock nobody holds, waits for or is kept from leaves nothing behind.
@@ -30,8 +34,8 @@ impl Transition<'_> {
     /// Puts an acquisition into the queue of each of its locks.
     pub(crate) fn enqueue(&mut self, lock_id: LockId, wait: WaitRecord) {
         for request in &wait.requests {
-            let lock = self.lock_for(wait.key(request), Kind::of(request.mode));
-            lock.enqueue(lock_id, request.mode);
+            let enqueue = |lock: &mut LockRecord| lock.enqueue(lock_id, request.mode);
+            self.change_lock(wait.key(request), Kind::of(request.mode), enqueue);
         }
         if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
             Arc::make_mut(record).waits.insert(lock_id);
@@ -79,7 +83,7 @@ impl Transition<'_> {
         };
         for request in &grant.requests {
             let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
-            self.lock_for(key, Kind::of(request.mode)).add_holder(lock_id, request.mode);
+            self.change_lock(key, Kind::of(request.mode), |lock| lock.add_holder(lock_id, request.mode));
         }
         if let Some(deadline_ms) = deadline_ms {
             self.state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
