@@ -157,7 +157,13 @@ pub static KEYS: &[Key] = &[
         None,
         "up to here, both without a word of the leader",
     ),
-    key("raft.snapshot_entries", Integer, "20000", None, "log entries between two snapshots"),
+    key(
+        "raft.snapshot_entries",
+        Integer,
+        "20000",
+        None,
+        "log entries between two snapshots; fewer where these take much room",
+    ),
     key("raft.segment_bytes", Integer, "67108864", None, "size of a log segment file"),
     key(
         "storage.disk_free_min_bytes",

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use batuta_statemachine::State;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::history::{ChangeLog, History, RevisionChanges};
 use crate::platform::{Platform, background, blocking};
@@ -20,6 +21,8 @@ use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembershi
 const BATCH_ENTRIES: usize = 128;
 /// Requests in them: some milliseconds, after which others on consensus' thread have their turn. An entry has up to 512.
 const BATCH_REQUESTS: usize = 4096;
+/// Of applied entries, before a snapshot is due for their sake: a second or two of applying them again.
+const LOG_BYTES_MIN: u64 = 32 << 20;
 
 /// What the rest of the node sees of the state machine.
 pub(crate) struct Published {
@@ -64,6 +67,11 @@ pub(crate) struct Machine {
     snapshots: SnapshotStore,
     platform: Arc<dyn Platform>,
     current: Option<(SnapshotMeta, SnapshotFile)>,
+    /// Of the entries that were applied since a snapshot was begun or asked for.
+    log_bytes: u64,
+    /// Of the newest snapshot.
+    snapshot_bytes: Arc<AtomicU64>,
+    snapshot_due: Arc<Notify>,
 }
 
 impl Machine {
@@ -81,6 +89,9 @@ impl Machine {
             snapshots,
             platform,
             current: None,
+            log_bytes: 0,
+            snapshot_bytes: Arc::default(),
+            snapshot_due: Arc::new(Notify::new()),
         };
         if let Some(file) = machine.snapshots.newest()? {
             let (meta, state) = file.load()?;
@@ -93,10 +104,26 @@ impl Machine {
         Arc::clone(&self.published)
     }
 
+    /// Is told when so much was applied that a snapshot should be written, beside those that openraft wants after a number of entries:
+    /// an entry may carry one request or hundreds, and a node that starts again applies all of them again.
+    pub(crate) fn snapshot_due(&self) -> Arc<Notify> {
+        Arc::clone(&self.snapshot_due)
+    }
+
+    fn note_log_bytes(&mut self, bytes: usize) {
+        self.log_bytes += bytes as u64;
+        // As much as the last one: where the state is large, writing it must not cost more than the log itself.
+        if self.log_bytes >= self.snapshot_bytes.load(Ordering::Relaxed).max(LOG_BYTES_MIN) {
+            self.log_bytes = 0;
+            self.snapshot_due.notify_one();
+        }
+    }
+
     fn adopt(&mut self, meta: SnapshotMeta, state: State, file: SnapshotFile) {
         self.state = state;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.snapshot_bytes.store(file.bytes, Ordering::Relaxed);
         self.current = Some((meta, file));
         self.published.publish(&self.state, |changes| changes.reset(self.state.revision()));
     }
@@ -110,6 +137,7 @@ impl Machine {
                 Vec::new()
             }
             EntryPayload::Normal(data) => {
+                self.note_log_bytes(data.bytes.len());
                 let applied = self.state.apply(index, &data.entry);
                 if !applied.changes.is_empty() {
                     batch.push(RevisionChanges {
@@ -170,10 +198,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
+        self.log_bytes = 0;
         Builder {
             state: self.state.clone(),
             meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
             snapshots: self.snapshots.clone(),
+            snapshot_bytes: Arc::clone(&self.snapshot_bytes),
             platform: Arc::clone(&self.platform),
         }
     }
@@ -225,6 +255,7 @@ pub(crate) struct Builder {
     state: State,
     meta: SnapshotMeta,
     snapshots: SnapshotStore,
+    snapshot_bytes: Arc<AtomicU64>,
     platform: Arc<dyn Platform>,
 }
 
@@ -234,6 +265,52 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Committed, u64, Node, SnapshotFile>, io::Error> {
         let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
         let written = background(self.platform.as_ref(), move || snapshots.write(&meta, &state)).await?;
+        self.snapshot_bytes.store(written.bytes, Ordering::Relaxed);
         Ok(Snapshot { meta: self.meta.clone(), snapshot: written })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_statemachine::{Entry, Stamp};
+    use bytes::Bytes;
+    use futures_util::stream;
+    use openraft::entry::RaftEntry as _;
+
+    use super::*;
+    use crate::platform::OsPlatform;
+    use crate::types::LogEntry;
+
+    const ENTRY_BYTES: usize = 1 << 20;
+
+    /// Applies so many entries of a MiB each, and says whether a snapshot became due.
+    async fn due_after(machine: &mut Machine, first: u64, count: u64) -> bool {
+        let entry = Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: Vec::new() });
+        let data = LogEntry { entry, bytes: Bytes::from(vec![0; ENTRY_BYTES]) };
+        let entries = (first..first + count)
+            .map(|index| Ok((RaftEntry::new_normal(LogId::new_term_index(1, index), data.clone()), None)));
+        machine.apply(stream::iter(entries)).await.expect("applied");
+        machine.snapshot_due().notified().now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_due_when_the_log_has_grown_and_later_where_the_last_was_large() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let platform = OsPlatform::new(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let snapshots = SnapshotStore::open(platform.disk(dir.path()).expect("opens")).expect("opens");
+        let changes = ChangeLog::new(1000, 1 << 20);
+        let mut machine = Machine::open(snapshots, Arc::new(platform), changes).expect("opens");
+        let enough = LOG_BYTES_MIN / ENTRY_BYTES as u64;
+
+        assert!(!due_after(&mut machine, 1, enough - 1).await);
+        assert!(due_after(&mut machine, 100, 1).await);
+        assert!(!due_after(&mut machine, 200, enough - 1).await, "not before as much again");
+        machine.get_snapshot_builder().await.build_snapshot().await.expect("written");
+        assert!(!due_after(&mut machine, 300, enough - 1).await, "one was written meanwhile");
+        assert!(due_after(&mut machine, 400, 1).await);
+
+        machine.snapshot_bytes.store(2 * LOG_BYTES_MIN, Ordering::Relaxed);
+        assert!(!due_after(&mut machine, 500, enough).await, "as much as the last one");
+        assert!(due_after(&mut machine, 600, enough).await);
     }
 }

@@ -171,3 +171,35 @@ fn an_entry_of_format_1_is_still_read() {
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
 }
+
+/// Likewise a keep-alive, which is written in fewer bytes now.
+#[test]
+fn a_keep_alive_of_format_1_is_still_read() {
+    let bytes = [
+        0x08, 0x05, 0x10, 0x07, 0x1a, 0x0c, 0x5a, 0x0a, 0x0a, 0x04, 0x08, 0x09, 0x10, 0x02, 0x0a, 0x02, 0x08,
+        0x08,
+    ];
+    assert_eq!(decode_entry(&bytes).expect("a fixture").requests, [keep_alive(&[(9, 2), (8, 0)])]);
+}
+
+fn keep_alive(ids: &[(u64, u32)]) -> Request {
+    let sessions = ids.iter().map(|&(index, ordinal)| SessionId(Position { index, ordinal })).collect();
+    Request::new(None, Command::KeepAlive(KeepAlive { sessions }))
+}
+
+#[test]
+fn a_thousand_sessions_in_ascending_order_take_three_bytes_each() {
+    let ids: Vec<(u64, u32)> = (0..1000).map(|n| (5_000_000 + u64::from(n / 40), n % 512)).collect();
+    let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests: vec![keep_alive(&ids)] };
+    let bytes = encode_entry(&entry);
+    assert!(bytes.len() < 3 * ids.len(), "{}", bytes.len());
+    assert_eq!(decode_entry(&bytes).expect("our own bytes"), entry);
+}
+
+#[test]
+fn half_of_a_session_id_is_refused() {
+    let halves = wire::RenewSessions { index_steps: vec![9, 1], ordinals: vec![2] };
+    let request = wire::Request { dedup: None, command: Some(wire::request::Command::RenewSessions(halves)) };
+    let bytes = wire::Entry { now_ms: 1, wall_ms: 1, requests: vec![request] }.encode_to_vec();
+    assert!(matches!(decode_entry(&bytes), Err(DecodeError::Missing(_))));
+}

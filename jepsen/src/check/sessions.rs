@@ -8,7 +8,7 @@ use crate::history::{Event, Kind, Operation};
 use crate::nemesis::{Fault, Target};
 
 const MS: u64 = 1_000_000;
-/// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 100 ms
+/// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 500 ms
 /// after they arrive; the rest is for a machine that is busy with the harness itself.
 const LATE_MS: u64 = 1500;
 /// What of a pause of all nodes may count: cluster time takes one step of at most the longest election timeout over it, and the

@@ -27,7 +27,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
 pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
     let command = match &request.command {
         Command::OpenSession(command) => WireCommand::OpenSession(session::open_to_wire(command)),
-        Command::KeepAlive(command) => WireCommand::KeepAlive(session::keep_alive_to_wire(command)),
+        Command::KeepAlive(command) => WireCommand::RenewSessions(session::keep_alive_to_wire(command)),
         Command::CloseSession(command) => WireCommand::CloseSession(session::close_to_wire(command)),
         Command::Acquire(command) => WireCommand::Acquire(lock::acquire_to_wire(command)),
         Command::CancelWait(command) => WireCommand::CancelWait(lock::cancel_wait_to_wire(command)),
@@ -51,7 +51,8 @@ pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
 pub(crate) fn request(request: wire::Request) -> Result<Request, DecodeError> {
     let command = match request.command.ok_or(DecodeError::Unknown("request"))? {
         WireCommand::OpenSession(command) => Command::OpenSession(session::open(command)?),
-        WireCommand::KeepAlive(command) => Command::KeepAlive(session::keep_alive(command)?),
+        WireCommand::KeepAlive(command) => Command::KeepAlive(session::keep_alive_by_position(command)?),
+        WireCommand::RenewSessions(command) => Command::KeepAlive(session::keep_alive(&command)?),
         WireCommand::CloseSession(command) => Command::CloseSession(session::close(command)?),
         WireCommand::Acquire(command) => Command::Acquire(lock::acquire(command)?),
         WireCommand::CancelWait(command) => Command::CancelWait(lock::cancel_wait(command)?),

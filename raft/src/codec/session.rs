@@ -2,6 +2,7 @@
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
+use batuta_statemachine::{Position, SessionId};
 
 use super::{DecodeError, namespace, position_to_wire, session_id};
 
@@ -18,11 +19,28 @@ pub(super) fn open(command: wire::OpenSession) -> Result<OpenSession, DecodeErro
     Ok(OpenSession { namespace, ttl_ms: command.ttl_ms, metadata: command.metadata })
 }
 
-pub(super) fn keep_alive_to_wire(command: &KeepAlive) -> wire::KeepAlive {
-    wire::KeepAlive { sessions: command.sessions.iter().map(|session| position_to_wire(session.0)).collect() }
+pub(super) fn keep_alive_to_wire(command: &KeepAlive) -> wire::RenewSessions {
+    let indexes = command.sessions.iter().map(|session| session.0.index);
+    let before = std::iter::once(0).chain(indexes.clone());
+    wire::RenewSessions {
+        index_steps: indexes.zip(before).map(|(index, before)| index.wrapping_sub(before)).collect(),
+        ordinals: command.sessions.iter().map(|session| session.0.ordinal).collect(),
+    }
 }
 
-pub(super) fn keep_alive(command: wire::KeepAlive) -> Result<KeepAlive, DecodeError> {
+pub(super) fn keep_alive(command: &wire::RenewSessions) -> Result<KeepAlive, DecodeError> {
+    if command.index_steps.len() != command.ordinals.len() {
+        return Err(DecodeError::Missing("half of a session id"));
+    }
+    let mut index = 0_u64;
+    let sessions = command.index_steps.iter().zip(&command.ordinals).map(|(&step, &ordinal)| {
+        index = index.wrapping_add(step);
+        SessionId(Position { index, ordinal })
+    });
+    Ok(KeepAlive { sessions: sessions.collect() })
+}
+
+pub(super) fn keep_alive_by_position(command: wire::KeepAlive) -> Result<KeepAlive, DecodeError> {
     let sessions = command.sessions.into_iter().map(|session| session_id(Some(session)));
     Ok(KeepAlive { sessions: sessions.collect::<Result<_, _>>()? })
 }

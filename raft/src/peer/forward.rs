@@ -1,5 +1,8 @@
 //! One stream to the leader for everything this node can not do itself. What waits while the stream is busy goes in one
 //! message; answers come back in any order.
+//!
+//! Once another member leads, calls take another stream, and the old one has a moment to bring the answers that are still due: a
+//! leader that hands over answers what it has committed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +13,8 @@ use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as Answer;
 use futures_util::stream;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Client, Target, client};
 use crate::platform::Platform;
@@ -22,6 +25,8 @@ const QUEUE: usize = 16_384;
 const BATCH: usize = 512;
 /// The stream must be open by then.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
+/// When another member leads, the answers of the one before must be here by then.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +73,6 @@ struct Link {
     address: String,
     calls: mpsc::Sender<wire::ForwardRequest>,
     pending: Shared,
-    _stop: tokio_util::sync::DropGuard,
 }
 
 /// The way to the leader, whoever that is.
@@ -77,12 +81,30 @@ pub(crate) struct Forwarder {
     platform: Arc<dyn Platform>,
     /// Where the stream is served: with the callers, not with consensus.
     callers: Handle,
+    leads: watch::Receiver<Option<u64>>,
     link: Mutex<Option<Link>>,
+    _stop: DropGuard,
+    stopped: CancellationToken,
 }
 
 impl Forwarder {
-    pub(crate) fn new(cluster_id: String, platform: Arc<dyn Platform>, callers: Handle) -> Self {
-        Self { cluster_id, platform, callers, link: Mutex::new(None) }
+    /// `leads`: who leads, as this node knows it.
+    pub(crate) fn new(
+        cluster_id: String,
+        platform: Arc<dyn Platform>,
+        callers: Handle,
+        leads: watch::Receiver<Option<u64>>,
+    ) -> Self {
+        let stopped = CancellationToken::new();
+        Self {
+            cluster_id,
+            platform,
+            callers,
+            leads,
+            link: Mutex::new(None),
+            _stop: stopped.clone().drop_guard(),
+            stopped,
+        }
     }
 
     /// Sends a call to the member that leads and waits for its answer.
@@ -114,17 +136,28 @@ impl Forwarder {
         let client = client(self.platform.as_ref(), address).map_err(|_| ForwardError::NotSent)?;
         let (calls, receiver) = mpsc::channel(QUEUE);
         let pending = Shared::default();
-        let stop = CancellationToken::new();
-        let (target, shared, stopped) =
-            (Target::new(&self.cluster_id, leader), pending.clone(), stop.clone());
+        let (target, shared) = (Target::new(&self.cluster_id, leader), pending.clone());
+        let (stopped, leads) = (self.stopped.clone(), self.leads.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = stopped.cancelled() => shared.close(ForwardError::Lost),
+                () = stopped.cancelled() => {}
+                () = deposed(leader, leads) => {}
                 () = pump(client, target, receiver, &shared) => {}
             }
+            shared.close(ForwardError::Lost);
         });
-        Ok(Link { leader, address: address.to_owned(), calls, pending, _stop: stop.drop_guard() })
+        Ok(Link { leader, address: address.to_owned(), calls, pending })
     }
+}
+
+/// Resolves once another member leads, and what the old leader had to say should have arrived.
+async fn deposed(leader: u64, mut leads: watch::Receiver<Option<u64>>) {
+    let another = |now: &Option<u64>| now.is_some_and(|now| now != leader);
+    if leads.wait_for(another).await.is_err() {
+        // This node's consensus has ended; the stream may still bring answers.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(LAST_WORDS_WITHIN).await;
 }
 
 /// Carries calls there and answers back until the stream ends.
@@ -167,5 +200,4 @@ async fn pump(
             }
         }
     }
-    pending.close(ForwardError::Lost);
 }

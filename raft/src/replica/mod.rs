@@ -12,6 +12,7 @@ mod membership;
 mod options;
 mod proposer;
 mod reads;
+mod renewals;
 mod route;
 mod start;
 mod status;

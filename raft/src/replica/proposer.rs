@@ -4,7 +4,8 @@
 //! as it is as large as all of them together, or the last of them is back: so an entry costs its share of what is asked, a
 //! request never waits longer than for one commit, and there are never more than [`IN_FLIGHT_MAX`].
 //!
-//! Requests that would only join a queue wait a moment for one that does more ([`Company`]).
+//! Requests that would only join a queue wait a moment for one that does more ([`Company`]), keep-alives for one another
+//! ([`Renewals`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ use super::clock::LeaderClock;
 use super::company::{self, Company};
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
+use super::renewals::{Renewal, Renewals};
 use crate::codec;
 use crate::machine::Published;
 use crate::metrics::{Metrics, RaftMetrics};
@@ -40,8 +42,6 @@ const REQUESTS_MAX: usize = 512;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 const QUEUE: usize = 16_384;
 const TICK: Duration = Duration::from_millis(20);
-/// All keep-alives of this long go into one entry.
-const KEEP_ALIVES_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 pub(crate) type Kept = Result<super::KeptAlive, Failed>;
@@ -57,7 +57,7 @@ struct Proposal {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     proposals: mpsc::Sender<Proposal>,
-    keep_alives: mpsc::Sender<(SessionId, oneshot::Sender<Kept>)>,
+    keep_alives: mpsc::Sender<Renewal>,
 }
 
 /// What the task works with.
@@ -67,6 +67,9 @@ pub(crate) struct Parts {
     pub(crate) published: Arc<Published>,
     pub(crate) disk: Arc<DiskWatch>,
     pub(crate) cluster_id: String,
+    pub(crate) node_id: u64,
+    /// Who leads, as this node knows it.
+    pub(crate) leads: watch::Receiver<Option<u64>>,
     /// The longest step between two looks at the clock.
     pub(crate) step_max: Duration,
     pub(crate) stop: CancellationToken,
@@ -100,7 +103,7 @@ impl Proposer {
         receiver.await.unwrap_or(Err(Failed::Unknown))
     }
 
-    /// Renews a session together with all others that ask in the same tenth of a second.
+    /// Renews a session together with others ([`Renewals`]).
     pub(crate) async fn keep_alive(&self, session: SessionId) -> Kept {
         let (answer, receiver) = oneshot::channel();
         submit(&self.keep_alives, (session, answer))?;
@@ -140,29 +143,32 @@ impl Task {
     async fn run(
         mut self,
         mut proposals: mpsc::Receiver<Proposal>,
-        mut keep_alives: mpsc::Receiver<(SessionId, oneshot::Sender<Kept>)>,
+        mut keep_alives: mpsc::Receiver<Renewal>,
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renewals: Vec<(SessionId, oneshot::Sender<Kept>)> = Vec::new();
-        let mut renew_at = Instant::now();
+        let mut leads = self.parts.leads.clone();
+        let mut renewals = Renewals::new();
         loop {
             let room = self.waiting.len() < REQUESTS_MAX;
+            let leads_itself = *leads.borrow_and_update() == Some(self.parts.node_id);
             tokio::select! {
                 biased;
                 Some(callers) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.callers_in_flight -= callers;
                 }
-                _ = tick.tick() => self.tick(),
-                () = tokio::time::sleep_until(renew_at), if !renewals.is_empty() => {
-                    self.renew(std::mem::take(&mut renewals));
-                }
+                _ = tick.tick(), if leads_itself => self.tick(),
+                Ok(()) = leads.changed() => {}
+                leaving = renewals.leave() => self.renew(leaving),
                 () = self.company.missed() => {}
-                Some(renewal) = keep_alives.recv() => {
-                    if renewals.is_empty() {
-                        renew_at = Instant::now() + KEEP_ALIVES_EVERY;
+                Some(first) = keep_alives.recv(), if !renewals.are_enough() => {
+                    let state = self.parts.published.view();
+                    let mut next = Some(first);
+                    while let Some(renewal) = next {
+                        let ttl_ms = state.session_ttl_ms(renewal.0);
+                        renewals.push(renewal, ttl_ms.map(Duration::from_millis));
+                        next = if renewals.are_enough() { None } else { keep_alives.try_recv().ok() };
                     }
-                    renewals.push(renewal);
                 }
                 Some(first) = proposals.recv(), if room => {
                     self.waiting.push_back(first);
@@ -300,7 +306,7 @@ impl Task {
         }
     }
 
-    fn renew(&mut self, renewals: Vec<(SessionId, oneshot::Sender<Kept>)>) {
+    fn renew(&mut self, renewals: Vec<Renewal>) {
         let mut sessions: Vec<SessionId> = renewals.iter().map(|(session, _)| *session).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -310,11 +316,11 @@ impl Task {
         let (answer, receiver) = oneshot::channel();
         self.propose(vec![Proposal { requests: vec![request], encoded, bytes: 0, answer }]);
         tokio::spawn(async move {
-            let kept = receiver.await.unwrap_or(Err(Failed::Unknown));
+            let applied = receiver.await.unwrap_or(Err(Failed::Unknown));
             for (session, waiter) in renewals {
+                let applied = applied.as_ref().map_err(Clone::clone);
                 // The caller may have given up.
-                let _ =
-                    waiter.send(kept.clone().and_then(|applied| kept_alive(&applied, &sessions, session)));
+                let _ = waiter.send(applied.and_then(|applied| kept_alive(applied, &sessions, session)));
             }
         });
     }

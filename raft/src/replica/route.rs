@@ -11,8 +11,6 @@ use super::{Core, Replica};
 use crate::metrics::{Leadership, RaftMetrics};
 use crate::peer::ForwardError;
 
-/// A leader that hands over answers what it has committed.
-const LAST_WORDS_WITHIN: Duration = Duration::from_millis(250);
 /// Without news of a leader, look again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
@@ -50,25 +48,12 @@ impl Core {
 
     /// One call to the leader, which is another node.
     pub(crate) async fn forward(&self, node_id: u64, peer: &str, call: Call) -> Result<WireAnswer, Failed> {
-        let answer = tokio::select! {
-            biased;
-            answer = self.forwarder.call(node_id, peer, call) => answer,
-            () = self.deposed(node_id) => Err(ForwardError::Lost),
-        };
+        let answer = self.forwarder.call(node_id, peer, call).await;
         answer.map_err(|error| match error {
             ForwardError::NotSent => Failed::NotLeader,
             ForwardError::Lost => Failed::Unknown,
             ForwardError::Overloaded => Failed::Final(ProposeError::Overloaded),
         })
-    }
-
-    /// Resolves once another member leads, and what the old leader had to say should have arrived.
-    async fn deposed(&self, node_id: u64) {
-        let other = |metrics: &RaftMetrics| metrics.current_leader.filter(|leader| *leader != node_id);
-        if self.metrics.wait_for(other).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(LAST_WORDS_WITHIN).await;
     }
 }
 

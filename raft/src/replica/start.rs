@@ -7,7 +7,7 @@ use std::time::Duration;
 use openraft::errors::Fatal;
 use openraft::{Config, SnapshotPolicy};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -165,14 +165,7 @@ pub(crate) async fn become_member(
     let layout = Layout { dir: options.data_dir.clone() };
     let log = open_log(inner.platform.as_ref(), &layout, options.segment_bytes, !fresh)?;
     if fresh {
-        let state = log.state();
-        if state.vote.is_some() || !state.entries.is_empty() {
-            let what =
-                "it is missing, but there is a log: put it back, or move the whole data directory away"
-                    .to_owned();
-            return Err(StartError::Identity { path: layout.dir.join("identity"), what });
-        }
-        identity.save(inner.dir.as_ref()).map_err(io_error("saving the node's identity"))?;
+        keep_identity(inner, &identity, &layout, &log)?;
     }
     let config = consensus_config(&identity.cluster_id, options)?;
     let store = LogStore::new(log);
@@ -183,21 +176,25 @@ pub(crate) async fn become_member(
         first_index: store.first_index(),
         commits: commits.clone(),
     };
+    let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
         .await
         .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
     let metrics = Metrics::new(raft.metrics());
+    let leads = watch::Sender::new(None);
     let proposer = Proposer::start(Parts {
         raft: raft.clone(),
         metrics: metrics.clone(),
         published: Arc::clone(&inner.published),
         disk: Arc::clone(&inner.disk),
         cluster_id: identity.cluster_id.clone(),
+        node_id: identity.node_id,
+        leads: leads.subscribe(),
         step_max: options.election_timeout_max(),
         stop: inner.stop.clone(),
     });
-    let callers = inner.callers.clone();
-    let forwarder = Forwarder::new(identity.cluster_id.clone(), Arc::clone(&inner.platform), callers);
+    let (platform, callers) = (Arc::clone(&inner.platform), inner.callers.clone());
+    let forwarder = Forwarder::new(identity.cluster_id.clone(), platform, callers, leads.subscribe());
     let core = Core {
         leader_reads: Reads::start(leader_round(raft.clone()), inner.stop.clone()),
         reads: {
@@ -212,13 +209,25 @@ pub(crate) async fn become_member(
         changing_members: Mutex::new(()),
         raft,
     };
-    watch_for_the_end(inner, &core);
+    watch_consensus(inner, &core, leads);
+    write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.
     if inner.core.set(core).is_err() {
         return Err(StartError::Consensus("started twice".to_owned()));
     }
     inner.core_set.send_replace(true);
     Ok(())
+}
+
+/// Keeps the identity of a node that had none, before anything else is kept.
+fn keep_identity(inner: &Inner, identity: &Identity, layout: &Layout, log: &Log) -> Result<(), StartError> {
+    let state = log.state();
+    if state.vote.is_some() || !state.entries.is_empty() {
+        let what = "it is missing, but there is a log: put it back, or move the whole data directory away"
+            .to_owned();
+        return Err(StartError::Identity { path: layout.dir.join("identity"), what });
+    }
+    identity.save(inner.dir.as_ref()).map_err(io_error("saving the node's identity"))
 }
 
 fn open_log(
@@ -310,13 +319,32 @@ fn any_round(inner: &Arc<Inner>) -> Round {
     })
 }
 
-/// Tells the process when consensus has stopped by itself: a failed disk, a defect.
-fn watch_for_the_end(inner: &Arc<Inner>, core: &Core) {
+/// Has a snapshot written whenever one is due for what the log has grown.
+fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
+    let (raft, stop) = (core.raft.clone(), inner.stop.clone());
+    inner.tasks.spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            due.notified().await;
+            if let Err(fatal) = raft.trigger().snapshot().await {
+                tracing::debug!(%fatal, "consensus ends");
+                return;
+            }
+        }
+    }));
+}
+
+/// Tells `leads` whenever another member leads, and the process when consensus has stopped by itself: a failed disk, a defect. openraft
+/// publishes its metrics after everything it does: one task, beside it, looks at all of them.
+fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<u64>>) {
     let metrics = core.metrics.clone();
     let inner = Arc::clone(inner);
     let stop = inner.stop.clone();
     inner.clone().tasks.spawn(async move {
-        let ended = metrics.wait_for(|metrics| metrics.running_state.clone().err());
+        let ended = metrics.wait_for(|metrics| {
+            let now = metrics.current_leader;
+            leads.send_if_modified(|leader| std::mem::replace(leader, now) != now);
+            metrics.running_state.clone().err()
+        });
         let reason = match stop.run_until_cancelled(ended).await {
             // It was stopped on purpose.
             None | Some(Ok(Fatal::Stopped)) => return,

@@ -23,7 +23,7 @@ pub struct OpenSession {
     pub metadata: String,
 }
 
-/// Renews sessions: one entry carries every session that called in the leader's coalescing interval.
+/// Renews sessions: one entry carries many sessions that called one after the other.
 /// Reply: [`crate::Reply::KeptAlive`], one result per session, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeepAlive {

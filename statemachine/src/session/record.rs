@@ -66,6 +66,12 @@ impl State {
         self.sessions.get(&session).map(|record| record.view(session))
     }
 
+    /// The time to live of a session, milliseconds, while it is alive.
+    #[must_use]
+    pub fn session_ttl_ms(&self, session: SessionId) -> Option<u64> {
+        self.sessions.get(&session).map(|record| record.ttl_ms)
+    }
+
     /// The sessions of a namespace after `after`, oldest first, at most `limit`.
     #[must_use]
     pub fn sessions(
