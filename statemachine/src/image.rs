@@ -298,7 +298,11 @@ impl State {
 fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
     match record {
         record @ (ImageRecord::Session { .. } | ImageRecord::Register { .. }) => restore_own(state, record),
-        ImageRecord::Grant(grant) => restore_grant(&mut Transition::new(state), grant),
+        ImageRecord::Grant(grant) => {
+            let mut transition = Transition::new(state);
+            let namespace = transition.intern(&grant.namespace);
+            transition.hold(Grant { namespace, ..grant });
+        }
         ImageRecord::Wait {
             lock_id,
             namespace,
@@ -380,22 +384,4 @@ fn restore_own(state: &mut State, record: ImageRecord) {
         }
         _ => {}
     }
-}
-
-fn restore_grant(transition: &mut Transition<'_>, mut grant: Grant) {
-    grant.namespace = transition.intern(&grant.namespace);
-    for request in &grant.requests {
-        let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
-        let lock_id = grant.lock_id;
-        transition.change_lock(key, Kind::of(request.mode), |lock| lock.add_holder(lock_id, request.mode));
-    }
-    if let Some(deadline_ms) = grant.deadline_ms {
-        transition.state.deadlines.insert((deadline_ms, Due::Grant(grant.lock_id)));
-    }
-    if let Some(record) = grant.owner.session.and_then(|session| transition.state.sessions.get_mut(&session))
-    {
-        Arc::make_mut(record).grants.insert(grant.lock_id);
-    }
-    transition.account(&grant.namespace, |usage| usage.grants += 1);
-    transition.state.grants.insert(grant.lock_id, Arc::new(grant));
 }

@@ -47,8 +47,9 @@ impl State {
         }
         let mut tokens: Vec<u64> = self.grants.values().map(|grant| grant.token).collect();
         tokens.sort_unstable();
-        let twice = tokens.windows(2).find(|pair| pair[0] == pair[1]);
-        ensure!(twice.is_none(), "tokens given twice: {twice:?}");
+        for pair in tokens.windows(2) {
+            ensure!(pair[0] != pair[1], "token {} given twice", pair[0]);
+        }
         for (lock_id, grant) in &self.grants {
             ensure!(grant.lock_id == *lock_id, "{lock_id}: grant under a wrong id");
             ensure!(grant.token <= self.last_token, "{lock_id}: token {} was never given", grant.token);
@@ -186,11 +187,7 @@ impl State {
     fn validate_namespaces(&self) -> Result<(), String> {
         let mut expected: BTreeMap<Namespace, NamespaceUsage> = BTreeMap::new();
         let mut of = |namespace: &Namespace, count: fn(&mut NamespaceUsage)| {
-            if let Some(usage) = expected.get_mut(namespace) {
-                count(usage);
-            } else {
-                count(expected.entry(namespace.clone()).or_default());
-            }
+            count(expected.entry(namespace.clone()).or_default());
         };
         self.sessions.values().for_each(|session| of(&session.namespace, |usage| usage.sessions += 1));
         self.grants.values().for_each(|grant| of(&grant.namespace, |usage| usage.grants += 1));
@@ -233,8 +230,10 @@ fn mode_of(requests: &[LockRequest], key: &LockKey) -> Option<Mode> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::lock::{Acquire, Owner};
+    use crate::lock::{Acquire, LockRecord, Owner};
     use crate::{Command, Entry, Name, Request, Stamp};
 
     fn acquire(names: &[&str], mode: Mode) -> Request {
@@ -264,40 +263,52 @@ mod tests {
         state
     }
 
+    /// What is said of that state once it is damaged.
+    fn said_of(damage: impl FnOnce(&mut State)) -> String {
+        let mut state = state();
+        damage(&mut state);
+        state.validate().unwrap_err()
+    }
+
+    fn lock<'a>(state: &'a mut State, name: &str) -> &'a mut LockRecord {
+        let key = LockKey { namespace: Namespace::default(), name: Name::new(name).unwrap() };
+        state.locks.get_mut(&key).unwrap()
+    }
+
     #[test]
     fn a_lock_that_forgot_a_holder_is_noticed() {
-        let mut state = state();
-        let lock_id = state.grants.get_min().unwrap().0;
-        let a = LockKey { namespace: Namespace::default(), name: Name::new("a").unwrap() };
-        state.locks.get_mut(&a).unwrap().remove_holder(lock_id, Mode::Shared);
-        let said = state.validate().unwrap_err();
+        let said = said_of(|state| {
+            let oldest = state.grants.get_min().unwrap().0;
+            lock(state, "a").remove_holder(oldest, Mode::Shared);
+        });
         assert!(said.contains("holds a but the lock does not know"), "{said}");
     }
 
     #[test]
     fn a_holder_that_does_not_hold_is_noticed() {
-        let mut state = state();
-        let lock_id = state.grants.get_max().unwrap().0;
-        let b = LockKey { namespace: Namespace::default(), name: Name::new("b").unwrap() };
-        state.locks.get_mut(&b).unwrap().add_holder(lock_id, Mode::Shared);
-        let said = state.validate().unwrap_err();
+        let said = said_of(|state| {
+            let newest = state.grants.get_max().unwrap().0;
+            lock(state, "b").add_holder(newest, Mode::Shared);
+        });
         assert!(said.contains("held by an acquisition that does not hold it"), "{said}");
     }
 
     #[test]
     fn a_token_given_twice_is_noticed() {
-        let mut state = state();
-        let token = state.grants.get_min().unwrap().1.token;
-        let newest = state.grants.get_max().unwrap().0;
-        std::sync::Arc::make_mut(state.grants.get_mut(&newest).unwrap()).token = token;
-        let said = state.validate().unwrap_err();
+        let said = said_of(|state| {
+            let token = state.grants.get_min().unwrap().1.token;
+            let newest = state.grants.get_max().unwrap().0;
+            Arc::make_mut(state.grants.get_mut(&newest).unwrap()).token = token;
+        });
         assert!(said.contains("twice"), "{said}");
     }
 
     #[test]
     fn a_deadline_too_many_is_noticed() {
-        let mut state = state();
-        state.deadlines.insert((99_999, Due::Grant(state.grants.get_min().unwrap().0)));
-        assert!(state.validate().unwrap_err().contains("deadlines"));
+        let said = said_of(|state| {
+            let oldest = state.grants.get_min().unwrap().0;
+            state.deadlines.insert((99_999, Due::Grant(oldest)));
+        });
+        assert!(said.contains("deadlines"), "{said}");
     }
 }

@@ -66,8 +66,7 @@ impl Transition<'_> {
     /// Grants: takes the token now. The caller has checked that every lock admits it and that a token is left.
     pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Arc<Grant> {
         self.state.last_token += 1;
-        let deadline_ms = wait.ttl_ms.map(|ttl_ms| self.state.now_ms.saturating_add(ttl_ms));
-        let grant = Grant {
+        let grant = self.hold(Grant {
             lock_id,
             namespace: wait.namespace.clone(),
             requests: wait.requests.clone().into(),
@@ -77,15 +76,22 @@ impl Transition<'_> {
             granted_revision: self.state.revision,
             granted_wall_ms: self.state.wall_ms,
             ttl_ms: wait.ttl_ms,
-            deadline_ms,
+            deadline_ms: wait.ttl_ms.map(|ttl_ms| self.state.now_ms.saturating_add(ttl_ms)),
             lock_delay_ms: wait.lock_delay_ms,
             metadata: wait.metadata.clone().into(),
-        };
+        });
+        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
+        grant
+    }
+
+    /// Makes an acquisition a holder of each of its locks.
+    pub(crate) fn hold(&mut self, grant: Grant) -> Arc<Grant> {
+        let lock_id = grant.lock_id;
         for request in &grant.requests {
             let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
             self.change_lock(key, Kind::of(request.mode), |lock| lock.add_holder(lock_id, request.mode));
         }
-        if let Some(deadline_ms) = deadline_ms {
+        if let Some(deadline_ms) = grant.deadline_ms {
             self.state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
         }
         if let Some(record) = grant.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
@@ -94,7 +100,6 @@ impl Transition<'_> {
         self.account(&grant.namespace, |usage| usage.grants += 1);
         let grant = Arc::new(grant);
         self.state.grants.insert(lock_id, Arc::clone(&grant));
-        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
         grant
     }
 }
