@@ -117,19 +117,18 @@ impl SnapshotFile {
         let header = reader.expect(Frame::Header)?;
         let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
         let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
-        let path = reader.path;
         // One thread reads and decodes, the other builds.
         let (sender, records) = mpsc::sync_channel(FRAMES_AHEAD);
         let (read, built) = thread::scope(|scope| {
             let read = move || reader.records(|records| sender.send(records).is_ok());
             let reading = thread::Builder::new().name("snapshot".to_owned()).spawn_scoped(scope, read)?;
             let built = State::from_image(header, records.into_iter().flatten(), validate);
-            Ok((reading.join(), built))
+            Ok((joined(reading), built))
         })
-        .map_err(|source| SnapshotError::Io { path: path.to_owned(), source })?;
+        .map_err(|source| SnapshotError::Io { path: self.path.clone(), source })?;
         // What ends too early may be no state: then it is what is missing that must be told.
-        let offset = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let state = built.map_err(|error| damaged(path, offset, &error))?;
+        let offset = read?;
+        let state = built.map_err(|error| damaged(&self.path, offset, &error))?;
         Ok((meta, state))
     }
 }
@@ -309,10 +308,13 @@ fn validate(state: &State) -> Result<(), String> {
         let helper = thread::Builder::new().name("validate".to_owned()).spawn_scoped(scope, run);
         let own = run();
         // Without a second thread this one has done everything.
-        let other = helper
-            .map_or(Ok(()), |helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        own.and(other)
+        own.and(helper.map_or(Ok(()), joined))
     })
+}
+
+/// What a thread gave; its panic goes on here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn damaged(path: &Path, offset: u64, what: &dyn fmt::Display) -> SnapshotError {

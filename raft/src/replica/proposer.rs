@@ -148,9 +148,10 @@ impl Task {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leads = self.parts.leads.clone();
-        let mut renewals = Renewals::new();
+        let (mut arrived, mut renewals) = (Vec::new(), Renewals::default());
         loop {
             let room = self.waiting.len() < REQUESTS_MAX;
+            let renewals_room = renewals.room();
             let leads_itself = *leads.borrow_and_update() == Some(self.parts.node_id);
             tokio::select! {
                 biased;
@@ -161,13 +162,11 @@ impl Task {
                 Ok(()) = leads.changed() => {}
                 leaving = renewals.leave() => self.renew(leaving),
                 () = self.company.missed() => {}
-                Some(first) = keep_alives.recv(), if !renewals.are_enough() => {
+                1.. = keep_alives.recv_many(&mut arrived, renewals_room), if renewals_room > 0 => {
                     let state = self.parts.published.view();
-                    let mut next = Some(first);
-                    while let Some(renewal) = next {
+                    for renewal in arrived.drain(..) {
                         let ttl_ms = state.session_ttl_ms(renewal.0);
                         renewals.push(renewal, ttl_ms.map(Duration::from_millis));
-                        next = if renewals.are_enough() { None } else { keep_alives.try_recv().ok() };
                     }
                 }
                 Some(first) = proposals.recv(), if room => {

@@ -26,41 +26,36 @@ const ENOUGH: usize = 1024;
 pub(super) type Renewal = (SessionId, oneshot::Sender<Kept>);
 
 /// Those that wait.
+#[derive(Default)]
 pub(super) struct Renewals {
     waiting: Vec<Renewal>,
-    leave_at: Instant,
+    /// While any waits.
+    leave_at: Option<Instant>,
     left_at: Option<Instant>,
 }
 
 impl Renewals {
-    pub(super) fn new() -> Self {
-        Self { waiting: Vec::new(), leave_at: Instant::now(), left_at: None }
-    }
-
     /// Adds one. `ttl`: its session's time to live, if it has one.
     pub(super) fn push(&mut self, renewal: Renewal, ttl: Option<Duration>) {
         let now = Instant::now();
         let patience = ttl.map_or(WAIT_MIN, |ttl| (ttl / TTL_PART).clamp(WAIT_MIN, WAIT_MAX));
         let alone = now + WAIT_MIN;
         let leave_at = self.left_at.map_or(alone, |left_at| alone.max(left_at + patience));
-        self.leave_at = if self.waiting.is_empty() { leave_at } else { self.leave_at.min(leave_at) };
         self.waiting.push(renewal);
-        if self.are_enough() {
-            self.leave_at = now;
-        }
+        let leave_at = if self.room() == 0 { now } else { leave_at };
+        self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
     }
 
-    /// Whether the next one should wait for the entry after.
-    pub(super) fn are_enough(&self) -> bool {
-        self.waiting.len() >= ENOUGH
+    /// How many more share the entry with them.
+    pub(super) fn room(&self) -> usize {
+        ENOUGH.saturating_sub(self.waiting.len())
     }
 
     /// Comes back when they leave, with all of them; never while none waits. Nothing is lost when it is dropped before.
     pub(super) async fn leave(&mut self) -> Vec<Renewal> {
-        if self.waiting.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep_until(self.leave_at).await;
+        let Some(leave_at) = self.leave_at else { return std::future::pending().await };
+        tokio::time::sleep_until(leave_at).await;
+        self.leave_at = None;
         self.left_at = Some(Instant::now());
         std::mem::take(&mut self.waiting)
     }
@@ -87,7 +82,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lone_one_waits_a_tenth_of_a_second_and_those_that_follow_wait_for_more() {
-        let mut renewals = Renewals::new();
+        let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         assert_eq!(left(&mut renewals).await, (1, 100));
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -102,7 +97,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_than_a_twentieth_of_a_time_to_live() {
-        let mut renewals = Renewals::new();
+        let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         assert_eq!(left(&mut renewals).await, (1, 100));
         renewals.push(renewal(2), LONG);
@@ -117,7 +112,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_are_cut_in_pieces() {
-        let mut renewals = Renewals::new();
+        let mut renewals = Renewals::default();
         for index in 0..ENOUGH {
             renewals.push(renewal(index as u64), LONG);
         }
@@ -126,7 +121,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_stops_waiting_for_them_to_leave_loses_none() {
-        let mut renewals = Renewals::new();
+        let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         tokio::time::timeout(Duration::from_millis(50), renewals.leave()).await.expect_err("too early");
         assert_eq!(left(&mut renewals).await, (1, 50));
