@@ -2,8 +2,8 @@
 //! snapshots.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use batuta_statemachine::State;
@@ -72,6 +72,8 @@ pub(crate) struct Machine {
     /// Of the newest snapshot.
     snapshot_bytes: Arc<AtomicU64>,
     snapshot_due: Arc<Notify>,
+    /// Lives as long as the newest builder.
+    building: Weak<()>,
 }
 
 impl Machine {
@@ -92,6 +94,7 @@ impl Machine {
             log_bytes: 0,
             snapshot_bytes: Arc::default(),
             snapshot_due: Arc::new(Notify::new()),
+            building: Weak::new(),
         };
         if let Some(file) = machine.snapshots.newest()? {
             let (meta, state) = file.load()?;
@@ -113,7 +116,9 @@ impl Machine {
     fn note_log_bytes(&mut self, bytes: usize) {
         self.log_bytes += bytes as u64;
         // As much as the last one: where the state is large, writing it must not cost more than the log itself.
-        if self.log_bytes >= self.snapshot_bytes.load(Ordering::Relaxed).max(LOG_BYTES_MIN) {
+        let due = self.log_bytes >= self.snapshot_bytes.load(Ordering::Relaxed).max(LOG_BYTES_MIN);
+        // openraft forgets what is asked for while it has one written.
+        if due && self.building.strong_count() == 0 {
             self.log_bytes = 0;
             self.snapshot_due.notify_one();
         }
@@ -199,12 +204,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         self.log_bytes = 0;
+        let alive = Arc::new(());
+        self.building = Arc::downgrade(&alive);
         Builder {
             state: self.state.clone(),
             meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
             snapshots: self.snapshots.clone(),
             snapshot_bytes: Arc::clone(&self.snapshot_bytes),
             platform: Arc::clone(&self.platform),
+            _alive: alive,
         }
     }
 
@@ -257,6 +265,7 @@ pub(crate) struct Builder {
     snapshots: SnapshotStore,
     snapshot_bytes: Arc<AtomicU64>,
     platform: Arc<dyn Platform>,
+    _alive: Arc<()>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -305,9 +314,11 @@ mod tests {
         assert!(!due_after(&mut machine, 1, enough - 1).await);
         assert!(due_after(&mut machine, 100, 1).await);
         assert!(!due_after(&mut machine, 200, enough - 1).await, "not before as much again");
-        machine.get_snapshot_builder().await.build_snapshot().await.expect("written");
-        assert!(!due_after(&mut machine, 300, enough - 1).await, "one was written meanwhile");
-        assert!(due_after(&mut machine, 400, 1).await);
+        let mut builder = machine.get_snapshot_builder().await;
+        builder.build_snapshot().await.expect("written");
+        assert!(!due_after(&mut machine, 300, enough).await, "one is being written");
+        drop(builder);
+        assert!(due_after(&mut machine, 400, 1).await, "at once when it has been");
 
         machine.snapshot_bytes.store(2 * LOG_BYTES_MIN, Ordering::Relaxed);
         assert!(!due_after(&mut machine, 500, enough).await, "as much as the last one");

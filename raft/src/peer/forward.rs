@@ -49,6 +49,26 @@ struct Pending {
     closed: bool,
 }
 
+impl Pending {
+    /// Hands an answer to whoever waits for it.
+    fn take(&mut self, response: wire::ForwardResponse) {
+        let wire::ForwardResponse { id, with_ids, result } = response;
+        if with_ids.is_empty() {
+            return self.answer(id, result);
+        }
+        for (at, id) in std::iter::once(id).chain(with_ids).enumerate() {
+            self.answer(id, result.as_ref().and_then(|all| part(all, at)));
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Option<Answer>) {
+        if let Some(waiter) = self.waiters.remove(&id) {
+            // An answer without content is one this build does not understand. The caller may have given up.
+            let _ = waiter.send(answer.ok_or(ForwardError::Lost));
+        }
+    }
+}
+
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Pending>>);
 
@@ -122,7 +142,7 @@ impl Forwarder {
             let mut pending = link.pending.lock();
             let id = pending.next_id;
             pending.next_id += 1;
-            match link.calls.try_send(wire::ForwardRequest { id, call: Some(call) }) {
+            match link.calls.try_send(wire::ForwardRequest { id, with_ids: Vec::new(), call: Some(call) }) {
                 Ok(()) => pending.waiters.insert(id, sender),
                 Err(mpsc::error::TrySendError::Full(_)) => return Err(ForwardError::Overloaded),
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(ForwardError::NotSent),
@@ -177,7 +197,7 @@ async fn pump(
         if calls.recv_many(&mut requests, BATCH).await == 0 {
             return None;
         }
-        Some((wire::ForwardRequests { requests }, (calls, None)))
+        Some((wire::ForwardRequests { requests: together(requests) }, (calls, None)))
     });
     let opened = tokio::time::timeout(OPEN_WITHIN, client.forward(target.request(requests))).await;
     let mut responses = match opened {
@@ -194,10 +214,91 @@ async fn pump(
     while let Ok(Some(batch)) = responses.message().await {
         let mut pending = pending.lock();
         for response in batch.responses {
-            if let Some(waiter) = pending.waiters.remove(&response.id) {
-                // An answer without content is one this build does not understand.
-                let _ = waiter.send(response.result.ok_or(ForwardError::Lost));
-            }
+            pending.take(response);
         }
+    }
+}
+
+/// Makes one call of all keep-alives among those that leave: then many cost the leader little more than one.
+fn together(mut requests: Vec<wire::ForwardRequest>) -> Vec<wire::ForwardRequest> {
+    let mut all = wire::KeepAlives::default();
+    let mut ids = Vec::new();
+    requests.retain_mut(|request| {
+        let Some(Call::KeepAlive(one)) = &mut request.call else { return true };
+        all.sessions.append(&mut one.sessions);
+        ids.push(request.id);
+        false
+    });
+    let mut ids = ids.into_iter();
+    if let Some(id) = ids.next() {
+        let call = Some(Call::KeepAlive(all));
+        requests.push(wire::ForwardRequest { id, with_ids: ids.collect(), call });
+    }
+    requests
+}
+
+/// The part of the answer to calls that travelled together that is for one of them.
+fn part(answer: &Answer, at: usize) -> Option<Answer> {
+    match answer {
+        Answer::KeptAlive(all) => {
+            let deadlines_ms = vec![*all.deadlines_ms.get(at)?];
+            Some(Answer::KeptAlive(wire::KeptAlives { deadlines_ms, ..*all }))
+        }
+        // A refusal.
+        same => Some(same.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keep_alive(id: u64) -> wire::ForwardRequest {
+        let sessions = vec![wire::Position { index: 100 + id, ordinal: 1 }];
+        let call = Some(Call::KeepAlive(wire::KeepAlives { sessions }));
+        wire::ForwardRequest { id, with_ids: Vec::new(), call }
+    }
+
+    fn waits(pending: &mut Pending, id: u64) -> oneshot::Receiver<Result<Answer, ForwardError>> {
+        let (waiter, receiver) = oneshot::channel();
+        pending.waiters.insert(id, waiter);
+        receiver
+    }
+
+    #[test]
+    fn keep_alives_that_leave_together_are_one_call_and_nothing_else_is() {
+        let read = |id| wire::ForwardRequest {
+            id,
+            with_ids: Vec::new(),
+            call: Some(Call::ReadIndex(wire::ReadIndex {})),
+        };
+        let left = together(vec![read(1), keep_alive(2), read(3), keep_alive(4), keep_alive(5)]);
+        let ids: Vec<u64> = left.iter().map(|request| request.id).collect();
+        assert_eq!(ids, [1, 3, 2]);
+        let all = left.last().expect("the keep-alives");
+        assert_eq!(all.with_ids, [4, 5]);
+        let Some(Call::KeepAlive(keep_alives)) = &all.call else { panic!("{:?}", all.call) };
+        let indexes: Vec<u64> = keep_alives.sessions.iter().map(|session| session.index).collect();
+        assert_eq!(indexes, [102, 104, 105]);
+        assert_eq!(together(vec![read(1), read(2)]), [read(1), read(2)]);
+        assert_eq!(together(vec![keep_alive(7)]), [keep_alive(7)]);
+    }
+
+    #[test]
+    fn each_of_those_that_travelled_together_has_its_own_answer_or_the_same_refusal() {
+        let mut pending = Pending::default();
+        let mut receivers = [1, 2, 3].map(|id| waits(&mut pending, id));
+        let kept =
+            |deadlines_ms| Answer::KeptAlive(wire::KeptAlives { revision: 9, now_ms: 5, deadlines_ms });
+        // One answer is missing: whose, the order says.
+        pending.take(wire::ForwardResponse { id: 2, with_ids: vec![1, 3], result: Some(kept(vec![70, 0])) });
+        let answers = receivers.each_mut().map(|receiver| receiver.try_recv().expect("an answer"));
+        assert_eq!(answers, [Ok(kept(vec![0])), Ok(kept(vec![70])), Err(ForwardError::Lost)]);
+
+        let mut receivers = [4, 5].map(|id| waits(&mut pending, id));
+        let refused = Answer::Refused(wire::Refused { message: "later".to_owned(), ..Default::default() });
+        pending.take(wire::ForwardResponse { id: 4, with_ids: vec![5], result: Some(refused.clone()) });
+        let answers = receivers.each_mut().map(|receiver| receiver.try_recv().expect("an answer"));
+        assert_eq!(answers, [Ok(refused.clone()), Ok(refused)]);
     }
 }

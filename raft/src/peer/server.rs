@@ -199,12 +199,12 @@ impl Peer for Service {
         let mut calls = request.into_inner();
         tokio::spawn(async move {
             while let Ok(Some(batch)) = calls.message().await {
-                for wire::ForwardRequest { id, call } in batch.requests {
+                for wire::ForwardRequest { id, with_ids, call } in batch.requests {
                     let (inner, answers) = (Arc::clone(&inner), answers.clone());
                     tokio::spawn(async move {
                         let result = Some(answer(&inner, call).await);
                         // The stream may be gone; the asking node knows that.
-                        let _ = answers.send(wire::ForwardResponse { id, result }).await;
+                        let _ = answers.send(wire::ForwardResponse { id, with_ids, result }).await;
                     });
                 }
             }
@@ -305,10 +305,12 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
                     .collect(),
             }))
         }
-        Some(Call::KeepAlive(wire::Position { index, ordinal })) => {
-            let kept = core.proposer.keep_alive(SessionId(Position { index, ordinal })).await?;
-            let replica::KeptAlive { revision, deadline_ms, now_ms } = kept;
-            Ok(Answer::KeptAlive(wire::KeptAliveAnswer { revision, deadline_ms, now_ms }))
+        Some(Call::KeepAlive(wire::KeepAlives { sessions })) => {
+            let session = |wire::Position { index, ordinal }| SessionId(Position { index, ordinal });
+            let renewed = core.proposer.keep_alive(sessions.into_iter().map(session).collect()).await?;
+            let replica::Renewed { revision, now_ms, deadlines_ms } = renewed;
+            let deadlines_ms = deadlines_ms.into_iter().map(Option::unwrap_or_default).collect();
+            Ok(Answer::KeptAlive(wire::KeptAlives { revision, now_ms, deadlines_ms }))
         }
         Some(Call::ReadIndex(_)) => {
             let index = core.leader_reads.index().await?;

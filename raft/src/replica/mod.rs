@@ -44,6 +44,7 @@ use crate::types::{AppliedEntry, Raft};
 use disk_watch::DiskWatch;
 use heard::LeaderHeard;
 use proposer::Proposer;
+pub(crate) use proposer::Renewed;
 use reads::Reads;
 
 pub(crate) use error::Failed;
@@ -180,7 +181,10 @@ fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
 
 fn kept(answer: WireAnswer) -> Result<KeptAlive, Failed> {
     match understood(answer)? {
-        WireAnswer::KeptAlive(wire::KeptAliveAnswer { revision, deadline_ms, now_ms }) => {
+        WireAnswer::KeptAlive(wire::KeptAlives { revision, now_ms, deadlines_ms })
+            if deadlines_ms.len() == 1 =>
+        {
+            let deadline_ms = deadlines_ms.into_iter().find(|deadline_ms| *deadline_ms > 0);
             Ok(KeptAlive { revision, deadline_ms, now_ms })
         }
         other => Err(misunderstood(&other)),
@@ -241,9 +245,15 @@ impl Replica {
     pub async fn keep_alive(&self, session: SessionId, timeout: Duration) -> Result<KeptAlive, ProposeError> {
         let local = |core: &Core| {
             let proposer = core.proposer.clone();
-            async move { proposer.keep_alive(session).await }
+            async move {
+                let Renewed { revision, now_ms, deadlines_ms } = proposer.keep_alive(vec![session]).await?;
+                Ok(KeptAlive { revision, deadline_ms: deadlines_ms.first().copied().flatten(), now_ms })
+            }
         };
-        let call = || Call::KeepAlive(wire::Position { index: session.0.index, ordinal: session.0.ordinal });
+        let call = || {
+            let sessions = vec![wire::Position { index: session.0.index, ordinal: session.0.ordinal }];
+            Call::KeepAlive(wire::KeepAlives { sessions })
+        };
         self.on_leader(timeout, true, local, call, kept).await
     }
 

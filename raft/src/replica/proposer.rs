@@ -44,7 +44,15 @@ const QUEUE: usize = 16_384;
 const TICK: Duration = Duration::from_millis(20);
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
-pub(crate) type Kept = Result<super::KeptAlive, Failed>;
+
+/// Sessions that were renewed by one entry.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) revision: u64,
+    pub(crate) now_ms: u64,
+    /// In the order they were asked for; `None` where there is no such session (any more).
+    pub(crate) deadlines_ms: Vec<Option<u64>>,
+}
 
 struct Proposal {
     requests: Vec<Request>,
@@ -103,10 +111,10 @@ impl Proposer {
         receiver.await.unwrap_or(Err(Failed::Unknown))
     }
 
-    /// Renews a session together with others ([`Renewals`]).
-    pub(crate) async fn keep_alive(&self, session: SessionId) -> Kept {
+    /// Renews sessions together with others ([`Renewals`]).
+    pub(crate) async fn keep_alive(&self, sessions: Vec<SessionId>) -> Result<Renewed, Failed> {
         let (answer, receiver) = oneshot::channel();
-        submit(&self.keep_alives, (session, answer))?;
+        submit(&self.keep_alives, Renewal { sessions, answer })?;
         receiver.await.unwrap_or(Err(Failed::Unknown))
     }
 }
@@ -148,10 +156,9 @@ impl Task {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leads = self.parts.leads.clone();
-        let (mut arrived, mut renewals) = (Vec::new(), Renewals::default());
+        let mut renewals = Renewals::default();
         loop {
             let room = self.waiting.len() < REQUESTS_MAX;
-            let renewals_room = renewals.room();
             let leads_itself = *leads.borrow_and_update() == Some(self.parts.node_id);
             tokio::select! {
                 biased;
@@ -162,11 +169,14 @@ impl Task {
                 Ok(()) = leads.changed() => {}
                 leaving = renewals.leave() => self.renew(leaving),
                 () = self.company.missed() => {}
-                1.. = keep_alives.recv_many(&mut arrived, renewals_room), if renewals_room > 0 => {
+                Some(first) = keep_alives.recv(), if renewals.room() => {
                     let state = self.parts.published.view();
-                    for renewal in arrived.drain(..) {
-                        let ttl_ms = state.session_ttl_ms(renewal.0);
+                    let mut next = Some(first);
+                    while let Some(renewal) = next {
+                        // One that is gone has none, which is the least.
+                        let ttl_ms = renewal.sessions.iter().map(|id| state.session_ttl_ms(*id)).min().flatten();
                         renewals.push(renewal, ttl_ms.map(Duration::from_millis));
+                        next = if renewals.room() { keep_alives.try_recv().ok() } else { None };
                     }
                 }
                 Some(first) = proposals.recv(), if room => {
@@ -306,7 +316,8 @@ impl Task {
     }
 
     fn renew(&mut self, renewals: Vec<Renewal>) {
-        let mut sessions: Vec<SessionId> = renewals.iter().map(|(session, _)| *session).collect();
+        let mut sessions: Vec<SessionId> =
+            renewals.iter().flat_map(|renewal| &renewal.sessions).copied().collect();
         sessions.sort_unstable();
         sessions.dedup();
         let command = Command::KeepAlive(KeepAlive { sessions: sessions.clone() });
@@ -316,16 +327,17 @@ impl Task {
         self.propose(vec![Proposal { requests: vec![request], encoded, bytes: 0, answer }]);
         tokio::spawn(async move {
             let applied = receiver.await.unwrap_or(Err(Failed::Unknown));
-            for (session, waiter) in renewals {
+            for Renewal { sessions: asked, answer } in renewals {
                 let applied = applied.as_ref().map_err(Clone::clone);
                 // The caller may have given up.
-                let _ = waiter.send(applied.and_then(|applied| kept_alive(applied, &sessions, session)));
+                let _ = answer.send(applied.and_then(|applied| renewed(applied, &sessions, &asked)));
             }
         });
     }
 }
 
-fn kept_alive(applied: &AppliedEntry, sessions: &[SessionId], session: SessionId) -> Kept {
+/// What an entry that renewed `sessions` did for those that were `asked` for together.
+fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) -> Result<Renewed, Failed> {
     let deadlines = match applied.outcomes.first() {
         Some(Ok(Reply::KeptAlive(deadlines))) => deadlines,
         other => {
@@ -334,9 +346,12 @@ fn kept_alive(applied: &AppliedEntry, sessions: &[SessionId], session: SessionId
             ))));
         }
     };
-    let deadline_ms =
-        sessions.binary_search(&session).ok().and_then(|at| deadlines.get(at).copied().flatten());
-    Ok(super::KeptAlive { revision: applied.revision, deadline_ms, now_ms: applied.now_ms })
+    let deadline_of = |session| {
+        let at = sessions.binary_search(session).ok()?;
+        deadlines.get(at).copied().flatten()
+    };
+    let deadlines_ms = asked.iter().map(deadline_of).collect();
+    Ok(Renewed { revision: applied.revision, now_ms: applied.now_ms, deadlines_ms })
 }
 
 async fn write(raft: &Raft, data: LogEntry) -> Proposed {

@@ -11,7 +11,8 @@ use batuta_statemachine::SessionId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::proposer::Kept;
+use super::error::Failed;
+use super::proposer::Renewed;
 
 /// What waits at least, and all that a lone one waits.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -19,36 +20,42 @@ const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_millis(500);
 /// The part of a time to live that may pass before its keep-alive leaves.
 const TTL_PART: u32 = 20;
-/// So many leave without waiting any longer: some ten thousand a second in entries that apply within a few milliseconds.
+/// So many sessions leave without waiting any longer: some ten thousand a second in entries that apply within a few milliseconds.
 const ENOUGH: usize = 1024;
 
-/// One that waits.
-pub(super) type Renewal = (SessionId, oneshot::Sender<Kept>);
+/// Sessions that wait, and are answered together.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) answer: oneshot::Sender<Result<Renewed, Failed>>,
+}
 
 /// Those that wait.
 #[derive(Default)]
 pub(super) struct Renewals {
     waiting: Vec<Renewal>,
+    sessions: usize,
     /// While any waits.
     leave_at: Option<Instant>,
     left_at: Option<Instant>,
 }
 
 impl Renewals {
-    /// Adds one. `ttl`: its session's time to live, if it has one.
+    /// Adds some. `ttl`: the shortest time to live of their sessions, if each has one.
     pub(super) fn push(&mut self, renewal: Renewal, ttl: Option<Duration>) {
         let now = Instant::now();
         let patience = ttl.map_or(WAIT_MIN, |ttl| (ttl / TTL_PART).clamp(WAIT_MIN, WAIT_MAX));
         let alone = now + WAIT_MIN;
         let leave_at = self.left_at.map_or(alone, |left_at| alone.max(left_at + patience));
+        self.sessions += renewal.sessions.len();
         self.waiting.push(renewal);
-        let leave_at = if self.room() == 0 { now } else { leave_at };
+        let leave_at = if self.room() { leave_at } else { now };
         self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
     }
 
-    /// How many more share the entry with them.
-    pub(super) fn room(&self) -> usize {
-        ENOUGH.saturating_sub(self.waiting.len())
+    /// Whether more share the entry with them.
+    pub(super) fn room(&self) -> bool {
+        self.sessions < ENOUGH
     }
 
     /// Comes back when they leave, with all of them; never while none waits. Nothing is lost when it is dropped before.
@@ -57,6 +64,7 @@ impl Renewals {
         tokio::time::sleep_until(leave_at).await;
         self.leave_at = None;
         self.left_at = Some(Instant::now());
+        self.sessions = 0;
         std::mem::take(&mut self.waiting)
     }
 }
@@ -70,7 +78,12 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_secs(30));
 
     fn renewal(index: u64) -> Renewal {
-        (SessionId(Position { index, ordinal: 0 }), oneshot::channel().0)
+        together(index..index + 1)
+    }
+
+    fn together(indexes: std::ops::Range<u64>) -> Renewal {
+        let sessions = indexes.map(|index| SessionId(Position { index, ordinal: 0 })).collect();
+        Renewal { sessions, answer: oneshot::channel().0 }
     }
 
     /// How many leave, and how long after the call.
@@ -113,10 +126,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_are_cut_in_pieces() {
         let mut renewals = Renewals::default();
-        for index in 0..ENOUGH {
-            renewals.push(renewal(index as u64), LONG);
+        for index in 0..ENOUGH as u64 / 2 {
+            assert!(renewals.room());
+            renewals.push(together(2 * index..2 * index + 2), LONG);
         }
-        assert_eq!(left(&mut renewals).await, (ENOUGH, 0));
+        assert!(!renewals.room());
+        assert_eq!(left(&mut renewals).await, (ENOUGH / 2, 0));
+        assert!(renewals.room());
     }
 
     #[tokio::test(start_paused = true)]
