@@ -41,13 +41,16 @@ pub enum DecodeError {
     },
 }
 
-fn position_to_wire(position: Position) -> wire::Position {
+pub(crate) fn position_to_wire(position: Position) -> wire::Position {
     wire::Position { index: position.index, ordinal: position.ordinal }
 }
 
+pub(crate) fn position_from_wire(position: wire::Position) -> Position {
+    Position { index: position.index, ordinal: position.ordinal }
+}
+
 fn position(position: Option<wire::Position>, field: &'static str) -> Result<Position, DecodeError> {
-    let position = position.ok_or(DecodeError::Missing(field))?;
-    Ok(Position { index: position.index, ordinal: position.ordinal })
+    position.map(position_from_wire).ok_or(DecodeError::Missing(field))
 }
 
 fn session_id(id: Option<wire::Position>) -> Result<SessionId, DecodeError> {

@@ -7,7 +7,7 @@ use batuta_proto::internal as wire;
 use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as Answer;
 use batuta_proto::internal::peer_server::{Peer, PeerServer};
-use batuta_statemachine::{Position, SessionId};
+use batuta_statemachine::SessionId;
 use futures_util::{Stream, StreamExt as _};
 use openraft::Snapshot;
 use prost::Message as _;
@@ -306,7 +306,7 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
             }))
         }
         Some(Call::KeepAlive(wire::KeepAlives { sessions })) => {
-            let session = |wire::Position { index, ordinal }| SessionId(Position { index, ordinal });
+            let session = |id| SessionId(codec::position_from_wire(id));
             let renewed = core.proposer.keep_alive(sessions.into_iter().map(session).collect()).await?;
             let replica::Renewed { revision, now_ms, deadlines_ms } = renewed;
             let deadlines_ms = deadlines_ms.into_iter().map(Option::unwrap_or_default).collect();

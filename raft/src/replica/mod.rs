@@ -250,10 +250,8 @@ impl Replica {
                 Ok(KeptAlive { revision, deadline_ms: deadlines_ms.first().copied().flatten(), now_ms })
             }
         };
-        let call = || {
-            let sessions = vec![wire::Position { index: session.0.index, ordinal: session.0.ordinal }];
-            Call::KeepAlive(wire::KeepAlives { sessions })
-        };
+        let call =
+            || Call::KeepAlive(wire::KeepAlives { sessions: vec![codec::position_to_wire(session.0)] });
         self.on_leader(timeout, true, local, call, kept).await
     }
 
