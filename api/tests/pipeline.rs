@@ -184,6 +184,93 @@ async fn a_refusal_is_that_of_a_call_by_itself() {
     front.stop().await;
 }
 
+/// Of a session that it opens.
+async fn keep_alive(client: &mut Client, namespace: &str) -> v1::Call {
+    let open = v1::OpenSessionRequest { ttl_ms: 60_000, ..Default::default() };
+    let mut open = client.numbered(Request::OpenSession(open));
+    open.namespace = namespace.to_owned();
+    client.send(vec![open]).await;
+    let (_, Outcome::OpenSession(opened)) = client.answer().await else { panic!("not opened") };
+    let session_id = opened.session.expect("a session").session_id;
+    let mut call = client.numbered(Request::KeepAlive(v1::KeepAliveRequest { session_id }));
+    namespace.clone_into(&mut call.namespace);
+    call
+}
+
+fn kept(outcome: &Outcome) -> &v1::KeepAliveResponse {
+    if let Outcome::KeepAlive(kept) = outcome { kept } else { panic!("{outcome:?}") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keep_alives_of_one_message_are_one_entry_and_each_is_answered_as_by_itself() {
+    let front = Front::start().await;
+    let mut client = Client::connect(&front).await;
+    let calls = [
+        keep_alive(&mut client, "").await,
+        keep_alive(&mut client, "").await,
+        keep_alive(&mut client, "team-b").await,
+        keep_alive(&mut client, "").await,
+    ];
+    let [first, second, elsewhere, closed] = calls.clone();
+    let Some(Request::KeepAlive(v1::KeepAliveRequest { session_id })) = closed.request.clone() else {
+        panic!("{closed:?}")
+    };
+    client.ask(Request::CloseSession(v1::CloseSessionRequest { session_id })).await;
+    let changed = |call: &v1::Call, number, change: fn(&mut v1::Call)| {
+        let mut call = call.clone();
+        call.call_id = number;
+        change(&mut call);
+        call
+    };
+    let foreign = changed(&elsewhere, 1_001, |call| call.namespace.clear());
+    let twice = changed(&first, 1_002, |_| {});
+    let hurried = changed(&first, 1_003, |call| call.timeout_ms = 20_000);
+    let misnamed = changed(&first, 1_004, |call| {
+        call.request = Some(Request::KeepAlive(v1::KeepAliveRequest { session_id: "x".to_owned() }));
+    });
+    let misplaced = changed(&first, 1_005, |call| call.namespace = "UPPER".to_owned());
+    let numbers = [&first, &second, &closed, &elsewhere, &foreign, &twice, &hurried, &misnamed, &misplaced]
+        .map(|call| call.call_id);
+    let read =
+        client.numbered(Request::GetLock(v1::GetLockRequest { name: "a".to_owned(), ..Default::default() }));
+    client
+        .send(vec![first, misnamed, second, read, closed, foreign, twice, misplaced, elsewhere, hurried])
+        .await;
+    let mut answers = std::collections::BTreeMap::new();
+    for _ in 0..10 {
+        let (call_id, outcome) = client.answer().await;
+        assert!(answers.insert(call_id, outcome).is_none(), "{call_id} is answered once");
+    }
+    let [first, second, closed, elsewhere, foreign, twice, hurried, misnamed, misplaced] =
+        numbers.map(|number| answers.remove(&number).expect("is answered"));
+    for (kept_alive, asked) in [(&first, 0), (&second, 1), (&elsewhere, 2), (&twice, 0), (&hurried, 0)] {
+        let Some(Request::KeepAlive(asked)) = &calls[asked].request else { panic!("{asked}") };
+        assert_eq!((&kept(kept_alive).session_id, kept(kept_alive).ttl_ms), (&asked.session_id, 60_000));
+    }
+    assert_eq!([kept(&second).revision, kept(&twice).revision], [kept(&first).revision; 2], "one entry");
+    let reasons = [closed, foreign, misnamed, misplaced].map(reason);
+    assert_eq!(reasons, ["session_not_found", "namespace_mismatch", "invalid_argument", "invalid_argument"]);
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_keep_alives_are_all_answered_and_one_that_is_cancelled_keeps_none_from_it() {
+    let front = Front::start().await;
+    let mut client = Client::connect(&front).await;
+    let one = keep_alive(&mut client, "").await;
+    let calls: Vec<v1::Call> =
+        (0..1_000).map(|_| client.numbered(one.request.clone().expect("a request"))).collect();
+    let mut unanswered: std::collections::BTreeSet<u64> = calls.iter().map(|call| call.call_id).collect();
+    let cancelled = vec![calls[0].call_id, calls[500].call_id];
+    client.calls.send(v1::PipelineRequest { calls, cancelled }).await.expect("is open");
+    while !unanswered.is_empty() {
+        let (call_id, outcome) = client.answer().await;
+        assert_eq!(kept(&outcome).ttl_ms, 60_000);
+        assert!(unanswered.remove(&call_id), "{call_id} is answered once");
+    }
+    front.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_keys_hold_across_streams_and_single_calls() {
     let front = Front::start().await;

@@ -4,6 +4,7 @@
 //! here. What is ready at once leaves in one message.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use batuta_proto::v1;
 use batuta_proto::v1::answer::Result as Outcome;
 use batuta_proto::v1::call::Request as Wanted;
+use batuta_statemachine::SessionId;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, Fuse};
 use futures_util::stream::FuturesUnordered;
@@ -25,12 +27,17 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::by_hand::OneMethod;
-use super::{Front, Headers, OfSession as _, watch};
+use super::{Front, Headers, OfSession as _, session, watch};
 use crate::ApiError;
+use crate::service::parse::parse_session_id;
+use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
+use crate::service::{At, CallContext};
 
 /// Calls of one stream that may be in flight.
 const CALLS_MAX: usize = 4_096;
+/// Keep-alives that are one request to the leader.
+const KEEP_ALIVES: usize = 256;
 /// Messages that are read before the answers have their turn.
 const MESSAGES_A_TURN: usize = 64;
 /// Bytes of answers after which a message leaves though more are ready.
@@ -48,7 +55,7 @@ fn headers(call: &v1::Call) -> Headers<'_> {
     }
 }
 
-/// Does what one call asks for, which is not a watch.
+/// Does what one call asks for, which is no watch and no keep-alive.
 async fn outcome(front: &Front, headers: &Headers<'_>, wanted: Option<Wanted>) -> Result<Outcome, ApiError> {
     macro_rules! calls {
         ($($variant:ident $method:ident;)*) => {
@@ -58,7 +65,7 @@ async fn outcome(front: &Front, headers: &Headers<'_>, wanted: Option<Wanted>) -
                     // In a place of its own: else each call would take as much room as the largest.
                     front.$method(&context, message).boxed().await.map(Outcome::$variant)
                 })*
-                Some(Wanted::Watch(_)) | None => {
+                Some(Wanted::Watch(_) | Wanted::KeepAlive(_)) | None => {
                     Err(ApiError::invalid("request", "is required, and must be a call that this node knows"))
                 }
             }
@@ -76,7 +83,6 @@ async fn outcome(front: &Front, headers: &Headers<'_>, wanted: Option<Wanted>) -
         GetRegister get_register;
         DeleteRegister delete_register;
         OpenSession open_session;
-        KeepAlive keep_alive;
         CloseSession close_session;
         GetSession get_session;
     }
@@ -184,6 +190,28 @@ async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
     }
 }
 
+/// Keep-alives that came in one message and are one request to the leader.
+struct KeepAlives {
+    context: CallContext,
+    calls: Vec<(u64, SessionId)>,
+}
+
+impl KeepAlives {
+    /// What answers each of them, under its number.
+    async fn carry_out(self, front: Front) -> Vec<(u64, Bytes)> {
+        let sessions: Vec<SessionId> = self.calls.iter().map(|(_, session)| *session).collect();
+        let outcomes: Vec<Outcome> = match front.service.keep_alive_all(&self.context, &sessions).await {
+            Ok(kept) => kept.into_iter().map(kept_outcome).collect(),
+            Err(error) => vec![failure(error); sessions.len()],
+        };
+        self.calls.iter().zip(outcomes).map(|((id, _), outcome)| (*id, answer(*id, outcome))).collect()
+    }
+}
+
+fn kept_outcome(kept: Result<At<KeptAlive>, ApiError>) -> Outcome {
+    kept.map_or_else(failure, |at| Outcome::KeepAlive(session::kept_message(&at)))
+}
+
 fn answer(call_id: u64, result: Outcome) -> Bytes {
     let mut answer = v1::Answer { call_id, result: Some(result) };
     if answer.encoded_len() > ANSWER_BYTES_MAX {
@@ -210,7 +238,9 @@ pub(super) struct Pipeline {
     closed: bool,
     drains: Fuse<BoxFuture<'static, ()>>,
     in_flight: FuturesUnordered<Abortable<BoxFuture<'static, u64>>>,
-    aborts: HashMap<u64, AbortHandle>,
+    keep_alives: FuturesUnordered<BoxFuture<'static, Vec<(u64, Bytes)>>>,
+    /// The calls in flight; a keep-alive has no work of its own that could be aborted.
+    calls: HashMap<u64, Option<AbortHandle>>,
     outbox: Outbox,
     /// Why the stream ends before the client closes it.
     end: Option<Status>,
@@ -225,7 +255,8 @@ impl Pipeline {
             closed: false,
             drains: async move { service.draining().await }.boxed().fuse(),
             in_flight: FuturesUnordered::new(),
-            aborts: HashMap::new(),
+            keep_alives: FuturesUnordered::new(),
+            calls: HashMap::new(),
             outbox: Outbox::default(),
             end: None,
         }
@@ -235,21 +266,76 @@ impl Pipeline {
         self.outbox.push(answer(call_id, failure(error)));
     }
 
-    fn start(&mut self, call: v1::Call) {
-        let call_id = call.call_id;
-        if self.aborts.contains_key(&call_id) {
+    /// Starts the calls of one message.
+    fn start_all(&mut self, calls: Vec<v1::Call>) {
+        let mut together: Option<KeepAlives> = None;
+        for call in calls {
+            if let Err(error) = self.has_room_for(call.call_id) {
+                self.refuse(call.call_id, error);
+            } else if let Some(Wanted::KeepAlive(message)) = &call.request {
+                self.join(&mut together, &call, message);
+            } else {
+                self.start(call);
+            }
+        }
+        self.start_keep_alives(together);
+    }
+
+    fn has_room_for(&self, call_id: u64) -> Result<(), ApiError> {
+        if self.calls.contains_key(&call_id) {
             let problem = "is that of a call in flight; count up from one call to the next";
-            return self.refuse(call_id, ApiError::invalid("call_id", problem));
+            return Err(ApiError::invalid("call_id", problem));
         }
-        if self.aborts.len() >= CALLS_MAX {
+        if self.calls.len() >= CALLS_MAX {
             let max = u64::try_from(CALLS_MAX).unwrap_or(u64::MAX);
-            return self.refuse(call_id, ApiError::Busy { what: "calls in flight on one stream", max });
+            return Err(ApiError::Busy { what: "calls in flight on one stream", max });
         }
+        Ok(())
+    }
+
+    fn start(&mut self, call: v1::Call) {
         let (abort, registration) = AbortHandle::new_pair();
-        self.aborts.insert(call_id, abort);
+        self.calls.insert(call.call_id, Some(abort));
         let work = carry_out(self.front.clone(), call, self.outbox.clone());
         // Tokio would make a task with so many calls yield in the middle of what is ready; their number bounds it.
         self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
+    }
+
+    /// Adds a keep-alive to those before it that ask under the same conditions; others leave by themselves.
+    fn join(&mut self, together: &mut Option<KeepAlives>, call: &v1::Call, message: &v1::KeepAliveRequest) {
+        let asked = parse_session_id("session_id", &message.session_id)
+            .and_then(|session| Ok((session, headers(call).context(Some(session))?)));
+        let (session, context) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return self.refuse(call.call_id, error),
+        };
+        self.calls.insert(call.call_id, None);
+        let joins = |before: &KeepAlives| {
+            let CallContext { namespace, dedup: _, timeout } = &context;
+            before.calls.len() < KEEP_ALIVES
+                && (namespace, timeout) == (&before.context.namespace, &before.context.timeout)
+        };
+        if !together.as_ref().is_some_and(joins) {
+            self.start_keep_alives(together.take());
+        }
+        let all = together.get_or_insert(KeepAlives { context, calls: Vec::new() });
+        all.calls.push((call.call_id, session));
+    }
+
+    fn start_keep_alives(&mut self, together: Option<KeepAlives>) {
+        if let Some(together) = together {
+            self.keep_alives.push(unconstrained(together.carry_out(self.front.clone())).boxed());
+        }
+    }
+
+    /// A keep-alive is answered all the same: others are in its request.
+    fn cancel(&mut self, call_id: u64) {
+        if let Entry::Occupied(call) = self.calls.entry(call_id)
+            && let Some(abort) = call.get()
+        {
+            abort.abort();
+            call.remove();
+        }
     }
 
     /// Takes what the client sent, a part at a time: one that never stops sending must not keep others from their turn.
@@ -260,13 +346,9 @@ impl Pipeline {
             }
             match self.requests.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(v1::PipelineRequest { calls, cancelled }))) => {
-                    for call in calls {
-                        self.start(call);
-                    }
+                    self.start_all(calls);
                     for call_id in cancelled {
-                        if let Some(abort) = self.aborts.remove(&call_id) {
-                            abort.abort();
-                        }
+                        self.cancel(call_id);
                     }
                 }
                 Poll::Ready(None) => self.closed = true,
@@ -283,9 +365,15 @@ impl Pipeline {
 
     /// Runs the calls and takes the answers that are ready.
     fn run(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(answers)) = self.keep_alives.poll_next_unpin(context) {
+            for (call_id, answer) in answers {
+                self.calls.remove(&call_id);
+                self.outbox.push(answer);
+            }
+        }
         while !self.outbox.is_full() {
             match self.in_flight.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(call_id))) => drop(self.aborts.remove(&call_id)),
+                Poll::Ready(Some(Ok(call_id))) => drop(self.calls.remove(&call_id)),
                 Poll::Ready(Some(Err(_aborted))) => {}
                 Poll::Ready(None) | Poll::Pending => return,
             }
@@ -308,7 +396,7 @@ impl Stream for Pipeline {
         if !answers.is_empty() {
             return Poll::Ready(Some(Ok(Sent { answers })));
         }
-        if this.closed && this.in_flight.is_empty() {
+        if this.closed && this.in_flight.is_empty() && this.keep_alives.is_empty() {
             return Poll::Ready(this.end.take().map(Err));
         }
         Poll::Pending

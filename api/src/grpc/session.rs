@@ -8,9 +8,9 @@ use batuta_statemachine::SessionId;
 
 use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
 use crate::ApiError;
-use crate::service::CallContext;
 use crate::service::parse::parse_session_id;
-use crate::service::session::{ListRequest, OpenRequest, Session};
+use crate::service::session::{KeptAlive, ListRequest, OpenRequest, Session};
+use crate::service::{At, CallContext};
 
 pub(super) fn session_message(session: Session) -> v1::Session {
     v1::Session {
@@ -24,6 +24,11 @@ pub(super) fn session_message(session: Session) -> v1::Session {
         locks_held: session.locks_held,
         locks_waiting: session.locks_waiting,
     }
+}
+
+pub(super) fn kept_message(at: &At<KeptAlive>) -> v1::KeepAliveResponse {
+    let KeptAlive { session_id, ttl_ms } = at.value;
+    v1::KeepAliveResponse { session_id: session_id.to_string(), ttl_ms, revision: at.revision }
 }
 
 calls_of_the_front! {
@@ -67,12 +72,7 @@ impl Front {
         message: v1::KeepAliveRequest,
     ) -> Result<v1::KeepAliveResponse, ApiError> {
         let session = parse_session_id("session_id", &message.session_id)?;
-        let at = self.service.keep_alive(context, session).await?;
-        Ok(v1::KeepAliveResponse {
-            session_id: at.value.session_id.to_string(),
-            ttl_ms: at.value.ttl_ms,
-            revision: at.revision,
-        })
+        Ok(kept_message(&self.service.keep_alive(context, session).await?))
     }
 
     pub(super) async fn close_session(

@@ -1,7 +1,9 @@
 //! Sessions: open, keep alive, close, read.
 
+use std::sync::Arc;
+
 use batuta_statemachine::session::{CloseSession, OpenSession};
-use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId};
+use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State};
 
 use super::wall::{Clock, rfc3339};
 use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
@@ -107,11 +109,36 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<KeptAlive>, ApiError> {
-        self.check_session_namespace(context, session).await?;
-        let kept = self.replica().keep_alive(session, self.timeout(context)).await?;
-        let deadline_ms = kept.deadline_ms.ok_or_else(|| ApiError::session_not_found(session))?;
-        let ttl_ms = deadline_ms.saturating_sub(kept.now_ms);
-        Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
+        let kept = self.keep_alive_all(context, &[session]).await?;
+        kept.into_iter().next().unwrap_or_else(|| Err(ApiError::session_not_found(session)))
+    }
+
+    /// Renews sessions at once, a few hundred at most. Each has the answer, in their order, that it had by itself.
+    ///
+    /// # Errors
+    /// What all of them have in common; see `docs/errors.md`.
+    pub async fn keep_alive_all(
+        &self,
+        context: &CallContext,
+        sessions: &[SessionId],
+    ) -> Result<Vec<Result<At<KeptAlive>, ApiError>>, ApiError> {
+        let checked: Vec<Result<SessionId, ApiError>> = {
+            let state = self.state_of_sessions(context, sessions).await?;
+            sessions.iter().map(|session| of_namespace(&state, &context.namespace, *session)).collect()
+        };
+        let ours: Vec<SessionId> = checked.iter().flatten().copied().collect();
+        if ours.is_empty() {
+            return Ok(checked.into_iter().filter_map(Result::err).map(Err).collect());
+        }
+        let kept = self.replica().keep_alive(&ours, self.timeout(context)).await?;
+        let mut kept_until_ms = kept.deadlines_ms.into_iter();
+        let mut answer = |session| {
+            let deadline_ms =
+                kept_until_ms.next().flatten().ok_or_else(|| ApiError::session_not_found(session))?;
+            let ttl_ms = deadline_ms.saturating_sub(kept.now_ms);
+            Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
+        };
+        Ok(checked.into_iter().map(|session| session.and_then(&mut answer)).collect())
     }
 
     /// When a session ends unless it is renewed, in cluster time, as this node knows it.
@@ -129,7 +156,9 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
-        self.check_session_namespace(context, session).await?;
+        let known =
+            of_namespace(&*self.state_of_sessions(context, &[session]).await?, &context.namespace, session);
+        let session = known?;
         let (answer, reply) = self.propose(context, Command::CloseSession(CloseSession { session })).await?;
         match reply {
             Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {
@@ -173,24 +202,27 @@ impl Service {
         Ok(At { revision: state.revision(), value })
     }
 
-    /// Refuses a session of another namespace. A session never moves, so that what this node knows of it is enough;
-    /// only a session it does not know is looked up linearizably.
-    async fn check_session_namespace(
+    /// A state that says where sessions live. A session never moves, so that what this node knows of them is enough; only for those
+    /// that it does not know it looks linearizably.
+    async fn state_of_sessions(
         &self,
         context: &CallContext,
-        session: SessionId,
-    ) -> Result<(), ApiError> {
-        let known = view::session_namespace(&self.replica().view(), session);
-        let namespace = match known {
-            Some(namespace) => Some(namespace),
-            None => view::session_namespace(&*self.state(context, Consistency::Linearizable).await?, session),
-        };
-        match namespace {
-            Some(namespace) if namespace != context.namespace => {
-                Err(Rejection::NamespaceMismatch { session, namespace }.into())
-            }
-            // A session that is gone may still have an answer to repeat: the command itself says so.
-            _ => Ok(()),
+        sessions: &[SessionId],
+    ) -> Result<Arc<State>, ApiError> {
+        let known = self.replica().view();
+        if sessions.iter().all(|session| view::session_namespace(&known, *session).is_some()) {
+            return Ok(known);
         }
+        self.state(context, Consistency::Linearizable).await
+    }
+}
+
+/// The session, unless it lives in another namespace. One that is gone may still have an answer to repeat: the command itself says so.
+fn of_namespace(state: &State, expected: &Namespace, session: SessionId) -> Result<SessionId, ApiError> {
+    match view::session_namespace(state, session) {
+        Some(namespace) if namespace != *expected => {
+            Err(Rejection::NamespaceMismatch { session, namespace }.into())
+        }
+        _ => Ok(session),
     }
 }

@@ -5,6 +5,7 @@
 //! leader that hands over answers what it has committed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::platform::Platform;
 const QUEUE: usize = 16_384;
 /// Calls in one message.
 const BATCH: usize = 512;
+/// Calls that travel as one renew so many sessions, and the last of them puts no more than its own on top: they become one entry.
+const KEEP_ALIVES: usize = 1_024;
 /// The stream must be open by then.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
 /// When another member leads, the answers of the one before must be here by then.
@@ -39,7 +42,19 @@ pub(crate) enum ForwardError {
     Overloaded,
 }
 
-type Waiter = oneshot::Sender<Result<Answer, ForwardError>>;
+/// Who waits for an answer.
+struct Waiter {
+    answer: oneshot::Sender<Result<Answer, ForwardError>>,
+    /// How many sessions the call renews.
+    sessions: usize,
+}
+
+impl Waiter {
+    fn tell(self, answer: Result<Answer, ForwardError>) {
+        // The caller may have given up.
+        let _ = self.answer.send(answer);
+    }
+}
 
 #[derive(Default)]
 struct Pending {
@@ -52,19 +67,25 @@ struct Pending {
 impl Pending {
     /// Hands an answer to whoever waits for it.
     fn take(&mut self, response: wire::ForwardResponse) {
-        let wire::ForwardResponse { id, with_ids, result } = response;
+        // An answer without content is one this build does not understand.
+        let wire::ForwardResponse { id, with_ids, mut result } = response;
         if with_ids.is_empty() {
-            return self.answer(id, result);
+            if let Some(waiter) = self.waiters.remove(&id) {
+                waiter.tell(result.ok_or(ForwardError::Lost));
+            }
+            return;
         }
-        for (at, id) in std::iter::once(id).chain(with_ids).enumerate() {
-            self.answer(id, result.as_ref().and_then(|all| part(all, at)));
-        }
-    }
-
-    fn answer(&mut self, id: u64, answer: Option<Answer>) {
-        if let Some(waiter) = self.waiters.remove(&id) {
-            // An answer without content is one this build does not understand. The caller may have given up.
-            let _ = waiter.send(answer.ok_or(ForwardError::Lost));
+        let mut at = 0;
+        for id in std::iter::once(id).chain(with_ids) {
+            let Some(waiter) = self.waiters.remove(&id) else {
+                // Not what was asked together: whose the rest is, nobody knows.
+                result = None;
+                continue;
+            };
+            let until = at + waiter.sessions;
+            let part = result.as_ref().and_then(|all| part(all, at..until));
+            waiter.tell(part.ok_or(ForwardError::Lost));
+            at = until;
         }
     }
 }
@@ -82,8 +103,7 @@ impl Shared {
         let mut pending = self.lock();
         pending.closed = true;
         for (_, waiter) in pending.waiters.drain() {
-            // The caller may have given up.
-            let _ = waiter.send(Err(error));
+            waiter.tell(Err(error));
         }
     }
 }
@@ -129,7 +149,8 @@ impl Forwarder {
 
     /// Sends a call to the member that leads and waits for its answer.
     pub(crate) async fn call(&self, leader: u64, address: &str, call: Call) -> Result<Answer, ForwardError> {
-        let (sender, receiver) = oneshot::channel();
+        let (answer, receiver) = oneshot::channel();
+        let waiter = Waiter { answer, sessions: sessions(&call) };
         {
             let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
             let usable = link.as_ref().is_some_and(|link| {
@@ -143,7 +164,7 @@ impl Forwarder {
             let id = pending.next_id;
             pending.next_id += 1;
             match link.calls.try_send(wire::ForwardRequest { id, with_ids: Vec::new(), call: Some(call) }) {
-                Ok(()) => pending.waiters.insert(id, sender),
+                Ok(()) => pending.waiters.insert(id, waiter),
                 Err(mpsc::error::TrySendError::Full(_)) => return Err(ForwardError::Overloaded),
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(ForwardError::NotSent),
             };
@@ -219,29 +240,37 @@ async fn pump(
     }
 }
 
-/// Makes one call of all keep-alives among those that leave: then many cost the leader little more than one.
-fn together(mut requests: Vec<wire::ForwardRequest>) -> Vec<wire::ForwardRequest> {
-    let mut all = wire::KeepAlives::default();
-    let mut ids = Vec::new();
-    requests.retain_mut(|request| {
-        let Some(Call::KeepAlive(one)) = &mut request.call else { return true };
-        all.sessions.append(&mut one.sessions);
-        ids.push(request.id);
-        false
-    });
-    let mut ids = ids.into_iter();
-    if let Some(id) = ids.next() {
-        let call = Some(Call::KeepAlive(all));
-        requests.push(wire::ForwardRequest { id, with_ids: ids.collect(), call });
-    }
-    requests
+fn sessions(call: &Call) -> usize {
+    if let Call::KeepAlive(wire::KeepAlives { sessions }) = call { sessions.len() } else { 0 }
 }
 
-/// The part of the answer to calls that travelled together that is for one of them.
-fn part(answer: &Answer, at: usize) -> Option<Answer> {
+/// Makes one call of the keep-alives among those that leave, or a few where they are very many: then many cost the leader little
+/// more than one.
+fn together(requests: Vec<wire::ForwardRequest>) -> Vec<wire::ForwardRequest> {
+    let mut leaving: Vec<wire::ForwardRequest> = Vec::with_capacity(requests.len());
+    let mut last = None;
+    for mut request in requests {
+        if let Some(Call::KeepAlive(more)) = &mut request.call {
+            let before: Option<&mut wire::ForwardRequest> = last.and_then(|at: usize| leaving.get_mut(at));
+            if let Some(wire::ForwardRequest { with_ids, call: Some(Call::KeepAlive(all)), .. }) = before
+                && all.sessions.len() < KEEP_ALIVES
+            {
+                all.sessions.append(&mut more.sessions);
+                with_ids.push(request.id);
+                continue;
+            }
+            last = Some(leaving.len());
+        }
+        leaving.push(request);
+    }
+    leaving
+}
+
+/// The part of the answer to calls that travelled together that is for one of them, which renews these of their sessions.
+fn part(answer: &Answer, sessions: Range<usize>) -> Option<Answer> {
     match answer {
         Answer::KeptAlive(all) => {
-            let deadlines_ms = vec![*all.deadlines_ms.get(at)?];
+            let deadlines_ms = all.deadlines_ms.get(sessions)?.to_vec();
             Some(Answer::KeptAlive(wire::KeptAlives { deadlines_ms, ..*all }))
         }
         // A refusal.
@@ -253,52 +282,84 @@ fn part(answer: &Answer, at: usize) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    fn keep_alive(id: u64) -> wire::ForwardRequest {
-        let sessions = vec![wire::Position { index: 100 + id, ordinal: 1 }];
-        let call = Some(Call::KeepAlive(wire::KeepAlives { sessions }));
+    /// Of so many sessions.
+    fn keep_alive(id: u64, sessions: u32) -> wire::ForwardRequest {
+        let session = |ordinal| wire::Position { index: 100 + id, ordinal };
+        let call = Some(Call::KeepAlive(wire::KeepAlives { sessions: (0..sessions).map(session).collect() }));
         wire::ForwardRequest { id, with_ids: Vec::new(), call }
     }
 
-    fn waits(pending: &mut Pending, id: u64) -> oneshot::Receiver<Result<Answer, ForwardError>> {
-        let (waiter, receiver) = oneshot::channel();
-        pending.waiters.insert(id, waiter);
-        receiver
+    fn read(id: u64) -> wire::ForwardRequest {
+        wire::ForwardRequest { id, with_ids: Vec::new(), call: Some(Call::ReadIndex(wire::ReadIndex {})) }
+    }
+
+    fn kept(deadlines_ms: Vec<u64>) -> Answer {
+        Answer::KeptAlive(wire::KeptAlives { revision: 9, now_ms: 5, deadlines_ms })
+    }
+
+    /// Calls that wait: number and sessions.
+    fn waits<const N: usize>(
+        pending: &mut Pending,
+        calls: [(u64, usize); N],
+    ) -> [oneshot::Receiver<Result<Answer, ForwardError>>; N] {
+        calls.map(|(id, sessions)| {
+            let (answer, receiver) = oneshot::channel();
+            pending.waiters.insert(id, Waiter { answer, sessions });
+            receiver
+        })
+    }
+
+    fn told<const N: usize>(
+        mut receivers: [oneshot::Receiver<Result<Answer, ForwardError>>; N],
+    ) -> [Result<Answer, ForwardError>; N] {
+        receivers.each_mut().map(|receiver| receiver.try_recv().expect("an answer"))
     }
 
     #[test]
     fn keep_alives_that_leave_together_are_one_call_and_nothing_else_is() {
-        let read = |id| wire::ForwardRequest {
-            id,
-            with_ids: Vec::new(),
-            call: Some(Call::ReadIndex(wire::ReadIndex {})),
-        };
-        let left = together(vec![read(1), keep_alive(2), read(3), keep_alive(4), keep_alive(5)]);
+        let left =
+            together(vec![read(1), keep_alive(2, 1), read(3), keep_alive(4, 2), keep_alive(5, 1), read(6)]);
         let ids: Vec<u64> = left.iter().map(|request| request.id).collect();
-        assert_eq!(ids, [1, 3, 2]);
-        let all = left.last().expect("the keep-alives");
+        assert_eq!(ids, [1, 2, 3, 6]);
+        let all = &left[1];
         assert_eq!(all.with_ids, [4, 5]);
         let Some(Call::KeepAlive(keep_alives)) = &all.call else { panic!("{:?}", all.call) };
-        let indexes: Vec<u64> = keep_alives.sessions.iter().map(|session| session.index).collect();
-        assert_eq!(indexes, [102, 104, 105]);
+        let sessions: Vec<(u64, u32)> =
+            keep_alives.sessions.iter().map(|session| (session.index, session.ordinal)).collect();
+        assert_eq!(sessions, [(102, 0), (104, 0), (104, 1), (105, 0)]);
         assert_eq!(together(vec![read(1), read(2)]), [read(1), read(2)]);
-        assert_eq!(together(vec![keep_alive(7)]), [keep_alive(7)]);
+        assert_eq!(together(vec![keep_alive(7, 3)]), [keep_alive(7, 3)]);
+    }
+
+    #[test]
+    fn very_many_sessions_are_more_calls_than_one() {
+        let left = together((0..300).map(|id| keep_alive(id, 10)).collect());
+        let sizes: Vec<usize> =
+            left.iter().map(|request| sessions(request.call.as_ref().expect("a call"))).collect();
+        assert_eq!(sizes, [1_030, 1_030, 940]);
+        let calls: usize = left.iter().map(|request| 1 + request.with_ids.len()).sum();
+        assert_eq!(calls, 300, "none is left out");
     }
 
     #[test]
     fn each_of_those_that_travelled_together_has_its_own_answer_or_the_same_refusal() {
         let mut pending = Pending::default();
-        let mut receivers = [1, 2, 3].map(|id| waits(&mut pending, id));
-        let kept =
-            |deadlines_ms| Answer::KeptAlive(wire::KeptAlives { revision: 9, now_ms: 5, deadlines_ms });
-        // One answer is missing: whose, the order says.
-        pending.take(wire::ForwardResponse { id: 2, with_ids: vec![1, 3], result: Some(kept(vec![70, 0])) });
-        let answers = receivers.each_mut().map(|receiver| receiver.try_recv().expect("an answer"));
-        assert_eq!(answers, [Ok(kept(vec![0])), Ok(kept(vec![70])), Err(ForwardError::Lost)]);
+        let receivers = waits(&mut pending, [(1, 2), (2, 1), (3, 1)]);
+        // One deadline is missing: whose, the order says.
+        let result = Some(kept(vec![70, 0, 80]));
+        pending.take(wire::ForwardResponse { id: 2, with_ids: vec![1, 3], result });
+        assert_eq!(told(receivers), [Ok(kept(vec![0, 80])), Ok(kept(vec![70])), Err(ForwardError::Lost)]);
 
-        let mut receivers = [4, 5].map(|id| waits(&mut pending, id));
+        let receivers = waits(&mut pending, [(4, 1), (5, 3)]);
         let refused = Answer::Refused(wire::Refused { message: "later".to_owned(), ..Default::default() });
         pending.take(wire::ForwardResponse { id: 4, with_ids: vec![5], result: Some(refused.clone()) });
-        let answers = receivers.each_mut().map(|receiver| receiver.try_recv().expect("an answer"));
-        assert_eq!(answers, [Ok(refused.clone()), Ok(refused)]);
+        assert_eq!(told(receivers), [Ok(refused.clone()), Ok(refused)]);
+
+        // What nobody asked has no place among the others, and they can not be told apart from there on.
+        let receivers = waits(&mut pending, [(6, 1), (8, 1)]);
+        let result = Some(kept(vec![1, 2, 3]));
+        pending.take(wire::ForwardResponse { id: 6, with_ids: vec![7, 8], result });
+        assert_eq!(told(receivers), [Ok(kept(vec![1])), Err(ForwardError::Lost)]);
+        assert!(pending.waiters.is_empty());
     }
 }

@@ -43,8 +43,8 @@ use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 use disk_watch::DiskWatch;
 use heard::LeaderHeard;
+pub use proposer::KeptAlive;
 use proposer::Proposer;
-pub(crate) use proposer::Renewed;
 use reads::Reads;
 
 pub(crate) use error::Failed;
@@ -68,17 +68,6 @@ pub struct Answer {
     pub wall_ms: u64,
     /// What the state machine answered.
     pub outcome: Outcome,
-}
-
-/// The answer to a keep-alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptAlive {
-    /// Log index of the entry that renewed it.
-    pub revision: u64,
-    /// Cluster time before which the session does not expire; `None` when there is no such session (any more).
-    pub deadline_ms: Option<u64>,
-    /// Cluster time of the entry.
-    pub now_ms: u64,
 }
 
 /// What exists once the node is a member.
@@ -179,13 +168,14 @@ fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
     }
 }
 
-fn kept(answer: WireAnswer) -> Result<KeptAlive, Failed> {
+/// The answer for so many sessions.
+fn kept(answer: WireAnswer, sessions: usize) -> Result<KeptAlive, Failed> {
     match understood(answer)? {
         WireAnswer::KeptAlive(wire::KeptAlives { revision, now_ms, deadlines_ms })
-            if deadlines_ms.len() == 1 =>
+            if deadlines_ms.len() == sessions =>
         {
-            let deadline_ms = deadlines_ms.into_iter().find(|deadline_ms| *deadline_ms > 0);
-            Ok(KeptAlive { revision, deadline_ms, now_ms })
+            let some = |deadline_ms| (deadline_ms > 0).then_some(deadline_ms);
+            Ok(KeptAlive { revision, now_ms, deadlines_ms: deadlines_ms.into_iter().map(some).collect() })
         }
         other => Err(misunderstood(&other)),
     }
@@ -238,21 +228,25 @@ impl Replica {
         self.on_leader(timeout, repeatable, local, call, proposed).await.map(into_answers)
     }
 
-    /// Renews a session. Safe to repeat.
+    /// Renews sessions, all in one entry, which others share: a few hundred at most, or it holds up what comes behind it. Safe to
+    /// repeat.
     ///
     /// # Errors
     /// As [`Self::propose`].
-    pub async fn keep_alive(&self, session: SessionId, timeout: Duration) -> Result<KeptAlive, ProposeError> {
+    pub async fn keep_alive(
+        &self,
+        sessions: &[SessionId],
+        timeout: Duration,
+    ) -> Result<KeptAlive, ProposeError> {
         let local = |core: &Core| {
-            let proposer = core.proposer.clone();
-            async move {
-                let Renewed { revision, now_ms, deadlines_ms } = proposer.keep_alive(vec![session]).await?;
-                Ok(KeptAlive { revision, deadline_ms: deadlines_ms.first().copied().flatten(), now_ms })
-            }
+            let (proposer, sessions) = (core.proposer.clone(), sessions.to_vec());
+            async move { proposer.keep_alive(sessions).await }
         };
-        let call =
-            || Call::KeepAlive(wire::KeepAlives { sessions: vec![codec::position_to_wire(session.0)] });
-        self.on_leader(timeout, true, local, call, kept).await
+        let call = || {
+            let sessions = sessions.iter().map(|session| codec::position_to_wire(session.0)).collect();
+            Call::KeepAlive(wire::KeepAlives { sessions })
+        };
+        self.on_leader(timeout, true, local, call, |answer| kept(answer, sessions.len())).await
     }
 
     /// A state that has everything that was acknowledged, by any node, before the call.

@@ -45,13 +45,16 @@ const TICK: Duration = Duration::from_millis(20);
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 
-/// Sessions that were renewed by one entry.
-#[derive(Debug)]
-pub(crate) struct Renewed {
-    pub(crate) revision: u64,
-    pub(crate) now_ms: u64,
-    /// In the order they were asked for; `None` where there is no such session (any more).
-    pub(crate) deadlines_ms: Vec<Option<u64>>,
+/// The answer to a keep-alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAlive {
+    /// Log index of the entry that renewed them.
+    pub revision: u64,
+    /// Cluster time of the entry.
+    pub now_ms: u64,
+    /// Of each session, in the order they were asked for, the cluster time before which it does not expire; `None` where there is no
+    /// such session (any more).
+    pub deadlines_ms: Vec<Option<u64>>,
 }
 
 struct Proposal {
@@ -112,7 +115,7 @@ impl Proposer {
     }
 
     /// Renews sessions together with others ([`Renewals`]).
-    pub(crate) async fn keep_alive(&self, sessions: Vec<SessionId>) -> Result<Renewed, Failed> {
+    pub(crate) async fn keep_alive(&self, sessions: Vec<SessionId>) -> Result<KeptAlive, Failed> {
         let (answer, receiver) = oneshot::channel();
         submit(&self.keep_alives, Renewal { sessions, answer })?;
         receiver.await.unwrap_or(Err(Failed::Unknown))
@@ -337,7 +340,7 @@ impl Task {
 }
 
 /// What an entry that renewed `sessions` did for those that were `asked` for together.
-fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) -> Result<Renewed, Failed> {
+fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) -> Result<KeptAlive, Failed> {
     let deadlines = match applied.outcomes.first() {
         Some(Ok(Reply::KeptAlive(deadlines))) => deadlines,
         other => {
@@ -351,7 +354,7 @@ fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) 
         deadlines.get(at).copied().flatten()
     };
     let deadlines_ms = asked.iter().map(deadline_of).collect();
-    Ok(Renewed { revision: applied.revision, now_ms: applied.now_ms, deadlines_ms })
+    Ok(KeptAlive { revision: applied.revision, now_ms: applied.now_ms, deadlines_ms })
 }
 
 async fn write(raft: &Raft, data: LogEntry) -> Proposed {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::error::Failed;
-use super::proposer::Renewed;
+use super::proposer::KeptAlive;
 
 /// What waits at least, and all that a lone one waits.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ const ENOUGH: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Renewal {
     pub(super) sessions: Vec<SessionId>,
-    pub(super) answer: oneshot::Sender<Result<Renewed, Failed>>,
+    pub(super) answer: oneshot::Sender<Result<KeptAlive, Failed>>,
 }
 
 /// Those that wait.
