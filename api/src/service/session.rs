@@ -156,9 +156,9 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
-        let known =
-            of_namespace(&*self.state_of_sessions(context, &[session]).await?, &context.namespace, session);
-        let session = known?;
+        let state = self.state_of_sessions(context, &[session]).await?;
+        let session = of_namespace(&state, &context.namespace, session)?;
+        drop(state);
         let (answer, reply) = self.propose(context, Command::CloseSession(CloseSession { session })).await?;
         match reply {
             Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {

@@ -194,11 +194,17 @@ impl Forwarder {
 /// Resolves once another member leads, and what the old leader had to say should have arrived.
 async fn deposed(leader: u64, mut leads: watch::Receiver<Option<u64>>) {
     let another = |now: &Option<u64>| now.is_some_and(|now| now != leader);
-    if leads.wait_for(another).await.is_err() {
-        // This node's consensus has ended; the stream may still bring answers.
-        std::future::pending::<()>().await;
+    loop {
+        if leads.wait_for(another).await.is_err() {
+            // This node's consensus has ended; the stream may still bring answers.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(LAST_WORDS_WITHIN).await;
+        // It may be the leader again, with new calls.
+        if another(&leads.borrow()) {
+            return;
+        }
     }
-    tokio::time::sleep(LAST_WORDS_WITHIN).await;
 }
 
 /// Carries calls there and answers back until the stream ends.
@@ -339,6 +345,29 @@ mod tests {
         assert_eq!(sizes, [1_030, 1_030, 940]);
         let calls: usize = left.iter().map(|request| 1 + request.with_ids.len()).sum();
         assert_eq!(calls, 300, "none is left out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_its_leaders_time_by_a_moment_for_the_last_answers() {
+        let (lead, leads) = watch::channel(None);
+        let over = tokio::spawn(deposed(1, leads));
+        let lead = async |now, then_ms| {
+            lead.send_replace(now);
+            tokio::time::sleep(Duration::from_millis(then_ms)).await;
+            over.is_finished()
+        };
+        assert!(!lead(Some(1), 10_000).await);
+        assert!(!lead(None, 10_000).await, "nobody is no other");
+        assert!(!lead(Some(2), 100).await, "its last answers are on their way");
+        assert!(!lead(Some(1), 10_000).await, "it leads again");
+        assert!(!lead(Some(2), 249).await);
+        assert!(lead(Some(3), 2).await, "counted from the first that led instead");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_brings_answers_when_its_nodes_consensus_has_ended() {
+        let (_, leads) = watch::channel(Some(1));
+        tokio::time::timeout(Duration::from_mins(1), deposed(1, leads)).await.expect_err("it goes on");
     }
 
     #[test]
