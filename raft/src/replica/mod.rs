@@ -16,6 +16,7 @@ mod renewals;
 mod route;
 mod start;
 mod status;
+mod ticks;
 
 use std::any::Any;
 use std::path::PathBuf;

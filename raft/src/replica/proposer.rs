@@ -8,6 +8,7 @@
 //! ([`Renewals`]).
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,7 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::LeaderClock;
@@ -41,7 +42,10 @@ const IN_FLIGHT_MAX: usize = 4;
 const REQUESTS_MAX: usize = 512;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 const QUEUE: usize = 16_384;
-const TICK: Duration = Duration::from_millis(20);
+/// Between two looks at what is due, at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A leader looks at the clock so many times within its longest step.
+const LOOKS_A_STEP: u32 = 4;
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 
@@ -137,6 +141,12 @@ fn leaves_now(waiting: usize, entries_in_flight: usize, callers_in_flight: usize
     waiting > 0 && entries_in_flight < IN_FLIGHT_MAX && waiting >= callers_in_flight.min(REQUESTS_MAX)
 }
 
+/// How long until a leader looks again: until the next thing is due, but so soon that its clock goes on, whose longest step is given.
+fn look_in(due_in_ms: Option<u64>, step_max: Duration) -> Duration {
+    let within = step_max / LOOKS_A_STEP;
+    due_in_ms.map_or(within, |due_in_ms| Duration::from_millis(due_in_ms).max(LOOK_AGAIN).min(within))
+}
+
 struct Task {
     parts: Parts,
     clock: Option<LeaderClock>,
@@ -156,8 +166,7 @@ impl Task {
         mut proposals: mpsc::Receiver<Proposal>,
         mut keep_alives: mpsc::Receiver<Renewal>,
     ) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = pin!(tokio::time::sleep(Duration::ZERO));
         let mut leads = self.parts.leads.clone();
         let mut renewals = Renewals::default();
         loop {
@@ -167,9 +176,17 @@ impl Task {
                 biased;
                 Some(callers) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.callers_in_flight -= callers;
+                    // What it did may be due sooner than anything before.
+                    let next = self.next_look();
+                    if next < look.deadline() {
+                        look.as_mut().reset(next);
+                    }
                 }
-                _ = tick.tick(), if leads_itself => self.tick(),
-                Ok(()) = leads.changed() => {}
+                () = &mut look, if leads_itself => {
+                    self.look();
+                    look.as_mut().reset(self.next_look());
+                }
+                Ok(()) = leads.changed() => look.as_mut().reset(Instant::now()),
                 leaving = renewals.leave() => self.renew(leaving),
                 () = self.company.missed() => {}
                 Some(first) = keep_alives.recv(), if renewals.room() => {
@@ -295,8 +312,21 @@ impl Task {
         self.clock.as_mut()
     }
 
+    /// When a leader should look again.
+    fn next_look(&mut self) -> Instant {
+        let now = Instant::now();
+        let wait = match self.clock().map(|clock| clock.now_ms(now)) {
+            Some(now_ms) if self.own.is_none() => {
+                let due_ms = self.parts.published.view().next_deadline_ms();
+                look_in(due_ms.map(|due_ms| due_ms.saturating_sub(now_ms)), self.parts.step_max)
+            }
+            _ => LOOK_AGAIN,
+        };
+        now + wait
+    }
+
     /// What a leader does unasked: names a new cluster, and lets time pass when something is due.
-    fn tick(&mut self) {
+    fn look(&mut self) {
         let Some(now_ms) = self.clock().map(|clock| clock.now_ms(Instant::now())) else { return };
         if let Some(own) = &mut self.own {
             match own.try_recv() {
@@ -393,7 +423,18 @@ fn hand_out(applied: Proposed, callers: Vec<(usize, oneshot::Sender<Proposed>)>)
 
 #[cfg(test)]
 mod tests {
-    use super::leaves_now;
+    use super::*;
+
+    #[test]
+    fn a_leader_looks_when_something_is_due_and_often_enough_for_its_clock() {
+        let ms = Duration::from_millis;
+        let step_max = ms(600);
+        assert_eq!(look_in(None, step_max), ms(150));
+        assert_eq!(look_in(Some(10_000), step_max), ms(150));
+        assert_eq!(look_in(Some(70), step_max), ms(70));
+        assert_eq!(look_in(Some(0), step_max), LOOK_AGAIN, "it was proposed a moment ago");
+        assert_eq!(look_in(Some(70), ms(52)), ms(13), "the shortest election timeout there can be");
+    }
 
     #[test]
     fn a_lone_request_leaves_at_once_and_many_share_entries() {

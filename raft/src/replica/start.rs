@@ -17,7 +17,7 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch};
+use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
@@ -209,6 +209,7 @@ pub(crate) async fn become_member(
         changing_members: Mutex::new(()),
         raft,
     };
+    ticks::keep(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.
