@@ -1,7 +1,5 @@
 //! Sessions: open, keep alive, close, read.
 
-use std::sync::Arc;
-
 use batuta_statemachine::session::{CloseSession, OpenSession};
 use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State};
 
@@ -122,10 +120,7 @@ impl Service {
         context: &CallContext,
         sessions: &[SessionId],
     ) -> Result<Vec<Result<At<KeptAlive>, ApiError>>, ApiError> {
-        let checked: Vec<Result<SessionId, ApiError>> = {
-            let state = self.state_of_sessions(context, sessions).await?;
-            sessions.iter().map(|session| of_namespace(&state, &context.namespace, *session)).collect()
-        };
+        let checked = self.check_namespaces(context, sessions).await?;
         let ours: Vec<SessionId> = checked.iter().flatten().copied().collect();
         if ours.is_empty() {
             return Ok(checked.into_iter().filter_map(Result::err).map(Err).collect());
@@ -156,9 +151,9 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
-        let state = self.state_of_sessions(context, &[session]).await?;
-        let session = of_namespace(&state, &context.namespace, session)?;
-        drop(state);
+        for checked in self.check_namespaces(context, &[session]).await? {
+            checked?;
+        }
         let (answer, reply) = self.propose(context, Command::CloseSession(CloseSession { session })).await?;
         match reply {
             Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {
@@ -202,27 +197,27 @@ impl Service {
         Ok(At { revision: state.revision(), value })
     }
 
-    /// A state that says where sessions live. A session never moves, so that what this node knows of them is enough; only for those
-    /// that it does not know it looks linearizably.
-    async fn state_of_sessions(
+    /// Refuses each session of another namespace. A session never moves, so that what this node knows of it is enough; only when there
+    /// are some that it does not know it looks linearizably.
+    async fn check_namespaces(
         &self,
         context: &CallContext,
         sessions: &[SessionId],
-    ) -> Result<Arc<State>, ApiError> {
-        let known = self.replica().view();
-        if sessions.iter().all(|session| view::session_namespace(&known, *session).is_some()) {
-            return Ok(known);
+    ) -> Result<Vec<Result<SessionId, ApiError>>, ApiError> {
+        let of = |state: &State| -> Vec<Option<Namespace>> {
+            sessions.iter().map(|session| state.session_namespace(*session).cloned()).collect()
+        };
+        let mut namespaces = of(&self.replica().view());
+        if namespaces.contains(&None) {
+            namespaces = of(&*self.state(context, Consistency::Linearizable).await?);
         }
-        self.state(context, Consistency::Linearizable).await
-    }
-}
-
-/// The session, unless it lives in another namespace. One that is gone may still have an answer to repeat: the command itself says so.
-fn of_namespace(state: &State, expected: &Namespace, session: SessionId) -> Result<SessionId, ApiError> {
-    match view::session_namespace(state, session) {
-        Some(namespace) if namespace != *expected => {
-            Err(Rejection::NamespaceMismatch { session, namespace }.into())
-        }
-        _ => Ok(session),
+        let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
+            Some(namespace) if namespace != context.namespace => {
+                Err(Rejection::NamespaceMismatch { session: *session, namespace }.into())
+            }
+            // A session that is gone may still have an answer to repeat: the command itself says so.
+            _ => Ok(*session),
+        };
+        Ok(sessions.iter().zip(namespaces).map(check).collect())
     }
 }

@@ -33,10 +33,6 @@ pub(super) fn session(state: &State, session: SessionId) -> Option<Session> {
     state.session(session).map(|view| session_of(view, Clock::of(state)))
 }
 
-pub(super) fn session_namespace(state: &State, session: SessionId) -> Option<Namespace> {
-    state.session(session).map(|view| view.namespace)
-}
-
 pub(super) fn sessions(
     state: &State,
     namespace: &Namespace,

@@ -66,6 +66,12 @@ impl State {
         self.sessions.get(&session).map(|record| record.view(session))
     }
 
+    /// Where a session lives, while it is alive.
+    #[must_use]
+    pub fn session_namespace(&self, session: SessionId) -> Option<&Namespace> {
+        self.sessions.get(&session).map(|record| &record.namespace)
+    }
+
     /// The time to live of a session, milliseconds, while it is alive.
     #[must_use]
     pub fn session_ttl_ms(&self, session: SessionId) -> Option<u64> {
