@@ -307,8 +307,8 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
         }
         Some(Call::KeepAlive(wire::KeepAlives { sessions })) => {
             let session = |id| SessionId(codec::position_from_wire(id));
-            let renewed = core.proposer.keep_alive(sessions.into_iter().map(session).collect()).await?;
-            let replica::KeptAlive { revision, now_ms, deadlines_ms } = renewed;
+            let kept = core.proposer.keep_alive(sessions.into_iter().map(session).collect()).await?;
+            let replica::KeptAlive { revision, now_ms, deadlines_ms } = kept;
             let deadlines_ms = deadlines_ms.into_iter().map(Option::unwrap_or_default).collect();
             Ok(Answer::KeptAlive(wire::KeptAlives { revision, now_ms, deadlines_ms }))
         }
