@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) disk: Arc<DiskWatch>,
     /// When a leader last sent something.
     pub(crate) leader_heard: LeaderHeard,
+    /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
+    pub(crate) boot_id: u64,
     core: OnceLock<Core>,
     core_set: watch::Sender<bool>,
     /// Held while this node takes an identity: it takes one only.

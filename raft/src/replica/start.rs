@@ -126,6 +126,7 @@ impl Replica {
             snapshots,
             disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
             leader_heard: LeaderHeard::new(),
+            boot_id: draw_boot_id()?,
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),
@@ -150,6 +151,13 @@ impl Replica {
         });
         Ok(Self { inner })
     }
+}
+
+fn draw_boot_id() -> Result<u64, StartError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)
+        .map_err(|error| io_error("drawing the id of this boot")(io::Error::other(error.to_string())))?;
+    Ok(u64::from_le_bytes(random).max(1))
 }
 
 /// Starts consensus under an identity, which a `fresh` node keeps for good before anything else is kept. Does nothing when the
