@@ -182,9 +182,9 @@ pub static KEYS: &[Key] = &[
     key(
         "limits.apply_lag_entries_max",
         Integer,
-        "10000",
+        "128",
         None,
-        "committed entries a ready node may still have to apply",
+        "committed entries a ready node may still have to apply; a healthy one has a few",
     ),
     key(
         "limits.waiting_calls_max",

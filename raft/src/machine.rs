@@ -29,11 +29,23 @@ pub(crate) struct Published {
     view: ArcSwap<State>,
     applied: watch::Sender<u64>,
     changes: ChangeLog,
+    /// Term of the newest entry that carries cluster time.
+    stamped_term: AtomicU64,
 }
 
 impl Published {
     fn new(changes: ChangeLog) -> Self {
-        Self { view: ArcSwap::default(), applied: watch::Sender::new(0), changes }
+        Self {
+            view: ArcSwap::default(),
+            applied: watch::Sender::new(0),
+            changes,
+            stamped_term: AtomicU64::new(0),
+        }
+    }
+
+    /// The term of the newest applied entry that carries cluster time, or a later one.
+    pub(crate) fn stamped_term(&self) -> u64 {
+        self.stamped_term.load(Ordering::Acquire)
     }
 
     pub(crate) fn view(&self) -> Arc<State> {
@@ -129,8 +141,14 @@ impl Machine {
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.snapshot_bytes.store(file.bytes, Ordering::Relaxed);
+        self.note_stamped(meta.last_log_id);
         self.current = Some((meta, file));
         self.published.publish(&self.state, |changes| changes.reset(self.state.revision()));
+    }
+
+    fn note_stamped(&self, id: Option<LogId>) {
+        let term = id.map_or(0, |id| id.leader_id.term);
+        self.published.stamped_term.store(term, Ordering::Release);
     }
 
     fn apply_one(&mut self, entry: &RaftEntry, batch: &mut Vec<RevisionChanges>) -> AppliedEntry {
@@ -143,6 +161,7 @@ impl Machine {
             }
             EntryPayload::Normal(data) => {
                 self.note_log_bytes(data.bytes.len());
+                self.note_stamped(self.last_applied);
                 let applied = self.state.apply(index, &data.entry);
                 if !applied.changes.is_empty() {
                     batch.push(RevisionChanges {

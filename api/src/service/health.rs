@@ -26,7 +26,8 @@ impl Service {
         true
     }
 
-    /// Ready = a leader is known, apply keeps up, and the node does not drain. A healthy follower is ready.
+    /// Ready = a leader was heard a moment ago, nearly all of what it has committed is applied here, and the node does not drain. A
+    /// healthy follower is ready.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness_of(&self.replica().status())

@@ -52,7 +52,7 @@ impl Default for ServiceOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
-            apply_lag_entries_max: 10_000,
+            apply_lag_entries_max: 128,
             waiting_calls_max: 100_000,
             watchers_max: 20_000,
             watch_queue_changes_max: 4_096,

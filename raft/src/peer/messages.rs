@@ -7,16 +7,20 @@ use openraft::raft::{
     VoteResponse,
 };
 
+use tokio::time::Instant;
+
 use crate::codec::DecodeError;
 use crate::codec::consensus::{entry, entry_to_wire, log_id, log_id_to_wire, vote, vote_to_wire};
+use crate::replica::ClusterClock;
 use crate::types::{LogId, TypeConfig};
 
 pub(super) type Append = AppendEntriesRequest<TypeConfig>;
 pub(super) type Appended = AppendEntriesResponse<TypeConfig>;
 pub(super) type StreamAppended = Result<Option<LogId>, StreamAppendError<TypeConfig>>;
 
-pub(super) fn append_to_wire(request: &Append) -> wire::AppendRequest {
+pub(super) fn append_to_wire(request: &Append, clock: &ClusterClock) -> wire::AppendRequest {
     wire::AppendRequest {
+        now_ms: clock.told_ms(request.vote.leader_id.term, Instant::now()),
         vote: Some(vote_to_wire(&request.vote)),
         previous: request.prev_log_id.map(log_id_to_wire),
         entries: request.entries.iter().map(entry_to_wire).collect(),

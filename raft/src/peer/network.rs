@@ -22,6 +22,7 @@ use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
 use crate::platform::{Platform, blocking};
+use crate::replica::ClusterClock;
 use crate::snapshot::SnapshotFile;
 use crate::store::FirstIndex;
 use crate::types::{Member, TypeConfig, Vote};
@@ -38,6 +39,7 @@ pub(crate) struct Network {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) first_index: FirstIndex,
     pub(crate) commits: Commits,
+    pub(crate) clock: Arc<ClusterClock>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -50,6 +52,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             platform: Arc::clone(&self.platform),
             first_index: self.first_index.clone(),
             commits: self.commits.clone(),
+            clock: Arc::clone(&self.clock),
         }
     }
 }
@@ -61,6 +64,7 @@ pub(crate) struct Connection {
     platform: Arc<dyn Platform>,
     first_index: FirstIndex,
     commits: Commits,
+    clock: Arc<ClusterClock>,
 }
 
 /// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
@@ -123,7 +127,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::append_to_wire(&rpc));
+        let request = self.target.request(messages::append_to_wire(&rpc, &self.clock));
         let response = Self::within(option.soft_ttl(), client.append(request)).await?;
         messages::appended(response).map_err(|error| malformed(&error))
     }
@@ -155,9 +159,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 .take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
+            let clock = Arc::clone(&self.clock);
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
                 noted.push();
-                messages::append_to_wire(&request)
+                messages::append_to_wire(&request, &clock)
             });
             let call = client.stream_append(self.target.request(requests));
             let responses = Self::within(option.soft_ttl(), call).await?;
@@ -308,8 +313,8 @@ mod tests {
         let platform = Arc::new(OsPlatform::new(bind()));
         let first_index = FirstIndex::default();
         first_index.set(10);
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default() };
+        let (commits, clock) = (Commits::default(), Arc::new(ClusterClock::new(Duration::from_secs(1))));
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, clock };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -334,7 +339,8 @@ mod tests {
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
         let (first_index, commits) = (FirstIndex::default(), Commits::default());
-        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits };
+        let clock = Arc::new(ClusterClock::new(Duration::from_secs(1)));
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, clock };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

@@ -12,6 +12,7 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::Snapshot;
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -86,9 +87,13 @@ impl Peer for Service {
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let raft = self.member(&request)?.raft.clone();
         let mut leader = LeaderStream::new(&self.inner);
-        let requests = request.into_inner().map(move |message| match message.map(messages::append) {
-            Ok(Ok(request)) => {
-                leader.note(&request.vote);
+        let heard = |message: wire::AppendRequest| {
+            let now_ms = message.now_ms;
+            messages::append(message).map(|request| (request, now_ms))
+        };
+        let requests = request.into_inner().map(move |message| match message.map(heard) {
+            Ok(Ok((request, now_ms))) => {
+                leader.note(&request.vote, now_ms);
                 Some(request)
             }
             Ok(Err(error)) => {
@@ -104,8 +109,14 @@ impl Peer for Service {
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
             .filter_map(std::future::ready);
-        let answers = raft.stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(messages::stream_appended_to_wire(&result)),
+        let heard = Arc::clone(&self.inner.leader_heard);
+        let answers = raft.stream_append(requests).map(move |answer| match answer {
+            Ok(result) => {
+                if result.is_ok() {
+                    heard.note_answered();
+                }
+                Ok(messages::stream_appended_to_wire(&result))
+            }
             Err(fatal) => Err(stopped(fatal)),
         });
         Ok(Response::new(Box::pin(answers)))
@@ -116,10 +127,16 @@ impl Peer for Service {
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
         let raft = self.member(&request)?.raft.clone();
-        let append = messages::append(request.into_inner()).map_err(malformed)?;
+        let request = request.into_inner();
+        let now_ms = request.now_ms;
+        let append = messages::append(request).map_err(malformed)?;
+        self.inner.clock.hear(append.vote.leader_id.term, now_ms, Instant::now());
         let answer = raft.append_entries(append).await.map_err(stopped)?;
         if !matches!(answer, messages::Appended::HigherVote(_)) {
             self.inner.leader_heard.note();
+        }
+        if matches!(answer, messages::Appended::Success) {
+            self.inner.leader_heard.note_answered();
         }
         Ok(Response::new(messages::appended_to_wire(&answer)))
     }
@@ -266,7 +283,7 @@ impl Peer for Service {
         let admitted = replica::admit(&self.inner, request.into_inner()).await;
         Ok(Response::new(admitted.unwrap_or_else(|failed| {
             let refused = match failed {
-                Failed::NotLeader => return wire::JoinResponse::default(),
+                Failed::NotLeader | Failed::NoMajority => return wire::JoinResponse::default(),
                 Failed::Unknown => "whether it was done is not known; ask again".to_owned(),
                 Failed::Final(error) => error.to_string(),
             };

@@ -1,34 +1,135 @@
-//! Cluster time on the leader (DESIGN section 5).
+//! Cluster time (DESIGN section 5): the leader counts it, everybody else hears it with the leader's messages.
+//!
+//! Entries carry cluster time, but an idle cluster writes none. A new leader that only knew the newest entry would forget all the time
+//! that passed since: a lock of an hour on a quiet cluster would live an hour longer at every change of leader. So the leader's messages
+//! (heartbeats included) carry its cluster time, and a new leader goes on from the later of the two.
+//!
+//! **Why that never makes anything expire early.** What is due was counted from the stamp of an entry. A reading is used only when its
+//! leader's term is at least that of the newest stamped entry. The leader of that term began at or after the time of every older entry
+//! and has counted real time since, at most; so between any stamp and the reading no more cluster time has passed than real time. A
+//! deposed leader that still counts is of an older term: its reading gives way to anything stamped or heard in a later one.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Continues cluster time by this machine's monotonic clock while this node leads one term.
 #[derive(Debug)]
-pub(super) struct LeaderClock {
+struct LeaderClock {
     term: u64,
     now: Duration,
     seen: Instant,
-    step_max: Duration,
 }
 
 impl LeaderClock {
-    /// Starts at `base_ms`, the state's time once the first entry of `term` is applied. However long the process is stopped
-    /// between two looks at the clock, it goes on by at most `step_max`: nobody expires because the leader was paused.
-    pub(super) fn new(term: u64, base_ms: u64, step_max: Duration, at: Instant) -> Self {
-        Self { term, now: Duration::from_millis(base_ms), seen: at, step_max }
-    }
-
-    pub(super) fn term(&self) -> u64 {
-        self.term
-    }
-
-    /// Cluster time at `at`, milliseconds.
-    pub(super) fn now_ms(&mut self, at: Instant) -> u64 {
-        self.now += at.saturating_duration_since(self.seen).min(self.step_max);
+    /// Cluster time at `at`. However long the process is stopped between two calls, it goes on by at most `step_max`: nobody
+    /// expires because the leader was paused.
+    fn now_ms(&mut self, at: Instant, step_max: Duration) -> u64 {
+        self.now += at.saturating_duration_since(self.seen).min(step_max);
         self.seen = self.seen.max(at);
-        u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX)
+        whole_ms(self.now)
+    }
+}
+
+/// Cluster time as a leader last told it.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    term: u64,
+    now_ms: u64,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Readings {
+    leading: Option<LeaderClock>,
+    heard: Option<Heard>,
+}
+
+impl Readings {
+    /// Within a term time only goes on; a later term replaces whatever an older one said.
+    fn hear(&mut self, term: u64, now_ms: u64, at: Instant) {
+        let newer = match self.heard {
+            Some(heard) => (term, now_ms) >= (heard.term, heard.now_ms),
+            None => true,
+        };
+        if newer {
+            self.heard = Some(Heard { term, now_ms, at });
+        }
+    }
+
+    fn stop_leading(&mut self) {
+        if let Some(LeaderClock { term, now, seen }) = self.leading.take() {
+            self.hear(term, whole_ms(now), seen);
+        }
+    }
+}
+
+/// This node's knowledge of cluster time.
+#[derive(Debug)]
+pub(crate) struct ClusterClock {
+    readings: Mutex<Readings>,
+    /// The longest step between two looks at the clock.
+    step_max: Duration,
+}
+
+impl ClusterClock {
+    pub(crate) fn new(step_max: Duration) -> Self {
+        Self { readings: Mutex::default(), step_max }
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Readings> {
+        // Nothing that runs under the lock can leave the readings half changed.
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cluster time on the leader of `term`, milliseconds. With the first call of a term the clock starts: from `base`, the state's time
+    /// once the first entry of the term is applied together with the term of the newest stamped entry, or from what an earlier
+    /// leader has told since.
+    pub(super) fn lead(&self, term: u64, base: impl FnOnce() -> (u64, u64), at: Instant) -> u64 {
+        let mut readings = self.readings();
+        if readings.leading.as_ref().is_none_or(|clock| clock.term != term) {
+            readings.stop_leading();
+            let (base_ms, stamped_term) = base();
+            let heard = readings.heard.filter(|heard| heard.term >= stamped_term);
+            let now_ms = heard.map_or(base_ms, |heard| heard.now_ms.max(base_ms));
+            readings.leading = Some(LeaderClock { term, now: Duration::from_millis(now_ms), seen: at });
+        }
+        readings.leading.as_mut().map_or(0, |clock| clock.now_ms(at, self.step_max))
+    }
+
+    /// This node does not lead (any more).
+    pub(super) fn follow(&self) {
+        self.readings().stop_leading();
+    }
+
+    /// What a leader's message of `term` says of the time: 0 while the clock of that term has not started here.
+    pub(crate) fn told_ms(&self, term: u64, at: Instant) -> u64 {
+        let mut readings = self.readings();
+        let clock = readings.leading.as_mut().filter(|clock| clock.term == term);
+        clock.map_or(0, |clock| clock.now_ms(at, self.step_max))
+    }
+
+    /// A leader's message of `term` said that it is `now_ms`; 0 says nothing.
+    pub(crate) fn hear(&self, term: u64, now_ms: u64, at: Instant) {
+        if now_ms > 0 {
+            self.readings().hear(term, now_ms, at);
+        }
+    }
+
+    /// About what cluster time it is, for what is shown to people; decides nothing. It goes on by itself for a moment after the leader
+    /// was last heard.
+    pub(super) fn estimate_ms(&self, at: Instant) -> u64 {
+        let mut readings = self.readings();
+        if let Some(clock) = &mut readings.leading {
+            return clock.now_ms(at, self.step_max);
+        }
+        let since = |heard: Heard| at.saturating_duration_since(heard.at).min(self.step_max);
+        readings.heard.map_or(0, |heard| heard.now_ms + whole_ms(since(heard)))
     }
 }
 
@@ -36,21 +137,63 @@ impl LeaderClock {
 mod tests {
     use super::*;
 
+    const STEP_MAX: Duration = Duration::from_millis(1200);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     #[test]
     fn a_pause_costs_no_more_than_one_step() {
-        let start = Instant::now();
-        let mut clock = LeaderClock::new(3, 5000, Duration::from_millis(1200), start);
-        assert_eq!(clock.now_ms(start + Duration::from_millis(10)), 5010);
-        assert_eq!(clock.now_ms(start + Duration::from_secs(100)), 6210);
-        assert_eq!(clock.now_ms(start + Duration::from_millis(100_001)), 6211);
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        assert_eq!(clock.lead(3, || (5000, 2), start), 5000);
+        assert_eq!(clock.told_ms(3, start + ms(10)), 5010);
+        assert_eq!(clock.told_ms(3, start + ms(100_000)), 6210);
+        assert_eq!(clock.told_ms(3, start + ms(100_001)), 6211);
+        assert_eq!(clock.told_ms(4, start + ms(100_001)), 0, "the clock of that term has not started");
     }
 
     #[test]
     fn time_never_goes_back() {
-        let start = Instant::now();
-        let mut clock = LeaderClock::new(1, 0, Duration::from_secs(1), start);
-        assert_eq!(clock.now_ms(start + Duration::from_millis(700)), 700);
-        assert_eq!(clock.now_ms(start), 700);
-        assert_eq!(clock.now_ms(start + Duration::from_millis(701)), 701);
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        clock.lead(1, || (0, 0), start);
+        assert_eq!(clock.estimate_ms(start + ms(700)), 700);
+        assert_eq!(clock.estimate_ms(start), 700);
+        assert_eq!(clock.estimate_ms(start + ms(701)), 701);
+    }
+
+    #[test]
+    fn a_new_leader_goes_on_from_what_the_old_one_told() {
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        clock.hear(2, 60_000, start);
+        clock.hear(2, 59_000, start + ms(1));
+        assert_eq!(clock.estimate_ms(start + ms(100)), 60_100);
+        assert_eq!(clock.lead(3, || (1_000, 2), start + ms(900)), 60_000, "the election does not count");
+    }
+
+    #[test]
+    fn what_a_deposed_leader_told_is_not_used_after_later_entries() {
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        clock.hear(2, 60_000, start);
+        assert_eq!(clock.lead(4, || (1_000, 3), start), 1_000, "an entry of term 3 was counted from less");
+    }
+
+    #[test]
+    fn a_later_term_replaces_what_was_heard_even_by_less() {
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        clock.hear(2, 60_000, start);
+        clock.hear(3, 50_000, start);
+        clock.hear(2, 61_000, start);
+        assert_eq!(clock.lead(4, || (1_000, 3), start), 50_000);
+    }
+
+    #[test]
+    fn a_leader_that_leads_again_does_not_count_the_time_between() {
+        let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
+        clock.lead(2, || (1_000, 1), start);
+        assert_eq!(clock.told_ms(2, start + ms(500)), 1_500);
+        clock.follow();
+        clock.follow();
+        assert_eq!(clock.lead(4, || (1_000, 2), start + ms(9_000)), 1_500);
     }
 }

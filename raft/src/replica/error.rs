@@ -62,9 +62,10 @@ pub enum StartError {
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// No leader was found in time. Nothing was proposed.
+    /// No leader was found in time, or the node knows that no majority of the members answers. Nothing was proposed.
     #[error(
-        "no leader within {waited_ms} ms; nothing was done. Ask again, or see which members are up: batuta cluster members"
+        "no leader that a majority follows within {waited_ms} ms; nothing was done. Ask again, or see which members are up: \
+         batuta cluster members"
     )]
     NoLeader {
         /// How long was waited.
@@ -143,6 +144,8 @@ impl ProposeError {
 pub(crate) enum Failed {
     /// This node does not lead (any more), and nothing was proposed.
     NotLeader,
+    /// This node leads, but no majority has acknowledged it for long, and nothing was proposed.
+    NoMajority,
     /// It was proposed; what became of it is not known.
     Unknown,
     /// Trying again elsewhere does not help.
@@ -154,6 +157,7 @@ impl Failed {
         let mut refused = wire::Refused::default();
         let reason = match self {
             Self::NotLeader => Reason::NotLeader,
+            Self::NoMajority => Reason::NoMajority,
             Self::Unknown => Reason::UnknownOutcome,
             Self::Final(error) => {
                 refused.message = error.to_string();
@@ -182,6 +186,7 @@ impl Failed {
     pub(crate) fn from_wire(refused: wire::Refused) -> Self {
         Self::Final(match refused.reason() {
             Reason::NotLeader | Reason::ShuttingDown => return Self::NotLeader,
+            Reason::NoMajority => return Self::NoMajority,
             Reason::UnknownOutcome => return Self::Unknown,
             Reason::DiskFull => {
                 ProposeError::DiskFull { free_bytes: refused.free_bytes, min_bytes: refused.min_bytes }

@@ -39,9 +39,10 @@ impl LeaderStream {
         Self { inner: Arc::clone(inner), vote: None }
     }
 
-    /// The leader of this vote spoke.
-    pub(crate) fn note(&mut self, vote: &Vote) {
+    /// The leader of this vote spoke, at this cluster time.
+    pub(crate) fn note(&mut self, vote: &Vote, now_ms: u64) {
         self.inner.leader_heard.note();
+        self.inner.clock.hear(vote.leader_id.term, now_ms, tokio::time::Instant::now());
         self.vote = Some(*vote);
     }
 

@@ -7,17 +7,24 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::AllocateNode;
 use batuta_statemachine::{Command, Reply, Request};
-use openraft::ChangeMembers;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant as _, ServerState};
+use tokio::time::Instant;
 
 use super::error::{Failed, ProposeError};
 use super::route::Leader;
 use super::status::{heard_of, status};
 use super::{Core, Inner};
 use crate::codec::consensus;
-use crate::types::{Member, TypeConfig};
+use crate::metrics::RaftMetrics;
+use crate::types::Member;
 
 const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a change waits for members to follow, and for a change before it.
+const CHANGE_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A voter that lacks more entries than this does not follow closely. A healthy one lacks a few.
+const LAG_ENTRIES_MAX: u64 = 128;
 
 fn refused(why: impl Into<String>) -> Failed {
     Failed::Final(ProposeError::Membership(why.into()))
@@ -27,15 +34,80 @@ fn core(inner: &Inner) -> Result<&Core, Failed> {
     inner.core().ok_or(Failed::NotLeader)
 }
 
-fn changed<T>(result: Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>) -> Result<(), Failed> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Failed::NotLeader),
-        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
-            Err(refused(error.to_string()))
+/// Changes the membership. A change that cannot begin yet is asked for again by itself.
+async fn change(core: &Core, changes: &ChangeMembers<u64, Member>, retain: bool) -> Result<(), Failed> {
+    let until = Instant::now() + CHANGE_WITHIN;
+    loop {
+        let error = match core.raft.change_membership(changes.clone(), retain).await {
+            Ok(_) => return Ok(()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => return Err(Failed::NotLeader),
+            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => error,
+            Err(RaftError::APIError(_)) => return Err(Failed::Unknown),
+            Err(RaftError::Fatal(fatal)) => {
+                return Err(Failed::Final(ProposeError::Fatal(fatal.to_string())));
+            }
+        };
+        match error {
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
+                if Instant::now() < until =>
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
+                return Err(refused(format!(
+                    "an earlier change of the membership is not finished after {CHANGE_WITHIN:?}: a majority must \
+                     follow the leader first. See which members are down: batuta cluster members"
+                )));
+            }
+            ChangeMembershipError::EmptyMembership(_) => {
+                return Err(refused("the last voter can not be removed: the cluster would be gone"));
+            }
+            ChangeMembershipError::LearnerNotFound(missing) => {
+                return Err(Failed::Final(ProposeError::NotAMember { node_id: missing.node_id }));
+            }
+            error @ (ChangeMembershipError::UnsupportedMembershipTransition(_)
+            | ChangeMembershipError::NodeMetadataChanged(_)) => {
+                tracing::error!(%error, "a membership change is not one that consensus knows");
+                return Err(refused("the membership has changed meanwhile; look at it and ask again"));
+            }
         }
-        Err(RaftError::APIError(_)) => Err(Failed::Unknown),
-        Err(RaftError::Fatal(fatal)) => Err(Failed::Final(ProposeError::Fatal(fatal.to_string()))),
+    }
+}
+
+/// Whether a voter is so close behind this leader that the leader may count on it: it answers, and has nearly all of the log.
+fn follows(inner: &Inner, metrics: &RaftMetrics, node_id: u64) -> bool {
+    let contact = metrics.heartbeat.as_ref().and_then(|seen| seen.get(&node_id).copied().flatten());
+    let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&node_id).copied().flatten());
+    let lag = metrics.last_log_index.unwrap_or_default().saturating_sub(matched.map_or(0, |id| id.index));
+    let answers = contact.is_some_and(|at| at.elapsed() <= inner.options.election_timeout_max());
+    node_id == metrics.id || (answers && lag <= LAG_ENTRIES_MAX)
+}
+
+/// Waits until a majority of `next` follows this leader closely: a change that needs members that are only coming back would stop every
+/// write until they are there.
+async fn majority_follows(inner: &Inner, core: &Core, next: &BTreeSet<u64>) -> Result<(), Failed> {
+    let until = Instant::now() + CHANGE_WITHIN;
+    loop {
+        if !matches!(core.leader(), Leader::Me) {
+            return Err(Failed::NotLeader);
+        }
+        let behind: BTreeSet<u64> = core
+            .metrics
+            .look(|metrics| next.iter().copied().filter(|id| !follows(inner, metrics, *id)).collect());
+        if 2 * (next.len() - behind.len()) > next.len() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let members = members(core).0;
+            let names: Vec<&str> =
+                behind.iter().filter_map(|id| members.get(id)).map(|member| member.name.as_str()).collect();
+            return Err(refused(format!(
+                "of the members that would vote, {} did not follow the leader closely within {CHANGE_WITHIN:?}; nothing was \
+                 changed. Bring them back first, or remove those that are gone",
+                names.join(", ")
+            )));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -46,35 +118,41 @@ fn members(core: &Core) -> (BTreeMap<u64, Member>, BTreeSet<u64>) {
     (members, config.voter_ids().collect())
 }
 
+/// Takes a member out. A leader hands leadership over before it is removed, which the next leader then does: so nobody waits for an
+/// election.
 pub(crate) async fn remove(inner: &Arc<Inner>, node_id: u64) -> Result<(), Failed> {
     let core = core(inner)?;
     let _one_at_a_time = core.changing_members.lock().await;
-    let (members, voters) = members(core);
+    let (members, mut voters) = members(core);
     if !members.contains_key(&node_id) {
         return Err(Failed::Final(ProposeError::NotAMember { node_id }));
     }
-    if !voters.contains(&node_id) {
-        return changed(
-            core.raft.change_membership(ChangeMembers::RemoveNodes([node_id].into()), false).await,
-        );
+    if !voters.remove(&node_id) {
+        return change(core, &ChangeMembers::RemoveNodes([node_id].into()), false).await;
     }
-    if voters.len() == 1 {
+    if voters.is_empty() {
         return Err(refused("the last voter can not be removed: the cluster would be gone"));
     }
-    changed(core.raft.change_membership(ChangeMembers::RemoveVoters([node_id].into()), false).await)
+    majority_follows(inner, core, &voters).await?;
+    if node_id == core.identity.node_id {
+        hand_over(core, &voters).await?;
+        return Err(Failed::NotLeader);
+    }
+    change(core, &ChangeMembers::RemoveVoters([node_id].into()), false).await
 }
 
 pub(crate) async fn promote(inner: &Arc<Inner>, node_id: u64) -> Result<(), Failed> {
     let core = core(inner)?;
     let _one_at_a_time = core.changing_members.lock().await;
-    let (members, voters) = members(core);
+    let (members, mut voters) = members(core);
     if !members.contains_key(&node_id) {
         return Err(Failed::Final(ProposeError::NotAMember { node_id }));
     }
-    if voters.contains(&node_id) {
+    if !voters.insert(node_id) {
         return Ok(());
     }
-    changed(core.raft.change_membership(ChangeMembers::AddVoterIds([node_id].into()), false).await)
+    majority_follows(inner, core, &voters).await?;
+    change(core, &ChangeMembers::AddVoterIds([node_id].into()), false).await
 }
 
 pub(crate) async fn transfer(inner: &Arc<Inner>, to: Option<u64>) -> Result<u64, Failed> {
@@ -87,12 +165,22 @@ pub(crate) async fn transfer(inner: &Arc<Inner>, to: Option<u64>) -> Result<u64,
         }
         Some(to) if !voters.contains(&to) => return Err(refused("a learner can not lead; promote it first")),
         Some(to) => to,
-        None => most_complete(core, &voters)
-            .ok_or_else(|| refused("there is no other voter to hand leadership to"))?,
+        None => return hand_over(core, &voters).await,
     };
     if to == me {
         return Ok(me);
     }
+    transfer_to(core, to).await
+}
+
+/// Hands leadership to the one of these voters whose log reaches furthest. Returns who leads then.
+async fn hand_over(core: &Core, voters: &BTreeSet<u64>) -> Result<u64, Failed> {
+    let to = most_complete(core, voters);
+    transfer_to(core, to.ok_or_else(|| refused("there is no other voter to hand leadership to"))?).await
+}
+
+async fn transfer_to(core: &Core, to: u64) -> Result<u64, Failed> {
+    let me = core.identity.node_id;
     let transfer = core.raft.trigger().transfer_leader(to).await;
     transfer.map_err(|fatal| Failed::Final(ProposeError::Fatal(fatal.to_string())))?;
     let moved = core.metrics.wait_for(|metrics| metrics.current_leader.filter(|leader| *leader != me));
@@ -142,10 +230,14 @@ pub(crate) async fn admit(
     let _one_at_a_time = core.changing_members.lock().await;
     let (members, voters) = members(core);
     match members.get(&request.node_id) {
-        None => changed(core.raft.add_learner(request.node_id, member.clone(), true).await)?,
+        None => {
+            let learner = [(request.node_id, member.clone())].into();
+            change(core, &ChangeMembers::AddNodes(learner), true).await?;
+            caught_up(core, request.node_id).await?;
+        }
         Some(known) if *known != member => {
             let update = ChangeMembers::SetNodes([(request.node_id, member.clone())].into());
-            changed(core.raft.change_membership(update, true).await)?;
+            change(core, &update, true).await?;
         }
         Some(_) => {}
     }
@@ -157,9 +249,23 @@ pub(crate) async fn admit(
             .collect();
         let mut next: BTreeSet<u64> = voters.difference(&replaced).copied().collect();
         next.insert(request.node_id);
-        changed(core.raft.change_membership(next, false).await)?;
+        majority_follows(inner, core, &next).await?;
+        change(core, &ChangeMembers::ReplaceAllVoters(next), false).await?;
     }
     Ok(wire::JoinResponse { cluster_id, node_id: request.node_id, ..Default::default() })
+}
+
+/// Waits until a new learner has nearly all of the log, however long it takes to send it.
+async fn caught_up(core: &Core, node_id: u64) -> Result<(), Failed> {
+    let caught_up = core.metrics.wait_for(|metrics| {
+        if metrics.state != ServerState::Leader {
+            return Some(Err(Failed::NotLeader));
+        }
+        let matched = metrics.replication.as_ref()?.get(&node_id).copied().flatten()?;
+        let lag = metrics.last_log_index.unwrap_or_default().saturating_sub(matched.index);
+        (lag <= LAG_ENTRIES_MAX).then_some(Ok(()))
+    });
+    caught_up.await.unwrap_or(Err(Failed::Final(ProposeError::ShuttingDown)))
 }
 
 async fn allocate(inner: &Arc<Inner>, core: &Core, name: &str) -> Result<u64, Failed> {

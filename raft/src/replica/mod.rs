@@ -42,6 +42,7 @@ use crate::peer::{Commits, Forwarder};
 use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
+pub(crate) use clock::ClusterClock;
 use disk_watch::DiskWatch;
 use heard::LeaderHeard;
 pub use proposer::KeptAlive;
@@ -94,7 +95,9 @@ pub(crate) struct Inner {
     pub(crate) snapshots: SnapshotStore,
     pub(crate) disk: Arc<DiskWatch>,
     /// When a leader last sent something.
-    pub(crate) leader_heard: LeaderHeard,
+    pub(crate) leader_heard: Arc<LeaderHeard>,
+    /// Cluster time as far as this node knows.
+    pub(crate) clock: Arc<ClusterClock>,
     /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
     core: OnceLock<Core>,
@@ -255,12 +258,15 @@ impl Replica {
     /// A state that has everything that was acknowledged, by any node, before the call.
     ///
     /// # Errors
-    /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads.
+    /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads, or none can.
     pub async fn read(&self, timeout: Duration) -> Result<Arc<State>, ProposeError> {
         let started = tokio::time::Instant::now();
-        match tokio::time::timeout(timeout, self.read_until_done()).await {
-            Ok(read) => read,
-            Err(_) => Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) }),
+        let no_leader = || Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) });
+        tokio::select! {
+            biased;
+            read = self.read_until_done() => read,
+            () = tokio::time::sleep(timeout) => no_leader(),
+            () = self.majority_lost() => no_leader(),
         }
     }
 
@@ -270,7 +276,7 @@ impl Replica {
             let index = match self.member().await?.reads.index().await {
                 Ok(index) => index,
                 Err(Failed::Final(error)) => return Err(error),
-                Err(Failed::NotLeader | Failed::Unknown) => {
+                Err(Failed::NotLeader | Failed::NoMajority | Failed::Unknown) => {
                     self.wait_for_change(before).await;
                     continue;
                 }
@@ -295,6 +301,13 @@ impl Replica {
         self.inner.published.history()
     }
 
+    /// About what cluster time it is, milliseconds: that of the newest entry, and what has passed since as far as this node knows. For
+    /// what is shown; only entries decide.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.inner.clock.estimate_ms(tokio::time::Instant::now()).max(self.view().now_ms())
+    }
+
     /// The last revision applied here, as it rises. The history and the state that have it are published before.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<u64> {
@@ -311,7 +324,15 @@ impl Replica {
             let inner = Arc::clone(inner);
             async move { membership::remove(&inner, node_id).await }
         };
-        self.on_leader(timeout, true, local, || Call::RemoveMember(node_id), done).await
+        let started = tokio::time::Instant::now();
+        let removed = self.on_leader(timeout, true, local, || Call::RemoveMember(node_id), done).await;
+        if !matches!(removed, Err(ProposeError::OutcomeUnknown { .. })) {
+            return removed;
+        }
+        // The leader that did it may have gone before it could say so.
+        self.read(timeout.saturating_sub(started.elapsed())).await?;
+        let gone = |core: &Core| core.metrics.look(|metrics| metrics.membership_config.get_node(&node_id).is_none());
+        if self.inner.core().is_some_and(gone) { Ok(()) } else { removed }
     }
 
     /// Makes a learner a voter.

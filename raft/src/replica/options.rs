@@ -89,4 +89,9 @@ impl Settled {
     pub(crate) fn election_timeout_max(&self) -> Duration {
         Duration::from_millis(self.election_timeout_ms.1)
     }
+
+    /// Without word from a majority for so long there is none: an election would have found a leader.
+    pub(crate) fn silence_max(&self) -> Duration {
+        2 * self.election_timeout_max()
+    }
 }

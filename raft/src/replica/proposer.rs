@@ -15,12 +15,13 @@ use std::time::{Duration, SystemTime};
 use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::InitCluster;
 use batuta_statemachine::session::KeepAlive;
-use batuta_statemachine::{Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp};
+use batuta_statemachine::{Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp, State};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use openraft::ServerState;
 use openraft::errors::ClientWriteError;
+use openraft::alias::CommittedLeaderIdOf;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message as _;
@@ -28,10 +29,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::LeaderClock;
+use super::clock::ClusterClock;
 use super::company::{self, Company};
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
+use super::heard::LeaderHeard;
 use super::renewals::{Renewal, Renewals};
 use crate::codec;
 use crate::machine::Published;
@@ -46,6 +48,9 @@ const QUEUE: usize = 16_384;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A leader looks at the clock so many times within its longest step.
 const LOOKS_A_STEP: u32 = 4;
+/// While anything is due some day, the newest entry is no older than this: so much of the time that passed is lost at most when all
+/// nodes stop at once. An election loses none of it ([`ClusterClock`]).
+const STAMP_AGE_MAX_MS: u64 = 10_000;
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 
@@ -85,9 +90,44 @@ pub(crate) struct Parts {
     pub(crate) node_id: u64,
     /// Who leads, as this node knows it.
     pub(crate) leads: watch::Receiver<Option<u64>>,
+    pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) heard: Arc<LeaderHeard>,
     /// The longest step between two looks at the clock.
     pub(crate) step_max: Duration,
+    /// A leader that no majority has acknowledged for so long proposes nothing.
+    pub(crate) silence_max: Duration,
     pub(crate) stop: CancellationToken,
+}
+
+impl Parts {
+    fn lead(&self) -> Lead {
+        let Self { metrics, published, clock, heard, silence_max, .. } = self;
+        let (leads, applied, silence, term) = metrics.look(|metrics| {
+            let applied = metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term);
+            let leads = metrics.state == ServerState::Leader;
+            (leads, applied, leads.then(|| heard.silence(metrics)), metrics.current_term)
+        });
+        if !leads {
+            clock.follow();
+            Lead::No
+        } else if silence.flatten().is_some_and(|silence| silence > *silence_max) {
+            Lead::WithoutMajority
+        } else if !applied {
+            Lead::NotYet
+        } else {
+            let base = || (published.view().now_ms(), published.stamped_term());
+            Lead::Since { term, now_ms: clock.lead(term, base, Instant::now()) }
+        }
+    }
+
+    /// Comes back when what is held may be proposed, or never will.
+    async fn may_propose(&self) {
+        let decided = self.metrics.wait_for(|_| (self.lead() != Lead::NotYet).then_some(()));
+        if decided.await.is_err() {
+            // Consensus has ended: whoever waits is told when the task is.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Proposer {
@@ -97,7 +137,6 @@ impl Proposer {
         let stop = parts.stop.clone();
         let task = Task {
             parts,
-            clock: None,
             waiting: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
             callers_in_flight: 0,
@@ -147,9 +186,22 @@ fn look_in(due_in_ms: Option<u64>, step_max: Duration) -> Duration {
     due_in_ms.map_or(within, |due_in_ms| Duration::from_millis(due_in_ms).max(LOOK_AGAIN).min(within))
 }
 
+/// What a node may propose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lead {
+    /// It leads, and this is cluster time.
+    Since { term: u64, now_ms: u64 },
+    /// It was elected and has not applied the first entry of its term: what it proposed now would be stamped with a time that is too
+    /// early. It may propose in a moment.
+    NotYet,
+    /// It leads, but no majority has acknowledged it for long.
+    WithoutMajority,
+    /// Somebody else leads, or nobody.
+    No,
+}
+
 struct Task {
     parts: Parts,
-    clock: Option<LeaderClock>,
     /// What the next entry is made of.
     waiting: VecDeque<Proposal>,
     /// Entries under way; each gives back how many callers it has.
@@ -172,8 +224,10 @@ impl Task {
         loop {
             let room = self.waiting.len() < REQUESTS_MAX;
             let leads_itself = *leads.borrow_and_update() == Some(self.parts.node_id);
+            let held = !self.waiting.is_empty() && self.parts.lead() == Lead::NotYet;
             tokio::select! {
                 biased;
+                () = self.parts.may_propose(), if held => {}
                 Some(callers) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.callers_in_flight -= callers;
                     // What it did may be due sooner than anything before.
@@ -212,8 +266,20 @@ impl Task {
             while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight)
                 && self.company.lets_go(self.only_queues())
             {
-                self.pack();
+                match self.parts.lead() {
+                    Lead::Since { term, now_ms } => self.pack(term, now_ms),
+                    Lead::NotYet => break,
+                    Lead::WithoutMajority => self.refuse_all(&Failed::NoMajority),
+                    Lead::No => self.refuse_all(&Failed::NotLeader),
+                }
             }
+        }
+    }
+
+    fn refuse_all(&mut self, why: &Failed) {
+        for proposal in self.waiting.drain(..) {
+            // The caller may have given up.
+            let _ = proposal.answer.send(Err(why.clone()));
         }
     }
 
@@ -231,7 +297,7 @@ impl Task {
     }
 
     /// Takes what waits and fits into one entry, and proposes it.
-    fn pack(&mut self) {
+    fn pack(&mut self, term: u64, now_ms: u64) {
         let mut batch = Vec::new();
         let (mut requests, mut bytes) = (0, 0);
         while requests < REQUESTS_MAX
@@ -248,7 +314,7 @@ impl Task {
             }
         }
         if !batch.is_empty() {
-            self.propose(batch);
+            self.propose(term, now_ms, batch);
         }
     }
 
@@ -258,8 +324,9 @@ impl Task {
         grows.then_some(Failed::Final(low))
     }
 
-    fn propose(&mut self, batch: Vec<Proposal>) {
-        let stamp = self.stamp();
+    fn propose(&mut self, term: u64, now_ms: u64, batch: Vec<Proposal>) {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let stamp = Stamp { now_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
         let mut entry = Entry { stamp, requests: Vec::new() };
         let mut encoded = wire::Entry { now_ms: stamp.now_ms, wall_ms: stamp.wall_ms, requests: Vec::new() };
         let mut callers = Vec::with_capacity(batch.len());
@@ -273,61 +340,35 @@ impl Task {
         let data = LogEntry { entry: Arc::new(entry), bytes: encoded.encode_to_vec().into() };
         let raft = self.parts.raft.clone();
         self.in_flight.push(Box::pin(async move {
-            let applied = write(&raft, data).await;
+            let applied = write(&raft, term, data).await;
             hand_out(applied, callers);
             count
         }));
     }
 
     /// Proposes something of this node's own and keeps the answer.
-    fn propose_own(&mut self, requests: Vec<Request>) {
+    fn propose_own(&mut self, term: u64, now_ms: u64, requests: Vec<Request>) {
         let encoded = requests.iter().map(codec::request_to_wire).collect();
         let (answer, receiver) = oneshot::channel();
         self.own = Some(receiver);
-        self.propose(vec![Proposal { requests, encoded, bytes: 0, answer }]);
-    }
-
-    fn stamp(&mut self) -> Stamp {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now_ms = self.clock().map_or(0, |clock| clock.now_ms(Instant::now()));
-        Stamp { now_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
-    }
-
-    /// Cluster time, while this node leads and has applied the first entry of its term. Before that a stamp of 0 leaves the
-    /// state's time where it is.
-    fn clock(&mut self) -> Option<&mut LeaderClock> {
-        let leading = self.parts.metrics.look(|metrics| {
-            let applied = metrics.last_applied.map(|id| id.leader_id.term);
-            let leads = metrics.state == ServerState::Leader && applied == Some(metrics.current_term);
-            leads.then_some(metrics.current_term)
-        });
-        match leading {
-            None => self.clock = None,
-            Some(term) if self.clock.as_ref().is_some_and(|clock| clock.term() == term) => {}
-            Some(term) => {
-                let base_ms = self.parts.published.view().now_ms();
-                self.clock = Some(LeaderClock::new(term, base_ms, self.parts.step_max, Instant::now()));
-            }
-        }
-        self.clock.as_mut()
+        self.propose(term, now_ms, vec![Proposal { requests, encoded, bytes: 0, answer }]);
     }
 
     /// When a leader should look again.
-    fn next_look(&mut self) -> Instant {
-        let now = Instant::now();
-        let wait = match self.clock().map(|clock| clock.now_ms(now)) {
-            Some(now_ms) if self.own.is_none() => {
-                let due_ms = self.parts.published.view().next_deadline_ms();
+    fn next_look(&self) -> Instant {
+        let wait = match self.parts.lead() {
+            Lead::Since { now_ms, .. } if self.own.is_none() => {
+                let due_ms = tick_due_ms(&self.parts.published.view());
                 look_in(due_ms.map(|due_ms| due_ms.saturating_sub(now_ms)), self.parts.step_max)
             }
             _ => LOOK_AGAIN,
         };
-        now + wait
+        Instant::now() + wait
     }
 
     /// What a leader does unasked: names a new cluster, and lets time pass when something is due.
     fn look(&mut self) {
-        let Some(now_ms) = self.clock().map(|clock| clock.now_ms(Instant::now())) else { return };
+        let Lead::Since { term, now_ms } = self.parts.lead() else { return };
         if let Some(own) = &mut self.own {
             match own.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
@@ -342,9 +383,9 @@ impl Task {
                 cluster_id: self.parts.cluster_id.clone(),
                 next_node_id: members.unwrap_or_default() + 1,
             };
-            self.propose_own(vec![Request::new(None, Command::InitCluster(init))]);
-        } else if state.next_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
-            self.propose_own(Vec::new());
+            self.propose_own(term, now_ms, vec![Request::new(None, Command::InitCluster(init))]);
+        } else if tick_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
+            self.propose_own(term, now_ms, Vec::new());
         }
     }
 
@@ -357,7 +398,14 @@ impl Task {
         let request = Request::new(None, command);
         let encoded = vec![codec::request_to_wire(&request)];
         let (answer, receiver) = oneshot::channel();
-        self.propose(vec![Proposal { requests: vec![request], encoded, bytes: 0, answer }]);
+        let proposal = Proposal { requests: vec![request], encoded, bytes: 0, answer };
+        match self.parts.lead() {
+            Lead::Since { term, now_ms } => self.propose(term, now_ms, vec![proposal]),
+            Lead::NotYet => self.waiting.push_front(proposal),
+            // Nobody but the task below hears of it.
+            Lead::WithoutMajority => drop(proposal.answer.send(Err(Failed::NoMajority))),
+            Lead::No => drop(proposal.answer.send(Err(Failed::NotLeader))),
+        }
         tokio::spawn(async move {
             let applied = receiver.await.unwrap_or(Err(Failed::Unknown));
             for Renewal { sessions: asked, answer } in renewals {
@@ -387,10 +435,17 @@ fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) 
     Ok(KeptAlive { revision: applied.revision, now_ms: applied.now_ms, deadlines_ms })
 }
 
-async fn write(raft: &Raft, data: LogEntry) -> Proposed {
+/// When the next entry is due that nobody asks for: for what ends then, or to keep the newest stamp young.
+fn tick_due_ms(state: &State) -> Option<u64> {
+    state.next_deadline_ms().map(|due_ms| due_ms.min(state.now_ms() + STAMP_AGE_MAX_MS))
+}
+
+/// Writes in the term in which the entry was stamped, and in no other: a later leader counts time from what it has applied.
+async fn write(raft: &Raft, term: u64, data: LogEntry) -> Proposed {
     let (responder, receiver) =
         ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
-    if let Err(fatal) = raft.client_write_ff(data, Some(responder)).await {
+    let leader = CommittedLeaderIdOf::<TypeConfig>::new(term);
+    if let Err(fatal) = raft.write(data).responder(responder).with_leader(leader).await {
         return Err(Failed::Final(ProposeError::Fatal(fatal.to_string())));
     }
     match receiver.await {

@@ -1,5 +1,6 @@
 //! Finding the leader, and trying again only when it is safe.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use batuta_proto::internal::forward_request::Call;
@@ -13,6 +14,10 @@ use crate::peer::ForwardError;
 
 /// Without news of a leader, look again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// A node that was itself stopped for a while hears of the others again within this time.
+const MAJORITY_MAY_SPEAK_WITHIN: Duration = Duration::from_millis(250);
+/// Between two looks at whether a majority is still silent.
+const SILENCE_LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -82,10 +87,30 @@ impl Replica {
         }
     }
 
+    /// Comes back when this node has known for a moment that no majority of the members answers.
+    pub(super) async fn majority_lost(&self) {
+        let mut silent_since = None;
+        loop {
+            tokio::time::sleep(SILENCE_LOOK).await;
+            let now = Instant::now();
+            silent_since = if self.majority_is_silent() { silent_since.or(Some(now)) } else { None };
+            if silent_since.is_some_and(|since| now - since >= MAJORITY_MAY_SPEAK_WITHIN) {
+                return;
+            }
+        }
+    }
+
+    fn majority_is_silent(&self) -> bool {
+        let Some(core) = self.inner.core() else { return false };
+        let heard = &self.inner.leader_heard;
+        let silence = core.metrics.look(|metrics| heard.silence(metrics)).unwrap_or_else(|| heard.age());
+        silence > self.inner.options.silence_max()
+    }
+
     /// Does something on the leader, wherever that is: `local` here, or `call` over the wire.
     ///
-    /// What certainly was not proposed is tried again until the time is up. What may have been is tried again only when it
-    /// is `repeatable`.
+    /// What certainly was not proposed is tried again until the time is up, or until the node knows that there is no majority. What may
+    /// have been is tried again only when it is `repeatable`.
     pub(super) async fn on_leader<T, F>(
         &self,
         timeout: Duration,
@@ -98,55 +123,64 @@ impl Replica {
         F: Future<Output = Result<T, Failed>>,
     {
         let started = Instant::now();
-        let deadline = started + timeout;
+        let mut given_up = pin!(async {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = self.majority_lost() => {}
+            }
+        });
         let mut maybe_done = false;
         loop {
             let before = self.leadership();
+            let mut sent = false;
             let attempt = async {
                 let core = self.member().await.map_err(Failed::Final)?;
                 match core.leader() {
                     Leader::Unknown => Err(Failed::NotLeader),
-                    Leader::Me => local(core).await,
+                    Leader::Me => {
+                        sent = true;
+                        local(core).await
+                    }
                     Leader::Other { node_id, peer } => {
+                        sent = true;
                         core.forward(node_id, &peer, call()).await.and_then(&decode)
                     }
                 }
             };
-            let mut sent = false;
-            let outcome = tokio::time::timeout_at(deadline, async {
-                sent = !matches!(self.inner.core().map(Core::leader), None | Some(Leader::Unknown));
-                attempt.await
-            });
-            let failed = match outcome.await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(failed)) => failed,
-                Err(_) if sent => Failed::Unknown,
-                Err(_) => Failed::NotLeader,
+            let (failed, late) = tokio::select! {
+                biased;
+                outcome = attempt => match outcome {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed) => (failed, false),
+                },
+                () = &mut given_up => (if sent { Failed::Unknown } else { Failed::NotLeader }, true),
             };
             let waited_ms = millis(started.elapsed());
-            let late = Instant::now() >= deadline;
+            let unknown = Err(ProposeError::OutcomeUnknown { waited_ms });
             match failed {
                 // Refused now, but an earlier attempt may have come through.
-                Failed::Final(_) if maybe_done => return Err(ProposeError::OutcomeUnknown { waited_ms }),
+                Failed::Final(_) if maybe_done => return unknown,
                 Failed::Final(error) => return Err(error),
-                Failed::Unknown if late || !repeatable => {
-                    return Err(ProposeError::OutcomeUnknown { waited_ms });
-                }
+                Failed::Unknown if late || !repeatable => return unknown,
                 Failed::Unknown => maybe_done = true,
-                Failed::NotLeader if late && maybe_done => {
-                    return Err(ProposeError::OutcomeUnknown { waited_ms });
+                Failed::NotLeader | Failed::NoMajority if late && maybe_done => return unknown,
+                Failed::NotLeader | Failed::NoMajority if late => {
+                    return Err(ProposeError::NoLeader { waited_ms });
                 }
-                Failed::NotLeader if late => return Err(ProposeError::NoLeader { waited_ms }),
-                Failed::NotLeader => {}
+                // The leader knows it; this node may still hear the leader.
+                Failed::NoMajority if started.elapsed() >= MAJORITY_MAY_SPEAK_WITHIN => {
+                    return if maybe_done { unknown } else { Err(ProposeError::NoLeader { waited_ms }) };
+                }
+                Failed::NotLeader | Failed::NoMajority => {}
             }
             if self.inner.stop.is_cancelled() {
-                return Err(if maybe_done {
-                    ProposeError::OutcomeUnknown { waited_ms }
-                } else {
-                    ProposeError::ShuttingDown
-                });
+                return if maybe_done { unknown } else { Err(ProposeError::ShuttingDown) };
             }
-            self.wait_for_change(before).await;
+            tokio::select! {
+                biased;
+                () = self.wait_for_change(before) => {}
+                () = &mut given_up => return if maybe_done { unknown } else { Err(ProposeError::NoLeader { waited_ms }) },
+            }
         }
     }
 }

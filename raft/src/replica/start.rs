@@ -1,16 +1,18 @@
 //! From a data directory to a running member.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::errors::Fatal;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock::ClusterClock;
 use super::error::{Failed, StartError};
 use super::heard::LeaderHeard;
 use super::options::{Options, Settled};
@@ -125,7 +127,8 @@ impl Replica {
             published: machine.published(),
             snapshots,
             disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
-            leader_heard: LeaderHeard::new(),
+            leader_heard: Arc::new(LeaderHeard::new()),
+            clock: Arc::new(ClusterClock::new(options.election_timeout_max())),
             boot_id: draw_boot_id()?,
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
@@ -183,6 +186,7 @@ pub(crate) async fn become_member(
         platform: Arc::clone(&inner.platform),
         first_index: store.first_index(),
         commits: commits.clone(),
+        clock: Arc::clone(&inner.clock),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
@@ -198,7 +202,10 @@ pub(crate) async fn become_member(
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.node_id,
         leads: leads.subscribe(),
+        clock: Arc::clone(&inner.clock),
+        heard: Arc::clone(&inner.leader_heard),
         step_max: options.election_timeout_max(),
+        silence_max: options.silence_max(),
         stop: inner.stop.clone(),
     });
     let (platform, callers) = (Arc::clone(&inner.platform), inner.callers.clone());
@@ -348,10 +355,16 @@ fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<
     let metrics = core.metrics.clone();
     let inner = Arc::clone(inner);
     let stop = inner.stop.clone();
+    let led = AtomicBool::new(false);
     inner.clone().tasks.spawn(async move {
         let ended = metrics.wait_for(|metrics| {
             let now = metrics.current_leader;
             leads.send_if_modified(|leader| std::mem::replace(leader, now) != now);
+            let leads_itself = metrics.state == ServerState::Leader;
+            if leads_itself != led.swap(leads_itself, Ordering::Relaxed) {
+                // Its followers' last word, or what follows from an election: it counts from here.
+                inner.leader_heard.note();
+            }
             metrics.running_state.clone().err()
         });
         let reason = match stop.run_until_cancelled(ended).await {

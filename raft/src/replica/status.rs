@@ -7,9 +7,6 @@ use openraft::{Instant as _, ServerState};
 use super::{Inner, Replica, route};
 use crate::types::Addresses;
 
-/// A follower that is further behind than this many entries is not ready.
-const LAG_MAX: u64 = 5000;
-
 /// The part a node plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -155,31 +152,25 @@ pub(super) fn status(inner: &Inner) -> Status {
             last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
         });
     }
-    status.not_ready = not_ready(&status, &voters, inner);
+    let heard = &inner.leader_heard;
+    // A leader that was heard says how far it has committed only once its message is taken.
+    let silence = if status.role == Role::Leader { heard.silence(&metrics) } else { heard.answered() };
+    status.not_ready = not_ready(&status, &voters, silence, inner);
     status
 }
 
-fn not_ready(status: &Status, voters: &[u64], inner: &Inner) -> Option<String> {
+fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: &Inner) -> Option<String> {
     let voter = status.node_id.is_some_and(|own| voters.contains(&own));
-    let lag = status.committed_index.saturating_sub(status.applied_index);
-    let silence = match (status.role, status.quorum_ack_ms) {
-        // Its own word is a majority, and nobody gives it another.
-        (Role::Leader, _) if voters.len() == 1 => Duration::ZERO,
-        (Role::Leader, Some(age_ms)) => Duration::from_millis(age_ms),
-        // Elected just now.
-        (Role::Leader, None) => Duration::ZERO,
-        _ => inner.leader_heard.age(),
-    };
     if status.members.is_empty() {
         Some("the cluster is being formed".to_owned())
     } else if !voter {
         Some("this node does not vote (yet)".to_owned())
     } else if status.leader_id.is_none() {
         Some("no leader is known".to_owned())
-    } else if silence > 2 * inner.options.election_timeout_max() {
-        Some(format!("no word from a majority for {} ms", route::millis(silence)))
-    } else if lag > LAG_MAX {
-        Some(format!("{lag} committed entries are not applied yet"))
+    } else if silence.is_none() {
+        Some("no leader was heard since this node started".to_owned())
+    } else if silence.is_some_and(|silence| silence > inner.options.silence_max()) {
+        Some(format!("no word from a majority for {} ms", silence.map_or(0, route::millis)))
     } else if inner.published.view().cluster_id().is_none() {
         Some("the cluster has no name yet".to_owned())
     } else {
