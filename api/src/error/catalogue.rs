@@ -313,7 +313,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         500,
         [
             "No leader",
-            "No leader is known: an election is under way, or a majority of the nodes can not be reached. The request was not executed.",
+            "No leader is known that a majority of the nodes follows: an election is under way, or too few nodes can be reached. The request was not executed.",
             "Ask again. If it stays so, look at `batuta cluster status` on each node.",
         ],
     ),

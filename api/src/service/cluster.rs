@@ -89,7 +89,7 @@ impl Service {
             state_hash,
             state_revision: state.revision(),
             uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            cluster_time_ms: state.now_ms(),
+            cluster_time_ms: self.clock(&state).now_ms,
             token_high_water: state.token_high_water(),
             replica,
         })

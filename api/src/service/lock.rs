@@ -355,7 +355,7 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Lock>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let value = view::lock(&state, &context.namespace, name, WAITERS_SHOWN_MAX)
+        let value = view::lock(&state, &context.namespace, name, WAITERS_SHOWN_MAX, self.clock(&state))
             .ok_or_else(|| ApiError::LockNotFound { name: name.clone() })?;
         Ok(At { revision: state.revision(), value })
     }
@@ -373,7 +373,8 @@ impl Service {
         let limit = parse::page_limit(request.limit)?;
         let after = request.cursor.as_deref().map(parse::name_cursor).transpose()?;
         let state = self.state(context, consistency).await?;
-        let value = view::locks(&state, &context.namespace, request, after.as_ref(), limit);
+        let value =
+            view::locks(&state, &context.namespace, request, after.as_ref(), limit, self.clock(&state));
         Ok(At { revision: state.revision(), value })
     }
 
@@ -388,7 +389,7 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Explanation>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let value = view::explain(&state, &context.namespace, name, WAITERS_SHOWN_MAX);
+        let value = view::explain(&state, &context.namespace, name, WAITERS_SHOWN_MAX, self.clock(&state));
         Ok(At { revision: state.revision(), value })
     }
 

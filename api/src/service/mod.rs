@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ApiError;
 use waits::Waits;
+use wall::Clock;
 
 pub use wall::rfc3339;
 
@@ -186,6 +187,11 @@ impl Service {
 
     fn replica(&self) -> &Replica {
         &self.inner.replica
+    }
+
+    /// What time it is for whoever looks at this state now.
+    fn clock(&self, state: &State) -> Clock {
+        Clock::seen(state, self.replica().now_ms())
     }
 
     fn timeout(&self, context: &CallContext) -> Duration {

@@ -175,7 +175,8 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Session>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let found = view::session(&state, session).filter(|found| found.namespace == context.namespace);
+        let found = view::session(&state, session, self.clock(&state))
+            .filter(|found| found.namespace == context.namespace);
         let value = found.ok_or_else(|| ApiError::session_not_found(session))?;
         Ok(At { revision: state.revision(), value })
     }
@@ -193,7 +194,7 @@ impl Service {
         let limit = parse::page_limit(request.limit)?;
         let after = request.cursor.as_deref().map(parse::session_cursor).transpose()?;
         let state = self.state(context, consistency).await?;
-        let value = view::sessions(&state, &context.namespace, after, limit);
+        let value = view::sessions(&state, &context.namespace, after, limit, self.clock(&state));
         Ok(At { revision: state.revision(), value })
     }
 

@@ -29,8 +29,8 @@ fn session_of(view: SessionView, clock: Clock) -> Session {
     }
 }
 
-pub(super) fn session(state: &State, session: SessionId) -> Option<Session> {
-    state.session(session).map(|view| session_of(view, Clock::of(state)))
+pub(super) fn session(state: &State, session: SessionId, clock: Clock) -> Option<Session> {
+    state.session(session).map(|view| session_of(view, clock))
 }
 
 pub(super) fn sessions(
@@ -38,8 +38,8 @@ pub(super) fn sessions(
     namespace: &Namespace,
     after: Option<SessionId>,
     limit: usize,
+    clock: Clock,
 ) -> Page<Session> {
-    let clock = Clock::of(state);
     // One more than asked for tells whether there is a next page.
     let mut views = state.sessions(namespace, after, limit + 1);
     let more = views.len() > limit;
@@ -82,8 +82,14 @@ fn lock_of(view: LockView, clock: Clock) -> Lock {
     }
 }
 
-pub(super) fn lock(state: &State, namespace: &Namespace, name: &Name, waiters_max: usize) -> Option<Lock> {
-    state.lock(namespace, name, waiters_max).map(|view| lock_of(view, Clock::of(state)))
+pub(super) fn lock(
+    state: &State,
+    namespace: &Namespace,
+    name: &Name,
+    waiters_max: usize,
+    clock: Clock,
+) -> Option<Lock> {
+    state.lock(namespace, name, waiters_max).map(|view| lock_of(view, clock))
 }
 
 pub(super) fn locks(
@@ -92,8 +98,8 @@ pub(super) fn locks(
     request: &ListRequest,
     after: Option<&Name>,
     limit: usize,
+    clock: Clock,
 ) -> Page<Lock> {
-    let clock = Clock::of(state);
     let filter = LockFilter {
         prefix: (!request.prefix.is_empty()).then(|| request.prefix.clone()),
         session: request.session,
@@ -116,8 +122,13 @@ pub(super) fn check(state: &State, namespace: &Namespace, name: &Name, token: u6
     Check { status, newest_token: found.newest }
 }
 
-pub(super) fn explain(state: &State, namespace: &Namespace, name: &Name, waiters_max: usize) -> Explanation {
-    let clock = Clock::of(state);
+pub(super) fn explain(
+    state: &State,
+    namespace: &Namespace,
+    name: &Name,
+    waiters_max: usize,
+    clock: Clock,
+) -> Explanation {
     let Some(found) = state.explain(namespace, name, waiters_max) else {
         let summary = format!("{name} is free: nobody holds it or waits for it.");
         return Explanation { lock: None, waiters: Vec::new(), summary };

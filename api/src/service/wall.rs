@@ -12,8 +12,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn of(state: &State) -> Self {
-        Self { now_ms: state.now_ms(), wall_ms: state.wall_ms() }
+    /// Of a state that is looked at later than its newest entry: `now_ms` is what cluster time is meanwhile.
+    pub(crate) fn seen(state: &State, now_ms: u64) -> Self {
+        let since_ms = now_ms.saturating_sub(state.now_ms());
+        Self { now_ms: state.now_ms() + since_ms, wall_ms: state.wall_ms() + since_ms }
     }
 
     /// Milliseconds until a deadline in cluster time.

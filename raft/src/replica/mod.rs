@@ -331,7 +331,8 @@ impl Replica {
         }
         // The leader that did it may have gone before it could say so.
         self.read(timeout.saturating_sub(started.elapsed())).await?;
-        let gone = |core: &Core| core.metrics.look(|metrics| metrics.membership_config.get_node(&node_id).is_none());
+        let gone =
+            |core: &Core| core.metrics.look(|metrics| metrics.membership_config.get_node(&node_id).is_none());
         if self.inner.core().is_some_and(gone) { Ok(()) } else { removed }
     }
 

@@ -90,8 +90,9 @@ impl Settled {
         Duration::from_millis(self.election_timeout_ms.1)
     }
 
-    /// Without word from a majority for so long there is none: an election would have found a leader.
+    /// Without word from a majority for so long there is none: a follower stands for election within two of these times, and is elected
+    /// within a third.
     pub(crate) fn silence_max(&self) -> Duration {
-        2 * self.election_timeout_max()
+        3 * self.election_timeout_max()
     }
 }

@@ -169,7 +169,7 @@ fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: 
         Some("no leader is known".to_owned())
     } else if silence.is_none() {
         Some("no leader was heard since this node started".to_owned())
-    } else if silence.is_some_and(|silence| silence > inner.options.silence_max()) {
+    } else if silence.is_some_and(|silence| silence > 2 * inner.options.election_timeout_max()) {
         Some(format!("no word from a majority for {} ms", silence.map_or(0, route::millis)))
     } else if inner.published.view().cluster_id().is_none() {
         Some("the cluster has no name yet".to_owned())

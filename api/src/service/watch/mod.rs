@@ -174,7 +174,9 @@ impl Watch {
             Start::Snapshot => {
                 // Taken after the place in the hub: what the state does not have comes through the queue, what the queue has
                 // besides is skipped.
-                let snapshot = Snapshot::new(self.service.replica().view(), self.filter.clone());
+                let state = self.service.replica().view();
+                let clock = self.service.clock(&state);
+                let snapshot = Snapshot::new(state, clock, self.filter.clone());
                 self.told = snapshot.revision();
                 self.announce = false;
                 self.snapshot = Some(snapshot);

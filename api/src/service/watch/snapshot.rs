@@ -6,6 +6,7 @@ use batuta_statemachine::{Name, SessionId, State};
 
 use super::super::lock::{ListRequest, Lock};
 use super::super::session::Session;
+use super::super::wall::Clock;
 use super::super::{parse, view};
 use super::event::Job;
 use super::filter::{Filter, Names};
@@ -41,13 +42,14 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     state: Arc<State>,
+    clock: Clock,
     filter: Filter,
     stage: Stage,
 }
 
 impl Snapshot {
-    pub(super) fn new(state: Arc<State>, filter: Filter) -> Self {
-        Self { state, filter, stage: Stage::Sessions(None) }
+    pub(super) fn new(state: Arc<State>, clock: Clock, filter: Filter) -> Self {
+        Self { state, clock, filter, stage: Stage::Sessions(None) }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -79,11 +81,11 @@ impl Snapshot {
             return Ok(Stage::Locks(None));
         }
         if let Some(session) = session {
-            let own = view::session(&self.state, *session);
+            let own = view::session(&self.state, *session, self.clock);
             page.sessions.extend(own.filter(|own| own.namespace == *namespace));
             return Ok(Stage::Locks(None));
         }
-        let found = view::sessions(&self.state, namespace, after, PAGE);
+        let found = view::sessions(&self.state, namespace, after, PAGE, self.clock);
         page.sessions.extend(found.items);
         match found.next_cursor {
             Some(cursor) => Ok(Stage::Sessions(Some(parse::session_cursor(&cursor)?))),
@@ -97,12 +99,12 @@ impl Snapshot {
             return Ok(Stage::Registers(None));
         }
         if let Names::Exact(name) = names {
-            page.locks.extend(view::lock(&self.state, namespace, name, view::LISTED_WAITERS_MAX));
+            page.locks.extend(view::lock(&self.state, namespace, name, view::LISTED_WAITERS_MAX, self.clock));
             return Ok(Stage::Registers(None));
         }
         let request =
             ListRequest { prefix: self.prefix().to_owned(), session: *session, ..ListRequest::default() };
-        let found = view::locks(&self.state, namespace, &request, after, PAGE);
+        let found = view::locks(&self.state, namespace, &request, after, PAGE, self.clock);
         page.locks.extend(found.items);
         match found.next_cursor {
             Some(cursor) => Ok(Stage::Locks(Some(parse::name_cursor(&cursor)?))),
