@@ -12,7 +12,8 @@ const TTL_MS: u64 = 600_000;
 
 async fn acquire(rest: &Rest, name: &str, ttl_ms: u64) -> Answer {
     let (key, body) = (format!("key-{name}"), json!({"name": name, "ttl_ms": ttl_ms}));
-    let answer = eventually(&format!("{name} is granted"), || async {
+    let what = format!("{name} is granted");
+    let answer = eventually(&what, || async {
         let answer = rest.post_with_key("/api/v1/locks", &key, &body).await?;
         (answer.status == 201).then_some(answer)
     });
@@ -147,13 +148,10 @@ async fn without_a_majority_calls_are_refused_at_once() {
     for survivor_leads in [true, false] {
         let leader = cluster.leader().await;
         let survivor = if survivor_leads { leader } else { cluster.follower().await };
+        let opened = json!({"ttl_ms": 600_000});
         let session = eventually("a session is opened", || async {
-            let answer = cluster.nodes[survivor].rest.post_with_key(
-                "/api/v1/sessions",
-                "s",
-                &json!({"ttl_ms": 600_000}),
-            );
-            answer.await.filter(|answer| answer.status == 201)
+            let answer = cluster.nodes[survivor].rest.post_with_key("/api/v1/sessions", "s", &opened).await?;
+            (answer.status == 201).then_some(answer)
         })
         .await;
         let session = session.text("session_id").to_owned();

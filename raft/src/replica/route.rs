@@ -16,6 +16,8 @@ use crate::peer::ForwardError;
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// A node that was itself stopped for a while hears of the others again within this time.
 const MAJORITY_MAY_SPEAK_WITHIN: Duration = Duration::from_millis(250);
+/// What a leader without a majority has not proposed yet, it refuses within this time: keep-alives wait longest for one another.
+const REFUSED_WITHIN: Duration = Duration::from_millis(600);
 /// Between two looks at whether a majority is still silent.
 const SILENCE_LOOK: Duration = Duration::from_millis(50);
 
@@ -126,7 +128,7 @@ impl Replica {
         let mut given_up = pin!(async {
             tokio::select! {
                 () = tokio::time::sleep(timeout) => {}
-                () = self.majority_lost() => {}
+                () = self.majority_lost() => tokio::time::sleep(REFUSED_WITHIN).await,
             }
         });
         let mut maybe_done = false;
@@ -136,15 +138,15 @@ impl Replica {
             let attempt = async {
                 let core = self.member().await.map_err(Failed::Final)?;
                 match core.leader() {
-                    Leader::Unknown => Err(Failed::NotLeader),
                     Leader::Me => {
                         sent = true;
                         local(core).await
                     }
-                    Leader::Other { node_id, peer } => {
+                    Leader::Other { node_id, peer } if !self.majority_is_silent() => {
                         sent = true;
                         core.forward(node_id, &peer, call()).await.and_then(&decode)
                     }
+                    Leader::Other { .. } | Leader::Unknown => Err(Failed::NotLeader),
                 }
             };
             let (failed, late) = tokio::select! {
@@ -156,31 +158,27 @@ impl Replica {
                 () = &mut given_up => (if sent { Failed::Unknown } else { Failed::NotLeader }, true),
             };
             let waited_ms = millis(started.elapsed());
-            let unknown = Err(ProposeError::OutcomeUnknown { waited_ms });
+            // Refused now, but an earlier attempt may have come through.
+            let unless_done =
+                |done, error| Err(if done { ProposeError::OutcomeUnknown { waited_ms } } else { error });
+            // Either may know first that there is no majority: a leader that nobody acknowledges, or a node that hears no leader.
+            let silent = || matches!(failed, Failed::NoMajority) || self.majority_is_silent();
+            let hopeless = late || (started.elapsed() >= MAJORITY_MAY_SPEAK_WITHIN && silent());
             match failed {
-                // Refused now, but an earlier attempt may have come through.
-                Failed::Final(_) if maybe_done => return unknown,
-                Failed::Final(error) => return Err(error),
-                Failed::Unknown if late || !repeatable => return unknown,
-                Failed::Unknown => maybe_done = true,
-                Failed::NotLeader | Failed::NoMajority if late && maybe_done => return unknown,
-                Failed::NotLeader | Failed::NoMajority if late => {
-                    return Err(ProposeError::NoLeader { waited_ms });
+                Failed::Final(error) => return unless_done(maybe_done, error),
+                Failed::Unknown if late || !repeatable => {
+                    return Err(ProposeError::OutcomeUnknown { waited_ms });
                 }
-                // The leader knows it; this node may still hear the leader.
-                Failed::NoMajority if started.elapsed() >= MAJORITY_MAY_SPEAK_WITHIN => {
-                    return if maybe_done { unknown } else { Err(ProposeError::NoLeader { waited_ms }) };
+                Failed::Unknown => maybe_done = true,
+                Failed::NotLeader | Failed::NoMajority if hopeless => {
+                    return unless_done(maybe_done, ProposeError::NoLeader { waited_ms });
                 }
                 Failed::NotLeader | Failed::NoMajority => {}
             }
             if self.inner.stop.is_cancelled() {
-                return if maybe_done { unknown } else { Err(ProposeError::ShuttingDown) };
+                return unless_done(maybe_done, ProposeError::ShuttingDown);
             }
-            tokio::select! {
-                biased;
-                () = self.wait_for_change(before) => {}
-                () = &mut given_up => return if maybe_done { unknown } else { Err(ProposeError::NoLeader { waited_ms }) },
-            }
+            self.wait_for_change(before).await;
         }
     }
 }
