@@ -17,7 +17,7 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
+use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, lost_nodes, ticks};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
@@ -127,6 +127,7 @@ impl Replica {
             disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
             leader_heard: LeaderHeard::new(),
             boot_id: draw_boot_id()?,
+            peer_left: Notify::new(),
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),
@@ -218,6 +219,7 @@ pub(crate) async fn become_member(
         raft,
     };
     ticks::keep(inner, &core, leads.subscribe());
+    lost_nodes::look_for(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.
