@@ -516,11 +516,15 @@ fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
     let ask = |node, number| at(node, number, of(session, waiting(exclusive("a"))));
     let wait = story.queued(ask(3, 1));
     assert_eq!(story.queued(ask(1, 1)), wait, "the same wait, not a deadlock with itself");
+    assert!(story.state.was_replaced(wait, ask(3, 1).call.unwrap()), "one of the two calls is told");
+    assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
     assert_eq!(story.state.counts().waits, 1);
     story.ask(lost(3)).unwrap();
     assert!(story.state.wait(wait).is_some(), "the second call waits on");
     story.release(held.lock_id).unwrap();
     assert!(story.is_granted(wait));
+    assert!(story.state.was_replaced(wait, ask(3, 1).call.unwrap()));
+    assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
     assert!(story.state.may_hold_unknowingly(&ask(2, 1)), "its answer may be on its way");
     assert!(!story.state.may_hold_unknowingly(&ask(1, 2)), "the node that answered it knows");
     assert_eq!(story.refused(ask(2, 1)).code(), "deadlock", "while its node lives, its owner knows");

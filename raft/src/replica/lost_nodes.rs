@@ -16,6 +16,10 @@ use tokio::time::Instant;
 
 use super::{Core, Inner, Replica};
 use crate::peer::{self, Knock};
+use crate::types::TypeConfig;
+
+/// When a member last answered its leader.
+type Contact = openraft::alias::InstantOf<TypeConfig>;
 
 /// Between two looks while calls wait somewhere, and while none does.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -30,12 +34,12 @@ const WITHDRAW_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 struct Silence {
     looked: Option<Instant>,
-    members: BTreeMap<u64, (Option<Instant>, Duration)>,
+    members: BTreeMap<u64, (Option<Contact>, Duration)>,
 }
 
 impl Silence {
     /// Takes the last contacts of one look; a leader that was paused itself counts no more than one step of its own.
-    fn look(&mut self, now: Instant, contacts: BTreeMap<u64, Option<Instant>>) {
+    fn look(&mut self, now: Instant, contacts: BTreeMap<u64, Option<Contact>>) {
         let step = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
         let step = step.min(2 * LOOK_AGAIN);
         self.looked = Some(now);
@@ -109,7 +113,7 @@ async fn look(inner: &Arc<Inner>, leader: bool, left: bool, silence: &mut Silenc
 }
 
 /// When the members last answered this leader.
-fn contacts(core: &Core) -> BTreeMap<u64, Option<Instant>> {
+fn contacts(core: &Core) -> BTreeMap<u64, Option<Contact>> {
     core.metrics.look(|metrics| {
         let contact = |node_id: &u64| metrics.heartbeat.as_ref()?.get(node_id).copied().flatten();
         let members = metrics.membership_config.nodes();
@@ -148,9 +152,11 @@ mod tests {
     fn silence_counts_from_the_last_contact_in_small_steps() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
+        let first = <Contact as openraft::Instant>::now();
+        let contact = |ms| first + Duration::from_millis(ms);
         let mut silence = Silence::default();
         let mut look = |ms, two: Option<u64>, three: Option<u64>| {
-            silence.look(at(ms), [(2, two.map(at)), (3, three.map(at))].into());
+            silence.look(at(ms), [(2, two.map(contact)), (3, three.map(contact))].into());
             (silence.of(2), silence.of(3))
         };
         let silent = |ms| Some(Duration::from_millis(ms));

@@ -23,7 +23,7 @@ impl Acquire {
             return self.enter_again(transition, &grant);
         }
         if let Some(lock_id) = self.waits_already(state) {
-            return self.join(transition, lock_id);
+            return self.take_over(transition, lock_id);
         }
         self.check_kinds(state)?;
         self.check_room(state)?;
@@ -114,9 +114,9 @@ impl Acquire {
         session.waits.iter().copied().find(same)
     }
 
-    /// Joins the owner's own wait: it keeps its place, and lasts as long as the longer of the two.
-    fn join(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Outcome {
-        transition.serve(lock_id, self.call);
+    /// Takes the owner's own wait over: it keeps its place, and lasts as long as the longer of the two.
+    fn take_over(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Outcome {
+        transition.serve_instead(lock_id, self.call);
         let deadline_ms = transition.state.now_ms.saturating_add(self.wait_ms);
         transition.wait_until(lock_id, deadline_ms);
         Ok(Reply::Queued(transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?))

@@ -70,7 +70,7 @@ pub struct Owner {
 /// `invalid_argument`.
 /// A retry under the same dedup key answers with how the acquisition stands *now*: still queued, granted (same lock
 /// id, same token), or ended and why. One whose wait ended because its node was lost is queued again, where it was.
-/// An owner that asks for the locks it waits for already joins that wait; one that holds them without having been told
+/// An owner that asks for the locks it waits for already takes that wait over; one that holds them without having been told
 /// (the node that should have told it was lost) gets that grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquire {

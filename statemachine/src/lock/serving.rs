@@ -1,6 +1,6 @@
 //! Which calls wait for an acquisition, and at which nodes.
 //!
-//! A wait belongs to the calls that asked for it. It ends when the last of them leaves, or when the nodes of all of them are
+//! A wait belongs to the calls that asked for it: those under one retry key together, else the newest of its owner. It ends when the last of them leaves, or when the nodes of all of them are
 //! lost; a call that another one replaced, or that a lost node had, can not end it. So the duty to withdraw a wait does not lie in
 //! the memory of a node that may die.
 //!
@@ -130,6 +130,21 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether another request of the same owner took the place of a call that waited for an acquisition: it is answered, and
+    /// this one is not.
+    #[must_use]
+    pub fn was_replaced(&self, lock_id: LockId, call: ServingCall) -> bool {
+        if let Some(wait) = self.waits.get(&lock_id) {
+            return !wait.calls.is_empty() && !wait.calls.contains(&call);
+        }
+        let grant = self.grants.get(&lock_id);
+        let unconfirmed =
+            grant.and_then(|grant| self.serving.unconfirmed.get(&(grant.granted_revision, lock_id)));
+        unconfirmed.is_some_and(|unconfirmed| !unconfirmed.calls.contains(&call))
+    }
+}
+
 impl Transition<'_> {
     /// A call waits for an acquisition that is queued already.
     pub(crate) fn serve(&mut self, lock_id: LockId, call: Option<ServingCall>) {
@@ -145,6 +160,14 @@ impl Transition<'_> {
         calls.push(call);
         self.state.serving.index(lock_id, &wait.calls);
         self.state.waits.insert(lock_id, wait);
+    }
+
+    /// A call takes the place of those that waited for an acquisition.
+    pub(crate) fn serve_instead(&mut self, lock_id: LockId, call: Option<ServingCall>) {
+        let (Some(call), Some(wait)) = (call, self.state.waits.get_mut(&lock_id)) else { return };
+        let before = std::mem::replace(&mut Arc::make_mut(wait).calls, vec![call]);
+        self.state.serving.unindex(lock_id, &before);
+        self.state.serving.index(lock_id, &[call]);
     }
 
     /// A wait lives at least so long.
