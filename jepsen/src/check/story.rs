@@ -211,7 +211,7 @@ mod tests {
         let story = vec![
             event("lock_queued", "l-1.0", 0, ""),
             event("lock_queued", "l-2.0", 0, ""),
-            event("lock_wait_ended", "l-1.0", 0, ""),
+            event("wait_ended", "l-1.0", 0, ""),
             event("lock_queued", "l-1.0", 0, ""),
             event("lock_granted", "l-1.0", 1, ""),
         ];
