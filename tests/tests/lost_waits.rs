@@ -26,6 +26,10 @@ impl Scene {
     async fn start() -> Self {
         let cluster = Cluster::start(3).await;
         let lost = cluster.follower().await;
+        Self::of(cluster, lost)
+    }
+
+    fn of(cluster: Cluster, lost: usize) -> Self {
         let stays = (0..3).filter(|place| *place != lost).map(|place| cluster.nodes[place].rest.clone());
         let stays = stays.collect::<Vec<_>>().try_into().expect("two others");
         Self { cluster, lost, stays }
@@ -116,6 +120,23 @@ async fn killed_nodes_waiters_are_withdrawn_over_every_front() {
         assert!(call.await.expect("no panic").is_none(), "its node is gone");
     }
     told.await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_leaders_waiters_are_withdrawn() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let mut scene = Scene::of(cluster, leader);
+    let held = scene.hold("x").await;
+    let calls = [ask(&scene.lost().rest, None, &one_shot("x")), ask(&scene.lost().rest, None, &one_shot("x"))];
+    scene.waiters("x", 2).await;
+    scene.cluster.nodes[scene.lost].kill();
+    scene.waiters("x", 0).await;
+    scene.release("x", &held).await;
+    let _ = scene.stays[1].post("/api/v1/locks", &json!({"name": "x", "ttl_ms": 10_000})).await.expect(201);
+    for call in calls {
+        assert!(call.await.expect("no panic").is_none(), "its node is gone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
