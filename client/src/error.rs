@@ -86,7 +86,7 @@ impl Error {
 fn retryable(code: &str) -> bool {
     matches!(
         code,
-        "no_leader" | "outcome_unknown" | "overloaded" | "shutting_down" | "draining" | "disk_full"
+        "no_leader" | "node_lost" | "outcome_unknown" | "overloaded" | "shutting_down" | "draining" | "disk_full"
     )
 }
 
@@ -130,6 +130,7 @@ mod tests {
     fn answers_are_not_retried() {
         for (code, expected) in [
             ("no_leader", true),
+            ("node_lost", true),
             ("outcome_unknown", true),
             ("draining", true),
             ("lock_held", false),

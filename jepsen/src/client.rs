@@ -350,8 +350,8 @@ fn judge(outcome: Outcome) -> Attempt {
         Refusal::UNREACHABLE | "no_leader" | "overloaded" | "shutting_down" | "disk_full" => {
             Attempt::NotNow(code)
         }
-        // A wait under a key stays queued when its node drains.
-        "outcome_unknown" | "internal" | "draining" => Attempt::Unknown(code),
+        // A wait under a key stays queued when its node drains, and returns to its place when its node was lost.
+        "outcome_unknown" | "internal" | "draining" | "node_lost" => Attempt::Unknown(code),
         _ if code.starts_with(Refusal::NO_ANSWER) => Attempt::Unknown(code),
         _ => Attempt::Refused(code),
     }

@@ -168,5 +168,6 @@ fn wait_end(reason: WaitEnd) -> &'static str {
         WaitEnd::Cancelled => "cancelled",
         WaitEnd::SessionEnded(SessionEnd::Closed) => "session_closed",
         WaitEnd::SessionEnded(SessionEnd::Expired) => "session_expired",
+        WaitEnd::NodeLost => "node_lost",
     }
 }

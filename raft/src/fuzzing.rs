@@ -141,6 +141,7 @@ mod tests {
             lock_delay_ms: 1_000,
             reentrant: session.is_some(),
             metadata: "m".to_owned(),
+            call: None,
         })
     }
 

@@ -459,6 +459,7 @@ mod tests {
                 lock_delay_ms: 0,
                 reentrant: false,
                 metadata: "m".repeat(100),
+                call: None,
             };
             let dedup =
                 DedupKey::Idempotency { namespace: Namespace::default(), key: format!("key {index:020}") };

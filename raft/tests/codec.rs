@@ -5,7 +5,7 @@ use batuta_raft::codec::{DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release,
+    Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -39,8 +39,15 @@ fn acquire() -> impl Strategy<Value = Acquire> {
         prop::collection::vec((name(), mode()).prop_map(|(name, mode)| LockRequest { name, mode }), 0..4);
     let owner = (prop::option::of(position().prop_map(SessionId)), ".{0,6}");
     let times = (prop::option::of(any::<u64>()), any::<u64>(), any::<u64>());
-    (namespace(), requests, owner, times, any::<bool>(), ".{0,9}").prop_map(
-        |(namespace, requests, (session, label), (ttl_ms, wait_ms, lock_delay_ms), reentrant, metadata)| {
+    let told = (any::<bool>(), ".{0,9}", call());
+    (namespace(), requests, owner, times, told).prop_map(
+        |(
+            namespace,
+            requests,
+            (session, label),
+            (ttl_ms, wait_ms, lock_delay_ms),
+            (reentrant, metadata, call),
+        )| {
             Acquire {
                 namespace,
                 requests,
@@ -50,8 +57,16 @@ fn acquire() -> impl Strategy<Value = Acquire> {
                 lock_delay_ms,
                 reentrant,
                 metadata,
+                call,
             }
         },
+    )
+}
+
+fn call() -> impl Strategy<Value = Option<ServingCall>> {
+    let call = (any::<u64>(), any::<u64>(), any::<u64>());
+    prop::option::of(
+        call.prop_map(|(node_id, boot_id, number)| ServingCall { node_id, boot_id, number }),
     )
 }
 
@@ -60,8 +75,13 @@ fn lock_command() -> impl Strategy<Value = Command> {
     let named = || (namespace(), name(), any::<u64>());
     prop_oneof![
         acquire().prop_map(Command::Acquire),
-        position().prop_map(|at| Command::CancelWait(CancelWait { lock_id: LockId(at) })),
-        position().prop_map(|at| Command::AbandonWait(AbandonWait { lock_id: LockId(at) })),
+        (position(), call()).prop_map(|(at, call)| Command::CancelWait(CancelWait { lock_id: LockId(at), call })),
+        (position(), call(), any::<bool>()).prop_map(|(at, call, keeps_place)| {
+            Command::AbandonWait(AbandonWait { lock_id: LockId(at), call, keeps_place })
+        }),
+        (any::<u64>(), prop::option::of(any::<u64>())).prop_map(|(node_id, except_boot)| {
+            Command::WithdrawWaits(WithdrawWaits { node_id, except_boot })
+        }),
         held().prop_map(|(namespace, lock_id, name)| Command::Release(Release { namespace, lock_id, name })),
         (held(), any::<u64>()).prop_map(|((namespace, lock_id, name), ttl_ms)| {
             Command::Extend(Extend { namespace, lock_id, name, ttl_ms })

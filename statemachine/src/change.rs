@@ -52,6 +52,8 @@ pub enum WaitEnd {
     Cancelled,
     /// Its session ended.
     SessionEnded(SessionEnd),
+    /// The node it waited at was lost. Asked for again under its retry key, it is queued again where it was.
+    NodeLost,
 }
 
 /// The kinds of change.

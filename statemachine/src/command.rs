@@ -6,6 +6,7 @@ use crate::cluster::{AllocateNode, InitCluster, SetLimits};
 use crate::hash::PortableHasher;
 use crate::lock::{
     AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release,
+    WithdrawWaits,
 };
 use crate::session::{CloseSession, KeepAlive, OpenSession};
 use crate::{Namespace, SessionId};
@@ -98,6 +99,8 @@ pub enum Command {
     CancelWait(CancelWait),
     /// See [`AbandonWait`].
     AbandonWait(AbandonWait),
+    /// See [`WithdrawWaits`].
+    WithdrawWaits(WithdrawWaits),
     /// See [`Release`].
     Release(Release),
     /// See [`Extend`].
@@ -126,6 +129,7 @@ impl Command {
                 | Self::CloseSession(_)
                 | Self::CancelWait(_)
                 | Self::AbandonWait(_)
+                | Self::WithdrawWaits(_)
                 | Self::Release(_)
                 | Self::ForceRelease(_)
                 | Self::DeleteRegister(_)

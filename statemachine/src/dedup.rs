@@ -9,7 +9,7 @@ use imbl::OrdMap;
 
 use crate::transition::Transition;
 use crate::{
-    DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry, SessionId, State,
+    Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry, SessionId, State,
     WaitEnd,
 };
 
@@ -44,6 +44,15 @@ pub(crate) struct Tracked {
     pub(crate) references: u64,
     /// `None` while it waits or is held.
     pub(crate) ended: Option<Ended>,
+}
+
+/// What is known of a retry.
+pub(crate) enum Recalled {
+    /// Its answer.
+    Answer(Outcome),
+    /// Its acquisition ended only because the node that served it was lost: it is asked for anew, under the same id, and its
+    /// old answer is forgotten.
+    Lost(LockId),
 }
 
 /// An answer remembered under an idempotency key.
@@ -83,6 +92,13 @@ impl Dedup {
     pub(crate) fn note_end(&mut self, lock_id: LockId, ended: Ended) {
         if let Some(tracked) = self.tracked.get_mut(&lock_id) {
             tracked.ended = Some(ended);
+        }
+    }
+
+    /// Notes that an acquisition which ended lives again.
+    pub(crate) fn note_return(&mut self, lock_id: LockId) {
+        if let Some(tracked) = self.tracked.get_mut(&lock_id) {
+            tracked.ended = None;
         }
     }
 
@@ -150,30 +166,63 @@ impl State {
 }
 
 impl Transition<'_> {
-    /// The answer to a retry, or `None` when the request is new.
-    pub(crate) fn recall(&mut self, retry: &Retry) -> Option<Outcome> {
+    /// What is known of a retry, or `None` when the request is new. Its call, if it is one that waits, waits for the acquisition
+    /// that the first one queued.
+    pub(crate) fn recall(&mut self, retry: &Retry, command: &Command) -> Option<Recalled> {
+        let remembered = match self.remembered(retry) {
+            Ok(remembered) => remembered?,
+            Err(rejection) => return Some(Recalled::Answer(Err(rejection))),
+        };
+        if let (Answer::Acquisition(lock_id), Command::Acquire(acquire)) = (&remembered.answer, command) {
+            let tracked = self.state.dedup.tracked.get(lock_id);
+            if tracked.is_some_and(|tracked| tracked.ended == Some(Ended::Wait(WaitEnd::NodeLost))) {
+                self.forget_answer(retry);
+                return Some(Recalled::Lost(*lock_id));
+            }
+            self.serve(*lock_id, acquire.call);
+        }
+        Some(Recalled::Answer(self.state.answer_again(&remembered.answer)))
+    }
+
+    /// The answer remembered under a key.
+    fn remembered(&mut self, retry: &Retry) -> Result<Option<Remembered>, Rejection> {
         let remembered = match &retry.key {
-            DedupKey::Sequence { session, sequence } => match self.state.recall_sequence(*session, *sequence)
-            {
-                Ok(remembered) => remembered?,
-                Err(rejection) => return Some(Err(rejection)),
-            },
+            DedupKey::Sequence { session, sequence } => self.state.recall_sequence(*session, *sequence)?,
             DedupKey::Idempotency { namespace, key } => {
-                if let Err(rejection) = self.state.check_idempotency_key(key) {
-                    return Some(Err(rejection));
+                self.state.check_idempotency_key(key)?;
+                match self.state.dedup.keys.get(&(namespace.clone(), key.clone())) {
+                    Some(keyed) if self.state.is_stale(keyed) => {
+                        self.forget_stale();
+                        None
+                    }
+                    keyed => keyed.map(|keyed| &keyed.remembered),
                 }
-                let keyed = self.state.dedup.keys.get(&(namespace.clone(), key.clone()))?;
-                if self.state.is_stale(keyed) {
-                    self.forget_stale();
-                    return None;
-                }
-                &keyed.remembered
             }
         };
-        if remembered.fingerprint != retry.fingerprint {
-            return Some(Err(Rejection::KeyReused));
+        match remembered {
+            Some(remembered) if remembered.fingerprint != retry.fingerprint => Err(Rejection::KeyReused),
+            remembered => Ok(remembered.cloned()),
         }
-        Some(self.state.answer_again(&remembered.answer))
+    }
+
+    /// Forgets what is remembered under a key.
+    fn forget_answer(&mut self, retry: &Retry) {
+        let forgotten = match &retry.key {
+            DedupKey::Sequence { session, sequence } => {
+                let record = self.state.sessions.get_mut(session);
+                record.and_then(|record| Arc::make_mut(record).window.remove(sequence))
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                let keyed = self.state.dedup.keys.remove(&(namespace.clone(), key.clone()));
+                keyed.map(|keyed| {
+                    self.state.dedup.by_age.remove(&keyed.position);
+                    keyed.remembered
+                })
+            }
+        };
+        if let Some(forgotten) = forgotten {
+            self.state.dedup.forget(&forgotten);
+        }
     }
 
     pub(crate) fn remember(&mut self, position: Position, retry: &Retry, outcome: &Outcome) {

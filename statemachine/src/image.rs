@@ -8,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::deadline::Due;
 use crate::dedup::{Answer, Ended, Keyed, Remembered, Tracked};
-use crate::lock::{Grant, Kind, LockKey, LockRequest, Owner, WaitRecord};
+use crate::lock::{Grant, Kind, LockKey, LockRequest, Owner, ServingCall, Unconfirmed, WaitRecord};
 use crate::session::SessionRecord;
 use crate::transition::Transition;
 use crate::{Limits, LockId, Name, Namespace, Outcome, Position, SessionId, State};
@@ -81,6 +81,17 @@ pub enum ImageRecord {
         metadata: String,
         /// When the wait times out.
         deadline_ms: u64,
+        /// The calls that wait for it.
+        calls: Vec<ServingCall>,
+    },
+    /// A grant whose answer may not have reached its owner.
+    Unconfirmed {
+        /// The grant.
+        lock_id: LockId,
+        /// Through which it is answered; empty when their nodes were lost.
+        calls: Vec<ServingCall>,
+        /// Cluster time of the grant, or of the last time it was asked for; 0 without calls.
+        at_ms: u64,
     },
     /// A lock closed by lock-delay.
     Delay {
@@ -178,6 +189,7 @@ impl State {
         self.session_records()
             .chain(self.grant_records())
             .chain(self.wait_records())
+            .chain(self.unconfirmed_records())
             .chain(self.delay_records())
             .chain(self.registers.iter().map(|(key, high_water)| ImageRecord::Register {
                 namespace: key.namespace.clone(),
@@ -224,7 +236,23 @@ impl State {
             lock_delay_ms: wait.lock_delay_ms,
             metadata: wait.metadata.clone(),
             deadline_ms: wait.deadline_ms,
+            calls: wait.calls.clone(),
         })
+    }
+
+    fn unconfirmed_records(&self) -> impl Iterator<Item = ImageRecord> {
+        let unconfirmed = self.serving.unconfirmed.iter();
+        let unconfirmed = unconfirmed.map(|((_, lock_id), unconfirmed)| ImageRecord::Unconfirmed {
+            lock_id: *lock_id,
+            calls: unconfirmed.calls.clone(),
+            at_ms: unconfirmed.at_ms,
+        });
+        let unclaimed = self.serving.unclaimed.iter();
+        unconfirmed.chain(unclaimed.map(|lock_id| ImageRecord::Unconfirmed {
+            lock_id: *lock_id,
+            calls: Vec::new(),
+            at_ms: 0,
+        }))
     }
 
     fn delay_records(&self) -> impl Iterator<Item = ImageRecord> {
@@ -312,12 +340,31 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
             lock_delay_ms,
             metadata,
             deadline_ms,
+            calls,
         } => {
             let mut transition = Transition::new(state);
             let namespace = transition.intern(&namespace);
-            let wait =
-                WaitRecord { namespace, requests, owner, ttl_ms, lock_delay_ms, metadata, deadline_ms };
+            let wait = WaitRecord {
+                namespace,
+                requests,
+                owner,
+                ttl_ms,
+                lock_delay_ms,
+                metadata,
+                deadline_ms,
+                calls,
+            };
             transition.enqueue(lock_id, wait);
+        }
+        ImageRecord::Unconfirmed { lock_id, calls, at_ms } => {
+            let grant = state.grants.get(&lock_id);
+            let grant = grant.ok_or_else(|| ImageError(format!("{lock_id} is not held, but unconfirmed")))?;
+            if calls.is_empty() {
+                state.serving.unclaimed.insert(lock_id);
+            } else {
+                let place = (grant.granted_revision, lock_id);
+                state.serving.unconfirmed.insert(place, Unconfirmed { calls, at_ms });
+            }
         }
         ImageRecord::Delay { namespace, name, capacity, until_ms } => {
             let mut transition = Transition::new(state);

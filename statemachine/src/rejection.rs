@@ -161,6 +161,7 @@ impl Rejection {
             Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => "wait_cancelled",
             Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Closed), .. } => "session_closed",
             Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Expired), .. } => "session_expired",
+            Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => "node_lost",
             Self::Deadlock { .. } => "deadlock",
             Self::ModeMismatch { .. } => "mode_mismatch",
             Self::CapacityMismatch { .. } => "capacity_mismatch",
@@ -176,6 +177,12 @@ impl Rejection {
     /// Whether the same request, sent again later, may succeed.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::LockHeld { .. } | Self::LockDelayed { .. } | Self::LimitExceeded { .. })
+        matches!(
+            self,
+            Self::LockHeld { .. }
+                | Self::LockDelayed { .. }
+                | Self::LimitExceeded { .. }
+                | Self::WaitEnded { reason: WaitEnd::NodeLost, .. }
+        )
     }
 }

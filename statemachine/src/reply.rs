@@ -40,6 +40,11 @@ pub enum Reply {
         /// The acquisition.
         lock_id: LockId,
     },
+    /// The waits that a lost node served are withdrawn.
+    WaitsWithdrawn {
+        /// How many ended.
+        waits: u64,
+    },
     /// The grant is given back.
     Released {
         /// The grant.

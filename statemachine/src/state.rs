@@ -6,7 +6,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::deadline::Due;
 use crate::dedup::Dedup;
-use crate::lock::{Grant, LockKey, LockRecord, WaitRecord};
+use crate::lock::{Grant, LockKey, LockRecord, Serving, WaitRecord};
 use crate::session::SessionRecord;
 use crate::transition::Transition;
 use crate::{Change, Entry, Limits, LockId, Namespace, Outcome, Position, SessionId};
@@ -30,6 +30,7 @@ pub struct State {
     pub(crate) registers: OrdMap<LockKey, u64>,
     pub(crate) deadlines: OrdSet<(u64, Due)>,
     pub(crate) dedup: Dedup,
+    pub(crate) serving: Serving,
 }
 
 /// What a namespace holds. A namespace that holds nothing does not exist.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::dedup::Recalled;
 use crate::lock::{LockKey, promote};
 use crate::state::NamespaceUsage;
 use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Request, State};
@@ -66,12 +67,18 @@ impl<'a> Transition<'a> {
 
     /// Executes one request, once: a retry under a known key gets the remembered answer.
     pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Outcome {
-        if let Some(retry) = &request.dedup
-            && let Some(remembered) = self.recall(retry)
-        {
-            return remembered;
-        }
-        let outcome = self.run(position, &request.command);
+        let recalled = request.dedup.as_ref().and_then(|retry| self.recall(retry, &request.command));
+        let outcome = match recalled {
+            Some(Recalled::Answer(outcome)) => return outcome,
+            Some(Recalled::Lost(lock_id)) => {
+                let outcome = self.run(lock_id.0, &request.command);
+                if self.state.waits.contains_key(&lock_id) || self.state.grants.contains_key(&lock_id) {
+                    self.state.dedup.note_return(lock_id);
+                }
+                outcome
+            }
+            None => self.run(position, &request.command),
+        };
         promote(self);
         if let Some(retry) = &request.dedup {
             self.remember(position, retry, &outcome);
@@ -87,6 +94,7 @@ impl<'a> Transition<'a> {
             Command::Acquire(command) => command.apply(self, position),
             Command::CancelWait(command) => Ok(command.apply(self)),
             Command::AbandonWait(command) => Ok(command.apply(self)),
+            Command::WithdrawWaits(command) => Ok(command.apply(self)),
             Command::Release(command) => command.apply(self),
             Command::Extend(command) => command.apply(self),
             Command::ForceRelease(command) => command.apply(self),

@@ -21,7 +21,7 @@ pub type Check = fn(&State) -> Result<(), String>;
 
 impl State {
     /// The parts of [`Self::validate`]. None needs another to have passed: they may run side by side.
-    pub const CHECKS: [Check; 7] = [
+    pub const CHECKS: [Check; 8] = [
         Self::validate_locks,
         Self::validate_grants,
         Self::validate_deadlines,
@@ -29,6 +29,7 @@ impl State {
         Self::validate_waits,
         Self::validate_sessions,
         Self::validate_dedup,
+        Self::validate_serving,
     ];
 
     /// Checks that every index agrees with what it indexes and that no rule of locks is broken. O(size of the state).
@@ -89,6 +90,28 @@ impl State {
                 });
                 ensure!(owned, "{lock_id}: a wait of {session}, which does not own it");
             }
+        }
+        Ok(())
+    }
+
+    fn validate_serving(&self) -> Result<(), String> {
+        let serving = &self.serving;
+        let calls: usize = self.waits.values().map(|wait| wait.calls.len()).sum();
+        ensure!(serving.by_call.len() == calls, "{} calls wait, {calls} are served", serving.by_call.len());
+        for (call, lock_id) in &serving.by_call {
+            let waits = self.waits.get(lock_id).is_some_and(|wait| wait.calls.contains(call));
+            ensure!(waits, "{lock_id}: served by a call that does not wait for it");
+        }
+        for ((revision, lock_id), unconfirmed) in &serving.unconfirmed {
+            let grant = self.grants.get(lock_id).filter(|grant| grant.owner.session.is_some());
+            let granted = grant.is_some_and(|grant| grant.granted_revision == *revision);
+            ensure!(granted, "{lock_id}: unconfirmed, but not granted to a session at {revision}");
+            ensure!(!unconfirmed.calls.is_empty(), "{lock_id}: unconfirmed through no call");
+            ensure!(!serving.unclaimed.contains(lock_id), "{lock_id}: unconfirmed and unclaimed");
+        }
+        for lock_id in &serving.unclaimed {
+            let grant = self.grants.get(lock_id).filter(|grant| grant.owner.session.is_some());
+            ensure!(grant.is_some(), "{lock_id}: unclaimed, but not held by a session");
         }
         Ok(())
     }
@@ -249,6 +272,7 @@ mod tests {
                 lock_delay_ms: 0,
                 reentrant: false,
                 metadata: String::new(),
+                call: None,
             }),
         )
     }

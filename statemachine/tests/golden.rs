@@ -8,7 +8,7 @@ use std::path::Path;
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release,
+    Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -41,6 +41,14 @@ impl<'a> Words<'a> {
 
     fn number(&self, key: &str) -> Option<u64> {
         self.options.get(key).map(|text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is no number")))
+    }
+
+    /// `call=NODE.BOOT.NUMBER`
+    fn call(&self) -> Option<ServingCall> {
+        let call = self.options.get("call")?;
+        let numbers: Vec<u64> = call.split('.').map(|number| number.parse().expect("a number")).collect();
+        let &[node_id, boot_id, number] = numbers.as_slice() else { panic!("call={call}") };
+        Some(ServingCall { node_id, boot_id, number })
     }
 
     fn text(&self, key: &str) -> String {
@@ -93,8 +101,16 @@ impl Story {
             "close" => Command::CloseSession(CloseSession { session: self.session(first) }),
             "acquire" => self.acquire(words),
             "release" => Command::Release(Release { namespace, lock_id: self.lock(first), name: None }),
-            "cancel" => Command::CancelWait(CancelWait { lock_id: self.lock(first) }),
-            "abandon" => Command::AbandonWait(AbandonWait { lock_id: self.lock(first) }),
+            "cancel" => Command::CancelWait(CancelWait { lock_id: self.lock(first), call: words.call() }),
+            "abandon" => Command::AbandonWait(AbandonWait {
+                lock_id: self.lock(first),
+                call: words.call(),
+                keeps_place: words.number("keeps").is_some(),
+            }),
+            "lost" => Command::WithdrawWaits(WithdrawWaits {
+                node_id: first.parse().expect("a node id"),
+                except_boot: words.number("except"),
+            }),
             "extend" => {
                 let ttl_ms = words.number("ttl").unwrap_or(1000);
                 Command::Extend(Extend { namespace, lock_id: self.lock(first), name: None, ttl_ms })
@@ -117,7 +133,7 @@ impl Story {
         }
     }
 
-    /// `acquire CALLED NAME[,NAME…] [by=SESSION] [label=] [ttl=] [wait=] [delay=] [reentrant=1]`
+    /// `acquire CALLED NAME[,NAME…] [by=SESSION] [label=] [ttl=] [wait=] [delay=] [reentrant=1] [call=NODE.BOOT.NUMBER]`
     fn acquire(&mut self, words: &Words<'_>) -> Command {
         let lock_id = LockId(self.next());
         self.locks.entry(words.plain[1].to_owned()).or_insert(lock_id);
@@ -133,6 +149,7 @@ impl Story {
             lock_delay_ms: words.number("delay").unwrap_or_default(),
             reentrant: words.number("reentrant").is_some(),
             metadata: String::new(),
+            call: words.call(),
         })
     }
 

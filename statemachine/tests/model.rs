@@ -5,7 +5,7 @@
 use batuta_statemachine::cluster::{InitCluster, SetLimits};
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner,
-    Release,
+    Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -15,6 +15,8 @@ use batuta_statemachine::{
 use proptest::prelude::*;
 
 const TTL_MS: u64 = 1000;
+/// As documented: so long after its grant an owner may not have heard of it, should the node be lost.
+const UNCONFIRMED_MS: u64 = 15_000;
 
 /// A step of a history; small numbers stand for the n-th session, grant, name.
 #[derive(Clone, Debug)]
@@ -35,15 +37,29 @@ enum Step {
         wait_ms: u64,
         lock_delay_ms: u64,
         reentrant: bool,
+        call: Option<ServingCall>,
+    },
+    /// Asks again for the n-th acquisition, under its key.
+    Again {
+        lock: usize,
+        call: Option<ServingCall>,
+    },
+    /// A node is lost; `boot`: the run of its process that lives.
+    Lose {
+        node_id: u64,
+        boot: Option<u64>,
     },
     Release {
         lock: usize,
     },
     Abandon {
         lock: usize,
+        call: Option<ServingCall>,
+        keeps_place: bool,
     },
     Cancel {
         lock: usize,
+        call: Option<ServingCall>,
     },
     Extend {
         lock: usize,
@@ -57,6 +73,14 @@ enum Step {
     Retry,
 }
 
+fn call() -> impl Strategy<Value = Option<ServingCall>> {
+    let call = (1..3_u64, 1..3_u64, 1..3_u64);
+    prop::option::weighted(
+        0.8,
+        call.prop_map(|(node_id, boot_id, number)| ServingCall { node_id, boot_id, number }),
+    )
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let wants = prop::collection::vec((0..4_usize, 0..3_u8), 1..3);
     prop_oneof![
@@ -65,13 +89,17 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..4_usize).prop_map(|session| Step::KeepAlive { session }),
         1 => (0..4_usize).prop_map(|session| Step::Close { session }),
         8 => (prop::option::weighted(0.8, 0..4_usize), wants, prop_oneof![Just(0), 1..2000_u64],
-              prop_oneof![4 => Just(0), 1 => 1..500_u64], any::<bool>())
-            .prop_map(|(session, wants, wait_ms, lock_delay_ms, reentrant)| {
-                Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant }
+              prop_oneof![4 => Just(0), 1 => 1..500_u64], any::<bool>(), call())
+            .prop_map(|(session, wants, wait_ms, lock_delay_ms, reentrant, call)| {
+                Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant, call }
             }),
+        3 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Again { lock, call }),
+        2 => (1..3_u64, prop::option::of(1..3_u64)).prop_map(|(node_id, boot)| Step::Lose { node_id, boot }),
         5 => (0..12_usize).prop_map(|lock| Step::Release { lock }),
-        1 => (0..12_usize).prop_map(|lock| Step::Cancel { lock }),
-        1 => (0..12_usize).prop_map(|lock| Step::Abandon { lock }),
+        2 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Cancel { lock, call }),
+        2 => (0..12_usize, call(), any::<bool>()).prop_map(|(lock, call, keeps_place)| {
+            Step::Abandon { lock, call, keeps_place }
+        }),
         1 => (0..12_usize).prop_map(|lock| Step::Extend { lock }),
         1 => (0..12_usize).prop_map(|lock| Step::Force { lock }),
         1 => (0..12_u64).prop_map(|token| Step::Advance { token }),
@@ -97,6 +125,20 @@ struct Asked {
     delay: u64,
     token: u64,
     count: u64,
+    /// While it waits: the calls that wait for it.
+    calls: Vec<ServingCall>,
+    told: Told,
+}
+
+/// What the owner of a grant knows of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Told {
+    #[default]
+    Known,
+    /// Through these calls, since then.
+    Perhaps(Vec<ServingCall>, u64),
+    /// The nodes of all of them were lost.
+    Not,
 }
 
 #[derive(Default)]
@@ -108,6 +150,8 @@ struct Model {
     waiting: Vec<Asked>,
     delays: Vec<(usize, u64)>,
     register: Option<u64>,
+    /// How acquisitions ended, the last end of each.
+    ended: Vec<(LockId, &'static str)>,
 }
 
 impl Model {
@@ -139,6 +183,9 @@ impl Model {
         asked.token = self.token;
         asked.count = 1;
         asked.ends_at = asked.session.is_none().then_some(self.now + TTL_MS);
+        let calls = std::mem::take(&mut asked.calls);
+        let known = asked.session.is_none() || calls.is_empty();
+        asked.told = if known { Told::Known } else { Told::Perhaps(calls, self.now) };
         self.held.push(asked);
         self.token
     }
@@ -180,6 +227,7 @@ impl Model {
     fn take(&mut self, id: LockId, involuntary: bool) -> Vec<(usize, bool)> {
         let Some(place) = self.held.iter().position(|asked| asked.id == id) else { return Vec::new() };
         let asked = self.held.remove(place);
+        self.ended.push((id, "grant_ended"));
         if involuntary && asked.delay > 0 {
             for (name, _) in &asked.wants {
                 let until = self.now + asked.delay;
@@ -193,10 +241,12 @@ impl Model {
     }
 
     fn end_session(&mut self, session: SessionId, involuntary: bool) {
+        let code = if involuntary { "session_expired" } else { "session_closed" };
         self.sessions.retain(|(other, _)| *other != session);
         let mut left = Vec::new();
         let waits: Vec<Asked> = self.waiting.iter().filter(|a| a.session == Some(session)).cloned().collect();
         self.waiting.retain(|asked| asked.session != Some(session));
+        self.ended.extend(waits.iter().map(|asked| (asked.id, code)));
         left.extend(waits.iter().flat_map(|asked| asked.wants.iter().map(|(name, _)| (*name, false))));
         let ids: Vec<LockId> =
             self.held.iter().filter(|a| a.session == Some(session)).map(|a| a.id).collect();
@@ -225,16 +275,99 @@ impl Model {
                     self.delays.retain(|delay| *delay != (name, at));
                     self.settle(&[(name, false)]);
                 }
-                _ => self.withdraw(LockId(id)),
+                _ => self.withdraw(LockId(id), "wait_timeout"),
             }
         }
     }
 
-    fn withdraw(&mut self, id: LockId) {
+    fn withdraw(&mut self, id: LockId, code: &'static str) {
         let Some(place) = self.waiting.iter().position(|asked| asked.id == id) else { return };
         let asked = self.waiting.remove(place);
+        self.ended.push((id, code));
         let left: Vec<(usize, bool)> = asked.wants.iter().map(|(name, _)| (*name, false)).collect();
         self.settle(&left);
+    }
+
+    /// A call leaves a wait; whether it was the last.
+    fn leaves(&mut self, id: LockId, call: ServingCall) -> bool {
+        let Some(asked) = self.waiting.iter_mut().find(|asked| asked.id == id) else { return false };
+        let before = asked.calls.len();
+        asked.calls.retain(|other| *other != call);
+        before > 0 && asked.calls.is_empty() && before != asked.calls.len()
+    }
+
+    fn cancel(&mut self, id: LockId, call: Option<ServingCall>) {
+        let waits = self.waiting.iter().any(|asked| asked.id == id);
+        let ends = match call {
+            None => true,
+            Some(call) if waits => self.leaves(id, call),
+            Some(call) => match self.held.iter_mut().find(|held| held.id == id) {
+                None => false,
+                Some(held) if held.session.is_none() => true,
+                Some(held) => match &mut held.told {
+                    Told::Perhaps(calls, _) => {
+                        let served = calls.contains(&call);
+                        calls.retain(|other| *other != call);
+                        served && calls.is_empty()
+                    }
+                    // Every acquisition of a history has a key: its owner may know of the grant by that.
+                    Told::Known | Told::Not => false,
+                },
+            },
+        };
+        if ends {
+            self.withdraw(id, "wait_cancelled");
+            let left = self.take(id, false);
+            self.settle(&left);
+        }
+    }
+
+    /// A node is lost, all but one run of its process.
+    fn lose(&mut self, node_id: u64, boot: Option<u64>) {
+        let lost = |call: &ServingCall| call.node_id == node_id && Some(call.boot_id) != boot;
+        let mut ended = Vec::new();
+        for asked in &mut self.waiting {
+            let served = !asked.calls.is_empty();
+            asked.calls.retain(|call| !lost(call));
+            if served && asked.calls.is_empty() {
+                ended.push(asked.id);
+            }
+        }
+        let gone: Vec<Asked> =
+            self.waiting.iter().filter(|asked| ended.contains(&asked.id)).cloned().collect();
+        self.waiting.retain(|asked| !ended.contains(&asked.id));
+        self.ended.extend(ended.into_iter().map(|id| (id, "node_lost")));
+        for held in &mut self.held {
+            if let Told::Perhaps(calls, since) = &mut held.told {
+                calls.retain(|call| !lost(call));
+                if calls.is_empty() {
+                    held.told = if *since + UNCONFIRMED_MS < self.now { Told::Known } else { Told::Not };
+                }
+            }
+        }
+        let left: Vec<(usize, bool)> =
+            gone.iter().flat_map(|asked| asked.wants.iter().map(|(name, _)| (*name, false))).collect();
+        self.settle(&left);
+    }
+
+    /// Asks again under the key of an acquisition that was granted or queued; `asked` as it was then.
+    fn again(&mut self, asked: Asked, wait_ms: u64, reentrant: bool) -> String {
+        if let Some(held) = self.held.iter().find(|held| held.id == asked.id) {
+            return format!("granted {} x{}", held.token, held.count);
+        }
+        if let Some(waits) = self.waiting.iter_mut().find(|waits| waits.id == asked.id) {
+            for call in asked.calls {
+                if !waits.calls.contains(&call) {
+                    waits.calls.push(call);
+                }
+            }
+            return "queued".to_owned();
+        }
+        let end = self.ended.iter().rev().find(|(id, _)| *id == asked.id);
+        match end.map_or("unknown", |(_, code)| code) {
+            "node_lost" => self.acquire(asked, wait_ms, reentrant),
+            code => code.to_owned(),
+        }
     }
 
     /// Whether `session`, waiting with `asked`, would wait for itself: a plain reachability over sessions.
@@ -292,16 +425,31 @@ impl Model {
         if asked.session.is_none() && reentrant {
             return "invalid_argument".to_owned();
         }
+        let same = |other: &Asked| {
+            let mut theirs = other.wants.clone();
+            theirs.sort_unstable();
+            other.session.is_some() && other.session == asked.session && theirs == sorted
+        };
+        if let Some(held) = self.held.iter_mut().find(|held| held.told == Told::Not && same(held)) {
+            let known = asked.calls.is_empty();
+            held.told = if known { Told::Known } else { Told::Perhaps(asked.calls, self.now) };
+            return format!("granted {} x{}", held.token, held.count);
+        }
         if reentrant {
-            let again = self.held.iter_mut().find(|held| {
-                let mut theirs = held.wants.clone();
-                theirs.sort_unstable();
-                held.session == asked.session && theirs == sorted
-            });
-            if let Some(held) = again {
+            if let Some(held) = self.held.iter_mut().find(|held| same(held)) {
                 held.count += 1;
+                held.told = Told::Known;
                 return format!("granted {} x{}", held.token, held.count);
             }
+        }
+        if wait_ms > 0
+            && let Some(waits) = self.waiting.iter_mut().find(|waits| same(waits))
+        {
+            if !asked.calls.is_empty() {
+                waits.calls = asked.calls;
+            }
+            waits.ends_at = waits.ends_at.max(Some(self.now + wait_ms));
+            return "queued".to_owned();
         }
         if self.free_for(&asked, &[]) {
             return format!("granted {} x1", self.grant(asked));
@@ -316,11 +464,15 @@ impl Model {
             let held = name.is_some_and(|name| !modes_on(&self.held, name).is_empty());
             return if delayed && !held { "lock_delayed" } else { "lock_held" }.to_owned();
         }
-        if self.deadlocks(&asked) {
+        let ends_at = Some(self.now + wait_ms);
+        let place = self.waiting.iter().filter(|other| other.id < asked.id).count();
+        self.waiting.insert(place, Asked { ends_at, ..asked.clone() });
+        let own: Vec<Asked> =
+            self.waiting.iter().filter(|other| other.session == asked.session).cloned().collect();
+        if own.iter().any(|waits| self.deadlocks(waits)) {
+            self.waiting.remove(place);
             return "deadlock".to_owned();
         }
-        let ends_at = Some(self.now + wait_ms);
-        self.waiting.push(Asked { ends_at, ..asked });
         "queued".to_owned()
     }
 
@@ -363,6 +515,36 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
+/// The acquisition that an answer names.
+fn made(outcome: &Outcome) -> Option<LockId> {
+    match outcome {
+        Ok(Reply::Granted(grant)) => Some(grant.lock_id),
+        Ok(Reply::Queued(wait)) => Some(wait.lock_id),
+        _ => None,
+    }
+}
+
+fn acquire(
+    session: Option<SessionId>,
+    wants: &[(usize, Mode)],
+    [wait_ms, lock_delay_ms]: [u64; 2],
+    reentrant: bool,
+    call: Option<ServingCall>,
+) -> Acquire {
+    let request = |(number, mode): &(usize, Mode)| LockRequest { name: name(*number), mode: *mode };
+    Acquire {
+        namespace: Namespace::default(),
+        requests: wants.iter().map(request).collect(),
+        owner: Owner { session, label: String::new() },
+        ttl_ms: session.is_none().then_some(TTL_MS),
+        wait_ms,
+        lock_delay_ms,
+        reentrant,
+        metadata: String::new(),
+        call,
+    }
+}
+
 fn name(number: usize) -> Name {
     Name::new(&format!("n/{number}")).expect("a valid name")
 }
@@ -374,6 +556,8 @@ struct Run {
     sessions: Vec<SessionId>,
     locks: Vec<LockId>,
     last: Option<(Request, String)>,
+    /// Per acquisition its request, and the model's view of it.
+    asked: Vec<(Request, Asked)>,
     keys: u64,
     log: Vec<Entry>,
 }
@@ -393,7 +577,8 @@ impl Run {
         Position { index: self.log.len() as u64 + 1, ordinal: 0 }
     }
 
-    fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) {
+    /// Asks under a new key; gives the acquisition that was answered, if it was one.
+    fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) -> Option<LockId> {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
         let request = Request::new(Some(key), command);
@@ -405,6 +590,7 @@ impl Run {
             assert_eq!(foreseen, matches!(reply, Reply::Queued(_)), "{request:?}");
         }
         self.last = Some((request, expected));
+        made(&outcomes[0])
     }
 
     fn step(&mut self, step: &Step) {
@@ -443,28 +629,41 @@ impl Run {
                     "ok".to_owned()
                 });
             }
-            Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant } => {
+            Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant, call } => {
                 let session = session.and_then(|session| self.sessions.get(session).copied());
-                self.acquire(session, wants, *wait_ms, *lock_delay_ms, *reentrant);
+                let wants: Vec<(usize, Mode)> =
+                    wants.iter().map(|(number, kind)| (*number, mode(*number, *kind))).collect();
+                let command = acquire(session, &wants, [*wait_ms, *lock_delay_ms], *reentrant, *call);
+                self.acquire(wants, command);
+            }
+            Step::Again { lock, call } => self.again(*lock, *call),
+            Step::Lose { node_id, boot } => {
+                let (node_id, boot) = (*node_id, *boot);
+                self.ask(Command::WithdrawWaits(WithdrawWaits { node_id, except_boot: boot }), |model| {
+                    model.lose(node_id, boot);
+                    "ok".to_owned()
+                });
             }
             Step::Release { lock } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
                 let command = Release { namespace, lock_id, name: None };
                 self.ask(Command::Release(command), |model| model.release(lock_id));
             }
-            Step::Cancel { lock } => {
+            Step::Cancel { lock, call } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                self.ask(Command::CancelWait(CancelWait { lock_id }), |model| {
-                    model.withdraw(lock_id);
-                    let left = model.take(lock_id, false);
-                    model.settle(&left);
+                self.ask(Command::CancelWait(CancelWait { lock_id, call: *call }), |model| {
+                    model.cancel(lock_id, *call);
                     "ok".to_owned()
                 });
             }
-            Step::Abandon { lock } => {
+            Step::Abandon { lock, call, keeps_place } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                self.ask(Command::AbandonWait(AbandonWait { lock_id }), |model| {
-                    model.withdraw(lock_id);
+                let command = AbandonWait { lock_id, call: *call, keeps_place: *keeps_place };
+                self.ask(Command::AbandonWait(command), |model| {
+                    let last = call.is_none_or(|call| model.leaves(lock_id, call));
+                    if last && !keeps_place {
+                        model.withdraw(lock_id, "wait_cancelled");
+                    }
                     "ok".to_owned()
                 });
             }
@@ -509,32 +708,51 @@ impl Run {
         }
     }
 
-    fn acquire(
-        &mut self,
-        session: Option<SessionId>,
-        wants: &[(usize, u8)],
-        wait_ms: u64,
-        lock_delay_ms: u64,
-        reentrant: bool,
-    ) {
+    fn acquire(&mut self, wants: Vec<(usize, Mode)>, command: Acquire) {
         let id = LockId(self.next());
         self.locks.push(id);
-        let wants: Vec<(usize, Mode)> =
-            wants.iter().map(|(number, kind)| (*number, mode(*number, *kind))).collect();
-        let requests =
-            wants.iter().map(|(number, mode)| LockRequest { name: name(*number), mode: *mode }).collect();
-        let command = Acquire {
-            namespace: Namespace::default(),
-            requests,
-            owner: Owner { session, label: String::new() },
-            ttl_ms: session.is_none().then_some(TTL_MS),
-            wait_ms,
-            lock_delay_ms,
-            reentrant,
-            metadata: String::new(),
+        let asked = Asked {
+            id,
+            session: command.owner.session,
+            wants,
+            ends_at: None,
+            delay: command.lock_delay_ms,
+            token: 0,
+            count: 0,
+            calls: command.call.into_iter().collect(),
+            told: Told::Known,
         };
-        let asked = Asked { id, session, wants, ends_at: None, delay: lock_delay_ms, token: 0, count: 0 };
-        self.ask(Command::Acquire(command), |model| model.acquire(asked, wait_ms, reentrant));
+        let (wait_ms, reentrant, told) = (command.wait_ms, command.reentrant, asked.clone());
+        let state = self.ask(Command::Acquire(command), |model| model.acquire(asked, wait_ms, reentrant));
+        // Under its key an acquisition is asked for again that is its own: not one that entered again, or joined another.
+        if state.is_some_and(|made| made == id)
+            && let Some((request, _)) = &self.last
+        {
+            self.asked.push((request.clone(), told));
+        }
+    }
+
+    /// An earlier acquisition again under its key, through another call.
+    fn again(&mut self, lock: usize, call: Option<ServingCall>) {
+        let place = lock % self.asked.len().max(1);
+        let Some((request, asked)) = self.asked.get(place).cloned() else { return };
+        let Command::Acquire(command) = &request.command else { return };
+        let command = Acquire { call, ..command.clone() };
+        let (wait_ms, reentrant) = (command.wait_ms, command.reentrant);
+        let asked = Asked { calls: call.into_iter().collect(), ..asked };
+        let id = asked.id;
+        let returns = self.model.ended.iter().rev().find(|(ended, _)| *ended == id);
+        let returns = returns.is_some_and(|(_, code)| *code == "node_lost")
+            && !self.model.held.iter().chain(&self.model.waiting).any(|other| other.id == id);
+        let request = Request { command: Command::Acquire(command), ..request };
+        let outcomes = self.apply(0, vec![request]);
+        let expected = self.model.again(asked, wait_ms, reentrant);
+        assert_eq!(told(&outcomes[0]), expected, "asked again for {id}");
+        if returns && made(&outcomes[0]) != Some(id) {
+            // It was answered otherwise this time: with a refusal, or with another acquisition.
+            self.asked.remove(place);
+        }
+        self.last = None;
     }
 
     /// The last request again under its key, at once: the same answer, and nothing happens.
@@ -578,6 +796,7 @@ fn run(steps: &[Step]) {
         sessions: Vec::new(),
         locks: Vec::new(),
         last: None,
+        asked: Vec::new(),
         keys: 0,
         log: Vec::new(),
     };

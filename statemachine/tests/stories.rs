@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
-use batuta_statemachine::lock::{Acquire, CancelWait, Grant, LockRequest, Mode, Owner, Release, TokenStatus};
+use batuta_statemachine::lock::{
+    AbandonWait, Acquire, CancelWait, Grant, LockRequest, Mode, Owner, Release, ServingCall, TokenStatus,
+    WithdrawWaits,
+};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
@@ -92,6 +95,7 @@ fn want(names: &[&str], mode: Mode) -> Acquire {
         lock_delay_ms: 0,
         reentrant: false,
         metadata: String::new(),
+        call: None,
     }
 }
 
@@ -105,6 +109,19 @@ fn waiting(command: Acquire) -> Acquire {
 
 fn of(session: SessionId, command: Acquire) -> Acquire {
     Acquire { owner: Owner { session: Some(session), label: String::new() }, ttl_ms: None, ..command }
+}
+
+/// The n-th call at a node.
+fn at(node_id: u64, number: u64, command: Acquire) -> Acquire {
+    Acquire { call: Some(ServingCall { node_id, boot_id: 10 + node_id, number }), ..command }
+}
+
+fn lost(node_id: u64) -> Command {
+    Command::WithdrawWaits(WithdrawWaits { node_id, except_boot: None })
+}
+
+fn key(text: &str) -> DedupKey {
+    DedupKey::Idempotency { namespace: Namespace::default(), key: text.to_owned() }
 }
 
 #[test]
@@ -244,7 +261,7 @@ fn a_free_lock_leaves_nothing_behind() {
     let session = story.session(1_000);
     let set = story.granted(of(session, want(&["a", "b", "c"], Mode::Shared)));
     let waiter = story.queued(waiting(exclusive("b")));
-    story.ask(Command::CancelWait(CancelWait { lock_id: waiter })).unwrap();
+    story.ask(Command::CancelWait(CancelWait { lock_id: waiter, call: None })).unwrap();
     story.release(set.lock_id).unwrap();
     story.ask(Command::CloseSession(CloseSession { session })).unwrap();
     assert_eq!(story.state.counts(), empty);
@@ -431,4 +448,91 @@ fn a_page_of_locks_goes_on_where_the_last_one_ended() {
     assert_eq!(names(&first), ["a/1", "a/2"]);
     let (rest, end) = story.state.locks(&Namespace::default(), &filter, next.as_ref(), 2, 10);
     assert_eq!((names(&rest), end), (vec!["a/3".to_owned()], None));
+}
+
+#[test]
+fn lost_node_ends_its_waits_before_anybody_is_granted() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let dead: Vec<LockId> =
+        (1..=4).map(|number| story.queued(at(3, number, waiting(exclusive("a"))))).collect();
+    let alive = story.queued(at(1, 1, waiting(exclusive("a"))));
+    assert_eq!(story.state.serving_boots(), [(1, 11), (3, 13)]);
+    let restarted = WithdrawWaits { node_id: 3, except_boot: Some(13) };
+    let none = story.ask(Command::WithdrawWaits(restarted));
+    assert_eq!(none, Ok(Reply::WaitsWithdrawn { waits: 0 }), "the run that lives keeps its waits");
+    let release = Release { namespace: Namespace::default(), lock_id: held.lock_id, name: None };
+    let requests = vec![Request::new(None, lost(3)), Request::new(None, Command::Release(release))];
+    story.apply(requests).into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    assert!(story.is_granted(alive), "the first that lives is next");
+    assert!(dead.into_iter().all(|lock_id| story.state.wait(lock_id).is_none() && !story.is_granted(lock_id)));
+    assert_eq!(story.state.serving_boots(), [], "a one-shot lock has nobody to ask for it again");
+}
+
+#[test]
+fn retry_finds_its_place_again_after_its_node_was_lost() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let ask = |number| Command::Acquire(at(2, number, waiting(exclusive("a"))));
+    let Ok(Reply::Queued(wait)) = story.ask_keyed(key("k"), ask(1)) else { panic!("it waits") };
+    let behind = story.queued(at(1, 1, waiting(exclusive("a"))));
+    story.ask(lost(2)).unwrap();
+    assert!(story.state.wait(wait.lock_id).is_none());
+    let Ok(Reply::Queued(again)) = story.ask_keyed(key("k"), ask(2)) else { panic!("it waits again") };
+    assert_eq!((again.lock_id, again.queue_position), (wait.lock_id, 0));
+    story.release(held.lock_id).unwrap();
+    assert!(story.is_granted(wait.lock_id) && !story.is_granted(behind));
+    let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask(3)) else { panic!("it is granted") };
+    assert_eq!(grant.lock_id, wait.lock_id);
+    story.release(grant.lock_id).unwrap();
+    assert_eq!(story.ask_keyed(key("k"), ask(4)).unwrap_err().code(), "grant_ended", "it had its effect once");
+}
+
+#[test]
+fn replaced_call_cannot_end_a_wait() {
+    let mut story = Story::default();
+    story.granted(exclusive("a"));
+    let ask = |node, number| Command::Acquire(at(node, number, waiting(exclusive("a"))));
+    let Ok(Reply::Queued(wait)) = story.ask_keyed(key("k"), ask(3, 1)) else { panic!("it waits") };
+    story.ask_keyed(key("k"), ask(1, 1)).unwrap();
+    let leave = |node, number| {
+        let call = at(node, number, exclusive("a")).call;
+        Command::AbandonWait(AbandonWait { lock_id: wait.lock_id, call, keeps_place: false })
+    };
+    story.ask(leave(3, 1)).unwrap();
+    assert!(story.state.wait(wait.lock_id).is_some(), "the other call waits on");
+    story.ask_keyed(key("k"), ask(3, 2)).unwrap();
+    story.ask(leave(3, 2)).unwrap();
+    assert!(story.state.wait(wait.lock_id).is_some(), "a request that arrived late takes nothing away");
+    story.ask(leave(1, 1)).unwrap();
+    assert!(story.state.wait(wait.lock_id).is_none(), "nobody waits any more");
+}
+
+#[test]
+fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let session = story.session(60_000);
+    let ask = |node, number| at(node, number, of(session, waiting(exclusive("a"))));
+    let wait = story.queued(ask(3, 1));
+    assert_eq!(story.queued(ask(1, 1)), wait, "the same wait, not a deadlock with itself");
+    assert!(story.state.was_replaced(wait, ask(3, 1).call.unwrap()), "one of the two calls is told");
+    assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
+    assert_eq!(story.state.counts().waits, 1);
+    story.ask(lost(3)).unwrap();
+    assert!(story.state.wait(wait).is_some(), "the second call waits on");
+    story.release(held.lock_id).unwrap();
+    assert!(story.is_granted(wait));
+    assert!(story.state.was_replaced(wait, ask(3, 1).call.unwrap()));
+    assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
+    assert!(story.state.may_hold_unknowingly(&ask(2, 1)), "its answer may be on its way");
+    assert!(!story.state.may_hold_unknowingly(&ask(1, 2)), "the node that answered it knows");
+    assert_eq!(story.refused(ask(2, 1)).code(), "deadlock", "while its node lives, its owner knows");
+    story.ask(lost(1)).unwrap();
+    let told = story.granted(ask(2, 2));
+    assert_eq!((told.lock_id, told.count), (wait, 1));
+    assert_eq!(story.refused(ask(2, 3)).code(), "deadlock", "it is told once");
+    let cancel = CancelWait { lock_id: wait, call: ask(1, 1).call };
+    story.ask(Command::CancelWait(cancel)).unwrap();
+    assert!(story.is_granted(wait), "the lost node takes nothing back");
 }

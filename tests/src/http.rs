@@ -72,6 +72,17 @@ impl Rest {
         Self { base: base.to_owned(), http }
     }
 
+    /// The same API for calls that wait: they are given up only after some minutes.
+    ///
+    /// # Panics
+    /// When no HTTP client can be built on this machine.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(5)).build();
+        let http = http.expect("a plain HTTP client needs nothing of the machine");
+        Self { base: self.base.clone(), http }
+    }
+
     /// Sends a request; `Err` when no HTTP answer came.
     ///
     /// # Errors

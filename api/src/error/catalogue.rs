@@ -317,6 +317,17 @@ pub const CATALOGUE: &[CodeInfo] = &[
             "Ask again. If it stays so, look at `batuta cluster status` on each node.",
         ],
     ),
+    passing(
+        "node_lost",
+        503,
+        Code::Unavailable,
+        100,
+        [
+            "The node of the wait counted as lost",
+            "The node where the call waited did not answer the others for some seconds, or was restarted: what it had queued was withdrawn, so that nobody waits behind callers that may be gone. Nothing is held and nothing waits.",
+            "Send the same request again: under the same key it finds its old place in the queue.",
+        ],
+    ),
     fatal(
         "outcome_unknown",
         504,
@@ -471,7 +482,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         Code::Cancelled,
         [
             "The wait was withdrawn",
-            "The acquisition was cancelled: by the caller, or because the connection of the call that waited was lost.",
+            "The acquisition was cancelled: by its owner, because the connections of all calls that waited for it were lost, or because its owner asked for the same locks again by another call, which waits instead.",
             "Ask again under a new key.",
         ],
     ),

@@ -47,6 +47,7 @@ fn rejections() -> Vec<Rejection> {
         WaitEnd::Cancelled,
         WaitEnd::SessionEnded(SessionEnd::Closed),
         WaitEnd::SessionEnded(SessionEnd::Expired),
+        WaitEnd::NodeLost,
     ];
     let mut all = vec![
         Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },

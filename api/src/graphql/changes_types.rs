@@ -68,7 +68,7 @@ pub(super) struct Event {
     session_id: Option<String>,
     /// The acquisition it is about.
     lock_id: Option<String>,
-    /// Of an end: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out` or `cancelled`.
+    /// Of an end: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out`, `cancelled` or `node_lost`.
     reason: Option<String>,
     /// Of a forced release: the operator's words.
     words: Option<String>,

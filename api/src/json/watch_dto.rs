@@ -30,7 +30,7 @@ pub(crate) struct Event {
     /// The acquisition it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lock_id: Option<String>,
-    /// Of an end: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out` or `cancelled`.
+    /// Of an end: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out`, `cancelled` or `node_lost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
     /// Of a forced release: the operator's words.

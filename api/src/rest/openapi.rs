@@ -62,6 +62,7 @@ fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
                 "namespace_mismatch",
                 "wait_timeout",
                 "wait_cancelled",
+                "node_lost",
                 "grant_ended",
                 "session_closed",
                 "session_expired",

@@ -3,29 +3,33 @@
 //! ```text
 //! propose ─ Granted ──────────────────────────────► answered
 //!     └──── Queued ─ attach ─ grant seen ─────────► answered
-//!                       ├──── wait ended ─────────► wait_timeout, wait_cancelled, session_…
+//!                       ├──── wait ended ─────────► wait_timeout, wait_cancelled, node_lost, session_…
 //!                       ├──── the call's deadline ► outcome_unknown
 //!                       ├──── the node drains ────► draining
 //!                       └──── the caller left ────► withdrawn
 //! ```
 //! Invariant: an acquisition whose caller went away without an answer does not stay behind: a [`Claim`] travels with
-//! it from the moment its id is known until the answer, and withdraws it when dropped. The proposal goes on in the background
-//! when the caller leaves before the id is known, so that the claim is made even then.
+//! it from the moment its id is known until the answer, and takes its call out of those that wait when dropped; the last one ends the
+//! wait. The proposal goes on in the background when the caller leaves before the id is known, so that the claim is made even
+//! then. When this node dies, the leader does the same for all of its calls (`raft/src/replica/lost_nodes.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
-use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
+use batuta_statemachine::lock::{
+    AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner, ServingCall,
+};
+use batuta_statemachine::{Command, LockId, Rejection, Reply, Request, WaitEnd};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lock::GrantInfo;
 use super::waits::{Attached, Ended};
 use super::wall::Clock;
-use super::{At, CallContext, Inner, Service, split, unexpected};
+use super::{At, CallContext, Consistency, Inner, Service, split, unexpected};
 use crate::ApiError;
 
 /// Asks for one lock, or several all or nothing.
@@ -64,6 +68,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// own `wait_ms`, its session or its time to live.
 const WITHDRAW_TRIES: u32 = 20;
 const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
+/// How long an owner that asks for what it holds by another node's answer is kept waiting for news of that node, and the pause
+/// between two looks. The leader knows of a lost node sooner.
+const NEWS_WITHIN: Duration = Duration::from_secs(8);
+const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the proposal answered.
 enum Asked {
@@ -75,6 +83,7 @@ enum Asked {
 struct Claim {
     inner: Arc<Inner>,
     lock_id: LockId,
+    call: Option<ServingCall>,
     attached: Option<Attached>,
     armed: bool,
     /// Its caller has a retry key.
@@ -82,21 +91,45 @@ struct Claim {
 }
 
 impl Claim {
-    /// The caller has its answer (or a key to ask for it again).
+    /// The caller has its answer.
     fn settle(mut self) {
         self.armed = false;
+    }
+
+    /// The caller has a key to ask for the answer again: the acquisition keeps its place, although nobody waits here.
+    fn keep(mut self) {
+        self.armed = false;
+        let command = AbandonWait { lock_id: self.lock_id, call: self.call, keeps_place: true };
+        let inner = Arc::clone(&self.inner);
+        let left = async move {
+            let request = Request::new(None, Command::AbandonWait(command));
+            // Should it fail, the wait ends with this node at the latest, and the key finds its place again.
+            if let Err(error) = inner.replica.propose(request, inner.options.timeout).await {
+                tracing::debug!(%error, "a wait that goes on elsewhere still counts as one of this node");
+            }
+        };
+        self.inner.background.spawn_on(left, &self.inner.runtime);
+    }
+
+    /// The command that takes the call out of those that wait.
+    fn withdrawal(&self) -> Command {
+        let (lock_id, call) = (self.lock_id, self.call);
+        // Under a key its caller may have asked again and been told that the lock is its own: then only the wait is withdrawn,
+        // never a grant.
+        if self.keyed {
+            Command::AbandonWait(AbandonWait { lock_id, call, keeps_place: false })
+        } else {
+            Command::CancelWait(CancelWait { lock_id, call })
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let orphaned = match self.attached.take() {
-            Some(attached) => attached.detach(!self.armed),
-            None => self.armed,
-        };
-        if orphaned && self.armed {
-            let inner = Arc::clone(&self.inner);
-            self.inner.background.spawn_on(withdraw(inner, self.lock_id, self.keyed), &self.inner.runtime);
+        self.attached = None;
+        if self.armed {
+            let work = withdraw(Arc::clone(&self.inner), self.lock_id, self.withdrawal());
+            self.inner.background.spawn_on(work, &self.inner.runtime);
         }
     }
 }
@@ -166,8 +199,8 @@ impl Service {
         }
         let started = Instant::now();
         let budget = context.timeout.unwrap_or_else(|| self.inner.options.timeout.saturating_add(wait));
-        let command = acquire_command(context, request);
-        match self.ask(context, command.clone()).await? {
+        let command = self.acquire_command(context, request);
+        match self.ask_owner(context, &command, started, wait).await? {
             Asked::Granted { at, claim } => {
                 if let Some(claim) = claim {
                     claim.settle();
@@ -176,7 +209,7 @@ impl Service {
             }
             Asked::Queued { claim, queued } => {
                 tell(queued);
-                self.wait(context, command, claim, started, budget).await
+                self.wait(context, Command::Acquire(command), claim, started, budget).await
             }
         }
     }
@@ -196,21 +229,49 @@ impl Service {
         matches!(self.replica().view().acquisition(lock_id), Acquisition::Granted(_))
     }
 
+    /// Proposes the acquisition. An owner that seems to wait for itself may hold the lock by the answer of a node that died
+    /// before it could give it: then it is told when the node counts as lost.
+    async fn ask_owner(
+        &self,
+        context: &CallContext,
+        command: &Acquire,
+        started: Instant,
+        wait: Duration,
+    ) -> Result<Asked, ApiError> {
+        loop {
+            let asked = self.ask(context, command.clone()).await;
+            let late = started.elapsed() >= wait.min(NEWS_WITHIN);
+            // Under a key the refusal is remembered.
+            if late || context.dedup.is_some() || self.is_draining() {
+                return asked;
+            }
+            let Err(ApiError::Rejected(Rejection::Deadlock { .. })) = &asked else { return asked };
+            let state = self.state(context, Consistency::Linearizable).await?;
+            if !state.may_hold_unknowingly(command) {
+                return asked;
+            }
+            sleep(NEWS_PAUSE).await;
+        }
+    }
+
     /// Proposes the acquisition. What it answers carries a claim, so that it is withdrawn wherever it is dropped.
-    async fn ask(&self, context: &CallContext, command: Command) -> Result<Asked, ApiError> {
+    async fn ask(&self, context: &CallContext, command: Acquire) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
-        let request = Request::new(context.dedup.clone(), command);
+        let call = command.call;
+        let request = Request::new(context.dedup.clone(), Command::Acquire(command));
         let timeout = self.timeout(context);
         let proposal = async move {
             let keyed = request.dedup.is_some();
             let (answer, reply) = split(inner.replica.propose(request, timeout).await, keyed)?;
             match reply {
                 Reply::Granted(grant) => {
-                    // Under a key the caller can ask again and finds the grant; a count that rose belongs to a
-                    // grant that its owner knows. What is left is a lock nobody would ever hear of.
-                    let claim = (!keyed && grant.count == 1).then(|| Claim {
+                    // Under a key the caller can ask again and finds the grant; a count that rose, or a grant from before,
+                    // its owner may know. What is left is a lock nobody would ever hear of.
+                    let new = grant.count == 1 && grant.granted_revision == answer.revision;
+                    let claim = (!keyed && new).then(|| Claim {
                         inner,
                         lock_id: grant.lock_id,
+                        call,
                         attached: None,
                         armed: true,
                         keyed,
@@ -222,7 +283,7 @@ impl Service {
                 Reply::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
-                    let claim = Claim { inner, lock_id, attached, armed: true, keyed };
+                    let claim = Claim { inner, lock_id, call, attached, armed: true, keyed };
                     let queued = Queued { lock_id, queue_position, revision: answer.revision };
                     Ok(Asked::Queued { claim, queued })
                 }
@@ -255,13 +316,19 @@ impl Service {
             Err(error) => {
                 // With a key the caller can ask again, here or elsewhere, and finds the acquisition in its place.
                 if keyed {
-                    claim.settle();
+                    claim.keep();
                 }
                 return Err(error);
             }
         };
+        let replaced = !keyed
+            && claim.call.is_some_and(|call| self.replica().view().was_replaced(claim.lock_id, call));
         claim.settle();
         match ended {
+            // Its owner asked again by another call, which is told.
+            Ended::Granted { .. } if replaced => {
+                Err(Rejection::WaitEnded { lock_id, reason: WaitEnd::Cancelled }.into())
+            }
             Ended::Granted { revision, grant } => {
                 let clock = granted_clock(&grant);
                 Ok(At { revision, value: GrantInfo::new(grant, clock) })
@@ -276,7 +343,11 @@ impl Service {
     async fn ended(&self, claim: &mut Claim) -> Ended {
         let Some(attached) = &mut claim.attached else { return Ended::Gone };
         loop {
-            attached.look(&self.replica().view());
+            let state = self.replica().view();
+            attached.look(&state);
+            if !claim.keyed && claim.call.is_some_and(|call| state.was_replaced(claim.lock_id, call)) {
+                return Ended::Refused { reason: WaitEnd::Cancelled };
+            }
             tokio::select! {
                 ended = attached.ended() => return ended,
                 () = sleep(LOOK_INTERVAL) => {}
@@ -291,6 +362,7 @@ impl Service {
         command: Command,
         lock_id: LockId,
     ) -> Result<At<GrantInfo>, ApiError> {
+        let call = if let Command::Acquire(acquire) = &command { acquire.call } else { None };
         let (answer, reply) = self.propose(context, command).await?;
         match reply {
             Reply::Granted(grant) => {
@@ -302,6 +374,7 @@ impl Service {
                 let claim = Claim {
                     inner: Arc::clone(&self.inner),
                     lock_id: wait.lock_id,
+                    call,
                     attached: None,
                     armed: true,
                     keyed: true,
@@ -312,20 +385,30 @@ impl Service {
             other => Err(unexpected(&other)),
         }
     }
-}
 
-fn acquire_command(context: &CallContext, request: AcquireRequest) -> Command {
-    let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
-    Command::Acquire(Acquire {
-        namespace: context.namespace.clone(),
-        requests,
-        owner,
-        ttl_ms,
-        wait_ms,
-        lock_delay_ms,
-        reentrant,
-        metadata,
-    })
+    fn acquire_command(&self, context: &CallContext, request: AcquireRequest) -> Acquire {
+        let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
+        // Who is answered at once and has a key, or cannot ask for the same again, is not looked for.
+        let served = wait_ms > 0 || (owner.session.is_some() && context.dedup.is_none());
+        Acquire {
+            namespace: context.namespace.clone(),
+            requests,
+            owner,
+            ttl_ms,
+            wait_ms,
+            lock_delay_ms,
+            reentrant,
+            metadata,
+            call: if served { self.next_call() } else { None },
+        }
+    }
+
+    /// Names a call of this run of this node.
+    fn next_call(&self) -> Option<ServingCall> {
+        let (node_id, boot_id) = self.replica().boot()?;
+        let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        Some(ServingCall { node_id, boot_id, number })
+    }
 }
 
 /// The instants of a grant that was seen as a change: a one-shot grant's deadline is its time to live after them.
@@ -335,16 +418,10 @@ fn granted_clock(grant: &Grant) -> Clock {
     Clock { now_ms, wall_ms: grant.granted_wall_ms }
 }
 
-/// Withdraws an acquisition that nobody waits for any more on this node. Under a key its caller may have asked again at another
-/// node and been told that the lock is its own: then only the wait is withdrawn, never a grant.
-async fn withdraw(inner: Arc<Inner>, lock_id: LockId, keyed: bool) {
+/// Withdraws an acquisition that a call of this node does not wait for any more.
+async fn withdraw(inner: Arc<Inner>, lock_id: LockId, command: Command) {
     for _ in 0..WITHDRAW_TRIES {
-        let command = if keyed {
-            Command::AbandonWait(AbandonWait { lock_id })
-        } else {
-            Command::CancelWait(CancelWait { lock_id })
-        };
-        let request = Request::new(None, command);
+        let request = Request::new(None, command.clone());
         match inner.replica.propose(request, inner.options.timeout).await {
             Ok(answer) => {
                 if let Err(rejection) = answer.outcome {

@@ -18,6 +18,7 @@ mod wall;
 pub mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use batuta_raft::{Answer, ProposeError, Replica};
@@ -115,6 +116,8 @@ struct Inner {
     started: Instant,
     draining: CancellationToken,
     background: TaskTracker,
+    /// Calls so far that may have to be told apart.
+    calls: AtomicU64,
     /// Where background work runs: it may be started by a drop outside of any task.
     runtime: tokio::runtime::Handle,
     /// Ends the task that feeds `waits` and `hub` when the last handle goes.
@@ -144,6 +147,7 @@ impl Service {
             started: Instant::now(),
             draining: CancellationToken::new(),
             background: TaskTracker::new(),
+            calls: AtomicU64::new(0),
             runtime: tokio::runtime::Handle::current(),
             _feeder: stop.drop_guard(),
         };

@@ -1,8 +1,7 @@
 //! Calls of this node that wait for a lock; the watch hub's task tells them what became of their acquisition.
 //!
-//! Invariants: a call that is attached hears of the end of its acquisition, however the end races with attaching
-//! (it looks at the published state after it attached, and again when changes were missed); and the last call that
-//! goes away without having answered its caller is told so, that it can withdraw the acquisition.
+//! Invariant: a call that is attached hears of the end of its acquisition, however the end races with attaching
+//! (it looks at the published state after it attached, and again when changes were missed).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +35,6 @@ struct Slot {
     ended: watch::Sender<Option<Ended>>,
     /// Calls that wait for it.
     attached: u64,
-    /// Whether one of them has answered its caller.
-    answered: bool,
 }
 
 /// The calls that wait, by acquisition.
@@ -89,7 +86,6 @@ impl Waits {
             queued_revision,
             ended: watch::Sender::new(None),
             attached: 0,
-            answered: false,
         });
         slot.attached += 1;
         let ended = slot.ended.subscribe();
@@ -168,19 +164,16 @@ impl Attached {
             Err(_) => Ended::Gone,
         }
     }
+}
 
-    /// Goes away. True when the acquisition is now nobody's: no call waits for it any more and none has answered.
-    pub(crate) fn detach(self, answered: bool) -> bool {
+impl Drop for Attached {
+    fn drop(&mut self) {
         let mut slots = self.waits.slots();
-        let Some(slot) = slots.get_mut(&self.lock_id) else { return false };
-        slot.answered |= answered;
+        let Some(slot) = slots.get_mut(&self.lock_id) else { return };
         slot.attached -= 1;
-        if slot.attached > 0 {
-            return false;
+        if slot.attached == 0 {
+            slots.remove(&self.lock_id);
         }
-        let orphaned = !slot.answered;
-        slots.remove(&self.lock_id);
-        orphaned
     }
 }
 
@@ -220,15 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn an_acquisition_is_nobodys_when_the_last_call_left_and_none_answered() {
+    fn last_call_that_leaves_an_acquisition_leaves_nothing_behind() {
         let waits = Arc::new(Waits::new(10, Arc::default()));
         let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
-        assert!(!one.detach(false), "another call still waits");
-        assert!(two.detach(false), "nobody waits and nobody was answered");
-        let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
-        assert!(!one.detach(true));
-        assert!(!two.detach(false), "the other call answered");
-        assert_eq!(waits.len(), 0);
+        drop(one);
+        assert_eq!(waits.len(), 1, "another call still waits");
+        drop(two);
+        assert!(waits.is_empty());
     }
 
     #[test]
@@ -254,6 +245,7 @@ mod tests {
                 lock_delay_ms: 0,
                 reentrant: false,
                 metadata: String::new(),
+                call: None,
             })
         };
         let mut state = State::default();
@@ -269,7 +261,7 @@ mod tests {
         let call = waits.attach(id(2), 2);
         waits.recheck_all(&queued);
         assert!(call.ended.borrow().is_none(), "it waits still");
-        let granted = apply(3, Command::CancelWait(CancelWait { lock_id: id(1) }));
+        let granted = apply(3, Command::CancelWait(CancelWait { lock_id: id(1), call: None }));
         waits.recheck_all(&granted);
         let ended = call.ended.borrow().clone();
         assert!(matches!(ended, Some(Ended::Granted { revision: 3, grant }) if grant.lock_id == id(2)));

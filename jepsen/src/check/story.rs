@@ -107,7 +107,7 @@ impl Story {
         let wait = Waits {
             session_id: told.session_id.clone(),
             names: told.names.clone(),
-            since: (revision, told.ordinal),
+            since: place(&told.lock_id).unwrap_or((revision, told.ordinal)),
         };
         self.waits.insert(told.lock_id.clone(), wait);
         (!self.has_owner(told)).then_some("queued for a session that is not there")
@@ -165,6 +165,12 @@ impl Story {
     }
 }
 
+/// A wait's place is that of its id, also when it is queued again because its node was lost.
+fn place(lock_id: &str) -> Option<(u64, u64)> {
+    let (index, ordinal) = lock_id.strip_prefix("l-")?.split_once('.')?;
+    Some((index.parse().ok()?, ordinal.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +202,18 @@ mod tests {
             event("lock_granted", "l2", 2, "s"),
             event("lock_released", "l2", 2, "s"),
             event("session_ended", "", 0, "s"),
+        ];
+        assert_eq!(problems(story), [""; 0]);
+    }
+
+    #[test]
+    fn wait_that_returns_keeps_its_place() {
+        let story = vec![
+            event("lock_queued", "l-1.0", 0, ""),
+            event("lock_queued", "l-2.0", 0, ""),
+            event("wait_ended", "l-1.0", 0, ""),
+            event("lock_queued", "l-1.0", 0, ""),
+            event("lock_granted", "l-1.0", 1, ""),
         ];
         assert_eq!(problems(story), [""; 0]);
     }

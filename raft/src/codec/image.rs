@@ -6,7 +6,7 @@ use batuta_proto::internal::image_record::Record as WireRecord;
 use batuta_proto::internal::remembered_reply::Reply as WireRemembered;
 use batuta_statemachine::{Ended, ImageHeader, ImageRecord, Limits, LimitsPatch, Position, RememberedReply};
 
-use super::lock::{owner, owner_to_wire};
+use super::lock::{call, call_to_wire, owner, owner_to_wire};
 use super::outcome::{
     grant, grant_to_wire, outcome, outcome_to_wire, release_reason, release_reason_to_wire, requests,
     requests_to_wire, wait_end, wait_end_to_wire,
@@ -83,6 +83,13 @@ pub(crate) fn image_record_to_wire(record: &ImageRecord) -> wire::ImageRecord {
                 reply: Some(remembered_to_wire(reply)),
             })
         }
+        ImageRecord::Unconfirmed { lock_id, calls, at_ms } => {
+            WireRecord::Unconfirmed(wire::UnconfirmedRecord {
+                lock_id: Some(position_to_wire(lock_id.0)),
+                calls: calls.iter().map(call_to_wire).collect(),
+                at_ms: *at_ms,
+            })
+        }
         ImageRecord::Session { .. } | ImageRecord::Wait { .. } => owner_record_to_wire(record),
     };
     wire::ImageRecord { record: Some(record) }
@@ -117,6 +124,7 @@ fn owner_record_to_wire(record: &ImageRecord) -> WireRecord {
             lock_delay_ms,
             metadata,
             deadline_ms,
+            calls,
         } => WireRecord::Wait(wire::WaitRecord {
             lock_id: Some(position_to_wire(lock_id.0)),
             namespace: namespace.to_string(),
@@ -126,6 +134,7 @@ fn owner_record_to_wire(record: &ImageRecord) -> WireRecord {
             lock_delay_ms,
             metadata,
             deadline_ms,
+            calls: calls.iter().map(call_to_wire).collect(),
         }),
         other => unreachable!("{other:?} has its own arm in image_record_to_wire"),
     }
@@ -153,6 +162,12 @@ pub(crate) fn image_record(record: wire::ImageRecord) -> Result<ImageRecord, Dec
             lock_delay_ms: record.lock_delay_ms,
             metadata: record.metadata,
             deadline_ms: record.deadline_ms,
+            calls: record.calls.into_iter().map(call).collect(),
+        },
+        WireRecord::Unconfirmed(record) => ImageRecord::Unconfirmed {
+            lock_id: lock_id(record.lock_id)?,
+            calls: record.calls.into_iter().map(call).collect(),
+            at_ms: record.at_ms,
         },
         WireRecord::Delay(record) => ImageRecord::Delay {
             namespace: namespace(&record.namespace)?,

@@ -3,7 +3,7 @@
 use batuta_proto::internal as wire;
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release,
+    Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 
 use super::{DecodeError, lock_id, name, namespace, position_to_wire, session_id};
@@ -51,6 +51,7 @@ pub(super) fn acquire_to_wire(command: &Acquire) -> wire::Acquire {
         lock_delay_ms: command.lock_delay_ms,
         reentrant: command.reentrant,
         metadata: command.metadata.clone(),
+        call: command.call.as_ref().map(call_to_wire),
     }
 }
 
@@ -64,23 +65,51 @@ pub(super) fn acquire(command: wire::Acquire) -> Result<Acquire, DecodeError> {
         lock_delay_ms: command.lock_delay_ms,
         reentrant: command.reentrant,
         metadata: command.metadata,
+        call: command.call.map(call),
     })
 }
 
 pub(super) fn cancel_wait_to_wire(command: &CancelWait) -> wire::CancelWait {
-    wire::CancelWait { lock_id: Some(position_to_wire(command.lock_id.0)) }
+    wire::CancelWait {
+        lock_id: Some(position_to_wire(command.lock_id.0)),
+        call: command.call.as_ref().map(call_to_wire),
+    }
 }
 
 pub(super) fn cancel_wait(command: wire::CancelWait) -> Result<CancelWait, DecodeError> {
-    Ok(CancelWait { lock_id: lock_id(command.lock_id)? })
+    Ok(CancelWait { lock_id: lock_id(command.lock_id)?, call: command.call.map(call) })
 }
 
 pub(super) fn abandon_wait_to_wire(command: &AbandonWait) -> wire::AbandonWait {
-    wire::AbandonWait { lock_id: Some(position_to_wire(command.lock_id.0)) }
+    wire::AbandonWait {
+        lock_id: Some(position_to_wire(command.lock_id.0)),
+        call: command.call.as_ref().map(call_to_wire),
+        keeps_place: command.keeps_place,
+    }
 }
 
 pub(super) fn abandon_wait(command: wire::AbandonWait) -> Result<AbandonWait, DecodeError> {
-    Ok(AbandonWait { lock_id: lock_id(command.lock_id)? })
+    Ok(AbandonWait {
+        lock_id: lock_id(command.lock_id)?,
+        call: command.call.map(call),
+        keeps_place: command.keeps_place,
+    })
+}
+
+pub(super) fn withdraw_waits_to_wire(command: &WithdrawWaits) -> wire::WithdrawWaits {
+    wire::WithdrawWaits { node_id: command.node_id, except_boot: command.except_boot }
+}
+
+pub(super) fn withdraw_waits(command: &wire::WithdrawWaits) -> WithdrawWaits {
+    WithdrawWaits { node_id: command.node_id, except_boot: command.except_boot }
+}
+
+pub(super) fn call_to_wire(call: &ServingCall) -> wire::ServingCall {
+    wire::ServingCall { node_id: call.node_id, boot_id: call.boot_id, number: call.number }
+}
+
+pub(super) fn call(call: wire::ServingCall) -> ServingCall {
+    ServingCall { node_id: call.node_id, boot_id: call.boot_id, number: call.number }
 }
 
 pub(super) fn release_to_wire(command: &Release) -> wire::Release {

@@ -76,6 +76,7 @@ fn reply_to_wire(reply: &Reply) -> WireReply {
         Reply::ClusterInitialised => WireReply::ClusterInitialised(wire::Nothing {}),
         Reply::NodeAllocated { node_id } => WireReply::NodeAllocated(*node_id),
         Reply::LimitsSet => WireReply::LimitsSet(wire::Nothing {}),
+        Reply::WaitsWithdrawn { waits } => WireReply::WaitsWithdrawn(*waits),
     }
 }
 
@@ -115,6 +116,7 @@ fn reply(reply: WireReply) -> Result<Reply, DecodeError> {
         WireReply::ClusterInitialised(_) => Reply::ClusterInitialised,
         WireReply::NodeAllocated(node_id) => Reply::NodeAllocated { node_id },
         WireReply::LimitsSet(_) => Reply::LimitsSet,
+        WireReply::WaitsWithdrawn(waits) => Reply::WaitsWithdrawn { waits },
     })
 }
 
@@ -178,7 +180,10 @@ pub(super) fn release_reason(reason: wire::ReleaseReason) -> Result<ReleaseReaso
         wire::EndKind::SessionClosed => ReleaseReason::SessionEnded(SessionEnd::Closed),
         wire::EndKind::SessionExpired => ReleaseReason::SessionEnded(SessionEnd::Expired),
         wire::EndKind::Forced => ReleaseReason::Forced { reason: reason.words },
-        wire::EndKind::Unspecified | wire::EndKind::TimedOut | wire::EndKind::Cancelled => {
+        wire::EndKind::Unspecified
+        | wire::EndKind::TimedOut
+        | wire::EndKind::Cancelled
+        | wire::EndKind::NodeLost => {
             return Err(DecodeError::Unknown("end of a grant"));
         }
     })
@@ -190,6 +195,7 @@ pub(super) fn wait_end_to_wire(reason: WaitEnd) -> wire::WaitEnd {
         WaitEnd::Cancelled => wire::EndKind::Cancelled,
         WaitEnd::SessionEnded(SessionEnd::Closed) => wire::EndKind::SessionClosed,
         WaitEnd::SessionEnded(SessionEnd::Expired) => wire::EndKind::SessionExpired,
+        WaitEnd::NodeLost => wire::EndKind::NodeLost,
     };
     wire::WaitEnd { kind: kind.into() }
 }
@@ -200,6 +206,7 @@ pub(super) fn wait_end(reason: wire::WaitEnd) -> Result<WaitEnd, DecodeError> {
         wire::EndKind::Cancelled => WaitEnd::Cancelled,
         wire::EndKind::SessionClosed => WaitEnd::SessionEnded(SessionEnd::Closed),
         wire::EndKind::SessionExpired => WaitEnd::SessionEnded(SessionEnd::Expired),
+        wire::EndKind::NodeLost => WaitEnd::NodeLost,
         wire::EndKind::Unspecified
         | wire::EndKind::Released
         | wire::EndKind::Expired

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, Wait};
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait};
 use batuta_statemachine::{
     Ended, ImageRecord, LockId, Name, Namespace, Outcome, Position, Rejection, ReleaseReason,
     RememberedReply, Reply, SessionEnd, SessionId, WaitEnd,
@@ -67,6 +67,7 @@ fn replies() -> Vec<Reply> {
         Reply::ClusterInitialised,
         Reply::NodeAllocated { node_id: 0 },
         Reply::LimitsSet,
+        Reply::WaitsWithdrawn { waits: 3 },
     ]
 }
 
@@ -86,6 +87,7 @@ fn wait_ends() -> Vec<WaitEnd> {
         WaitEnd::Cancelled,
         WaitEnd::SessionEnded(SessionEnd::Closed),
         WaitEnd::SessionEnded(SessionEnd::Expired),
+        WaitEnd::NodeLost,
     ]
 }
 
@@ -131,7 +133,8 @@ fn is_listed(outcome: &Outcome) {
             | Reply::RegisterDeleted { .. }
             | Reply::ClusterInitialised
             | Reply::NodeAllocated { .. }
-            | Reply::LimitsSet,
+            | Reply::LimitsSet
+            | Reply::WaitsWithdrawn { .. },
         )
         | Err(
             Rejection::InvalidArgument { .. }
@@ -165,6 +168,11 @@ fn every_outcome_survives_its_encoding() {
     }
 }
 
+fn calls() -> Vec<ServingCall> {
+    let call = |number| ServingCall { node_id: 3, boot_id: u64::MAX, number };
+    vec![call(1), call(2)]
+}
+
 fn records() -> Vec<ImageRecord> {
     let (namespace, session) = (Namespace::default(), SessionId(at(1)));
     let mut all = vec![
@@ -187,7 +195,10 @@ fn records() -> Vec<ImageRecord> {
             lock_delay_ms: 6,
             metadata: String::new(),
             deadline_ms: 7,
+            calls: calls(),
         },
+        ImageRecord::Unconfirmed { lock_id: LockId(at(3)), calls: calls(), at_ms: 8 },
+        ImageRecord::Unconfirmed { lock_id: LockId(at(4)), calls: Vec::new(), at_ms: 0 },
         ImageRecord::Delay { namespace: namespace.clone(), name: name(), capacity: Some(0), until_ms: 8 },
         ImageRecord::Register { namespace: namespace.clone(), name: name(), high_water: 9 },
         ImageRecord::Sequence {
@@ -218,6 +229,7 @@ fn every_record_of_an_image_survives_its_encoding() {
             ImageRecord::Session { .. }
             | ImageRecord::Grant(_)
             | ImageRecord::Wait { .. }
+            | ImageRecord::Unconfirmed { .. }
             | ImageRecord::Delay { .. }
             | ImageRecord::Register { .. }
             | ImageRecord::Ended { .. }

@@ -225,6 +225,7 @@ impl Peer for Service {
                     });
                 }
             }
+            inner.peer_left.notify_one();
         });
         let batches = ReceiverStream::new(receiver).ready_chunks(BATCH);
         Ok(Response::new(Box::pin(batches.map(|responses| Ok(wire::ForwardResponses { responses })))))

@@ -8,6 +8,7 @@ mod error;
 mod heard;
 mod identity;
 mod lost;
+mod lost_nodes;
 mod membership;
 mod options;
 mod proposer;
@@ -29,7 +30,7 @@ use batuta_proto::internal::forward_response::Result as WireAnswer;
 use batuta_statemachine::{Outcome, Request, SessionId, State};
 use prost::Message as _;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<ClusterClock>,
     /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
+    /// A peer's stream of calls to this node ended: its process may be gone.
+    pub(crate) peer_left: Notify,
     core: OnceLock<Core>,
     core_set: watch::Sender<bool>,
     /// Held while this node takes an identity: it takes one only.

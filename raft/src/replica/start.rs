@@ -19,7 +19,7 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
+use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, lost_nodes, ticks};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
@@ -130,6 +130,7 @@ impl Replica {
             leader_heard: Arc::new(LeaderHeard::new()),
             clock: Arc::new(ClusterClock::new(options.election_timeout_max())),
             boot_id: draw_boot_id()?,
+            peer_left: Notify::new(),
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),
@@ -225,6 +226,7 @@ pub(crate) async fn become_member(
         raft,
     };
     ticks::keep(inner, &core, leads.subscribe());
+    lost_nodes::look_for(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.

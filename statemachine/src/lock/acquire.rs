@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::check::invalid;
 use crate::lock::grant::TOKEN_END;
-use crate::lock::{Acquire, Grant, Kind, LockKey, LockRequest, Mode, WaitRecord};
+use crate::lock::{Acquire, Grant, Kind, LockKey, LockRequest, Mode, WaitRecord, same_locks};
 use crate::transition::Transition;
 use crate::{ChangeKind, Command, LockId, Outcome, Position, Rejection, Reply, State};
 
@@ -15,8 +15,15 @@ impl Acquire {
     pub(crate) fn apply(&self, transition: &mut Transition<'_>, position: Position) -> Outcome {
         let state = &*transition.state;
         self.validate(state)?;
+        if let Some(grant) = self.held_unknowingly(state) {
+            transition.claim(&grant, self.call);
+            return Ok(Reply::Granted(grant));
+        }
         if let Some(grant) = self.held_already(state) {
             return self.enter_again(transition, &grant);
+        }
+        if let Some(lock_id) = self.waits_already(state) {
+            return self.take_over(transition, lock_id);
         }
         self.check_kinds(state)?;
         self.check_room(state)?;
@@ -31,6 +38,7 @@ impl Acquire {
         self.check_queues(transition.state)?;
         transition.state.check_deadlock(lock_id, &wait)?;
         transition.enqueue(lock_id, wait);
+        self.check_those_behind(transition, lock_id)?;
         let queued = transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?;
         transition.emit(Some(&self.namespace), ChangeKind::LockQueued(queued.clone()));
         Ok(Reply::Queued(queued))
@@ -78,18 +86,59 @@ impl Acquire {
 
     /// The owner's own grant of exactly these locks, when it asks to enter again.
     fn held_already(&self, state: &State) -> Option<Arc<Grant>> {
-        if !self.reentrant {
+        self.reentrant.then(|| state.held_by_owner(self)).flatten()
+    }
+
+    /// The owner's own grant of exactly these locks, when the node that should have told it was lost.
+    fn held_unknowingly(&self, state: &State) -> Option<Arc<Grant>> {
+        if state.serving.unclaimed.is_empty() {
             return None;
         }
-        let lock = state.locks.get(&self.key(self.requests.first()?))?;
-        let same = |grant: &&Arc<Grant>| {
-            let mut mine: Vec<&LockRequest> = self.requests.iter().collect();
-            let mut theirs: Vec<&LockRequest> = grant.requests.iter().collect();
-            mine.sort_unstable();
-            theirs.sort_unstable();
-            grant.owner == self.owner && mine == theirs
+        state.held_by_owner(self).filter(|grant| state.serving.unclaimed.contains(&grant.lock_id))
+    }
+
+    /// The owner's own wait for exactly these locks, when it asks to wait.
+    fn waits_already(&self, state: &State) -> Option<LockId> {
+        let session = self.owner.session.and_then(|session| state.sessions.get(&session))?;
+        if self.wait_ms == 0 || session.waits.is_empty() {
+            return None;
+        }
+        let same = |lock_id: &LockId| {
+            let wait = state.waits.get(lock_id);
+            wait.is_some_and(|wait| wait.owner == self.owner && same_locks(&wait.requests, &self.requests))
         };
-        lock.holders.iter().filter_map(|lock_id| state.grants.get(&lock_id)).find(same).cloned()
+        let lock = state.locks.get(&self.key(self.requests.first()?))?;
+        if lock.waiters() < session.waits.len() {
+            return lock.queue().find(same);
+        }
+        session.waits.iter().copied().find(same)
+    }
+
+    /// Takes the owner's own wait over: it keeps its place, and lasts as long as the longer of the two.
+    fn take_over(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Outcome {
+        transition.serve_instead(lock_id, self.call);
+        let deadline_ms = transition.state.now_ms.saturating_add(self.wait_ms);
+        transition.wait_until(lock_id, deadline_ms);
+        Ok(Reply::Queued(transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?))
+    }
+
+    /// A wait that is queued again at its old place has others behind it, which wait for it from now on: that must not close a
+    /// cycle either.
+    fn check_those_behind(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Result<(), Rejection> {
+        if lock_id.0.index == transition.state.revision {
+            return Ok(());
+        }
+        let state = &transition.state;
+        let session = self.owner.session.and_then(|session| state.sessions.get(&session));
+        let waits = session.into_iter().flat_map(|session| &session.waits);
+        let own = waits.filter_map(|waiting| Some((*waiting, state.waits.get(waiting)?)));
+        // Whoever waits for this owner waits for all that it waits for.
+        let mut own = own.filter(|(_, wait)| wait.owner == self.owner);
+        let checked = own.try_for_each(|(waiting, wait)| state.check_deadlock(waiting, wait));
+        if checked.is_err() {
+            transition.dequeue(lock_id);
+        }
+        checked
     }
 
     fn enter_again(&self, transition: &mut Transition<'_>, grant: &Grant) -> Outcome {
@@ -101,6 +150,7 @@ impl Acquire {
                 remedy: "release as often as the lock is taken, or raise the limit".into(),
             });
         }
+        transition.state.serving.forget_grant(grant);
         let grant = Arc::new(Grant { count: grant.count + 1, ..grant.clone() });
         transition.state.grants.insert(grant.lock_id, Arc::clone(&grant));
         transition.emit(Some(&self.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
@@ -171,6 +221,7 @@ impl Acquire {
             lock_delay_ms: self.lock_delay_ms,
             metadata: self.metadata.clone(),
             deadline_ms: transition.state.now_ms.saturating_add(self.wait_ms),
+            calls: self.call.into_iter().collect(),
         }
     }
 
@@ -201,6 +252,16 @@ impl Acquire {
 }
 
 impl State {
+    /// The grant of exactly these locks that the owner, which has a session, holds already.
+    pub(crate) fn held_by_owner(&self, acquire: &Acquire) -> Option<Arc<Grant>> {
+        acquire.owner.session?;
+        let lock = self.locks.get(&acquire.key(acquire.requests.first()?))?;
+        let same = |grant: &&Arc<Grant>| {
+            grant.owner == acquire.owner && same_locks(&grant.requests, &acquire.requests)
+        };
+        lock.holders.iter().filter_map(|lock_id| self.grants.get(&lock_id)).find(same).cloned()
+    }
+
     /// How many wait already where a command, if it came now, would only join a queue. `None`: it does more than that, or is
     /// answered at once. It says nothing of what happens until the command is there: good to decide when it is sent, not what.
     #[must_use]
@@ -211,7 +272,8 @@ impl State {
             let lock = self.locks.get(&acquire.key(request))?;
             (!lock.admits(newest, request.mode, false)).then(|| lock.waiters())
         };
-        let waits = acquire.wait_ms > 0 && acquire.held_already(self).is_none();
+        let held = acquire.held_unknowingly(self).or_else(|| acquire.held_already(self));
+        let waits = acquire.wait_ms > 0 && held.is_none();
         waits.then(|| acquire.requests.iter().filter_map(behind).max()).flatten()
     }
 }

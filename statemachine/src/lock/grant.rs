@@ -41,6 +41,7 @@ impl Transition<'_> {
             Arc::make_mut(record).waits.insert(lock_id);
         }
         self.state.deadlines.insert((wait.deadline_ms, Due::Wait(lock_id)));
+        self.state.serving.index(lock_id, &wait.calls);
         self.account(&wait.namespace, |usage| usage.waits += 1);
         self.state.waits.insert(lock_id, Arc::new(wait));
     }
@@ -59,6 +60,7 @@ impl Transition<'_> {
             Arc::make_mut(record).waits.remove(&lock_id);
         }
         self.state.deadlines.remove(&(wait.deadline_ms, Due::Wait(lock_id)));
+        self.state.serving.unindex(lock_id, &wait.calls);
         self.account(&wait.namespace, |usage| usage.waits -= 1);
         Some(wait)
     }
@@ -80,6 +82,8 @@ impl Transition<'_> {
             lock_delay_ms: wait.lock_delay_ms,
             metadata: wait.metadata.clone().into(),
         });
+        let now_ms = self.state.now_ms;
+        self.state.serving.note_grant(&grant, wait.calls.clone(), now_ms);
         self.emit(Some(&grant.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
         grant
     }
@@ -143,6 +147,7 @@ pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason
         Arc::make_mut(record).grants.remove(&lock_id);
     }
     transition.account(&grant.namespace, |usage| usage.grants -= 1);
+    transition.state.serving.forget_grant(&grant);
     transition.state.dedup.note_end(lock_id, Ended::Grant(reason.clone()));
     let mut ended = grant;
     Arc::make_mut(&mut ended).count = 0;

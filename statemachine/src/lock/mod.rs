@@ -11,14 +11,19 @@ mod promote;
 mod record;
 mod register;
 mod release;
+mod serving;
 mod view;
 
 pub use explain::{Blocker, Explanation, WaiterExplanation};
+pub use serving::ServingCall;
 pub use view::{Acquisition, LockFilter, LockKind, LockView, TokenCheck, TokenStatus};
 
 pub(crate) use grant::{TOKEN_END, end_grant, end_wait};
 pub(crate) use promote::promote;
 pub(crate) use record::{Kind, LockKey, LockRecord, WaitRecord};
+pub(crate) use serving::{Serving, Unconfirmed, same_locks};
+
+use std::hash::{Hash, Hasher};
 
 use crate::{LockId, Name, Namespace, SessionId};
 
@@ -64,8 +69,10 @@ pub struct Owner {
 /// `lock_held`, `lock_delayed`, `deadlock`, `mode_mismatch`, `capacity_mismatch`, `limit_exceeded`, `session_not_found`,
 /// `invalid_argument`.
 /// A retry under the same dedup key answers with how the acquisition stands *now*: still queued, granted (same lock
-/// id, same token), or ended and why.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// id, same token), or ended and why. One whose wait ended because its node was lost is queued again, where it was.
+/// An owner that asks for the locks it waits for already takes that wait over; one that holds them without having been told
+/// (the node that should have told it was lost) gets that grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquire {
     /// Where the locks live; the session must live there too.
     pub namespace: Namespace,
@@ -84,6 +91,33 @@ pub struct Acquire {
     pub reentrant: bool,
     /// Free text for people, shown in listings.
     pub metadata: String,
+    /// The call that waits for the answer; `None` when it can not wait, or is of a build that did not say. Not part of what
+    /// is asked: the same request through another call is the same request.
+    pub call: Option<ServingCall>,
+}
+
+impl Hash for Acquire {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            namespace,
+            requests,
+            owner,
+            ttl_ms,
+            wait_ms,
+            lock_delay_ms,
+            reentrant,
+            metadata,
+            call: _,
+        } = self;
+        namespace.hash(state);
+        requests.hash(state);
+        owner.hash(state);
+        ttl_ms.hash(state);
+        wait_ms.hash(state);
+        lock_delay_ms.hash(state);
+        reentrant.hash(state);
+        metadata.hash(state);
+    }
 }
 
 /// Withdraws a queued acquisition. Reply: [`crate::Reply::WaitCancelled`]; if it was granted meanwhile, that grant is released.
@@ -91,6 +125,9 @@ pub struct Acquire {
 pub struct CancelWait {
     /// The acquisition.
     pub lock_id: LockId,
+    /// The call that leaves: nothing happens while others wait for the acquisition, or when it is not one of those any more.
+    /// `None`: the owner withdraws it, whoever waits.
+    pub call: Option<ServingCall>,
 }
 
 /// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For a node whose
@@ -100,6 +137,20 @@ pub struct CancelWait {
 pub struct AbandonWait {
     /// The acquisition.
     pub lock_id: LockId,
+    /// As in [`CancelWait`].
+    pub call: Option<ServingCall>,
+    /// The caller was told to ask again: the wait goes on without a call.
+    pub keeps_place: bool,
+}
+
+/// Ends the calls that a lost node served, and every wait that no other call waits for, at once and before anybody is granted.
+/// Reply: [`crate::Reply::WaitsWithdrawn`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WithdrawWaits {
+    /// The node.
+    pub node_id: u64,
+    /// The run of its process that lives; `None`: none does.
+    pub except_boot: Option<u64>,
 }
 
 /// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`crate::Reply::Released`];

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use imbl::OrdSet;
 
-use crate::lock::{LockRequest, Mode, Owner};
+use crate::lock::{LockRequest, Mode, Owner, ServingCall};
 use crate::{LockId, Name, Namespace};
 
 /// Where a lock (or register) is found: names of different namespaces are different.
@@ -250,6 +250,8 @@ pub(crate) struct WaitRecord {
     pub(crate) lock_delay_ms: u64,
     pub(crate) metadata: String,
     pub(crate) deadline_ms: u64,
+    /// The calls that wait for it, oldest first. Empty when its caller was told to ask again.
+    pub(crate) calls: Vec<ServingCall>,
 }
 
 impl WaitRecord {

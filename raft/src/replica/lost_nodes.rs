@@ -1,0 +1,170 @@
+//! Withdrawing what a lost node had queued.
+//!
+//! The state names the node, and the run of its process, of every call that waits. A node that starts withdraws what its earlier runs
+//! left behind. The leader withdraws what nodes left behind that are no members any more, whose port refuses (the process is gone), or
+//! that it has not heard for [`SILENT_ELECTIONS`] election timeouts. A node that was only slow loses nothing but waits: its callers are
+//! told `node_lost`, and with a retry key they find their place again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_statemachine::lock::WithdrawWaits;
+use batuta_statemachine::{Command, Reply, Request};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Core, Inner, Replica};
+use crate::peer::{self, Knock};
+use crate::types::TypeConfig;
+
+/// When a member last answered its leader.
+type Contact = openraft::alias::InstantOf<TypeConfig>;
+
+/// Between two looks while calls wait somewhere, and while none does.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(2);
+/// A member that was silent for so many of the longest election timeouts is lost, whether or not its process lives.
+const SILENT_ELECTIONS: u32 = 5;
+/// How long one knock may take.
+const KNOCK_WITHIN: Duration = Duration::from_millis(200);
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the members have been silent, as a leader counts it.
+#[derive(Debug, Default)]
+struct Silence {
+    looked: Option<Instant>,
+    members: BTreeMap<u64, (Option<Contact>, Duration)>,
+}
+
+impl Silence {
+    /// Takes the last contacts of one look; a leader that was paused itself counts no more than one step of its own.
+    fn look(&mut self, now: Instant, contacts: BTreeMap<u64, Option<Contact>>) {
+        let step = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
+        let step = step.min(2 * LOOK_AGAIN);
+        self.looked = Some(now);
+        let before = std::mem::take(&mut self.members);
+        for (node_id, contact) in contacts {
+            let silent = match before.get(&node_id) {
+                Some((last, silent)) if *last == contact => *silent + step,
+                Some(_) | None => Duration::ZERO,
+            };
+            self.members.insert(node_id, (contact, silent));
+        }
+    }
+
+    /// `None`: it is no member.
+    fn of(&self, node_id: u64) -> Option<Duration> {
+        self.members.get(&node_id).map(|(_, silent)| *silent)
+    }
+}
+
+impl Replica {
+    /// This node's id and what tells this run of its process from the others; `None` while it is no member.
+    #[must_use]
+    pub fn boot(&self) -> Option<(u64, u64)> {
+        self.inner.core().map(|core| (core.identity.node_id, self.inner.boot_id))
+    }
+}
+
+/// Looks for lost nodes until this one stops.
+pub(super) fn look_for(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
+    let (stop, tasks, me) = (inner.stop.clone(), inner.tasks.clone(), core.identity.node_id);
+    let inner = Arc::clone(inner);
+    tasks.spawn(stop.run_until_cancelled_owned(async move {
+        let mut silence = Silence::default();
+        let mut left = false;
+        loop {
+            let leader = *leads.borrow_and_update() == Some(me);
+            if !leader {
+                silence = Silence::default();
+            }
+            let idle = look(&inner, leader, left, &mut silence).await;
+            let again = if idle { LOOK_AGAIN_IDLE } else { LOOK_AGAIN };
+            left = tokio::select! {
+                // Without a sender consensus has ended.
+                changed = leads.changed() => if changed.is_err() { return } else { true },
+                () = inner.peer_left.notified() => true,
+                () = tokio::time::sleep(again) => false,
+            };
+        }
+    }));
+}
+
+/// Looks once; `left`: some connection of a peer has just ended. True when nobody waits anywhere.
+async fn look(inner: &Arc<Inner>, leader: bool, left: bool, silence: &mut Silence) -> bool {
+    let Some(core) = inner.core() else { return true };
+    let me = core.identity.node_id;
+    if leader {
+        silence.look(Instant::now(), contacts(core));
+    }
+    let boots = inner.published.view().serving_boots();
+    for &(node_id, boot_id) in &boots {
+        let except_boot = if node_id == me { Some(inner.boot_id) } else { None };
+        let lost = match except_boot {
+            Some(mine) => boot_id != mine,
+            None => leader && is_lost(inner, core, node_id, left, silence).await,
+        };
+        if lost {
+            withdraw(inner, WithdrawWaits { node_id, except_boot }).await;
+        }
+    }
+    boots.is_empty()
+}
+
+/// When the members last answered this leader.
+fn contacts(core: &Core) -> BTreeMap<u64, Option<Contact>> {
+    core.metrics.look(|metrics| {
+        let contact = |node_id: &u64| metrics.heartbeat.as_ref()?.get(node_id).copied().flatten();
+        let members = metrics.membership_config.nodes();
+        members.map(|(node_id, _)| (*node_id, contact(node_id).map(|at| *at))).collect()
+    })
+}
+
+async fn is_lost(inner: &Inner, core: &Core, node_id: u64, left: bool, silence: &Silence) -> bool {
+    let (Some(silent), Some(address)) = (silence.of(node_id), core.peer(node_id)) else { return true };
+    if silent >= SILENT_ELECTIONS * inner.options.election_timeout_max() {
+        return true;
+    }
+    // Its process may be gone: then its port refuses at once, and there is nothing to wait for.
+    (left || !silent.is_zero())
+        && matches!(peer::knock(inner.platform.as_ref(), &address, KNOCK_WITHIN).await, Knock::Refused)
+}
+
+async fn withdraw(inner: &Arc<Inner>, command: WithdrawWaits) {
+    let node_id = command.node_id;
+    let replica = Replica { inner: Arc::clone(inner) };
+    let request = Request::new(None, Command::WithdrawWaits(command));
+    match replica.propose(request, WITHDRAW_WITHIN).await.map(|answer| answer.outcome) {
+        Ok(Ok(Reply::WaitsWithdrawn { waits })) => {
+            tracing::info!(node_id, waits, "withdrew what a lost node had queued");
+        }
+        // It is looked at again: what was not withdrawn still waits.
+        other => tracing::debug!(node_id, ?other, "what a lost node had queued is not withdrawn yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_from_the_last_contact_in_small_steps() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let first = <Contact as openraft::Instant>::now();
+        let contact = |ms| first + Duration::from_millis(ms);
+        let mut silence = Silence::default();
+        let mut look = |ms, two: Option<u64>, three: Option<u64>| {
+            silence.look(at(ms), [(2, two.map(contact)), (3, three.map(contact))].into());
+            (silence.of(2), silence.of(3))
+        };
+        let silent = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(look(0, None, Some(0)), (silent(0), silent(0)), "nothing is known of it yet");
+        assert_eq!(look(500, None, Some(400)), (silent(500), silent(0)), "never heard is silent, too");
+        assert_eq!(look(60_000, Some(600), Some(400)), (silent(0), silent(1_000)), "the leader was paused");
+        assert_eq!(look(60_400, Some(600), Some(60_300)), (silent(400), silent(0)));
+        silence.look(at(61_000), [(2, None)].into());
+        assert_eq!(silence.of(3), None, "no member any more");
+    }
+}
