@@ -78,8 +78,15 @@ fn global_options_stand_anywhere() {
         assert_eq!((global.namespace.as_str(), global.output), ("x", Format::Json), "{line}");
         assert_eq!(global.timeout, Duration::from_secs(3), "{line}");
     }
-    for line in ["health --endpoints=", "health --endpoints a:1,,b:2", "health -o yaml", "health --timeout 3"]
-    {
+    for line in [
+        "health --endpoints=",
+        "health --endpoints a:1,,b:2",
+        "health --endpoints a:1,https://b:2",
+        "health --endpoints ftp://b:2",
+        "health --endpoints a",
+        "health -o yaml",
+        "health --timeout 3",
+    ] {
         assert!(parsed(line).is_err(), "{line}");
     }
 }
