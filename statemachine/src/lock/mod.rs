@@ -86,14 +86,16 @@ pub struct Acquire {
     pub metadata: String,
 }
 
-/// Withdraws a queued acquisition. Reply: [`crate::Reply::WaitCancelled`]; if it was granted meanwhile, that grant is released.
+/// Withdraws an acquisition whatever became of it: a wait ends, and a grant that it became meanwhile is released. For a node whose
+/// caller left a wait without a retry key, so that nobody else can know of the grant; what a user withdraws is an [`AbandonWait`].
+/// Reply: [`crate::Reply::WaitCancelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelWait {
     /// The acquisition.
     pub lock_id: LockId,
 }
 
-/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For a node whose
+/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For users, and for a node whose
 /// caller left a wait that has a retry key: the caller may have asked again elsewhere and hold the lock by now.
 /// Reply: [`crate::Reply::WaitCancelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
