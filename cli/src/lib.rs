@@ -12,6 +12,7 @@ mod reading;
 mod register;
 mod remedy;
 mod session;
+pub mod shell;
 mod watch;
 
 use std::io::Write as _;
@@ -31,11 +32,11 @@ Exit codes:
     2  the command line or an argument is wrong
     3  there is no such lock, session, register or member
     4  the cluster refused; the error's code says why
-   69  the cluster could not be asked, or can not do it now; nothing was done
+   69  the cluster could not be asked, or can not do it now, or is no cluster of Batuta; nothing was done
    70  a defect of Batuta
    71  no answer in time: whether it took effect is not known
    73  the lock was not acquired
-   74  standard output could not be written
+   74  standard output could not be written; what was created was given back
    75  `lock run`: the lock was lost, or can not be shown to have been held to the end
   126  `lock run`: the command can not be executed
   127  `lock run`: there is no such command

@@ -30,6 +30,8 @@ fn every_command_of_the_manual_is_understood() {
         .skip(1)
         .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
         .filter_map(|line| line.strip_prefix("batuta "))
+        // What a shell has to read first is run against a cluster (`tests/tests/docs.rs`), as all the others are.
+        .filter(|line| !line.contains(['"', '$', '|', '&']))
         .collect();
     assert!(examples.len() > 20, "{examples:?}");
     for example in examples {
