@@ -340,6 +340,9 @@ async fn a_wait_is_withdrawn_by_its_id() {
     let lock_id = text(&shown().await["waiters"][0]["lock_id"]).to_owned();
     api.delete(&format!("/api/v1/waits/{lock_id}")).await.ok(200);
     call.await.unwrap().refused(409, "wait_cancelled");
+    let held = text(&shown().await["holders"][0]["lock_id"]).to_owned();
+    api.delete(&format!("/api/v1/waits/{held}")).await.refused(409, "already_granted");
+    assert_eq!(shown().await["holders"][0]["lock_id"], held.as_str(), "it is held as before");
     node.stop().await;
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 
-use batuta_client::Error;
-use serde_json::{Value, json};
+use batuta_client::{Error, facts};
+use serde_json::{Map, Value, json};
 
 use crate::output::printable;
 use crate::remedy;
@@ -97,12 +97,15 @@ impl Failure {
         if not_now { failure.exit(exit::NOT_ACQUIRED) } else { failure }
     }
 
+    /// `code`, `retryable` and `details` are those of a problem document of REST.
     pub(crate) fn to_json(&self) -> Value {
+        let details: Map<String, Value> =
+            self.details.iter().map(|(name, text)| (name.clone(), fact(name, text))).collect();
         json!({
             "code": self.code,
             "message": self.message,
             "retryable": self.retryable,
-            "details": self.details,
+            "details": details,
             "remedy": self.remedy,
         })
     }
@@ -119,6 +122,12 @@ impl Failure {
         }
         text
     }
+}
+
+/// A fact of an error as REST has it. One of a newer version than this, or cut off for its length, stays text.
+fn fact(name: &str, text: &str) -> Value {
+    let parsed = if facts::is_json(name) { serde_json::from_str(text).ok() } else { None };
+    parsed.unwrap_or_else(|| Value::from(text))
 }
 
 impl From<Error> for Failure {
@@ -146,9 +155,8 @@ fn exit_of(code: &str) -> u8 {
             exit::USAGE
         }
         "lock_not_found" | "session_not_found" | "register_not_found" | "unknown_member" => exit::NOT_FOUND,
-        "unavailable" | "no_leader" | "node_lost" | "overloaded" | "shutting_down" | "draining" | "disk_full" => {
-            exit::UNAVAILABLE
-        }
+        "unavailable" | "not_batuta" | "no_leader" | "node_lost" | "overloaded" | "shutting_down"
+        | "draining" | "disk_full" => exit::UNAVAILABLE,
         "outcome_unknown" | "timeout" => exit::UNKNOWN,
         "internal" => exit::INTERNAL,
         _ => exit::REFUSED,
@@ -165,7 +173,9 @@ mod tests {
             message: "said so".to_owned(),
             retryable: true,
             field: None,
-            details: BTreeMap::from([("holder".to_owned(), "l-7".to_owned())]),
+            details: [("holder", "l-7"), ("holder_tokens", "[7]"), ("name", "42")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         }
     }
 
@@ -184,6 +194,7 @@ mod tests {
             ("deadlock", 4, 73),
             ("no_leader", 69, 69),
             ("unavailable", 69, 69),
+            ("not_batuta", 69, 69),
             ("internal", 70, 70),
             ("outcome_unknown", 71, 71),
             ("timeout", 71, 71),
@@ -208,7 +219,7 @@ mod tests {
                 "code": "lock_not_held",
                 "message": "said so",
                 "retryable": true,
-                "details": {"holder": "l-7"},
+                "details": {"holder": "l-7", "holder_tokens": [7], "name": "42"},
                 "remedy": "Stop the work the lock protected. Acquire again for a new token.",
             })
         );

@@ -12,6 +12,7 @@ mod reading;
 mod register;
 mod remedy;
 mod session;
+pub mod shell;
 mod watch;
 
 use std::io::Write as _;
@@ -31,11 +32,11 @@ Exit codes:
     2  the command line or an argument is wrong
     3  there is no such lock, session, register or member
     4  the cluster refused; the error's code says why
-   69  the cluster could not be asked, or can not do it now; nothing was done
+   69  the cluster could not be asked, or can not do it now, or is no cluster of Batuta; nothing was done
    70  a defect of Batuta
    71  no answer in time: whether it took effect is not known
    73  the lock was not acquired
-   74  standard output could not be written
+   74  standard output could not be written; what was created was given back
    75  `lock run`: the lock was lost, or can not be shown to have been held to the end
   126  `lock run`: the command can not be executed
   127  `lock run`: there is no such command
@@ -44,7 +45,8 @@ Otherwise `lock run` ends with its command's exit code, or 128 and the signal th
 /// Options of every command that talks to a cluster.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough.
+    /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough; several survive the loss
+    /// of one of them from the beginning.
     #[arg(
         long,
         global = true,
@@ -125,9 +127,17 @@ async fn dispatch(global: &Global, command: Command, clap_command: clap::Command
     let answer = match command {
         Command::Lock(command) => match *command {
             lock::LockCommand::Run(args) => return lock::run(global, args).await,
-            command => lock::answer(&global.connect().await?, command).await?,
+            command => {
+                let client = global.connect().await?;
+                let answer = lock::answer(&client, command).await?;
+                return answer.print_or_give_back(global.output, &client).await;
+            }
         },
-        Command::Session(command) => session::answer(&global.connect().await?, command).await?,
+        Command::Session(command) => {
+            let client = global.connect().await?;
+            let answer = session::answer(&client, command).await?;
+            return answer.print_or_give_back(global.output, &client).await;
+        }
         Command::Register(command) => register::answer(&global.connect().await?, command).await?,
         Command::Cluster(command) => cluster::answer(global, command).await?,
         Command::Watch(args) => return watch::run(global, args).await,
@@ -162,10 +172,10 @@ pub(crate) fn tell(format: Format, failure: &Failure) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// An endpoint as the client takes it.
+/// An endpoint as the client takes it: another scheme than that of clear text is refused, never read over.
 fn endpoint(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() { Err("an address is empty".to_owned()) } else { Ok(text.to_owned()) }
+    batuta_client::endpoint_url(text).map(|_| text.to_owned()).map_err(|error| error.message)
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! Where answers go: a table for people, JSON for programs.
+//!
+//! Invariant: what a command created is given back when its answer can not be printed, for then nobody knows its id.
 
+use std::fmt;
 use std::io::{self, Write as _};
 
+use batuta_client::v1::{CloseSessionRequest, ReleaseRequest};
+use batuta_client::{Client, Error};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
@@ -14,12 +19,30 @@ pub(crate) struct Answer {
     pub(crate) json: Value,
     pub(crate) text: String,
     pub(crate) exit: u8,
+    created: Option<Created>,
+}
+
+/// What is there since the command ran, and is known to nobody but whoever reads the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// A lock, by its id.
+    Lock(String),
+    /// A lock that the same command finds again under its key.
+    KeyedLock(String),
+    /// A session, by its id.
+    Session(String),
 }
 
 impl Answer {
     /// An answer that is a success.
     pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
-        Self { json, text: text.into(), exit: exit::DONE }
+        Self { json, text: text.into(), exit: exit::DONE, created: None }
+    }
+
+    /// The same about something that was just created.
+    pub(crate) fn created(mut self, created: Created) -> Self {
+        self.created = Some(created);
+        self
     }
 
     /// The same under another exit code.
@@ -30,22 +53,73 @@ impl Answer {
 
     /// Writes it to standard output.
     pub(crate) fn print(&self, format: Format) -> Result<u8, Failure> {
+        write_out(&self.bytes(format))?;
+        Ok(self.exit)
+    }
+
+    /// Likewise; what was created is given back when that fails, a reader that went away included.
+    pub(crate) async fn print_or_give_back(&self, format: Format, client: &Client) -> Result<u8, Failure> {
+        let Some(created) = &self.created else { return self.print(format) };
+        let Err(error) = write_all_out(&self.bytes(format)) else { return Ok(self.exit) };
+        let failure = Failure::from(error);
+        let became = match created.give_back(client).await {
+            Some(Ok(())) => format!("{created} was given back"),
+            Some(Err(error)) => {
+                format!("{created} could not be given back and ends with its time to live: {error}")
+            }
+            None => {
+                format!("{created} is held all the same: the command finds it again under the same --key")
+            }
+        };
+        Err(Failure { message: format!("{}; {became}", failure.message), ..failure })
+    }
+
+    fn bytes(&self, format: Format) -> Vec<u8> {
         let text = match format {
             Format::Json => format!("{:#}", self.json),
             Format::Table => self.text.clone(),
         };
-        write_out(format!("{}\n", text.trim_end()).as_bytes())?;
-        Ok(self.exit)
+        format!("{}\n", text.trim_end()).into_bytes()
+    }
+}
+
+impl Created {
+    /// Ends it, unless it can be found again.
+    async fn give_back(&self, client: &Client) -> Option<Result<(), Error>> {
+        match self {
+            Self::Lock(lock_id) => {
+                let request = ReleaseRequest { lock_id: lock_id.clone(), name: String::new() };
+                Some(client.release(request).await.map(|_| ()))
+            }
+            Self::KeyedLock(_) => None,
+            Self::Session(session_id) => {
+                let request = CloseSessionRequest { session_id: session_id.clone() };
+                Some(client.close_session(request).await.map(|_| ()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Created {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock(id) | Self::KeyedLock(id) => write!(formatter, "lock {id}"),
+            Self::Session(id) => write!(formatter, "session {id}"),
+        }
     }
 }
 
 /// Writes to standard output. A reader that went away (`| head`) wants no more: that is no failure.
 pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match write_all_out(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+fn write_all_out(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush())
 }
 
 /// A table with a heading over each column.

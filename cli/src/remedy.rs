@@ -3,7 +3,7 @@
 const CATALOGUE: &str = include_str!("../../docs/errors.md");
 
 /// Where the command line has a shorter way to say it, or the error is the client's own.
-const OF_THE_COMMAND_LINE: [(&str, &str); 6] = [
+const OF_THE_COMMAND_LINE: [(&str, &str); 7] = [
     (
         "lock_held",
         "Queue for it with --wait 30s; `batuta lock explain NAME` shows who holds it and who waits.",
@@ -14,6 +14,10 @@ const OF_THE_COMMAND_LINE: [(&str, &str); 6] = [
     (
         "unavailable",
         "Check that the nodes run and that --endpoints (BATUTA_ENDPOINTS) names their gRPC addresses.",
+    ),
+    (
+        "not_batuta",
+        "Name gRPC addresses with --endpoints (BATUTA_ENDPOINTS), port 9090 unless configured, not those of REST or WebSocket.",
     ),
     (
         "timeout",
@@ -58,7 +62,10 @@ mod tests {
     fn what_the_command_line_rewords_exists() {
         let codes = documented_codes();
         for (code, _) in OF_THE_COMMAND_LINE {
-            assert!(codes.contains(&code) || ["unavailable", "timeout"].contains(&code), "{code}");
+            assert!(
+                codes.contains(&code) || ["unavailable", "not_batuta", "timeout"].contains(&code),
+                "{code}"
+            );
         }
         assert_eq!(of("no_such_code"), None);
         assert!(of("deadlock").expect("known").starts_with("Release what you hold"));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::duration::{human, millis, parse};
 use crate::failure::Failure;
-use crate::output::{Answer, fields, rows};
+use crate::output::{Answer, Created, fields, rows};
 use crate::reading::{Page, Read};
 
 /// `batuta session …`.
@@ -61,7 +61,9 @@ pub(crate) async fn answer(client: &Client, command: SessionCommand) -> Result<A
         SessionCommand::Open { ttl, metadata } => {
             let answer =
                 client.open_raw_session(OpenSessionRequest { ttl_ms: millis(ttl), metadata }).await?;
-            one(answer.session, answer.revision)
+            let created = answer.session.as_ref().map(|session| session.session_id.clone());
+            let told = one(answer.session, answer.revision)?;
+            Ok(created.map(Created::Session).into_iter().fold(told, Answer::created))
         }
         SessionCommand::Get { id, read } => {
             let request = GetSessionRequest { session_id: id, consistency: read.wire() };

@@ -55,7 +55,7 @@ pipelined! {
     advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
     register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
     delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
-    open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::write()?, "Opens a session that nothing keeps alive.";
+    open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::creating()?, "Opens a session that nothing keeps alive.";
     keep_alive(KeepAliveRequest) -> KeepAliveResponse, Call::read(), "Renews a session once.";
     close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and what it owns.";
     session(GetSessionRequest) -> GetSessionResponse, Call::read(), "Reads one session.";
@@ -65,9 +65,9 @@ calls! {
     LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
     LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Says who holds a lock and who waits for what.";
     SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
-    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::write()?, "Takes a member out.";
-    ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::write()?, "Makes a learner a voter.";
-    ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::write()?, "Hands leadership over.";
+    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::creating()?, "Takes a member out.";
+    ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::creating()?, "Makes a learner a voter.";
+    ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::creating()?, "Hands leadership over.";
     ClusterServiceClient.set_limits as set_limits(SetLimitsRequest) -> SetLimitsResponse, Call::write()?, "Changes limits on every node.";
 }
 
@@ -84,10 +84,12 @@ impl Client {
         &self,
         request: v1::GetStatusRequest,
     ) -> Result<v1::GetStatusResponse, Error> {
-        self.unary(request, Call::read(), |channel, request| async move {
+        let asked = self.unary(request, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).get_status(request).await
-        })
-        .await
+        });
+        let status = asked.await?;
+        self.pool.follow(&status);
+        Ok(status)
     }
 
     /// The members.
@@ -106,7 +108,8 @@ impl Client {
     /// # Errors
     /// Whatever the node answers.
     pub async fn snapshot(&self) -> Result<v1::TriggerSnapshotResponse, Error> {
-        self.unary(v1::TriggerSnapshotRequest {}, Call::read(), |channel, request| async move {
+        let call = Call { hedged: false, ..Call::read() };
+        self.unary(v1::TriggerSnapshotRequest {}, call, |channel, request| async move {
             ClusterServiceClient::new(channel).trigger_snapshot(request).await
         })
         .await
@@ -133,7 +136,7 @@ impl Client {
         request: v1::AcquireRequest,
         key: Option<String>,
     ) -> Result<v1::AcquireResponse, Error> {
-        let mut call = Call::write()?;
+        let mut call = Call::creating()?;
         call.key = key.or(call.key);
         call.wait = std::time::Duration::from_millis(request.wait_ms);
         self.pipelined(request, call).await

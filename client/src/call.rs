@@ -1,10 +1,17 @@
 //! One call: attempts under one key, on one node after the other, until an answer or the deadline.
+//!
+//! No attempt gets all the time there is: a node that is silent for a fraction of what is left is not waited for alone any
+//! more. What may be in flight twice (reads, keep-alives, writes that create nothing) goes on to wait for it beside the next
+//! attempt; an acquisition or a new session is asked for at one node at a time.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -14,8 +21,14 @@ use crate::client::Client;
 use crate::pipeline::{CallOptions, Pipelined};
 use crate::pool::Endpoint;
 
-/// An attempt that is silent longer than this (beyond the wait it asked for) is made elsewhere.
-const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+/// A node that is silent longer than this (beyond the wait it was asked for) is not waited for alone.
+const PACE_MAX: Duration = Duration::from_secs(3);
+/// And none is given less than this.
+const PACE_MIN: Duration = Duration::from_millis(50);
+/// The part of a call's time after which another node is asked beside the first.
+const HEDGE_FRACTION: u32 = 8;
+/// The part of the time that is left which one attempt gets, where there is one at a time.
+const ATTEMPT_FRACTION: u32 = 3;
 
 /// How to make one call.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +39,36 @@ pub(crate) struct Call {
     pub(crate) wait: Duration,
     /// Overall bound without the wait; the client's own when absent.
     pub(crate) timeout: Option<Duration>,
+    /// Whether several nodes may be asked at once.
+    pub(crate) hedged: bool,
 }
 
 impl Call {
     /// A read, or a write that may be repeated freely.
     pub(crate) fn read() -> Self {
-        Self::default()
+        Self { hedged: true, ..Self::default() }
     }
 
-    /// A write under a fresh key.
+    /// A write under a fresh key that creates nothing: whichever node answers, the answer is the same.
     pub(crate) fn write() -> Result<Self, Error> {
+        Ok(Self { hedged: true, ..Self::creating()? })
+    }
+
+    /// A write under a fresh key that creates something. An attempt that is left behind may create it all the same; so that
+    /// this stays rare, there is one at a time.
+    pub(crate) fn creating() -> Result<Self, Error> {
         Ok(Self { key: Some(fresh_key()?), ..Self::default() })
+    }
+
+    /// How long the attempt that begins `now` is waited for alone.
+    fn pace(&self, patience: Duration, deadline: Instant, now: Instant) -> Duration {
+        let left = deadline.saturating_duration_since(now);
+        let share = if self.hedged {
+            patience / HEDGE_FRACTION
+        } else {
+            left.saturating_sub(self.wait) / ATTEMPT_FRACTION
+        };
+        (share.clamp(PACE_MIN, PACE_MAX) + self.wait).min(left)
     }
 }
 
@@ -52,6 +84,64 @@ pub(crate) fn jitter() -> u8 {
     let mut byte = [0_u8; 1];
     // Without randomness the pause is merely not spread.
     if getrandom::fill(&mut byte).is_ok() { byte[0] } else { u8::MAX }
+}
+
+/// What came of the attempts of one call so far.
+#[derive(Debug, Default)]
+struct Attempts {
+    asked: HashMap<Arc<str>, u32>,
+    /// Those that have not been answered, with the moment of the first.
+    open: Vec<(Arc<str>, Instant)>,
+    failures: u32,
+    /// What each node failed with last.
+    problems: Vec<(Arc<str>, Error)>,
+    /// An attempt that may have had its effect.
+    unknown: Option<Error>,
+}
+
+impl Attempts {
+    fn begun(&mut self, url: &Arc<str>) {
+        *self.asked.entry(Arc::clone(url)).or_default() += 1;
+        self.open.push((Arc::clone(url), Instant::now()));
+    }
+
+    fn answered(&mut self, url: &Arc<str>) {
+        if let Some(place) = self.open.iter().position(|(open, _)| open == url) {
+            self.open.remove(place);
+        }
+    }
+
+    fn failed(&mut self, url: &Arc<str>, error: Error) {
+        self.failures += 1;
+        if error.is_outcome_unknown() {
+            self.unknown.get_or_insert_with(|| error.clone());
+        }
+        self.problems.retain(|(other, _)| other != url);
+        self.problems.push((Arc::clone(url), error));
+    }
+
+    /// Whether so many nodes were found to be no nodes of Batuta.
+    fn none_is_batuta(&self, count: usize) -> bool {
+        self.problems.iter().filter(|(_, error)| error.code == "not_batuta").count() >= count
+    }
+
+    /// What the call fails with: the last failure, with the others where nobody could be asked.
+    fn error(self, keyed: bool) -> Error {
+        // An attempt before the last one may have had its effect: that it failed can not be said any more.
+        if let Some(unknown) = self.unknown.filter(|_| keyed) {
+            return unknown;
+        }
+        let mut problems = self.problems;
+        let Some((_, mut last)) = problems.pop() else {
+            return Error::new("timeout", "there was no time to ask", true);
+        };
+        if last.is_silence() {
+            for (_, other) in problems.iter().rev().filter(|(_, other)| other.is_silence()) {
+                last.message = format!("{}; {}", last.message, other.message);
+            }
+        }
+        last
+    }
 }
 
 impl Client {
@@ -82,7 +172,8 @@ impl Client {
         self.call(&call, |node, attempt| {
             let answer =
                 self.request(message.clone(), &call, attempt).map(|request| rpc(node.channel, request));
-            async move { Ok(answer?.await.map_err(|status| Error::from_status(&status))?.into_inner()) }
+            let failed = move |status| Error::from_status(&status, Some(&node.url));
+            async move { Ok(answer?.await.map_err(failed)?.into_inner()) }
         })
         .await
     }
@@ -92,34 +183,88 @@ impl Client {
         F: Fn(Endpoint, Duration) -> R,
         R: Future<Output = Result<A, Error>>,
     {
-        let deadline = Instant::now() + call.timeout.unwrap_or(self.timeout) + call.wait;
-        let mut failures = 0;
-        let mut unknown: Option<Error> = None;
+        let patience = call.timeout.unwrap_or(self.timeout);
+        let deadline = Instant::now() + patience + call.wait;
+        let mut attempts = Attempts::default();
+        let mut in_flight = FuturesUnordered::new();
+        let mut next_at = Instant::now();
+        let mut pace = Duration::ZERO;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let attempt = left.min(ATTEMPT_MAX + call.wait);
-            let node = self.pool.preferred();
-            let url = Arc::clone(&node.url);
-            let error = match timeout(attempt, ask(node, attempt)).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(_) => Error::new("timeout", format!("{url} did not answer within {attempt:?}"), true),
-            };
-            let pause = self.backoff.pause(failures, jitter());
-            if !error.retryable {
-                return Err(error);
+            tokio::select! {
+                biased;
+                Some((node, answer)) = in_flight.next(), if !in_flight.is_empty() => {
+                    let (node, answer): (Endpoint, Result<A, Error>) = (node, answer);
+                    attempts.answered(&node.url);
+                    let error = match answer {
+                        Err(error) if error.is_passing() => error,
+                        answered => {
+                            self.judge(&attempts, &node, pace);
+                            return answered;
+                        }
+                    };
+                    self.left(&node.url, &error);
+                    attempts.failed(&node.url, error);
+                    if attempts.none_is_batuta(self.pool.count()) {
+                        return Err(attempts.error(call.key.is_some()));
+                    }
+                    let pause = self.backoff.pause(attempts.failures - 1, jitter()).min(pace);
+                    next_at = next_at.min(Instant::now() + pause);
+                    if next_at >= deadline && in_flight.is_empty() {
+                        return Err(attempts.error(call.key.is_some()));
+                    }
+                }
+                () = sleep_until(next_at.min(deadline)) => {
+                    let now = Instant::now();
+                    if now >= deadline || !call.hedged {
+                        self.give_up_on_open(&mut attempts, now);
+                        in_flight.clear();
+                    }
+                    if now >= deadline {
+                        return Err(attempts.error(call.key.is_some()));
+                    }
+                    let node = self.pool.next(|url| attempts.asked.get(url).copied().unwrap_or_default());
+                    attempts.begun(&node.url);
+                    pace = call.pace(patience, deadline, now);
+                    next_at = now + pace;
+                    let time = if call.hedged { deadline - now } else { pace };
+                    let asked = &ask;
+                    in_flight.push(async move {
+                        let proven = if node.unproven { self.pool.prove(&node).await.err() } else { None };
+                        let answer = match proven {
+                            Some(error) => Err(error),
+                            None => asked(node.clone(), time).await,
+                        };
+                        (node, answer)
+                    });
+                }
             }
-            if Instant::now() + pause >= deadline {
-                // An attempt before this one may have had its effect: that it failed can not be said any more.
-                return Err(unknown.filter(|_| call.key.is_some()).unwrap_or(error));
-            }
-            if error.is_outcome_unknown() {
-                unknown.get_or_insert(error.clone());
-            }
-            tracing::debug!(%url, code = error.code, "asking again");
-            failures += 1;
-            self.pool.failed(&url);
-            sleep(pause).await;
+        }
+    }
+
+    /// A node answered: those that were asked well before it and did not are silent.
+    fn judge(&self, attempts: &Attempts, node: &Endpoint, pace: Duration) {
+        let silent = attempts.open.iter().filter(|(url, begun)| *url != node.url && begun.elapsed() >= pace);
+        for (url, _) in silent {
+            self.pool.silent(url);
+        }
+        self.pool.refresh(node, attempts.failures > 0 || attempts.asked.len() > 1);
+    }
+
+    fn left(&self, url: &str, error: &Error) {
+        tracing::debug!(url, code = error.code, "asking again");
+        if error.is_silence() {
+            self.pool.silent(url);
+        } else {
+            self.pool.failed(url);
+        }
+    }
+
+    fn give_up_on_open(&self, attempts: &mut Attempts, now: Instant) {
+        for (url, begun) in std::mem::take(&mut attempts.open) {
+            let problem = format!("{url} did not answer within {} ms", (now - begun).as_millis());
+            let error = Error::new("timeout", problem, true);
+            self.left(&url, &error);
+            attempts.failed(&url, error);
         }
     }
 
@@ -137,3 +282,7 @@ impl Client {
 fn ascii(what: &str, text: &str) -> Result<AsciiMetadataValue, Error> {
     text.parse().map_err(|_| Error::invalid(format!("{what} {text:?} is not printable ASCII")))
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batuta_proto::v1::{GetStatusRequest, GetStatusResponse};
+use batuta_proto::v1::GetStatusRequest;
 
 use crate::pool::Pool;
 use crate::{Backoff, Error};
@@ -27,7 +27,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// gRPC addresses of nodes, `host:port` or URL; one is enough.
+    /// gRPC addresses of nodes, `host:port` or `http://host:port`; one is enough: the other members are learned from it, and
+    /// stand in for it when it is gone. Other schemes are refused when connecting.
     #[must_use]
     pub fn endpoints<I>(mut self, endpoints: I) -> Self
     where
@@ -62,7 +63,7 @@ impl Builder {
     /// Finds a node that answers and, through it, the leader.
     ///
     /// # Errors
-    /// An endpoint that is no address, or no node that answers in time.
+    /// An endpoint that is no address or of a scheme that is not spoken, or no node that answers in time.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = Client {
             pool: Arc::new(Pool::new(&self.endpoints)?),
@@ -70,10 +71,7 @@ impl Builder {
             timeout: self.timeout,
             backoff: self.backoff,
         };
-        let status = client.status_with(GetStatusRequest { no_state_hash: true }).await?;
-        if let Some(address) = leader_address(&status) {
-            client.pool.prefer(address)?;
-        }
+        client.status_with(GetStatusRequest { no_state_hash: true }).await?;
         Ok(client)
     }
 }
@@ -89,10 +87,4 @@ impl Client {
             backoff: Backoff::default(),
         }
     }
-}
-
-fn leader_address(status: &GetStatusResponse) -> Option<&str> {
-    let leader = status.leader_id?;
-    let member = status.members.iter().find(|member| member.node_id == leader)?;
-    (!member.grpc.is_empty()).then_some(member.grpc.as_str())
 }

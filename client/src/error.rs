@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::transport;
+
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code})")]
 pub struct Error {
-    /// Stable code of docs/errors.md; `unavailable` and `timeout` are the client's own.
+    /// Stable code of docs/errors.md; `unavailable`, `timeout` and `not_batuta` are the client's own.
     pub code: String,
     /// For people.
     pub message: String,
-    /// Whether the same request may be asked again under the same key.
+    /// Whether the same request, sent again as it is, is safe and may succeed: the same as `retryable` of REST.
     pub retryable: bool,
     /// The field of the request that is at fault, when one is.
     pub field: Option<String>,
-    /// What the server added, by name.
+    /// What the server added, by name. [`batuta_proto::facts`] says which of them are JSON.
     pub details: BTreeMap<String, String>,
 }
 
@@ -36,28 +38,57 @@ impl Error {
         Self::new("invalid_argument", message, false)
     }
 
-    /// Decodes a gRPC status. One without `ErrorInfo` did not come from Batuta's own code but from the way there.
-    pub(crate) fn from_status(status: &Status) -> Self {
+    /// Decodes a gRPC status that came from the node at `url`, where that is known. A status without `ErrorInfo` did not
+    /// come from Batuta's own code but from the way there: its message then names the address and the cause.
+    pub(crate) fn from_status(status: &Status, url: Option<&str>) -> Self {
         if let Some(info) = status.get_details_error_info() {
             let violations =
                 status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
             return Self {
-                retryable: retryable(&info.reason),
+                // What passes says when to ask again.
+                retryable: status.get_details_retry_info().is_some(),
                 code: info.reason,
                 message: status.message().to_owned(),
                 field: violations.into_iter().next().map(|violation| violation.field),
                 details: info.metadata.into_iter().collect(),
             };
         }
-        let message = status.message();
-        match status.code() {
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted => {
-                Self::new("unavailable", message, true)
-            }
-            Code::DeadlineExceeded => Self::new("timeout", message, true),
-            Code::InvalidArgument => Self::invalid(message),
-            _ => Self::new("internal", message, false),
+        let cause = transport::cause(status);
+        let at = |problem: &str| match url {
+            Some(url) => format!("{url}: {problem}"),
+            None => problem.to_owned(),
+        };
+        if transport::is_another_protocol(status, &cause) {
+            let problem =
+                format!("this is no gRPC port of Batuta, or one of a version without this call ({cause})");
+            return Self::new("not_batuta", at(&problem), false);
         }
+        match status.code() {
+            // Internal: a connection that ended in the middle of something. What Batuta fails with has `ErrorInfo`.
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted | Code::Internal => {
+                Self::new("unavailable", at(&cause), true)
+            }
+            Code::DeadlineExceeded => Self::new("timeout", at(&cause), true),
+            Code::InvalidArgument => Self::invalid(cause),
+            _ => Self::new("internal", at(&cause), false),
+        }
+    }
+
+    /// Whether the next attempt of the same call, perhaps at another node, can turn it into an answer. `lock_held`,
+    /// `lock_delayed` and `limit_exceeded` are answers: only somebody else can change them.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self.code.as_str() {
+            // Every attempt of a call has the same key, and a call without a key may be repeated freely.
+            "outcome_unknown" | "not_batuta" => true,
+            "no_leader" | "node_lost" | "overloaded" | "shutting_down" | "draining" | "disk_full"
+            | "unavailable" | "timeout" => self.retryable,
+            _ => false,
+        }
+    }
+
+    /// Whether the node was not heard: it may be dead, paused or cut off.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self.code.as_str(), "unavailable" | "timeout" | "not_batuta")
     }
 
     /// Whether the failure says that a session or grant is gone for good.
@@ -81,38 +112,30 @@ impl Error {
     }
 }
 
-/// Codes that asking again soon, under the same key, can turn into an answer. `lock_held`, `lock_delayed` and
-/// `limit_exceeded` are answers: only somebody else can change them.
-fn retryable(code: &str) -> bool {
-    matches!(
-        code,
-        "no_leader" | "node_lost" | "outcome_unknown" | "overloaded" | "shutting_down" | "draining" | "disk_full"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::time::Duration;
 
     use tonic_types::ErrorDetails;
 
     use super::*;
 
-    fn decoded(code: Code, reason: &str) -> Error {
-        let details = ErrorDetails::with_error_info(
-            reason,
-            "batuta.dev",
-            HashMap::from([("holder".to_owned(), "a".to_owned())]),
-        );
-        Error::from_status(&Status::with_error_details(code, "said so", details))
+    fn decoded(code: Code, reason: &str, retry: Option<Duration>) -> Error {
+        let facts = HashMap::from([("holder".to_owned(), "a".to_owned())]);
+        let mut details = ErrorDetails::with_error_info(reason, "batuta.dev", facts);
+        if retry.is_some() {
+            details.set_retry_info(retry);
+        }
+        Error::from_status(&Status::with_error_details(code, "said so", details), Some("http://a:1"))
     }
 
     #[test]
     fn the_reason_decides_and_details_survive() {
-        let error = decoded(Code::Unavailable, "lock_delayed");
+        let error = decoded(Code::Unavailable, "lock_delayed", Some(Duration::from_secs(1)));
         assert_eq!(
             (error.code.as_str(), error.message.as_str(), error.retryable),
-            ("lock_delayed", "said so", false)
+            ("lock_delayed", "said so", true)
         );
         assert_eq!(error.details["holder"], "a");
     }
@@ -121,33 +144,40 @@ mod tests {
     fn the_field_at_fault_is_named() {
         let mut details = ErrorDetails::with_error_info("invalid_argument", "batuta.dev", HashMap::new());
         details.add_bad_request_violation("ttl_ms", "is required without a session");
-        let error =
-            Error::from_status(&Status::with_error_details(Code::InvalidArgument, "said so", details));
-        assert_eq!(error.field.as_deref(), Some("ttl_ms"));
+        let status = Status::with_error_details(Code::InvalidArgument, "said so", details);
+        assert_eq!(Error::from_status(&status, None).field.as_deref(), Some("ttl_ms"));
     }
 
     #[test]
-    fn answers_are_not_retried() {
-        for (code, expected) in [
-            ("no_leader", true),
-            ("node_lost", true),
-            ("outcome_unknown", true),
-            ("draining", true),
-            ("lock_held", false),
-            ("limit_exceeded", false),
-            ("internal", false),
-            ("deadlock", false),
-            ("wait_timeout", false),
-            ("session_expired", false),
+    fn answers_are_not_asked_for_again() {
+        let soon = Some(Duration::from_millis(1));
+        for (code, retry, retryable, passing) in [
+            ("no_leader", soon, true, true),
+            ("node_lost", soon, true, true),
+            ("outcome_unknown", soon, true, true),
+            ("outcome_unknown", None, false, true),
+            ("draining", soon, true, true),
+            ("lock_held", soon, true, false),
+            ("limit_exceeded", soon, true, false),
+            ("internal", None, false, false),
+            ("deadlock", None, false, false),
+            ("wait_timeout", None, false, false),
+            ("session_expired", None, false, false),
         ] {
-            assert_eq!(decoded(Code::DeadlineExceeded, code).retryable, expected, "{code}");
+            let error = decoded(Code::DeadlineExceeded, code, retry);
+            assert_eq!((error.retryable, error.is_passing()), (retryable, passing), "{code}");
         }
     }
 
     #[test]
-    fn transport_failures_are_retried() {
-        assert!(Error::from_status(&Status::unavailable("refused")).retryable);
-        assert!(!Error::from_status(&Status::unimplemented("no")).retryable);
-        assert!(!Error::from_status(&Status::internal("a defect answers the same again")).retryable);
+    fn transport_failures_name_the_address_and_are_passing() {
+        let of = |status: &Status| Error::from_status(status, Some("http://a:1"));
+        let refused = of(&Status::unavailable("refused"));
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("unavailable", "http://a:1: refused"));
+        assert!(refused.retryable && refused.is_passing() && refused.is_silence());
+        assert!(of(&Status::internal("the connection ended")).is_passing());
+        let foreign = of(&Status::unimplemented("no"));
+        assert_eq!((foreign.code.as_str(), foreign.retryable), ("not_batuta", false));
+        assert!(foreign.message.starts_with("http://a:1: this is no gRPC port of Batuta"), "{foreign}");
     }
 }

@@ -4,6 +4,7 @@
 //! A request that failed on the way is asked again under the same idempotency key until its deadline, so an answer
 //! that was lost is found again instead of taken twice.
 
+mod address;
 mod admin;
 mod backoff;
 mod call;
@@ -14,11 +15,15 @@ mod node;
 mod pipeline;
 mod pool;
 mod session;
+mod transport;
 mod watch;
 
+/// What the details of an [`Error`] are.
+pub use batuta_proto::facts;
 /// The wire types: what the reading calls answer.
 pub use batuta_proto::v1;
 
+pub use crate::address::endpoint_url;
 pub use crate::backoff::Backoff;
 pub use crate::client::{Builder, Client};
 pub use crate::error::Error;

@@ -7,8 +7,9 @@ use batuta_proto::v1::{
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::call::Call;
 use crate::session::{Lease, Loss, SessionState, lost};
 use crate::{Client, Error};
 
@@ -220,12 +221,16 @@ async fn renew(client: Client, lock_id: String, mut lease: Lease, tell: watch::S
     let loss = loop {
         sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
-        match timeout_at(lease.deadline(), client.extend(extension(&lock_id, lease.ttl))).await {
+        // Without randomness there is no key; a later extension replaces an earlier one all the same.
+        let mut call = Call::write().unwrap_or_default();
+        call.timeout = Some(lease.deadline().saturating_duration_since(sent));
+        let asked = client.pipelined(extension(&lock_id, lease.ttl), call);
+        match timeout_at(lease.deadline(), asked).await {
             Ok(Ok(_)) => lease.sent = sent,
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "extension failed");
-                sleep(lease.ttl / 30).await;
+                sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;
             }
             Err(_) => {
                 let reason = Error::new("grant_ended", "no extension was answered in time", false);

@@ -11,7 +11,8 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::Error;
-use crate::pool::{channel, url};
+use crate::address::endpoint_url;
+use crate::pool::channel;
 
 /// One node of a cluster.
 #[derive(Debug, Clone)]
@@ -25,9 +26,9 @@ impl Node {
     /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
     ///
     /// # Errors
-    /// The endpoint is no address.
+    /// The endpoint is no address, or of a scheme that is not spoken.
     pub fn at(endpoint: &str, timeout: Duration) -> Result<Self, Error> {
-        let url = url(endpoint);
+        let url = endpoint_url(endpoint)?;
         Ok(Self { channel: channel(&url)?, url, timeout })
     }
 
@@ -58,7 +59,7 @@ impl Node {
     async fn ask<A>(&self, call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Error> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(&status)),
+            Ok(Err(status)) => Err(Error::from_status(&status, Some(&self.url))),
             Err(_) => {
                 let message = format!("{} did not answer within {:?}", self.url, self.timeout);
                 Err(Error::new("timeout", message, true))

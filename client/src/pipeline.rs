@@ -15,14 +15,17 @@ use batuta_proto::v1::pipeline_service_client::PipelineServiceClient;
 use futures_util::{Stream, stream};
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::Error;
+use crate::address::endpoint_url;
 use crate::lock::millis;
-use crate::pool::{channel, url};
+use crate::pool::channel;
+use crate::transport;
 
 /// Calls of each kind in flight (those that wait for a lock, watches, all others): a node takes more than all of them on one stream.
 const CALLS_MAX: usize = 1_024;
@@ -210,14 +213,23 @@ fn outcome(outcome: Outcome) -> Result<Outcome, Status> {
 struct Link {
     out: mpsc::UnboundedSender<Out>,
     shared: Shared,
+    pump: Option<AbortHandle>,
 }
 
 impl Link {
     fn open(channel: Channel) -> Self {
         let (out, queue) = mpsc::unbounded_channel();
         let shared = Shared::default();
-        tokio::spawn(pump(channel, queue, out.downgrade(), shared.clone()));
-        Self { out, shared }
+        let pump = tokio::spawn(pump(channel, queue, out.downgrade(), shared.clone())).abort_handle();
+        Self { out, shared, pump: Some(pump) }
+    }
+
+    /// Tells everyone who waits that no answer comes, and resets the stream.
+    fn give_up(&self, status: &Status) {
+        self.shared.close(status);
+        if let Some(pump) = &self.pump {
+            pump.abort();
+        }
     }
 
     /// Puts a call in, or gives it back when the stream has ended.
@@ -304,12 +316,16 @@ async fn pump(
 
 /// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
 fn broken(status: Status) -> Status {
-    if status.get_details_error_info().is_some() { status } else { Status::unavailable(status.message()) }
+    if status.get_details_error_info().is_some() {
+        return status;
+    }
+    Status::unavailable(format!("the stream broke: {}", transport::cause(&status)))
 }
 
 /// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
 #[derive(Debug)]
 pub struct Pipeline {
+    url: Option<Arc<str>>,
     channel: Channel,
     link: Mutex<Option<Arc<Link>>>,
     /// Places for calls that wait for a lock, and for all others: many waits do not keep a keep-alive waiting.
@@ -322,9 +338,16 @@ impl Pipeline {
     /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
     ///
     /// # Errors
-    /// The endpoint is no address.
+    /// The endpoint is no address, or of a scheme that is not spoken.
     pub fn at(endpoint: &str) -> Result<Self, Error> {
-        Ok(Self::over(channel(&url(endpoint))?))
+        let url = endpoint_url(endpoint)?;
+        let channel = channel(&url)?;
+        Ok(Self::to(url.into(), channel))
+    }
+
+    /// Likewise, over a channel to that address.
+    pub(crate) fn to(url: Arc<str>, channel: Channel) -> Self {
+        Self { url: Some(url), ..Self::over(channel) }
     }
 
     /// The node at the other end of a channel, which may be shared with other calls.
@@ -332,7 +355,19 @@ impl Pipeline {
     pub fn over(channel: Channel) -> Self {
         let places = || Semaphore::new(CALLS_MAX);
         let watches = Arc::new(places());
-        Self { channel, link: Mutex::new(None), waits: places(), others: places(), watches }
+        Self { url: None, channel, link: Mutex::new(None), waits: places(), others: places(), watches }
+    }
+
+    /// Every call and watch that is open ends as `unavailable`, and the stream is reset: its node has been silent for too long.
+    pub(crate) fn give_up(&self, why: &str) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(link) = link {
+            link.give_up(&Status::unavailable(why));
+        }
+    }
+
+    fn error(&self, status: &Status) -> Error {
+        Error::from_status(status, self.url.as_deref())
     }
 
     /// Makes one call. Dropping the future cancels it. Must be called inside a Tokio runtime.
@@ -347,7 +382,7 @@ impl Pipeline {
         let in_flight = self.put(options.call(request.wrap()), Waiter::Call(waiter));
         let outcome = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream broke")));
         drop(in_flight);
-        let outcome = outcome.map_err(|status| Error::from_status(&status))?;
+        let outcome = outcome.map_err(|status| self.error(&status))?;
         R::unwrap(outcome).ok_or_else(|| Error::new("internal", "an answer to another request", false))
     }
 
@@ -364,7 +399,7 @@ impl Pipeline {
         })?;
         let (queue, messages) = mpsc::channel(WATCH_QUEUE);
         let in_flight = self.put(options.call(Wanted::Watch(request)), Waiter::Watch(queue));
-        Ok(PipelinedWatch { messages, _in_flight: in_flight, _place: place })
+        Ok(PipelinedWatch { url: self.url.clone(), messages, _in_flight: in_flight, _place: place })
     }
 
     fn put(&self, mut call: Box<v1::Call>, mut waiter: Waiter) -> InFlight {
@@ -385,6 +420,7 @@ impl Pipeline {
 /// An open watch in a [`Pipeline`].
 #[derive(Debug)]
 pub struct PipelinedWatch {
+    url: Option<Arc<str>>,
     messages: mpsc::Receiver<Result<v1::WatchResponse, Status>>,
     _in_flight: InFlight,
     _place: OwnedSemaphorePermit,
@@ -398,8 +434,8 @@ impl PipelinedWatch {
     pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
         match self.messages.recv().await {
             Some(Ok(message)) => Ok(message),
-            Some(Err(status)) => Err(Error::from_status(&status)),
-            None => Err(Error::new("lagged", "the watch was not read fast enough", true)),
+            Some(Err(status)) => Err(Error::from_status(&status, self.url.as_deref())),
+            None => Err(Error::new("lagged", "the watch was not read fast enough", false)),
         }
     }
 }
@@ -434,7 +470,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_is_given_up_is_cancelled_and_forgotten() {
         let (out, mut sent) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { out, shared: Shared::default() });
+        let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
         let (waiter, answer) = oneshot::channel();
         let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
         assert!(matches!(sent.recv().await, Some(Out::Call(call)) if call.call_id == call_id));
@@ -457,11 +493,11 @@ mod tests {
         let pipeline = Pipeline::at("127.0.0.1:1").expect("an address");
         let (queue, messages) = mpsc::channel(2);
         let (out, _sent) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { out, shared: Shared::default() });
+        let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
         let call_id = link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
         let in_flight = InFlight { link: Arc::clone(&link), call_id };
         let place = Arc::clone(&pipeline.watches).try_acquire_owned().expect("has room");
-        let mut watch = PipelinedWatch { messages, _in_flight: in_flight, _place: place };
+        let mut watch = PipelinedWatch { url: None, messages, _in_flight: in_flight, _place: place };
         let answers = (1..=3).map(|revision| watch_answer(call_id, revision)).collect();
         assert_eq!(link.shared.deliver(answers), [call_id]);
         assert_eq!(watch.next().await.expect("is there").revision, 1);
@@ -472,7 +508,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_when_nothing_is_in_flight_for_long() {
         let (out, queue) = mpsc::unbounded_channel();
-        let link = Link { out, shared: Shared::default() };
+        let link = Link { out, shared: Shared::default(), pump: None };
         let mut sent = std::pin::pin!(messages(queue, link.shared.clone(), Duration::from_millis(1)));
         let (waiter, answer) = oneshot::channel();
         let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
@@ -489,7 +525,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_stream_is_told_to_everyone() {
         let (out, _sent) = mpsc::unbounded_channel();
-        let link = Link { out, shared: Shared::default() };
+        let link = Link { out, shared: Shared::default(), pump: None };
         let (waiter, answer) = oneshot::channel();
         let (queue, mut messages) = mpsc::channel(1);
         link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
@@ -500,6 +536,9 @@ mod tests {
         let (waiter, _answer) = oneshot::channel();
         assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
         let torn = broken(Status::internal("h2 protocol error"));
-        assert!(Error::from_status(&torn).retryable, "a connection that breaks is no defect of the node");
+        assert!(
+            Error::from_status(&torn, None).retryable,
+            "a connection that breaks is no defect of the node"
+        );
     }
 }

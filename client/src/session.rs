@@ -147,13 +147,14 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
         if left.is_zero() {
             break expired(lease);
         }
-        let call = Call { timeout: Some(left.min(lease.ttl / 3)), ..Call::read() };
+        // All the time there is left: within it the call asks one node after the other, and none is waited for alone.
+        let call = Call { timeout: Some(left), ..Call::read() };
         let request = KeepAliveRequest { session_id: session_id.clone() };
         let asked = client.pipelined(request, call);
         match timeout_at(lease.deadline(), asked).await {
             Ok(Ok(_)) => lease.sent = sent,
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),
-            // Not renewed yet: ask again at once while there is time, the call itself paused between attempts.
+            // Not renewed yet: asked again at once while there is time, the call itself paused between attempts.
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code, "keep-alive failed");
                 sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;

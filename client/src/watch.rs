@@ -160,6 +160,9 @@ impl Watch {
         if self.stream.is_none() {
             let node = self.client.pool.preferred();
             let url = node.url.to_string();
+            if node.unproven {
+                self.client.pool.prove(&node).await.map_err(|error| (url.clone(), error))?;
+            }
             let stream = self.open(&node.pipeline).map_err(|error| (url.clone(), error))?;
             self.in_snapshot = false;
             self.stream = Some((url, stream));
@@ -199,11 +202,17 @@ impl Watch {
             }
             // It goes on behind what was taken; the history has the rest, or says that it has not.
             "lagged" => return Ok(()),
-            _ if !error.retryable => return Err(error),
+            // As long as another node is known that may be one of Batuta.
+            "not_batuta" if self.client.pool.count() == 1 => return Err(error),
+            _ if !error.is_passing() => return Err(error),
             _ => {}
         }
         tracing::debug!(url, code = error.code, "watching elsewhere");
-        self.client.pool.failed(url);
+        if error.is_silence() {
+            self.client.pool.silent(url);
+        } else {
+            self.client.pool.failed(url);
+        }
         let pause = self.client.backoff.pause(self.failures, jitter());
         self.failures += 1;
         sleep(pause).await;

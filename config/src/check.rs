@@ -192,6 +192,13 @@ fn callable(values: Values, path: &'static str, text: String) -> Checked<String>
 }
 
 fn not_an_address(values: Values, path: &'static str, text: &str) -> ConfigError {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return values.invalid(
+            path,
+            format!("{text:?} has a scheme, {scheme:?}; an address is host:port, spoken to in clear text"),
+            "leave the scheme out: this version has no TLS",
+        );
+    }
     values.invalid(
         path,
         format!("{text:?} is not host:port with a port up to 65535"),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use batuta_cli::shell::quoted;
 use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -200,8 +201,9 @@ fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
 
 fn start(name: String, ready_file: PathBuf, arguments: &[OsString]) -> Result<Node, DevError> {
     let program = std::env::current_exe().map_err(io("own program"))?;
-    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let command_line = format!("{} {}", program.display(), words.join(" "));
+    let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
+    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    let command_line = words.join(" ");
     // A node ends when its standard input does: however this process ends, no node outlives it.
     // Its own process group keeps the terminal's Ctrl-C from reaching it before this process stops it in order.
     let child = Command::new(&program)
@@ -250,7 +252,9 @@ fn announce(ready: &Ready) {
     println!("  GraphQL   {}   (GraphiQL in a browser)", first.graphql);
     println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
     println!("\nTry, in a second terminal:");
-    println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);
+    let endpoints: Vec<&str> = ready.nodes.iter().map(|node| node.grpc.as_str()).collect();
+    println!("  export BATUTA_ENDPOINTS={}", endpoints.join(","));
+    println!("  batuta lock acquire orders/42 --ttl 30s");
     println!(
         "  curl -X POST {}/api/v1/locks -H 'content-type: application/json' -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'",
         first.rest

@@ -1,6 +1,8 @@
 //! Generated code of the public contract (`batuta.v1`) and of the peers' own protocol and file formats
 //! (`batuta.internal.v1`). Conversion from and to our own types is written by hand where the types live.
 
+pub mod facts;
+
 /// The public contract.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod v1 {

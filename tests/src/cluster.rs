@@ -77,6 +77,12 @@ impl Node {
         1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
     }
 
+    /// The id of its process, while that runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// host:port of its gRPC API.
     #[must_use]
     pub fn grpc_address(&self) -> String {

@@ -77,7 +77,8 @@ impl Snippet {
         }
         let script = format!(
             "set -euo pipefail\n\
-             batuta() {{ '{}' \"$@\"; }}\n\
+             program='{}'\n\
+             batuta() {{ if [[ \" $* \" == *\" watch \"* ]]; then timeout 4 \"$program\" \"$@\" || [[ $? == 124 ]]; else \"$program\" \"$@\"; fi; }}\n\
              curl() {{ local code=0; command curl -sS --max-time 5 \"$@\" || code=$?; [[ $code == 0 || ($code == 28 && $* == *-N*) ]]; }}\n\
              {command}\n",
             program.display()

@@ -3,38 +3,75 @@
 use batuta_tests::{Cluster, program, snippets};
 
 const PAGES: &[(&str, &str, usize)] = &[
-    ("README.md", include_str!("../../README.md"), 8),
+    ("README.md", include_str!("../../README.md"), 10),
     ("docs/api-rest.md", include_str!("../../docs/api-rest.md"), 10),
     ("docs/api-grpc.md", include_str!("../../docs/api-grpc.md"), 0),
-    ("docs/api-graphql.md", include_str!("../../docs/api-graphql.md"), 0),
+    ("docs/api-graphql.md", include_str!("../../docs/api-graphql.md"), 2),
     ("docs/api-websocket.md", include_str!("../../docs/api-websocket.md"), 0),
 ];
+
+/// What stands for the reader's own programs.
+const PROGRAMS: [&str; 4] = ["./report.sh", "./deploy.sh", "./train.sh", "psql"];
+
+/// Runs the commands of a page, one after the other, as a reader of a terminal with these endpoints.
+async fn run(page: &str, text: &str, at_least: usize, endpoints: &str, substitutions: &[(String, String)]) {
+    let found = snippets(text);
+    assert!(found.len() >= at_least, "{page}: only {} commands were found", found.len());
+    for snippet in found {
+        let (endpoints, substitutions) = (endpoints.to_owned(), substitutions.to_owned());
+        tokio::task::spawn_blocking(move || snippet.run(program(), &endpoints, &substitutions))
+            .await
+            .unwrap_or_else(|error| panic!("{page}: {error}"));
+    }
+}
+
+fn programs() -> Vec<(String, String)> {
+    PROGRAMS.iter().map(|program| (format!(" {program}"), " true".to_owned())).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_the_documents_answer_as_shown() {
     for (page, text, at_least) in PAGES {
-        let found = snippets(text);
-        assert!(found.len() >= *at_least, "{page}: only {} commands were found", found.len());
-        if found.is_empty() {
+        if *at_least == 0 {
+            assert!(snippets(text).is_empty(), "{page} has commands");
             continue;
         }
         // Every page begins with an empty cluster, at the addresses of `batuta dev`.
-        let cluster = Cluster::start(3).await;
+        let mut cluster = Cluster::start(3).await;
         let mut substitutions: Vec<(String, String)> = cluster
             .nodes
             .iter()
             .zip(["127.0.0.1:8080", "127.0.0.1:8090", "127.0.0.1:8100"])
             .map(|(node, shown)| (shown.to_owned(), node.rest_address()))
             .collect();
-        substitutions.push(("./report.sh".to_owned(), "true".to_owned()));
-        let endpoints = cluster.endpoints().join(",");
-        for snippet in found {
-            let substitutions = substitutions.clone();
-            let endpoints = endpoints.clone();
-            tokio::task::spawn_blocking(move || snippet.run(program(), &endpoints, &substitutions))
-                .await
-                .unwrap_or_else(|error| panic!("{page}: {error}"));
+        substitutions.extend(programs());
+        // The hardest node to lose.
+        let leader = cluster.leader().await;
+        let pid = cluster.nodes[leader].process_id().expect("runs");
+        substitutions.push(("kill -9 PID".to_owned(), format!("kill -9 {pid}")));
+        run(page, text, *at_least, &cluster.endpoints().join(","), &substitutions).await;
+        if text.contains("kill -9 PID") {
+            cluster.nodes[leader].kill();
         }
         cluster.converged().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_manual_work() {
+    let mut cluster = Cluster::start(3).await;
+    let fourth = cluster.add("n4");
+    cluster.launch_joining(fourth);
+    cluster.nodes[fourth].ready().await;
+    let stays = [0, 1, fourth];
+    let endpoints: Vec<String> = stays.map(|place| cluster.nodes[place].grpc.clone()).into();
+    let mut substitutions = programs();
+    for (shown, place) in [("10.0.0.1:9090", 0), ("10.0.0.2:9090", 1)] {
+        substitutions.push((shown.to_owned(), cluster.nodes[place].grpc_address()));
+    }
+    let text = include_str!("../../docs/cli.md");
+    run("docs/cli.md", text, 14, &endpoints.join(","), &substitutions).await;
+    // The manual removed it.
+    cluster.nodes[2].kill();
+    cluster.converged().await;
 }

@@ -128,7 +128,8 @@ async fn killed_leaders_waiters_are_withdrawn() {
     let leader = cluster.leader().await;
     let mut scene = Scene::of(cluster, leader);
     let held = scene.hold("x").await;
-    let calls = [ask(&scene.lost().rest, None, &one_shot("x")), ask(&scene.lost().rest, None, &one_shot("x"))];
+    let calls =
+        [ask(&scene.lost().rest, None, &one_shot("x")), ask(&scene.lost().rest, None, &one_shot("x"))];
     scene.waiters("x", 2).await;
     scene.cluster.nodes[scene.lost].kill();
     scene.waiters("x", 0).await;
@@ -177,7 +178,8 @@ async fn paused_node_takes_no_wait_away_that_moved() {
     scene.lost().signal(Signal::CONT);
     scene.lost().ready().await;
     // What the node does for those who left is done before what it is asked now is answered, or a moment later.
-    let _ = scene.lost().rest.post("/api/v1/locks", &json!({"name": "y", "ttl_ms": 10_000})).await.expect(201);
+    let _ =
+        scene.lost().rest.post("/api/v1/locks", &json!({"name": "y", "ttl_ms": 10_000})).await.expect(201);
     tokio::time::sleep(Duration::from_secs(1)).await;
     scene.waiters("x", 2).await;
     scene.release("x", &held).await;
@@ -224,10 +226,8 @@ async fn lock_run_goes_on_waiting_when_its_node_is_paused() {
     scene.lost().signal(Signal::CONT);
     scene.lost().ready().await;
     scene.release("x", &held).await;
-    let status = eventually("the command ran", || {
-        std::future::ready(run.try_wait().expect("our own child"))
-    })
-    .await;
+    let status =
+        eventually("the command ran", || std::future::ready(run.try_wait().expect("our own child"))).await;
     assert_eq!(status.code(), Some(0));
 }
 

@@ -71,6 +71,16 @@ const INTERNAL: CodeInfo = fatal(
 /// Every code there is, in alphabetical order. `docs/errors.md` is written from it.
 pub const CATALOGUE: &[CodeInfo] = &[
     fatal(
+        "already_granted",
+        409,
+        Code::FailedPrecondition,
+        [
+            "The acquisition holds its lock",
+            "What was to be withdrawn waits no more: it was granted its lock, under `fencing_token`, and holds it.",
+            "Release it, under `lock_id`, if it is not wanted.",
+        ],
+    ),
+    fatal(
         "already_initialised",
         409,
         Code::AlreadyExists,

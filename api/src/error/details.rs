@@ -26,6 +26,9 @@ impl ApiError {
             Self::LockNotFound { name } => json!({ "name": name.as_str() }),
             Self::UnknownMember { member, members } => json!({ "member": member, "members": members }),
             Self::ForeignLock { lock_id } => json!({ "lock_id": lock_id.to_string() }),
+            Self::AlreadyGranted { lock_id, fencing_token } => {
+                json!({ "lock_id": lock_id.to_string(), "fencing_token": fencing_token })
+            }
             Self::Busy { what, max } => json!({ "limit": what, "max": max }),
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),

@@ -112,6 +112,16 @@ pub enum ApiError {
         /// The acquisition.
         lock_id: LockId,
     },
+    /// What is to be withdrawn waits no more: it holds its lock.
+    #[error(
+        "acquisition {lock_id} waits no more: it holds its lock, under token {fencing_token}; release it instead"
+    )]
+    AlreadyGranted {
+        /// The acquisition.
+        lock_id: LockId,
+        /// Of its grant.
+        fencing_token: u64,
+    },
     /// The node is shutting down.
     #[error("this node is shutting down; ask another node")]
     Draining,
@@ -195,6 +205,7 @@ impl ApiError {
             Self::LockNotFound { .. } => "lock_not_found",
             Self::UnknownMember { .. } => "unknown_member",
             Self::ForeignLock { .. } => "namespace_mismatch",
+            Self::AlreadyGranted { .. } => "already_granted",
             Self::Draining => "draining",
             Self::Busy { .. } => "overloaded",
             Self::CallCancelled => "wait_cancelled",

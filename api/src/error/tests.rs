@@ -88,6 +88,7 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::LockNotFound { name: name() },
         ApiError::UnknownMember { member: "n9".to_owned(), members: vec!["n1".to_owned()] },
         ApiError::ForeignLock { lock_id: lock_id() },
+        ApiError::AlreadyGranted { lock_id: lock_id(), fencing_token: 3 },
         ApiError::Draining,
         ApiError::Busy { what: "waiting_calls_max", max: 1 },
         ApiError::CallCancelled,
@@ -134,6 +135,17 @@ fn every_failure_is_in_the_table_and_every_line_can_occur() {
 fn the_table_agrees_with_the_state_machine_about_retries() {
     for rejection in rejections() {
         assert_eq!(info(rejection.code()).retryable, rejection.retryable(), "{}", rejection.code());
+    }
+}
+
+/// gRPC carries them as text, and clients make them what they are over REST.
+#[test]
+fn it_is_known_which_facts_are_json() {
+    for error in all() {
+        for (name, value) in error.details() {
+            let is_text = value.is_string() || value.is_null();
+            assert_ne!(batuta_proto::facts::is_json(&name), is_text, "{name} of {} is {value}", error.code());
+        }
     }
 }
 

@@ -178,7 +178,7 @@ impl LockMutation {
         .await
     }
 
-    /// Withdraws a queued acquisition; if it was granted meanwhile, that grant is given back.
+    /// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
     async fn cancel_wait(
         &self,
         ctx: &Context<'_>,

@@ -249,7 +249,7 @@ async fn explain_lock(
     Ok(Answer::at(explained.revision, ExplainAnswer::from(explained)))
 }
 
-/// Withdraws a queued acquisition; if it was granted meanwhile, that grant is given back.
+/// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
 #[utoipa::path(
     delete, path = "/api/v1/waits/{lock_id}", tag = "locks",
     params(CallHeaders, ("lock_id" = String, Path, description = "The acquisition.", example = "l-1540.0")),

@@ -321,8 +321,8 @@ impl Service {
                 return Err(error);
             }
         };
-        let replaced = !keyed
-            && claim.call.is_some_and(|call| self.replica().view().was_replaced(claim.lock_id, call));
+        let replaced =
+            !keyed && claim.call.is_some_and(|call| self.replica().view().was_replaced(claim.lock_id, call));
         claim.settle();
         match ended {
             // Its owner asked again by another call, which is told.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use batuta_statemachine::lock::{
-    Acquisition, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockRequest,
+    AbandonWait, Acquisition, AdvanceRegister, DeleteRegister, Extend, ForceRelease, Grant, LockRequest,
     Owner, Release,
 };
 use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
@@ -307,24 +307,32 @@ impl Service {
         }
     }
 
-    /// Withdraws a queued acquisition; if it was granted meanwhile, that grant is released.
+    /// Withdraws a queued acquisition. One that holds its lock goes on holding it: giving it back is `release`.
     ///
     /// # Errors
-    /// `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
+    /// `already_granted` when it holds its lock, `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
+        self.is_not_granted(context, lock_id).await?;
+        let (answer, reply) = self
+            .propose(context, Command::AbandonWait(AbandonWait { lock_id, call: None, keeps_place: false }))
+            .await?;
+        let Reply::WaitCancelled { .. } = reply else { return Err(unexpected(&reply)) };
+        // A grant that came between the look and the entry is left alone by the entry.
+        self.is_not_granted(context, lock_id).await?;
+        Ok(At { revision: answer.revision, value: () })
+    }
+
+    async fn is_not_granted(&self, context: &CallContext, lock_id: LockId) -> Result<(), ApiError> {
         let state = self.state(context, Consistency::Linearizable).await?;
-        let namespace = match state.acquisition(lock_id) {
-            Acquisition::Granted(grant) => Some(grant.namespace.clone()),
-            Acquisition::Waiting(wait) => Some(wait.namespace),
-            Acquisition::Unknown => None,
+        let (namespace, fencing_token) = match state.acquisition(lock_id) {
+            Acquisition::Granted(grant) => (grant.namespace.clone(), Some(grant.token)),
+            Acquisition::Waiting(wait) => (wait.namespace, None),
+            Acquisition::Unknown => return Ok(()),
         };
-        if namespace.is_some_and(|namespace| namespace != context.namespace) {
-            return Err(ApiError::ForeignLock { lock_id });
-        }
-        let (answer, reply) = self.propose(context, Command::CancelWait(CancelWait { lock_id, call: None })).await?;
-        match reply {
-            Reply::WaitCancelled { .. } => Ok(At { revision: answer.revision, value: () }),
-            other => Err(unexpected(&other)),
+        match fencing_token {
+            _ if namespace != context.namespace => Err(ApiError::ForeignLock { lock_id }),
+            Some(fencing_token) => Err(ApiError::AlreadyGranted { lock_id, fencing_token }),
+            None => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, exit};
 use crate::output::Answer;
+use crate::shell::quoted;
 
 /// A member that the leader has not heard for longer than this is not named as one to join through.
 const SILENT_MS_MAX: u64 = 5_000;
@@ -99,11 +100,6 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-_=./:,@%+".contains(character);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,18 +170,5 @@ mod tests {
             [member("n1", 0, MemberRole::Follower, None), member("n2", 10, MemberRole::Candidate, None)];
         let failure = command_line(&seen, &args("n4", "127.0.0.1")).expect_err("no leader");
         assert_eq!((failure.code.as_str(), failure.exit), ("no_leader", 69));
-    }
-
-    #[test]
-    fn words_survive_the_shell() {
-        for (word, expected) in [
-            ("--name=n4", "--name=n4"),
-            ("--data-dir=/my data", "'--data-dir=/my data'"),
-            ("it's", r"'it'\''s'"),
-            ("[::1]:7070", "'[::1]:7070'"),
-            ("$(x)", "'$(x)'"),
-        ] {
-            assert_eq!(quoted(word), expected);
-        }
     }
 }

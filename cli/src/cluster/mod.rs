@@ -3,17 +3,24 @@
 mod join;
 mod render;
 
+use std::time::Duration;
+
 use batuta_client::v1::{
     Limit, PromoteMemberRequest, RemoveMemberRequest, SetLimitsRequest, TransferLeaderRequest,
 };
 use batuta_client::{Client, Error, Node};
 use clap::Subcommand;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub(crate) use self::render::role_name;
 use crate::Global;
 use crate::failure::Failure;
 use crate::output::{Answer, fields};
+
+/// An endpoint that is silent longer than this is not waited for alone.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 
 /// `batuta cluster …`.
 #[derive(Subcommand, Debug)]
@@ -128,16 +135,41 @@ fn changed(node_id: u64) -> Answer {
     Answer::new(json!({"node_id": node_id}), fields([("node_id", node_id.to_string())]))
 }
 
-/// What the first endpoint that answers says, and which one that was.
+/// What the first endpoint that answers says, and which one that was. The endpoints are asked in order; one that is silent
+/// is not waited for alone.
 async fn first_status(global: &Global) -> Result<(String, render::Status), Failure> {
+    let pace = (global.timeout / 8).min(SILENT_MAX);
+    let mut asked = JoinSet::new();
+    let mut endpoints = global.endpoints.iter();
     let mut failed: Option<Error> = None;
-    for endpoint in &global.endpoints {
-        match Node::at(endpoint, global.timeout)?.status().await {
-            Ok(status) => return Ok((endpoint.clone(), status)),
-            Err(error) => failed = Some(error),
+    loop {
+        if let Some(endpoint) = endpoints.next() {
+            let (node, endpoint) = (Node::at(endpoint, global.timeout)?, endpoint.clone());
+            asked.spawn(async move { (endpoint, node.status().await) });
+        }
+        let ended = if endpoints.len() == 0 {
+            asked.join_next().await
+        } else {
+            // Silent so far: the next one is asked beside it.
+            let Ok(ended) = timeout(pace, asked.join_next()).await else { continue };
+            ended
+        };
+        match ended {
+            // A task ends without an answer only when it panics, which is passed on.
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            Some(Ok((endpoint, Ok(status)))) => return Ok((endpoint, status)),
+            Some(Ok((_, Err(error)))) => failed = Some(together(failed, error)),
+            None => return Err(failed.map_or_else(|| Failure::usage("no endpoint given"), Failure::from)),
         }
     }
-    Err(failed.map_or_else(|| Failure::usage("no endpoint given"), Failure::from))
+}
+
+/// The newer failure, with what the others said.
+fn together(before: Option<Error>, mut error: Error) -> Error {
+    if let Some(before) = before {
+        error.message = format!("{}; {}", error.message, before.message);
+    }
+    error
 }
 
 /// What every member that the first answer names says about itself.

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::render;
 use crate::duration::{millis, parse};
 use crate::failure::Failure;
-use crate::output::Answer;
+use crate::output::{Answer, Created};
 
 /// How a lock is taken.
 #[derive(Args, Debug, Clone, Copy)]
@@ -102,10 +102,12 @@ impl AcquireArgs {
 }
 
 pub(super) async fn answer(client: &Client, args: AcquireArgs) -> Result<Answer, Failure> {
-    let request = args.request();
+    let (request, keyed) = (args.request(), args.key.is_some());
     let answer = client.acquire_detached(request, args.key).await.map_err(Failure::acquiring)?;
     let grant = answer.grant.ok_or_else(|| Failure::without("the grant"))?;
-    Ok(render::granted(&grant, answer.revision))
+    let id = grant.lock_id.clone();
+    let created = if keyed { Created::KeyedLock(id) } else { Created::Lock(id) };
+    Ok(render::granted(&grant, answer.revision).created(created))
 }
 
 #[cfg(test)]

@@ -98,17 +98,8 @@ pub struct Acquire {
 
 impl Hash for Acquire {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self {
-            namespace,
-            requests,
-            owner,
-            ttl_ms,
-            wait_ms,
-            lock_delay_ms,
-            reentrant,
-            metadata,
-            call: _,
-        } = self;
+        let Self { namespace, requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata, call: _ } =
+            self;
         namespace.hash(state);
         requests.hash(state);
         owner.hash(state);
@@ -120,7 +111,9 @@ impl Hash for Acquire {
     }
 }
 
-/// Withdraws a queued acquisition. Reply: [`crate::Reply::WaitCancelled`]; if it was granted meanwhile, that grant is released.
+/// Withdraws an acquisition whatever became of it: a wait ends, and a grant that it became meanwhile is released. For a node whose
+/// caller left a wait without a retry key, so that nobody else can know of the grant; what a user withdraws is an [`AbandonWait`].
+/// Reply: [`crate::Reply::WaitCancelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelWait {
     /// The acquisition.
@@ -130,7 +123,7 @@ pub struct CancelWait {
     pub call: Option<ServingCall>,
 }
 
-/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For a node whose
+/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For users, and for a node whose
 /// caller left a wait that has a retry key: the caller may have asked again elsewhere and hold the lock by now.
 /// Reply: [`crate::Reply::WaitCancelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,219 @@
+//! Calls against nodes that are silent, gone, of another cluster or no nodes at all.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use batuta_proto::v1;
+use batuta_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A node that knows how the cluster is, and nothing else.
+struct Fake(v1::GetStatusResponse);
+
+macro_rules! refused {
+    ($($method:ident($request:ident) -> $answer:ident;)*) => {
+        #[tonic::async_trait]
+        impl ClusterService for Fake {
+            async fn get_status(
+                &self,
+                _: Request<v1::GetStatusRequest>,
+            ) -> Result<Response<v1::GetStatusResponse>, Status> {
+                Ok(Response::new(self.0.clone()))
+            }
+
+            $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$answer>, Status> {
+                Err(Status::unimplemented("not here"))
+            })*
+        }
+    };
+}
+
+refused! {
+    list_members(ListMembersRequest) -> ListMembersResponse;
+    remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+    promote_member(PromoteMemberRequest) -> PromoteMemberResponse;
+    transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse;
+    trigger_snapshot(TriggerSnapshotRequest) -> TriggerSnapshotResponse;
+    get_limits(GetLimitsRequest) -> GetLimitsResponse;
+    set_limits(SetLimitsRequest) -> SetLimitsResponse;
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+/// A server whose connections end with it.
+struct Server(Option<Runtime>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Serves the status of node `id` of a cluster with these members, of which the last leads.
+fn serve(listener: TcpListener, id: u64, cluster_id: &str, members: &[SocketAddr]) -> Server {
+    let members: Vec<v1::Member> = (1..)
+        .zip(members)
+        .map(|(node_id, address)| v1::Member { node_id, grpc: address.to_string(), ..Default::default() })
+        .collect();
+    let status = v1::GetStatusResponse {
+        cluster_id: cluster_id.to_owned(),
+        node_id: id,
+        leader_id: Some(members.len() as u64),
+        members,
+        ..Default::default()
+    };
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let listener = listener.into_std().expect("a listener");
+    runtime.spawn(async move {
+        let listener = TcpListener::from_std(listener).expect("a listener");
+        let incoming = futures_util::stream::unfold(listener, |listener| async move {
+            let connection = listener.accept().await.map(|(stream, _)| stream);
+            Some((connection, listener))
+        });
+        let service = ClusterServiceServer::new(Fake(status));
+        let server = tonic::transport::Server::builder().add_service(service);
+        server.serve_with_incoming(incoming).await.expect("serves");
+    });
+    Server(Some(runtime))
+}
+
+async fn connected(endpoints: &[SocketAddr], timeout: Duration) -> Result<Client, Error> {
+    let endpoints = endpoints.iter().map(SocketAddr::to_string);
+    Client::builder().endpoints(endpoints).timeout(timeout).connect().await
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn attempts_take_a_fraction_of_what_is_left() {
+    let now = Instant::now();
+    let ms = Duration::from_millis;
+    for (hedged, patience_ms, wait_ms, left_ms, pace_ms) in [
+        (true, 2_000, 0, 2_000, 250),
+        (true, 2_000, 0, 300, 250),
+        (true, 100_000, 0, 50_000, 3_000),
+        (true, 80, 0, 80, 50),
+        (false, 10_000, 0, 10_000, 3_000),
+        (false, 1_500, 0, 1_500, 500),
+        (false, 1_500, 0, 600, 200),
+        (false, 10_000, 60_000, 70_000, 63_000),
+        (false, 10_000, 60_000, 30_000, 30_000),
+    ] {
+        let call = Call { hedged, wait: ms(wait_ms), ..Call::default() };
+        let pace = call.pace(ms(patience_ms), now + ms(left_ms), now);
+        assert_eq!(pace, ms(pace_ms), "{hedged} {patience_ms} {wait_ms} {left_ms}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_call_asks_the_node_behind_a_silent_one_and_remembers_it() {
+    let (_silent, first) = listener().await;
+    let (listener, second) = listener().await;
+    let _server = serve(listener, 2, "c", &[first, second]);
+    let client = connected(&[first, second], Duration::from_secs(2)).await.expect("one of them answers");
+    assert_eq!(*client.pool.preferred().url, format!("http://{second}"), "it is remembered");
+    // No time to ask two: the silent one must not be the first.
+    for _ in 0..3 {
+        let client = Client { timeout: PATIENCE, ..client.clone() };
+        assert_eq!(client.status().await.expect("answers").node_id, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_node_that_answers_again_is_asked_again() {
+    let (first_listener, first) = listener().await;
+    let (listener, second) = listener().await;
+    let _server = serve(listener, 2, "c", &[second, first]);
+    let client = connected(&[first, second], PATIENCE).await.expect("one of them answers");
+    let url = format!("http://{first}");
+    assert_ne!(*client.pool.preferred().url, url);
+    let _server = serve(first_listener, 1, "c", &[second, first]);
+    eventually("the leader is preferred again", || *client.pool.preferred().url == url).await;
+}
+
+#[tokio::test]
+async fn a_member_that_was_learned_stands_in_for_the_only_endpoint() {
+    let (first_listener, first) = listener().await;
+    let (listener, second) = listener().await;
+    let _other = serve(listener, 2, "c", &[second, first]);
+    let server = serve(first_listener, 1, "c", &[second, first]);
+    let client = connected(&[first], PATIENCE).await.expect("answers");
+    drop(server);
+    assert_eq!(client.status().await.expect("the other member answers").node_id, 2);
+}
+
+#[tokio::test]
+async fn an_address_of_another_cluster_is_never_asked() {
+    let (first_listener, first) = listener().await;
+    let (listener, second) = listener().await;
+    let _foreign = serve(listener, 2, "another", &[second]);
+    let server = serve(first_listener, 1, "c", &[first, second]);
+    let client = connected(&[first], Duration::from_secs(3)).await.expect("answers");
+    eventually("the foreign node is forgotten", || client.pool.count() == 1).await;
+    drop(server);
+    let error = client.status().await.expect_err("nobody of this cluster is there");
+    assert!(!error.message.contains(&second.to_string()) || error.message.contains("another"), "{error}");
+}
+
+#[tokio::test]
+async fn a_failure_names_every_address_and_its_cause() {
+    let free = listener().await.1;
+    let endpoints = [free.to_string(), "no-such-host.invalid:9090".to_owned()];
+    let error = Client::builder()
+        .endpoints(endpoints.clone())
+        .timeout(Duration::from_secs(2))
+        .connect()
+        .await
+        .expect_err("nobody is there");
+    assert_eq!((error.code.as_str(), error.retryable), ("unavailable", true), "{error}");
+    for part in [&endpoints[0], "connection refused", &endpoints[1], "unknown host"] {
+        assert!(error.message.contains(part), "{part} in {error}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_node_of_batuta_is_said_to_be_none() {
+    for greeting in [
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nlost",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "-ERR unknown command 'PRI'\r\n",
+        "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{46}",
+    ] {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut asked = [0_u8; 64];
+                    stream.read(&mut asked).await.expect("is asked");
+                    stream.write_all(greeting.as_bytes()).await.expect("answers");
+                    // What else is sent is read until the client has enough.
+                    while stream.read(&mut asked).await.is_ok_and(|read| read > 0) {}
+                });
+            }
+        });
+        let error = connected(&[address], Duration::from_secs(20)).await.expect_err("no node");
+        assert_eq!(error.code, "not_batuta", "{greeting:?}: {error}");
+        assert!(error.message.contains(&address.to_string()), "{error}");
+        server.abort();
+    }
+}

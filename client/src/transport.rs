@@ -1,0 +1,63 @@
+//! Why a node could not be asked, in words: gRPC statuses that no server of ours wrote.
+
+use std::error::Error as _;
+use std::io;
+
+use tonic::{Code, Status};
+
+/// Parts of messages that say that the other end speaks something else: HTTP/1, TLS, a web page.
+const ANOTHER_PROTOCOL: [&str; 5] = [
+    "frame with invalid size",
+    "FRAME_SIZE_ERROR",
+    "PROTOCOL_ERROR",
+    "invalid compression flag",
+    "invalid HTTP version",
+];
+/// How tonic begins when an HTTP server without gRPC answered.
+const NO_GRPC_STATUS: &str = "grpc-status header missing";
+
+/// The cause of a failed call: what the system said about the connection where it said something, else the innermost
+/// reason there is.
+pub(crate) fn cause(status: &Status) -> String {
+    let mut innermost = status.message().to_owned();
+    let mut looked_up = true;
+    let mut source = status.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        looked_up &= !text.starts_with("dns error");
+        if let Some(words) = error.downcast_ref::<io::Error>().and_then(of_the_system) {
+            return words.to_owned();
+        }
+        if !text.is_empty() {
+            innermost = text;
+        }
+        source = error.source();
+    }
+    if looked_up { innermost } else { format!("unknown host ({innermost})") }
+}
+
+fn of_the_system(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there",
+        io::ErrorKind::ConnectionReset => "the connection was reset",
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            "the connection was closed"
+        }
+        io::ErrorKind::TimedOut => "timed out: no connection could be made in time",
+        io::ErrorKind::HostUnreachable => "no route to the host",
+        io::ErrorKind::NetworkUnreachable => "the network is unreachable",
+        _ => return None,
+    })
+}
+
+/// Whether what answered is no node of Batuta.
+pub(crate) fn is_another_protocol(status: &Status, cause: &str) -> bool {
+    let message = status.message();
+    let speaks = |part: &&str| message.contains(*part) || cause.contains(*part);
+    match status.code() {
+        Code::Unimplemented => true,
+        // A proxy in front of a node that it can not reach just now.
+        Code::Unavailable => false,
+        _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(|part| speaks(&part)),
+    }
+}
