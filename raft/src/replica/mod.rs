@@ -6,6 +6,7 @@ mod company;
 mod disk_watch;
 mod error;
 mod heard;
+mod hello;
 mod identity;
 mod lost;
 mod membership;
@@ -14,6 +15,7 @@ mod proposer;
 mod reads;
 mod renewals;
 mod route;
+mod standing;
 mod start;
 mod status;
 mod ticks;
@@ -38,7 +40,7 @@ use crate::disk::Disk;
 use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
-use crate::peer::{Commits, Forwarder};
+use crate::peer::{AddressBook, Commits, Forwarder};
 use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
@@ -47,9 +49,11 @@ use heard::LeaderHeard;
 pub use proposer::KeptAlive;
 use proposer::Proposer;
 use reads::Reads;
+use standing::Standing;
 
 pub(crate) use error::Failed;
 pub use error::{ProposeError, StartError};
+pub(crate) use hello::{greet, introduction, warn_of_rival};
 pub(crate) use identity::{Identity, Origin};
 pub(crate) use lost::{LeaderStream, lost};
 pub(crate) use membership::{admit, promote, remove, transfer};
@@ -84,6 +88,7 @@ pub(crate) struct Core {
     /// Commits the followers are not told of yet.
     pub(crate) commits: Commits,
     pub(crate) metrics: Metrics,
+    book: Arc<AddressBook>,
     /// Changes of the membership one at a time: each looks at the one before.
     pub(crate) changing_members: Mutex<()>,
 }
@@ -95,6 +100,9 @@ pub(crate) struct Inner {
     pub(crate) disk: Arc<DiskWatch>,
     /// When a leader last sent something.
     pub(crate) leader_heard: LeaderHeard,
+    /// Where the members answer.
+    pub(crate) book: Arc<AddressBook>,
+    pub(crate) standing: Standing,
     /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
     core: OnceLock<Core>,
@@ -258,7 +266,14 @@ impl Replica {
     /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads.
     pub async fn read(&self, timeout: Duration) -> Result<Arc<State>, ProposeError> {
         let started = tokio::time::Instant::now();
-        match tokio::time::timeout(timeout, self.read_until_done()).await {
+        let read = async {
+            tokio::select! {
+                biased;
+                removed = self.inner.standing.until_removed() => Err(removed),
+                read = self.read_until_done() => read,
+            }
+        };
+        match tokio::time::timeout(timeout, read).await {
             Ok(read) => read,
             Err(_) => Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) }),
         }
@@ -368,6 +383,23 @@ impl Replica {
         };
         let unknown = Err(ProposeError::OutcomeUnknown { waited_ms: route::millis(timeout) });
         tokio::time::timeout(timeout, written).await.unwrap_or(unknown)
+    }
+
+    /// The refusal of every call, once this node was removed from its cluster.
+    #[must_use]
+    pub fn removed(&self) -> Option<ProposeError> {
+        self.inner.standing.removed()
+    }
+
+    /// Resolves when this node is removed from its cluster: whatever waits here waits in vain.
+    pub fn until_removed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        async move {
+            match inner.upgrade().map(|inner| inner.standing.removal()) {
+                Some(removal) => removal.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Resolves with the reason when this node can not go on: the process must print it and exit.

@@ -117,7 +117,10 @@ pub(super) fn status(inner: &Inner) -> Status {
         not_ready: Some("this node is not a member of a cluster yet".to_owned()),
         members: Vec::new(),
     };
-    let Some(core) = inner.core() else { return status };
+    let Some(core) = inner.core() else {
+        status.not_ready = status.not_ready.map(|reason| with(reason, &inner.standing.waits_for()));
+        return status;
+    };
     let metrics = core.metrics.look(Clone::clone);
     status.cluster_id = Some(core.identity.cluster_id.clone());
     status.node_id = Some(core.identity.node_id);
@@ -170,14 +173,17 @@ fn not_ready(status: &Status, voters: &[u64], inner: &Inner) -> Option<String> {
         (Role::Leader, None) => Duration::ZERO,
         _ => inner.leader_heard.age(),
     };
-    if status.members.is_empty() {
-        Some("the cluster is being formed".to_owned())
+    if let Some(removed) = inner.standing.removed() {
+        Some(removed.to_string())
+    } else if status.members.is_empty() {
+        Some(with("the cluster is being formed".to_owned(), &inner.standing.waits_for()))
     } else if !voter {
-        Some("this node does not vote (yet)".to_owned())
+        Some(with("this node does not vote (yet)".to_owned(), &inner.standing.waits_for()))
     } else if status.leader_id.is_none() {
-        Some("no leader is known".to_owned())
+        Some(with("no leader is known".to_owned(), &inner.standing.unreached()))
     } else if silence > 2 * inner.options.election_timeout_max() {
-        Some(format!("no word from a majority for {} ms", route::millis(silence)))
+        let reason = format!("no word from a majority for {} ms", route::millis(silence));
+        Some(with(reason, &inner.standing.unreached()))
     } else if lag > LAG_MAX {
         Some(format!("{lag} committed entries are not applied yet"))
     } else if inner.published.view().cluster_id().is_none() {
@@ -185,6 +191,11 @@ fn not_ready(status: &Status, voters: &[u64], inner: &Inner) -> Option<String> {
     } else {
         None
     }
+}
+
+/// A reason and what is known of its cause.
+fn with(reason: String, cause: &str) -> String {
+    if cause.is_empty() { reason } else { format!("{reason}: {cause}") }
 }
 
 /// Whether the leader has heard from a member lately.
