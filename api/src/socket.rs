@@ -137,7 +137,7 @@ pub(crate) fn admit(
         return Err(ApiError::HandshakeRefused { problem });
     }
     if service.is_draining() {
-        return Err(ApiError::Draining);
+        return Err(service.draining_error());
     }
     let (what, max) = limit;
     let Ok(place) = connections.try_acquire_owned() else {

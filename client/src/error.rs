@@ -80,8 +80,8 @@ impl Error {
         match self.code.as_str() {
             // Every attempt of a call has the same key, and a call without a key may be repeated freely.
             "outcome_unknown" | "not_batuta" => true,
-            "no_leader" | "node_lost" | "overloaded" | "shutting_down" | "draining" | "disk_full"
-            | "unavailable" | "timeout" => self.retryable,
+            "no_leader" | "node_lost" | "node_removed" | "overloaded" | "shutting_down" | "draining"
+            | "disk_full" | "unavailable" | "timeout" => self.retryable,
             _ => false,
         }
     }

@@ -56,6 +56,11 @@ pub(crate) enum DevError {
     NodeStopped { name: String, status: ExitStatus },
     #[error("the cluster was not ready within {0:?}; what the nodes said stands above")]
     NotReady(Duration),
+    #[error(
+        "the data in {dir} belong to a cluster of {found} nodes, --nodes says {asked}: start it with --nodes {found}, or use another \
+         --data-dir"
+    )]
+    OtherNodes { dir: String, found: usize, asked: u16 },
     #[error("no free port for the peers between 15000 and 32000; free some, or stop other clusters")]
     NoPort,
     #[error("port {base} + {offset} for node {node} is over 65535; choose a lower first port")]
@@ -139,6 +144,8 @@ fn peer_ports(data_dir: &Path, nodes: u16) -> Result<Vec<u16>, DevError> {
         if ports.len() == usize::from(nodes) {
             return Ok(ports);
         }
+        let dir = data_dir.display().to_string();
+        return Err(DevError::OtherNodes { dir, found: ports.len(), asked: nodes });
     }
     // Below the range the kernel gives to outgoing connections, so that nobody takes the port before the node binds it.
     let mut found: Vec<u16> = Vec::new();

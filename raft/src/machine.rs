@@ -119,6 +119,11 @@ impl Machine {
         Arc::clone(&self.published)
     }
 
+    /// The last applied entry; 0 when there is none.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.last_applied.map_or(0, |id| id.index)
+    }
+
     /// Is told when so much was applied that a snapshot should be written, beside those that openraft wants after a number of entries:
     /// an entry may carry one request or hundreds, and a node that starts again applies all of them again.
     pub(crate) fn snapshot_due(&self) -> Arc<Notify> {

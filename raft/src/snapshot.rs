@@ -37,6 +37,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 const FRAMES_AHEAD: usize = 4;
 const FINISHED: &str = "snapshot-";
 const UNFINISHED: &str = "unfinished-";
+/// What other tools call a file that they have not finished.
+const TEMPORARY: &str = ".tmp";
 
 /// Why a snapshot can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,10 +173,17 @@ pub(crate) struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the directory and forgets what was never finished.
+    /// Opens the directory and removes what was never finished, whatever is in it. Only a file with the exact name of a snapshot is one.
     pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
-        for name in disk.list()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
-            disk.remove(name)?;
+        for name in disk.list()? {
+            if name.starts_with(UNFINISHED) || name.ends_with(TEMPORARY) {
+                // One that stays is in nobody's way.
+                if let Err(error) = disk.remove(&name) {
+                    tracing::warn!(%error, name, "an unfinished snapshot cannot be removed");
+                }
+            } else if !is_snapshot(&name) {
+                tracing::warn!(name, dir = disk.describe(), "this is no snapshot; it is left alone");
+            }
         }
         Ok(Self { disk })
     }
@@ -193,7 +202,7 @@ impl SnapshotStore {
     /// All snapshots, oldest first.
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = self.disk.list()?;
-        names.retain(|name| name.starts_with(FINISHED));
+        names.retain(|name| is_snapshot(name));
         Ok(names)
     }
 
@@ -246,6 +255,14 @@ impl SnapshotStore {
         }
         self.file(&name)
     }
+}
+
+/// Whether a file has the name of a finished snapshot: `snapshot-<index>-<term>`, each of 16 hexadecimal digits.
+fn is_snapshot(name: &str) -> bool {
+    let number = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.strip_prefix(FINISHED)
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(index, term)| number(index) && number(term))
 }
 
 fn write_file(file: Unfinished, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
@@ -532,6 +549,24 @@ mod tests {
         let store = open(&dir);
         assert!(store.file(&unfinished).is_err());
         assert_eq!(store.names().expect("lists").len(), 1);
+        let newest = store.newest().expect("reads").expect("is there");
+        assert_eq!(newest.meta().expect("reads"), meta(199));
+    }
+
+    #[test]
+    fn unfinished_files_of_any_name_do_not_stop_the_start() {
+        let (dir, store) = store();
+        store.write(&meta(199), &state()).expect("writes");
+        let path = |name: &str| dir.path().join("snapshots").join(name);
+        let swept = ["snapshot-9-9.tmp", "snapshot-ffffffffffffffff-0000000000000001.tmp", "unfinished-x"];
+        let left = ["snapshot-9-9", "snapshot-", "notes.txt", "snapshot-ffffffffffffffff-1"];
+        for name in swept.iter().chain(&left) {
+            std::fs::write(path(name), "").expect("written");
+        }
+        std::fs::create_dir(path("unfinished-directory")).expect("made");
+        let store = open(&dir);
+        assert!(swept.iter().all(|name| !path(name).exists()));
+        assert!(left.iter().all(|name| path(name).exists()));
         let newest = store.newest().expect("reads").expect("is there");
         assert_eq!(newest.meta().expect("reads"), meta(199));
     }

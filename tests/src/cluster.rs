@@ -60,7 +60,11 @@ impl Node {
     }
 
     /// Whether its process was started and has ended by itself.
-    fn ended(&self) -> bool {
+    ///
+    /// # Panics
+    /// When the kernel does not know it any more.
+    #[must_use]
+    pub fn ended(&self) -> bool {
         let looks = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.pid().is_some_and(|pid| waitid(WaitId::Pid(pid), looks).expect("our own child").is_some())
     }
@@ -129,6 +133,43 @@ impl Node {
         panic!("{} did not stop after TERM", self.name);
     }
 
+    /// Waits until its process has ended by itself; gives the exit code.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn ends(&mut self) -> Option<i32> {
+        eventually(&format!("{} ends", self.name), || async { self.ended().then_some(()) }).await;
+        let mut child = self.child.take().expect("a process that was started");
+        child.wait().expect("our own child").code()
+    }
+
+    /// Waits until its process, which goes on, has written `what` to its log. The cluster must keep the logs.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn says(&self, what: &str) {
+        eventually(&format!("{} says {what:?}", self.name), || async {
+            self.log().contains(what).then_some(())
+        })
+        .await;
+    }
+
+    /// What its processes have written to standard error, when the cluster keeps it.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data_dir.with_extension("log")
+    }
+
+    /// host:port of its peer port.
+    #[must_use]
+    pub fn peer_address(&self) -> String {
+        format!("127.0.0.1:{}", self.peer_port)
+    }
+
     /// Waits until the node says it is ready.
     ///
     /// # Panics
@@ -171,6 +212,7 @@ pub struct Cluster {
     /// The nodes, in order of their names.
     pub nodes: Vec<Node>,
     extra: Vec<String>,
+    keeps_logs: bool,
     ports: Ports,
     directory: tempfile::TempDir,
 }
@@ -189,7 +231,8 @@ impl Cluster {
         let directory =
             tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|&word| word.to_owned()).collect();
-        let mut cluster = Self { nodes: Vec::new(), extra, ports: Ports::default(), directory };
+        let mut cluster =
+            Self { nodes: Vec::new(), extra, keeps_logs: false, ports: Ports::default(), directory };
         for i in 1..=count {
             cluster.add(&format!("n{i}"));
         }
@@ -200,6 +243,50 @@ impl Cluster {
             node.ready().await;
         }
         cluster
+    }
+
+    /// From now on, has what nodes write to standard error kept in files, for [`Node::log`].
+    pub fn keep_logs(&mut self) {
+        self.keeps_logs = true;
+    }
+
+    /// Gives a node that does not run another port for its peers.
+    ///
+    /// # Panics
+    /// When the machine has no port left.
+    pub fn move_peer(&mut self, place: usize) {
+        self.nodes[place].peer_port = self.ports.take().expect("a free port");
+    }
+
+    /// Has two nodes that do not run trade the ports for their peers.
+    pub fn trade_peers(&mut self, one: usize, other: usize) {
+        let port = self.nodes[one].peer_port;
+        self.nodes[one].peer_port = self.nodes[other].peer_port;
+        self.nodes[other].peer_port = port;
+    }
+
+    /// Copies a node's data for a second process of the same name, with ports of its own; gives its place.
+    ///
+    /// # Panics
+    /// When the data cannot be copied.
+    pub fn copy(&mut self, place: usize) -> usize {
+        let copy = self.add(&self.nodes[place].name.clone());
+        let data_dir = self.nodes[copy].data_dir.with_extension("copy");
+        let (from, to) = (&self.nodes[place].data_dir, &data_dir);
+        let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
+        assert!(status.success(), "the data are copied");
+        self.place(copy, data_dir);
+        copy
+    }
+
+    /// `--peers` with the nodes at these places.
+    #[must_use]
+    pub fn peers(&self, places: &[usize]) -> String {
+        let peers: Vec<String> = places
+            .iter()
+            .map(|&place| format!("{}={}", self.nodes[place].name, self.nodes[place].peer_address()))
+            .collect();
+        format!("--peers={}", peers.join(","))
     }
 
     /// Adds a node that does not run yet; gives its place.
@@ -273,9 +360,18 @@ impl Cluster {
         said
     }
 
-    fn spawn(&mut self, place: usize, more: &[&str]) {
+    /// Starts the process of a node with these arguments beside its own name, directory and addresses.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn spawn(&mut self, place: usize, more: &[&str]) {
+        let keeps_logs = self.keeps_logs;
         let node = &mut self.nodes[place];
         assert!(node.child.is_none(), "{} runs already", node.name);
+        let log = || {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(node.log_file());
+            Stdio::from(file.expect("a log file"))
+        };
         let child = Command::new(program())
             .arg("server")
             .arg(format!("--name={}", node.name))
@@ -289,6 +385,7 @@ impl Cluster {
             .args(more)
             .arg("--stop-with-stdin")
             .stdin(Stdio::piped())
+            .stderr(if keeps_logs { log() } else { Stdio::inherit() })
             .spawn()
             .expect("the program under test runs");
         node.child = Some(child);

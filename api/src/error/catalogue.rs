@@ -338,6 +338,17 @@ pub const CATALOGUE: &[CodeInfo] = &[
             "Send the same request again: under the same key it finds its old place in the queue.",
         ],
     ),
+    passing(
+        "node_removed",
+        503,
+        Code::Unavailable,
+        100,
+        [
+            "The node was removed from the cluster",
+            "The node that was asked is not a member of its cluster any more: it was removed. It refuses every call at once.",
+            "Ask another node. To bring the node back, stop it, move its data directory away and start it again: it joins as a new member.",
+        ],
+    ),
     fatal(
         "outcome_unknown",
         504,

@@ -101,6 +101,7 @@ fn propose_details(error: &ProposeError) -> Value {
         ProposeError::DiskFull { free_bytes, min_bytes } => {
             json!({ "free_bytes": free_bytes, "min_bytes": min_bytes })
         }
+        ProposeError::Removed { node_id } => json!({ "node_id": node_id }),
         _ => json!({}),
     }
 }

@@ -107,6 +107,7 @@ fn errors_of_the_replica() -> Vec<ApiError> {
         ProposeError::Overloaded,
         ProposeError::ShuttingDown,
         ProposeError::NotAMember { node_id: 9 },
+        ProposeError::Removed { node_id: 9 },
         ProposeError::Membership("no".to_owned()),
         ProposeError::Fatal("disk".to_owned()),
     ]

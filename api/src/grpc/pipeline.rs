@@ -388,7 +388,7 @@ impl Stream for Pipeline {
         let this = &mut *self;
         if this.drains.poll_unpin(context).is_ready() {
             this.closed = true;
-            this.end = Some(ApiError::Draining.into());
+            this.end = Some(this.front.service.draining_error().into());
         }
         this.read(context);
         this.run(context);

@@ -41,8 +41,15 @@ pub(super) fn base() -> OpenApi {
 }
 
 /// Codes every call to the API may get.
-const COMMON: &[&str] =
-    &["invalid_argument", "unknown_field", "no_leader", "overloaded", "shutting_down", "internal"];
+const COMMON: &[&str] = &[
+    "invalid_argument",
+    "unknown_field",
+    "no_leader",
+    "overloaded",
+    "shutting_down",
+    "node_removed",
+    "internal",
+];
 /// Codes of calls with a body.
 const BODY: &[&str] = &["malformed_body", "body_too_large", "unsupported_media_type"];
 /// Codes of calls that change the replicated state.

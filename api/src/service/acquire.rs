@@ -191,7 +191,7 @@ impl Service {
         let wait = Duration::from_millis(request.wait_ms);
         if !wait.is_zero() {
             if self.is_draining() {
-                return Err(ApiError::Draining);
+                return Err(self.draining_error());
             }
             if let Some(max) = self.inner.waits.full() {
                 return Err(ApiError::Busy { what: "waiting_calls_max", max });
@@ -309,7 +309,7 @@ impl Service {
                 let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: Some(lock_id) })
             }
-            () = self.draining() => Err(ApiError::Draining),
+            () = self.draining() => Err(self.draining_error()),
         };
         let ended = match ended {
             Ok(ended) => ended,

@@ -34,7 +34,7 @@ impl Service {
     }
 
     pub(super) fn readiness_of(&self, status: &Status) -> Readiness {
-        let not_ready = if self.is_draining() {
+        let not_ready = if self.is_draining() && self.replica().removed().is_none() {
             Some("the node is shutting down".to_owned())
         } else {
             not_ready(status, self.inner.options.apply_lag_entries_max)

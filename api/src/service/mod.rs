@@ -139,13 +139,19 @@ impl Service {
         );
         let hub = Arc::new(hub);
         tokio::spawn(watch::feed(replica.clone(), Arc::clone(&waits), Arc::clone(&hub), stop.clone()));
+        let draining = CancellationToken::new();
+        let (removal, drain) = (replica.until_removed(), draining.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            removal.await;
+            drain.cancel();
+        }));
         let inner = Inner {
             replica,
             options,
             waits,
             hub,
             started: Instant::now(),
-            draining: CancellationToken::new(),
+            draining,
             background: TaskTracker::new(),
             calls: AtomicU64::new(0),
             runtime: tokio::runtime::Handle::current(),
@@ -167,7 +173,12 @@ impl Service {
         self.inner.background.wait().await;
     }
 
-    /// Whether [`Self::drain`] was called.
+    /// Why nothing may begin here and whatever waits has to end: the node drains, or was removed from its cluster.
+    pub(crate) fn draining_error(&self) -> ApiError {
+        self.replica().removed().map_or(ApiError::Draining, ApiError::Propose)
+    }
+
+    /// Whether [`Self::drain`] was called, or the node was removed from its cluster.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.draining.is_cancelled()
@@ -212,7 +223,10 @@ impl Service {
     async fn state(&self, context: &CallContext, consistency: Consistency) -> Result<Arc<State>, ApiError> {
         match consistency {
             Consistency::Linearizable => Ok(self.replica().read(self.timeout(context)).await?),
-            Consistency::Stale => Ok(self.replica().view()),
+            Consistency::Stale => self
+                .replica()
+                .removed()
+                .map_or_else(|| Ok(self.replica().view()), |removed| Err(removed.into())),
         }
     }
 }

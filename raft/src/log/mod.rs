@@ -93,6 +93,14 @@ pub fn read_entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
     recover::entries(disk)
 }
 
+/// Whether anything was ever kept in the log in `disk`'s directory. It is not opened, and one that is not there is not created.
+///
+/// # Errors
+/// As [`Log::open`].
+pub fn is_used(disk: &dyn Disk) -> Result<bool, LogError> {
+    recover::is_used(disk)
+}
+
 /// Runs once its call is durable, or with the error that ended the log.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 

@@ -106,6 +106,14 @@ pub(super) fn entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
     Ok(found)
 }
 
+/// See [`super::is_used`].
+pub(super) fn is_used(disk: &dyn Disk) -> Result<bool, LogError> {
+    let names = disk.list().map_err(LogError::io(disk.describe()))?;
+    let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
+    let (live, _) = scan(disk, &sequences)?;
+    Ok(live.vote.is_some() || live.purged.is_some() || !live.slots.is_empty())
+}
+
 fn finish(disk: &dyn Disk, live: Live, ended: &Ended, spare: bool) -> Result<Recovered, LogError> {
     let name = segment::name(ended.sequence);
     let torn = match &ended.torn {

@@ -1,11 +1,13 @@
 //! What nodes say to each other, over gRPC on a port of its own.
 
+mod address_book;
 mod commits;
 mod forward;
 mod messages;
 mod network;
 mod server;
 
+pub(crate) use address_book::AddressBook;
 pub(crate) use commits::Commits;
 pub(crate) use forward::{ForwardError, Forwarder};
 pub(crate) use network::Network;
@@ -91,9 +93,61 @@ pub(crate) async fn identify(
 ) -> Result<wire::IdentifyResponse, Status> {
     let mut client =
         client(platform, address).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let request = wire::IdentifyRequest { name: name.to_owned() };
+    let request = wire::IdentifyRequest { name: name.to_owned(), rival: None };
     let answer = tokio::time::timeout(within, client.identify(request)).await;
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
+}
+
+/// Asks who answers at an address, and tells it that another process says it is the same node.
+pub(crate) async fn ask_rival(
+    platform: &dyn Platform,
+    address: &str,
+    rival: wire::Introduction,
+    within: Duration,
+) -> Option<wire::IdentifyResponse> {
+    let mut client = client(platform, address).ok()?;
+    let request = wire::IdentifyRequest { name: rival.name.clone(), rival: Some(rival) };
+    let answer = tokio::time::timeout(within, client.identify(request)).await;
+    Some(answer.ok()?.ok()?.into_inner())
+}
+
+/// Says at an address who this process is.
+pub(crate) async fn hello(
+    platform: &dyn Platform,
+    address: &str,
+    from: wire::Introduction,
+    within: Duration,
+) -> Result<wire::HelloResponse, Status> {
+    let mut client =
+        client(platform, address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let request = wire::HelloRequest { from: Some(from) };
+    let answer = tokio::time::timeout(within, client.hello(request)).await;
+    Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
+}
+
+/// Why an address did not answer as a node does, in few words for people.
+pub(crate) fn why_not(status: &Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    let mut innermost = None;
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => return "connection refused".to_owned(),
+                std::io::ErrorKind::TimedOut => return "no answer".to_owned(),
+                _ => {}
+            }
+        }
+        innermost = Some(error.to_string());
+        cause = error.source();
+    }
+    match (status.code(), innermost) {
+        (tonic::Code::DeadlineExceeded, _) => "no answer".to_owned(),
+        (tonic::Code::Unavailable, Some(why)) => why,
+        (_, why) => {
+            let why = why.unwrap_or_else(|| status.message().to_owned());
+            format!("what listens there is not the peer port of a Batuta node ({why})")
+        }
+    }
 }
 
 /// What a knock at a peer's port gave.

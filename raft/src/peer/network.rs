@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::commits::Commits;
 use super::messages::{self, StreamAppended};
-use super::{Client, Target, client};
+use super::{AddressBook, Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
 use crate::platform::{Platform, blocking};
 use crate::replica::ClusterClock;
@@ -40,6 +40,7 @@ pub(crate) struct Network {
     pub(crate) first_index: FirstIndex,
     pub(crate) commits: Commits,
     pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) book: Arc<AddressBook>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -48,7 +49,10 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         Connection {
             target: Target::new(&self.cluster_id, target),
-            client: client(self.platform.as_ref(), &node.addresses.peer),
+            node_id: target,
+            stored: node.addresses.peer.clone(),
+            client: None,
+            book: Arc::clone(&self.book),
             platform: Arc::clone(&self.platform),
             first_index: self.first_index.clone(),
             commits: self.commits.clone(),
@@ -57,10 +61,16 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// One connection to one member.
+/// One connection to one member. openraft keeps it for as long as this node leads, wherever the member moves meanwhile: every call
+/// asks the address book anew.
 pub(crate) struct Connection {
     target: Target,
-    client: Result<Client, tonic::transport::Error>,
+    node_id: u64,
+    /// The member's address when openraft asked for the connection.
+    stored: String,
+    /// The client in use, and the address it connects to.
+    client: Option<(String, Client)>,
+    book: Arc<AddressBook>,
     platform: Arc<dyn Platform>,
     first_index: FirstIndex,
     commits: Commits,
@@ -90,8 +100,17 @@ fn malformed(error: &crate::codec::DecodeError) -> RpcError {
 }
 
 impl Connection {
-    fn client(&self) -> Result<Client, Box<RpcError>> {
-        self.client.as_ref().cloned().map_err(|error| Box::new(unreachable(error)))
+    fn client(&mut self) -> Result<Client, Box<RpcError>> {
+        let address = self.book.peer(self.node_id).unwrap_or_else(|| self.stored.clone());
+        if let Some((connected, client)) = &self.client
+            && *connected == address
+        {
+            return Ok(client.clone());
+        }
+        let client =
+            client(self.platform.as_ref(), &address).map_err(|error| Box::new(unreachable(&error)))?;
+        self.client = Some((address, client.clone()));
+        Ok(client)
     }
 
     async fn within<T>(
@@ -106,7 +125,7 @@ impl Connection {
     }
 
     async fn ask(
-        &self,
+        &mut self,
         rpc: &VoteRequest<TypeConfig>,
         pre_vote: bool,
         within: Duration,
@@ -314,7 +333,8 @@ mod tests {
         let first_index = FirstIndex::default();
         first_index.set(10);
         let (commits, clock) = (Commits::default(), Arc::new(ClusterClock::new(Duration::from_secs(1))));
-        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, clock };
+        let mut network =
+            Network { cluster_id: "c".into(), platform, first_index, commits, clock, book: Arc::default() };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -334,13 +354,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_follows_its_member_to_another_address() {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let platform = Arc::new(OsPlatform::new(bind()));
+        let (first_index, commits) = (FirstIndex::default(), Commits::default());
+        let book = Arc::new(AddressBook::default());
+        let mut network =
+            Network { cluster_id: "c".into(), platform, first_index, commits, book: Arc::clone(&book) };
+        let addresses = Addresses { peer: "127.0.0.1:1".to_owned(), ..Addresses::default() };
+        let member = Member { name: "b".into(), addresses: addresses.clone() };
+        let mut connection = network.new_client(2, &member).await;
+        let connects_to = |connection: &mut Connection| {
+            connection.client().expect("a client");
+            connection.client.as_ref().map(|(address, _)| address.clone())
+        };
+        assert_eq!(connects_to(&mut connection).as_deref(), Some("127.0.0.1:1"));
+        book.note(2, "127.0.0.1:2", addresses, 7);
+        assert_eq!(connects_to(&mut connection).as_deref(), Some("127.0.0.1:2"));
+    }
+
+    #[tokio::test]
     async fn a_peer_that_is_not_there_is_asked_no_faster_than_openraft_wants() {
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
         let (first_index, commits) = (FirstIndex::default(), Commits::default());
         let clock = Arc::new(ClusterClock::new(Duration::from_secs(1)));
-        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, clock };
+        let mut network =
+            Network { cluster_id: "c".into(), platform, first_index, commits, clock, book: Arc::default() };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

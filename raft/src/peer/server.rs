@@ -233,17 +233,22 @@ impl Peer for Service {
 
     async fn identify(
         &self,
-        _request: Request<wire::IdentifyRequest>,
+        request: Request<wire::IdentifyRequest>,
     ) -> Result<Response<wire::IdentifyResponse>, Status> {
-        let options = &self.inner.options;
+        if let Some(rival) = request.into_inner().rival {
+            replica::warn_of_rival(&self.inner, &rival);
+        }
+        let me = replica::introduction(&self.inner);
         let mut found = wire::IdentifyResponse {
-            name: options.node_name.clone(),
-            addresses: Some(consensus::addresses_to_wire(&options.advertise)),
+            name: me.name,
+            cluster_id: me.cluster_id,
+            node_id: me.node_id,
+            addresses: me.addresses,
+            boot_id: me.boot_id,
+            running_ms: me.running_ms,
             ..Default::default()
         };
         if let Some(core) = self.inner.core() {
-            found.cluster_id.clone_from(&core.identity.cluster_id);
-            found.node_id = core.identity.node_id;
             found.initialised = core.raft.is_initialized().await.map_err(stopped)?;
             if let Leader::Other { peer, .. } = core.leader() {
                 found.leader_peer = peer;
@@ -252,13 +257,23 @@ impl Peer for Service {
         Ok(Response::new(found))
     }
 
+    async fn hello(
+        &self,
+        request: Request<wire::HelloRequest>,
+    ) -> Result<Response<wire::HelloResponse>, Status> {
+        let from = request.into_inner().from.ok_or_else(|| malformed("a hello from nobody"))?;
+        Ok(Response::new(replica::greet(&self.inner, from).await))
+    }
+
     async fn adopt(
         &self,
         request: Request<wire::AdoptRequest>,
     ) -> Result<Response<wire::AdoptResponse>, Status> {
         let wire::AdoptRequest { cluster_id, node_id, name } = request.into_inner();
         let mut refused = String::new();
-        if name == self.inner.options.node_name {
+        if self.inner.core().is_none() && self.inner.standing.identity().is_some() {
+            refused = "this node has an identity and is starting under it".to_owned();
+        } else if name == self.inner.options.node_name {
             let identity =
                 Identity { cluster_id: cluster_id.clone(), node_id, name, origin: Origin::Adopted };
             if let Err(error) = replica::become_member(&self.inner, identity, true).await {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use futures_util::future::join_all;
 use openraft::errors::{InitializeError, RaftError};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::start::become_member;
@@ -20,6 +21,8 @@ use crate::types::{Addresses, Member, StoredMembership};
 
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 const TRY_AGAIN_LATER: Duration = Duration::from_secs(1);
+/// What keeps a node from being a member is said after so long: nodes that are started together find each other sooner.
+const SAY_AFTER: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// A node far behind is fed the whole state before it gets its vote.
 const JOIN_WITHIN: Duration = Duration::from_mins(10);
@@ -28,23 +31,34 @@ enum Step {
     /// The node votes, under its present addresses.
     Settled,
     Again(Duration),
+    /// Others have to come, or to do something, first.
+    WaitsFor(String),
 }
 
 /// Goes on until this node is a voter under its present addresses. A node that was removed looks on, and asks for nothing.
 pub(super) async fn settle(inner: &Arc<Inner>) {
     let mut said = String::new();
+    let mut waits_since: Option<Instant> = None;
     loop {
-        let wait = match step(inner).await {
-            Ok(Step::Settled) => return,
-            Ok(Step::Again(wait)) => wait,
-            Err(why) => {
-                if why != said {
-                    tracing::warn!(why, "not a member yet; trying again");
-                    said = why;
-                }
-                TRY_AGAIN_LATER
+        if inner.standing.removed().is_some() {
+            return;
+        }
+        let (wait, why) = match step(inner).await {
+            Ok(Step::Settled) => {
+                inner.standing.set_waits_for("");
+                return;
             }
+            Ok(Step::Again(wait)) => (wait, String::new()),
+            Ok(Step::WaitsFor(why)) => (TRY_AGAIN, why),
+            Err(why) => (TRY_AGAIN_LATER, why),
         };
+        inner.standing.set_waits_for(&why);
+        if why.is_empty() {
+            waits_since = None;
+        } else if waits_since.get_or_insert_with(Instant::now).elapsed() >= SAY_AFTER && why != said {
+            tracing::warn!(why, "not settled in the cluster yet; trying again");
+            said = why;
+        }
         tokio::time::sleep(wait).await;
     }
 }
@@ -57,7 +71,10 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
     if config.nodes().next().is_none() {
         return match &core.identity.origin {
             Origin::Founder(names) => found(inner, core, names).await,
-            Origin::Adopted => Ok(Step::Again(TRY_AGAIN)),
+            Origin::Adopted => {
+                let first = inner.options.peers.first().map_or("the founder", |(first, _)| first);
+                Ok(Step::WaitsFor(format!("{first} has to finish creating the cluster; start it")))
+            }
             Origin::Joined => ask_for_vote(inner, core).await,
         };
     }
@@ -75,9 +92,8 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
         }
         // A membership from before its time. Whoever was to add it may be gone, and what it wrote with it: ask again.
         None if Identity::is_joining(dir).map_err(|error| error.to_string())? => {}
-        None => {
-            return Err(format!("node {me} was removed from the cluster: move its data away to join anew"));
-        }
+        // It was removed: hellos find out whether that is decided.
+        None => return Ok(Step::Again(TRY_AGAIN_LATER)),
     }
     ask_for_vote(inner, core).await
 }
@@ -109,18 +125,37 @@ async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
     if let Some((address, _)) = present.iter().find(|(_, answer)| answer.initialised) {
         return join(inner, address).await;
     }
+    let absent: BTreeMap<&str, String> = addresses
+        .iter()
+        .zip(&answers)
+        .filter_map(|(address, answer)| Some((address.as_str(), peer::why_not(answer.as_ref().err()?))))
+        .collect();
+    if inner.options.peers.is_empty() {
+        return Ok(Step::WaitsFor(nobody_to_join(&present, &absent)));
+    }
     let first = inner.options.peers.first().is_some_and(|(first, _)| first == name);
     let forming = present.values().any(|answer| !answer.cluster_id.is_empty());
-    if !first || forming {
-        return Ok(Step::Again(TRY_AGAIN));
-    }
-    let here = |(other, address): &(String, String)| {
-        other == name || present.get(address.as_str()).is_some_and(|answer| answer.name == *other)
-    };
-    let founders: Vec<String> =
-        inner.options.peers.iter().filter(|peer| here(peer)).map(|(name, _)| name.clone()).collect();
-    if founders.len() < inner.options.bootstrap_expect {
-        return Ok(Step::Again(TRY_AGAIN));
+    let missing = missing(inner, &present, &absent);
+    let founders: Vec<String> = inner
+        .options
+        .peers
+        .iter()
+        .filter(|(other, _)| !missing.contains_key(other.as_str()))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let enough = founders.len() >= inner.options.bootstrap_expect;
+    if !first || forming || !enough {
+        let who = inner.options.peers.first().map_or("", |(first, _)| first);
+        let missing: Vec<String> = missing.iter().map(|(name, why)| format!("{name} {why}")).collect();
+        return Ok(if missing.is_empty() || forming {
+            Step::Again(TRY_AGAIN)
+        } else {
+            Step::WaitsFor(format!(
+                "{who} creates the cluster when {} of cluster.peers are there; missing: {}",
+                inner.options.bootstrap_expect,
+                missing.join(", ")
+            ))
+        });
     }
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| error.to_string())?;
@@ -130,6 +165,35 @@ async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
     let identity = Identity { cluster_id, node_id, name: name.clone(), origin: Origin::Founder(founders) };
     become_or_fail(inner, identity).await?;
     Ok(Step::Again(Duration::ZERO))
+}
+
+fn nobody_to_join(
+    present: &BTreeMap<&str, &wire::IdentifyResponse>,
+    absent: &BTreeMap<&str, String>,
+) -> String {
+    let fresh = present.iter().map(|(address, answer)| {
+        format!("{address}: {} is not a member of a cluster that exists", answer.name)
+    });
+    let absent = absent.iter().map(|(address, why)| format!("{address}: {why}"));
+    let tried: Vec<String> = fresh.chain(absent).collect();
+    format!(
+        "no member of a cluster answers at the addresses of cluster.join, which are peer addresses ({}); start one, or correct them",
+        tried.join(", ")
+    )
+}
+
+/// The others of the static set that are not there, by name, and why.
+fn missing<'a>(
+    inner: &'a Inner,
+    present: &BTreeMap<&str, &wire::IdentifyResponse>,
+    absent: &BTreeMap<&str, String>,
+) -> BTreeMap<&'a str, String> {
+    let why = |name: &str, address: &str| match present.get(address) {
+        Some(answer) if answer.name == name => None,
+        Some(answer) => Some(format!("at {address}: {} answers there", answer.name)),
+        None => Some(format!("at {address}: {}", absent.get(address).map_or("not asked", String::as_str))),
+    };
+    others(inner).filter_map(|(name, address)| Some((name.as_str(), why(name, address)?))).collect()
 }
 
 async fn become_or_fail(inner: &Arc<Inner>, identity: Identity) -> Result<(), String> {
@@ -198,12 +262,21 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
         addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
         node_id: core.identity.node_id,
         cluster_id: core.identity.cluster_id.clone(),
+        was_member: !Identity::is_joining(inner.dir.as_ref()).map_err(|error| error.to_string())?,
     };
     let config = core.metrics.look(|metrics| metrics.membership_config.clone());
     let known = config.nodes().filter(|(id, _)| **id != core.identity.node_id);
-    let mut addresses: Vec<String> = known.map(|(_, member)| member.addresses.peer.clone()).collect();
-    addresses.extend(inner.options.join.iter().cloned());
-    addresses.extend(others(inner).map(|(_, address)| address.clone()));
+    let known = known.filter_map(|(id, _)| core.peer(*id));
+    let mut addresses: Vec<String> = Vec::new();
+    if let super::Leader::Other { peer, .. } = core.leader() {
+        addresses.push(peer);
+    }
+    let configured = others(inner).map(|(_, address)| address).chain(&inner.options.join).cloned();
+    for address in known.chain(configured) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
     if matches!(core.leader(), super::Leader::Me) {
         let admitted = super::membership::admit(inner, request).await;
         return admitted.map(|_| Step::Again(TRY_AGAIN)).map_err(|failed| format!("{failed:?}"));
@@ -226,6 +299,9 @@ async fn ask_to_join(
 ) -> Result<wire::JoinResponse, String> {
     let mut address = address.to_owned();
     for _ in 0..2 {
+        // Being admitted takes as long as it takes; whether anybody is there shows at once.
+        let asked = peer::identify(inner.platform.as_ref(), &address, "", ANSWER_WITHIN).await;
+        asked.map_err(|status| peer::why_not(&status))?;
         let mut client =
             peer::client(inner.platform.as_ref(), &address).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(JOIN_WITHIN, client.join(request.clone())).await;

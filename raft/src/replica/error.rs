@@ -43,6 +43,38 @@ pub enum StartError {
         /// Who this node is.
         expected: String,
     },
+    /// Another process is this node already.
+    #[error("{0}")]
+    Refused(String),
+    /// The data belong to one cluster, the configuration names another.
+    #[error(
+        "the data in {path} belong to cluster {own}, but {address} of cluster.peers or cluster.join belongs to cluster {found}: \
+         start this node with the addresses of its own cluster, or move its data directory away to join the other one"
+    )]
+    OtherCluster {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster.
+        own: String,
+        /// A configured address.
+        address: String,
+        /// The cluster found there.
+        found: String,
+    },
+    /// The log begins behind the entries that only a snapshot has, and that snapshot is gone.
+    #[error(
+        "the log in {path} begins after entry {purged}, and there is no snapshot with the entries up to there (the newest one \
+         ends at {found}): put the file back into {path}/snapshots, or move the whole data directory away and start again; the \
+         node then joins anew and fetches everything from the other members"
+    )]
+    SnapshotMissing {
+        /// The data directory.
+        path: PathBuf,
+        /// The last entry that is not in the log any more.
+        purged: u64,
+        /// The last entry of the newest snapshot; 0 when there is none.
+        found: u64,
+    },
     /// The options contradict each other.
     #[error("{0}")]
     Options(String),
@@ -103,6 +135,15 @@ pub enum ProposeError {
         /// The id asked for.
         node_id: u64,
     },
+    /// This node was removed from the cluster.
+    #[error(
+        "this node (id {node_id}) was removed from the cluster; nothing was done. Ask another node. To bring this one back, stop it, \
+         move its data directory away and start it again: it joins as a new member"
+    )]
+    Removed {
+        /// The id it had.
+        node_id: u64,
+    },
     /// The membership can not be changed that way, or not now.
     #[error("{0}")]
     Membership(String),
@@ -122,6 +163,7 @@ impl ProposeError {
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::NotAMember { .. } => "unknown_member",
+            Self::Removed { .. } => "node_removed",
             Self::Membership(_) => "membership_change_refused",
             Self::Fatal(_) => "internal",
         }
@@ -131,7 +173,11 @@ impl ProposeError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::NoLeader { .. } | Self::DiskFull { .. } | Self::Overloaded | Self::ShuttingDown => true,
+            Self::NoLeader { .. }
+            | Self::DiskFull { .. }
+            | Self::Overloaded
+            | Self::ShuttingDown
+            | Self::Removed { .. } => true,
             Self::OutcomeUnknown { .. } | Self::NotAMember { .. } | Self::Membership(_) | Self::Fatal(_) => {
                 false
             }
@@ -169,7 +215,8 @@ impl Failed {
                         Reason::DiskFull
                     }
                     ProposeError::Overloaded => Reason::Overloaded,
-                    ProposeError::ShuttingDown => Reason::ShuttingDown,
+                    // A leader is a member; whoever is none any more proposes nothing.
+                    ProposeError::ShuttingDown | ProposeError::Removed { .. } => Reason::ShuttingDown,
                     ProposeError::NotAMember { node_id } => {
                         refused.node_id = *node_id;
                         Reason::UnknownMember

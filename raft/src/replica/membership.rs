@@ -226,10 +226,17 @@ pub(crate) async fn admit(
             request.cluster_id
         )));
     }
-    let member = Member { name: request.name, addresses: consensus::addresses(request.addresses) };
+    let member =
+        Member { name: request.name.clone(), addresses: consensus::addresses(request.addresses.clone()) };
     let _one_at_a_time = core.changing_members.lock().await;
     let (members, voters) = members(core);
     match members.get(&request.node_id) {
+        None if request.was_member => {
+            return Err(refused(format!(
+                "node {} was removed from the cluster; move its data directory away to join as a new member",
+                request.node_id
+            )));
+        }
         None => {
             let learner = [(request.node_id, member.clone())].into();
             change(core, &ChangeMembers::AddNodes(learner), true).await?;

@@ -6,6 +6,7 @@ mod company;
 mod disk_watch;
 mod error;
 mod heard;
+mod hello;
 mod identity;
 mod lost;
 mod lost_nodes;
@@ -15,6 +16,7 @@ mod proposer;
 mod reads;
 mod renewals;
 mod route;
+mod standing;
 mod start;
 mod status;
 mod ticks;
@@ -39,7 +41,7 @@ use crate::disk::Disk;
 use crate::history::History;
 use crate::machine::Published;
 use crate::metrics::Metrics;
-use crate::peer::{Commits, Forwarder};
+use crate::peer::{AddressBook, Commits, Forwarder};
 use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
@@ -49,9 +51,11 @@ use heard::LeaderHeard;
 pub use proposer::KeptAlive;
 use proposer::Proposer;
 use reads::Reads;
+use standing::Standing;
 
 pub(crate) use error::Failed;
 pub use error::{ProposeError, StartError};
+pub(crate) use hello::{greet, introduction, warn_of_rival};
 pub(crate) use identity::{Identity, Origin};
 pub(crate) use lost::{LeaderStream, lost};
 pub(crate) use membership::{admit, promote, remove, transfer};
@@ -86,6 +90,7 @@ pub(crate) struct Core {
     /// Commits the followers are not told of yet.
     pub(crate) commits: Commits,
     pub(crate) metrics: Metrics,
+    book: Arc<AddressBook>,
     /// Changes of the membership one at a time: each looks at the one before.
     pub(crate) changing_members: Mutex<()>,
 }
@@ -99,6 +104,9 @@ pub(crate) struct Inner {
     pub(crate) leader_heard: Arc<LeaderHeard>,
     /// Cluster time as far as this node knows.
     pub(crate) clock: Arc<ClusterClock>,
+    /// Where the members answer.
+    pub(crate) book: Arc<AddressBook>,
+    pub(crate) standing: Standing,
     /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
     /// A peer's stream of calls to this node ended: its process may be gone.
@@ -267,6 +275,7 @@ impl Replica {
         let no_leader = || Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) });
         tokio::select! {
             biased;
+            removed = self.inner.standing.until_removed() => Err(removed),
             read = self.read_until_done() => read,
             () = tokio::time::sleep(timeout) => no_leader(),
             () = self.majority_lost() => no_leader(),
@@ -393,6 +402,23 @@ impl Replica {
         };
         let unknown = Err(ProposeError::OutcomeUnknown { waited_ms: route::millis(timeout) });
         tokio::time::timeout(timeout, written).await.unwrap_or(unknown)
+    }
+
+    /// The refusal of every call, once this node was removed from its cluster.
+    #[must_use]
+    pub fn removed(&self) -> Option<ProposeError> {
+        self.inner.standing.removed()
+    }
+
+    /// Resolves when this node is removed from its cluster: whatever waits here waits in vain.
+    pub fn until_removed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        async move {
+            match inner.upgrade().map(|inner| inner.standing.removal()) {
+                Some(removal) => removal.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Resolves with the reason when this node can not go on: the process must print it and exit.

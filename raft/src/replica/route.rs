@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::{Failed, ProposeError};
 use super::{Core, Replica};
-use crate::metrics::{Leadership, RaftMetrics};
+use crate::metrics::Leadership;
 use crate::peer::ForwardError;
 
 /// Without news of a leader, look again after this long.
@@ -32,25 +32,21 @@ pub(crate) enum Leader {
     Other { node_id: u64, peer: String },
 }
 
-fn peer_of(metrics: &RaftMetrics, node_id: u64) -> Option<String> {
-    metrics.membership_config.get_node(&node_id).map(|member| member.addresses.peer.clone())
-}
-
 impl Core {
     pub(crate) fn leader(&self) -> Leader {
-        self.metrics.look(|metrics| match metrics.current_leader {
+        match self.metrics.look(|metrics| metrics.current_leader) {
             None => Leader::Unknown,
             Some(node_id) if node_id == self.identity.node_id => Leader::Me,
-            Some(node_id) => match peer_of(metrics, node_id) {
+            Some(node_id) => match self.peer(node_id) {
                 Some(peer) => Leader::Other { node_id, peer },
                 None => Leader::Unknown,
             },
-        })
+        }
     }
 
     /// Where other nodes reach a member.
     pub(super) fn peer(&self, node_id: u64) -> Option<String> {
-        self.metrics.look(|metrics| peer_of(metrics, node_id))
+        self.book.peer(node_id)
     }
 
     /// One call to the leader, which is another node.
@@ -133,6 +129,10 @@ impl Replica {
         });
         let mut maybe_done = false;
         loop {
+            if let Some(removed) = self.removed() {
+                let waited_ms = millis(started.elapsed());
+                return Err(if maybe_done { ProposeError::OutcomeUnknown { waited_ms } } else { removed });
+            }
             let before = self.leadership();
             let mut sent = false;
             let attempt = async {

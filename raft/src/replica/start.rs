@@ -19,9 +19,12 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, lost_nodes, ticks};
+use super::standing::Standing;
+use super::{
+    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, ticks,
+};
 use crate::history::ChangeLog;
-use crate::log::{Log, LogOptions};
+use crate::log::{self, Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::peer::{self, Commits, Forwarder, Network};
@@ -121,6 +124,9 @@ impl Replica {
             .disk(&layout.snapshots())
             .and_then(SnapshotStore::open)
             .map_err(io_error("the snapshots' directory"))?;
+        if identity.is_none() {
+            no_data_without_identity(platform.as_ref(), &layout, &snapshots)?;
+        }
         let machine = Machine::open(snapshots.clone(), Arc::clone(&platform), changes)?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
@@ -131,6 +137,8 @@ impl Replica {
             clock: Arc::new(ClusterClock::new(options.election_timeout_max())),
             boot_id: draw_boot_id()?,
             peer_left: Notify::new(),
+            book: Arc::default(),
+            standing: Standing::new(identity.clone()),
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),
@@ -144,16 +152,62 @@ impl Replica {
             platform,
             _lock: lock,
         });
-        if let Some(identity) = identity {
-            become_member(&inner, identity, false).await?;
-        }
         peer::serve(&inner);
+        if let Some(identity) = identity
+            && let Err(error) = start_again(&inner, identity).await
+        {
+            inner.stop.cancel();
+            inner.tasks.close();
+            inner.tasks.wait().await;
+            return Err(error);
+        }
         let settling = Arc::clone(&inner);
         inner.tasks.spawn(async move {
             let stop = settling.stop.clone();
             stop.run_until_cancelled(Box::pin(bootstrap::settle(&settling))).await;
         });
+        let known = Arc::clone(&inner);
+        inner.tasks.spawn(async move {
+            let stop = known.stop.clone();
+            stop.run_until_cancelled(Box::pin(hello::keep_in_touch(&known))).await;
+        });
         Ok(Self { inner })
+    }
+}
+
+/// Starts consensus over the data of an earlier start, unless somebody who answers knows better.
+async fn start_again(inner: &Arc<Inner>, identity: Identity) -> Result<(), StartError> {
+    hello::before_start(inner, &identity).await?;
+    become_member(inner, identity, false).await
+}
+
+/// Refuses a directory whose identity file is gone: as a fresh node it would ask to become a new member first, and find its old
+/// data then.
+fn no_data_without_identity(
+    platform: &dyn Platform,
+    layout: &Layout,
+    snapshots: &SnapshotStore,
+) -> Result<(), StartError> {
+    let log = platform.disk(&layout.log()).map_err(io_error("the log's directory"))?;
+    if snapshots.newest()?.is_some() || log::is_used(log.as_ref())? {
+        return Err(identity_missing(layout));
+    }
+    Ok(())
+}
+
+fn identity_missing(layout: &Layout) -> StartError {
+    let what = "it is missing, but there are data of a member beside it: put it back, or move the whole data directory away and \
+                start again; the node then joins anew and fetches everything";
+    StartError::Identity { path: layout.dir.join("identity"), what: what.to_owned() }
+}
+
+/// Refuses a log whose beginning only a snapshot has that is not there.
+fn check_snapshot(log: &Log, applied: u64, layout: &Layout) -> Result<(), StartError> {
+    match log.state().purged {
+        Some((purged, _)) if purged > applied => {
+            Err(StartError::SnapshotMissing { path: layout.dir.clone(), purged, found: applied })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -179,6 +233,8 @@ pub(crate) async fn become_member(
     if fresh {
         keep_identity(inner, &identity, &layout, &log)?;
     }
+    check_snapshot(&log, prepared.machine.applied_index(), &layout)?;
+    inner.standing.take_identity(&identity);
     let config = consensus_config(&identity.cluster_id, options)?;
     let store = LogStore::new(log);
     let commits = Commits::default();
@@ -188,12 +244,14 @@ pub(crate) async fn become_member(
         first_index: store.first_index(),
         commits: commits.clone(),
         clock: Arc::clone(&inner.clock),
+        book: Arc::clone(&inner.book),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
         .await
         .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
     let metrics = Metrics::new(raft.metrics());
+    inner.book.follow(metrics.clone());
     let leads = watch::Sender::new(None);
     let proposer = Proposer::start(Parts {
         raft: raft.clone(),
@@ -222,6 +280,7 @@ pub(crate) async fn become_member(
         forwarder: Arc::new(forwarder),
         commits,
         metrics,
+        book: Arc::clone(&inner.book),
         changing_members: Mutex::new(()),
         raft,
     };
@@ -241,9 +300,7 @@ pub(crate) async fn become_member(
 fn keep_identity(inner: &Inner, identity: &Identity, layout: &Layout, log: &Log) -> Result<(), StartError> {
     let state = log.state();
     if state.vote.is_some() || !state.entries.is_empty() {
-        let what = "it is missing, but there is a log: put it back, or move the whole data directory away"
-            .to_owned();
-        return Err(StartError::Identity { path: layout.dir.join("identity"), what });
+        return Err(identity_missing(layout));
     }
     identity.save(inner.dir.as_ref()).map_err(io_error("saving the node's identity"))
 }

@@ -114,7 +114,10 @@ pub(super) fn status(inner: &Inner) -> Status {
         not_ready: Some("this node is not a member of a cluster yet".to_owned()),
         members: Vec::new(),
     };
-    let Some(core) = inner.core() else { return status };
+    let Some(core) = inner.core() else {
+        status.not_ready = status.not_ready.map(|reason| with(reason, &inner.standing.waits_for()));
+        return status;
+    };
     let metrics = core.metrics.look(Clone::clone);
     status.cluster_id = Some(core.identity.cluster_id.clone());
     status.node_id = Some(core.identity.node_id);
@@ -161,21 +164,29 @@ pub(super) fn status(inner: &Inner) -> Status {
 
 fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: &Inner) -> Option<String> {
     let voter = status.node_id.is_some_and(|own| voters.contains(&own));
-    if status.members.is_empty() {
-        Some("the cluster is being formed".to_owned())
+    if let Some(removed) = inner.standing.removed() {
+        Some(removed.to_string())
+    } else if status.members.is_empty() {
+        Some(with("the cluster is being formed".to_owned(), &inner.standing.waits_for()))
     } else if !voter {
-        Some("this node does not vote (yet)".to_owned())
+        Some(with("this node does not vote (yet)".to_owned(), &inner.standing.waits_for()))
     } else if status.leader_id.is_none() {
-        Some("no leader is known".to_owned())
+        Some(with("no leader is known".to_owned(), &inner.standing.unreached()))
     } else if silence.is_none() {
         Some("no leader was heard since this node started".to_owned())
     } else if silence.is_some_and(|silence| silence > 2 * inner.options.election_timeout_max()) {
-        Some(format!("no word from a majority for {} ms", silence.map_or(0, route::millis)))
+        let reason = format!("no word from a majority for {} ms", silence.map_or(0, route::millis));
+        Some(with(reason, &inner.standing.unreached()))
     } else if inner.published.view().cluster_id().is_none() {
         Some("the cluster has no name yet".to_owned())
     } else {
         None
     }
+}
+
+/// A reason and what is known of its cause.
+fn with(reason: String, cause: &str) -> String {
+    if cause.is_empty() { reason } else { format!("{reason}: {cause}") }
 }
 
 /// Whether the leader has heard from a member lately.

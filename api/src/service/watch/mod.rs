@@ -123,7 +123,7 @@ impl Service {
     pub async fn watch(&self, context: &CallContext, request: WatchRequest) -> Result<Watch, ApiError> {
         let WatchRequest { filter, start, consistency, progress_ms } = request;
         if self.is_draining() {
-            return Err(ApiError::Draining);
+            return Err(self.draining_error());
         }
         let progress_every = match progress_ms {
             None => PROGRESS_DEFAULT,
@@ -224,7 +224,7 @@ impl Watch {
                 return Poll::Ready(Ok(item));
             }
             if self.draining.poll_unpin(context).is_ready() {
-                return Poll::Ready(Err(ApiError::Draining));
+                return Poll::Ready(Err(self.service.draining_error()));
             }
             if self.alarm.poll_unpin(context).is_pending() {
                 return Poll::Pending;

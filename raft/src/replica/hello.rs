@@ -1,0 +1,540 @@
+//! Members introduce themselves to each other: which process of which member they are, and where they answer.
+//!
+//! A hello finds members that have moved, all of them at once if need be, and tells those it reaches where this one is now. It
+//! finds a second process of a member (a copied data directory), addresses that belong to another cluster, and that this node
+//! was removed. A node that has an identity says hello before its consensus starts, and from then on for as long as it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_proto::internal as wire;
+use futures_util::future::join_all;
+use openraft::{Instant as _, ServerState};
+
+use super::error::StartError;
+use super::{Core, Identity, Inner};
+use crate::codec::consensus;
+use crate::peer;
+
+/// How long a node may take to say whether another process of a member is alive: longer than a busy one needs.
+const VERIFY_WITHIN: Duration = Duration::from_secs(2);
+/// The asked node may have to verify first.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Between two hellos when all is well.
+const EVERY: Duration = Duration::from_secs(10);
+/// Between two hellos while a member is missing.
+const EVERY_MISSING: Duration = Duration::from_secs(2);
+/// Between two hellos while there is no leader: at first, and later.
+const EVERY_LEADERLESS_MIN: Duration = Duration::from_millis(125);
+const EVERY_LEADERLESS_MAX: Duration = Duration::from_secs(1);
+/// A start waits no longer for the others to answer.
+const START_WITHIN: Duration = Duration::from_millis(2_500);
+/// A cluster without a leader for so long is worth a line in the log.
+const SAY_AFTER: Duration = Duration::from_secs(4);
+/// Processes that were started within so many milliseconds were started at the same time: none of them was there first.
+const SAME_TIME_MS: u64 = 2_000;
+
+/// What one round of hellos found.
+#[derive(Default)]
+struct Round {
+    /// Why this process may not go on, as another member says.
+    refused: Option<String>,
+    /// The same, as the other process of this very member says.
+    refused_by_rival: Option<String>,
+    /// The members that answered.
+    answered: BTreeSet<u64>,
+    /// Addresses where another cluster answers.
+    foreign: BTreeMap<String, String>,
+    /// Addresses without an answer, and why.
+    silent: BTreeMap<String, String>,
+    /// Addresses at which others know members.
+    heard_of: BTreeSet<String>,
+    /// A later membership than this node's own does not have it.
+    left_out: bool,
+}
+
+/// Which process this is. Without ids while the node is fresh.
+pub(crate) fn introduction(inner: &Inner) -> wire::Introduction {
+    let identity = inner.standing.identity();
+    let (cluster_id, node_id) =
+        identity.map_or_else(Default::default, |identity| (identity.cluster_id, identity.node_id));
+    wire::Introduction {
+        name: inner.options.node_name.clone(),
+        cluster_id,
+        node_id,
+        boot_id: inner.boot_id,
+        running_ms: inner.standing.running_ms(),
+        addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
+    }
+}
+
+/// Says hello before consensus starts. Whoever does not answer soon is not waited for: hellos go on later.
+///
+/// # Errors
+/// When another process is this member, or when all configured addresses that answer belong to another cluster.
+pub(super) async fn before_start(inner: &Arc<Inner>, identity: &Identity) -> Result<(), StartError> {
+    let asked = async {
+        let addresses = configured(inner);
+        let round = say_hello(inner, identity, &addresses).await;
+        if round.answered.is_empty()
+            && let Some((address, found)) = round.foreign.first_key_value()
+        {
+            return Err(StartError::OtherCluster {
+                path: inner.options.data_dir.clone(),
+                own: identity.cluster_id.clone(),
+                address: address.clone(),
+                found: found.clone(),
+            });
+        }
+        // Whoever answers knows more members than the configuration may name.
+        let more: BTreeSet<String> = round.heard_of.difference(&addresses).cloned().collect();
+        let later = say_hello(inner, identity, &more).await;
+        let refusals = [round.refused, round.refused_by_rival, later.refused, later.refused_by_rival];
+        refusals.into_iter().flatten().next().map_or(Ok(()), |why| Err(StartError::Refused(why)))
+    };
+    tokio::time::timeout(START_WITHIN, asked).await.unwrap_or(Ok(()))
+}
+
+/// Says hello for as long as the node runs, more often while somebody is missing.
+pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
+    let mut set = inner.core_set.subscribe();
+    if set.wait_for(|set| *set).await.is_err() {
+        return;
+    }
+    let Some(core) = inner.core() else { return };
+    let mut heard_of = BTreeSet::new();
+    let mut pause = EVERY_LEADERLESS_MIN;
+    let mut accepted = false;
+    let mut said = String::new();
+    loop {
+        let mut addresses = configured(inner);
+        addresses.extend(members(core, inner));
+        addresses.append(&mut heard_of);
+        addresses.remove(&inner.options.advertise.peer);
+        let mut round = say_hello(inner, &core.identity, &addresses).await;
+        heard_of = std::mem::take(&mut round.heard_of);
+        if let Some(why) = has_to_end(inner, core, &round, accepted) {
+            inner.fail(why);
+            return;
+        }
+        accepted |= !round.answered.is_empty();
+        if is_removed(inner, core, round.left_out) {
+            inner.standing.note_removed();
+            if let Some(removed) = inner.standing.removed() {
+                tracing::warn!("{removed}");
+            }
+            return;
+        }
+        let missing = unreached(inner, core, &round);
+        inner.standing.set_unreached(&missing);
+        let silence = leader_silence(inner, core);
+        if silence > SAY_AFTER && said != missing {
+            tracing::warn!(missing, "no leader");
+            said.clone_from(&missing);
+        }
+        pause = if silence > inner.options.election_timeout_max() {
+            // Nothing goes on before they have found each other.
+            EVERY_LEADERLESS_MAX.min(2 * pause)
+        } else if missing.is_empty() {
+            said.clear();
+            EVERY
+        } else {
+            EVERY_MISSING
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Why this process has to end, if it has to. The other process of this member may have been paused, and replaced by this one: its
+/// word does not count once others have `accepted` this process.
+fn has_to_end(inner: &Inner, core: &Core, round: &Round, accepted: bool) -> Option<String> {
+    if let Some(why) = &round.refused {
+        return Some(why.clone());
+    }
+    if let Some(why) = round.refused_by_rival.as_ref().filter(|_| !accepted) {
+        return Some(why.clone());
+    }
+    let own = &core.identity.cluster_id;
+    let view = inner.published.view();
+    view.cluster_id().filter(|found| *found != own).map(|found| {
+        format!(
+            "the identity file says cluster {own}, but the log belongs to cluster {found}: put the right file back, or move the \
+             whole data directory away and start again"
+        )
+    })
+}
+
+/// For how long no leader was heard, or no majority by this one.
+fn leader_silence(inner: &Inner, core: &Core) -> Duration {
+    let (leads, known, acked, voters) = core.metrics.look(|metrics| {
+        let leads = metrics.state == ServerState::Leader;
+        let voters = metrics.membership_config.voter_ids().count();
+        (leads, metrics.current_leader.is_some(), metrics.last_quorum_acked, voters)
+    });
+    match acked {
+        // Its own word is a majority.
+        _ if leads && voters == 1 => Duration::ZERO,
+        Some(at) if leads => at.elapsed(),
+        None if leads => Duration::ZERO,
+        _ if known => inner.leader_heard.age(),
+        _ => inner.leader_heard.age().max(inner.options.election_timeout_max() + Duration::from_millis(1)),
+    }
+}
+
+/// The addresses that the configuration names. Its own entry is one of them when the node says that it answers elsewhere: then
+/// somebody else may be there.
+fn configured(inner: &Inner) -> BTreeSet<String> {
+    let peers = inner.options.peers.iter().map(|(_, address)| address);
+    let mut addresses: BTreeSet<String> = peers.chain(&inner.options.join).cloned().collect();
+    addresses.remove(&inner.options.advertise.peer);
+    addresses
+}
+
+/// Where the members are, this one's address in the membership included, and the old ones of those that moved.
+fn members(core: &Core, inner: &Inner) -> BTreeSet<String> {
+    let stored: Vec<(u64, String)> = core.metrics.look(|metrics| {
+        let nodes = metrics.membership_config.nodes();
+        nodes.map(|(id, member)| (*id, member.addresses.peer.clone())).collect()
+    });
+    let seen = stored.iter().filter_map(|(id, _)| inner.book.peer(*id));
+    seen.chain(stored.iter().map(|(_, address)| address.clone())).collect()
+}
+
+async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet<String>) -> Round {
+    let asked = addresses
+        .iter()
+        .map(|address| peer::hello(inner.platform.as_ref(), address, introduction(inner), ANSWER_WITHIN));
+    let answers = join_all(asked).await;
+    let mut round = Round::default();
+    // By process: where each answered.
+    let mut processes: BTreeMap<(u64, u64), (wire::Introduction, Vec<&String>)> = BTreeMap::new();
+    for (address, answer) in addresses.iter().zip(answers) {
+        match answer {
+            Ok(answer) => {
+                if let Some(member) = take_in(inner, identity, &mut round, address, answer) {
+                    let process = processes.entry((member.node_id, member.boot_id));
+                    process.or_insert_with(|| (member, Vec::new())).1.push(address);
+                }
+            }
+            Err(status) => {
+                round.silent.insert(address.clone(), peer::why_not(&status));
+            }
+        }
+    }
+    for (member, reached) in processes.into_values() {
+        // Where it says that it answers, when it does answer there.
+        let advertised = member.addresses.as_ref().map(|addresses| &addresses.peer);
+        let at = reached.iter().find(|at| Some(**at) == advertised).or(reached.first());
+        if let Some(at) = at
+            && let Err(why) = accept(inner, identity, &member, at).await
+        {
+            // It is told when it says hello itself.
+            tracing::debug!(why, "a second process of a member");
+        }
+    }
+    let configured = configured(inner);
+    for (address, found) in round.foreign.iter().filter(|(address, _)| configured.contains(*address)) {
+        if inner.standing.is_news(&format!("{address} {found}")) {
+            tracing::warn!(
+                address,
+                cluster_id = found,
+                own_cluster_id = identity.cluster_id,
+                "an address of cluster.peers or cluster.join belongs to another cluster"
+            );
+        }
+    }
+    round
+}
+
+/// Notes one answer. Gives the member that answered, when it is another one of the same cluster.
+fn take_in(
+    inner: &Inner,
+    identity: &Identity,
+    round: &mut Round,
+    address: &str,
+    answer: wire::HelloResponse,
+) -> Option<wire::Introduction> {
+    let wire::HelloResponse { me, refused, membership_index, members } = answer;
+    let me = me.unwrap_or_default();
+    if me.boot_id == inner.boot_id {
+        return None;
+    }
+    if me.cluster_id.is_empty() {
+        round.silent.insert(address.to_owned(), format!("{} is not a member of any cluster", me.name));
+        return None;
+    }
+    if me.cluster_id != identity.cluster_id {
+        round.foreign.insert(address.to_owned(), me.cluster_id);
+        return None;
+    }
+    let refused = Some(refused).filter(|refused| !refused.is_empty());
+    if me.node_id == identity.node_id {
+        round.refused_by_rival = refused.or(round.refused_by_rival.take());
+        return None;
+    }
+    if refused.is_some() {
+        round.refused = refused;
+        return None;
+    }
+    let own_index = inner
+        .core()
+        .map(|core| core.metrics.look(|metrics| metrics.membership_config.log_id().map_or(0, |id| id.index)));
+    let known = members.iter().any(|member| member.node_id == identity.node_id);
+    round.left_out |= !known && own_index.is_some_and(|own| membership_index > own);
+    let elsewhere = members.into_iter().filter_map(|member| Some(member.addresses?.peer));
+    round.heard_of.extend(elsewhere.filter(|peer| !peer.is_empty() && *peer != inner.options.advertise.peer));
+    round.answered.insert(me.node_id);
+    Some(me)
+}
+
+/// Whether this node is no member any more. One that has never been may still have to be admitted.
+fn is_removed(inner: &Inner, core: &Core, left_out: bool) -> bool {
+    let me = core.identity.node_id;
+    let (known, applied) =
+        core.metrics.look(|metrics| (metrics.membership_config.clone(), metrics.last_applied));
+    let gone = known.nodes().next().is_some() && known.get_node(&me).is_none() && *known.log_id() <= applied;
+    // An identity that cannot be read now is no proof of anything.
+    (gone || left_out) && Identity::is_joining(inner.dir.as_ref()).is_ok_and(|joining| !joining)
+}
+
+/// The members that did not answer, with the reason, and the configured addresses where somebody else does.
+fn unreached(inner: &Inner, core: &Core, round: &Round) -> String {
+    let me = core.identity.node_id;
+    let config = core.metrics.look(|metrics| metrics.membership_config.clone());
+    let others = config.nodes().filter(|(id, _)| **id != me && !round.answered.contains(*id));
+    let mut missing: Vec<String> = others
+        .map(|(id, member)| {
+            let address = inner.book.peer(*id).unwrap_or_else(|| member.addresses.peer.clone());
+            let why = round.silent.get(&address).map_or("another node answers there", String::as_str);
+            format!("{} at {address}: {why}", member.name)
+        })
+        .collect();
+    let configured = configured(inner);
+    let foreign = round.foreign.iter().filter(|(address, _)| configured.contains(*address));
+    missing.extend(foreign.map(|(address, found)| format!("{address} belongs to cluster {found}")));
+    missing.join(", ")
+}
+
+/// The answer to a hello.
+pub(crate) async fn greet(inner: &Arc<Inner>, from: wire::Introduction) -> wire::HelloResponse {
+    let mut answer = wire::HelloResponse { me: Some(introduction(inner)), ..Default::default() };
+    let Some(identity) = inner.standing.identity() else { return answer };
+    if from.cluster_id != identity.cluster_id {
+        if inner.standing.is_news(&format!("{} {}", from.cluster_id, from.name)) {
+            let address = from.addresses.unwrap_or_default().peer;
+            tracing::warn!(
+                name = from.name,
+                address,
+                cluster_id = from.cluster_id,
+                own_cluster_id = identity.cluster_id,
+                "a node of another cluster was started with an address of this one"
+            );
+        }
+        return answer;
+    }
+    if from.boot_id == inner.boot_id {
+        return answer;
+    }
+    if let Some(core) = inner.core() {
+        known_members(inner, core, &mut answer);
+    }
+    answer.refused = if from.node_id == identity.node_id {
+        let own = introduction(inner);
+        let told = two_processes(&own, &from);
+        if stays(&own, &from) {
+            warn_of_rival(inner, &from);
+            told
+        } else {
+            inner.fail(told);
+            String::new()
+        }
+    } else {
+        let at = from.addresses.clone().unwrap_or_default().peer;
+        if let Err(refused) = confirm(inner, &identity, &from, &at).await { refused } else { String::new() }
+    };
+    answer
+}
+
+/// Says that another process says it is this node.
+pub(crate) fn warn_of_rival(inner: &Inner, rival: &wire::Introduction) {
+    if rival.boot_id != inner.boot_id && inner.standing.is_news(&format!("rival {}", rival.boot_id)) {
+        tracing::error!("{}", two_processes(&introduction(inner), rival));
+    }
+}
+
+fn known_members(inner: &Inner, core: &Core, answer: &mut wire::HelloResponse) {
+    let (config, applied) =
+        core.metrics.look(|metrics| (metrics.membership_config.clone(), metrics.last_applied));
+    if *config.log_id() <= applied {
+        answer.membership_index = config.log_id().map_or(0, |id| id.index);
+    }
+    for (node_id, member) in config.nodes() {
+        let mut addresses = consensus::addresses_to_wire(&member.addresses);
+        if let Some(peer) = inner.book.peer(*node_id) {
+            addresses.peer = peer;
+        }
+        let name = member.name.clone();
+        answer.members.push(wire::Member { node_id: *node_id, name, addresses: Some(addresses) });
+    }
+}
+
+/// Accepts a process that said hello, once it is found where it says that it answers.
+async fn confirm(
+    inner: &Inner,
+    identity: &Identity,
+    from: &wire::Introduction,
+    at: &str,
+) -> Result<(), String> {
+    let known = inner.book.seen(from.node_id);
+    if known.is_some_and(|known| known.boot_id == from.boot_id && known.peer == at) {
+        return Ok(());
+    }
+    let found = peer::ask_rival(inner.platform.as_ref(), at, from.clone(), VERIFY_WITHIN).await;
+    match found {
+        Some(found) if found.boot_id == from.boot_id => accept(inner, identity, from, at).await,
+        Some(found) if is_member(&found, identity, from.node_id) => {
+            judge(inner, &introduced(&found, from), from)
+        }
+        _ => {
+            // Without a second process in sight it may go on; its address is not used before it answers.
+            let refused = accept_elsewhere(inner, identity, from, at).await;
+            if refused.is_ok() && inner.standing.is_news(&format!("{} {at}", from.boot_id)) {
+                tracing::warn!(
+                    name = from.name,
+                    node_id = from.node_id,
+                    address = at,
+                    "a member cannot be reached where it says that it answers; see advertise.peer on that node"
+                );
+            }
+            refused
+        }
+    }
+}
+
+/// Takes the process that answers there for the member, unless another process of the same member is alive.
+async fn accept(
+    inner: &Inner,
+    identity: &Identity,
+    from: &wire::Introduction,
+    at: &str,
+) -> Result<(), String> {
+    if inner.book.seen(from.node_id).is_none_or(|known| known.boot_id != from.boot_id) {
+        accept_elsewhere(inner, identity, from, at).await?;
+    }
+    let addresses = consensus::addresses(from.addresses.clone());
+    if let Some(was) = inner.book.note(from.node_id, at, addresses, from.boot_id) {
+        tracing::info!(
+            name = from.name,
+            node_id = from.node_id,
+            address = at,
+            was,
+            "a member answers at another address now"
+        );
+    }
+    Ok(())
+}
+
+/// Looks for another process of the member at the other addresses that are known for it.
+async fn accept_elsewhere(
+    inner: &Inner,
+    identity: &Identity,
+    from: &wire::Introduction,
+    at: &str,
+) -> Result<(), String> {
+    let known = inner.book.seen(from.node_id).map(|known| known.peer);
+    let mut others: BTreeSet<String> = known.into_iter().chain(inner.book.stored(from.node_id)).collect();
+    others.remove(at);
+    others.remove(&inner.options.advertise.peer);
+    let asked = others
+        .iter()
+        .map(|address| peer::ask_rival(inner.platform.as_ref(), address, from.clone(), VERIFY_WITHIN));
+    for other in join_all(asked).await.into_iter().flatten() {
+        if is_member(&other, identity, from.node_id) && other.boot_id != from.boot_id {
+            judge(inner, &introduced(&other, from), from)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_member(found: &wire::IdentifyResponse, identity: &Identity, node_id: u64) -> bool {
+    found.cluster_id == identity.cluster_id && found.node_id == node_id
+}
+
+fn introduced(found: &wire::IdentifyResponse, from: &wire::Introduction) -> wire::Introduction {
+    wire::Introduction {
+        boot_id: found.boot_id,
+        running_ms: found.running_ms,
+        addresses: found.addresses.clone(),
+        ..from.clone()
+    }
+}
+
+/// Of two processes of one member that are both alive, refuses the newcomer when the other one stays.
+fn judge(inner: &Inner, known: &wire::Introduction, newcomer: &wire::Introduction) -> Result<(), String> {
+    let told = two_processes(known, newcomer);
+    if inner.standing.is_news(&format!("two {} {}", known.boot_id, newcomer.boot_id)) {
+        tracing::error!("{told}");
+    }
+    if stays(known, newcomer) { Err(told) } else { Ok(()) }
+}
+
+/// Whether the process that was there goes on, and not the newcomer. Of two that were started at the same time all members choose
+/// the same one.
+fn stays(known: &wire::Introduction, newcomer: &wire::Introduction) -> bool {
+    known.running_ms.abs_diff(newcomer.running_ms) >= SAME_TIME_MS || known.boot_id < newcomer.boot_id
+}
+
+fn two_processes(known: &wire::Introduction, newcomer: &wire::Introduction) -> String {
+    let process = |one: &wire::Introduction| {
+        let address = one.addresses.as_ref().map_or("an unknown address", |addresses| &addresses.peer);
+        format!("{address} (boot {:016x}, up {} s)", one.boot_id, one.running_ms / 1000)
+    };
+    format!(
+        "two processes are node {} ({}) of cluster {}: one at {}, one at {}. A data directory was copied, or moved while its node \
+         was running. Only one of them may run; give the other an empty data directory and a name of its own",
+        known.node_id,
+        known.name,
+        known.cluster_id,
+        process(known),
+        process(newcomer)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(boot_id: u64, running_ms: u64) -> wire::Introduction {
+        wire::Introduction { boot_id, running_ms, ..Default::default() }
+    }
+
+    #[test]
+    fn the_process_that_was_there_first_stays() {
+        assert!(stays(&process(9, 60_000), &process(1, 0)));
+        assert!(stays(&process(9, 1_000), &process(1, 60_000)), "one that was paused has lost its place");
+    }
+
+    #[test]
+    fn of_two_started_together_everybody_chooses_the_same() {
+        let (low, high) = (process(1, 900), process(2, 1_500));
+        assert!(stays(&low, &high));
+        assert!(!stays(&high, &low));
+    }
+
+    #[test]
+    fn what_is_said_names_both_processes() {
+        let at = |peer: &str, boot_id| wire::Introduction {
+            name: "n3".to_owned(),
+            cluster_id: "c0ffee".to_owned(),
+            node_id: 3,
+            boot_id,
+            running_ms: 61_000,
+            addresses: Some(wire::Addresses { peer: peer.to_owned(), ..Default::default() }),
+        };
+        let told = two_processes(&at("here:1", 0xa), &at("there:2", 0xb));
+        for part in ["node 3 (n3)", "c0ffee", "here:1 (boot 000000000000000a, up 61 s)", "there:2"] {
+            assert!(told.contains(part), "{part} is missing: {told}");
+        }
+    }
+}

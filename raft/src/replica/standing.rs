@@ -1,0 +1,109 @@
+//! How this node stands with its cluster: which process it is, whether it was removed, and what it waits for.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Identity;
+use super::error::ProposeError;
+
+/// Things said once are remembered up to this many; then all of them may be said again.
+const SAID_MAX: usize = 256;
+
+#[derive(Default)]
+struct Notes {
+    /// Who this node is, from the moment it knows.
+    identity: Option<Identity>,
+    /// What keeps it from being a member.
+    waits_for: String,
+    /// Members that do not answer, and addresses that belong to others.
+    unreached: String,
+    said: BTreeSet<String>,
+}
+
+/// How this node stands with its cluster.
+pub(crate) struct Standing {
+    started: Instant,
+    removed: CancellationToken,
+    notes: Mutex<Notes>,
+}
+
+impl Standing {
+    pub(super) fn new(identity: Option<Identity>) -> Self {
+        let notes = Notes { identity, ..Notes::default() };
+        Self { started: Instant::now(), removed: CancellationToken::new(), notes: Mutex::new(notes) }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // Nothing that runs under the lock can leave it half changed.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long this process runs.
+    pub(crate) fn running_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Who this node is. Known before consensus runs, when there are data from an earlier start.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.notes().identity.clone()
+    }
+
+    pub(super) fn take_identity(&self, identity: &Identity) {
+        self.notes().identity = Some(identity.clone());
+    }
+
+    /// The node is no member any more, for good.
+    pub(super) fn note_removed(&self) {
+        self.removed.cancel();
+    }
+
+    /// The refusal of every call, once the node was removed.
+    pub(super) fn removed(&self) -> Option<ProposeError> {
+        self.removed.is_cancelled().then(|| self.refusal())
+    }
+
+    /// Resolves with the refusal when the node is removed.
+    pub(super) async fn until_removed(&self) -> ProposeError {
+        self.removed.cancelled().await;
+        self.refusal()
+    }
+
+    /// Resolves when the node is removed; does not keep the node alive.
+    pub(super) fn removal(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.removed.clone().cancelled_owned()
+    }
+
+    fn refusal(&self) -> ProposeError {
+        ProposeError::Removed { node_id: self.identity().map_or(0, |identity| identity.node_id) }
+    }
+
+    /// What keeps the node from being a member; empty when nothing does.
+    pub(super) fn set_waits_for(&self, what: &str) {
+        what.clone_into(&mut self.notes().waits_for);
+    }
+
+    pub(super) fn waits_for(&self) -> String {
+        self.notes().waits_for.clone()
+    }
+
+    /// Which members do not answer; empty when all do.
+    pub(super) fn set_unreached(&self, what: &str) {
+        what.clone_into(&mut self.notes().unreached);
+    }
+
+    pub(super) fn unreached(&self) -> String {
+        self.notes().unreached.clone()
+    }
+
+    /// Whether something is said for the first time.
+    pub(crate) fn is_news(&self, what: &str) -> bool {
+        let said = &mut self.notes().said;
+        if said.len() >= SAID_MAX {
+            said.clear();
+        }
+        said.insert(what.to_owned())
+    }
+}

@@ -1,0 +1,113 @@
+//! Members that move: one, or all of them at once.
+
+use batuta_tests::{Cluster, eventually};
+use serde_json::json;
+
+async fn take(cluster: &Cluster, place: usize, name: &str) {
+    let body = json!({"name": name, "ttl_ms": 3_600_000});
+    let rest = &cluster.nodes[place].rest;
+    let taken = || async { rest.post_with_key("/api/v1/locks", &format!("take-{name}"), &body).await };
+    let answer = eventually(&format!("{name} is granted"), taken).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+/// Waits until a node knows these peer addresses of the members from the log, in the order of their ids.
+async fn knows(cluster: &Cluster, place: usize, expected: &[String]) {
+    let node = &cluster.nodes[place];
+    eventually(&format!("{} knows {expected:?}", node.name), || async {
+        let answer = node.rest.try_send("GET", "/api/v1/cluster", &[], None).await.ok()?;
+        let members = answer.body["members"].as_array()?.clone();
+        let peers: Vec<&str> = members.iter().filter_map(|member| member["peer"].as_str()).collect();
+        (peers == expected).then_some(())
+    })
+    .await;
+}
+
+fn addresses(cluster: &Cluster) -> Vec<String> {
+    cluster.nodes.iter().map(batuta_tests::Node::peer_address).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_members_move_at_once() {
+    let mut cluster = Cluster::start(3).await;
+    take(&cluster, 0, "before").await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for place in 0..3 {
+        cluster.move_peer(place);
+    }
+    for place in 0..3 {
+        cluster.launch(place, &[]);
+    }
+    for node in &cluster.nodes {
+        node.ready().await;
+    }
+    take(&cluster, 1, "after").await;
+    let _ = cluster.nodes[2].rest.get("/api/v1/locks/before").await.expect(200);
+    for place in 0..3 {
+        knows(&cluster, place, &addresses(&cluster)).await;
+    }
+    cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_trade_their_addresses() {
+    let mut cluster = Cluster::start(3).await;
+    take(&cluster, 0, "before").await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    cluster.trade_peers(0, 1);
+    for place in 0..3 {
+        cluster.launch(place, &[]);
+    }
+    for node in &cluster.nodes {
+        node.ready().await;
+    }
+    take(&cluster, 1, "after").await;
+    for place in 0..3 {
+        knows(&cluster, place, &addresses(&cluster)).await;
+    }
+    cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_moves_is_fed_at_its_new_address() {
+    let mut cluster = Cluster::start(3).await;
+    let (leader, place) = (cluster.leader().await, cluster.follower().await);
+    let term = cluster.nodes[leader].status().await["term"].as_u64();
+    cluster.nodes[place].kill();
+    take(&cluster, leader, "while-away").await;
+    cluster.move_peer(place);
+    cluster.launch(place, &[]);
+    cluster.nodes[place].ready().await;
+    let _ = cluster.nodes[place].rest.get("/api/v1/locks/while-away").await.expect(200);
+    for other in 0..3 {
+        knows(&cluster, other, &addresses(&cluster)).await;
+    }
+    assert_eq!(cluster.nodes[leader].status().await["term"].as_u64(), term, "the same leader feeds it");
+    take(&cluster, place, "after").await;
+    cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_joined_moves_while_another_is_down() {
+    let mut cluster = Cluster::start(3).await;
+    let place = cluster.add("n4");
+    cluster.launch_joining(place);
+    cluster.nodes[place].ready().await;
+    let down = cluster.follower().await;
+    cluster.nodes[down].kill();
+    cluster.nodes[place].kill();
+    cluster.move_peer(place);
+    cluster.launch_joining(place);
+    cluster.nodes[place].ready().await;
+    // It knows n4 at its old address only, from its log and its configuration.
+    let peers = cluster.peers(&[0, 1, 2]);
+    cluster.spawn(down, &[&peers]);
+    cluster.nodes[down].ready().await;
+    take(&cluster, down, "after").await;
+    knows(&cluster, down, &addresses(&cluster)).await;
+    cluster.converged().await;
+}
