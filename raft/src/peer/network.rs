@@ -10,8 +10,8 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use super::commits::Commits;
 use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
+use crate::integrity::{Asked, Integrity, PeerName};
 use crate::platform::{Platform, blocking};
 use crate::snapshot::SnapshotFile;
 use crate::store::FirstIndex;
@@ -38,6 +39,7 @@ pub(crate) struct Network {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) first_index: FirstIndex,
     pub(crate) commits: Commits,
+    pub(crate) integrity: Arc<Integrity>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -46,6 +48,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         Connection {
             target: Target::new(&self.cluster_id, target),
+            peer: PeerName { node_id: target, name: node.name.clone() },
+            integrity: Arc::clone(&self.integrity),
             client: client(self.platform.as_ref(), &node.addresses.peer),
             platform: Arc::clone(&self.platform),
             first_index: self.first_index.clone(),
@@ -57,6 +61,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// One connection to one member.
 pub(crate) struct Connection {
     target: Target,
+    peer: PeerName,
+    integrity: Arc<Integrity>,
     client: Result<Client, tonic::transport::Error>,
     platform: Arc<dyn Platform>,
     first_index: FirstIndex,
@@ -76,9 +82,16 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
 /// A peer that is not there, or not that member, is left alone for a while; other failures are tried again at once.
 fn failed(status: &Status) -> RpcError {
     match status.code() {
-        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => unreachable(status),
+        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented | Code::DataLoss => {
+            unreachable(status)
+        }
         _ => RPCError::Network(NetworkError::new(status)),
     }
+}
+
+/// A member whose log is not what it was is left alone, as one that is not there.
+fn not_counted(why: String) -> RpcError {
+    unreachable(&Status::data_loss(why))
 }
 
 fn malformed(error: &crate::codec::DecodeError) -> RpcError {
@@ -90,13 +103,22 @@ impl Connection {
         self.client.as_ref().cloned().map_err(|error| Box::new(unreachable(error)))
     }
 
+    /// A member that says that its log is not what it was is known as such from now on.
+    fn failed(&self, status: &Status) -> RpcError {
+        if status.code() == Code::DataLoss {
+            self.integrity.accuse(&self.peer, status.message().to_owned(), None);
+        }
+        failed(status)
+    }
+
     async fn within<T>(
+        &self,
         within: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, RpcError> {
         match tokio::time::timeout(within, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => Err(self.failed(&status)),
             Err(elapsed) => Err(RPCError::Network(NetworkError::new(&elapsed))),
         }
     }
@@ -108,8 +130,10 @@ impl Connection {
         within: Duration,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::vote_request_to_wire(rpc, pre_vote));
-        let response = Self::within(within, client.vote(request)).await?;
+        let mut request = messages::vote_request_to_wire(rpc, pre_vote);
+        self.integrity.stamp_vote(self.peer.node_id, &mut request);
+        let response = self.within(within, client.vote(self.target.request(request))).await?;
+        self.integrity.compare_with(&self.peer, response.applied).map_err(not_counted)?;
         messages::vote_response(response).map_err(|error| malformed(&error))
     }
 }
@@ -123,8 +147,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::append_to_wire(&rpc));
-        let response = Self::within(option.soft_ttl(), client.append(request)).await?;
+        let mut request = messages::append_to_wire(&rpc);
+        self.integrity.stamp_append(self.peer.node_id, &mut request);
+        let response = self.within(option.soft_ttl(), client.append(self.target.request(request))).await?;
         messages::appended(response).map_err(|error| malformed(&error))
     }
 
@@ -155,13 +180,17 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 .take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
+            let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
-                noted.push();
-                messages::append_to_wire(&request)
+                let mut request = messages::append_to_wire(&request);
+                noted.push(integrity.stamp_append(peer.node_id, &mut request));
+                request
             });
             let call = client.stream_append(self.target.request(requests));
-            let responses = Self::within(option.soft_ttl(), call).await?;
-            let answers = Answers { responses, sent, within: option.soft_ttl().max(STREAM_ANSWER_WITHIN) };
+            let responses = self.within(option.soft_ttl(), call).await?;
+            let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
+            let within = option.soft_ttl().max(STREAM_ANSWER_WITHIN);
+            let answers = Answers { responses, sent, within, integrity, peer };
             let answers = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
                 let answer = answers.next().await?;
@@ -199,7 +228,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let request = self.target.request(chunks(&leader, snapshot.snapshot, Arc::clone(&self.platform)));
         let response = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
-            response = client.install_snapshot(request) => response.map_err(|status| failed(&status))?,
+            response = client.install_snapshot(request) => response.map_err(|status| self.failed(&status))?,
         };
         let vote = vote(response.into_inner().vote).map_err(|error| malformed(&error))?;
         Ok(SnapshotResponse::new(vote))
@@ -212,7 +241,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
         let request = self.target.request(messages::transfer_to_wire(&req));
-        let response = Self::within(option.soft_ttl(), client.transfer_leader(request)).await?;
+        let response = self.within(option.soft_ttl(), client.transfer_leader(request)).await?;
         if response.refused.is_empty() {
             return Ok(Ok(()));
         }
@@ -248,21 +277,21 @@ fn chunks(
 /// A follower whose disk is slow is not gone: one answer of the stream may take this long.
 const STREAM_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// When the requests that have no answer yet were sent.
+/// The requests that have no answer yet: when they were sent, and what they said.
 #[derive(Clone, Default)]
-struct Sent(Arc<Mutex<VecDeque<Instant>>>);
+struct Sent(Arc<Mutex<VecDeque<(Instant, Asked)>>>);
 
 impl Sent {
-    fn push(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
+    fn push(&self, asked: Asked) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((Instant::now(), asked));
     }
 
-    fn pop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    fn pop(&self) -> Option<Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front().map(|(_, asked)| asked)
     }
 
     fn oldest(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().map(|(at, _)| *at)
     }
 }
 
@@ -270,6 +299,8 @@ struct Answers {
     responses: tonic::Streaming<wire::AppendResponse>,
     sent: Sent,
     within: Duration,
+    integrity: Arc<Integrity>,
+    peer: PeerName,
 }
 
 impl Answers {
@@ -277,12 +308,14 @@ impl Answers {
     async fn next(&mut self) -> Option<Result<StreamAppended, RpcError>> {
         loop {
             match tokio::time::timeout(self.within, self.responses.message()).await {
-                Ok(Ok(Some(response))) => {
-                    self.sent.pop();
-                    return Some(messages::stream_appended(response).map_err(|error| malformed(&error)));
-                }
+                Ok(Ok(Some(response))) => return Some(self.understood(response)),
                 Ok(Ok(None)) => return None,
-                Ok(Err(status)) => return Some(Err(failed(&status))),
+                Ok(Err(status)) => {
+                    if status.code() == Code::DataLoss {
+                        self.integrity.accuse(&self.peer, status.message().to_owned(), None);
+                    }
+                    return Some(Err(failed(&status)));
+                }
                 Err(elapsed) if self.sent.oldest().is_some_and(|sent| sent.elapsed() >= self.within) => {
                     return Some(Err(RPCError::Network(NetworkError::new(&elapsed))));
                 }
@@ -290,6 +323,22 @@ impl Answers {
                 Err(_) => {}
             }
         }
+    }
+
+    /// An answer as openraft takes it. One that shows that the follower's log is not what it was is none.
+    fn understood(&self, response: wire::AppendResponse) -> Result<StreamAppended, RpcError> {
+        let asked = self.sent.pop();
+        let applied = response.applied;
+        let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
+        let matched = match &answer {
+            Ok(matched) => Ok(*matched),
+            Err(StreamAppendError::Conflict(at)) => Err(*at),
+            Err(StreamAppendError::HigherVote(_)) => return Ok(answer),
+        };
+        if let Some(asked) = asked {
+            self.integrity.judge_answer(&self.peer, asked, applied, matched).map_err(not_counted)?;
+        }
+        Ok(answer)
     }
 }
 
@@ -299,7 +348,13 @@ mod tests {
 
     use super::*;
     use crate::platform::OsPlatform;
+    use crate::lineage::SharedLineage;
+    use crate::store::LogEnd;
     use crate::types::Addresses;
+
+    fn integrity() -> Arc<Integrity> {
+        Arc::new(Integrity::new(1, SharedLineage::default(), LogEnd::default()))
+    }
 
     #[tokio::test]
     async fn a_request_that_begins_in_what_is_purged_is_not_sent() {
@@ -308,8 +363,8 @@ mod tests {
         let platform = Arc::new(OsPlatform::new(bind()));
         let first_index = FirstIndex::default();
         first_index.set(10);
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default() };
+        let (commits, integrity) = (Commits::default(), integrity());
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, integrity };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -334,7 +389,8 @@ mod tests {
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
         let (first_index, commits) = (FirstIndex::default(), Commits::default());
-        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits };
+        let integrity = integrity();
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, integrity };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

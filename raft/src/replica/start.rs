@@ -17,8 +17,9 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
+use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, recall, ticks};
 use crate::history::ChangeLog;
+use crate::integrity::Integrity;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -176,13 +177,16 @@ pub(crate) async fn become_member(
         keep_identity(inner, &identity, &layout, &log)?;
     }
     let config = consensus_config(&identity.cluster_id, options)?;
-    let store = LogStore::new(log);
+    let store = LogStore::new(log).map_err(io_error("reading the log"))?;
+    store.check_committed().map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
     let commits = Commits::default();
+    let integrity = Arc::new(Integrity::new(identity.node_id, prepared.machine.lineage(), store.end()));
     let network = Network {
         cluster_id: identity.cluster_id.clone(),
         platform: Arc::clone(&inner.platform),
         first_index: store.first_index(),
         commits: commits.clone(),
+        integrity: Arc::clone(&integrity),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
@@ -213,10 +217,13 @@ pub(crate) async fn become_member(
         proposer,
         forwarder: Arc::new(forwarder),
         commits,
+        integrity,
         metrics,
         changing_members: Mutex::new(()),
         raft,
     };
+    recall::ask_what_was_acknowledged(inner, &core, fresh);
+    recall::watch_integrity(inner, &core);
     ticks::keep(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
@@ -345,11 +352,12 @@ fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
 /// Tells `leads` whenever another member leads, and the process when consensus has stopped by itself: a failed disk, a defect. openraft
 /// publishes its metrics after everything it does: one task, beside it, looks at all of them.
 fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<u64>>) {
-    let metrics = core.metrics.clone();
+    let (metrics, integrity) = (core.metrics.clone(), Arc::clone(&core.integrity));
     let inner = Arc::clone(inner);
     let stop = inner.stop.clone();
     inner.clone().tasks.spawn(async move {
         let ended = metrics.wait_for(|metrics| {
+            integrity.retain(&metrics.membership_config);
             let now = metrics.current_leader;
             leads.send_if_modified(|leader| std::mem::replace(leader, now) != now);
             metrics.running_state.clone().err()
@@ -360,7 +368,9 @@ fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<
             Some(Ok(fatal)) => Some(fatal.to_string()),
             Some(Err(_)) => None,
         };
-        if !stop.is_cancelled() {
+        // Whoever watches that ends the node, for that reason.
+        let breach = integrity.breach();
+        if !stop.is_cancelled() && breach.is_none() {
             inner.fail(format!(
                 "consensus stopped: {}",
                 reason.unwrap_or_else(|| "its task is gone".to_owned())
