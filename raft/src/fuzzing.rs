@@ -42,7 +42,7 @@ pub fn snapshot(bytes: &[u8]) {
     let store = SnapshotStore::open(Arc::new(disk)).expect("a simulated disk lists its files");
     let newest = store.newest().expect("readable").expect("just written");
     let _ = newest.meta();
-    if let Ok((_, state)) = newest.load() {
+    if let Ok((_, _, state)) = newest.load() {
         state.validate().expect("a state that was accepted is a valid one");
     }
 }
@@ -97,7 +97,7 @@ pub fn peer_messages(bytes: &[u8]) {
         let _ = consensus::entry(message);
     }
     if let Ok(message) = wire::SnapshotHeader::decode(bytes) {
-        let _ = consensus::snapshot_meta(message);
+        let _ = consensus::snapshot_header(message);
     }
     if let Ok(message) = wire::ForwardRequests::decode(bytes) {
         for request in message.requests {

@@ -8,6 +8,8 @@ pub mod disk;
 pub mod fuzzing;
 mod history;
 mod inspect;
+mod integrity;
+mod lineage;
 pub mod log;
 mod machine;
 mod metrics;

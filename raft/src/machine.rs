@@ -13,6 +13,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use tokio::sync::{Notify, watch};
 
 use crate::history::{ChangeLog, History, RevisionChanges};
+use crate::lineage::{Compared, Contradiction, Lineage, SharedLineage};
 use crate::platform::{Platform, background, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
@@ -73,7 +74,7 @@ impl Published {
 /// The state machine. openraft owns it; everybody else sees [`Published`].
 pub(crate) struct Machine {
     state: State,
-    last_applied: Option<LogId>,
+    lineage: SharedLineage,
     membership: StoredMembership,
     published: Arc<Published>,
     snapshots: SnapshotStore,
@@ -97,7 +98,7 @@ impl Machine {
     ) -> Result<Self, SnapshotError> {
         let mut machine = Self {
             state: State::default(),
-            last_applied: None,
+            lineage: SharedLineage::default(),
             membership: StoredMembership::default(),
             published: Arc::new(Published::new(changes)),
             snapshots,
@@ -109,8 +110,8 @@ impl Machine {
             building: Weak::new(),
         };
         if let Some(file) = machine.snapshots.newest()? {
-            let (meta, state) = file.load()?;
-            machine.adopt(meta, state, file);
+            let (meta, lineage, state) = file.load()?;
+            machine.adopt(meta, lineage, state, file);
         }
         Ok(machine)
     }
@@ -121,7 +122,12 @@ impl Machine {
 
     /// The last applied entry; 0 when there is none.
     pub(crate) fn applied_index(&self) -> u64 {
-        self.last_applied.map_or(0, |id| id.index)
+        self.lineage.lock().last().map_or(0, |id| id.index)
+    }
+
+    /// Which entries led to the state.
+    pub(crate) fn lineage(&self) -> SharedLineage {
+        self.lineage.clone()
     }
 
     /// Is told when so much was applied that a snapshot should be written, beside those that openraft wants after a number of entries:
@@ -141,9 +147,9 @@ impl Machine {
         }
     }
 
-    fn adopt(&mut self, meta: SnapshotMeta, state: State, file: SnapshotFile) {
+    fn adopt(&mut self, meta: SnapshotMeta, lineage: Lineage, state: State, file: SnapshotFile) {
         self.state = state;
-        self.last_applied = meta.last_log_id;
+        *self.lineage.lock() = lineage;
         self.membership = meta.last_membership.clone();
         self.snapshot_bytes.store(file.bytes, Ordering::Relaxed);
         self.note_stamped(meta.last_log_id);
@@ -156,9 +162,13 @@ impl Machine {
         self.published.stamped_term.store(term, Ordering::Release);
     }
 
-    fn apply_one(&mut self, entry: &RaftEntry, batch: &mut Vec<RevisionChanges>) -> AppliedEntry {
+    fn apply_one(
+        &mut self,
+        entry: &RaftEntry,
+        batch: &mut Vec<RevisionChanges>,
+    ) -> Result<AppliedEntry, Contradiction> {
         let index = entry.log_id.index;
-        self.last_applied = Some(entry.log_id);
+        self.lineage.lock().add(entry)?;
         let outcomes = match &entry.payload {
             EntryPayload::Blank => {
                 self.state.advance(index);
@@ -166,7 +176,7 @@ impl Machine {
             }
             EntryPayload::Normal(data) => {
                 self.note_log_bytes(data.bytes.len());
-                self.note_stamped(self.last_applied);
+                self.note_stamped(Some(entry.log_id));
                 let applied = self.state.apply(index, &data.entry);
                 if !applied.changes.is_empty() {
                     batch.push(RevisionChanges {
@@ -184,7 +194,8 @@ impl Machine {
                 Vec::new()
             }
         };
-        AppliedEntry { revision: index, now_ms: self.state.now_ms(), wall_ms: self.state.wall_ms(), outcomes }
+        let (now_ms, wall_ms) = (self.state.now_ms(), self.state.wall_ms());
+        Ok(AppliedEntry { revision: index, now_ms, wall_ms, outcomes })
     }
 }
 
@@ -193,7 +204,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.last_applied, self.membership.clone()))
+        Ok((self.lineage.lock().last(), self.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
@@ -207,7 +218,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let (mut applied, mut requests, mut full) = (0, 0, false);
             while let Some(item) = next {
                 let (entry, responder) = item?;
-                let answer = self.apply_one(&entry, &mut changes);
+                let answer = self.apply_one(&entry, &mut changes).map_err(io::Error::other)?;
                 applied += 1;
                 requests += answer.outcomes.len();
                 answers.extend(responder.map(|responder| (responder, answer)));
@@ -230,9 +241,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.log_bytes = 0;
         let alive = Arc::new(());
         self.building = Arc::downgrade(&alive);
+        let lineage = self.lineage.lock().clone();
         Builder {
             state: self.state.clone(),
-            meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
+            meta: SnapshotMeta { last_log_id: lineage.last(), last_membership: self.membership.clone() },
+            lineage,
             snapshots: self.snapshots.clone(),
             snapshot_bytes: Arc::clone(&self.snapshot_bytes),
             platform: Arc::clone(&self.platform),
@@ -246,19 +259,26 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         let (store, meta) = (self.snapshots.clone(), meta.clone());
-        let (meta, state, file) = blocking(self.platform.as_ref(), move || {
-            let (found, state) = snapshot.load().map_err(io::Error::other)?;
+        let own = self.lineage();
+        let (meta, lineage, state, file) = blocking(self.platform.as_ref(), move || {
+            let (found, lineage, state) = snapshot.load().map_err(io::Error::other)?;
             if found != meta {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "the snapshot is not the one announced",
                 ));
             }
+            if own.lock().compare_snapshot(&lineage) == Compared::Differs {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the snapshot does not go on from what was applied here",
+                ));
+            }
             let file = store.install(&meta, &snapshot)?;
-            Ok((meta, state, file))
+            Ok((meta, lineage, state, file))
         })
         .await?;
-        self.adopt(meta, state, file);
+        self.adopt(meta, lineage, state, file);
         Ok(())
     }
 
@@ -286,6 +306,7 @@ type Node = crate::types::Member;
 pub(crate) struct Builder {
     state: State,
     meta: SnapshotMeta,
+    lineage: Lineage,
     snapshots: SnapshotStore,
     snapshot_bytes: Arc<AtomicU64>,
     platform: Arc<dyn Platform>,
@@ -296,8 +317,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<Committed, u64, Node, SnapshotFile>, io::Error> {
-        let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
-        let written = background(self.platform.as_ref(), move || snapshots.write(&meta, &state)).await?;
+        let (state, meta, lineage) = (self.state.clone(), self.meta.clone(), self.lineage.clone());
+        let snapshots = self.snapshots.clone();
+        let write = move || snapshots.write(&meta, &lineage, &state);
+        let written = background(self.platform.as_ref(), write).await?;
         self.snapshot_bytes.store(written.bytes, Ordering::Relaxed);
         Ok(Snapshot { meta: self.meta.clone(), snapshot: written })
     }
@@ -316,8 +339,9 @@ mod tests {
 
     const ENTRY_BYTES: usize = 1 << 20;
 
-    /// Applies so many entries of a MiB each, and says whether a snapshot became due.
-    async fn due_after(machine: &mut Machine, first: u64, count: u64) -> bool {
+    /// Applies so many more entries of a MiB each, and says whether a snapshot became due.
+    async fn due_after(machine: &mut Machine, count: u64) -> bool {
+        let first = machine.lineage().lock().last().map_or(0, |last| last.index + 1);
         let entry = Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: Vec::new() });
         let data = LogEntry { entry, bytes: Bytes::from(vec![0; ENTRY_BYTES]) };
         let entries = (first..first + count)
@@ -335,17 +359,17 @@ mod tests {
         let mut machine = Machine::open(snapshots, Arc::new(platform), changes).expect("opens");
         let enough = LOG_BYTES_MIN / ENTRY_BYTES as u64;
 
-        assert!(!due_after(&mut machine, 1, enough - 1).await);
-        assert!(due_after(&mut machine, 100, 1).await);
-        assert!(!due_after(&mut machine, 200, enough - 1).await, "not before as much again");
+        assert!(!due_after(&mut machine, enough - 1).await);
+        assert!(due_after(&mut machine, 1).await);
+        assert!(!due_after(&mut machine, enough - 1).await, "not before as much again");
         let mut builder = machine.get_snapshot_builder().await;
         builder.build_snapshot().await.expect("written");
-        assert!(!due_after(&mut machine, 300, enough).await, "one is being written");
+        assert!(!due_after(&mut machine, enough).await, "one is being written");
         drop(builder);
-        assert!(due_after(&mut machine, 400, 1).await, "at once when it has been");
+        assert!(due_after(&mut machine, 1).await, "at once when it has been");
 
         machine.snapshot_bytes.store(2 * LOG_BYTES_MIN, Ordering::Relaxed);
-        assert!(!due_after(&mut machine, 500, enough).await, "as much as the last one");
-        assert!(due_after(&mut machine, 600, enough).await);
+        assert!(!due_after(&mut machine, enough).await, "as much as the last one");
+        assert!(due_after(&mut machine, enough).await);
     }
 }

@@ -23,6 +23,7 @@ use prost::Message;
 
 use crate::codec::{self, consensus};
 use crate::disk::{Disk, DiskFile};
+use crate::lineage::Lineage;
 use crate::types::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"BATUTSNP";
@@ -109,13 +110,18 @@ impl SnapshotFile {
 
     /// What the snapshot says of the log; reads the beginning only.
     pub(crate) fn meta(&self) -> Result<SnapshotMeta, SnapshotError> {
-        Reader::open(self)?.meta()
+        self.head().map(|(meta, _)| meta)
+    }
+
+    /// Likewise, and of the entries that led to its state.
+    pub(crate) fn head(&self) -> Result<(SnapshotMeta, Lineage), SnapshotError> {
+        Reader::open(self)?.head()
     }
 
     /// The state, every checksum and every reference verified.
-    pub(crate) fn load(&self) -> Result<(SnapshotMeta, State), SnapshotError> {
+    pub(crate) fn load(&self) -> Result<(SnapshotMeta, Lineage, State), SnapshotError> {
         let mut reader = Reader::open(self)?;
-        let meta = reader.meta()?;
+        let (meta, lineage) = reader.head()?;
         let header = reader.expect(Frame::Header)?;
         let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
         let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
@@ -131,7 +137,7 @@ impl SnapshotFile {
         // What ends too early may be no state: then it is what is missing that must be told.
         let offset = read?;
         let state = built.map_err(|error| damaged(&self.path, offset, &error))?;
-        Ok((meta, state))
+        Ok((meta, lineage, state))
     }
 }
 
@@ -222,10 +228,15 @@ impl SnapshotStore {
     }
 
     /// Writes the snapshot of a state. Takes as long as it takes; the caller keeps it off the hot threads.
-    pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
+    pub(crate) fn write(
+        &self,
+        meta: &SnapshotMeta,
+        lineage: &Lineage,
+        state: &State,
+    ) -> io::Result<SnapshotFile> {
         let unfinished = self.unfinished()?;
         let name = unfinished.name.clone();
-        let written = write_file(unfinished, meta, state).and_then(|()| self.finish(meta, &name));
+        let written = write_file(unfinished, meta, lineage, state).and_then(|()| self.finish(meta, &name));
         if written.is_err() {
             // The first error is the one to report.
             let _ = self.disk.remove(&name);
@@ -265,11 +276,11 @@ fn is_snapshot(name: &str) -> bool {
         .is_some_and(|(index, term)| number(index) && number(term))
 }
 
-fn write_file(file: Unfinished, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+fn write_file(file: Unfinished, meta: &SnapshotMeta, lineage: &Lineage, state: &State) -> io::Result<()> {
     let mut writer = Writer { out: BufWriter::with_capacity(1 << 20, file), crc: 0 };
     writer.out.write_all(MAGIC)?;
     writer.out.write_all(&VERSION.to_le_bytes())?;
-    writer.frame(Frame::Raft, &consensus::snapshot_header_to_wire(meta).encode_to_vec())?;
+    writer.frame(Frame::Raft, &consensus::snapshot_header_to_wire(meta, lineage).encode_to_vec())?;
     writer.frame(Frame::Header, &codec::image_header_to_wire(&state.image_header()).encode_to_vec())?;
     let mut records = Vec::with_capacity(FRAME_BYTES * 2);
     let mut count = 0_u64;
@@ -431,10 +442,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn meta(&mut self) -> Result<SnapshotMeta, SnapshotError> {
+    fn head(&mut self) -> Result<(SnapshotMeta, Lineage), SnapshotError> {
         let header = self.expect(Frame::Raft)?;
         let header = wire::SnapshotHeader::decode(&header[..]).map_err(|error| self.damaged(&error))?;
-        consensus::snapshot_meta(header).map_err(|error| self.damaged(&error))
+        consensus::snapshot_header(header).map_err(|error| self.damaged(&error))
     }
 }
 
@@ -531,9 +542,12 @@ mod tests {
     fn a_state_survives_its_snapshot() {
         let (_dir, store) = store();
         let state = state();
-        let written = store.write(&meta(199), &state).expect("writes");
-        let (found, loaded) = written.load().expect("loads");
+        let ends = [LogId::new_term_index(1, 20), LogId::new_term_index(2, 90)];
+        let lineage = Lineage::restored(meta(199).last_log_id, Some(42), ends, Some(3));
+        let written = store.write(&meta(199), &lineage, &state).expect("writes");
+        let (found, restored, loaded) = written.load().expect("loads");
         assert_eq!(found, meta(199));
+        assert_eq!(restored, lineage);
         assert_eq!(written.meta().expect("reads"), meta(199));
         assert_eq!(loaded.hash(), state.hash());
         assert!(loaded.validate().is_ok());
@@ -543,8 +557,8 @@ mod tests {
     fn the_newest_one_stays_and_unfinished_ones_go() {
         let (dir, store) = store();
         let state = state();
-        store.write(&meta(100), &state).expect("writes");
-        store.write(&meta(199), &state).expect("writes");
+        store.write(&meta(100), &Lineage::default(), &state).expect("writes");
+        store.write(&meta(199), &Lineage::default(), &state).expect("writes");
         let unfinished = store.unfinished().expect("opens").name;
         let store = open(&dir);
         assert!(store.file(&unfinished).is_err());
@@ -556,7 +570,7 @@ mod tests {
     #[test]
     fn unfinished_files_of_any_name_do_not_stop_the_start() {
         let (dir, store) = store();
-        store.write(&meta(199), &state()).expect("writes");
+        store.write(&meta(199), &Lineage::default(), &state()).expect("writes");
         let path = |name: &str| dir.path().join("snapshots").join(name);
         let swept = ["snapshot-9-9.tmp", "snapshot-ffffffffffffffff-0000000000000001.tmp", "unfinished-x"];
         let left = ["snapshot-9-9", "snapshot-", "notes.txt", "snapshot-ffffffffffffffff-1"];
@@ -574,7 +588,7 @@ mod tests {
     #[test]
     fn damage_anywhere_is_noticed() {
         let (_dir, store) = store();
-        let written = store.write(&meta(199), &state()).expect("writes");
+        let written = store.write(&meta(199), &Lineage::default(), &state()).expect("writes");
         let bytes = std::fs::read(written.path()).expect("reads");
         let refused = |damaged: &[u8]| {
             std::fs::write(written.path(), damaged).expect("writes");

@@ -16,6 +16,7 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use crate::codec::consensus;
+use crate::integrity::At;
 use crate::log::Log;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
@@ -98,6 +99,7 @@ pub(crate) struct LogStore {
     log: Arc<Log>,
     cache: Arc<Mutex<Cache>>,
     first: FirstIndex,
+    end: LogEnd,
 }
 
 /// Index of the log's first entry, for whoever must not look further back. Clones share it.
@@ -114,15 +116,109 @@ impl FirstIndex {
     }
 }
 
+/// Where the log ends, for whoever compares it with what others know of it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogEnd(Arc<Mutex<Ends>>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// The last entry, durable or not.
+    last: Option<LogId>,
+    /// The last entry known to be durable.
+    durable: Option<LogId>,
+    /// The term of the newest vote. A later leader's is noted before what it has the log give up.
+    voted_term: u64,
+}
+
+impl LogEnd {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        // Each change under the lock is one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The term of the newest vote, and the last entry of the log as it is under that vote.
+    pub(crate) fn voted_and_last(&self) -> (u64, Option<LogId>) {
+        let ends = self.ends();
+        (ends.voted_term, ends.last)
+    }
+
+    pub(crate) fn durable(&self) -> Option<LogId> {
+        self.ends().durable
+    }
+
+    /// That of a log which is on the disk so far.
+    #[cfg(test)]
+    pub(crate) fn at(voted_term: u64, last: Option<LogId>) -> Self {
+        Self(Arc::new(Mutex::new(Ends { last, durable: last, voted_term })))
+    }
+
+    fn appended(&self, last: Option<LogId>) {
+        let mut ends = self.ends();
+        ends.last = last.or(ends.last);
+    }
+
+    fn synced(&self, last: Option<LogId>) {
+        let mut ends = self.ends();
+        ends.durable = ends.durable.max(last);
+    }
+
+    fn voted(&self, term: u64) {
+        let mut ends = self.ends();
+        ends.voted_term = ends.voted_term.max(term);
+    }
+
+    fn truncated(&self, last: Option<LogId>) {
+        let mut ends = self.ends();
+        (ends.last, ends.durable) = (ends.last.min(last), ends.durable.min(last));
+    }
+
+    fn purged(&self, upto: LogId) {
+        let mut ends = self.ends();
+        (ends.last, ends.durable) = (ends.last.max(Some(upto)), ends.durable.max(Some(upto)));
+    }
+}
+
+/// The log was committed further than it reaches now.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{} is committed, and the log would end at {}", At(Some(*committed)), At(*end))]
+pub(crate) struct CommittedIsGone {
+    committed: LogId,
+    end: Option<LogId>,
+}
+
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl LogStore {
-    pub(crate) fn new(log: Log) -> Self {
+    /// Fails when the log can not be read.
+    pub(crate) fn new(log: Log) -> io::Result<Self> {
         let first = FirstIndex::default();
         first.set(log.state().purged.map_or(0, |(index, _)| index + 1));
-        Self { log: Arc::new(log), cache: Arc::default(), first }
+        let store = Self { log: Arc::new(log), cache: Arc::default(), first, end: LogEnd::default() };
+        let last = store.last()?;
+        store.end.appended(last);
+        store.end.synced(last);
+        store.end.voted(store.vote()?.map_or(0, |vote| vote.leader_id.term));
+        Ok(store)
+    }
+
+    pub(crate) fn end(&self) -> LogEnd {
+        self.end.clone()
+    }
+
+    /// Fails when entries that were noted as committed are gone.
+    pub(crate) fn check_committed(&self) -> io::Result<()> {
+        let (_, end) = self.end.voted_and_last();
+        match self.committed()? {
+            Some(committed) if end < Some(committed) => Err(invalid(CommittedIsGone { committed, end })),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The position last noted as committed; it may lag.
+    fn committed(&self) -> io::Result<Option<LogId>> {
+        self.log.state().committed.map(|id| consensus::decode_log_id(&id).map_err(invalid)).transpose()
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -230,19 +326,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.end.voted(vote.leader_id.term);
         let vote = consensus::encode_vote(vote);
         self.durable(|log, done| log.save_vote(vote, done)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        if let Some(id) = committed {
+        // A majority may have it before this disk. A note of what is not durable could outlive it in a power cut; a later start could
+        // not tell that from a disk that lost what was synced.
+        if let Some(id) = committed.min(self.end.durable()) {
             self.log.note_committed(consensus::encode_log_id(id));
         }
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        self.log.state().committed.map(|id| consensus::decode_log_id(&id).map_err(invalid)).transpose()
+        self.committed()
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -251,27 +350,45 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut encoded = Vec::new();
+        let mut last = None;
         {
             let mut cache = self.cache();
             for entry in entries {
                 let bytes = consensus::entry_to_wire(&entry).encode_to_vec();
-                let index = entry.log_id().index;
+                let id = entry.log_id();
+                last = Some(id);
                 cache.push(entry, bytes.len());
-                encoded.push((index, bytes.into()));
+                encoded.push((id.index, bytes.into()));
             }
         }
-        self.log.append(encoded, Box::new(move |result| callback.io_completed(result)));
+        self.end.appended(last);
+        let end = self.end.clone();
+        let done = move |result: io::Result<()>| {
+            if result.is_ok() {
+                end.synced(last);
+            }
+            callback.io_completed(result);
+        };
+        self.log.append(encoded, Box::new(done));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let from = last_log_id.map_or(0, |id| id.index + 1);
+        if let Some(committed) = self.committed()?.filter(|committed| committed.index >= from) {
+            return Err(invalid(CommittedIsGone { committed, end: last_log_id }));
+        }
+        self.end.truncated(last_log_id);
         self.cache().truncate(from);
-        self.durable(|log, done| log.truncate(from, done)).await
+        self.durable(|log, done| log.truncate(from, done)).await?;
+        // What was appended before may have been reported meanwhile.
+        self.end.truncated(last_log_id);
+        Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         self.first.set(log_id.index + 1);
+        self.end.purged(log_id);
         self.cache().purge(log_id.index);
         let id = consensus::encode_log_id(log_id);
         self.durable(|log, done| log.purge(log_id.index, id, done)).await
@@ -282,6 +399,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 mod tests {
     use batuta_statemachine::session::KeepAlive;
     use batuta_statemachine::{Command, Entry, Stamp};
+    use openraft::storage::RaftLogStorageExt as _;
     use openraft::testing::log::{StoreBuilder, Suite};
 
     use super::*;
@@ -310,7 +428,7 @@ mod tests {
             let snapshots = SnapshotStore::open(disk).expect("opens");
             let changes = crate::history::ChangeLog::new(1000, 1 << 20);
             let machine = Machine::open(snapshots, platform, changes).expect("opens");
-            Ok((dir, LogStore::new(log), machine))
+            Ok((dir, LogStore::new(log).expect("reads"), machine))
         }
     }
 
@@ -354,6 +472,23 @@ mod tests {
         };
         assert_eq!(indexes(7).await, [7, 8, 9]);
         assert_eq!(indexes(2).await, [0_u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_never_given_up() {
+        let (_dir, mut store, _) = Builder.build().await.expect("builds");
+        let id = |index| LogId::new_term_index(1, index);
+        let entries = |range: std::ops::Range<u64>| range.map(|index| RaftEntry::new_blank(id(index)));
+        store.save_committed(Some(id(7))).await.expect("noted");
+        assert_eq!(store.committed().expect("readable"), None, "nothing is durable yet");
+        store.blocking_append(entries(0..10)).await.expect("is durable");
+        assert_eq!(store.end().durable(), Some(id(9)));
+        store.save_committed(Some(id(5))).await.expect("noted");
+        store.truncate_after(Some(id(7))).await.expect("not committed");
+        assert_eq!(store.end().voted_and_last(), (0, Some(id(7))));
+        let refused = store.truncate_after(Some(id(4))).await.expect_err("entry 5 is committed");
+        assert!(refused.to_string().contains("entry 5 of term 1 is committed"), "{refused}");
+        assert!(store.check_committed().is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use openraft::vote::RaftLeaderId as _;
 use prost::Message as _;
 
 use super::{DecodeError, decode_entry};
+use crate::lineage::Lineage;
 use crate::types::{
     Addresses, LogEntry, LogId, Member, Membership, RaftEntry, SnapshotMeta, StoredMembership, Vote,
 };
@@ -114,8 +115,11 @@ pub(crate) fn entry(stored: wire::StoredEntry) -> Result<RaftEntry, DecodeError>
     Ok(RaftEntry { log_id: log_id(id), payload })
 }
 
-pub(crate) fn snapshot_header_to_wire(meta: &SnapshotMeta) -> wire::SnapshotHeader {
+pub(crate) fn snapshot_header_to_wire(meta: &SnapshotMeta, lineage: &Lineage) -> wire::SnapshotHeader {
     wire::SnapshotHeader {
+        chain: lineage.chain(),
+        term_ends: lineage.term_ends().map(log_id_to_wire).collect(),
+        terms_since: Some(lineage.terms_since()),
         last: meta.last_log_id.map(log_id_to_wire),
         membership: Some(wire::StoredMembership {
             log_id: meta.last_membership.log_id().map(log_id_to_wire),
@@ -124,11 +128,12 @@ pub(crate) fn snapshot_header_to_wire(meta: &SnapshotMeta) -> wire::SnapshotHead
     }
 }
 
-pub(crate) fn snapshot_meta(header: wire::SnapshotHeader) -> Result<SnapshotMeta, DecodeError> {
+pub(crate) fn snapshot_header(header: wire::SnapshotHeader) -> Result<(SnapshotMeta, Lineage), DecodeError> {
     let stored = header.membership.ok_or(DecodeError::Missing("membership"))?;
     let members = membership(stored.membership.ok_or(DecodeError::Missing("membership"))?)?;
-    Ok(SnapshotMeta {
-        last_log_id: header.last.map(log_id),
-        last_membership: StoredMembership::new(stored.log_id.map(log_id), members),
-    })
+    let last = header.last.map(log_id);
+    let term_ends = header.term_ends.into_iter().map(log_id);
+    let lineage = Lineage::restored(last, header.chain, term_ends, header.terms_since);
+    let last_membership = StoredMembership::new(stored.log_id.map(log_id), members);
+    Ok((SnapshotMeta { last_log_id: last, last_membership }, lineage))
 }

@@ -25,6 +25,7 @@ pub(super) fn append_to_wire(request: &Append, clock: &ClusterClock) -> wire::Ap
         previous: request.prev_log_id.map(log_id_to_wire),
         entries: request.entries.iter().map(entry_to_wire).collect(),
         leader_commit: request.leader_commit.map(log_id_to_wire),
+        ..Default::default()
     }
 }
 
@@ -46,7 +47,7 @@ pub(super) fn appended_to_wire(response: &Appended) -> wire::AppendResponse {
         Appended::Conflict => WireAppendResult::Conflict(wire::Conflict::default()),
         Appended::HigherVote(higher) => WireAppendResult::HigherVote(vote_to_wire(higher)),
     };
-    wire::AppendResponse { result: Some(result) }
+    wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
 pub(super) fn appended(response: wire::AppendResponse) -> Result<Appended, DecodeError> {
@@ -70,7 +71,7 @@ pub(super) fn stream_appended_to_wire(result: &StreamAppended) -> wire::AppendRe
         }
         Err(StreamAppendError::HigherVote(higher)) => WireAppendResult::HigherVote(vote_to_wire(higher)),
     };
-    wire::AppendResponse { result: Some(result) }
+    wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
 pub(super) fn stream_appended(response: wire::AppendResponse) -> Result<StreamAppended, DecodeError> {
@@ -90,6 +91,7 @@ pub(super) fn vote_request_to_wire(request: &VoteRequest<TypeConfig>, pre_vote: 
         last: request.last_log_id.map(log_id_to_wire),
         leadership_transfer: request.leadership_transfer,
         pre_vote,
+        ..Default::default()
     }
 }
 
@@ -104,6 +106,7 @@ pub(super) fn vote_response_to_wire(response: &VoteResponse<TypeConfig>) -> wire
         vote: Some(vote_to_wire(&response.vote)),
         granted: response.vote_granted,
         last: response.last_log_id.map(log_id_to_wire),
+        ..Default::default()
     }
 }
 

@@ -10,8 +10,8 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use super::commits::Commits;
 use super::messages::{self, StreamAppended};
 use super::{AddressBook, Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
+use crate::integrity::{Asked, Integrity, PeerName};
 use crate::platform::{Platform, blocking};
 use crate::replica::ClusterClock;
 use crate::snapshot::SnapshotFile;
@@ -41,6 +42,7 @@ pub(crate) struct Network {
     pub(crate) commits: Commits,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) book: Arc<AddressBook>,
+    pub(crate) integrity: Arc<Integrity>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -49,7 +51,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         Connection {
             target: Target::new(&self.cluster_id, target),
-            node_id: target,
+            peer: PeerName { node_id: target, name: node.name.clone() },
+            integrity: Arc::clone(&self.integrity),
             stored: node.addresses.peer.clone(),
             client: None,
             book: Arc::clone(&self.book),
@@ -65,7 +68,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// asks the address book anew.
 pub(crate) struct Connection {
     target: Target,
-    node_id: u64,
+    peer: PeerName,
+    integrity: Arc<Integrity>,
     /// The member's address when openraft asked for the connection.
     stored: String,
     /// The client in use, and the address it connects to.
@@ -90,9 +94,16 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
 /// A peer that is not there, or not that member, is left alone for a while; other failures are tried again at once.
 fn failed(status: &Status) -> RpcError {
     match status.code() {
-        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => unreachable(status),
+        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented | Code::DataLoss => {
+            unreachable(status)
+        }
         _ => RPCError::Network(NetworkError::new(status)),
     }
+}
+
+/// A member whose log is not what it was is left alone, as one that is not there.
+fn not_counted(why: String) -> RpcError {
+    unreachable(&Status::data_loss(why))
 }
 
 fn malformed(error: &crate::codec::DecodeError) -> RpcError {
@@ -101,7 +112,7 @@ fn malformed(error: &crate::codec::DecodeError) -> RpcError {
 
 impl Connection {
     fn client(&mut self) -> Result<Client, Box<RpcError>> {
-        let address = self.book.peer(self.node_id).unwrap_or_else(|| self.stored.clone());
+        let address = self.book.peer(self.peer.node_id).unwrap_or_else(|| self.stored.clone());
         if let Some((connected, client)) = &self.client
             && *connected == address
         {
@@ -113,13 +124,22 @@ impl Connection {
         Ok(client)
     }
 
+    /// A member that says that its log is not what it was is known as such from now on.
+    fn failed(&self, status: &Status) -> RpcError {
+        if status.code() == Code::DataLoss {
+            self.integrity.accuse(&self.peer, status.message().to_owned(), None);
+        }
+        failed(status)
+    }
+
     async fn within<T>(
+        &self,
         within: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, RpcError> {
         match tokio::time::timeout(within, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => Err(self.failed(&status)),
             Err(elapsed) => Err(RPCError::Network(NetworkError::new(&elapsed))),
         }
     }
@@ -131,8 +151,10 @@ impl Connection {
         within: Duration,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::vote_request_to_wire(rpc, pre_vote));
-        let response = Self::within(within, client.vote(request)).await?;
+        let mut request = messages::vote_request_to_wire(rpc, pre_vote);
+        self.integrity.stamp_vote(self.peer.node_id, &mut request);
+        let response = self.within(within, client.vote(self.target.request(request))).await?;
+        self.integrity.compare_with(&self.peer, response.applied).map_err(not_counted)?;
         messages::vote_response(response).map_err(|error| malformed(&error))
     }
 }
@@ -146,8 +168,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::append_to_wire(&rpc, &self.clock));
-        let response = Self::within(option.soft_ttl(), client.append(request)).await?;
+        let mut request = messages::append_to_wire(&rpc, &self.clock);
+        self.integrity.stamp_append(self.peer.node_id, &mut request);
+        let response = self.within(option.soft_ttl(), client.append(self.target.request(request))).await?;
         messages::appended(response).map_err(|error| malformed(&error))
     }
 
@@ -178,14 +201,18 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 .take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
+            let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
             let clock = Arc::clone(&self.clock);
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
-                noted.push();
-                messages::append_to_wire(&request, &clock)
+                let mut request = messages::append_to_wire(&request, &clock);
+                noted.push(integrity.stamp_append(peer.node_id, &mut request));
+                request
             });
             let call = client.stream_append(self.target.request(requests));
-            let responses = Self::within(option.soft_ttl(), call).await?;
-            let answers = Answers { responses, sent, within: option.soft_ttl().max(STREAM_ANSWER_WITHIN) };
+            let responses = self.within(option.soft_ttl(), call).await?;
+            let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
+            let within = option.soft_ttl().max(STREAM_ANSWER_WITHIN);
+            let answers = Answers { responses, sent, within, integrity, peer };
             let answers = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
                 let answer = answers.next().await?;
@@ -223,7 +250,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let request = self.target.request(chunks(&leader, snapshot.snapshot, Arc::clone(&self.platform)));
         let response = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
-            response = client.install_snapshot(request) => response.map_err(|status| failed(&status))?,
+            response = client.install_snapshot(request) => response.map_err(|status| self.failed(&status))?,
         };
         let vote = vote(response.into_inner().vote).map_err(|error| malformed(&error))?;
         Ok(SnapshotResponse::new(vote))
@@ -236,7 +263,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
         let request = self.target.request(messages::transfer_to_wire(&req));
-        let response = Self::within(option.soft_ttl(), client.transfer_leader(request)).await?;
+        let response = self.within(option.soft_ttl(), client.transfer_leader(request)).await?;
         if response.refused.is_empty() {
             return Ok(Ok(()));
         }
@@ -272,21 +299,21 @@ fn chunks(
 /// A follower whose disk is slow is not gone: one answer of the stream may take this long.
 const STREAM_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// When the requests that have no answer yet were sent.
+/// The requests that have no answer yet: when they were sent, and what they said.
 #[derive(Clone, Default)]
-struct Sent(Arc<Mutex<VecDeque<Instant>>>);
+struct Sent(Arc<Mutex<VecDeque<(Instant, Asked)>>>);
 
 impl Sent {
-    fn push(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
+    fn push(&self, asked: Asked) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((Instant::now(), asked));
     }
 
-    fn pop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    fn pop(&self) -> Option<Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front().map(|(_, asked)| asked)
     }
 
     fn oldest(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().map(|(at, _)| *at)
     }
 }
 
@@ -294,6 +321,8 @@ struct Answers {
     responses: tonic::Streaming<wire::AppendResponse>,
     sent: Sent,
     within: Duration,
+    integrity: Arc<Integrity>,
+    peer: PeerName,
 }
 
 impl Answers {
@@ -301,12 +330,14 @@ impl Answers {
     async fn next(&mut self) -> Option<Result<StreamAppended, RpcError>> {
         loop {
             match tokio::time::timeout(self.within, self.responses.message()).await {
-                Ok(Ok(Some(response))) => {
-                    self.sent.pop();
-                    return Some(messages::stream_appended(response).map_err(|error| malformed(&error)));
-                }
+                Ok(Ok(Some(response))) => return Some(self.understood(response)),
                 Ok(Ok(None)) => return None,
-                Ok(Err(status)) => return Some(Err(failed(&status))),
+                Ok(Err(status)) => {
+                    if status.code() == Code::DataLoss {
+                        self.integrity.accuse(&self.peer, status.message().to_owned(), None);
+                    }
+                    return Some(Err(failed(&status)));
+                }
                 Err(elapsed) if self.sent.oldest().is_some_and(|sent| sent.elapsed() >= self.within) => {
                     return Some(Err(RPCError::Network(NetworkError::new(&elapsed))));
                 }
@@ -315,6 +346,22 @@ impl Answers {
             }
         }
     }
+
+    /// An answer as openraft takes it. One that shows that the follower's log is not what it was is none.
+    fn understood(&self, response: wire::AppendResponse) -> Result<StreamAppended, RpcError> {
+        let asked = self.sent.pop();
+        let applied = response.applied;
+        let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
+        let matched = match &answer {
+            Ok(matched) => Ok(*matched),
+            Err(StreamAppendError::Conflict(at)) => Err(*at),
+            Err(StreamAppendError::HigherVote(_)) => return Ok(answer),
+        };
+        if let Some(asked) = asked {
+            self.integrity.judge_answer(&self.peer, asked, applied, matched).map_err(not_counted)?;
+        }
+        Ok(answer)
+    }
 }
 
 #[cfg(test)]
@@ -322,19 +369,34 @@ mod tests {
     use openraft::Vote as OpenraftVote;
 
     use super::*;
+    use crate::lineage::SharedLineage;
     use crate::platform::OsPlatform;
+    use crate::store::LogEnd;
     use crate::types::Addresses;
+
+    fn bind() -> std::net::TcpListener {
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")
+    }
+
+    /// The network of node 1 of a cluster, whose log begins at 10.
+    fn network() -> Network {
+        let first_index = FirstIndex::default();
+        first_index.set(10);
+        Network {
+            cluster_id: "c".into(),
+            platform: Arc::new(OsPlatform::new(bind())),
+            first_index,
+            commits: Commits::default(),
+            clock: Arc::new(ClusterClock::new(Duration::from_secs(1))),
+            book: Arc::default(),
+            integrity: Arc::new(Integrity::new(1, SharedLineage::default(), LogEnd::default())),
+        }
+    }
 
     #[tokio::test]
     async fn a_request_that_begins_in_what_is_purged_is_not_sent() {
-        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let peer = bind();
-        let platform = Arc::new(OsPlatform::new(bind()));
-        let first_index = FirstIndex::default();
-        first_index.set(10);
-        let (commits, clock) = (Commits::default(), Arc::new(ClusterClock::new(Duration::from_secs(1))));
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits, clock, book: Arc::default() };
+        let mut network = network();
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -355,12 +417,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_follows_its_member_to_another_address() {
-        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let platform = Arc::new(OsPlatform::new(bind()));
-        let (first_index, commits) = (FirstIndex::default(), Commits::default());
         let book = Arc::new(AddressBook::default());
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits, book: Arc::clone(&book) };
+        let mut network = Network { book: Arc::clone(&book), ..network() };
         let addresses = Addresses { peer: "127.0.0.1:1".to_owned(), ..Addresses::default() };
         let member = Member { name: "b".into(), addresses: addresses.clone() };
         let mut connection = network.new_client(2, &member).await;
@@ -375,13 +433,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_is_not_there_is_asked_no_faster_than_openraft_wants() {
-        let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let gone = bind().local_addr().expect("bound").to_string();
-        let platform = Arc::new(OsPlatform::new(bind()));
-        let (first_index, commits) = (FirstIndex::default(), Commits::default());
-        let clock = Arc::new(ClusterClock::new(Duration::from_secs(1)));
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits, clock, book: Arc::default() };
+        let mut network = Network { first_index: FirstIndex::default(), ..network() };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

@@ -8,7 +8,7 @@ use batuta_proto::internal::forward_request::Call;
 use batuta_proto::internal::forward_response::Result as Answer;
 use batuta_proto::internal::peer_server::{Peer, PeerServer};
 use batuta_statemachine::SessionId;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use openraft::Snapshot;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
 use crate::codec::{self, consensus};
+use crate::integrity::{Breach, Integrity, PeerName};
 use crate::platform::blocking;
 use crate::replica::{self, Core, Failed, Identity, Inner, Leader, LeaderStream, Origin, ProposeError};
 
@@ -72,8 +73,43 @@ impl Service {
         let core =
             self.inner.core().ok_or_else(|| Status::failed_precondition("this node is not a member yet"))?;
         check_target(request.metadata(), &core.identity.cluster_id, core.identity.node_id)?;
-        Ok(core)
+        match core.integrity.breach() {
+            Some(breach) => Err(untrustworthy(&breach)),
+            None => Ok(core),
+        }
     }
+}
+
+/// The other members are told before this node stops.
+fn untrustworthy(breach: &Breach) -> Status {
+    Status::data_loss(breach.to_string())
+}
+
+/// What a leader says, until it shows that this node's log is not what it was.
+fn checked(
+    integrity: &Arc<Integrity>,
+    messages: Streaming<wire::AppendRequest>,
+) -> impl Stream<Item = Result<wire::AppendRequest, Status>> + use<> {
+    let integrity = Arc::clone(integrity);
+    messages.take_while(move |message| {
+        let checked = message.as_ref().map_or(Ok(()), |message| integrity.check_append(message));
+        let whole = checked.map_err(|breach| integrity.note_breach(breach)).is_ok();
+        std::future::ready(whole)
+    })
+}
+
+/// Adds to the answers what the leader compares with; the last one says why there are no more.
+fn with_applied(
+    integrity: Arc<Integrity>,
+    answers: impl Stream<Item = Result<wire::AppendResponse, Status>> + Send,
+) -> impl Stream<Item = Result<wire::AppendResponse, Status>> + Send {
+    let applied = Arc::clone(&integrity);
+    let answers = answers.map(move |answer| {
+        answer.map(|answer| wire::AppendResponse { applied: applied.applied(), ..answer })
+    });
+    let last = stream::once(async move { integrity.breach() });
+    answers
+        .chain(last.filter_map(|breach| std::future::ready(breach.map(|breach| Err(untrustworthy(&breach))))))
 }
 
 #[tonic::async_trait]
@@ -85,27 +121,29 @@ impl Peer for Service {
         &self,
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
-        let raft = self.member(&request)?.raft.clone();
+        let core = self.member(&request)?;
+        let (raft, integrity) = (core.raft.clone(), Arc::clone(&core.integrity));
         let mut leader = LeaderStream::new(&self.inner);
         let heard = |message: wire::AppendRequest| {
             let now_ms = message.now_ms;
             messages::append(message).map(|request| (request, now_ms))
         };
-        let requests = request.into_inner().map(move |message| match message.map(heard) {
-            Ok(Ok((request, now_ms))) => {
-                leader.note(&request.vote, now_ms);
-                Some(request)
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the leader's entries are not understood");
-                None
-            }
-            Err(status) => {
-                tracing::debug!(%status, "the leader's stream broke");
-                leader.broke();
-                None
-            }
-        });
+        let requests =
+            checked(&integrity, request.into_inner()).map(move |message| match message.map(heard) {
+                Ok(Ok((request, now_ms))) => {
+                    leader.note(&request.vote, now_ms);
+                    Some(request)
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the leader's entries are not understood");
+                    None
+                }
+                Err(status) => {
+                    tracing::debug!(%status, "the leader's stream broke");
+                    leader.broke();
+                    None
+                }
+            });
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
             .filter_map(std::future::ready);
@@ -119,15 +157,17 @@ impl Peer for Service {
             }
             Err(fatal) => Err(stopped(fatal)),
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(with_applied(integrity, answers))))
     }
 
     async fn append(
         &self,
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
-        let raft = self.member(&request)?.raft.clone();
+        let core = self.member(&request)?;
+        let raft = core.raft.clone();
         let request = request.into_inner();
+        core.holds(core.integrity.check_append(&request))?;
         let now_ms = request.now_ms;
         let append = messages::append(request).map_err(malformed)?;
         self.inner.clock.hear(append.vote.leader_id.term, now_ms, Instant::now());
@@ -145,19 +185,23 @@ impl Peer for Service {
         &self,
         request: Request<wire::VoteRequest>,
     ) -> Result<Response<wire::VoteResponse>, Status> {
-        let raft = self.member(&request)?.raft.clone();
+        let core = self.member(&request)?;
+        let raft = core.raft.clone();
         let request = request.into_inner();
+        core.may_vote(&request)?;
         let pre_vote = request.pre_vote;
         let asked = messages::vote_request(request).map_err(malformed)?;
         let answer = if pre_vote { raft.pre_vote(asked).await } else { raft.vote(asked).await };
-        Ok(Response::new(messages::vote_response_to_wire(&answer.map_err(stopped)?)))
+        let answer = messages::vote_response_to_wire(&answer.map_err(stopped)?);
+        Ok(Response::new(wire::VoteResponse { applied: core.integrity.applied(), ..answer }))
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<wire::SnapshotResponse>, Status> {
-        let raft = self.member(&request)?.raft.clone();
+        let core = self.member(&request)?;
+        let raft = core.raft.clone();
         let mut chunks = request.into_inner();
         let first = chunks.message().await?.ok_or_else(|| malformed("a snapshot without content"))?;
         let vote = consensus::vote(first.vote).map_err(malformed)?;
@@ -173,15 +217,16 @@ impl Peer for Service {
             next = chunks.message().await?;
         }
         if received != total {
-            return Err(Status::data_loss(format!("{received} of {total} bytes of the snapshot arrived")));
+            return Err(Status::aborted(format!("{received} of {total} bytes of the snapshot arrived")));
         }
         let store = self.inner.snapshots.clone();
         let received = blocking(platform, move || {
             file.sync()?;
             let snapshot = store.file(&file.name)?;
-            Ok((snapshot.meta().map_err(io::Error::other)?, snapshot))
+            Ok((snapshot.head().map_err(io::Error::other)?, snapshot))
         });
-        let (meta, snapshot) = received.await.map_err(stopped)?;
+        let ((meta, lineage), snapshot) = received.await.map_err(stopped)?;
+        core.holds(core.integrity.check_snapshot(vote.leader_id.voted_for, &lineage))?;
         let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await.map_err(stopped)?;
         Ok(Response::new(wire::SnapshotResponse { vote: Some(consensus::vote_to_wire(&answer.vote)) }))
     }
@@ -292,6 +337,15 @@ impl Peer for Service {
         Ok(Response::new(wire::AdoptResponse { refused }))
     }
 
+    async fn acknowledged(
+        &self,
+        request: Request<wire::AcknowledgedRequest>,
+    ) -> Result<Response<wire::AcknowledgedResponse>, Status> {
+        let core = self.member(&request)?;
+        let last = core.integrity.committed_of(request.into_inner().node_id);
+        Ok(Response::new(wire::AcknowledgedResponse { last: last.map(consensus::log_id_to_wire) }))
+    }
+
     async fn join(
         &self,
         request: Request<wire::JoinRequest>,
@@ -305,6 +359,33 @@ impl Peer for Service {
             };
             wire::JoinResponse { refused, ..Default::default() }
         })))
+    }
+}
+
+impl Core {
+    /// Passes a check of this node's log; one that fails ends the node.
+    fn holds(&self, checked: Result<(), Breach>) -> Result<(), Status> {
+        checked.map_err(|breach| {
+            let status = untrustworthy(&breach);
+            self.integrity.note_breach(breach);
+            status
+        })
+    }
+
+    /// Whether this node may be asked for its vote, by this candidate.
+    fn may_vote(&self, request: &wire::VoteRequest) -> Result<(), Status> {
+        let candidate = request.vote.map_or(0, |vote| vote.node_id);
+        if let Some(acknowledged) = request.acknowledged {
+            self.holds(self.integrity.check_acknowledged(consensus::log_id(acknowledged), candidate))?;
+        }
+        if !self.integrity.may_vote() {
+            return Err(Status::unavailable(
+                "this node has started just now and asks what it had acknowledged",
+            ));
+        }
+        let name = self.name(candidate).unwrap_or_default();
+        let candidate = PeerName { node_id: candidate, name };
+        self.integrity.compare_with(&candidate, request.applied).map_err(Status::data_loss)
     }
 }
 

@@ -30,6 +30,18 @@ pub enum StartError {
         /// What is wrong.
         what: String,
     },
+    /// The log ends before what was committed.
+    #[error(
+        "the log in {path} is not whole: {what}. The disk lost what was synced, or the data directory is put together from different \
+         times. The other members have the data: move the data directory away and start this node again; it joins anew under its name \
+         and fetches everything"
+    )]
+    LostLog {
+        /// The log's directory.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
     /// The data directory belongs to another node.
     #[error(
         "the data in {path} belong to the node named {found}, this node is named {expected}: give each node its own data \

@@ -14,6 +14,7 @@ mod membership;
 mod options;
 mod proposer;
 mod reads;
+mod recall;
 mod renewals;
 mod route;
 mod standing;
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::codec;
 use crate::disk::Disk;
 use crate::history::History;
+use crate::integrity::Integrity;
 use crate::machine::Published;
 use crate::metrics::Metrics;
 use crate::peer::{AddressBook, Commits, Forwarder};
@@ -89,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) forwarder: Arc<Forwarder>,
     /// Commits the followers are not told of yet.
     pub(crate) commits: Commits,
+    /// Whether this node's log and those of the others are what they were.
+    pub(crate) integrity: Arc<Integrity>,
     pub(crate) metrics: Metrics,
     book: Arc<AddressBook>,
     /// Changes of the membership one at a time: each looks at the one before.

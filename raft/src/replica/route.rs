@@ -49,6 +49,12 @@ impl Core {
         self.book.peer(node_id)
     }
 
+    /// A member's stable name.
+    pub(crate) fn name(&self, node_id: u64) -> Option<String> {
+        self.metrics
+            .look(|metrics| metrics.membership_config.get_node(&node_id).map(|member| member.name.clone()))
+    }
+
     /// One call to the leader, which is another node.
     pub(crate) async fn forward(&self, node_id: u64, peer: &str, call: Call) -> Result<WireAnswer, Failed> {
         let answer = self.forwarder.call(node_id, peer, call).await;

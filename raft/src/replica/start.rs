@@ -21,9 +21,11 @@ use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::standing::Standing;
 use super::{
-    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, ticks,
+    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, recall,
+    ticks,
 };
 use crate::history::ChangeLog;
+use crate::integrity::Integrity;
 use crate::log::{self, Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -236,8 +238,12 @@ pub(crate) async fn become_member(
     check_snapshot(&log, prepared.machine.applied_index(), &layout)?;
     inner.standing.take_identity(&identity);
     let config = consensus_config(&identity.cluster_id, options)?;
-    let store = LogStore::new(log);
+    let store = LogStore::new(log).map_err(io_error("reading the log"))?;
+    store
+        .check_committed()
+        .map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
     let commits = Commits::default();
+    let integrity = Arc::new(Integrity::new(identity.node_id, prepared.machine.lineage(), store.end()));
     let network = Network {
         cluster_id: identity.cluster_id.clone(),
         platform: Arc::clone(&inner.platform),
@@ -245,6 +251,7 @@ pub(crate) async fn become_member(
         commits: commits.clone(),
         clock: Arc::clone(&inner.clock),
         book: Arc::clone(&inner.book),
+        integrity: Arc::clone(&integrity),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
@@ -279,11 +286,14 @@ pub(crate) async fn become_member(
         proposer,
         forwarder: Arc::new(forwarder),
         commits,
+        integrity,
         metrics,
         book: Arc::clone(&inner.book),
         changing_members: Mutex::new(()),
         raft,
     };
+    recall::ask_what_was_acknowledged(inner, &core, fresh);
+    recall::watch_integrity(inner, &core);
     ticks::keep(inner, &core, leads.subscribe());
     lost_nodes::look_for(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
@@ -411,12 +421,13 @@ fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
 /// Tells `leads` whenever another member leads, and the process when consensus has stopped by itself: a failed disk, a defect. openraft
 /// publishes its metrics after everything it does: one task, beside it, looks at all of them.
 fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<u64>>) {
-    let metrics = core.metrics.clone();
+    let (metrics, integrity) = (core.metrics.clone(), Arc::clone(&core.integrity));
     let inner = Arc::clone(inner);
     let stop = inner.stop.clone();
     let led = AtomicBool::new(false);
     inner.clone().tasks.spawn(async move {
         let ended = metrics.wait_for(|metrics| {
+            integrity.retain(&metrics.membership_config);
             let now = metrics.current_leader;
             leads.send_if_modified(|leader| std::mem::replace(leader, now) != now);
             let leads_itself = metrics.state == ServerState::Leader;
@@ -432,7 +443,9 @@ fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<
             Some(Ok(fatal)) => Some(fatal.to_string()),
             Some(Err(_)) => None,
         };
-        if !stop.is_cancelled() {
+        // Whoever watches that ends the node, for that reason.
+        let breach = integrity.breach();
+        if !stop.is_cancelled() && breach.is_none() {
             inner.fail(format!(
                 "consensus stopped: {}",
                 reason.unwrap_or_else(|| "its task is gone".to_owned())

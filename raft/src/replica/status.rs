@@ -37,6 +37,9 @@ pub struct MemberStatus {
     pub matched_index: Option<u64>,
     /// Since its last answer, milliseconds; only the leader knows.
     pub last_contact_ms: Option<u64>,
+    /// What this node found wrong with its log: it lost what it had acknowledged, or has applied other entries. Such a member is not
+    /// counted any more.
+    pub fault: Option<String>,
 }
 
 /// What a node knows of itself and of the cluster.
@@ -153,6 +156,7 @@ pub(super) fn status(inner: &Inner) -> Status {
             },
             matched_index: matched.map(|id| id.index),
             last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
+            fault: core.integrity.fault(*node_id),
         });
     }
     let heard = &inner.leader_heard;

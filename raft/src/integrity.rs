@@ -1,0 +1,540 @@
+//! Notices disks that lied and directories from the past.
+//!
+//! Raft rests on what a node has acknowledged: that stays on its disk. Where it does not, a majority may elect a leader without
+//! committed entries, and members apply different histories. No node can see that by itself, so the members tell each other
+//! - what each is known to have acknowledged: the leader from the answers, the others from the leader's heartbeats;
+//! - what each has applied: the ends of the terms and a hash over all entries ([`Lineage`]).
+//!
+//! A node whose log ends before what it acknowledged, or that has applied other entries than the leader, stops and says so. The
+//! leader says it, too, and does not count it. See docs/decisions/0024-lost-and-diverged-logs.md.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use batuta_proto::internal as wire;
+use tokio::sync::watch;
+
+use crate::codec::consensus::{log_id, log_id_to_wire};
+use crate::lineage::{AppliedChain, Compared, Contradiction, Lineage, SharedLineage};
+use crate::store::LogEnd;
+use crate::types::{LogId, StoredMembership};
+
+/// A position for people.
+pub(crate) struct At(pub(crate) Option<LogId>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "entry {} of term {}", id.index, id.leader_id.term),
+            None => write!(f, "nothing"),
+        }
+    }
+}
+
+/// Why this node must stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Breach {
+    /// What it acknowledged is not in its log any more.
+    #[error(
+        "this node's log ends at {}, but it had acknowledged {}, says member {said_by}: its disk lost what was synced, or the data \
+         directory is an old copy. It must not vote or be counted any more. Move the data directory away and start this node again: \
+         it joins anew under its name and fetches everything",
+        At(*end), At(Some(*acknowledged))
+    )]
+    LostTail {
+        /// The end of its log.
+        end: Option<LogId>,
+        /// What it had acknowledged.
+        acknowledged: LogId,
+        /// Who says so.
+        said_by: u64,
+    },
+    /// It has applied what the leader has not.
+    #[error(
+        "this node has applied other entries than the leader, member {leader}, whom a majority elected: they differ at or before entry \
+         {index}. What was applied is not in the cluster's log any more, because a majority lost it (a disk that lied, an old copy of a \
+         data directory). Keep this data directory: it may hold acknowledged writes that the cluster has lost. To go on with the \
+         leader's history, move it away and start this node again: it joins anew under its name and fetches everything"
+    )]
+    OtherHistory {
+        /// Who leads.
+        leader: u64,
+        /// Where they were compared.
+        index: u64,
+    },
+}
+
+/// What is wrong with another member, as this node found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    why: String,
+    /// Its history is another one than this node's, as compared there.
+    differs_at: Option<u64>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last entry that each member has acknowledged to this node as the leader of a term. Under a later leader it may have to
+    /// give up what was not committed.
+    acknowledged: BTreeMap<u64, (u64, LogId)>,
+    /// The last committed entry that each is known to have on its disk. It never gives that up.
+    committed: BTreeMap<u64, LogId>,
+    faults: BTreeMap<u64, Fault>,
+}
+
+/// What a request to a follower said, for its answer to be judged by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// What the follower had acknowledged by then.
+    acknowledged: Option<LogId>,
+    term: u64,
+    committed: Option<LogId>,
+}
+
+/// Another member, for messages.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerName {
+    pub(crate) node_id: u64,
+    pub(crate) name: String,
+}
+
+/// What one node knows of the integrity of its own log and of the others'.
+pub(crate) struct Integrity {
+    me: u64,
+    lineage: SharedLineage,
+    log_end: LogEnd,
+    known: Mutex<Known>,
+    breach: watch::Sender<Option<Breach>>,
+    /// Index of the membership that was seen last.
+    members_at: AtomicU64,
+    /// The others were asked what this node has acknowledged: it may vote.
+    vouched: AtomicBool,
+}
+
+impl Integrity {
+    pub(crate) fn new(me: u64, lineage: SharedLineage, log_end: LogEnd) -> Self {
+        Self {
+            me,
+            lineage,
+            log_end,
+            known: Mutex::default(),
+            breach: watch::Sender::new(None),
+            members_at: AtomicU64::new(0),
+            vouched: AtomicBool::new(false),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Each change under the lock is one step.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this node must stop, if it must. From then on it answers no other member any more.
+    pub(crate) fn breach(&self) -> Option<Breach> {
+        if let Some(Contradiction::OtherHistory { leader, at, .. }) = self.lineage.lock().contradiction() {
+            self.note_breach(Breach::OtherHistory { leader, index: at.index });
+        }
+        self.breach.borrow().clone()
+    }
+
+    /// Keeps the first reason to stop.
+    pub(crate) fn note_breach(&self, breach: Breach) {
+        self.breach.send_if_modified(|kept| kept.is_none() && kept.replace(breach).is_none());
+    }
+
+    /// Waits for a reason to stop.
+    pub(crate) async fn breached(&self) -> Breach {
+        let mut breach = self.breach.subscribe();
+        loop {
+            if let Some(breach) = &*breach.borrow_and_update() {
+                return breach.clone();
+            }
+            // The sender is this node's own.
+            if breach.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// From now on this node may vote.
+    pub(crate) fn vouch(&self) {
+        self.vouched.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn may_vote(&self) -> bool {
+        self.vouched.load(Ordering::Acquire)
+    }
+
+    /// What this node has applied.
+    pub(crate) fn applied(&self) -> Option<wire::AppliedChain> {
+        self.lineage.lock().applied().map(applied_to_wire)
+    }
+
+    /// The last entry this node has, in its log or applied.
+    fn end(&self) -> Option<LogId> {
+        self.log_end.voted_and_last().1.max(self.lineage.lock().last())
+    }
+
+    /// Checks that this node still has a committed entry that it acknowledged.
+    pub(crate) fn check_acknowledged(&self, acknowledged: LogId, said_by: u64) -> Result<(), Breach> {
+        check_end(self.end(), acknowledged, said_by)
+    }
+
+    /// What this node knows a member to have on its disk for good.
+    pub(crate) fn committed_of(&self, node_id: u64) -> Option<LogId> {
+        self.known().committed.get(&node_id).copied()
+    }
+
+    /// Forgets who is no member any more. Cheap when the membership is the one seen before.
+    pub(crate) fn retain(&self, members: &StoredMembership) {
+        let index = members.log_id().map_or(0, |id| id.index);
+        if self.members_at.swap(index, Ordering::Relaxed) == index {
+            return;
+        }
+        let is_member = |id: &u64| members.get_node(id).is_some();
+        let mut known = self.known();
+        known.acknowledged.retain(|id, _| is_member(id));
+        known.committed.retain(|id, _| is_member(id));
+        known.faults.retain(|id, _| is_member(id));
+    }
+
+    /// What is wrong with a member.
+    pub(crate) fn fault(&self, node_id: u64) -> Option<String> {
+        self.known().faults.get(&node_id).map(|fault| fault.why.clone())
+    }
+}
+
+/// On the leader.
+impl Integrity {
+    /// Adds to a request for a follower what that needs to check itself.
+    pub(crate) fn stamp_append(&self, node_id: u64, request: &mut wire::AppendRequest) -> Asked {
+        let term = request.vote.map_or(0, |vote| vote.term);
+        let committed = request.leader_commit.map(log_id);
+        let known = self.known();
+        let in_term = known.acknowledged.get(&node_id).filter(|(of, _)| *of == term).map(|(_, id)| *id);
+        let acknowledged = in_term.max(known.committed.get(&node_id).copied());
+        request.acknowledged = acknowledged.map(log_id_to_wire);
+        if request.entries.is_empty() {
+            let own = self.log_end.durable().min(committed).map(|id| (self.me, id));
+            let others =
+                known.committed.iter().filter(|(id, _)| **id != self.me).map(|(id, last)| (*id, *last));
+            let member = |(node_id, last)| wire::AcknowledgedBy { node_id, last: Some(log_id_to_wire(last)) };
+            request.members = others.chain(own).map(member).collect();
+        }
+        let differs_at = known.faults.get(&node_id).and_then(|fault| fault.differs_at);
+        drop(known);
+        let lineage = self.lineage.lock();
+        let applied = differs_at.and_then(|index| lineage.applied_at(index)).or_else(|| lineage.applied());
+        request.applied = applied.map(applied_to_wire);
+        Asked { acknowledged, term, committed }
+    }
+
+    /// Whether an answer is one of a healthy follower; else what is wrong is said, once, and it must not be counted.
+    /// `answer`: the last entry that matches, or where it does not.
+    pub(crate) fn judge_answer(
+        &self,
+        peer: &PeerName,
+        asked: Asked,
+        applied: Option<wire::AppliedChain>,
+        answer: Result<Option<LogId>, LogId>,
+    ) -> Result<(), String> {
+        if let Some(theirs) = applied.and_then(applied_from_wire)
+            && self.lineage.lock().compare(&theirs) == Compared::Differs
+        {
+            let index = theirs.last.index;
+            let why = format!(
+                "it has applied other entries than this leader: they differ at or before entry {index}. It is not counted any more and has to \
+                 stop. It may hold acknowledged writes that the cluster has lost: keep its data directory"
+            );
+            return Err(self.accuse(peer, why, Some(index)));
+        }
+        match answer {
+            Err(at) if asked.acknowledged.is_some_and(|acknowledged| at.index <= acknowledged.index) => {
+                let why = format!(
+                    "it had acknowledged {} and does not have {}: its disk lost what was synced, or its data directory is an old copy. It is \
+                     not counted any more and has to stop. Move its data directory away and start it again",
+                    At(asked.acknowledged),
+                    At(Some(at)),
+                );
+                Err(self.accuse(peer, why, None))
+            }
+            Err(_) | Ok(None) => Ok(()),
+            Ok(Some(matched)) => {
+                self.acknowledged(peer.node_id, asked, matched);
+                Ok(())
+            }
+        }
+    }
+
+    fn acknowledged(&self, node_id: u64, asked: Asked, matched: LogId) {
+        let mut known = self.known();
+        let in_term = known.acknowledged.entry(node_id).or_insert((asked.term, matched));
+        if in_term.0 != asked.term {
+            *in_term = (asked.term, matched);
+        }
+        in_term.1 = in_term.1.max(matched);
+        if let Some(committed) = asked.committed {
+            note_committed(&mut known, node_id, matched.min(committed));
+        }
+        known.faults.remove(&node_id);
+    }
+
+    /// Says what is wrong with a member, unless that was said before.
+    pub(crate) fn accuse(&self, peer: &PeerName, why: String, differs_at: Option<u64>) -> String {
+        let fault = Fault { why: why.clone(), differs_at };
+        let before = self.known().faults.insert(peer.node_id, fault);
+        if before.is_none_or(|before| before.why != why) {
+            tracing::error!(
+                member = peer.name,
+                node_id = peer.node_id,
+                why,
+                "a member's log is not what it was"
+            );
+        }
+        why
+    }
+}
+
+/// On a follower or a voter.
+impl Integrity {
+    /// Checks this node by what a leader says, before anything is answered.
+    pub(crate) fn check_append(&self, request: &wire::AppendRequest) -> Result<(), Breach> {
+        let Some(vote) = request.vote else { return Ok(()) };
+        let (voted_term, end) = self.log_end.voted_and_last();
+        if vote.term < voted_term {
+            // A deposed leader; consensus refuses it.
+            return Ok(());
+        }
+        let differs = |index| Err(Breach::OtherHistory { leader: vote.node_id, index });
+        let mut lineage = self.lineage.lock();
+        if let Some(acknowledged) = request.acknowledged {
+            check_end(end.max(lineage.last()), log_id(acknowledged), vote.node_id)?;
+        }
+        // openraft takes what was committed here for what the leader has.
+        let last = lineage.last().map(|last| last.index);
+        let entries = request.entries.iter().map(|entry| entry.log_id);
+        for id in [request.previous].into_iter().chain(entries).flatten() {
+            if last.is_none_or(|last| id.index > last) {
+                break;
+            }
+            if lineage.compare_entry(log_id(id)) == Compared::Differs {
+                return differs(id.index);
+            }
+        }
+        if let Some(theirs) = request.applied.and_then(applied_from_wire)
+            && lineage.follow(vote.node_id, &theirs) == Compared::Differs
+        {
+            return differs(theirs.last.index);
+        }
+        drop(lineage);
+        if !request.members.is_empty() {
+            let mut known = self.known();
+            for member in &request.members {
+                if let Some(last) = member.last.filter(|_| member.node_id != self.me) {
+                    note_committed(&mut known, member.node_id, log_id(last));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks this node by the snapshot that a leader sends.
+    pub(crate) fn check_snapshot(&self, leader: u64, snapshot: &Lineage) -> Result<(), Breach> {
+        let lineage = self.lineage.lock();
+        match lineage.last() {
+            Some(last) if lineage.compare_snapshot(snapshot) == Compared::Differs => {
+                Err(Breach::OtherHistory { leader, index: last.index })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Adds to a request for a vote what the voter needs to check itself.
+    pub(crate) fn stamp_vote(&self, node_id: u64, request: &mut wire::VoteRequest) {
+        request.acknowledged = self.committed_of(node_id).map(log_id_to_wire);
+        request.applied = self.applied();
+    }
+
+    /// Whether what another node has applied is what this one has, as far as can be told; else that is said.
+    pub(crate) fn compare_with(
+        &self,
+        peer: &PeerName,
+        applied: Option<wire::AppliedChain>,
+    ) -> Result<(), String> {
+        let Some(theirs) = applied.and_then(applied_from_wire) else { return Ok(()) };
+        if self.lineage.lock().compare(&theirs) != Compared::Differs {
+            return Ok(());
+        }
+        let index = theirs.last.index;
+        let why = format!(
+            "it has applied other entries than this node: they differ at or before entry {index}; neither votes for the other. Both may hold \
+             acknowledged writes: keep their data directories"
+        );
+        Err(self.accuse(peer, why, Some(index)))
+    }
+}
+
+fn check_end(end: Option<LogId>, acknowledged: LogId, said_by: u64) -> Result<(), Breach> {
+    let reaches = |end: LogId| end >= acknowledged && end.index >= acknowledged.index;
+    if end.is_some_and(reaches) {
+        return Ok(());
+    }
+    Err(Breach::LostTail { end, acknowledged, said_by })
+}
+
+fn note_committed(known: &mut Known, node_id: u64, last: LogId) {
+    let committed = known.committed.entry(node_id).or_insert(last);
+    *committed = last.max(*committed);
+}
+
+fn applied_to_wire(applied: AppliedChain) -> wire::AppliedChain {
+    wire::AppliedChain { last: Some(log_id_to_wire(applied.last)), chain: applied.chain }
+}
+
+fn applied_from_wire(applied: wire::AppliedChain) -> Option<AppliedChain> {
+    Some(AppliedChain { last: log_id(applied.last?), chain: applied.chain })
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::entry::RaftEntry as _;
+
+    use super::*;
+    use crate::types::RaftEntry;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new_term_index(term, index)
+    }
+
+    fn wire_id(term: u64, index: u64) -> Option<wire::LogId> {
+        Some(log_id_to_wire(id(term, index)))
+    }
+
+    /// A node whose log ends there under a vote of that term, and that has applied an entry for each term given, from index 0 on.
+    fn node(me: u64, voted_term: u64, end: Option<LogId>, applied: &[u64]) -> Integrity {
+        let lineage = SharedLineage::default();
+        for (index, term) in (0..).zip(applied) {
+            lineage.lock().add(&RaftEntry::new_blank(id(*term, index))).expect("the next one");
+        }
+        Integrity::new(me, lineage, LogEnd::at(voted_term, end))
+    }
+
+    /// A message of the leader that was voted for in that term, member 1, to member 2.
+    fn append(leader: &Integrity, term: u64, commit: u64) -> (wire::AppendRequest, Asked) {
+        let vote = Some(wire::RaftVote { term, node_id: 1, committed: true });
+        let mut request =
+            wire::AppendRequest { vote, leader_commit: wire_id(term, commit), ..Default::default() };
+        let asked = leader.stamp_append(2, &mut request);
+        (request, asked)
+    }
+
+    fn peer(node_id: u64) -> PeerName {
+        PeerName { node_id, name: format!("n{node_id}") }
+    }
+
+    /// Has the leader of term 1 hear from member 2 that it has entry 32, committed up to 31.
+    fn leader_of_a_follower_with_32() -> Integrity {
+        let leader = node(1, 1, Some(id(1, 40)), &[1; 32]);
+        let (request, asked) = append(&leader, 1, 31);
+        assert_eq!(request.acknowledged, None);
+        leader.judge_answer(&peer(2), asked, None, Ok(Some(id(1, 32)))).expect("healthy");
+        leader
+    }
+
+    #[test]
+    fn a_lost_tail_is_told_and_refused() {
+        let leader = leader_of_a_follower_with_32();
+        let (request, asked) = append(&leader, 1, 33);
+        assert_eq!(request.acknowledged, wire_id(1, 32));
+        assert_eq!(node(2, 1, Some(id(1, 32)), &[]).check_append(&request), Ok(()));
+        let lost = node(2, 1, Some(id(1, 29)), &[]).check_append(&request);
+        let expected = Breach::LostTail { end: Some(id(1, 29)), acknowledged: id(1, 32), said_by: 1 };
+        assert_eq!(lost, Err(expected));
+        // One that does not check itself gives a conflict.
+        leader.judge_answer(&peer(2), asked, None, Err(id(1, 33))).expect("it never had that");
+        let why = leader.judge_answer(&peer(2), asked, None, Err(id(1, 32))).expect_err("it had that");
+        assert!(why.contains("had acknowledged entry 32"), "{why}");
+        assert_eq!(leader.fault(2), Some(why));
+        leader.judge_answer(&peer(2), asked, None, Ok(Some(id(1, 33)))).expect("healthy");
+        assert_eq!(leader.fault(2), None, "it has everything");
+    }
+
+    #[test]
+    fn a_snapshot_counts_as_the_log() {
+        let (request, _) = append(&leader_of_a_follower_with_32(), 1, 33);
+        assert_eq!(node(2, 1, None, &[1; 33]).check_append(&request), Ok(()));
+    }
+
+    #[test]
+    fn what_was_not_committed_may_go_under_a_later_leader() {
+        let leader = leader_of_a_follower_with_32();
+        let (request, _) = append(&leader, 1, 31);
+        // The follower gave up entry 32 to the leader of term 2; what the old leader still sends is refused by consensus.
+        assert_eq!(node(2, 2, Some(id(1, 31)), &[]).check_append(&request), Ok(()));
+        // Leading again, it only relies on what was committed.
+        let (request, _) = append(&leader, 3, 31);
+        assert_eq!(request.acknowledged, wire_id(1, 31));
+        assert!(node(2, 3, Some(id(1, 30)), &[]).check_append(&request).is_err());
+    }
+
+    #[test]
+    fn others_remember_what_a_member_acknowledged() {
+        let leader = leader_of_a_follower_with_32();
+        let (mut request, _) = append(&leader, 1, 33);
+        leader.stamp_append(3, &mut request);
+        let third = node(3, 1, Some(id(1, 30)), &[]);
+        assert_eq!(third.check_append(&request), Ok(()));
+        assert_eq!(third.committed_of(2), Some(id(1, 31)));
+        assert_eq!(third.committed_of(1), Some(id(1, 33)), "the leader's own disk, as far as committed");
+        let mut vote = wire::VoteRequest::default();
+        third.stamp_vote(2, &mut vote);
+        assert_eq!(vote.acknowledged, wire_id(1, 31));
+        assert!(node(2, 1, Some(id(1, 29)), &[]).check_acknowledged(id(1, 31), 3).is_err());
+    }
+
+    #[test]
+    fn other_entries_than_the_leaders_end_a_follower() {
+        let leader = node(1, 2, Some(id(2, 5)), &[0, 1, 1, 2, 2, 2]);
+        let (request, asked) = append(&leader, 2, 5);
+        assert_eq!(node(2, 1, Some(id(1, 2)), &[0, 1, 1]).check_append(&request), Ok(()), "behind");
+        let diverged = node(2, 1, Some(id(1, 4)), &[0, 1, 1, 1, 1]);
+        assert_eq!(diverged.check_append(&request), Ok(()), "the leader is ahead: nothing to compare yet");
+        let mut with_entries = request;
+        with_entries.previous = wire_id(1, 2);
+        let entry = |index| wire::StoredEntry { log_id: wire_id(2, index), payload: None };
+        with_entries.entries = vec![entry(3), entry(4), entry(5)];
+        assert_eq!(diverged.check_append(&with_entries), Err(Breach::OtherHistory { leader: 1, index: 3 }));
+        // The leader sees it, too, and from then on sends what it had at the same index.
+        let why = leader.judge_answer(&peer(2), asked, diverged.applied(), Ok(None)).expect_err("it differs");
+        assert!(why.contains("at or before entry 4"), "{why}");
+        let (request, _) = append(&leader, 2, 5);
+        assert_eq!(diverged.check_append(&request), Err(Breach::OtherHistory { leader: 1, index: 4 }));
+    }
+
+    #[test]
+    fn nodes_of_other_histories_do_not_vote_for_each_other() {
+        let (one, other) = (node(1, 2, None, &[0, 1, 2, 2]), node(2, 1, None, &[0, 1, 1]));
+        let mut vote = wire::VoteRequest::default();
+        other.stamp_vote(1, &mut vote);
+        assert!(one.compare_with(&peer(2), vote.applied).is_err());
+        assert_eq!(
+            other.compare_with(&peer(1), one.applied()),
+            Ok(()),
+            "it can not tell: it is not that far"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_of_another_history_is_refused() {
+        let snapshot = node(1, 2, None, &[0, 1, 2, 2, 2]).lineage.lock().clone();
+        assert_eq!(node(2, 1, None, &[0, 1]).check_snapshot(1, &snapshot), Ok(()));
+        let refused = Err(Breach::OtherHistory { leader: 1, index: 2 });
+        assert_eq!(node(2, 1, None, &[0, 1, 1]).check_snapshot(1, &snapshot), refused);
+        assert!(
+            node(2, 1, None, &[0, 1, 1, 1, 1, 1, 1]).check_snapshot(1, &snapshot).is_err(),
+            "ahead of it"
+        );
+    }
+}
