@@ -1,5 +1,6 @@
 //! A cluster of `batuta server` processes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -52,6 +53,8 @@ pub struct Node {
     grpc_port: u16,
     peer_port: u16,
     child: Option<Child>,
+    /// Where its standard error goes; the test's own unless it is kept.
+    said: Option<PathBuf>,
 }
 
 impl Node {
@@ -123,6 +126,26 @@ impl Node {
         panic!("{} did not stop after TERM", self.name);
     }
 
+    /// Waits until the process ends by itself; gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn exited(&mut self) -> Option<i32> {
+        eventually(&format!("{} ends by itself", self.name), || async { self.ended().then_some(()) }).await;
+        let mut child = self.child.take().expect("a node that was started");
+        child.wait().expect("our own child").code()
+    }
+
+    /// What it has said on standard error since [`Cluster::keep_what_is_said`].
+    ///
+    /// # Panics
+    /// When that was not kept.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let said = self.said.as_ref().expect("what is said is kept");
+        std::fs::read_to_string(said).unwrap_or_default()
+    }
+
     /// Waits until the node says it is ready.
     ///
     /// # Panics
@@ -170,6 +193,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// As [`Self::start`], with what the nodes say kept.
+    pub async fn start_listening(count: usize) -> Self {
+        let mut cluster = Self::prepare(count, &[]);
+        cluster.keep_what_is_said();
+        cluster.launch_all().await;
+        cluster
+    }
+
     /// Starts `count` nodes and waits until all are ready.
     pub async fn start(count: usize) -> Self {
         Self::start_with(count, &[]).await
@@ -180,6 +211,12 @@ impl Cluster {
     /// # Panics
     /// When the machine can not run it.
     pub async fn start_with(count: usize, extra: &[&str]) -> Self {
+        let mut cluster = Self::prepare(count, extra);
+        cluster.launch_all().await;
+        cluster
+    }
+
+    fn prepare(count: usize, extra: &[&str]) -> Self {
         let directory =
             tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|&word| word.to_owned()).collect();
@@ -187,13 +224,16 @@ impl Cluster {
         for i in 1..=count {
             cluster.add(&format!("n{i}"));
         }
-        for i in 0..count {
-            cluster.launch(i, &[]);
+        cluster
+    }
+
+    async fn launch_all(&mut self) {
+        for place in 0..self.nodes.len() {
+            self.launch(place, &[]);
         }
-        for node in &cluster.nodes {
+        for node in &self.nodes {
             node.ready().await;
         }
-        cluster
     }
 
     /// Adds a node that does not run yet; gives its place.
@@ -212,6 +252,7 @@ impl Cluster {
             grpc_port,
             peer_port,
             child: None,
+            said: None,
         });
         self.nodes.len() - 1
     }
@@ -219,6 +260,13 @@ impl Cluster {
     /// Puts a node's data elsewhere (a small disk, for example). Before it is launched.
     pub fn place(&mut self, place: usize, data_dir: PathBuf) {
         self.nodes[place].data_dir = data_dir;
+    }
+
+    /// Keeps what the nodes say from their next start on.
+    pub fn keep_what_is_said(&mut self) {
+        for node in &mut self.nodes {
+            node.said = Some(self.directory.path().join(format!("{}.said", node.name)));
+        }
     }
 
     /// Starts the process of a node as a member of the static set.
@@ -270,6 +318,10 @@ impl Cluster {
     fn spawn(&mut self, place: usize, more: &[&str]) {
         let node = &mut self.nodes[place];
         assert!(node.child.is_none(), "{} runs already", node.name);
+        let said = node.said.as_ref().map_or_else(Stdio::inherit, |said| {
+            let file = File::options().create(true).append(true).open(said);
+            file.expect("a file in our own directory").into()
+        });
         let child = Command::new(program())
             .arg("server")
             .arg(format!("--name={}", node.name))
@@ -283,6 +335,7 @@ impl Cluster {
             .args(more)
             .arg("--stop-with-stdin")
             .stdin(Stdio::piped())
+            .stderr(said)
             .spawn()
             .expect("the program under test runs");
         node.child = Some(child);
@@ -346,6 +399,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
             node.kill();
+            if std::thread::panicking() && node.said.is_some() {
+                eprintln!("{} said:\n{}", node.name, node.said());
+            }
         }
     }
 }

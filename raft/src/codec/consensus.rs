@@ -128,9 +128,7 @@ pub(crate) fn snapshot_header_to_wire(meta: &SnapshotMeta, lineage: &Lineage) ->
     }
 }
 
-pub(crate) fn snapshot_header(
-    header: wire::SnapshotHeader,
-) -> Result<(SnapshotMeta, Lineage), DecodeError> {
+pub(crate) fn snapshot_header(header: wire::SnapshotHeader) -> Result<(SnapshotMeta, Lineage), DecodeError> {
     let stored = header.membership.ok_or(DecodeError::Missing("membership"))?;
     let members = membership(stored.membership.ok_or(DecodeError::Missing("membership"))?)?;
     let last = header.last.map(log_id);

@@ -329,6 +329,7 @@ impl Answers {
     fn understood(&self, response: wire::AppendResponse) -> Result<StreamAppended, RpcError> {
         let asked = self.sent.pop();
         let applied = response.applied;
+        self.integrity.learn(&response.members);
         let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
         let matched = match &answer {
             Ok(matched) => Ok(*matched),
@@ -347,8 +348,8 @@ mod tests {
     use openraft::Vote as OpenraftVote;
 
     use super::*;
-    use crate::platform::OsPlatform;
     use crate::lineage::SharedLineage;
+    use crate::platform::OsPlatform;
     use crate::store::LogEnd;
     use crate::types::Addresses;
 

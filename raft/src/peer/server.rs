@@ -102,11 +102,18 @@ fn with_applied(
     integrity: Arc<Integrity>,
     answers: impl Stream<Item = Result<wire::AppendResponse, Status>> + Send,
 ) -> impl Stream<Item = Result<wire::AppendResponse, Status>> + Send {
-    let applied = Arc::clone(&integrity);
-    let answers =
-        answers.map(move |answer| answer.map(|answer| wire::AppendResponse { applied: applied.applied(), ..answer }));
+    let (known, mut first) = (Arc::clone(&integrity), true);
+    let answers = answers.map(move |answer| {
+        let mut answer = answer?;
+        answer.applied = known.applied();
+        if std::mem::take(&mut first) {
+            answer.members = known.committed_of_others();
+        }
+        Ok(answer)
+    });
     let last = stream::once(async move { integrity.breach() });
-    answers.chain(last.filter_map(|breach| std::future::ready(breach.map(|breach| Err(untrustworthy(&breach))))))
+    answers
+        .chain(last.filter_map(|breach| std::future::ready(breach.map(|breach| Err(untrustworthy(&breach))))))
 }
 
 #[tonic::async_trait]
@@ -121,19 +128,21 @@ impl Peer for Service {
         let core = self.member(&request)?;
         let (raft, integrity) = (core.raft.clone(), Arc::clone(&core.integrity));
         let mut leader = LeaderStream::new(&self.inner);
-        let requests = checked(&integrity, request.into_inner()).map(move |message| match message.map(messages::append) {
-            Ok(Ok(request)) => {
-                leader.note(&request.vote);
-                Some(request)
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the leader's entries are not understood");
-                None
-            }
-            Err(status) => {
-                tracing::debug!(%status, "the leader's stream broke");
-                leader.broke();
-                None
+        let requests = checked(&integrity, request.into_inner()).map(move |message| {
+            match message.map(messages::append) {
+                Ok(Ok(request)) => {
+                    leader.note(&request.vote);
+                    Some(request)
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the leader's entries are not understood");
+                    None
+                }
+                Err(status) => {
+                    tracing::debug!(%status, "the leader's stream broke");
+                    leader.broke();
+                    None
+                }
             }
         });
         let requests = requests
@@ -344,7 +353,9 @@ impl Core {
             self.holds(self.integrity.check_acknowledged(consensus::log_id(acknowledged), candidate))?;
         }
         if !self.integrity.may_vote() {
-            return Err(Status::unavailable("this node has started just now and asks what it had acknowledged"));
+            return Err(Status::unavailable(
+                "this node has started just now and asks what it had acknowledged",
+            ));
         }
         let name = self.name(candidate).unwrap_or_default();
         let candidate = PeerName { node_id: candidate, name };

@@ -48,7 +48,8 @@ impl Core {
 
     /// A member's stable name.
     pub(crate) fn name(&self, node_id: u64) -> Option<String> {
-        self.metrics.look(|metrics| metrics.membership_config.get_node(&node_id).map(|member| member.name.clone()))
+        self.metrics
+            .look(|metrics| metrics.membership_config.get_node(&node_id).map(|member| member.name.clone()))
     }
 
     /// One call to the leader, which is another node.

@@ -178,7 +178,9 @@ pub(crate) async fn become_member(
     }
     let config = consensus_config(&identity.cluster_id, options)?;
     let store = LogStore::new(log).map_err(io_error("reading the log"))?;
-    store.check_committed().map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
+    store
+        .check_committed()
+        .map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
     let commits = Commits::default();
     let integrity = Arc::new(Integrity::new(identity.node_id, prepared.machine.lineage(), store.end()));
     let network = Network {
