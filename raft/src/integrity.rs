@@ -187,6 +187,28 @@ impl Integrity {
         self.known().committed.get(&node_id).copied()
     }
 
+    /// What this node knows of the others.
+    pub(crate) fn committed_of_others(&self) -> Vec<wire::AcknowledgedBy> {
+        let known = self.known();
+        let others = known.committed.iter().filter(|(id, _)| **id != self.me);
+        others
+            .map(|(id, last)| wire::AcknowledgedBy { node_id: *id, last: Some(log_id_to_wire(*last)) })
+            .collect()
+    }
+
+    /// Adds what another member knows.
+    pub(crate) fn learn(&self, members: &[wire::AcknowledgedBy]) {
+        if members.is_empty() {
+            return;
+        }
+        let mut known = self.known();
+        for member in members {
+            if let Some(last) = member.last.filter(|_| member.node_id != self.me) {
+                note_committed(&mut known, member.node_id, log_id(last));
+            }
+        }
+    }
+
     /// Forgets who is no member any more. Cheap when the membership is the one seen before.
     pub(crate) fn retain(&self, members: &StoredMembership) {
         let index = members.log_id().map_or(0, |id| id.index);
@@ -216,15 +238,15 @@ impl Integrity {
         let in_term = known.acknowledged.get(&node_id).filter(|(of, _)| *of == term).map(|(_, id)| *id);
         let acknowledged = in_term.max(known.committed.get(&node_id).copied());
         request.acknowledged = acknowledged.map(log_id_to_wire);
-        if request.entries.is_empty() {
-            let own = self.log_end.durable().min(committed).map(|id| (self.me, id));
-            let others =
-                known.committed.iter().filter(|(id, _)| **id != self.me).map(|(id, last)| (*id, *last));
-            let member = |(node_id, last)| wire::AcknowledgedBy { node_id, last: Some(log_id_to_wire(last)) };
-            request.members = others.chain(own).map(member).collect();
-        }
         let differs_at = known.faults.get(&node_id).and_then(|fault| fault.differs_at);
         drop(known);
+        if request.entries.is_empty() {
+            request.members = self.committed_of_others();
+            let own = self.log_end.durable().min(committed).map(log_id_to_wire);
+            request
+                .members
+                .extend(own.map(|last| wire::AcknowledgedBy { node_id: self.me, last: Some(last) }));
+        }
         let lineage = self.lineage.lock();
         let applied = differs_at.and_then(|index| lineage.applied_at(index)).or_else(|| lineage.applied());
         request.applied = applied.map(applied_to_wire);
@@ -329,14 +351,7 @@ impl Integrity {
             return differs(theirs.last.index);
         }
         drop(lineage);
-        if !request.members.is_empty() {
-            let mut known = self.known();
-            for member in &request.members {
-                if let Some(last) = member.last.filter(|_| member.node_id != self.me) {
-                    note_committed(&mut known, member.node_id, log_id(last));
-                }
-            }
-        }
+        self.learn(&request.members);
         Ok(())
     }
 

@@ -385,23 +385,4 @@ mod tests {
         assert_eq!(lineage.compare_entry(id(2, 39)), Compared::Unknown);
         assert_eq!(lineage.compare_entry(id(2, 40)), Compared::Differs);
     }
-
-    /// By hand: `cargo test --release -p batuta-raft chain_costs -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn what_the_chain_costs() {
-        for bytes in [64, 1024, 16 << 10] {
-            let mut lineage = Lineage::default();
-            let mut entry = entry(1, 0, 7);
-            if let EntryPayload::Normal(data) = &mut entry.payload {
-                data.bytes = Bytes::from(vec![7; bytes]);
-            }
-            let (begun, count) = (std::time::Instant::now(), 1_000_000_u32);
-            for index in 0..u64::from(count) {
-                entry.log_id = id(1, index);
-                lineage.add(&entry).expect("the next one");
-            }
-            println!("{bytes} bytes an entry: {:?}", begun.elapsed() / count);
-        }
-    }
 }

@@ -218,6 +218,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// As [`Self::start`], with what the nodes say kept.
+    pub async fn start_listening(count: usize) -> Self {
+        let mut cluster = Self::prepare(count, &[]);
+        cluster.keep_logs();
+        cluster.launch_all().await;
+        cluster
+    }
+
     /// Starts `count` nodes and waits until all are ready.
     pub async fn start(count: usize) -> Self {
         Self::start_with(count, &[]).await
@@ -228,6 +236,12 @@ impl Cluster {
     /// # Panics
     /// When the machine can not run it.
     pub async fn start_with(count: usize, extra: &[&str]) -> Self {
+        let mut cluster = Self::prepare(count, extra);
+        cluster.launch_all().await;
+        cluster
+    }
+
+    fn prepare(count: usize, extra: &[&str]) -> Self {
         let directory =
             tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|&word| word.to_owned()).collect();
@@ -236,13 +250,16 @@ impl Cluster {
         for i in 1..=count {
             cluster.add(&format!("n{i}"));
         }
-        for i in 0..count {
-            cluster.launch(i, &[]);
+        cluster
+    }
+
+    async fn launch_all(&mut self) {
+        for place in 0..self.nodes.len() {
+            self.launch(place, &[]);
         }
-        for node in &cluster.nodes {
+        for node in &self.nodes {
             node.ready().await;
         }
-        cluster
     }
 
     /// From now on, has what nodes write to standard error kept in files, for [`Node::log`].
@@ -449,6 +466,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
             node.kill();
+            if std::thread::panicking() && self.keeps_logs {
+                eprintln!("{} said:\n{}", node.name, node.log());
+            }
         }
     }
 }

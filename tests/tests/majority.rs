@@ -68,7 +68,7 @@ async fn time_goes_on_when_the_leader(goes: Goes) {
         Goes::HandsOver => {
             let name = cluster.nodes[other].name.clone();
             let to = json!({"member": name});
-            cluster.nodes[other].rest.post("/api/v1/cluster/transfer-leader", &to).await.expect(200);
+            let _ = cluster.nodes[other].rest.post("/api/v1/cluster/transfer-leader", &to).await.expect(200);
         }
     }
     let rest = &cluster.nodes[other].rest;

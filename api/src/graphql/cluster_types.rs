@@ -52,6 +52,8 @@ pub(super) struct Member {
     pub(super) matched_index: Option<Long>,
     /// Known on the leader only: milliseconds since it last answered.
     pub(super) last_contact_ms: Option<Long>,
+    /// Set when the answering node found that this member lost acknowledged entries, or applied other entries than the leader.
+    pub(super) fault: Option<String>,
 }
 
 impl From<batuta_raft::MemberStatus> for Member {
@@ -67,6 +69,7 @@ impl From<batuta_raft::MemberStatus> for Member {
             peer: member.addresses.peer,
             matched_index: member.matched_index.map(Long),
             last_contact_ms: member.last_contact_ms.map(Long),
+            fault: member.fault,
         }
     }
 }

@@ -30,6 +30,7 @@ fn member_message(member: MemberStatus) -> v1::Member {
         peer: member.addresses.peer,
         matched_index: member.matched_index,
         last_contact_ms: member.last_contact_ms,
+        fault: member.fault,
     }
 }
 

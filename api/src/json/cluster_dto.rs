@@ -49,6 +49,9 @@ pub(crate) struct Member {
     /// Known on the leader only: milliseconds since it last answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_contact_ms: Option<u64>,
+    /// Set when the answering node found that this member lost acknowledged entries, or applied other entries than the leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<String>,
 }
 
 /// How the cluster looks from the node that answers.
@@ -258,6 +261,7 @@ impl From<batuta_raft::MemberStatus> for Member {
             peer: member.addresses.peer,
             matched_index: member.matched_index,
             last_contact_ms: member.last_contact_ms,
+            fault: member.fault,
         }
     }
 }

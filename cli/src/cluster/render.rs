@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::duration::human;
 use crate::failure::Failure;
-use crate::output::{Answer, fields, or_dash, rows};
+use crate::output::{Answer, fields, or_dash, printable, rows};
 
 pub(super) type Status = GetStatusResponse;
 
@@ -129,7 +129,7 @@ pub(super) fn limits(limits: &[Limit], revision: u64) -> Answer {
 }
 
 fn member_table(members: &[Member]) -> String {
-    rows(
+    let mut table = rows(
         ["NAME", "ID", "ROLE", "VOTER", "MATCHED", "LAST CONTACT", "GRPC", "REST", "PEER"],
         members.iter().map(|member| {
             [
@@ -144,7 +144,11 @@ fn member_table(members: &[Member]) -> String {
                 member.peer.clone(),
             ]
         }),
-    )
+    );
+    for (member, fault) in members.iter().filter_map(|member| Some((member, member.fault.as_ref()?))) {
+        table.push_str(&format!("\n{} is not counted: {}", printable(&member.name), printable(fault)));
+    }
+    table
 }
 
 fn member_json(member: &Member) -> Value {
@@ -159,6 +163,7 @@ fn member_json(member: &Member) -> Value {
         "peer": member.peer,
         "matched_index": member.matched_index,
         "last_contact_ms": member.last_contact_ms,
+        "fault": member.fault,
     })
 }
 
@@ -210,6 +215,7 @@ mod tests {
             peer: "b:7070".to_owned(),
             matched_index: Some(41),
             last_contact_ms: None,
+            fault: None,
         }
     }
 
@@ -217,7 +223,7 @@ mod tests {
         json!({
             "node_id": 2, "name": "n2", "role": "follower", "voter": true, "rest": "http://b:8080",
             "grpc": "http://b:9090", "ws": "ws://b:8081", "peer": "b:7070", "matched_index": 41,
-            "last_contact_ms": null,
+            "last_contact_ms": null, "fault": null,
         })
     }
 

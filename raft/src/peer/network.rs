@@ -351,6 +351,7 @@ impl Answers {
     fn understood(&self, response: wire::AppendResponse) -> Result<StreamAppended, RpcError> {
         let asked = self.sent.pop();
         let applied = response.applied;
+        self.integrity.learn(&response.members);
         let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
         let matched = match &answer {
             Ok(matched) => Ok(*matched),

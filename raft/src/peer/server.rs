@@ -103,9 +103,14 @@ fn with_applied(
     integrity: Arc<Integrity>,
     answers: impl Stream<Item = Result<wire::AppendResponse, Status>> + Send,
 ) -> impl Stream<Item = Result<wire::AppendResponse, Status>> + Send {
-    let applied = Arc::clone(&integrity);
+    let (known, mut first) = (Arc::clone(&integrity), true);
     let answers = answers.map(move |answer| {
-        answer.map(|answer| wire::AppendResponse { applied: applied.applied(), ..answer })
+        let mut answer = answer?;
+        answer.applied = known.applied();
+        if std::mem::take(&mut first) {
+            answer.members = known.committed_of_others();
+        }
+        Ok(answer)
     });
     let last = stream::once(async move { integrity.breach() });
     answers

@@ -22,22 +22,26 @@ const TELL_WITHIN: Duration = Duration::from_millis(300);
 
 /// Asks, and lets this node vote when its log has everything.
 pub(super) fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
-    let me = core.identity.node_id;
-    let others: Vec<(u64, String)> = core.metrics.look(|metrics| {
-        let members = metrics.membership_config.nodes().filter(|(id, _)| **id != me);
-        members.map(|(id, member)| (*id, member.addresses.peer.clone())).collect()
-    });
-    if fresh || others.is_empty() {
+    if fresh {
         core.integrity.vouch();
         return;
     }
     core.raft.runtime_config().elect(false);
     let (raft, integrity) = (core.raft.clone(), Arc::clone(&core.integrity));
-    let (cluster_id, stop) = (core.identity.cluster_id.clone(), inner.stop.clone());
+    let (identity, stop) = (core.identity.clone(), inner.stop.clone());
     let asking = Arc::clone(inner);
     inner.tasks.spawn(stop.run_until_cancelled_owned(async move {
-        let asked =
-            others.iter().map(|(id, address)| ask(&asking, Target::new(&cluster_id, *id), address, me));
+        let me = identity.node_id;
+        // The metrics may not have it yet.
+        let membership = raft.with_raft_state(|state| state.membership_state.effective().clone()).await;
+        let Ok(membership) = membership else { return };
+        let others: Vec<(u64, String)> = membership
+            .nodes()
+            .filter(|(id, _)| **id != me)
+            .map(|(id, member)| (*id, member.addresses.peer.clone()))
+            .collect();
+        let target = |id| Target::new(&identity.cluster_id, id);
+        let asked = others.iter().map(|(id, address)| ask(&asking, target(*id), address, me));
         for ((said_by, _), known) in others.iter().zip(join_all(asked).await) {
             if let Some(acknowledged) = known
                 && let Err(breach) = integrity.check_acknowledged(acknowledged, *said_by)
