@@ -18,6 +18,8 @@ use crate::signals;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node may take to stop after a TERM before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
+/// The largest cluster.
+const NODES_MAX: usize = 5;
 /// Ports of one node start this many above those of the node before.
 const PORT_STEP: u16 = 10;
 
@@ -136,16 +138,28 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
     }
 }
 
+/// The ports in the file beside the data, if it is there.
+fn kept_ports(path: &Path) -> Option<Vec<u16>> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.split_whitespace().filter_map(|port| port.parse().ok()).collect())
+}
+
+/// How many nodes the data directory has data of, as their names say.
+fn nodes_with_data(data_dir: &Path) -> usize {
+    let has_data = |node: &usize| data_dir.join(format!("n{node}")).join("identity").exists();
+    (1..=NODES_MAX).rev().find(has_data).unwrap_or_default()
+}
+
 /// The peers' ports are kept beside the data, so that a cluster started again finds its members.
 fn peer_ports(data_dir: &Path, nodes: u16) -> Result<Vec<u16>, DevError> {
     let path = data_dir.join("dev-peer-ports");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        let ports: Vec<u16> = text.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-        if ports.len() == usize::from(nodes) {
-            return Ok(ports);
-        }
-        let dir = data_dir.display().to_string();
-        return Err(DevError::OtherNodes { dir, found: ports.len(), asked: nodes });
+    let kept = kept_ports(&path);
+    let found = kept.as_ref().map_or_else(|| nodes_with_data(data_dir), Vec::len);
+    if found != 0 && found != usize::from(nodes) {
+        return Err(DevError::OtherNodes { dir: data_dir.display().to_string(), found, asked: nodes });
+    }
+    if let Some(ports) = kept.filter(|ports| !ports.is_empty()) {
+        return Ok(ports);
     }
     // Below the range the kernel gives to outgoing connections, so that nobody takes the port before the node binds it.
     let mut found: Vec<u16> = Vec::new();
@@ -281,5 +295,32 @@ async fn stop_all(nodes: &mut [Node]) {
                 eprintln!("node {} could not be killed: {error}", node.name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(dir: &Path, nodes: u16) -> String {
+        peer_ports(dir, nodes).expect_err("other data are there").to_string()
+    }
+
+    #[test]
+    fn data_of_another_number_of_nodes_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ports = peer_ports(dir.path(), 3).expect("ports");
+        assert_eq!(peer_ports(dir.path(), 3).expect("the same"), ports);
+        for nodes in [1, 5] {
+            assert!(refused(dir.path(), nodes).contains("--nodes 3"));
+        }
+        // Without the file, the nodes' directories say it.
+        std::fs::remove_file(dir.path().join("dev-peer-ports")).expect("removed");
+        for name in ["n1", "n3"] {
+            std::fs::create_dir(dir.path().join(name)).expect("made");
+            std::fs::write(dir.path().join(name).join("identity"), "").expect("written");
+        }
+        assert!(refused(dir.path(), 1).contains("--nodes 3"));
+        assert_eq!(peer_ports(dir.path(), 3).expect("other ports").len(), 3);
     }
 }

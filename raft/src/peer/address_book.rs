@@ -52,7 +52,13 @@ impl AddressBook {
 
     /// Where to connect to a member.
     pub(crate) fn peer(&self, node_id: u64) -> Option<String> {
-        newest(self.seen(node_id), self.stored(node_id))
+        let all = self.seen.load();
+        let seen = all.get(&node_id);
+        let Some(metrics) = self.metrics.get() else { return newest(seen, None) };
+        metrics.look(|metrics| {
+            let member = metrics.membership_config.get_node(&node_id);
+            newest(seen, member.map(|member| member.addresses.peer.as_str()))
+        })
     }
 
     /// Notes where a member answered. Gives the address that was used for it until now, when that is another one.
@@ -79,12 +85,13 @@ impl AddressBook {
 }
 
 /// What was seen holds until the membership says something new.
-fn newest(seen: Option<Seen>, stored: Option<String>) -> Option<String> {
-    match (seen, stored) {
-        (Some(seen), Some(stored)) if seen.stored != stored => Some(stored),
-        (Some(seen), _) => Some(seen.peer),
-        (None, stored) => stored,
-    }
+fn newest(seen: Option<&Seen>, stored: Option<&str>) -> Option<String> {
+    let newest = match (seen, stored) {
+        (Some(seen), Some(stored)) if seen.stored != stored => stored,
+        (Some(seen), _) => &seen.peer,
+        (None, stored) => stored?,
+    };
+    Some(newest.to_owned())
 }
 
 #[cfg(test)]
@@ -93,17 +100,23 @@ mod tests {
 
     #[test]
     fn what_answered_last_holds_until_the_membership_changes() {
-        let seen = |peer: &str, stored: &str| {
-            let addresses = Addresses { peer: peer.to_owned(), ..Addresses::default() };
-            Some(Seen { peer: peer.to_owned(), addresses, boot_id: 1, stored: stored.to_owned() })
+        let check = |seen: Option<(&str, &str)>, stored: Option<&str>, expected: Option<&str>| {
+            let seen = seen.map(|(peer, stored)| Seen {
+                peer: peer.to_owned(),
+                addresses: Addresses::default(),
+                boot_id: 1,
+                stored: stored.to_owned(),
+            });
+            assert_eq!(newest(seen.as_ref(), stored).as_deref(), expected, "{seen:?} {stored:?}");
         };
-        let stored = |text: &str| Some(text.to_owned());
-        assert_eq!(newest(None, None), None);
-        assert_eq!(newest(None, stored("old")), stored("old"));
-        assert_eq!(newest(seen("new", ""), None), stored("new"), "it is no member yet");
-        assert_eq!(newest(seen("new", "old"), stored("old")), stored("new"));
-        assert_eq!(newest(seen("new", "old"), stored("newer")), stored("newer"), "it moved once more");
-        assert_eq!(newest(seen("new", "old"), stored("new")), stored("new"));
+        check(None, None, None);
+        check(None, Some("old"), Some("old"));
+        // It is no member yet.
+        check(Some(("new", "")), None, Some("new"));
+        check(Some(("new", "old")), Some("old"), Some("new"));
+        // It moved once more.
+        check(Some(("new", "old")), Some("newer"), Some("newer"));
+        check(Some(("new", "old")), Some("new"), Some("new"));
     }
 
     #[test]

@@ -143,10 +143,8 @@ pub(crate) fn why_not(status: &Status) -> String {
     match (status.code(), innermost) {
         (tonic::Code::DeadlineExceeded, _) => "no answer".to_owned(),
         (tonic::Code::Unavailable, Some(why)) => why,
-        (_, why) => {
-            let why = why.unwrap_or_else(|| status.message().to_owned());
-            format!("what listens there is not the peer port of a Batuta node ({why})")
-        }
+        // The protocol's own words differ from one attempt to the next.
+        _ => "what listens there is not the peer port of a Batuta node".to_owned(),
     }
 }
 
@@ -186,6 +184,28 @@ mod tests {
 
     use super::*;
     use crate::platform::OsPlatform;
+
+    #[tokio::test]
+    async fn what_is_wrong_with_an_address_is_said_in_few_words() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = silent.local_addr().expect("an address").to_string();
+        let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let why = async |address: &str, within| {
+            let from = wire::Introduction::default();
+            why_not(&hello(&platform, address, from, within).await.expect_err("nobody is there"))
+        };
+        assert_eq!(why(&address, Duration::from_millis(100)).await, "no answer");
+        // Answers as an HTTP/1 server does.
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = silent.accept().expect("a connection");
+            std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("sent");
+            stream
+        });
+        let foreign = why(&address, Duration::from_secs(30)).await;
+        assert!(foreign.contains("not the peer port"), "{foreign}");
+        drop(other.join().expect("it ended"));
+        assert_eq!(why(&address, Duration::from_secs(30)).await, "connection refused");
+    }
 
     #[tokio::test]
     async fn a_closed_port_refuses_and_a_silent_one_is_unclear() {

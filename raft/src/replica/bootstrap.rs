@@ -23,6 +23,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 const TRY_AGAIN_LATER: Duration = Duration::from_secs(1);
 /// What keeps a node from being a member is said after so long: nodes that are started together find each other sooner.
 const SAY_AFTER: Duration = Duration::from_secs(2);
+/// Reasons may take turns; the log has one as often.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// A node far behind is fed the whole state before it gets its vote.
 const JOIN_WITHIN: Duration = Duration::from_mins(10);
@@ -38,6 +40,7 @@ enum Step {
 /// Goes on until this node is a voter under its present addresses. A node that was removed looks on, and asks for nothing.
 pub(super) async fn settle(inner: &Arc<Inner>) {
     let mut said = String::new();
+    let mut said_at: Option<Instant> = None;
     let mut waits_since: Option<Instant> = None;
     loop {
         if inner.standing.removed().is_some() {
@@ -55,9 +58,13 @@ pub(super) async fn settle(inner: &Arc<Inner>) {
         inner.standing.set_waits_for(&why);
         if why.is_empty() {
             waits_since = None;
-        } else if waits_since.get_or_insert_with(Instant::now).elapsed() >= SAY_AFTER && why != said {
+        } else if why != said
+            && waits_since.get_or_insert_with(Instant::now).elapsed() >= SAY_AFTER
+            && said_at.is_none_or(|at| at.elapsed() >= SAY_EVERY)
+        {
             tracing::warn!(why, "not settled in the cluster yet; trying again");
             said = why;
+            said_at = Some(Instant::now());
         }
         tokio::time::sleep(wait).await;
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use batuta_proto::internal as wire;
 use futures_util::future::join_all;
 use openraft::{Instant as _, ServerState};
+use tokio::time::Instant;
 
 use super::error::StartError;
 use super::{Core, Identity, Inner};
@@ -32,6 +33,8 @@ const EVERY_LEADERLESS_MAX: Duration = Duration::from_secs(1);
 const START_WITHIN: Duration = Duration::from_millis(2_500);
 /// A cluster without a leader for so long is worth a line in the log.
 const SAY_AFTER: Duration = Duration::from_secs(4);
+/// Who is missing may change from round to round; the log has it as often.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Processes that were started within so many milliseconds were started at the same time: none of them was there first.
 const SAME_TIME_MS: u64 = 2_000;
 
@@ -106,7 +109,7 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
     let mut heard_of = BTreeSet::new();
     let mut pause = EVERY_LEADERLESS_MIN;
     let mut accepted = false;
-    let mut said = String::new();
+    let mut said: Option<(String, Instant)> = None;
     loop {
         let mut addresses = configured(inner);
         addresses.extend(members(core, inner));
@@ -129,15 +132,16 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
         let missing = unreached(inner, core, &round);
         inner.standing.set_unreached(&missing);
         let silence = leader_silence(inner, core);
-        if silence > SAY_AFTER && said != missing {
+        let is_news = |(before, at): &(String, Instant)| *before != missing && at.elapsed() >= SAY_EVERY;
+        if silence > SAY_AFTER && said.as_ref().is_none_or(is_news) {
             tracing::warn!(missing, "no leader");
-            said.clone_from(&missing);
+            said = Some((missing.clone(), Instant::now()));
         }
         pause = if silence > inner.options.election_timeout_max() {
             // Nothing goes on before they have found each other.
             EVERY_LEADERLESS_MAX.min(2 * pause)
         } else if missing.is_empty() {
-            said.clear();
+            said = None;
             EVERY
         } else {
             EVERY_MISSING

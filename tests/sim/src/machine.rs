@@ -82,6 +82,8 @@ impl Machine {
 /// The platform of one process on a machine.
 pub(crate) struct SimPlatform {
     pub(crate) machine: Machine,
+    /// Where it listens for peers.
+    pub(crate) port: u16,
 }
 
 impl Platform for SimPlatform {
@@ -114,8 +116,9 @@ impl Platform for SimPlatform {
     }
 
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>> {
+        let port = self.port;
         Box::pin(async move {
-            let incoming = net::listen().await?;
+            let incoming = net::listen(port).await?;
             router.serve_with_incoming(incoming).await.map_err(io::Error::other)
         })
     }

@@ -11,6 +11,7 @@ use turmoil::Sim;
 
 use crate::context::Context;
 use crate::machine::End;
+use crate::net::PEER_PORT;
 use crate::node::{self, Job};
 use crate::observer::Observer;
 
@@ -181,6 +182,17 @@ impl Nemesis {
         context.say(format_args!("! {end:?} of {} for {away_ms} ms", node::name(node)));
         self.count(if end == End::Kill { "kill" } else { "power cut" });
         self.crash(sim, context, observer, node, end, context.now_ms() + away_ms);
+        if self.rng.random_bool(0.3) {
+            self.move_node(context, node);
+        }
+    }
+
+    /// The node, which is down, has another address when it comes back.
+    fn move_node(&mut self, context: &Context, node: usize) {
+        let port = PEER_PORT + self.rng.random_range(0..5);
+        context.say(format_args!("! {} moves to port {port}", node::name(node)));
+        self.count("address changed");
+        context.nodes[node].move_to(port);
     }
 
     /// Of those who have just voted some lose power at once, and are back before the election is over.
@@ -209,10 +221,14 @@ impl Nemesis {
         let end = if self.rng.random_bool(0.5) { End::Kill } else { End::PowerCut };
         context.say(format_args!("! {end:?} of all"));
         self.count("all at once");
+        let all_move = self.rng.random_bool(0.5);
         for node in 0..context.plan.nodes {
             if !matches!(self.down.get(&node), Some(Down::Until(_))) {
                 let away_ms = self.away_ms();
                 self.crash(sim, context, observer, node, end, context.now_ms() + away_ms);
+            }
+            if all_move {
+                self.move_node(context, node);
             }
         }
     }

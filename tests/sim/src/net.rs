@@ -12,7 +12,7 @@ use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Uri};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// The port on which every node listens for its peers.
+/// The port on which a node listens for its peers, until it moves.
 pub(crate) const PEER_PORT: u16 = 7000;
 
 /// An accepted connection.
@@ -53,8 +53,8 @@ impl AsyncWrite for Accepted {
 }
 
 /// The connections that peers open to this host.
-pub(crate) async fn listen() -> io::Result<impl Stream<Item = io::Result<Accepted>> + Send> {
-    let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
+pub(crate) async fn listen(port: u16) -> io::Result<impl Stream<Item = io::Result<Accepted>> + Send> {
+    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
     Ok(stream::unfold(listener, |listener| async move {
         let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
         Some((accepted, listener))

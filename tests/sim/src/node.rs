@@ -1,6 +1,7 @@
 //! A node: the process that runs on a machine, and how clients reach it.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_api::service::{Service, ServiceOptions};
@@ -27,12 +28,19 @@ pub(crate) struct Running {
 /// A node's place: its machine, and its process while there is one.
 pub(crate) struct Slot {
     pub(crate) machine: Machine,
+    /// Where its process listens for peers, or will when it starts again.
+    peer_port: AtomicU16,
     running: Mutex<Option<Running>>,
 }
 
 impl Slot {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, running: Mutex::new(None) }
+        Self { machine, peer_port: AtomicU16::new(PEER_PORT), running: Mutex::new(None) }
+    }
+
+    /// The process listens elsewhere when it starts again.
+    pub(crate) fn move_to(&self, peer_port: u16) {
+        self.peer_port.store(peer_port, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
@@ -54,20 +62,27 @@ pub(crate) fn name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
-fn address(node: usize) -> String {
-    format!("{}:{PEER_PORT}", name(node))
+/// Where a node listens, or will when it starts again: what a configuration that is right says.
+fn address(context: &Context, node: usize) -> String {
+    format!("{}:{}", name(node), context.nodes[node].peer_port.load(Ordering::Relaxed))
 }
 
 fn options(context: &Context, node: usize) -> Options {
     let plan = &context.plan;
     let machine = context.nodes[node].machine.clone();
+    let port = context.nodes[node].peer_port.load(Ordering::Relaxed);
     let url = |scheme: &str| format!("{scheme}://{}:1", name(node));
     Options {
-        platform: Arc::new(SimPlatform { machine }),
+        platform: Arc::new(SimPlatform { machine, port }),
         data_dir: PathBuf::from("/data"),
         node_name: name(node),
-        advertise: Addresses { peer: address(node), rest: url("http"), grpc: url("http"), ws: url("ws") },
-        peers: (0..plan.nodes).map(|peer| (name(peer), address(peer))).collect(),
+        advertise: Addresses {
+            peer: address(context, node),
+            rest: url("http"),
+            grpc: url("http"),
+            ws: url("ws"),
+        },
+        peers: (0..plan.nodes).map(|peer| (name(peer), address(context, peer))).collect(),
         bootstrap_expect: plan.nodes,
         join: Vec::new(),
         election_timeout_ms: plan.election_timeout_ms,
