@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::dedup::Recalled;
 use crate::lock::{LockKey, promote};
 use crate::state::NamespaceUsage;
-use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Request, State};
+use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Rejection, Request, State};
 
 /// The state while an entry is applied.
 pub(crate) struct Transition<'a> {
@@ -80,10 +80,22 @@ impl<'a> Transition<'a> {
             None => self.run(position, &request.command),
         };
         promote(self);
-        if let Some(retry) = &request.dedup {
+        if let Some(retry) = &request.dedup
+            && !self.may_turn_around(&request.command, &outcome)
+        {
             self.remember(position, retry, &outcome);
         }
         outcome
+    }
+
+    /// Whether a refusal is the owner's own grant, which it is told when the node that should have told it counts as lost.
+    fn may_turn_around(&self, command: &Command, outcome: &Outcome) -> bool {
+        match (command, outcome) {
+            (Command::Acquire(acquire), Err(Rejection::Deadlock { .. })) => {
+                !self.state.answered_elsewhere(acquire).is_empty()
+            }
+            _ => false,
+        }
     }
 
     fn run(&mut self, position: Position, command: &Command) -> Outcome {

@@ -68,9 +68,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// own `wait_ms`, its session or its time to live.
 const WITHDRAW_TRIES: u32 = 20;
 const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
-/// How long an owner that asks for what it holds by another node's answer is kept waiting for news of that node, and the pause
-/// between two looks. The leader knows of a lost node sooner.
+/// How often a wait is looked for of which it is not known whether there is one: what may still come has come by then.
+const UNKNOWN_LOOKS: u32 = 120;
+/// How long an owner that asks for what it holds by another node's answer is kept waiting for news of that node, when it
+/// answers and when it does not, and the pause between two looks. Of a lost node the leader knows sooner; one that was restarted
+/// answers, and needs a moment to say so.
 const NEWS_WITHIN: Duration = Duration::from_secs(8);
+const NEWS_WITHIN_REACHED: Duration = Duration::from_secs(2);
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the proposal answered.
@@ -240,14 +244,13 @@ impl Service {
     ) -> Result<Asked, ApiError> {
         loop {
             let asked = self.ask(context, command.clone()).await;
-            let late = started.elapsed() >= wait.min(NEWS_WITHIN);
-            // Under a key the refusal is remembered.
-            if late || context.dedup.is_some() || self.is_draining() {
+            let refused = matches!(&asked, Err(ApiError::Rejected(Rejection::Deadlock { .. })));
+            if !refused || started.elapsed() >= wait.min(NEWS_WITHIN) || self.is_draining() {
                 return asked;
             }
-            let Err(ApiError::Rejected(Rejection::Deadlock { .. })) = &asked else { return asked };
             let state = self.state(context, Consistency::Linearizable).await?;
-            if !state.may_hold_unknowingly(command) {
+            let Some(node_id) = state.answered_elsewhere(command).first().copied() else { return asked };
+            if started.elapsed() >= NEWS_WITHIN_REACHED && self.replica().reaches(node_id).await {
                 return asked;
             }
             sleep(NEWS_PAUSE).await;
@@ -262,7 +265,12 @@ impl Service {
         let timeout = self.timeout(context);
         let proposal = async move {
             let keyed = request.dedup.is_some();
-            let (answer, reply) = split(inner.replica.propose(request, timeout).await, keyed)?;
+            let answered = split(inner.replica.propose(request, timeout).await, keyed);
+            if let (Err(ApiError::OutcomeUnknown { .. }), Some(call), false) = (&answered, call, keyed) {
+                let work = withdraw_unknown(Arc::clone(&inner), call);
+                inner.background.spawn_on(work, &inner.runtime);
+            }
+            let (answer, reply) = answered?;
             match reply {
                 Reply::Granted(grant) => {
                     // Under a key the caller can ask again and finds the grant; a count that rose, or a grant from before,
@@ -416,6 +424,22 @@ fn granted_clock(grant: &Grant) -> Clock {
     let lived = grant.deadline_ms.zip(grant.ttl_ms);
     let now_ms = lived.map_or(0, |(deadline_ms, ttl_ms)| deadline_ms.saturating_sub(ttl_ms));
     Clock { now_ms, wall_ms: grant.granted_wall_ms }
+}
+
+/// Withdraws what a call waits for that was told that it is not known whether it waits: without a key nobody ever asks for it. A grant
+/// stays: its owner may have found it.
+async fn withdraw_unknown(inner: Arc<Inner>, call: ServingCall) {
+    for _ in 0..UNKNOWN_LOOKS {
+        tokio::select! {
+            () = sleep(WITHDRAW_PAUSE) => {}
+            // The node ends, and with it all of its calls.
+            () = inner.draining.cancelled() => return,
+        }
+        if let Some(lock_id) = inner.replica.view().waited_for(call) {
+            let command = AbandonWait { lock_id, call: Some(call), keeps_place: false };
+            return withdraw(inner, lock_id, Command::AbandonWait(command)).await;
+        }
+    }
 }
 
 /// Withdraws an acquisition that a call of this node does not wait for any more.

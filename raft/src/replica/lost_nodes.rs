@@ -65,6 +65,15 @@ impl Replica {
     pub fn boot(&self) -> Option<(u64, u64)> {
         self.inner.core().map(|core| (core.identity.node_id, self.inner.boot_id))
     }
+
+    /// Whether the process of a member answers this node now.
+    pub async fn reaches(&self, node_id: u64) -> bool {
+        let Some(address) = self.inner.core().and_then(|core| core.peer(node_id)) else { return false };
+        matches!(
+            peer::knock(self.inner.platform.as_ref(), &address, KNOCK_WITHIN).await,
+            Knock::Answered
+        )
+    }
 }
 
 /// Looks for lost nodes until this one stops.

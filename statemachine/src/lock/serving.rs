@@ -117,16 +117,23 @@ impl State {
         boots
     }
 
-    /// Whether an acquisition asks for what its owner holds since a moment ago by the answer of another node: should that node be
-    /// lost, the owner may not know.
+    /// The nodes by whose answer the owner of an acquisition holds since a moment ago what it asks for: should they be lost, it may
+    /// not know. Empty when it does, or holds nothing.
     #[must_use]
-    pub fn may_hold_unknowingly(&self, acquire: &Acquire) -> bool {
-        let (Some(call), Some(grant)) = (acquire.call, self.held_by_owner(acquire)) else { return false };
+    pub fn answered_elsewhere(&self, acquire: &Acquire) -> Vec<u64> {
+        let (Some(call), Some(grant)) = (acquire.call, self.held_by_owner(acquire)) else { return Vec::new() };
         let unconfirmed = self.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id));
-        let elsewhere = |other: &ServingCall| (other.node_id, other.boot_id) != (call.node_id, call.boot_id);
-        unconfirmed.is_some_and(|unconfirmed| {
-            !is_told(unconfirmed.at_ms, self.now_ms) && unconfirmed.calls.iter().all(elsewhere)
-        })
+        let unconfirmed = unconfirmed.filter(|unconfirmed| !is_told(unconfirmed.at_ms, self.now_ms));
+        let here = |other: &ServingCall| (other.node_id, other.boot_id) == (call.node_id, call.boot_id);
+        let calls = unconfirmed.filter(|unconfirmed| !unconfirmed.calls.iter().any(here));
+        calls.into_iter().flat_map(|unconfirmed| &unconfirmed.calls).map(|call| call.node_id).collect()
+    }
+
+    /// What a call waits for.
+    #[must_use]
+    pub fn waited_for(&self, call: ServingCall) -> Option<LockId> {
+        let (other, lock_id) = self.serving.by_call.range((call, LockId::MIN)..).next()?;
+        (*other == call).then_some(*lock_id)
     }
 }
 
