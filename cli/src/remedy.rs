@@ -62,7 +62,10 @@ mod tests {
     fn what_the_command_line_rewords_exists() {
         let codes = documented_codes();
         for (code, _) in OF_THE_COMMAND_LINE {
-            assert!(codes.contains(&code) || ["unavailable", "not_batuta", "timeout"].contains(&code), "{code}");
+            assert!(
+                codes.contains(&code) || ["unavailable", "not_batuta", "timeout"].contains(&code),
+                "{code}"
+            );
         }
         assert_eq!(of("no_such_code"), None);
         assert!(of("deadlock").expect("known").starts_with("Release what you hold"));

@@ -18,10 +18,10 @@ mod session;
 mod transport;
 mod watch;
 
-/// The wire types: what the reading calls answer.
-pub use batuta_proto::v1;
 /// What the details of an [`Error`] are.
 pub use batuta_proto::facts;
+/// The wire types: what the reading calls answer.
+pub use batuta_proto::v1;
 
 pub use crate::address::endpoint_url;
 pub use crate::backoff::Backoff;

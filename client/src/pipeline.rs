@@ -536,6 +536,9 @@ mod tests {
         let (waiter, _answer) = oneshot::channel();
         assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
         let torn = broken(Status::internal("h2 protocol error"));
-        assert!(Error::from_status(&torn, None).retryable, "a connection that breaks is no defect of the node");
+        assert!(
+            Error::from_status(&torn, None).retryable,
+            "a connection that breaks is no defect of the node"
+        );
     }
 }

@@ -20,7 +20,8 @@ fn seen(cluster_id: &str, leader_id: Option<u64>, members: &[&str]) -> GetStatus
 fn order(pool: &Pool, count: usize) -> Vec<String> {
     let mut asked: Vec<String> = Vec::new();
     for _ in 0..count {
-        let times = |url: &str| u32::try_from(asked.iter().filter(|other| *other == url).count()).unwrap_or(0);
+        let times =
+            |url: &str| u32::try_from(asked.iter().filter(|other| *other == url).count()).unwrap_or(0);
         let url = pool.next(times).url.to_string();
         asked.push(url);
     }

@@ -105,7 +105,8 @@ async fn short_calls_sessions_and_watches_go_on_while_the_first_node_is_paused()
     cluster.nodes[paused].signal(Signal::STOP);
     // Each is a process of its own that knows nothing of the silence yet.
     let acquired =
-        ended(batuta(&endpoints, &["--timeout", "8s", "-o", "json", "lock", "acquire", "a", "--ttl", "1m"])).await;
+        ended(batuta(&endpoints, &["--timeout", "8s", "-o", "json", "lock", "acquire", "a", "--ttl", "1m"]))
+            .await;
     assert!(acquired.status.success(), "{}", said(&acquired));
     let status = ended(batuta(&endpoints, &["--timeout", "8s", "cluster", "status"])).await;
     assert!(status.status.success(), "{}", said(&status));
@@ -232,7 +233,8 @@ async fn errors_of_the_command_line_are_those_of_rest() {
     ];
     for (words, expected) in cases {
         let output = ended(batuta(&endpoints, &[&["-o", "json"], words].concat())).await;
-        let error: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{}", said(&output)));
+        let error: Value =
+            serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{}", said(&output)));
         for field in ["code", "retryable"] {
             assert_eq!(error[field], expected.body[field], "{words:?}: {error}");
         }

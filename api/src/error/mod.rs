@@ -113,7 +113,9 @@ pub enum ApiError {
         lock_id: LockId,
     },
     /// What is to be withdrawn waits no more: it holds its lock.
-    #[error("acquisition {lock_id} waits no more: it holds its lock, under token {fencing_token}; release it instead")]
+    #[error(
+        "acquisition {lock_id} waits no more: it holds its lock, under token {fencing_token}; release it instead"
+    )]
     AlreadyGranted {
         /// The acquisition.
         lock_id: LockId,
