@@ -75,3 +75,24 @@ async fn the_commands_of_the_manual_work() {
     cluster.nodes[2].kill();
     cluster.converged().await;
 }
+
+/// A node is not started: its data would lie outside of a temporary directory. What it would be started with is checked.
+#[test]
+fn the_first_start_of_the_operations_page_is_a_valid_configuration() {
+    let lines = include_str!("../../docs/operations.md").lines();
+    let mut lines = lines.skip_while(|line| !line.starts_with("    batuta server "));
+    let mut command = String::new();
+    for line in &mut lines {
+        command.push_str(line.trim().trim_end_matches('\\'));
+        if !line.ends_with('\\') {
+            break;
+        }
+    }
+    let arguments = command.strip_prefix("batuta server ").expect("the page shows how a node is started");
+    let output = std::process::Command::new(program())
+        .args(["config", "validate"])
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the program under test runs");
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -131,6 +131,34 @@ async fn short_calls_sessions_and_watches_go_on_while_the_first_node_is_paused()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_at_a_node_that_is_paused_goes_on_at_another() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let other = (leader + 1) % 3;
+    let rest = &cluster.nodes[other].rest;
+    let held = rest.post("/api/v1/locks", &json!({"name": "job", "ttl_ms": 600_000})).await.expect(201);
+    let words = ["lock", "run", "job", "--wait", "10m", "--ttl", "10s", "--", "echo", "done"];
+    let running = batuta(&endpoints_from(&cluster, leader), &words).spawn().expect("runs");
+    let waiters = async || {
+        let answer = rest.try_send("GET", "/api/v1/locks/job", &[], None).await.ok()?;
+        answer.body["waiter_count"].as_u64()
+    };
+    eventually("the command waits", || async { (waiters().await == Some(1)).then_some(()) }).await;
+    cluster.nodes[leader].signal(Signal::STOP);
+    eventually("it is given back through another node", || async {
+        let path = format!("/api/v1/locks/job?lock_id={}", held.text("lock_id"));
+        let answer = rest.try_send("DELETE", &path, &[], None).await.ok()?;
+        (answer.status == 200 || answer.code() == "lock_not_held").then_some(())
+    })
+    .await;
+    let output = tokio::task::spawn_blocking(|| running.wait_with_output());
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("ends").expect("waits").expect("ends");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"done\n"[..]), "{}", said(&output));
+    cluster.nodes[leader].signal(Signal::CONT);
+    cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_one_endpoint_outlives_its_node() {
     let mut cluster = Cluster::start(3).await;
     let only = cluster.leader().await;
