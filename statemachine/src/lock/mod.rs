@@ -14,7 +14,7 @@ mod release;
 mod view;
 
 pub use explain::{Blocker, Explanation, WaiterExplanation};
-pub use view::{Acquisition, LockFilter, LockKind, LockView, TokenCheck, TokenStatus};
+pub use view::{Acquisition, LockFilter, LockKind, LockPart, LockView, TokenCheck, TokenStatus};
 
 pub(crate) use grant::{TOKEN_END, end_grant, end_wait};
 pub(crate) use promote::promote;
