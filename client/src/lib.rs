@@ -15,6 +15,7 @@ mod pipeline;
 mod pool;
 mod session;
 mod watch;
+mod watch_queue;
 
 /// The wire types: what the reading calls answer.
 pub use batuta_proto::v1;

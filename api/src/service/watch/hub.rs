@@ -22,13 +22,15 @@ use crate::service::waits::Waits;
 /// Places for batches that a watcher keeps when it is idle: more come and go with bursts.
 const BATCHES_KEPT: usize = 4;
 
-/// The changes of one revision that a watcher wants; never a part of them.
+/// The changes of one revision that a watcher wants, or a part of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Log index of the entry.
     pub revision: u64,
     /// In order, not empty.
     pub events: Vec<Arc<Event>>,
+    /// Whether more changes of the revision follow.
+    pub more: bool,
 }
 
 /// What a watcher finds in its queue.
@@ -100,7 +102,7 @@ impl Slot {
         let listens = !queue.lagged;
         if listens {
             queue.events += events.len();
-            queue.batches.push_back(Batch { revision, events });
+            queue.batches.push_back(Batch { revision, events, more: false });
         }
         drop(queue);
         self.taker.wake();
