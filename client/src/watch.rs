@@ -258,3 +258,60 @@ impl Watch {
         Some(WatchItem::Changes { revision, events, more })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Backoff;
+    use crate::pool::Pool;
+
+    fn watch() -> Watch {
+        let client = Client {
+            pool: Arc::new(Pool::new(&["127.0.0.1:1".to_owned()]).expect("an address")),
+            namespace: "default".into(),
+            timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+        };
+        client.watch(WatchOptions::now())
+    }
+
+    /// The ordinals that a part of a revision hands on, and where another stream would begin then.
+    fn told(
+        watch: &mut Watch,
+        revision: u64,
+        ordinals: std::ops::Range<u32>,
+        more: bool,
+    ) -> (Vec<u32>, Option<u64>) {
+        let events = ordinals.map(|ordinal| v1::Event { ordinal, ..v1::Event::default() }).collect();
+        let item = Some(WireItem::Changes(v1::Changes { events, more }));
+        let handed_on = match watch.item(v1::WatchResponse { revision, item }) {
+            Some(WatchItem::Changes { events, .. }) => events.iter().map(|event| event.ordinal).collect(),
+            None => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        (handed_on, watch.next_revision)
+    }
+
+    #[tokio::test]
+    async fn revision_cut_between_parts_is_joined_by_ordinals() {
+        let mut watch = watch();
+        assert_eq!(told(&mut watch, 6, 0..2, false), (vec![0, 1], Some(7)));
+        assert_eq!(told(&mut watch, 7, 0..3, true), (vec![0, 1, 2], Some(7)), "it begins at 7 again");
+        // Another node, which cuts it elsewhere.
+        assert_eq!(told(&mut watch, 7, 0..2, true), (vec![], Some(7)));
+        assert_eq!(told(&mut watch, 7, 2..5, true), (vec![3, 4], Some(7)));
+        assert_eq!(told(&mut watch, 7, 0..6, false), (vec![5], Some(8)));
+        assert_eq!(told(&mut watch, 8, 0..1, false), (vec![0], Some(9)), "ordinals count within a revision");
+    }
+
+    #[tokio::test]
+    async fn snapshot_within_a_revision_begins_anew() {
+        let mut watch = watch();
+        watch.options.resnapshot = true;
+        told(&mut watch, 7, 0..3, true);
+        watch.recover("", Error::new("compacted", "gone", false)).await.expect("begins anew");
+        assert_eq!((watch.next_revision, watch.told), (None, None));
+    }
+}
