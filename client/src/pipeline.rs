@@ -327,9 +327,11 @@ async fn pump(
     }
 }
 
-/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
+/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end. An answer that is too
+/// large for this client is neither: it would be so again.
 fn broken(status: Status) -> Status {
-    if status.get_details_error_info().is_some() { status } else { Status::unavailable(status.message()) }
+    let own = status.get_details_error_info().is_some() || status.code() == Code::OutOfRange;
+    if own { status } else { Status::unavailable(status.message()) }
 }
 
 /// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
@@ -553,5 +555,7 @@ mod tests {
         assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
         let torn = broken(Status::internal("h2 protocol error"));
         assert!(Error::from_status(&torn).retryable, "a connection that breaks is no defect of the node");
+        let too_large = broken(Status::out_of_range("decoded message length too large"));
+        assert!(!Error::from_status(&too_large).retryable, "it would be too large again");
     }
 }
