@@ -22,13 +22,13 @@ impl LockQuery {
     async fn lock(
         &self,
         ctx: &Context<'_>,
-        name: String,
+        #[graphql(desc = "The lock.")] name: String,
         #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
         holders_after: String,
         #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
         waiters_after: String,
-        #[graphql(default)] consistency: Consistency,
-        #[graphql(default = "default")] namespace: String,
+        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
+        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
     ) -> Option<Lock> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
@@ -92,13 +92,13 @@ impl LockQuery {
     async fn explain(
         &self,
         ctx: &Context<'_>,
-        name: String,
+        #[graphql(desc = "The lock.")] name: String,
         #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
         holders_after: String,
         #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
         waiters_after: String,
-        #[graphql(default)] consistency: Consistency,
-        #[graphql(default = "default")] namespace: String,
+        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
+        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
     ) -> Option<Explanation> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;

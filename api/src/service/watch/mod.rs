@@ -147,8 +147,11 @@ impl Service {
             }
         };
         let within = match start {
-            Start::Revision(from) if from_ordinal > 0 => Some((from, from_ordinal)),
-            _ => None,
+            _ if from_ordinal == 0 => None,
+            Start::Revision(from) => Some((from, from_ordinal)),
+            Start::Now | Start::Snapshot => {
+                return Err(ApiError::invalid("from_ordinal", "is a place within from_revision; give both"));
+            }
         };
         let after = match start {
             Start::Revision(0) => {
@@ -280,7 +283,7 @@ impl Watch {
                 self.replay.clear();
                 break;
             }
-            let wanted = Event::from(&entry, self.first_ordinal(entry.revision));
+            let wanted = Event::of_part(&entry, self.first_ordinal(entry.revision));
             let wanted = wanted.filter(|event| self.filter.matches(event)).map(Arc::new);
             let events: Vec<Arc<Event>> = wanted.collect();
             if !events.is_empty() {
