@@ -1,6 +1,6 @@
 //! What every WebSocket front needs: who may connect, and a bounded queue with the task that empties it.
 //!
-//! Whoever puts a frame in waits while the queue is full, so a client that reads slowly slows down its own requests and
+//! The queue is bounded in frames and in bytes. Whoever puts a frame in waits while it is full, so a client that reads slowly slows down its own requests and
 //! watches only; one that does not read at all is cut off by the writer.
 
 use std::sync::Arc;
@@ -24,25 +24,39 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client may take to read what is left and to answer the close.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
+/// Bytes of the frames in one queue, unless one frame alone has more.
+const QUEUE_BYTES_MAX: u32 = 4 << 20;
+
 /// The connection is gone: nobody will read what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
+/// A frame in the queue, and the room it takes there until it is written.
+pub(crate) struct Queued {
+    frame: Message,
+    room: OwnedSemaphorePermit,
+}
+
 /// The way out. A clone is another way into the same queue.
 #[derive(Clone)]
 pub(crate) struct Out {
-    frames: mpsc::Sender<Message>,
+    frames: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
 }
 
 impl Out {
-    pub(crate) fn new(frames_max: usize) -> (Self, mpsc::Receiver<Message>) {
+    pub(crate) fn new(frames_max: usize) -> (Self, mpsc::Receiver<Queued>) {
         let (frames, queue) = mpsc::channel(frames_max.max(1));
-        (Self { frames }, queue)
+        (Self { frames, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)) }, queue)
     }
 
     /// Sends a message; waits while the queue is full.
     pub(crate) async fn send(&self, message: impl Into<Message>) -> Result<(), Gone> {
-        self.frames.send(message.into()).await.map_err(|_| Gone)
+        let frame = message.into();
+        let bytes = u32::try_from(frame_bytes(&frame)).unwrap_or(u32::MAX).min(QUEUE_BYTES_MAX);
+        // A writer that stops leaves its queue, which makes room: then nobody takes the frame.
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Gone)?;
+        self.frames.send(Queued { frame, room }).await.map_err(|_| Gone)
     }
 
     /// Resolves when the writer has stopped.
@@ -51,16 +65,24 @@ impl Out {
     }
 }
 
+fn frame_bytes(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
 /// Writes frames until there are no more, the connection breaks, or the client does not read: then `slow` is its last one.
 pub(crate) async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::Receiver<Message>,
+    mut queue: mpsc::Receiver<Queued>,
     write_timeout: Duration,
     slow: Message,
 ) {
-    while let Some(message) = queue.recv().await {
-        match timeout(write_timeout, sink.send(message)).await {
-            Ok(Ok(())) => {}
+    while let Some(Queued { frame, room }) = queue.recv().await {
+        match timeout(write_timeout, sink.send(frame)).await {
+            Ok(Ok(())) => drop(room),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a WebSocket connection broke");
                 return;
@@ -162,6 +184,21 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[tokio::test]
+    async fn queue_is_bounded_in_bytes() {
+        let (out, mut queue) = Out::new(100);
+        let large = || Message::binary(vec![0; 3 << 20]);
+        assert_eq!(out.send(Message::binary(vec![0; 9 << 20])).await, Ok(()), "one frame always has room");
+        let mut second = std::pin::pin!(out.send(large()));
+        assert!(timeout(Duration::from_millis(50), second.as_mut()).await.is_err());
+        drop(queue.recv().await.expect("the first"));
+        assert_eq!(second.await, Ok(()));
+        let mut third = std::pin::pin!(out.send(large()));
+        assert!(timeout(Duration::from_millis(50), third.as_mut()).await.is_err());
+        drop(queue);
+        assert_eq!(third.await, Err(Gone), "who waits for room learns that the writer has stopped");
+    }
 
     #[test]
     fn pages_of_other_origins_are_kept_out() {

@@ -280,6 +280,7 @@ async fn what_is_wrong_with_a_watch_is_named() {
         ("/api/v1/watch", Some("x"), "last-event-id"),
         ("/api/v1/watch/poll?wait_ms=60001", None, "wait_ms"),
         ("/api/v1/watch/poll?from_revision=0", None, "from_revision"),
+        ("/api/v1/watch/poll?from_ordinal=3", None, "from_ordinal"),
     ] {
         let response = get(&node, uri, last_event_id).await;
         assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{uri}");

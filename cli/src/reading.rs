@@ -26,6 +26,17 @@ impl Read {
     }
 }
 
+/// A part of the holders and waiters of one lock.
+#[derive(Debug, Clone, Args)]
+pub struct Part {
+    /// Show the holders behind those of the answer before: its `next_holders_cursor`.
+    #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
+    pub(crate) holders_cursor: String,
+    /// Show the waiters behind those of the answer before: its `next_waiters_cursor`.
+    #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
+    pub(crate) waiters_cursor: String,
+}
+
 /// A page of a listing.
 #[derive(Debug, Clone, Args)]
 pub struct Page {

@@ -30,7 +30,8 @@ pub struct WatchArgs {
     /// Only these kinds: `lock_granted`, `lock_released`, `session_ended`, …; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     kinds: Vec<String>,
-    /// Begin with this revision; one line behind the last one seen misses nothing and repeats nothing.
+    /// Begin with this revision. To go on later, take the revision behind the last one that was printed whole: with
+    /// `-o json` a line has `"more": true` when others of its revision follow.
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "snapshot")]
     from: Option<u64>,
     /// Begin with what there is, and begin so anew when the history is gone.
@@ -73,8 +74,12 @@ pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure>
             }
             WatchItem::Progress { .. } => Vec::new(),
             WatchItem::Snapshot { revision, page, .. } => objects(revision, &page),
-            WatchItem::Changes { revision, events } => {
-                let events = events.iter().map(|event| (line(revision, event), to_json(revision, event)));
+            WatchItem::Changes { revision, events, more } => {
+                let last = events.len().saturating_sub(1);
+                let events = events.iter().enumerate().map(|(at, event)| {
+                    let more = more || at < last;
+                    (line(revision, event), to_json(revision, event, more))
+                });
                 let left = args.limit.map_or(u64::MAX, |limit| limit - printed);
                 let events: Vec<_> = events.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
                 printed += events.len() as u64;
@@ -140,11 +145,13 @@ fn line(revision: u64, event: &Event) -> String {
     parts.join("  ")
 }
 
-fn to_json(revision: u64, event: &Event) -> Value {
+/// A change for programs; `more`: whether other lines of its revision follow.
+fn to_json(revision: u64, event: &Event, more: bool) -> Value {
     let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
     let opened = event.kind == "session_opened";
     json!({
         "revision": revision,
+        "more": more,
         "ordinal": event.ordinal,
         "namespace": text(&event.namespace),
         "job": event.job,
@@ -184,8 +191,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(line(9, &released), "9  lock_released  a\\n1  token 7  s-1.0  forced  stuck");
-        assert_eq!(to_json(9, &released)["grant"]["fencing_token"], 7);
-        assert_eq!(to_json(9, &released)["ttl_ms"], Value::Null);
+        assert_eq!(to_json(9, &released, true)["grant"]["fencing_token"], 7);
+        assert_eq!(to_json(9, &released, false)["ttl_ms"], Value::Null);
         let register = Register { name: "r".to_owned(), high_water: 3 };
         let advanced =
             Event { kind: "register_advanced".to_owned(), register: Some(register), ..Default::default() };

@@ -17,6 +17,7 @@ mod pool;
 mod session;
 mod transport;
 mod watch;
+mod watch_queue;
 
 /// What the details of an [`Error`] are.
 pub use batuta_proto::facts;

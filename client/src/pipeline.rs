@@ -3,8 +3,8 @@
 //! Invariant: every call that was put in is answered, cancelled by its caller, or told why the stream ended; the next call opens
 //! another one.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,15 +26,17 @@ use crate::address::endpoint_url;
 use crate::lock::millis;
 use crate::pool::channel;
 use crate::transport;
+use crate::watch_queue::{Putter, Taker, watch_queue};
 
 /// Calls of each kind in flight (those that wait for a lock, watches, all others): a node takes more than all of them on one stream.
 const CALLS_MAX: usize = 1_024;
-/// Messages of a watch that may wait for whoever reads it.
-const WATCH_QUEUE: usize = 1_024;
 /// A stream that carried nothing for so long is closed, so that a client that does nothing costs its node nothing.
 const IDLE: Duration = Duration::from_secs(30);
-/// Calls in one message.
+/// Calls in one message, and their bytes unless one alone has more.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of one call. A node takes messages of 4 MiB; a larger one would break the stream for every other call.
+const CALL_BYTES_MAX: usize = (4 << 20) - 64;
 
 /// A request that can go through a [`Pipeline`], and what answers it.
 pub trait Pipelined: sealed::Message {}
@@ -106,7 +108,7 @@ pub struct CallOptions {
 #[derive(Debug)]
 enum Waiter {
     Call(oneshot::Sender<Result<Outcome, Status>>),
-    Watch(mpsc::Sender<Result<v1::WatchResponse, Status>>),
+    Watch(Putter),
 }
 
 impl Waiter {
@@ -114,7 +116,7 @@ impl Waiter {
     fn fail(self, status: Status) {
         match self {
             Self::Call(waiter) => drop(waiter.send(Err(status))),
-            Self::Watch(queue) => drop(queue.try_send(Err(status))),
+            Self::Watch(queue) => queue.fail(status),
         }
     }
 }
@@ -181,7 +183,7 @@ impl Shared {
             let Entry::Occupied(waiter) = pending.waiters.entry(call_id) else { continue };
             match (waiter.get(), result.map_or_else(|| Err(unknown_answer()), outcome)) {
                 (Waiter::Watch(queue), Ok(Outcome::Watch(message))) => {
-                    if queue.try_send(Ok(message)).is_err() {
+                    if !queue.put(message) {
                         waiter.remove();
                         given_up.push(call_id);
                     }
@@ -269,24 +271,47 @@ fn messages(
     shared: Shared,
     idle: Duration,
 ) -> impl Stream<Item = v1::PipelineRequest> + Send {
-    stream::unfold((queue, shared), move |(mut queue, shared)| async move {
-        let mut outs = Vec::new();
+    stream::unfold((queue, shared, VecDeque::new()), move |(mut queue, shared, mut outs)| async move {
         while outs.is_empty() {
-            match timeout(idle, queue.recv_many(&mut outs, BATCH)).await {
+            let mut taken = Vec::new();
+            match timeout(idle, queue.recv_many(&mut taken, BATCH)).await {
                 Ok(0) => return None,
                 Err(_) if shared.close_idle() => return None,
-                Ok(_) | Err(_) => {}
+                Ok(_) | Err(_) => outs.extend(taken),
             }
         }
-        let mut message = v1::PipelineRequest::default();
-        for out in outs {
-            match out {
-                Out::Call(call) => message.calls.push(*call),
-                Out::Cancel(call_id) => message.cancelled.push(call_id),
-            }
-        }
-        Some((message, (queue, shared)))
+        Some((message(&mut outs), (queue, shared, outs)))
     })
+}
+
+/// Takes as much as one message carries.
+fn message(outs: &mut VecDeque<Out>) -> v1::PipelineRequest {
+    let mut message = v1::PipelineRequest::default();
+    let mut bytes = 0;
+    while let Some(out) = outs.pop_front() {
+        match out {
+            Out::Call(call) => {
+                bytes += call.encoded_len();
+                if bytes > BATCH_BYTES && !message.calls.is_empty() {
+                    outs.push_front(Out::Call(call));
+                    return message;
+                }
+                message.calls.push(*call);
+            }
+            Out::Cancel(call_id) => message.cancelled.push(call_id),
+        }
+    }
+    message
+}
+
+/// Refuses a call that no node would take.
+fn check_size(call: &v1::Call) -> Result<(), Error> {
+    let bytes = call.encoded_len();
+    if bytes <= CALL_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!("the request has {bytes} bytes; a node takes at most {CALL_BYTES_MAX}");
+    Err(Error::new("body_too_large", problem, false))
 }
 
 async fn pump(
@@ -314,12 +339,11 @@ async fn pump(
     }
 }
 
-/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end.
+/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end. An answer that is too
+/// large for this client is neither: it would be so again.
 fn broken(status: Status) -> Status {
-    if status.get_details_error_info().is_some() {
-        return status;
-    }
-    Status::unavailable(format!("the stream broke: {}", transport::cause(&status)))
+    let own = status.get_details_error_info().is_some() || status.code() == Code::OutOfRange;
+    if own { status } else { Status::unavailable(format!("the stream broke: {}", transport::cause(&status))) }
 }
 
 /// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
@@ -379,7 +403,9 @@ impl Pipeline {
         // Never closed.
         let _place = places.acquire().await;
         let (waiter, answer): (_, Answer) = oneshot::channel();
-        let in_flight = self.put(options.call(request.wrap()), Waiter::Call(waiter));
+        let call = options.call(request.wrap());
+        check_size(&call)?;
+        let in_flight = self.put(call, Waiter::Call(waiter));
         let outcome = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream broke")));
         drop(in_flight);
         let outcome = outcome.map_err(|status| self.error(&status))?;
@@ -390,15 +416,17 @@ impl Pipeline {
     /// Tokio runtime.
     ///
     /// # Errors
-    /// `overloaded` when 1,024 watches are open on this stream.
+    /// `overloaded` when 1,024 watches are open on this stream; `body_too_large`.
     pub fn watch(&self, request: v1::WatchRequest, options: &CallOptions) -> Result<PipelinedWatch, Error> {
         let place = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| {
             let problem =
                 format!("{CALLS_MAX} watches are open on this client's stream; connect another client");
             Error::new("overloaded", problem, false)
         })?;
-        let (queue, messages) = mpsc::channel(WATCH_QUEUE);
-        let in_flight = self.put(options.call(Wanted::Watch(request)), Waiter::Watch(queue));
+        let call = options.call(Wanted::Watch(request));
+        check_size(&call)?;
+        let (queue, messages) = watch_queue();
+        let in_flight = self.put(call, Waiter::Watch(queue));
         Ok(PipelinedWatch { url: self.url.clone(), messages, _in_flight: in_flight, _place: place })
     }
 
@@ -421,7 +449,7 @@ impl Pipeline {
 #[derive(Debug)]
 pub struct PipelinedWatch {
     url: Option<Arc<str>>,
-    messages: mpsc::Receiver<Result<v1::WatchResponse, Status>>,
+    messages: Taker,
     _in_flight: InFlight,
     _place: OwnedSemaphorePermit,
 }
@@ -430,9 +458,9 @@ impl PipelinedWatch {
     /// The next message. May be dropped while it waits: nothing is lost.
     ///
     /// # Errors
-    /// Whatever ended the watch; `lagged` when it was not read fast enough: go on behind the last message.
+    /// Whatever ended the watch; `lagged` when it was not read fast enough: go on behind the last whole revision.
     pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
-        match self.messages.recv().await {
+        match self.messages.next().await {
             Some(Ok(message)) => Ok(message),
             Some(Err(status)) => Err(Error::from_status(&status, self.url.as_deref())),
             None => Err(Error::new("lagged", "the watch was not read fast enough", false)),
@@ -445,6 +473,7 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+    use crate::watch_queue::bounded;
 
     fn watch_answer(call_id: u64, revision: u64) -> v1::Answer {
         let message = v1::WatchResponse { revision, ..Default::default() };
@@ -491,7 +520,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_is_not_read_is_given_up_and_says_so_behind_what_is_there() {
         let pipeline = Pipeline::at("127.0.0.1:1").expect("an address");
-        let (queue, messages) = mpsc::channel(2);
+        let (queue, messages) = bounded(2);
         let (out, _sent) = mpsc::unbounded_channel();
         let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
         let call_id = link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
@@ -503,6 +532,28 @@ mod tests {
         assert_eq!(watch.next().await.expect("is there").revision, 1);
         assert_eq!(watch.next().await.expect("is there").revision, 2);
         assert_eq!(watch.next().await.expect_err("has ended").code, "lagged");
+    }
+
+    #[test]
+    fn message_over_the_limit_is_split() {
+        let call = |bytes: usize| {
+            let request = v1::AcquireRequest { metadata: "x".repeat(bytes), ..Default::default() };
+            CallOptions::default().call(sealed::Message::wrap(request))
+        };
+        assert_eq!(check_size(&call(CALL_BYTES_MAX)).expect_err("too large").code, "body_too_large");
+        check_size(&call(CALL_BYTES_MAX - 64)).expect("fits by itself");
+        let mut outs: VecDeque<Out> = [10, BATCH_BYTES / 2, BATCH_BYTES / 2, 3 * BATCH_BYTES, 10, 10]
+            .into_iter()
+            .map(|bytes| Out::Call(call(bytes)))
+            .collect();
+        outs.push_back(Out::Cancel(7));
+        let sizes: Vec<usize> = std::iter::from_fn(|| {
+            let message = (!outs.is_empty()).then(|| message(&mut outs))?;
+            assert!(message.encoded_len() < 4 << 20);
+            Some(message.calls.len())
+        })
+        .collect();
+        assert_eq!(sizes, [2, 1, 1, 2]);
     }
 
     #[tokio::test]
@@ -527,12 +578,12 @@ mod tests {
         let (out, _sent) = mpsc::unbounded_channel();
         let link = Link { out, shared: Shared::default(), pump: None };
         let (waiter, answer) = oneshot::channel();
-        let (queue, mut messages) = mpsc::channel(1);
+        let (queue, mut messages) = bounded(1);
         link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
         link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
         link.shared.close(&Status::unavailable("gone"));
         assert_eq!(answer.await.expect("is told").expect_err("failed").code(), Code::Unavailable);
-        assert_eq!(messages.recv().await.expect("is told").expect_err("failed").code(), Code::Unavailable);
+        assert_eq!(messages.next().await.expect("is told").expect_err("failed").code(), Code::Unavailable);
         let (waiter, _answer) = oneshot::channel();
         assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
         let torn = broken(Status::internal("h2 protocol error"));
@@ -540,5 +591,7 @@ mod tests {
             Error::from_status(&torn, None).retryable,
             "a connection that breaks is no defect of the node"
         );
+        let too_large = broken(Status::out_of_range("decoded message length too large"));
+        assert!(!Error::from_status(&too_large, None).retryable, "it would be too large again");
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Invariant: between two items nothing is missed and nothing repeated, whatever happened to the node in between. Where that
 //! can not be kept (the history is gone) the watch says so, or begins anew with a snapshot when it was told to.
+//!
+//! A large revision comes in parts. A node tells a revision from its start only, so when a stream ends between two parts the next one
+//! is opened at that revision, and the changes that were handed on already are left out by their ordinals.
 
 use std::time::Duration;
 
@@ -102,12 +105,14 @@ pub enum WatchItem {
         /// The objects; its `last` says whether changes come next.
         page: v1::SnapshotPage,
     },
-    /// What one revision changed, never a part of it.
+    /// What one revision changed, or a part of it.
     Changes {
         /// It.
         revision: u64,
-        /// In order.
+        /// In order, not empty.
         events: Vec<v1::Event>,
+        /// Whether more changes of this revision follow. Another watch may begin behind this revision only once it is complete.
+        more: bool,
     },
     /// Everything wanted up to this revision was told.
     Progress {
@@ -125,6 +130,8 @@ pub struct Watch {
     next_revision: Option<u64>,
     stream: Option<(String, PipelinedWatch)>,
     in_snapshot: bool,
+    /// A revision that was handed on in part, and the ordinal of the last change of it that was.
+    told: Option<(u64, u32)>,
     failures: u32,
 }
 
@@ -133,7 +140,8 @@ impl Client {
     #[must_use]
     pub fn watch(&self, options: WatchOptions) -> Watch {
         let client = self.clone();
-        Watch { client, options, next_revision: None, stream: None, in_snapshot: false, failures: 0 }
+        let (next_revision, stream, told) = (None, None, None);
+        Watch { client, options, next_revision, stream, in_snapshot: false, told, failures: 0 }
     }
 }
 
@@ -198,6 +206,7 @@ impl Watch {
         match error.code.as_str() {
             "compacted" if self.options.resnapshot => {
                 self.next_revision = None;
+                self.told = None;
                 return Ok(());
             }
             // It goes on behind what was taken; the history has the rest, or says that it has not.
@@ -221,10 +230,17 @@ impl Watch {
 
     fn item(&mut self, response: v1::WatchResponse) -> Option<WatchItem> {
         let revision = response.revision;
-        // Cut off within a snapshot, only a whole one can be begun again: there is no revision to go on at yet.
-        let whole = !matches!(&response.item, Some(WireItem::Snapshot(page)) if !page.last);
+        // Cut off within a snapshot, only a whole one can be begun again: there is no revision to go on at yet. Cut off within a
+        // revision, that revision is.
+        let whole = match &response.item {
+            Some(WireItem::Snapshot(page)) => page.last,
+            Some(WireItem::Changes(changes)) => !changes.more,
+            Some(WireItem::Progress(_)) | None => true,
+        };
         if whole {
             self.next_revision = Some(revision + 1);
+        } else if let Some(WireItem::Changes(_)) = &response.item {
+            self.next_revision = Some(revision);
         }
         // An item this client does not know says nothing to it; the revision counts all the same.
         match response.item? {
@@ -232,8 +248,79 @@ impl Watch {
                 let first = !std::mem::replace(&mut self.in_snapshot, !page.last);
                 Some(WatchItem::Snapshot { revision, first, page })
             }
-            WireItem::Changes(changes) => Some(WatchItem::Changes { revision, events: changes.events }),
+            WireItem::Changes(changes) => self.changes(revision, changes),
             WireItem::Progress(_) => Some(WatchItem::Progress { revision }),
         }
+    }
+
+    /// What is new of the changes of a revision.
+    fn changes(&mut self, revision: u64, changes: v1::Changes) -> Option<WatchItem> {
+        let v1::Changes { mut events, more } = changes;
+        if let Some((told, ordinal)) = self.told
+            && told == revision
+        {
+            events.retain(|event| event.ordinal > ordinal);
+        }
+        // Of a part that is all known there is nothing to hand on; the last part is never all known.
+        let last = events.last()?.ordinal;
+        self.told = more.then_some((revision, last));
+        Some(WatchItem::Changes { revision, events, more })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Backoff;
+    use crate::pool::Pool;
+
+    fn watch() -> Watch {
+        let client = Client {
+            pool: Arc::new(Pool::new(&["127.0.0.1:1".to_owned()]).expect("an address")),
+            namespace: "default".into(),
+            timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+        };
+        client.watch(WatchOptions::now())
+    }
+
+    /// The ordinals that a part of a revision hands on, and where another stream would begin then.
+    fn told(
+        watch: &mut Watch,
+        revision: u64,
+        ordinals: std::ops::Range<u32>,
+        more: bool,
+    ) -> (Vec<u32>, Option<u64>) {
+        let events = ordinals.map(|ordinal| v1::Event { ordinal, ..v1::Event::default() }).collect();
+        let item = Some(WireItem::Changes(v1::Changes { events, more }));
+        let handed_on = match watch.item(v1::WatchResponse { revision, item }) {
+            Some(WatchItem::Changes { events, .. }) => events.iter().map(|event| event.ordinal).collect(),
+            None => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        (handed_on, watch.next_revision)
+    }
+
+    #[tokio::test]
+    async fn revision_cut_between_parts_is_joined_by_ordinals() {
+        let mut watch = watch();
+        assert_eq!(told(&mut watch, 6, 0..2, false), (vec![0, 1], Some(7)));
+        assert_eq!(told(&mut watch, 7, 0..3, true), (vec![0, 1, 2], Some(7)), "it begins at 7 again");
+        // Another node, which cuts it elsewhere.
+        assert_eq!(told(&mut watch, 7, 0..2, true), (vec![], Some(7)));
+        assert_eq!(told(&mut watch, 7, 2..5, true), (vec![3, 4], Some(7)));
+        assert_eq!(told(&mut watch, 7, 0..6, false), (vec![5], Some(8)));
+        assert_eq!(told(&mut watch, 8, 0..1, false), (vec![0], Some(9)), "ordinals count within a revision");
+    }
+
+    #[tokio::test]
+    async fn snapshot_within_a_revision_begins_anew() {
+        let mut watch = watch();
+        watch.options.resnapshot = true;
+        told(&mut watch, 7, 0..3, true);
+        watch.recover("", Error::new("compacted", "gone", false)).await.expect("begins anew");
+        assert_eq!((watch.next_revision, watch.told), (None, None));
     }
 }

@@ -82,7 +82,8 @@ pub enum Rejection {
     /// Waiting would close a cycle.
     #[error("waiting would deadlock: {}", .cycle.join(" -> "))]
     Deadlock {
-        /// The cycle, from the asking owner back to itself, as `owner waits for name` steps for people.
+        /// The cycle, from the asking owner back to itself, as `owner waits for name` steps for people. A cycle of more than
+        /// 32 steps is without its middle.
         cycle: Vec<String>,
     },
     /// The lock exists as another kind (semaphore against exclusive or shared).

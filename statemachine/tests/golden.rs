@@ -7,8 +7,8 @@ use std::path::Path;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release, ServingCall, WithdrawWaits,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockPart,
+    LockRequest, Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -194,7 +194,9 @@ impl Story {
     }
 
     fn explain(&self, lock: &str) -> Vec<String> {
-        let Some(explanation) = self.state.explain(&Namespace::default(), &name(lock), 16) else {
+        let Some(explanation) =
+            self.state.explain(&Namespace::default(), &name(lock), &LockPart::first(16, 16))
+        else {
             return vec!["= free".to_owned()];
         };
         let waiters = explanation.waiters.iter().map(|waiter| {

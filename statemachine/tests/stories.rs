@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, CancelWait, Grant, LockRequest, Mode, Owner, Release, ServingCall, TokenStatus,
-    WithdrawWaits,
+    AbandonWait, Acquire, CancelWait, Grant, LockPart, LockRequest, Mode, Owner, Release, ServingCall,
+    TokenStatus, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -339,8 +339,54 @@ fn a_wait_that_would_close_a_cycle_is_refused_and_the_cycle_named() {
     assert!(cycle.last().unwrap().contains(&two.to_string()), "{cycle:?}");
     let own = story.refused(of(two, waiting(exclusive("b"))));
     assert_eq!(own.code(), "deadlock", "an owner that waits for itself");
-    let explained = story.state.explain(&Namespace::default(), &name("b"), 10).unwrap();
+    let explained = story.state.explain(&Namespace::default(), &name("b"), &LockPart::first(10, 10)).unwrap();
     assert_eq!(explained.waiters[0].blockers[0].owner.session, Some(two));
+}
+
+#[test]
+fn long_cycle_is_named_without_its_middle() {
+    let mut story = Story::default();
+    let sessions: Vec<SessionId> = (0..100).map(|_| story.session(60_000)).collect();
+    for (number, session) in sessions.iter().enumerate() {
+        story.granted(of(*session, exclusive(&number.to_string())));
+    }
+    for (number, session) in sessions.iter().enumerate().skip(1) {
+        story.queued(of(*session, waiting(exclusive(&(number - 1).to_string()))));
+    }
+    let Rejection::Deadlock { cycle } = story.refused(of(sessions[0], waiting(exclusive("99")))) else {
+        panic!("a cycle")
+    };
+    assert_eq!(cycle.len(), 33, "{cycle:?}");
+    assert_eq!(cycle[16], "… 69 more …");
+    assert_eq!(cycle[0], sessions[0].to_string());
+    assert!(cycle[32].contains(&sessions[0].to_string()), "{cycle:?}");
+}
+
+#[test]
+fn holders_and_waiters_are_read_in_parts() {
+    let mut story = Story::default();
+    let permit = || want(&["s"], Mode::Semaphore { permits: 1, capacity: 5 });
+    let held: Vec<Grant> = (0..5).map(|_| story.granted(permit())).collect();
+    let queued: Vec<LockId> = (0..4).map(|_| story.queued(waiting(permit()))).collect();
+    let mut part = LockPart::first(2, 3);
+    let (mut holders, mut waiters) = (Vec::new(), Vec::new());
+    for (holders_shown, waiters_shown) in [(2, 3), (2, 1), (1, 0), (0, 0)] {
+        let view = story.state.lock_part(&Namespace::default(), &name("s"), &part).unwrap();
+        assert_eq!((view.holders.len(), view.waiters.len()), (holders_shown, waiters_shown));
+        assert_eq!((view.holder_count, view.waiter_count), (5, 4));
+        holders.extend(view.holders.iter().map(|grant| grant.lock_id));
+        waiters.extend(view.waiters.iter().map(|wait| wait.lock_id));
+        part = LockPart {
+            holders_after: holders.last().copied(),
+            waiters_after: waiters.last().copied(),
+            ..part
+        };
+    }
+    assert_eq!(holders, held.iter().map(|grant| grant.lock_id).collect::<Vec<_>>());
+    assert_eq!(waiters, queued);
+    let found = story.state.holder(&Namespace::default(), &name("s"), held[3].token).unwrap();
+    assert_eq!(found.lock_id, held[3].lock_id);
+    assert!(story.state.holder(&Namespace::default(), &name("s"), 99).is_none());
 }
 
 #[test]
@@ -441,12 +487,13 @@ fn a_page_of_locks_goes_on_where_the_last_one_ended() {
     }
     let filter =
         batuta_statemachine::lock::LockFilter { prefix: Some("a/".to_owned()), ..Default::default() };
-    let (first, next) = story.state.locks(&Namespace::default(), &filter, None, 2, 10);
+    let part = LockPart::first(10, 10);
+    let (first, next) = story.state.locks(&Namespace::default(), &filter, None, 2, &part);
     let names = |views: &[batuta_statemachine::lock::LockView]| -> Vec<String> {
         views.iter().map(|view| view.name.to_string()).collect()
     };
     assert_eq!(names(&first), ["a/1", "a/2"]);
-    let (rest, end) = story.state.locks(&Namespace::default(), &filter, next.as_ref(), 2, 10);
+    let (rest, end) = story.state.locks(&Namespace::default(), &filter, next.as_ref(), 2, &part);
     assert_eq!((names(&rest), end), (vec!["a/3".to_owned()], None));
 }
 

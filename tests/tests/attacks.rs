@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tonic_types::StatusExt as _;
 
 /// What an attack may add to a node's memory, with room for the allocator's.
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
@@ -185,7 +186,8 @@ async fn what_is_too_large_is_refused_before_it_is_held() {
     let owner = "x".repeat(8 << 20);
     let status =
         locks.acquire(v1::AcquireRequest { owner, ..Default::default() }).await.expect_err("too large");
-    assert_eq!(status.code(), tonic::Code::OutOfRange, "{status:?}");
+    let info = status.get_details_error_info().expect("details");
+    assert_eq!((status.code(), info.reason.as_str()), (tonic::Code::ResourceExhausted, "body_too_large"));
     // A WebSocket message.
     let (mut socket, _) = tokio_tungstenite::connect_async(victim.ws()).await.expect("connects");
     // The node may hang up before it is all sent.

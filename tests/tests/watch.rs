@@ -24,13 +24,13 @@ async fn collect(client: &Client, options: WatchOptions, until: u64) -> Vec<(u64
     let mut seen = Vec::new();
     loop {
         let item = tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("goes on");
-        let (revision, events) = match item {
-            WatchItem::Changes { revision, events } => (revision, events),
-            WatchItem::Progress { revision } => (revision, Vec::new()),
+        let (revision, events, more) = match item {
+            WatchItem::Changes { revision, events, more } => (revision, events, more),
+            WatchItem::Progress { revision } => (revision, Vec::new(), false),
             WatchItem::Snapshot { .. } => panic!("no snapshot was asked for"),
         };
         seen.extend(told(revision, &events).into_iter().filter(|(revision, ..)| *revision <= until));
-        if revision >= until {
+        if revision >= until && !more {
             return seen;
         }
     }
@@ -76,7 +76,7 @@ async fn a_watch_that_loses_its_node_twice_sees_exactly_the_logs_changes() {
             let (mut begin, mut seen, mut last) = (None, Vec::new(), 0);
             loop {
                 match watch.next().await.expect("the watch goes on") {
-                    WatchItem::Changes { revision, events } => {
+                    WatchItem::Changes { revision, events, .. } => {
                         assert!(revision > last, "{revision} after {last}");
                         last = revision;
                         seen.extend(told(revision, &events));

@@ -126,7 +126,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         Code::Aborted,
         [
             "Waiting would deadlock",
-            "The owner would wait for a lock whose holder waits, directly or through others, for a lock of this owner. `cycle` names the steps.",
+            "The owner would wait for a lock whose holder waits, directly or through others, for a lock of this owner. `cycle` names the steps, of a long one the first and the last 16.",
             "Release what you hold and start again, or take all the locks in one request, or always in the same order.",
         ],
     ),
@@ -209,7 +209,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         Code::Aborted,
         [
             "The watcher is too slow",
-            "More changes waited for the watcher than the node keeps for one (`limits.watch_queue_changes_max`).",
+            "More changes waited for the watcher than the node keeps for one (`limits.watch_queue_changes_max`, or 16 MiB of them).",
             "Watch again from `resume_revision`; nothing is lost while the history reaches back that far. Take changes faster, or ask for fewer of them.",
         ],
     ),

@@ -17,10 +17,11 @@ pub(super) struct Subscription;
 
 #[Subscription]
 impl Subscription {
-    /// Every change that fits what is asked for: whole revisions, in order, each once.
+    /// Every change that fits what is asked for, in order, each once.
     ///
     /// It ends with an error only: `compacted`, `lagged` and `draining` say how to go on. The `revision` of the last item, once
-    /// the snapshot is complete, plus one is the `fromRevision` of a subscription that goes on, on any node.
+    /// the snapshot is complete, plus one is the `fromRevision` of a subscription that goes on, on any node. Changes with
+    /// `more` do not count: a revision that was told in part is told again from its start.
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the schema")]
     #[graphql(complexity = "cost(None, child_complexity)")]
     async fn changes(
@@ -73,6 +74,7 @@ impl Asked {
         Ok(WatchRequest {
             filter: Filter::parse(context.namespace.clone(), jobs, kinds, text)?,
             start: Start::parse(self.from_revision.map(u64::from), self.snapshot)?,
+            from_ordinal: 0,
             consistency: consistency.into(),
             progress_ms: self.progress_ms.map(u64::from),
         })

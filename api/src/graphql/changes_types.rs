@@ -90,13 +90,15 @@ pub(super) struct Event {
     node_name: Option<String>,
 }
 
-/// What one revision changed; never a part of it.
+/// What one revision changed. A large revision comes in several of them, all with its `revision`.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub(super) struct Changes {
     /// Log index of the entry.
     revision: Long,
     /// In order, not empty.
     events: Vec<Event>,
+    /// Whether more changes of this revision follow. Only behind the one without it is the revision complete.
+    more: bool,
 }
 
 /// A part of the objects at one revision.
@@ -106,7 +108,7 @@ pub(super) struct SnapshotPage {
     revision: Long,
     /// Sessions, oldest first.
     sessions: Vec<Session>,
-    /// Locks in name order.
+    /// Locks in name order. One with a `nextHoldersCursor` comes again with its next holders.
     locks: Vec<Lock>,
     /// Registers in name order.
     registers: Vec<Register>,
@@ -195,9 +197,10 @@ impl From<Item> for WatchItem {
     fn from(item: Item) -> Self {
         match item {
             Item::Snapshot(page) => Self::Snapshot(page.into()),
-            Item::Changes(watch::Batch { revision, events }) => Self::Changes(Changes {
+            Item::Changes(watch::Batch { revision, events, more }) => Self::Changes(Changes {
                 revision: Long(revision),
                 events: events.iter().map(|event| Event::new(revision, event)).collect(),
+                more,
             }),
             Item::Progress { revision } => Self::Progress(Progress { revision: Long(revision) }),
         }

@@ -45,6 +45,12 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
         ApiError::InvalidArgument { field, .. } if field == "cursor" => {
             ApiError::invalid("after", "must be a cursor of the same listing, unchanged")
         }
+        ApiError::InvalidArgument { field, .. } if field == "holders_cursor" => {
+            ApiError::invalid("holdersAfter", "must be the nextHoldersCursor of the same lock, unchanged")
+        }
+        ApiError::InvalidArgument { field, .. } if field == "waiters_cursor" => {
+            ApiError::invalid("waitersAfter", "must be the nextWaitersCursor of the same lock, unchanged")
+        }
         other => other,
     }
 }

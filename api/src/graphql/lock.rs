@@ -22,14 +22,20 @@ impl LockQuery {
     async fn lock(
         &self,
         ctx: &Context<'_>,
-        name: String,
-        #[graphql(default)] consistency: Consistency,
-        #[graphql(default = "default")] namespace: String,
+        #[graphql(desc = "The lock.")] name: String,
+        #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
+        holders_after: String,
+        #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
+        waiters_after: String,
+        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
+        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
     ) -> Option<Lock> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            Ok(service(ctx)?.get_lock(&context, &name, consistency.into()).await?.into())
+            let cursors = lock::LockCursors::of(holders_after, waiters_after);
+            let found = service(ctx)?.get_lock_part(&context, &name, &cursors, consistency.into()).await;
+            Ok(found.map_err(connection::renamed)?.into())
         })
         .await
     }
@@ -86,14 +92,20 @@ impl LockQuery {
     async fn explain(
         &self,
         ctx: &Context<'_>,
-        name: String,
-        #[graphql(default)] consistency: Consistency,
-        #[graphql(default = "default")] namespace: String,
+        #[graphql(desc = "The lock.")] name: String,
+        #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
+        holders_after: String,
+        #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
+        waiters_after: String,
+        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
+        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
     ) -> Option<Explanation> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            Ok(service(ctx)?.explain(&context, &name, consistency.into()).await?.into())
+            let cursors = lock::LockCursors::of(holders_after, waiters_after);
+            let found = service(ctx)?.explain_part(&context, &name, &cursors, consistency.into()).await;
+            Ok(found.map_err(connection::renamed)?.into())
         })
         .await
     }

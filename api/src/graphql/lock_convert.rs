@@ -128,8 +128,11 @@ impl From<At<lock::Lock>> for Lock {
             capacity,
             permits_free,
             holders: holders.collect(),
+            holder_count: Long(lock.holder_count),
+            next_holders_cursor: lock.next_holders_cursor,
             waiters: lock.waiters.into_iter().map(Waiter::from).collect(),
             waiter_count: Long(lock.waiter_count),
+            next_waiters_cursor: lock.next_waiters_cursor,
             delayed_ms: lock.delayed_ms.map(Long),
             revision: Long(revision),
         }

@@ -183,12 +183,18 @@ pub(super) struct Lock {
     pub(super) capacity: Option<u32>,
     /// Semaphore only.
     pub(super) permits_free: Option<u32>,
-    /// Who holds it.
+    /// Who holds it, oldest first; everybody unless there is a `nextHoldersCursor`.
     pub(super) holders: Vec<Grant>,
+    /// How many hold it in all.
+    pub(super) holder_count: Long,
+    /// Read the lock again with it as `holdersAfter` for the next holders; null when these are the last.
+    pub(super) next_holders_cursor: Option<String>,
     /// The first waiters.
     pub(super) waiters: Vec<Waiter>,
     /// How many wait in all.
     pub(super) waiter_count: Long,
+    /// Read the lock again with it as `waitersAfter` for the next waiters; null when these are the last.
+    pub(super) next_waiters_cursor: Option<String>,
     /// How long lock-delay keeps it closed.
     pub(super) delayed_ms: Option<Long>,
     /// The answer is true at this revision.

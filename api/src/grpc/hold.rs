@@ -24,6 +24,8 @@ enum Heard {
     Closed,
     /// The connection broke: it may still be working.
     Broken,
+    /// It sent a message that is not read.
+    TooLarge,
 }
 
 async fn hear(requests: &mut Streaming<v1::HoldRequest>) -> Heard {
@@ -31,6 +33,7 @@ async fn hear(requests: &mut Streaming<v1::HoldRequest>) -> Heard {
         Ok(Some(message)) => Heard::Message(message.request),
         Ok(None) => Heard::Closed,
         Err(status) if status.code() == Code::Cancelled => Heard::Closed,
+        Err(status) if status.code() == Code::OutOfRange => Heard::TooLarge,
         Err(_) => Heard::Broken,
     }
 }
@@ -56,6 +59,10 @@ pub(super) fn serve(
     ReceiverStream::new(receiver)
 }
 
+fn too_large() -> ApiError {
+    ApiError::BodyTooLarge { max_bytes: super::MESSAGE_BYTES_MAX as u64 }
+}
+
 type Answers = mpsc::Sender<Result<v1::HoldResponse, Status>>;
 
 async fn tell(answers: &Answers, revision: u64, event: Event) {
@@ -74,6 +81,7 @@ async fn acquire(
         Heard::Message(Some(Wanted::Acquire(message))) => message,
         Heard::Message(_) => return Err(ApiError::invalid("acquire", "is required as the first message")),
         Heard::Closed | Heard::Broken => return Ok(None),
+        Heard::TooLarge => return Err(too_large()),
     };
     let request = lock::acquire_request(message)?;
     // Dropping the acquisition withdraws it, wherever it stands.
@@ -81,6 +89,7 @@ async fn acquire(
         granted = service.hold(context, request) => granted?,
         heard = hear(requests) => return match heard {
             Heard::Message(Some(Wanted::Release(_))) | Heard::Closed | Heard::Broken => Ok(None),
+            Heard::TooLarge => Err(too_large()),
             Heard::Message(_) => {
                 Err(ApiError::invalid("keep_alive", "comes after the locks are granted; only release may come before"))
             }
@@ -128,6 +137,7 @@ async fn keep(
             Heard::Message(None) => return Err(ApiError::invalid("request", "is required")),
             Heard::Closed => return hold.release().await.map(|_| ()),
             Heard::Broken => return Ok(()),
+            Heard::TooLarge => return Err(too_large()),
         }
     }
 }

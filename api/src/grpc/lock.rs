@@ -10,8 +10,8 @@ use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
 use crate::ApiError;
 use crate::service::acquire::AcquireRequest;
 use crate::service::lock::{
-    Blocker, ExtendRequest, ForceReleaseRequest, GrantInfo, ListRequest, Lock, LockKind, ReleaseRequest,
-    Released, TokenStatus, Waiter, WaiterExplanation,
+    Blocker, ExtendRequest, ForceReleaseRequest, GrantInfo, ListRequest, Lock, LockCursors, LockKind,
+    ReleaseRequest, Released, TokenStatus, Waiter, WaiterExplanation,
 };
 use crate::service::parse::{
     parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id, parse_owner,
@@ -128,6 +128,9 @@ pub(super) fn lock_message(lock: Lock) -> v1::Lock {
         waiters: lock.waiters.into_iter().map(waiter_message).collect(),
         waiter_count: lock.waiter_count,
         delayed_ms: lock.delayed_ms,
+        holder_count: lock.holder_count,
+        next_holders_cursor: lock.next_holders_cursor.unwrap_or_default(),
+        next_waiters_cursor: lock.next_waiters_cursor.unwrap_or_default(),
     }
 }
 
@@ -283,7 +286,8 @@ impl Front {
     ) -> Result<v1::GetLockResponse, ApiError> {
         let name = parse_name("name", &message.name)?;
         let consistency = consistency(message.consistency)?;
-        let at = self.service.get_lock(context, &name, consistency).await?;
+        let cursors = LockCursors::of(message.holders_cursor, message.waiters_cursor);
+        let at = self.service.get_lock_part(context, &name, &cursors, consistency).await?;
         let lock = Some(lock_message(at.value));
         Ok(v1::GetLockResponse { lock, revision: at.revision })
     }
@@ -313,7 +317,8 @@ impl Front {
     ) -> Result<v1::ExplainResponse, ApiError> {
         let name = parse_name("name", &message.name)?;
         let consistency = consistency(message.consistency)?;
-        let at = self.service.explain(context, &name, consistency).await?;
+        let cursors = LockCursors::of(message.holders_cursor, message.waiters_cursor);
+        let at = self.service.explain_part(context, &name, &cursors, consistency).await?;
         Ok(v1::ExplainResponse {
             lock: at.value.lock.map(lock_message),
             waiters: at.value.waiters.into_iter().map(explanation_message).collect(),

@@ -73,7 +73,8 @@ pub fn routes(service: Service) -> Routes {
         .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
         .add_service(health)
         .add_service(reflection);
-    routes.routes()
+    let answers = axum::middleware::map_response(status::in_own_words);
+    Routes::from(routes.routes().into_axum_router().layer(answers))
 }
 
 /// Keeps the health service at the node's readiness until the node drains.
@@ -150,7 +151,7 @@ macro_rules! calls_of_the_front {
                     let (metadata, _, message) = request.into_parts();
                     let context = context(&metadata, message.session()?)?;
                     drop(metadata);
-                    Ok(Response::new(Front::$name(self, &context, message).await?))
+                    Ok(Response::new(super::status::sendable(Front::$name(self, &context, message).await?)?))
                 }
             )*
             $($rest)*

@@ -27,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::by_hand::OneMethod;
+use super::status::of_transport;
 use super::{Front, Headers, OfSession as _, session, watch};
 use crate::ApiError;
 use crate::service::parse::parse_session_id;
@@ -42,7 +43,8 @@ const KEEP_ALIVES: usize = 256;
 const MESSAGES_A_TURN: usize = 64;
 /// Bytes of answers after which a message leaves though more are ready.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-/// Bytes of one answer: with the others of its message it stays below [`super::MESSAGE_BYTES_MAX`].
+/// Bytes of one answer: with the others of its message it stays below [`super::MESSAGE_BYTES_MAX`]. No answer comes near it
+/// ([`crate::service::size`]).
 const ANSWER_BYTES_MAX: usize = super::MESSAGE_BYTES_MAX - MESSAGE_BYTES - 1024;
 
 /// What a call carries beside its request.
@@ -182,7 +184,7 @@ async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
         let message = SentWatch { call_id, watch: Some(watch::sent(item)) };
         let length = message.encoded_len();
         if length > ANSWER_BYTES_MAX {
-            return too_large();
+            return too_large(length);
         }
         let mut bytes = BytesMut::with_capacity(length);
         message.encode_raw(&mut bytes);
@@ -214,16 +216,17 @@ fn kept_outcome(kept: Result<At<KeptAlive>, ApiError>) -> Outcome {
 
 fn answer(call_id: u64, result: Outcome) -> Bytes {
     let mut answer = v1::Answer { call_id, result: Some(result) };
-    if answer.encoded_len() > ANSWER_BYTES_MAX {
-        answer.result = Some(too_large());
+    let length = answer.encoded_len();
+    if length > ANSWER_BYTES_MAX {
+        answer.result = Some(too_large(length));
     }
     answer.encode_to_vec().into()
 }
 
-fn too_large() -> Outcome {
-    let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes; make this call by itself");
-    let status = tonic_types::Status { code: tonic::Code::OutOfRange.into(), message, details: Vec::new() };
-    Outcome::Error(status.encode_to_vec())
+/// Answers are bounded where they are made, so that one which does not fit is a defect.
+fn too_large(length: usize) -> Outcome {
+    let problem = format!("the answer has {length} bytes, one of a pipeline at most {ANSWER_BYTES_MAX}");
+    failure(ApiError::Internal(problem))
 }
 
 fn failure(error: ApiError) -> Outcome {
@@ -355,7 +358,7 @@ impl Pipeline {
                 Poll::Ready(Some(Err(status))) => {
                     // What can not be read says nothing about what was read before.
                     self.closed = true;
-                    self.end = Some(status);
+                    self.end = Some(of_transport(status));
                 }
                 Poll::Pending => return,
             }

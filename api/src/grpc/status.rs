@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use axum::response::Response;
 use serde_json::Value;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::MESSAGE_BYTES_MAX;
 use crate::ApiError;
 
 /// The `domain` of every [`tonic_types::ErrorInfo`] of Batuta.
@@ -36,6 +38,38 @@ impl From<ApiError> for Status {
     }
 }
 
+/// The status of a message that could not be read or sent. tonic itself says `OUT_OF_RANGE`, without details, of one that is too large:
+/// that is the status of `compacted`.
+pub(super) fn of_transport(status: Status) -> Status {
+    if status.code() != Code::OutOfRange || !status.details().is_empty() {
+        return status;
+    }
+    if status.message().starts_with("Error, decoded message length too large") {
+        return ApiError::BodyTooLarge { max_bytes: MESSAGE_BYTES_MAX as u64 }.into();
+    }
+    ApiError::Internal(status.message().to_owned()).into()
+}
+
+/// A response that ended before its call was made: its status is in the headers.
+pub(super) async fn in_own_words(mut response: Response) -> Response {
+    if let Some(status) =
+        Status::from_header_map(response.headers()).filter(|status| status.code() == Code::OutOfRange)
+        && let Err(unwritten) = of_transport(status).add_header(response.headers_mut())
+    {
+        tracing::error!(%unwritten, "a status has no form as headers");
+    }
+    response
+}
+
+/// An answer that fits into a message. Answers are bounded where they are made, so that one which does not fit is a defect.
+pub(super) fn sendable<M: prost::Message>(answer: M) -> Result<M, ApiError> {
+    let bytes = answer.encoded_len();
+    if bytes <= MESSAGE_BYTES_MAX {
+        return Ok(answer);
+    }
+    Err(ApiError::Internal(format!("the answer has {bytes} bytes, a message at most {MESSAGE_BYTES_MAX}")))
+}
+
 /// A fact as text: texts as they are, everything else as JSON.
 fn fact(value: Value) -> String {
     cut(match value {
@@ -54,7 +88,6 @@ mod tests {
     use std::time::Duration;
 
     use batuta_statemachine::{Name, Rejection};
-    use tonic::Code;
 
     use super::*;
 
@@ -91,6 +124,22 @@ mod tests {
             assert_eq!(status.code(), Code::DeadlineExceeded);
             assert_eq!(status.get_details_retry_info().is_some(), keyed);
         }
+    }
+
+    #[test]
+    fn too_large_message_is_not_compacted() {
+        let reason = |status: Status| {
+            let status = of_transport(status);
+            (status.code(), status.get_details_error_info().map(|info| info.reason))
+        };
+        let decoded = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        let too_large = Some("body_too_large".to_owned());
+        assert_eq!(reason(Status::out_of_range(decoded)), (Code::ResourceExhausted, too_large));
+        let encoded = "Error, encoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        assert_eq!(reason(Status::out_of_range(encoded)), (Code::Internal, Some("internal".to_owned())));
+        let compacted = ApiError::Compacted { from_revision: 1, oldest_revision: 2 };
+        assert_eq!(reason(compacted.into()), (Code::OutOfRange, Some("compacted".to_owned())));
+        assert_eq!(reason(Status::unavailable("gone")), (Code::Unavailable, None));
     }
 
     #[test]

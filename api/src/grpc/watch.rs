@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::by_hand::OneMethod;
+use super::status::sendable;
 use super::{Front, consistency, context, lock, session};
 use crate::ApiError;
 use crate::service::CallContext;
@@ -68,6 +69,8 @@ pub(super) struct Sent {
 struct SentChanges {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     events: Vec<Bytes>,
+    #[prost(bool, tag = "2")]
+    more: bool,
 }
 
 pub(super) fn sent(item: Item) -> Sent {
@@ -87,7 +90,8 @@ pub(super) fn sent(item: Item) -> Sent {
         Item::Changes(batch) => {
             let encoded = |event: &Arc<Event>| event.grpc.get(|| event_message(event).encode_to_vec().into());
             let events = batch.events.iter().map(encoded).collect();
-            Sent { revision: batch.revision, changes: Some(SentChanges { events }), ..Sent::default() }
+            let changes = Some(SentChanges { events, more: batch.more });
+            Sent { revision: batch.revision, changes, ..Sent::default() }
         }
         Item::Progress { revision } => Sent { revision, progress: Some(v1::Progress {}), ..Sent::default() },
     }
@@ -97,7 +101,8 @@ fn watch_request(message: &v1::WatchRequest, filter: Filter) -> Result<WatchRequ
     let from_revision = (message.from_revision > 0).then_some(message.from_revision);
     let start = Start::parse(from_revision, message.snapshot)?;
     let progress_ms = (message.progress_ms > 0).then_some(message.progress_ms);
-    Ok(WatchRequest { filter, start, consistency: consistency(message.consistency)?, progress_ms })
+    let consistency = consistency(message.consistency)?;
+    Ok(WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms })
 }
 
 type Responses = Pin<Box<dyn Stream<Item = Result<Sent, Status>> + Send>>;
@@ -107,7 +112,10 @@ fn responses(watch: Watch) -> Responses {
     Box::pin(futures_util::stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
         match watch.next().await {
-            Ok(item) => Some((Ok(sent(item)), Some(watch))),
+            Ok(item) => match sendable(sent(item)) {
+                Ok(message) => Some((Ok(message), Some(watch))),
+                Err(error) => Some((Err(error.into()), None)),
+            },
             Err(error) => Some((Err(error.into()), None)),
         }
     }))
@@ -184,10 +192,11 @@ mod tests {
             facts: Facts::Register { name: Name::new("a/b").expect("valid"), high_water: Some(7) },
             grpc: Rendered::default(),
         };
-        let batch = Batch { revision: 300, events: vec![Arc::new(event(0)), Arc::new(event(1))] };
+        let events = vec![Arc::new(event(0)), Arc::new(event(1))];
+        let batch = Batch { revision: 300, events, more: true };
         let read = |item| v1::WatchResponse::decode(sent(item).encode_to_vec().as_slice()).expect("reads");
         let events = batch.events.iter().map(|event| event_message(event)).collect();
-        let changes = v1::watch_response::Item::Changes(v1::Changes { events });
+        let changes = v1::watch_response::Item::Changes(v1::Changes { events, more: true });
         let expected = v1::WatchResponse { revision: 300, item: Some(changes) };
         assert_eq!(read(Item::Changes(batch.clone())), expected);
         assert_eq!(read(Item::Changes(batch)), expected, "and again, from what is kept");

@@ -126,8 +126,11 @@ impl From<lock::Lock> for Lock {
             capacity,
             permits_free,
             holders: lock.holders.into_iter().map(Grant::from).collect(),
+            holder_count: lock.holder_count,
+            next_holders_cursor: lock.next_holders_cursor,
             waiters: lock.waiters.into_iter().map(Waiter::from).collect(),
             waiter_count: lock.waiter_count,
+            next_waiters_cursor: lock.next_waiters_cursor,
             delayed_ms: lock.delayed_ms,
         }
     }

@@ -160,7 +160,7 @@ pub(crate) struct Waiter {
 /// A lock that is held, waited for, or closed by lock-delay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
-    "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "waiters": [],
+    "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "holder_count": 0, "waiters": [],
     "waiter_count": 0, "delayed_ms": 3000
 }))]
 pub(crate) struct Lock {
@@ -177,12 +177,20 @@ pub(crate) struct Lock {
     /// Semaphore only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) permits_free: Option<u32>,
-    /// Who holds it.
+    /// Who holds it, oldest first; everybody unless there is a `next_holders_cursor`.
     pub(crate) holders: Vec<Grant>,
+    /// How many hold it in all.
+    pub(crate) holder_count: u64,
+    /// Read the lock again with it as `holders_cursor` for the next holders. Absent when these are the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_holders_cursor: Option<String>,
     /// The first waiters.
     pub(crate) waiters: Vec<Waiter>,
     /// How many wait in all.
     pub(crate) waiter_count: u64,
+    /// Read the lock again with it as `waiters_cursor` for the next waiters. Absent when these are the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_waiters_cursor: Option<String>,
     /// How long lock-delay keeps it closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delayed_ms: Option<u64>,
@@ -191,7 +199,7 @@ pub(crate) struct Lock {
 /// A lock and the revision it is true at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
-    "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "waiters": [],
+    "name": "orders/42", "namespace": "default", "mode": "exclusive", "holders": [], "holder_count": 0, "waiters": [],
     "waiter_count": 0, "delayed_ms": 3000, "revision": 1544
 }))]
 pub(crate) struct LockAnswer {
@@ -364,7 +372,7 @@ pub(crate) struct ListQuery {
     pub(crate) session_id: Option<String>,
     /// Held or waited for under this owner label.
     pub(crate) owner: Option<String>,
-    /// Page size, default 100, at most 1,000.
+    /// Page size, default 100, at most 1,000. A page may be shorter, because its bytes are bounded too.
     pub(crate) limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
@@ -372,6 +380,23 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: super::Consistency,
+}
+
+/// Query of a read of one lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LockQuery {
+    /// How current the answer must be.
+    #[serde(default)]
+    #[param(inline)]
+    pub(crate) consistency: super::Consistency,
+    /// `next_holders_cursor` of the answer before: only the holders behind it.
+    #[serde(default)]
+    pub(crate) holders_cursor: String,
+    /// `next_waiters_cursor` of the answer before: only the waiters behind it.
+    #[serde(default)]
+    pub(crate) waiters_cursor: String,
 }
 
 /// Query of a release: by `lock_id`, by `fencing_token`, or by force.

@@ -62,14 +62,18 @@ pub(crate) struct Event {
     pub(crate) node_name: Option<String>,
 }
 
-/// What one revision changed; never a part of it.
+/// What one revision changed. A large revision comes in several of them, all with its `revision`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"revision": 1544, "events": []}))]
 pub(crate) struct Changes {
     /// Log index of the entry.
     pub(crate) revision: u64,
-    /// In order.
+    /// In order, not empty.
     pub(crate) events: Vec<Event>,
+    /// True when more changes of this revision follow, else absent: only behind the one without it is the revision complete.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) more: bool,
 }
 
 /// A register of a snapshot.
@@ -90,7 +94,7 @@ pub(crate) struct SnapshotPage {
     pub(crate) revision: u64,
     /// Sessions, oldest first.
     pub(crate) sessions: Vec<Session>,
-    /// Locks in name order.
+    /// Locks in name order. One with a `next_holders_cursor` comes again with its next holders.
     pub(crate) locks: Vec<Lock>,
     /// Registers in name order.
     pub(crate) registers: Vec<Register>,
@@ -128,11 +132,11 @@ impl Message {
         }
     }
 
-    /// The revision behind which a watch that has this goes on; `None` within a snapshot.
+    /// The revision behind which a watch that has this goes on; `None` within a snapshot or a revision.
     pub(crate) fn resume_after(&self) -> Option<u64> {
         match self {
             Self::Snapshot(page) => page.last.then_some(page.revision),
-            Self::Changes(changes) => Some(changes.revision),
+            Self::Changes(changes) => (!changes.more).then_some(changes.revision),
             Self::Progress(progress) => Some(progress.revision),
         }
     }
@@ -182,7 +186,7 @@ impl From<&watch::Event> for Event {
 impl From<&watch::Batch> for Changes {
     fn from(batch: &watch::Batch) -> Self {
         let events = batch.events.iter().map(|event| Event::from(event.as_ref())).collect();
-        Self { revision: batch.revision, events }
+        Self { revision: batch.revision, events, more: batch.more }
     }
 }
 
@@ -267,6 +271,9 @@ pub(crate) struct PollQuery {
     pub(crate) session_id: String,
     /// `next_revision` of the poll before. Without it the answer comes at once and says where to begin.
     pub(crate) from_revision: Option<u64>,
+    /// `next_ordinal` of the poll before, where it has one: changes of `from_revision` before it are left out.
+    #[serde(default)]
+    pub(crate) from_ordinal: u32,
     /// How long to wait for a change; default 30,000, at most 60,000; 0 = answer at once.
     pub(crate) wait_ms: Option<u64>,
 }
@@ -279,6 +286,9 @@ pub(crate) struct PollAnswer {
     pub(crate) changes: Vec<Changes>,
     /// Poll on with it as `from_revision`.
     pub(crate) next_revision: u64,
+    /// Poll on with it as `from_ordinal`, too. Present only when the answer ends within a revision: its last changes have `more`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_ordinal: Option<u32>,
     /// Everything wanted up to this revision was told.
     pub(crate) revision: u64,
 }

@@ -11,9 +11,9 @@ use crate::ApiError;
 use crate::json::acquire_request;
 use crate::json::lock_dto::{
     AcquireRequest, CheckAnswer, CheckQuery, CheckRequest, Done, ExplainAnswer, ExtendRequest, Grant,
-    GrantAnswer, ListQuery, Lock, LockAnswer, LockPage, ReleaseAnswer, ReleaseQuery,
+    GrantAnswer, ListQuery, Lock, LockAnswer, LockPage, LockQuery, ReleaseAnswer, ReleaseQuery,
 };
-use crate::json::session_dto::{NoQuery, ReadQuery};
+use crate::json::session_dto::NoQuery;
 use crate::service::{At, Service, lock, parse};
 
 /// The routes of this job.
@@ -75,16 +75,17 @@ async fn list_locks(
 /// Reads one lock. A free lock leaves nothing behind: it is not found.
 #[utoipa::path(
     get, path = "/api/v1/locks/{name}", tag = "locks",
-    params(ReadHeaders, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    params(ReadHeaders, LockQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The lock.", body = LockAnswer))
 )]
 async fn get_lock(
     State(service): State<Service>,
     headers: Headers,
     NamePath(name): NamePath,
-    Query(ReadQuery { consistency }): Query<ReadQuery>,
+    Query(LockQuery { consistency, holders_cursor, waiters_cursor }): Query<LockQuery>,
 ) -> answer::Result<LockAnswer> {
-    let found = service.get_lock(&headers.read_context(), &name, consistency.into()).await?;
+    let cursors = lock::LockCursors::of(holders_cursor, waiters_cursor);
+    let found = service.get_lock_part(&headers.read_context(), &name, &cursors, consistency.into()).await?;
     let revision = found.revision;
     Ok(Answer::at(revision, LockAnswer { lock: found.value.into(), revision }))
 }
@@ -236,16 +237,18 @@ async fn check(
 /// Who holds the lock, who waits, and what each waiter is blocked by.
 #[utoipa::path(
     get, path = "/api/v1/locks/{name}/explain", tag = "locks",
-    params(ReadHeaders, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    params(ReadHeaders, LockQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The explanation; of a free lock too.", body = ExplainAnswer))
 )]
 async fn explain_lock(
     State(service): State<Service>,
     headers: Headers,
     NamePath(name): NamePath,
-    Query(ReadQuery { consistency }): Query<ReadQuery>,
+    Query(LockQuery { consistency, holders_cursor, waiters_cursor }): Query<LockQuery>,
 ) -> answer::Result<ExplainAnswer> {
-    let explained = service.explain(&headers.read_context(), &name, consistency.into()).await?;
+    let cursors = lock::LockCursors::of(holders_cursor, waiters_cursor);
+    let explained =
+        service.explain_part(&headers.read_context(), &name, &cursors, consistency.into()).await?;
     Ok(Answer::at(explained.revision, ExplainAnswer::from(explained)))
 }
 

@@ -17,7 +17,7 @@ use crate::ApiError;
 use crate::json::Problem;
 use crate::json::watch_dto::{Changes, Message, PollAnswer, PollQuery, WatchQuery};
 use crate::service::watch::{Filter, FilterText, Item, Start, Watch, WatchRequest};
-use crate::service::{self, Service};
+use crate::service::{self, Service, size};
 
 /// Where a browser says what it has seen when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -25,7 +25,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const RECONNECT_MS: u64 = 1_000;
 const POLL_MS_DEFAULT: u64 = 30_000;
 const POLL_MS_MAX: u64 = 60_000;
-/// Changes in one answer of a poll; the rest is there for the next one.
+/// Changes in one answer of a poll, about; the rest is there for the next one.
 const POLL_CHANGES_MAX: usize = 1_000;
 
 /// The routes of this job.
@@ -36,7 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 /// Every change from a revision on, as server-sent events: `snapshot`, `changes`, `progress`, and `error` at the end.
 ///
 /// `id` of an event is the revision up to which everything was told; a client that connects again with it as `Last-Event-ID`
-/// misses nothing and gets nothing twice. The data are as the schemas `SnapshotPage`, `Changes` and `Progress` say. An `error` event carries a problem document; then the stream ends.
+/// misses nothing. A large revision comes in several `changes` events: all but the last have `more` and no `id`, so that a client
+/// that lost its connection between them gets the revision again from its start; it forgets what it has of it.
+/// The data are as the schemas `SnapshotPage`, `Changes` and `Progress` say. An `error` event carries a problem document; then the stream ends.
 #[utoipa::path(
     get, path = "/api/v1/watch", tag = "watch", params(
         ReadHeaders, WatchQuery,
@@ -58,8 +60,8 @@ async fn watch_changes(
         Some(seen) => Start::Revision(seen + 1),
         None => Start::parse(query.from_revision, query.snapshot)?,
     };
-    let request =
-        WatchRequest { filter, start, consistency: query.consistency.into(), progress_ms: query.progress_ms };
+    let (consistency, progress_ms) = (query.consistency.into(), query.progress_ms);
+    let request = WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms };
     let watch = service.watch(&context, request).await?;
     Ok(Sse::new(events(watch)))
 }
@@ -101,7 +103,8 @@ fn with_data(event: ServerEvent, data: &impl serde::Serialize) -> ServerEvent {
     event.json_data(data).expect("a wire type is serializable")
 }
 
-/// The changes from a revision on, as soon as there is one.
+/// The changes from a revision on, as soon as there is one. An answer is bounded: the next poll brings what does not fit, where
+/// need be the rest of a revision (`next_ordinal`).
 #[utoipa::path(
     get, path = "/api/v1/watch/poll", tag = "watch", params(ReadHeaders, PollQuery),
     responses((status = 200, description = "What there was, and where to go on.", body = PollAnswer))
@@ -126,33 +129,55 @@ async fn poll_changes(
     let request = WatchRequest {
         filter,
         start,
+        from_ordinal: query.from_ordinal,
         consistency: service::Consistency::Linearizable,
         progress_ms: Some(wait_ms.clamp(100, POLL_MS_MAX)),
     };
     let mut watch = service.watch(&context, request).await?;
-    let mut changes = Vec::new();
+    let mut found = Found::default();
     // Without a beginning there is nothing to wait for: the caller has to learn it first.
     if query.from_revision.is_some() {
-        while changes.is_empty() {
+        while found.changes.is_empty() {
             match timeout_at(deadline, watch.next()).await {
-                Ok(item) => changes.extend(changes_of(item?)),
+                Ok(item) => found.push(item?),
                 Err(_elapsed) => break,
             }
         }
-        let mut count = changes.iter().map(|found: &Changes| found.events.len()).sum::<usize>();
-        while count < POLL_CHANGES_MAX
+        while found.has_room()
             && let Some(item) = watch.ready()?
         {
-            if let Some(found) = changes_of(item) {
-                count += found.events.len();
-                changes.push(found);
-            }
+            found.push(item);
         }
     }
     let revision = watch.caught_up();
-    Ok(Answer::at(revision, PollAnswer { changes, next_revision: revision + 1, revision }))
+    let (next_revision, next_ordinal) = found.within.unwrap_or((revision + 1, 0));
+    let next_ordinal = (next_ordinal > 0).then_some(next_ordinal);
+    let answer = PollAnswer { changes: found.changes, next_revision, next_ordinal, revision };
+    Ok(Answer::at(revision, answer))
 }
 
-fn changes_of(item: Item) -> Option<Changes> {
-    if let Item::Changes(batch) = item { Some(Changes::from(&batch)) } else { None }
+/// What a poll answers.
+#[derive(Default)]
+struct Found {
+    changes: Vec<Changes>,
+    count: usize,
+    bytes: usize,
+    /// The revision that was told in part only, and the ordinal where its rest begins.
+    within: Option<(u64, u32)>,
+}
+
+impl Found {
+    /// Whether another item, which is bounded by itself, goes into the same answer.
+    fn has_room(&self) -> bool {
+        self.count < POLL_CHANGES_MAX && self.bytes < size::ANSWER_BYTES
+    }
+
+    fn push(&mut self, item: Item) {
+        let Item::Changes(batch) = item else { return };
+        self.count += batch.events.len();
+        self.bytes += batch.events.iter().map(|event| size::event(event)).sum::<usize>();
+        let last = batch.events.last().filter(|_| batch.more);
+        self.within = last.map(|last| (batch.revision, last.ordinal + 1));
+        self.changes.push(Changes::from(&batch));
+    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use batuta_statemachine::lock::{
-    AbandonWait, Acquisition, AdvanceRegister, DeleteRegister, Extend, ForceRelease, Grant, LockRequest,
-    Owner, Release,
+    AbandonWait, Acquisition, AdvanceRegister, DeleteRegister, Extend, ForceRelease, Grant, LockPart,
+    LockRequest, Owner, Release,
 };
 use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
 
@@ -76,12 +76,18 @@ pub struct Lock {
     pub namespace: Namespace,
     /// How it is held; without holders, how the first waiter wants it; `None` when it is only closed by lock-delay.
     pub kind: Option<LockKind>,
-    /// The holders, oldest first.
+    /// The holders, oldest first, as far as they fit.
     pub holders: Vec<GrantInfo>,
+    /// How many hold it in all.
+    pub holder_count: u64,
+    /// Leads to the holders that did not fit.
+    pub next_holders_cursor: Option<String>,
     /// The first waiters.
     pub waiters: Vec<Waiter>,
     /// How many wait in all.
     pub waiter_count: u64,
+    /// Leads to the waiters that did not fit.
+    pub next_waiters_cursor: Option<String>,
     /// How long lock-delay keeps it closed.
     pub delayed_ms: Option<u64>,
 }
@@ -206,6 +212,32 @@ pub struct Explanation {
     pub summary: String,
 }
 
+/// Where an answer about one lock goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockCursors {
+    /// `next_holders_cursor` of the answer before.
+    pub holders: Option<String>,
+    /// `next_waiters_cursor` of the answer before.
+    pub waiters: Option<String>,
+}
+
+impl LockCursors {
+    /// Of texts that may be empty.
+    #[must_use]
+    pub fn of(holders: String, waiters: String) -> Self {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Self { holders: given(holders), waiters: given(waiters) }
+    }
+
+    fn part(&self) -> Result<LockPart, ApiError> {
+        Ok(LockPart {
+            holders_after: self.holders.as_deref().map(parse::holders_cursor).transpose()?,
+            waiters_after: self.waiters.as_deref().map(parse::waiters_cursor).transpose()?,
+            ..LockPart::first(HOLDERS_SHOWN_MAX, WAITERS_SHOWN_MAX)
+        })
+    }
+}
+
 /// A register's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Register {
@@ -213,6 +245,8 @@ pub struct Register {
     pub high_water: u64,
 }
 
+/// Holders that an answer about one lock shows.
+const HOLDERS_SHOWN_MAX: usize = 1_000;
 /// Waiters that an answer about one lock shows.
 const WAITERS_SHOWN_MAX: usize = 100;
 
@@ -247,17 +281,12 @@ impl Service {
         if context.dedup.is_some() {
             return Err(ApiError::invalid("fencing_token", "a release under a retry key is by lock_id"));
         }
-        let holders = match self.get_lock(context, &name, Consistency::Linearizable).await {
-            Ok(found) => found.value.holders,
-            Err(ApiError::LockNotFound { .. }) => Vec::new(),
-            Err(other) => return Err(other),
-        };
-        let held = holders.iter().find(|holder| holder.grant.token == fencing_token);
-        let newest = holders.iter().map(|holder| holder.grant.token).max().unwrap_or(0);
-        let Some(holder) = held else {
+        let state = self.state(context, Consistency::Linearizable).await?;
+        let Some(held) = state.holder(&context.namespace, &name, fencing_token) else {
+            let newest = state.check(&context.namespace, &name, fencing_token).newest.unwrap_or(0);
             return Err(Rejection::TokenSuperseded { token: fencing_token, newest }.into());
         };
-        self.release(context, ReleaseRequest { lock_id: holder.grant.lock_id, name: Some(name) }).await
+        self.release(context, ReleaseRequest { lock_id: held.lock_id, name: Some(name) }).await
     }
 
     /// Takes a grant away from its owner, if the token is still held.
@@ -362,8 +391,23 @@ impl Service {
         name: &Name,
         consistency: Consistency,
     ) -> Result<At<Lock>, ApiError> {
+        self.get_lock_part(context, name, &LockCursors::default(), consistency).await
+    }
+
+    /// Reads one lock with the holders and waiters behind those of an answer before.
+    ///
+    /// # Errors
+    /// As [`Self::get_lock`].
+    pub async fn get_lock_part(
+        &self,
+        context: &CallContext,
+        name: &Name,
+        cursors: &LockCursors,
+        consistency: Consistency,
+    ) -> Result<At<Lock>, ApiError> {
+        let part = cursors.part()?;
         let state = self.state(context, consistency).await?;
-        let value = view::lock(&state, &context.namespace, name, WAITERS_SHOWN_MAX, self.clock(&state))
+        let value = view::lock(&state, &context.namespace, name, &part, self.clock(&state))
             .ok_or_else(|| ApiError::LockNotFound { name: name.clone() })?;
         Ok(At { revision: state.revision(), value })
     }
@@ -396,8 +440,23 @@ impl Service {
         name: &Name,
         consistency: Consistency,
     ) -> Result<At<Explanation>, ApiError> {
+        self.explain_part(context, name, &LockCursors::default(), consistency).await
+    }
+
+    /// Explains a lock with the holders and waiters behind those of an answer before.
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub async fn explain_part(
+        &self,
+        context: &CallContext,
+        name: &Name,
+        cursors: &LockCursors,
+        consistency: Consistency,
+    ) -> Result<At<Explanation>, ApiError> {
+        let part = cursors.part()?;
         let state = self.state(context, consistency).await?;
-        let value = view::explain(&state, &context.namespace, name, WAITERS_SHOWN_MAX, self.clock(&state));
+        let value = view::explain(&state, &context.namespace, name, &part, self.clock(&state));
         Ok(At { revision: state.revision(), value })
     }
 

@@ -11,6 +11,7 @@ pub mod hold;
 pub mod lock;
 pub mod parse;
 pub mod session;
+pub mod size;
 mod summary;
 mod view;
 mod waits;

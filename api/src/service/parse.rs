@@ -266,6 +266,33 @@ pub(crate) fn session_cursor(cursor: &str) -> Result<SessionId, ApiError> {
     unseal('s', cursor).and_then(|text| text.parse().ok()).ok_or_else(bad_cursor)
 }
 
+/// The cursor after a holder of a lock.
+pub(crate) fn holders_cursor_text(lock_id: LockId) -> String {
+    seal('h', &lock_id.to_string())
+}
+
+/// The cursor after a waiter of a lock.
+pub(crate) fn waiters_cursor_text(lock_id: LockId) -> String {
+    seal('w', &lock_id.to_string())
+}
+
+pub(crate) fn holders_cursor(cursor: &str) -> Result<LockId, ApiError> {
+    lock_cursor('h', "holders_cursor", cursor)
+}
+
+pub(crate) fn waiters_cursor(cursor: &str) -> Result<LockId, ApiError> {
+    lock_cursor('w', "waiters_cursor", cursor)
+}
+
+fn lock_cursor(kind: char, field: &str, cursor: &str) -> Result<LockId, ApiError> {
+    unseal(kind, cursor).and_then(|text| text.parse().ok()).ok_or_else(|| {
+        ApiError::invalid(
+            field,
+            format!("must be the next_{field} of the same lock's answer before, unchanged"),
+        )
+    })
+}
+
 fn bad_cursor() -> ApiError {
     ApiError::invalid("cursor", "must be the next_cursor of the same listing's page before, unchanged")
 }

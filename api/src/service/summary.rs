@@ -10,17 +10,14 @@ const HOLDERS_NAMED_MAX: usize = 3;
 /// Says who holds the lock, how, and who waits.
 pub(super) fn of(lock: &Lock) -> String {
     let name = &lock.name;
-    let held = match (lock.holders.len(), lock.kind) {
+    let held = match (lock.holder_count, lock.kind) {
         (0, _) => delayed(lock),
         (_, Some(LockKind::Semaphore { capacity, permits_free })) => {
             let taken = capacity.saturating_sub(permits_free);
-            format!(
-                "{name} is a semaphore with {taken} of {capacity} permits taken by {}",
-                holders(&lock.holders)
-            )
+            format!("{name} is a semaphore with {taken} of {capacity} permits taken by {}", holders(lock))
         }
-        (_, Some(LockKind::Shared)) => format!("{name} is held shared by {}", holders(&lock.holders)),
-        _ => format!("{name} is held by {}", holders(&lock.holders)),
+        (_, Some(LockKind::Shared)) => format!("{name} is held shared by {}", holders(lock)),
+        _ => format!("{name} is held by {}", holders(lock)),
     };
     let waiting = match (lock.waiter_count, lock.waiters.first()) {
         (0, _) => "nobody waits".to_owned(),
@@ -41,9 +38,9 @@ fn delayed(lock: &Lock) -> String {
     }
 }
 
-fn holders(holders: &[GrantInfo]) -> String {
-    let mut names: Vec<String> = holders.iter().take(HOLDERS_NAMED_MAX).map(holder).collect();
-    let more = holders.len().saturating_sub(HOLDERS_NAMED_MAX);
+fn holders(lock: &Lock) -> String {
+    let mut names: Vec<String> = lock.holders.iter().take(HOLDERS_NAMED_MAX).map(holder).collect();
+    let more = lock.holder_count.saturating_sub(names.len() as u64);
     if more > 0 {
         names.push(format!("{more} more"));
     }
@@ -113,8 +110,11 @@ mod tests {
             namespace: Namespace::default(),
             kind: Some(LockKind::Exclusive),
             holders: vec![grant(1, "job")],
+            holder_count: 1,
+            next_holders_cursor: None,
             waiters: Vec::new(),
             waiter_count: 0,
+            next_waiters_cursor: None,
             delayed_ms: None,
         };
         assert_eq!(of(&lock), "a is held by \"job\" (token 1, 1000 ms left); nobody waits.");
@@ -123,6 +123,7 @@ mod tests {
         assert_eq!(of(&lock), "a is held by \"job\" (token 1, 1000 ms left); session s-7.0 waits.");
         lock.kind = Some(LockKind::Semaphore { capacity: 9, permits_free: 5 });
         lock.holders = (1..=5).map(|index| grant(index, "")).collect();
+        lock.holder_count = 5;
         lock.waiter_count = 12;
         let text = of(&lock);
         assert!(
@@ -131,6 +132,7 @@ mod tests {
         );
         assert!(text.ends_with(", 2 more; 12 wait, first session s-7.0."), "{text}");
         lock.holders.clear();
+        lock.holder_count = 0;
         lock.delayed_ms = Some(250);
         assert!(of(&lock).starts_with("a is held by nobody and stays closed for 250 ms"));
     }

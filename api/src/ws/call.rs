@@ -70,12 +70,13 @@ pub(super) async fn call(service: Service, call: Call, follower: Follower) -> Re
             let checked = service.check(&context, &name, fencing_token, consistency).await?;
             done(checked.revision, CheckAnswer::from(checked))
         }
-        What::GetLock { name, consistency } => {
-            let At { revision, value } = service.get_lock(&context, &name, consistency).await?;
+        What::GetLock { name, cursors, consistency } => {
+            let found = service.get_lock_part(&context, &name, &cursors, consistency).await?;
+            let At { revision, value } = found;
             done(revision, LockAnswer { lock: value.into(), revision })
         }
-        What::Explain { name, consistency } => {
-            let explained = service.explain(&context, &name, consistency).await?;
+        What::Explain { name, cursors, consistency } => {
+            let explained = service.explain_part(&context, &name, &cursors, consistency).await?;
             done(explained.revision, ExplainAnswer::from(explained))
         }
         What::AdvanceRegister { name, fencing_token } => {

@@ -133,7 +133,9 @@ impl Follower {
             let end = tokio::select! {
                 next = next(&mut watch) => match next {
                     Some(Item::Changes(batch)) => {
-                        from = batch.revision + 1;
+                        if !batch.more {
+                            from = batch.revision + 1;
+                        }
                         let mut events = batch.events.iter().filter(|event| event.lock_id() == Some(lock_id));
                         events.find_map(|event| end_of(event, &mut expiring_at))
                     }
@@ -242,7 +244,8 @@ impl Follower {
     async fn watch(&self, filter: Filter, start: Start) -> Result<Watch, ApiError> {
         // Nobody reads its progress marks.
         let progress_ms = Some(*PROGRESS_MS.end());
-        let request = WatchRequest { filter, start, consistency: Consistency::Stale, progress_ms };
+        let consistency = Consistency::Stale;
+        let request = WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms };
         self.service.watch(&self.context, request).await
     }
 

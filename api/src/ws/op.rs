@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 
 use super::frame::Request;
 use crate::ApiError;
-use crate::json::lock_dto::{AcquireRequest as AcquireFields, CheckRequest};
+use crate::json::lock_dto::{AcquireRequest as AcquireFields, CheckRequest, LockQuery};
 use crate::json::session_dto::{NoQuery, ReadQuery};
 use crate::json::watch_dto::WatchQuery;
 use crate::json::{acquire_request, decode_value};
 use crate::service::acquire::AcquireRequest;
-use crate::service::lock::{ExtendRequest, ForceReleaseRequest, ReleaseRequest};
+use crate::service::lock::{ExtendRequest, ForceReleaseRequest, LockCursors, ReleaseRequest};
 use crate::service::session::OpenRequest;
 use crate::service::watch::{Filter, FilterText, Start, WatchRequest};
 use crate::service::{CallContext, Consistency, parse};
@@ -59,8 +59,8 @@ pub(super) enum What {
     Extend(ExtendRequest),
     ForceRelease(ForceReleaseRequest),
     Check { name: Name, fencing_token: u64, consistency: Consistency },
-    GetLock { name: Name, consistency: Consistency },
-    Explain { name: Name, consistency: Consistency },
+    GetLock { name: Name, cursors: LockCursors, consistency: Consistency },
+    Explain { name: Name, cursors: LockCursors, consistency: Consistency },
     AdvanceRegister { name: Name, fencing_token: u64 },
     GetRegister { name: Name, consistency: Consistency },
     DeleteRegister { name: Name },
@@ -210,9 +210,8 @@ fn watch(fields: Map<String, Value>, defaults: &Defaults) -> Result<Op, ApiError
     let namespace = defaults.namespace.clone();
     let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
     let start = Start::parse(query.from_revision, query.snapshot)?;
-    let request =
-        WatchRequest { filter, start, consistency: query.consistency.into(), progress_ms: query.progress_ms };
-    Ok(Op::Watch(Box::new(request)))
+    let (consistency, progress_ms) = (query.consistency.into(), query.progress_ms);
+    Ok(Op::Watch(Box::new(WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms })))
 }
 
 fn read(op: &str, mut fields: Map<String, Value>) -> Result<What, ApiError> {
@@ -221,12 +220,16 @@ fn read(op: &str, mut fields: Map<String, Value>) -> Result<What, ApiError> {
         let CheckRequest { fencing_token, consistency } = decode_fields(fields)?;
         return Ok(What::Check { name, fencing_token, consistency: consistency.into() });
     }
-    let ReadQuery { consistency } = decode_fields(fields)?;
+    if op == "get_register" {
+        let ReadQuery { consistency } = decode_fields(fields)?;
+        return Ok(What::GetRegister { name, consistency: consistency.into() });
+    }
+    let LockQuery { consistency, holders_cursor, waiters_cursor } = decode_fields(fields)?;
+    let cursors = LockCursors::of(holders_cursor, waiters_cursor);
     let consistency = consistency.into();
     match op {
-        "get_lock" => Ok(What::GetLock { name, consistency }),
-        "explain" => Ok(What::Explain { name, consistency }),
-        "get_register" => Ok(What::GetRegister { name, consistency }),
+        "get_lock" => Ok(What::GetLock { name, cursors, consistency }),
+        "explain" => Ok(What::Explain { name, cursors, consistency }),
         _ => Err(unknown_op(op)),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use self::run::run;
 use crate::duration::{millis, parse};
 use crate::failure::{Failure, exit};
 use crate::output::{Answer, fields, or_dash};
-use crate::reading::{Page, Read};
+use crate::reading::{Page, Part, Read};
 
 /// `batuta lock …`.
 #[derive(Subcommand, Debug)]
@@ -97,12 +97,16 @@ pub enum LockCommand {
         /// The lock.
         name: String,
         #[command(flatten)]
+        part: Part,
+        #[command(flatten)]
         read: Read,
     },
     /// Says who holds a lock, who waits, and what each waiter is blocked by.
     Explain {
         /// The lock.
         name: String,
+        #[command(flatten)]
+        part: Part,
         #[command(flatten)]
         read: Read,
     },
@@ -152,13 +156,16 @@ pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answ
             };
             Ok(render::list(&client.locks(request).await?))
         }
-        LockCommand::Get { name, read } => {
-            let answer = client.lock(GetLockRequest { name, consistency: read.wire() }).await?;
+        LockCommand::Get { name, part: Part { holders_cursor, waiters_cursor }, read } => {
+            let consistency = read.wire();
+            let request = GetLockRequest { name, consistency, holders_cursor, waiters_cursor };
+            let answer = client.lock(request).await?;
             let lock = answer.lock.ok_or_else(|| Failure::without("the lock"))?;
             Ok(render::one(&lock, answer.revision))
         }
-        LockCommand::Explain { name, read } => {
-            let request = ExplainRequest { name, consistency: read.wire() };
+        LockCommand::Explain { name, part: Part { holders_cursor, waiters_cursor }, read } => {
+            let consistency = read.wire();
+            let request = ExplainRequest { name, consistency, holders_cursor, waiters_cursor };
             Ok(render::explained(&client.explain(request).await?))
         }
         LockCommand::Check { name, token, read } => check(client, name, token, read).await,

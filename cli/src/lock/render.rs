@@ -33,7 +33,7 @@ pub(super) fn list(answer: &ListLocksResponse) -> Answer {
         ["NAME", "MODE", "TOKEN", "OWNER", "REMAINING", "WAITERS", "LOCK ID"],
         answer.locks.iter().map(|lock| {
             let first = lock.holders.first();
-            let more = match lock.holders.len() {
+            let more = match lock.holder_count {
                 0 | 1 => String::new(),
                 holders => format!(" +{}", holders - 1),
             };
@@ -58,7 +58,7 @@ pub(super) fn list(answer: &ListLocksResponse) -> Answer {
 
 /// One lock with its holders and first waiters.
 pub(super) fn one(lock: &Lock, revision: u64) -> Answer {
-    let text = format!("{}{}", described(lock, revision), waiting(&lock.waiters, lock.waiter_count));
+    let text = format!("{}{}", described(lock, revision), waiting(lock));
     Answer::new(json!({"lock": lock_json(lock), "revision": revision}), text)
 }
 
@@ -73,6 +73,10 @@ pub(super) fn explained(answer: &ExplainResponse) -> Answer {
         let blocked = answer.waiters.iter().flat_map(blocked_rows);
         text += "\n\n";
         text += &rows(["WAITER", "OWNER", "AHEAD", "BLOCKED ON", "BY", "TOKEN", "WHO WAITS FOR"], blocked);
+        if let Some(lock) = &answer.lock {
+            let cursor = &lock.next_waiters_cursor;
+            text += &more(answer.waiters.len(), lock.waiter_count, "--waiters-cursor", cursor);
+        }
     }
     let json = json!({
         "lock": answer.lock.as_ref().map(lock_json),
@@ -108,11 +112,13 @@ fn described(lock: &Lock, revision: u64) -> String {
                 ]
             }),
         );
+        text += &more(lock.holders.len(), lock.holder_count, "--holders-cursor", &lock.next_holders_cursor);
     }
     text
 }
 
-fn waiting(waiters: &[Waiter], count: u64) -> String {
+fn waiting(lock: &Lock) -> String {
+    let waiters = &lock.waiters;
     if waiters.is_empty() {
         return String::new();
     }
@@ -128,11 +134,7 @@ fn waiting(waiters: &[Waiter], count: u64) -> String {
             ]
         }),
     );
-    let shown = u64::try_from(waiters.len()).unwrap_or(u64::MAX);
-    let more = match count.saturating_sub(shown) {
-        0 => String::new(),
-        more => format!("\n(and {more} more)"),
-    };
+    let more = more(waiters.len(), lock.waiter_count, "--waiters-cursor", &lock.next_waiters_cursor);
     format!("\n\n{table}{more}")
 }
 
@@ -195,6 +197,16 @@ fn mode_name(mode: LockMode) -> &'static str {
     }
 }
 
+/// The line under a table of holders or waiters that says that there are others.
+fn more(shown: usize, count: u64, option: &str, cursor: &str) -> String {
+    let others = count.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+    match (others, cursor) {
+        (0, _) => String::new(),
+        (others, "") => format!("\n(and {others} others)"),
+        (others, cursor) => format!("\n(and {others} others; the next: {option} '{cursor}')"),
+    }
+}
+
 pub(crate) fn lock_json(lock: &Lock) -> Value {
     json!({
         "name": lock.name,
@@ -205,6 +217,9 @@ pub(crate) fn lock_json(lock: &Lock) -> Value {
         "holders": lock.holders.iter().map(grant_json).collect::<Vec<_>>(),
         "waiters": lock.waiters.iter().map(waiter_json).collect::<Vec<_>>(),
         "waiter_count": lock.waiter_count,
+        "holder_count": lock.holder_count,
+        "next_holders_cursor": lock.next_holders_cursor,
+        "next_waiters_cursor": lock.next_waiters_cursor,
         "delayed_ms": lock.delayed_ms,
     })
 }

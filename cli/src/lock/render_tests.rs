@@ -47,6 +47,9 @@ fn lock() -> Lock {
         waiters: vec![waiter()],
         waiter_count: 3,
         delayed_ms: None,
+        holder_count: 1,
+        next_holders_cursor: String::new(),
+        next_waiters_cursor: "w7".to_owned(),
     }
 }
 
@@ -101,11 +104,15 @@ fn a_lock() {
                     ],
                 }],
                 "waiter_count": 3, "delayed_ms": null,
+                "holder_count": 1, "next_holders_cursor": "", "next_waiters_cursor": "w7",
             },
             "revision": 14,
         })
     );
-    for line in ["l-13.0  job (s-3)  0      orders/42, orders/43  4s", "(and 2 more)"] {
+    for line in [
+        "l-13.0  job (s-3)  0      orders/42, orders/43  4s",
+        "(and 2 others; the next: --waiters-cursor 'w7')",
+    ] {
         assert!(answer.text.lines().any(|shown| shown == line), "{line:?} in\n{}", answer.text);
     }
 }
@@ -118,11 +125,18 @@ fn a_page() {
         capacity: 8,
         permits_free: 3,
         holders: vec![grant(), grant()],
+        holder_count: 2,
         waiters: Vec::new(),
         waiter_count: 0,
         ..lock()
     };
-    let closed = Lock { name: "shut".to_owned(), holders: Vec::new(), delayed_ms: Some(5_000), ..lock() };
+    let closed = Lock {
+        name: "shut".to_owned(),
+        holders: Vec::new(),
+        holder_count: 0,
+        delayed_ms: Some(5_000),
+        ..lock()
+    };
     let page =
         ListLocksResponse { locks: vec![semaphore, closed], next_cursor: "c1".to_owned(), revision: 15 };
     let answer = list(&page);

@@ -14,16 +14,22 @@ pub(super) fn check(
     let mut problems = Vec::new();
     let (mut revisions, mut moves) = (0, 0);
     for (number, lines) in heard.iter().enumerate() {
-        let mut follow = Follow { who: format!("watcher {number}"), upto: 0, log, problems: Vec::new() };
+        let who = format!("watcher {number}");
+        let mut follow = Follow { who, upto: 0, parts: Vec::new(), log, problems: Vec::new() };
         for line in lines {
             match line {
-                Heard::Changes { revision, events } => {
-                    revisions += 1;
-                    follow.changes(*revision, events);
+                Heard::Changes { revision, events, more } => {
+                    follow.parts.extend(events.iter().cloned());
+                    if !more {
+                        revisions += 1;
+                        follow.changes(*revision);
+                    }
                 }
                 Heard::Progress { revision } => follow.progress(*revision),
                 Heard::Connected { after, .. } => {
                     moves += 1;
+                    // It was not whole, and is told again.
+                    follow.parts.clear();
                     if *after != follow.upto {
                         follow.problem(&format!("went on after {after}, had heard up to {}", follow.upto));
                     }
@@ -44,6 +50,8 @@ struct Follow<'a> {
     who: String,
     /// Everything up to this revision was told.
     upto: u64,
+    /// What was told of a revision that is not whole yet.
+    parts: Vec<Told>,
     log: &'a BTreeMap<u64, Vec<Told>>,
     problems: Vec<String>,
 }
@@ -65,7 +73,8 @@ impl Follow<'_> {
         }
     }
 
-    fn changes(&mut self, revision: u64, events: &[Told]) {
+    fn changes(&mut self, revision: u64) {
+        let events = std::mem::take(&mut self.parts);
         if revision <= self.upto {
             self.problem(&format!("was told {revision} after {}: out of order, or twice", self.upto));
             return;
@@ -73,12 +82,15 @@ impl Follow<'_> {
         self.skipped(revision);
         self.upto = revision;
         let log = self.log.get(&revision).map(Vec::as_slice).unwrap_or_default();
-        if log != events {
+        if log != events.as_slice() {
             self.problem(&format!("revision {revision}: it was told {events:?}, the log changed {log:?}"));
         }
     }
 
     fn progress(&mut self, revision: u64) {
+        if !self.parts.is_empty() {
+            self.problem(&format!("was told of progress to {revision} within a revision"));
+        }
         if revision < self.upto {
             self.problem(&format!("was told of progress to {revision} after {}", self.upto));
             return;
@@ -97,12 +109,24 @@ mod tests {
     }
 
     fn changes(revision: u64, kind: &str) -> Heard {
-        Heard::Changes { revision, events: told(kind) }
+        Heard::Changes { revision, events: told(kind), more: false }
     }
 
     fn problems(heard: Vec<Heard>) -> usize {
         let log = BTreeMap::from([(3, told("a")), (5, told("b")), (9, told("c"))]);
         check(&[heard], &log, 9).0.len()
+    }
+
+    #[test]
+    fn parts_of_a_revision_are_joined() {
+        let log = BTreeMap::from([(3, [told("a"), told("b")].concat())]);
+        let part = |kind, more| Heard::Changes { revision: 3, events: told(kind), more };
+        let connected = || Heard::Connected { node: "n1".to_owned(), after: 0 };
+        let problems = |heard: Vec<Heard>| check(&[heard], &log, 3).0.len();
+        assert_eq!(problems(vec![part("a", true), part("b", false)]), 0);
+        assert_eq!(problems(vec![part("a", true), connected(), part("a", true), part("b", false)]), 0);
+        assert_eq!(problems(vec![part("a", true), connected(), part("b", false)]), 1, "half is missing");
+        assert_eq!(problems(vec![part("a", true), Heard::Progress { revision: 3 }]), 1, "never whole");
     }
 
     #[test]

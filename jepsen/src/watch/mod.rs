@@ -25,12 +25,15 @@ pub use source::Way;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Heard {
-    /// Everything one revision changed.
+    /// What one revision changed, or a part of it.
     Changes {
         /// The revision.
         revision: u64,
         /// In order.
         events: Vec<Told>,
+        /// Whether more of the revision follows.
+        #[serde(default)]
+        more: bool,
     },
     /// Nothing up to this revision that was not told.
     Progress {
@@ -175,7 +178,9 @@ impl Watcher {
                 Ok(Err(why)) => return Ok(why),
                 Ok(Ok(news)) => {
                     for heard in news {
-                        if let Heard::Changes { revision, .. } | Heard::Progress { revision } = &heard {
+                        if let Heard::Changes { revision, more: false, .. } | Heard::Progress { revision } =
+                            &heard
+                        {
                             self.heard = self.heard.max(*revision);
                         }
                         self.note(&heard)?;

@@ -23,7 +23,7 @@ const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
     changes(fromRevision: $from, progressMs: $progress) {
         __typename
         ... on Progress { revision }
-        ... on Changes { revision events {
+        ... on Changes { revision more events {
             ordinal job kind sessionId lockId reason metadata name highWater
             grant { fencingToken count metadata locks { name mode } }
             waiter { locks { name mode } }
@@ -51,7 +51,7 @@ pub(super) enum Source {
     Stream { response: reqwest::Response, buffer: Vec<u8> },
     Grpc(Box<tonic::Streaming<v1::WatchResponse>>),
     Ws(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
-    Poll { http: reqwest::Client, base: String, next: u64 },
+    Poll { http: reqwest::Client, base: String, next: u64, ordinal: u64 },
     Graphql(Box<GraphqlOperation>),
 }
 
@@ -99,15 +99,18 @@ impl Way {
                 let operation = GraphqlOperation::try_start(&url, SUBSCRIPTION, variables).await?;
                 Ok(Source::Graphql(Box::new(operation)))
             }
-            Self::Poll => Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from }),
+            Self::Poll => {
+                Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from, ordinal: 0 })
+            }
         }
     }
 }
 
-fn changes(revision: &Value, events: &Value) -> Result<Heard, String> {
-    let revision = revision.as_u64().ok_or("changes without a revision")?;
+/// Changes with these events, which may be spelled as another front spells them.
+fn changes(changes: &Value, events: &Value) -> Result<Heard, String> {
+    let revision = changes["revision"].as_u64().ok_or("changes without a revision")?;
     let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
-    Ok(Heard::Changes { revision, events })
+    Ok(Heard::Changes { revision, events, more: changes["more"].as_bool().unwrap_or_default() })
 }
 
 impl Source {
@@ -131,6 +134,7 @@ impl Source {
                     Some(Item::Changes(changes)) => Heard::Changes {
                         revision,
                         events: changes.events.iter().map(Told::from_wire).collect(),
+                        more: changes.more,
                     },
                     Some(Item::Progress(_)) => Heard::Progress { revision },
                     other => return Err(format!("unexpected {other:?}")),
@@ -141,7 +145,7 @@ impl Source {
                 let Message::Text(text) = message else { return Ok(Vec::new()) };
                 let frame: Value = serde_json::from_str(&text).map_err(why)?;
                 match frame["type"].as_str() {
-                    Some("changes") => Ok(vec![changes(&frame["revision"], &frame["events"])?]),
+                    Some("changes") => Ok(vec![changes(&frame, &frame["events"])?]),
                     Some("progress") => Ok(progress(&frame["revision"])),
                     Some("reply") => Ok(Vec::new()),
                     _ => Err(frame.to_string()),
@@ -152,12 +156,13 @@ impl Source {
                 let item = &answer["data"]["changes"];
                 match item["__typename"].as_str() {
                     Some("Progress") => Ok(progress(&item["revision"])),
-                    Some("Changes") => Ok(vec![changes(&item["revision"], &as_rest(&item["events"]))?]),
+                    Some("Changes") => Ok(vec![changes(item, &as_rest(&item["events"]))?]),
                     _ => Err(answer.to_string()),
                 }
             }
-            Self::Poll { http, base, next } => {
-                let url = format!("{base}/poll?from_revision={next}&wait_ms={PROGRESS_MS}");
+            Self::Poll { http, base, next, ordinal } => {
+                let from = format!("from_revision={next}&from_ordinal={ordinal}");
+                let url = format!("{base}/poll?{from}&wait_ms={PROGRESS_MS}");
                 let response = http.get(url).send().await.map_err(why)?;
                 if !response.status().is_success() {
                     return Err(response.text().await.map_err(why)?);
@@ -165,9 +170,12 @@ impl Source {
                 let answer: Value = response.json().await.map_err(why)?;
                 let told = answer["changes"].as_array().into_iter().flatten();
                 let mut news: Vec<Heard> =
-                    told.map(|told| changes(&told["revision"], &told["events"])).collect::<Result<_, _>>()?;
+                    told.map(|told| changes(told, &told["events"])).collect::<Result<_, _>>()?;
                 *next = answer["next_revision"].as_u64().ok_or("a poll without next_revision")?;
-                news.extend(next.checked_sub(1).map(|revision| Heard::Progress { revision }));
+                *ordinal = answer["next_ordinal"].as_u64().unwrap_or_default();
+                if *ordinal == 0 {
+                    news.extend(next.checked_sub(1).map(|revision| Heard::Progress { revision }));
+                }
                 Ok(news)
             }
         }
@@ -189,7 +197,7 @@ fn sent(event: &str) -> News {
     };
     let data: Value = serde_json::from_str(field("data")).unwrap_or(Value::Null);
     match field("event") {
-        "changes" => Ok(vec![changes(&data["revision"], &data["events"])?]),
+        "changes" => Ok(vec![changes(&data, &data["events"])?]),
         "progress" => Ok(progress(&data["revision"])),
         "error" => Err(data.to_string()),
         // A comment that keeps the connection open.
@@ -212,7 +220,7 @@ mod tests {
         );
         let Ok(news) = changes else { panic!("{changes:?}") };
         assert!(
-            matches!(&news[..], [Heard::Changes { revision: 17, events }] if events[0].kind == "limits_changed")
+            matches!(&news[..], [Heard::Changes { revision: 17, events, more: false }] if events[0].kind == "limits_changed")
         );
         assert!(sent("event: error\ndata: {\"code\":\"lagged\"}\n\n").is_err());
         assert_eq!(sent(": still here\n\n"), Ok(vec![]));

@@ -17,13 +17,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::batch::Batches;
 use super::{Client, Target, client};
 use crate::platform::Platform;
 
 /// Calls that may wait for the stream.
 const QUEUE: usize = 16_384;
-/// Calls in one message.
-const BATCH: usize = 512;
 /// Calls that travel as one renew so many sessions, and the last of them puts no more than its own on top: they become one entry.
 const KEEP_ALIVES: usize = 1_024;
 /// The stream must be open by then.
@@ -216,14 +215,11 @@ async fn pump(
 ) {
     // The stream is opened before the first call is taken from the queue: what was not taken was not sent.
     let (started, start) = oneshot::channel::<()>();
-    let requests = stream::unfold((calls, Some(start)), |(mut calls, mut start)| async move {
+    let requests = stream::unfold((Batches::new(calls), Some(start)), |(mut calls, mut start)| async move {
         if let Some(start) = start.take() {
             start.await.ok()?;
         }
-        let mut requests = Vec::new();
-        if calls.recv_many(&mut requests, BATCH).await == 0 {
-            return None;
-        }
+        let requests = calls.next().await?;
         Some((wire::ForwardRequests { requests: together(requests) }, (calls, None)))
     });
     let opened = tokio::time::timeout(OPEN_WITHIN, client.forward(target.request(requests))).await;

@@ -1,6 +1,7 @@
 //! What nodes say to each other, over gRPC on a port of its own.
 
 mod address_book;
+mod batch;
 mod commits;
 mod forward;
 mod messages;
@@ -25,7 +26,8 @@ use crate::platform::Platform;
 
 const CLUSTER: &str = "batuta-cluster-id";
 const TO_NODE: &str = "batuta-to-node";
-/// A message holds as many entries as openraft puts into one, and an entry may have a megabyte and more.
+/// What a peer takes. Messages stay far below it: entries are read up to 2 MiB and one entry more, an entry has up to 1 MiB and one request
+/// more, forwarded calls and their answers share up to 1 MiB, and no request is larger than a client's message of 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 128 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(5);

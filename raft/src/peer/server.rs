@@ -13,10 +13,10 @@ use openraft::Snapshot;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::batch::Batches;
 use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
 use crate::codec::{self, consensus};
@@ -26,7 +26,6 @@ use crate::replica::{self, Core, Failed, Identity, Inner, Leader, LeaderStream, 
 
 /// Answers that may wait for a slow stream.
 const ANSWERS: usize = 16_384;
-const BATCH: usize = 512;
 /// Calls of one stream that are under way at the same time.
 const CONCURRENT_STREAMS_MAX: u32 = 1024;
 
@@ -277,8 +276,11 @@ impl Peer for Service {
             }
             inner.peer_left.notify_one();
         });
-        let batches = ReceiverStream::new(receiver).ready_chunks(BATCH);
-        Ok(Response::new(Box::pin(batches.map(|responses| Ok(wire::ForwardResponses { responses })))))
+        let batches = stream::unfold(Batches::new(receiver), |mut answers| async move {
+            let responses = answers.next().await?;
+            Some((Ok(wire::ForwardResponses { responses }), answers))
+        });
+        Ok(Response::new(Box::pin(batches)))
     }
 
     async fn identify(

@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::lock::{LockKey, LockRequest, Mode, Owner, WaitRecord};
 use crate::{LockId, Rejection, State};
 
+/// Most steps of a cycle that a refusal names: it is answered and remembered, and thousands of owners may be in the cycle.
+const STEPS_NAMED_MAX: usize = 32;
+
 /// An acquisition in the way of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
@@ -61,7 +64,7 @@ impl State {
         let mut search =
             Search { state: self, asking: &wait.owner, owners: BTreeSet::new(), ahead: BTreeMap::new() };
         match search.cycle_through(lock_id, wait) {
-            Some(cycle) => Err(Rejection::Deadlock { cycle }),
+            Some(cycle) => Err(Rejection::Deadlock { cycle: shortened(cycle) }),
             None => Ok(()),
         }
     }
@@ -135,6 +138,16 @@ impl Search<'_> {
         found.reverse();
         found
     }
+}
+
+/// A long cycle without its middle.
+fn shortened(mut cycle: Vec<String>) -> Vec<String> {
+    let left_out = cycle.len().saturating_sub(STEPS_NAMED_MAX);
+    if left_out > 0 {
+        let begin = STEPS_NAMED_MAX / 2;
+        cycle.splice(begin..begin + left_out, [format!("… {left_out} more …")]);
+    }
+    cycle
 }
 
 fn waits_for(request: &LockRequest) -> String {

@@ -1,7 +1,7 @@
 //! Why nobody gets on: a lock's holders, its waiters, and what is in the way of each.
 
 use crate::lock::deadlock::Obstacle;
-use crate::lock::{LockKey, LockView, Owner, Wait};
+use crate::lock::{LockKey, LockPart, LockView, Owner, Wait};
 use crate::{LockId, Name, Namespace, State};
 
 /// Most obstacles named per waiter, and most waits named per obstacle.
@@ -12,7 +12,7 @@ const NAMED_MAX: usize = 16;
 pub struct Explanation {
     /// The lock.
     pub lock: LockView,
-    /// Its first waiters, each with what is in its way.
+    /// Its waiters, as far as they were asked for, each with what is in its way.
     pub waiters: Vec<WaiterExplanation>,
 }
 
@@ -43,8 +43,8 @@ pub struct Blocker {
 impl State {
     /// Explains a lock; `None` when it is free.
     #[must_use]
-    pub fn explain(&self, namespace: &Namespace, name: &Name, waiters_max: usize) -> Option<Explanation> {
-        let lock = self.lock(namespace, name, waiters_max)?;
+    pub fn explain(&self, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<Explanation> {
+        let lock = self.lock_part(namespace, name, part)?;
         let waiters = lock.waiters.iter().cloned().map(|wait| self.explain_wait(wait)).collect();
         Some(Explanation { lock, waiters })
     }

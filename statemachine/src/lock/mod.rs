@@ -16,7 +16,7 @@ mod view;
 
 pub use explain::{Blocker, Explanation, WaiterExplanation};
 pub use serving::ServingCall;
-pub use view::{Acquisition, LockFilter, LockKind, LockView, TokenCheck, TokenStatus};
+pub use view::{Acquisition, LockFilter, LockKind, LockPart, LockView, TokenCheck, TokenStatus};
 
 pub(crate) use grant::{TOKEN_END, end_grant, end_wait};
 pub(crate) use promote::promote;

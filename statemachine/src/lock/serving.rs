@@ -121,7 +121,9 @@ impl State {
     /// not know. Empty when it does, or holds nothing.
     #[must_use]
     pub fn answered_elsewhere(&self, acquire: &Acquire) -> Vec<u64> {
-        let (Some(call), Some(grant)) = (acquire.call, self.held_by_owner(acquire)) else { return Vec::new() };
+        let (Some(call), Some(grant)) = (acquire.call, self.held_by_owner(acquire)) else {
+            return Vec::new();
+        };
         let unconfirmed = self.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id));
         let unconfirmed = unconfirmed.filter(|unconfirmed| !is_told(unconfirmed.at_ms, self.now_ms));
         let here = |other: &ServingCall| (other.node_id, other.boot_id) == (call.node_id, call.boot_id);

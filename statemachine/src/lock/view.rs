@@ -47,14 +47,37 @@ pub struct LockView {
     pub name: Name,
     /// What it is used as.
     pub kind: LockKind,
-    /// Its holders, oldest acquisition first.
+    /// The holders asked for, oldest acquisition first.
     pub holders: Vec<Arc<Grant>>,
-    /// The first waiters, in the order in which they asked.
+    /// How many hold it in all.
+    pub holder_count: u64,
+    /// The waiters asked for, in the order in which they asked.
     pub waiters: Vec<Wait>,
     /// How many wait in all.
     pub waiter_count: u64,
     /// Cluster time before which lock-delay keeps it closed.
     pub delayed_until_ms: Option<u64>,
+}
+
+/// Which of a lock's holders and waiters a reader wants: a lock may have more of them than one answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockPart {
+    /// Holders after this acquisition; `None` = from the oldest on.
+    pub holders_after: Option<LockId>,
+    /// At most this many holders.
+    pub holders_max: usize,
+    /// Waiters after this acquisition; `None` = from the first in the queue on.
+    pub waiters_after: Option<LockId>,
+    /// At most this many waiters.
+    pub waiters_max: usize,
+}
+
+impl LockPart {
+    /// The first holders and the first waiters.
+    #[must_use]
+    pub fn first(holders_max: usize, waiters_max: usize) -> Self {
+        Self { holders_after: None, holders_max, waiters_after: None, waiters_max }
+    }
 }
 
 /// Which locks a listing wants. Empty = all of the namespace.
@@ -117,15 +140,29 @@ impl State {
         granted.or_else(|| self.wait(lock_id).map(Acquisition::Waiting)).unwrap_or(Acquisition::Unknown)
     }
 
-    /// One lock, with at most `waiters_max` of its waiters; `None` when it is free.
+    /// One lock, with all of its holders and at most `waiters_max` of its waiters; `None` when it is free.
     #[must_use]
     pub fn lock(&self, namespace: &Namespace, name: &Name, waiters_max: usize) -> Option<LockView> {
-        let key = LockKey { namespace: namespace.clone(), name: name.clone() };
-        self.locks.get(&key).map(|lock| self.lock_view(&key, lock, waiters_max))
+        self.lock_part(namespace, name, &LockPart::first(usize::MAX, waiters_max))
     }
 
-    /// The locks of a namespace that fit the filter, in name order, after `after`, at most `limit`, each with at most
-    /// `waiters_max` waiters. The second value is where the next page starts; `None` on the last page.
+    /// One lock with a part of its holders and waiters; `None` when it is free.
+    #[must_use]
+    pub fn lock_part(&self, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<LockView> {
+        let key = LockKey { namespace: namespace.clone(), name: name.clone() };
+        self.locks.get(&key).map(|lock| self.lock_view(&key, lock, part))
+    }
+
+    /// The grant that holds a name under a token; `None` when the token does not hold it.
+    #[must_use]
+    pub fn holder(&self, namespace: &Namespace, name: &Name, token: u64) -> Option<Arc<Grant>> {
+        let key = LockKey { namespace: namespace.clone(), name: name.clone() };
+        let mut holders = self.locks.get(&key)?.holders.iter().filter_map(|holder| self.grant(holder));
+        holders.find(|grant| grant.token == token)
+    }
+
+    /// The locks of a namespace that fit the filter, in name order, after `after`, at most `limit`, each with `part` of its
+    /// holders and waiters. The second value is where the next page starts; `None` on the last page.
     #[must_use]
     pub fn locks(
         &self,
@@ -133,7 +170,7 @@ impl State {
         filter: &LockFilter,
         after: Option<&Name>,
         limit: usize,
-        waiters_max: usize,
+        part: &LockPart,
     ) -> (Vec<LockView>, Option<Name>) {
         let prefix = filter.prefix.as_deref().unwrap_or_default();
         let mut views = Vec::new();
@@ -144,7 +181,7 @@ impl State {
             }
             last = Some(key.name.clone());
             if self.fits(lock, filter) {
-                views.push(self.lock_view(key, lock, waiters_max));
+                views.push(self.lock_view(key, lock, part));
             }
         }
         (views, None)
@@ -177,7 +214,7 @@ impl State {
         })
     }
 
-    pub(crate) fn lock_view(&self, key: &LockKey, lock: &LockRecord, waiters_max: usize) -> LockView {
+    pub(crate) fn lock_view(&self, key: &LockKey, lock: &LockRecord, part: &LockPart) -> LockView {
         let kind = match lock.kind {
             Kind::Semaphore { capacity } => {
                 LockKind::Semaphore { capacity, permits_free: capacity.saturating_sub(lock.permits_used) }
@@ -189,12 +226,18 @@ impl State {
                 _ => LockKind::Exclusive,
             },
         };
+        // Both are in the order of their ids.
+        let after =
+            |after: Option<LockId>| move |lock_id: &LockId| after.is_none_or(|after| *lock_id > after);
+        let holders = lock.holders.iter().filter(after(part.holders_after)).take(part.holders_max);
+        let waiters = lock.queue().filter(after(part.waiters_after)).take(part.waiters_max);
         LockView {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             kind,
-            holders: lock.holders.iter().filter_map(|lock_id| self.grant(lock_id)).collect(),
-            waiters: lock.queue().take(waiters_max).filter_map(|lock_id| self.wait(lock_id)).collect(),
+            holders: holders.filter_map(|lock_id| self.grant(lock_id)).collect(),
+            holder_count: lock.holders.len() as u64,
+            waiters: waiters.filter_map(|lock_id| self.wait(lock_id)).collect(),
             waiter_count: lock.waiters() as u64,
             delayed_until_ms: lock.delayed_until_ms(),
         }

@@ -59,6 +59,7 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
             let request = WatchRequest {
                 filter: Filter::default(),
                 start,
+                from_ordinal: 0,
                 consistency: Consistency::Linearizable,
                 progress_ms: Some(500),
             };
@@ -89,6 +90,8 @@ async fn follow(
     watched: &mut Option<Watched>,
     rng: &mut StdRng,
 ) -> Option<u64> {
+    // The parts of a revision that is not whole yet: forgotten when the watch ends before it is.
+    let mut parts: Vec<u32> = Vec::new();
     // A watcher moves on after a while, as one behind a balancer does.
     let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(500..6_000));
     while let Ok(Some(item)) = tokio::time::timeout_at(until, items.recv()).await {
@@ -116,8 +119,11 @@ async fn follow(
                     return None;
                 };
                 context.say(format_args!("{who} < {} with {} changes", batch.revision, batch.events.len()));
-                watched.changes.extend(batch.events.iter().map(|event| (batch.revision, event.ordinal)));
-                watched.upto = batch.revision;
+                parts.extend(batch.events.iter().map(|event| event.ordinal));
+                if !batch.more {
+                    watched.changes.extend(parts.drain(..).map(|ordinal| (batch.revision, ordinal)));
+                    watched.upto = batch.revision;
+                }
             }
             Ok(Item::Snapshot(_)) => {
                 context.fail(violation("a watch gives what was asked for", who));

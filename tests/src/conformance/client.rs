@@ -140,8 +140,11 @@ async fn changes(client: &Client, operation: &Operation) -> Result<Value, Error>
     let mut kinds = Vec::new();
     loop {
         let revision = match watch.next().await? {
-            WatchItem::Changes { revision, events } if revision <= until => {
+            WatchItem::Changes { revision, events, more } if revision <= until => {
                 kinds.extend(events.into_iter().map(|event| event.kind));
+                if more {
+                    continue;
+                }
                 revision
             }
             WatchItem::Changes { revision, .. } | WatchItem::Progress { revision } => revision,

@@ -359,12 +359,14 @@ async fn changes(way: &Way, operation: &Operation) -> Outcome {
     let mut watching = way.watch(message).await?;
     let mut kinds = Vec::new();
     while let Some(answer) = watching.next().await? {
+        let mut more = false;
         if let Some(v1::watch_response::Item::Changes(changes)) = answer.item
             && answer.revision <= until
         {
             kinds.extend(changes.events.into_iter().map(|event| event.kind));
+            more = changes.more;
         }
-        if answer.revision >= until {
+        if answer.revision >= until && !more {
             break;
         }
     }

@@ -220,8 +220,14 @@ impl Event {
 
     /// The changes of a revision.
     pub(crate) fn of(entry: &RevisionChanges) -> impl Iterator<Item = Self> {
+        Self::of_part(entry, 0)
+    }
+
+    /// The changes of a revision from an ordinal on.
+    pub(crate) fn of_part(entry: &RevisionChanges, ordinal: u32) -> impl Iterator<Item = Self> {
         let clock = Clock { now_ms: entry.now_ms, wall_ms: entry.wall_ms };
-        entry.changes.iter().map(move |change| of_change(change, clock))
+        let wanted = entry.changes.iter().filter(move |change| change.ordinal >= ordinal);
+        wanted.map(move |change| of_change(change, clock))
     }
 }
 

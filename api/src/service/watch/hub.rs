@@ -17,18 +17,23 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Job};
 use super::filter::{Filter, Names};
 use crate::ApiError;
+use crate::service::size;
 use crate::service::waits::Waits;
 
+/// Bytes of the changes that may wait for one slow watcher.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Places for batches that a watcher keeps when it is idle: more come and go with bursts.
 const BATCHES_KEPT: usize = 4;
 
-/// The changes of one revision that a watcher wants; never a part of them.
+/// The changes of one revision that a watcher wants, or a part of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Log index of the entry.
     pub revision: u64,
     /// In order, not empty.
     pub events: Vec<Arc<Event>>,
+    /// Whether more changes of the revision follow.
+    pub more: bool,
 }
 
 /// What a watcher finds in its queue.
@@ -51,6 +56,7 @@ struct Queue {
     telling: Vec<Arc<Event>>,
     batches: VecDeque<Batch>,
     events: usize,
+    bytes: usize,
     lagged: bool,
     skipped_to: Option<u64>,
 }
@@ -92,15 +98,18 @@ impl Slot {
     fn told(&self, revision: u64, events_max: usize) -> bool {
         let mut queue = self.queue();
         let events = std::mem::take(&mut queue.telling);
+        let bytes = weight(&events);
         if queue.lagged || queue.skipped_to.is_some() {
             return false;
         }
         // One revision is always taken, however large: a watcher that keeps up never lags.
-        queue.lagged = queue.events > 0 && queue.events + events.len() > events_max;
+        let fits = queue.events + events.len() <= events_max && queue.bytes + bytes <= QUEUE_BYTES_MAX;
+        queue.lagged = queue.events > 0 && !fits;
         let listens = !queue.lagged;
         if listens {
             queue.events += events.len();
-            queue.batches.push_back(Batch { revision, events });
+            queue.bytes += bytes;
+            queue.batches.push_back(Batch { revision, events, more: false });
         }
         drop(queue);
         self.taker.wake();
@@ -116,6 +125,7 @@ impl Slot {
         let mut queue = self.queue();
         if let Some(batch) = queue.batches.pop_front() {
             queue.events -= batch.events.len();
+            queue.bytes -= weight(&batch.events);
             if queue.batches.is_empty() && queue.batches.capacity() > BATCHES_KEPT {
                 // An idle watcher holds no memory for the burst it once had.
                 queue.batches.shrink_to_fit();
@@ -128,6 +138,10 @@ impl Slot {
             None => Next::Empty,
         }
     }
+}
+
+fn weight(events: &[Arc<Event>]) -> usize {
+    events.iter().map(|event| size::event(event)).sum()
 }
 
 /// Watchers by their ids.

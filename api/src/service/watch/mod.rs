@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! snapshot ─ pages of objects at R ─┐
-//! a revision ─ from the history ────┼─► batches, one a revision, and progress while nothing happens
+//! a revision ─ from the history ────┼─► batches, one or more a revision, and progress while nothing happens
 //! now ──────────────────────────────┘       └─► compacted │ lagged │ draining: the watch has ended
 //! ```
-//! Invariant: between the first item and the end a watcher gets every change it wants, whole revisions at a time, in order,
-//! once. So the revision of the last item says where another watch goes on, on any node.
+//! Invariant: between the first item and the end a watcher gets every change it wants, in order, once. A revision that is larger
+//! than one item carries comes in parts, all but the last of which say that more follow; a watch ends between them only with an
+//! error that leads behind the last whole revision. So the last revision that was told whole says where another watch goes on, on
+//! any node.
 
 mod event;
 mod filter;
@@ -15,6 +17,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use imbl::Vector;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{CallContext, Consistency, Service};
+use super::{CallContext, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
 use snapshot::Snapshot;
@@ -76,6 +79,8 @@ pub struct WatchRequest {
     pub filter: Filter,
     /// From where on.
     pub start: Start,
+    /// Of `Revision`: changes of that revision with a lower ordinal are not wanted.
+    pub from_ordinal: u32,
     /// Of `Now` and `Snapshot`: how current the beginning must be.
     pub consistency: Consistency,
     /// How often an idle watch says how far it is, milliseconds; `None` = 5,000.
@@ -87,7 +92,7 @@ pub struct WatchRequest {
 pub enum Item {
     /// A part of the objects there are; only at the beginning.
     Snapshot(SnapshotPage),
-    /// What one revision changed.
+    /// What one revision changed, or a part of it.
     Changes(Batch),
     /// Everything wanted up to this revision was told.
     Progress {
@@ -103,6 +108,11 @@ pub struct Watch {
     filter: Filter,
     snapshot: Option<Snapshot>,
     replay: Vector<Arc<RevisionChanges>>,
+    /// A revision whose changes with a lower ordinal are not wanted.
+    within: Option<(u64, u32)>,
+    /// The rest of a revision that is being told in parts.
+    rest: VecDeque<Arc<Event>>,
+    rest_revision: u64,
     /// Everything wanted up to here was told.
     told: u64,
     /// Whether `told` is to be said before anything else.
@@ -121,7 +131,7 @@ impl Service {
     /// `compacted` when changes it asks for are no longer here, `overloaded` when the node has as many watchers as it takes,
     /// `draining`; otherwise see `docs/errors.md`.
     pub async fn watch(&self, context: &CallContext, request: WatchRequest) -> Result<Watch, ApiError> {
-        let WatchRequest { filter, start, consistency, progress_ms } = request;
+        let WatchRequest { filter, start, from_ordinal, consistency, progress_ms } = request;
         if self.is_draining() {
             return Err(self.draining_error());
         }
@@ -134,6 +144,13 @@ impl Service {
                     "progress_ms",
                     format!("is {ms}; must be from {low} to {high}"),
                 ));
+            }
+        };
+        let within = match start {
+            _ if from_ordinal == 0 => None,
+            Start::Revision(from) => Some((from, from_ordinal)),
+            Start::Now | Start::Snapshot => {
+                return Err(ApiError::invalid("from_ordinal", "is a place within from_revision; give both"));
             }
         };
         let after = match start {
@@ -157,6 +174,9 @@ impl Service {
             filter,
             snapshot: None,
             replay: Vector::new(),
+            within,
+            rest: VecDeque::new(),
+            rest_revision: 0,
             announce: true,
             progress_every,
             progress_at,
@@ -195,6 +215,7 @@ impl Watch {
     /// The revision up to which everything wanted was told: the last item's, or a later one when nothing waits.
     pub fn caught_up(&mut self) -> u64 {
         if self.replay.is_empty()
+            && self.rest.is_empty()
             && self.snapshot.is_none()
             && let Some(revision) = self.registered.progress()
         {
@@ -255,25 +276,33 @@ impl Watch {
             }
             self.snapshot = None;
         }
+        if !self.rest.is_empty() {
+            return Ok(Some(self.part()));
+        }
         while let Some(entry) = self.replay.pop_front() {
             // What the hub had not told when the watcher came arrives through the queue.
             if entry.revision > self.registered.revision {
                 self.replay.clear();
                 break;
             }
-            let wanted = Event::of(&entry).filter(|event| self.filter.matches(event)).map(Arc::new);
+            let wanted = Event::of_part(&entry, self.first_ordinal(entry.revision));
+            let wanted = wanted.filter(|event| self.filter.matches(event)).map(Arc::new);
             let events: Vec<Arc<Event>> = wanted.collect();
-            self.told = self.told.max(entry.revision);
             if !events.is_empty() {
-                return Ok(Some(Item::Changes(Batch { revision: entry.revision, events })));
+                return Ok(Some(self.begin_revision(entry.revision, events)));
             }
+            self.told = self.told.max(entry.revision);
         }
         loop {
             match self.registered.slot.pop() {
                 Next::Batch(batch) if batch.revision <= self.told => {}
-                Next::Batch(batch) => {
-                    self.told = batch.revision;
-                    return Ok(Some(Item::Changes(batch)));
+                Next::Batch(Batch { revision, mut events, .. }) => {
+                    let first = self.first_ordinal(revision);
+                    events.retain(|event| event.ordinal >= first);
+                    if !events.is_empty() {
+                        return Ok(Some(self.begin_revision(revision, events)));
+                    }
+                    self.told = revision;
                 }
                 Next::Empty => return Ok(None),
                 Next::Lagged => return Err(ApiError::Lagged { resume_revision: self.told + 1 }),
@@ -282,5 +311,35 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// The ordinal of the first change that is wanted of a revision.
+    fn first_ordinal(&self, revision: u64) -> u32 {
+        self.within.filter(|(within, _)| *within == revision).map_or(0, |(_, ordinal)| ordinal)
+    }
+
+    /// Tells the first part of a revision, which is all of it unless it is large.
+    fn begin_revision(&mut self, revision: u64, events: Vec<Arc<Event>>) -> Item {
+        self.rest = events.into();
+        self.rest_revision = revision;
+        self.part()
+    }
+
+    /// Tells the next part of what is left of a revision.
+    fn part(&mut self) -> Item {
+        let revision = self.rest_revision;
+        let mut room = size::Room::new(size::ANSWER_BYTES);
+        let fits = self.rest.iter().take_while(|event| room.take(size::event(event))).count();
+        let more = fits < self.rest.len();
+        let events = if more {
+            self.rest.drain(..fits).collect()
+        } else {
+            // Everything: a revision of usual size is not copied.
+            Vec::from(std::mem::take(&mut self.rest))
+        };
+        if !more {
+            self.told = self.told.max(revision);
+        }
+        Item::Changes(Batch { revision, events, more })
     }
 }

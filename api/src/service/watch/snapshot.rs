@@ -6,8 +6,9 @@ use batuta_statemachine::{Name, SessionId, State};
 
 use super::super::lock::{ListRequest, Lock};
 use super::super::session::Session;
+use super::super::size::{self, Room};
 use super::super::wall::Clock;
-use super::super::{parse, view};
+use super::super::{Page, parse, view};
 use super::event::Job;
 use super::filter::{Filter, Names};
 use crate::ApiError;
@@ -22,7 +23,8 @@ pub struct SnapshotPage {
     pub revision: u64,
     /// Sessions, oldest first.
     pub sessions: Vec<Session>,
-    /// Locks that are held, waited for, or closed by lock-delay, in name order.
+    /// Locks that are held, waited for, or closed by lock-delay, in name order. One with more holders than fit comes again with
+    /// the next ones.
     pub locks: Vec<Lock>,
     /// Registers and their values, in name order.
     pub registers: Vec<(Name, u64)>,
@@ -34,8 +36,34 @@ pub struct SnapshotPage {
 enum Stage {
     Sessions(Option<SessionId>),
     Locks(Option<Name>),
+    /// The holders of a lock behind this cursor.
+    Holders(Name, String),
     Registers(Option<Name>),
     Done,
+}
+
+/// A page that is being filled.
+struct Filling {
+    page: SnapshotPage,
+    room: Room,
+    places: usize,
+}
+
+impl Filling {
+    /// Takes a place for an object; `false` when the page is full.
+    fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.places > 0 && self.room.take(bytes);
+        if fits {
+            self.places -= 1;
+        }
+        fits
+    }
+}
+
+/// Where the snapshot goes on, and whether on this page.
+enum Step {
+    Further(Stage),
+    NextPage(Stage),
 }
 
 /// Reads page after page out of one state.
@@ -61,73 +89,130 @@ impl Snapshot {
         if matches!(self.stage, Stage::Done) {
             return Ok(None);
         }
-        let mut page = SnapshotPage { revision: self.revision(), ..SnapshotPage::default() };
-        while page.sessions.len() + page.locks.len() + page.registers.len() < PAGE {
-            self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Sessions(after) => self.sessions(after, &mut page)?,
-                Stage::Locks(after) => self.locks(after.as_ref(), &mut page)?,
-                Stage::Registers(after) => self.registers(after.as_ref(), &mut page),
+        let page = SnapshotPage { revision: self.revision(), ..SnapshotPage::default() };
+        let mut filling = Filling { page, room: Room::new(size::ANSWER_BYTES), places: PAGE };
+        loop {
+            let step = match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Sessions(after) => self.sessions(after, &mut filling)?,
+                Stage::Locks(after) => self.locks(after.as_ref(), &mut filling)?,
+                Stage::Holders(name, after) => self.holders(name, &after, &mut filling)?,
+                Stage::Registers(after) => self.registers(after.as_ref(), &mut filling),
                 Stage::Done => break,
             };
+            match step {
+                Step::Further(stage) => self.stage = stage,
+                Step::NextPage(stage) => {
+                    self.stage = stage;
+                    break;
+                }
+            }
         }
-        page.last = matches!(self.stage, Stage::Done);
-        Ok(Some(page))
+        filling.page.last = matches!(self.stage, Stage::Done);
+        Ok(Some(filling.page))
     }
 
-    fn sessions(&self, after: Option<SessionId>, page: &mut SnapshotPage) -> Result<Stage, ApiError> {
+    fn sessions(&self, mut after: Option<SessionId>, filling: &mut Filling) -> Result<Step, ApiError> {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A session has no name: who asks for names does not ask for sessions.
         if !self.filter.wants(Job::Session) || *names != Names::Any {
-            return Ok(Stage::Locks(None));
+            return Ok(Step::Further(Stage::Locks(None)));
         }
         if let Some(session) = session {
             let own = view::session(&self.state, *session, self.clock);
-            page.sessions.extend(own.filter(|own| own.namespace == *namespace));
-            return Ok(Stage::Locks(None));
+            filling.page.sessions.extend(own.filter(|own| own.namespace == *namespace));
+            return Ok(Step::Further(Stage::Locks(None)));
         }
         let found = view::sessions(&self.state, namespace, after, PAGE, self.clock);
-        page.sessions.extend(found.items);
-        match found.next_cursor {
-            Some(cursor) => Ok(Stage::Sessions(Some(parse::session_cursor(&cursor)?))),
-            None => Ok(Stage::Locks(None)),
+        for session in found.items {
+            if !filling.take(size::session(&session)) {
+                return Ok(Step::NextPage(Stage::Sessions(after)));
+            }
+            after = Some(session.session_id);
+            filling.page.sessions.push(session);
         }
+        Ok(Step::Further(match found.next_cursor {
+            Some(cursor) => Stage::Sessions(Some(parse::session_cursor(&cursor)?)),
+            None => Stage::Locks(None),
+        }))
     }
 
-    fn locks(&self, after: Option<&Name>, page: &mut SnapshotPage) -> Result<Stage, ApiError> {
+    fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Result<Step, ApiError> {
         let Filter { namespace, names, session, .. } = &self.filter;
         if !self.filter.wants(Job::Lock) {
-            return Ok(Stage::Registers(None));
+            return Ok(Step::Further(Stage::Registers(None)));
         }
-        if let Names::Exact(name) = names {
-            page.locks.extend(view::lock(&self.state, namespace, name, view::LISTED_WAITERS_MAX, self.clock));
-            return Ok(Stage::Registers(None));
+        let found = if let Names::Exact(name) = names {
+            let lock = if after.is_none() {
+                view::listed_lock(&self.state, namespace, name, None, self.clock)
+            } else {
+                None
+            };
+            Page { items: lock.into_iter().collect(), next_cursor: None }
+        } else {
+            let request =
+                ListRequest { prefix: self.prefix().to_owned(), session: *session, ..ListRequest::default() };
+            view::locks(&self.state, namespace, &request, after, PAGE, self.clock)
+        };
+        let mut after = after.cloned();
+        for lock in found.items {
+            if !filling.take(size::lock(&lock)) {
+                return Ok(Step::NextPage(Stage::Locks(after)));
+            }
+            after = Some(lock.name.clone());
+            let holders =
+                lock.next_holders_cursor.clone().map(|cursor| Stage::Holders(lock.name.clone(), cursor));
+            filling.page.locks.push(lock);
+            if let Some(holders) = holders {
+                return Ok(Step::Further(holders));
+            }
         }
-        let request =
-            ListRequest { prefix: self.prefix().to_owned(), session: *session, ..ListRequest::default() };
-        let found = view::locks(&self.state, namespace, &request, after, PAGE, self.clock);
-        page.locks.extend(found.items);
-        match found.next_cursor {
-            Some(cursor) => Ok(Stage::Locks(Some(parse::name_cursor(&cursor)?))),
-            None => Ok(Stage::Registers(None)),
-        }
+        Ok(Step::Further(match found.next_cursor {
+            Some(cursor) => Stage::Locks(Some(parse::name_cursor(&cursor)?)),
+            None => Stage::Registers(None),
+        }))
     }
 
-    fn registers(&self, after: Option<&Name>, page: &mut SnapshotPage) -> Stage {
+    /// The next holders of a lock: the lock comes again with them.
+    fn holders(&self, name: Name, after: &str, filling: &mut Filling) -> Result<Step, ApiError> {
+        let holders_after = Some(parse::holders_cursor(after)?);
+        let found = view::listed_lock(&self.state, &self.filter.namespace, &name, holders_after, self.clock);
+        let Some(mut lock) = found else { return Ok(Step::Further(Stage::Locks(Some(name)))) };
+        // These came with the first holders.
+        lock.waiters = Vec::new();
+        lock.next_waiters_cursor = None;
+        if !filling.take(size::lock(&lock)) {
+            return Ok(Step::NextPage(Stage::Holders(name, after.to_owned())));
+        }
+        let next = lock.next_holders_cursor.clone();
+        filling.page.locks.push(lock);
+        Ok(Step::Further(match next {
+            Some(cursor) => Stage::Holders(name, cursor),
+            None => Stage::Locks(Some(name)),
+        }))
+    }
+
+    fn registers(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A register belongs to no session.
         if !self.filter.wants(Job::Register) || session.is_some() {
-            return Stage::Done;
+            return Step::Further(Stage::Done);
         }
-        if let Names::Exact(name) = names {
+        let found = if let Names::Exact(name) = names {
             let found = self.state.register(namespace, name);
-            page.registers.extend(found.map(|high_water| (name.clone(), high_water)));
-            return Stage::Done;
-        }
-        let found = self.state.registers(namespace, self.prefix(), after, PAGE);
+            found.map(|high_water| (name.clone(), high_water)).into_iter().collect()
+        } else {
+            self.state.registers(namespace, self.prefix(), after, PAGE)
+        };
         let full = found.len() == PAGE;
-        let next = found.last().filter(|_| full).map(|(name, _)| name.clone());
-        page.registers.extend(found);
-        next.map_or(Stage::Done, |last| Stage::Registers(Some(last)))
+        let mut after = after.cloned();
+        for (name, high_water) in found {
+            if !filling.take(size::register(&name)) {
+                return Step::NextPage(Stage::Registers(after));
+            }
+            after = Some(name.clone());
+            filling.page.registers.push((name, high_water));
+        }
+        Step::Further(if full { Stage::Registers(after) } else { Stage::Done })
     }
 
     fn prefix(&self) -> &str {

@@ -118,6 +118,22 @@ fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
 }
 
 #[test]
+fn slow_watcher_is_bounded_in_bytes() {
+    let hub = Arc::new(Hub::new(0, 100, 1_000_000, Arc::default()));
+    let slow = hub.register(Filter::default(), None, 0).expect("room");
+    let mut large = released(&["a"], None);
+    if let ChangeKind::LockReleased { grant, .. } = &mut large {
+        Arc::make_mut(grant).metadata = "m".repeat(7 << 20).into();
+    }
+    for revision in 1..=3 {
+        hub.dispatch(&entry(revision, Some("default"), vec![large.clone()]));
+    }
+    let (batches, end) = drain(&slow);
+    assert_eq!(batches, [(1, 1), (2, 1)]);
+    assert!(matches!(end, Next::Lagged));
+}
+
+#[test]
 fn what_the_node_skipped_is_said_to_every_watcher() {
     let hub = Arc::new(Hub::new(0, 100, 10, Arc::default()));
     let watcher = hub.register(Filter::default(), None, 0).expect("room");

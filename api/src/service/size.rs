@@ -1,0 +1,122 @@
+//! How much one answer carries.
+//!
+//! Lists, pages and the items of a stream are bounded in number and in bytes; what does not fit comes with the next page or item.
+//! Invariant: an answer weighs at most [`ANSWER_BYTES`], or one object where that object alone weighs more. The limits that can be
+//! set keep any object below 2.5 MiB, so no answer comes near the 4 MiB of a gRPC message.
+//!
+//! A weight is an upper bound of what an object takes over gRPC, and of its JSON where no character needs an escape.
+
+use batuta_statemachine::Name;
+use batuta_statemachine::lock::{Grant, LockRequest};
+
+use super::lock::{Blocker, Lock, Waiter, WaiterExplanation};
+use super::session::Session;
+use super::watch::{Event, Facts};
+
+/// What the objects of one answer weigh at most, bytes.
+pub const ANSWER_BYTES: usize = 256 << 10;
+
+/// An object without its names and free texts.
+const OBJECT_BYTES: usize = 640;
+/// One name of an acquisition without the name itself.
+const NAME_BYTES: usize = 80;
+
+/// Room for the objects of one answer. The first always fits: an answer without any would lead nowhere.
+#[derive(Debug)]
+pub(crate) struct Room {
+    left: usize,
+    empty: bool,
+}
+
+impl Room {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { left: bytes, empty: true }
+    }
+
+    /// Takes room for an object; `false` when it belongs into the next answer.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.empty || bytes <= self.left;
+        if fits {
+            self.empty = false;
+            self.left = self.left.saturating_sub(bytes);
+        }
+        fits
+    }
+}
+
+/// Keeps what one answer carries: at most `max` items that weigh at most `bytes`. Returns whether others were left out.
+pub(crate) fn keep<T>(items: &mut Vec<T>, max: usize, bytes: usize, weight: impl Fn(&T) -> usize) -> bool {
+    let mut room = Room::new(bytes);
+    let kept = items.iter().take(max).take_while(|item| room.take(weight(item))).count();
+    let more = kept < items.len();
+    items.truncate(kept);
+    more
+}
+
+pub(crate) fn grant(grant: &Grant) -> usize {
+    OBJECT_BYTES + requests(&grant.requests) + grant.owner.label.len() + grant.metadata.len()
+}
+
+pub(crate) fn waiter(waiter: &Waiter) -> usize {
+    OBJECT_BYTES + requests(&waiter.requests) + waiter.owner.label.len()
+}
+
+pub(crate) fn session(session: &Session) -> usize {
+    OBJECT_BYTES + session.metadata.len()
+}
+
+pub(crate) fn register(name: &Name) -> usize {
+    NAME_BYTES + name.as_str().len()
+}
+
+pub(crate) fn lock(lock: &Lock) -> usize {
+    let holders: usize = lock.holders.iter().map(|info| grant(&info.grant)).sum();
+    let waiters: usize = lock.waiters.iter().map(waiter).sum();
+    OBJECT_BYTES + lock.name.as_str().len() + holders + waiters
+}
+
+pub(crate) fn explanation(explained: &WaiterExplanation) -> usize {
+    waiter(&explained.waiter) + explained.blockers.iter().map(blocker).sum::<usize>()
+}
+
+pub(crate) fn event(event: &Event) -> usize {
+    let facts = match &event.facts {
+        Facts::Opened { metadata, .. } => metadata.len(),
+        Facts::Grant(info) => grant(&info.grant),
+        Facts::Wait(wait) => waiter(wait),
+        Facts::Register { name, .. } => register(name),
+        Facts::Node { node_name, .. } => node_name.len(),
+        Facts::None => 0,
+    };
+    OBJECT_BYTES + event.words.as_ref().map_or(0, String::len) + facts
+}
+
+fn requests(requests: &[LockRequest]) -> usize {
+    let names: usize = requests.iter().map(|request| NAME_BYTES + request.name.as_str().len()).sum();
+    // JSON and GraphQL say the name of a single lock twice.
+    names + if let [single] = requests { single.name.as_str().len() } else { 0 }
+}
+
+fn blocker(blocker: &Blocker) -> usize {
+    let waits_for: usize = blocker.waits_for.iter().map(|name| NAME_BYTES + name.as_str().len()).sum();
+    OBJECT_BYTES + blocker.name.as_str().len() + blocker.owner.label.len() + waits_for
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_item_fits_whatever_it_weighs() {
+        let kept = |weights: &[usize], max| {
+            let mut items = weights.to_vec();
+            let more = keep(&mut items, max, 10, |weight| *weight);
+            (items.len(), more)
+        };
+        assert_eq!(kept(&[], 5), (0, false));
+        assert_eq!(kept(&[4, 6], 5), (2, false));
+        assert_eq!(kept(&[4, 6, 1], 5), (2, true));
+        assert_eq!(kept(&[11, 1], 5), (1, true));
+        assert_eq!(kept(&[1, 1, 1], 2), (2, true), "the number is bounded too");
+    }
+}
