@@ -66,6 +66,12 @@ impl Core {
     }
 }
 
+/// A call ends with this error, unless an earlier attempt of it may have come through.
+fn unless_done<T>(maybe_done: bool, started: Instant, error: ProposeError) -> Result<T, ProposeError> {
+    let waited_ms = millis(started.elapsed());
+    Err(if maybe_done { ProposeError::OutcomeUnknown { waited_ms } } else { error })
+}
+
 impl Replica {
     /// Waits until this node is a member.
     pub(super) async fn member(&self) -> Result<&Core, ProposeError> {
@@ -136,8 +142,7 @@ impl Replica {
         let mut maybe_done = false;
         loop {
             if let Some(removed) = self.removed() {
-                let waited_ms = millis(started.elapsed());
-                return Err(if maybe_done { ProposeError::OutcomeUnknown { waited_ms } } else { removed });
+                return unless_done(maybe_done, started, removed);
             }
             let before = self.leadership();
             let mut sent = false;
@@ -164,25 +169,22 @@ impl Replica {
                 () = &mut given_up => (if sent { Failed::Unknown } else { Failed::NotLeader }, true),
             };
             let waited_ms = millis(started.elapsed());
-            // Refused now, but an earlier attempt may have come through.
-            let unless_done =
-                |done, error| Err(if done { ProposeError::OutcomeUnknown { waited_ms } } else { error });
             // Either may know first that there is no majority: a leader that nobody acknowledges, or a node that hears no leader.
             let silent = || matches!(failed, Failed::NoMajority) || self.majority_is_silent();
             let hopeless = late || (started.elapsed() >= MAJORITY_MAY_SPEAK_WITHIN && silent());
             match failed {
-                Failed::Final(error) => return unless_done(maybe_done, error),
+                Failed::Final(error) => return unless_done(maybe_done, started, error),
                 Failed::Unknown if late || !repeatable => {
                     return Err(ProposeError::OutcomeUnknown { waited_ms });
                 }
                 Failed::Unknown => maybe_done = true,
                 Failed::NotLeader | Failed::NoMajority if hopeless => {
-                    return unless_done(maybe_done, ProposeError::NoLeader { waited_ms });
+                    return unless_done(maybe_done, started, ProposeError::NoLeader { waited_ms });
                 }
                 Failed::NotLeader | Failed::NoMajority => {}
             }
             if self.inner.stop.is_cancelled() {
-                return unless_done(maybe_done, ProposeError::ShuttingDown);
+                return unless_done(maybe_done, started, ProposeError::ShuttingDown);
             }
             self.wait_for_change(before).await;
         }
