@@ -136,10 +136,10 @@ impl Machine {
     fn apply_one(&mut self, entry: &RaftEntry, batch: &mut Vec<RevisionChanges>) -> AppliedEntry {
         let index = entry.log_id.index;
         self.last_applied = Some(entry.log_id);
-        let outcomes = match &entry.payload {
+        let (outcomes, revisions) = match &entry.payload {
             EntryPayload::Blank => {
                 self.state.advance(index);
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
             EntryPayload::Normal(data) => {
                 self.note_log_bytes(data.bytes.len());
@@ -152,15 +152,21 @@ impl Machine {
                         changes: applied.changes,
                     });
                 }
-                applied.outcomes
+                (applied.outcomes, applied.revisions)
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 self.state.advance(index);
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
         };
-        AppliedEntry { revision: index, now_ms: self.state.now_ms(), wall_ms: self.state.wall_ms(), outcomes }
+        AppliedEntry {
+            revision: index,
+            now_ms: self.state.now_ms(),
+            wall_ms: self.state.wall_ms(),
+            outcomes,
+            revisions,
+        }
     }
 }
 

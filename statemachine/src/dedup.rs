@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::state::Answered;
 use crate::transition::Transition;
 use crate::{
     DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry, SessionId, State,
@@ -27,6 +28,8 @@ pub enum Ended {
 pub(crate) struct Remembered {
     /// Hash of the command that was answered: the key must not be used for another.
     pub(crate) fingerprint: u64,
+    /// Of the entry that executed the request.
+    pub(crate) revision: u64,
     pub(crate) answer: Answer,
 }
 
@@ -122,21 +125,39 @@ fn answer_of(outcome: &Outcome) -> Option<Answer> {
 }
 
 impl State {
-    fn answer_again(&self, answer: &Answer) -> Outcome {
-        let lock_id = match answer {
-            Answer::Outcome(outcome) => return outcome.as_ref().clone(),
+    /// The answer to a retry. Its revision is that of the effect it tells of; how an acquisition ended is told as of now.
+    fn answer_again(&self, remembered: &Remembered) -> Answered {
+        // A snapshot of a build that did not keep it has none.
+        let effect = if remembered.revision == 0 { self.revision } else { remembered.revision };
+        let lock_id = match &remembered.answer {
+            Answer::Outcome(outcome) => return Answered { revision: effect, outcome: outcome.as_ref().clone() },
             Answer::Acquisition(lock_id) => *lock_id,
         };
         if let Some(grant) = self.grant(lock_id) {
-            return Ok(Reply::Granted(grant));
+            let revision = effect.max(grant.granted_revision);
+            return Answered { revision, outcome: Ok(Reply::Granted(grant)) };
         }
         if let Some(wait) = self.wait(lock_id) {
-            return Ok(Reply::Queued(wait));
+            return Answered { revision: effect, outcome: Ok(Reply::Queued(wait)) };
         }
-        match self.dedup.tracked.get(&lock_id).and_then(|tracked| tracked.ended.clone()) {
-            Some(Ended::Grant(reason)) => Err(Rejection::GrantEnded { lock_id, reason }),
-            Some(Ended::Wait(reason)) => Err(Rejection::WaitEnded { lock_id, reason }),
-            None => Err(Rejection::LockNotHeld { lock_id }),
+        let ended = self.dedup.tracked.get(&lock_id).and_then(|tracked| tracked.ended.clone());
+        self.answered_now(Err(match ended {
+            Some(Ended::Grant(reason)) => Rejection::GrantEnded { lock_id, reason },
+            Some(Ended::Wait(reason)) => Rejection::WaitEnded { lock_id, reason },
+            None => Rejection::LockNotHeld { lock_id },
+        }))
+    }
+
+    /// Whether the answer to a request under this key is remembered, so that the request would not be executed again.
+    pub(crate) fn remembers(&self, key: &DedupKey) -> bool {
+        match key {
+            DedupKey::Sequence { session, sequence } => {
+                self.sessions.get(session).is_some_and(|record| record.window.contains_key(sequence))
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                let keyed = self.dedup.keys.get(&(namespace.clone(), key.clone()));
+                keyed.is_some_and(|keyed| !self.is_stale(keyed))
+            }
         }
     }
 
@@ -151,16 +172,16 @@ impl State {
 
 impl Transition<'_> {
     /// The answer to a retry, or `None` when the request is new.
-    pub(crate) fn recall(&mut self, retry: &Retry) -> Option<Outcome> {
+    pub(crate) fn recall(&mut self, retry: &Retry) -> Option<Answered> {
         let remembered = match &retry.key {
             DedupKey::Sequence { session, sequence } => match self.state.recall_sequence(*session, *sequence)
             {
                 Ok(remembered) => remembered?,
-                Err(rejection) => return Some(Err(rejection)),
+                Err(rejection) => return Some(self.state.answered_now(Err(rejection))),
             },
             DedupKey::Idempotency { namespace, key } => {
                 if let Err(rejection) = self.state.check_idempotency_key(key) {
-                    return Some(Err(rejection));
+                    return Some(self.state.answered_now(Err(rejection)));
                 }
                 let keyed = self.state.dedup.keys.get(&(namespace.clone(), key.clone()))?;
                 if self.state.is_stale(keyed) {
@@ -171,14 +192,14 @@ impl Transition<'_> {
             }
         };
         if remembered.fingerprint != retry.fingerprint {
-            return Some(Err(Rejection::KeyReused));
+            return Some(self.state.answered_now(Err(Rejection::KeyReused)));
         }
-        Some(self.state.answer_again(&remembered.answer))
+        Some(self.state.answer_again(remembered))
     }
 
     pub(crate) fn remember(&mut self, position: Position, retry: &Retry, outcome: &Outcome) {
         let Some(answer) = answer_of(outcome) else { return };
-        let remembered = Remembered { fingerprint: retry.fingerprint, answer };
+        let remembered = Remembered { fingerprint: retry.fingerprint, revision: position.index, answer };
         match &retry.key {
             DedupKey::Sequence { session, sequence } => {
                 self.remember_sequence(*session, *sequence, remembered);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::lock::{LockKey, promote};
-use crate::state::NamespaceUsage;
+use crate::state::{Answered, NamespaceUsage};
 use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Request, State};
 
 /// The state while an entry is applied.
@@ -65,7 +65,7 @@ impl<'a> Transition<'a> {
     }
 
     /// Executes one request, once: a retry under a known key gets the remembered answer.
-    pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Outcome {
+    pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Answered {
         if let Some(retry) = &request.dedup
             && let Some(remembered) = self.recall(retry)
         {
@@ -76,7 +76,7 @@ impl<'a> Transition<'a> {
         if let Some(retry) = &request.dedup {
             self.remember(position, retry, &outcome);
         }
-        outcome
+        self.state.answered_now(outcome)
     }
 
     fn run(&mut self, position: Position, command: &Command) -> Outcome {

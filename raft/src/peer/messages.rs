@@ -21,6 +21,7 @@ pub(super) fn append_to_wire(request: &Append) -> wire::AppendRequest {
         previous: request.prev_log_id.map(log_id_to_wire),
         entries: request.entries.iter().map(entry_to_wire).collect(),
         leader_commit: request.leader_commit.map(log_id_to_wire),
+        ..Default::default()
     }
 }
 
@@ -42,7 +43,7 @@ pub(super) fn appended_to_wire(response: &Appended) -> wire::AppendResponse {
         Appended::Conflict => WireAppendResult::Conflict(wire::Conflict::default()),
         Appended::HigherVote(higher) => WireAppendResult::HigherVote(vote_to_wire(higher)),
     };
-    wire::AppendResponse { result: Some(result) }
+    wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
 pub(super) fn appended(response: wire::AppendResponse) -> Result<Appended, DecodeError> {
@@ -66,7 +67,7 @@ pub(super) fn stream_appended_to_wire(result: &StreamAppended) -> wire::AppendRe
         }
         Err(StreamAppendError::HigherVote(higher)) => WireAppendResult::HigherVote(vote_to_wire(higher)),
     };
-    wire::AppendResponse { result: Some(result) }
+    wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
 pub(super) fn stream_appended(response: wire::AppendResponse) -> Result<StreamAppended, DecodeError> {

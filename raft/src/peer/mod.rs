@@ -50,6 +50,7 @@ pub(crate) fn client(platform: &dyn Platform, address: &str) -> Result<Client, t
 /// Names the member a call is for: an address may have changed hands.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
+    node_id: u64,
     cluster: MetadataValue<Ascii>,
     node: MetadataValue<Ascii>,
 }
@@ -58,7 +59,7 @@ impl Target {
     pub(crate) fn new(cluster_id: &str, node_id: u64) -> Self {
         // Cluster ids are hexadecimal digits; anything else addresses no cluster and is refused by the peer.
         let cluster = MetadataValue::try_from(cluster_id).unwrap_or(MetadataValue::from_static("invalid"));
-        Self { cluster, node: MetadataValue::from(node_id) }
+        Self { node_id, cluster, node: MetadataValue::from(node_id) }
     }
 
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {

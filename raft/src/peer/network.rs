@@ -22,6 +22,7 @@ use super::messages::{self, StreamAppended};
 use super::{Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
 use crate::platform::{Platform, blocking};
+use crate::replica::DiskWatch;
 use crate::snapshot::SnapshotFile;
 use crate::store::FirstIndex;
 use crate::types::{Member, TypeConfig, Vote};
@@ -38,6 +39,7 @@ pub(crate) struct Network {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) first_index: FirstIndex,
     pub(crate) commits: Commits,
+    pub(crate) disk: Arc<DiskWatch>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -50,6 +52,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             platform: Arc::clone(&self.platform),
             first_index: self.first_index.clone(),
             commits: self.commits.clone(),
+            disk: Arc::clone(&self.disk),
         }
     }
 }
@@ -61,6 +64,7 @@ pub(crate) struct Connection {
     platform: Arc<dyn Platform>,
     first_index: FirstIndex,
     commits: Commits,
+    disk: Arc<DiskWatch>,
 }
 
 /// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
@@ -79,6 +83,11 @@ fn failed(status: &Status) -> RpcError {
         Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => unreachable(status),
         _ => RPCError::Network(NetworkError::new(status)),
     }
+}
+
+/// A request of the leader, which says whether its disk runs short.
+fn append_to_wire(request: &AppendEntriesRequest<TypeConfig>, disk: &DiskWatch) -> wire::AppendRequest {
+    wire::AppendRequest { leader_disk_low: disk.low().is_some(), ..messages::append_to_wire(request) }
 }
 
 fn malformed(error: &crate::codec::DecodeError) -> RpcError {
@@ -123,8 +132,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let request = self.target.request(messages::append_to_wire(&rpc));
+        let request = self.target.request(append_to_wire(&rpc, &self.disk));
         let response = Self::within(option.soft_ttl(), client.append(request)).await?;
+        self.disk.note_member(self.target.node_id, response.disk_room);
         messages::appended(response).map_err(|error| malformed(&error))
     }
 
@@ -155,13 +165,16 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 .take_while(move |request| std::future::ready(!overtaken(request, &first_index)));
             let sent = Sent::default();
             let noted = sent.clone();
+            let disk = Arc::clone(&self.disk);
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
                 noted.push();
-                messages::append_to_wire(&request)
+                append_to_wire(&request, &disk)
             });
             let call = client.stream_append(self.target.request(requests));
             let responses = Self::within(option.soft_ttl(), call).await?;
-            let answers = Answers { responses, sent, within: option.soft_ttl().max(STREAM_ANSWER_WITHIN) };
+            let within = option.soft_ttl().max(STREAM_ANSWER_WITHIN);
+            let (member, disk) = (self.target.node_id, Arc::clone(&self.disk));
+            let answers = Answers { responses, sent, within, member, disk };
             let answers = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
                 let answer = answers.next().await?;
@@ -270,6 +283,9 @@ struct Answers {
     responses: tonic::Streaming<wire::AppendResponse>,
     sent: Sent,
     within: Duration,
+    /// Who answers.
+    member: u64,
+    disk: Arc<DiskWatch>,
 }
 
 impl Answers {
@@ -279,6 +295,7 @@ impl Answers {
             match tokio::time::timeout(self.within, self.responses.message()).await {
                 Ok(Ok(Some(response))) => {
                     self.sent.pop();
+                    self.disk.note_member(self.member, response.disk_room);
                     return Some(messages::stream_appended(response).map_err(|error| malformed(&error)));
                 }
                 Ok(Ok(None)) => return None,
@@ -297,9 +314,17 @@ impl Answers {
 mod tests {
     use openraft::Vote as OpenraftVote;
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::disk::SimDisk;
     use crate::platform::OsPlatform;
     use crate::types::Addresses;
+
+    /// One without a limit.
+    fn disk() -> Arc<DiskWatch> {
+        DiskWatch::start(Arc::new(SimDisk::new()), 0, CancellationToken::new())
+    }
 
     #[tokio::test]
     async fn a_request_that_begins_in_what_is_purged_is_not_sent() {
@@ -309,7 +334,7 @@ mod tests {
         let first_index = FirstIndex::default();
         first_index.set(10);
         let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default() };
+            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default(), disk: disk() };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -334,7 +359,8 @@ mod tests {
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
         let (first_index, commits) = (FirstIndex::default(), Commits::default());
-        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits };
+        let mut network =
+            Network { cluster_id: "c".into(), platform, first_index, commits, disk: disk() };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

@@ -86,12 +86,15 @@ impl Peer for Service {
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let raft = self.member(&request)?.raft.clone();
         let mut leader = LeaderStream::new(&self.inner);
-        let requests = request.into_inner().map(move |message| match message.map(messages::append) {
-            Ok(Ok(request)) => {
+        let disk = Arc::clone(&self.inner.disk);
+        let noted = |message: wire::AppendRequest| (message.leader_disk_low, messages::append(message));
+        let requests = request.into_inner().map(move |message| match message.map(noted) {
+            Ok((disk_low, Ok(request))) => {
                 leader.note(&request.vote);
+                disk.note_leader(disk_low);
                 Some(request)
             }
-            Ok(Err(error)) => {
+            Ok((_, Err(error))) => {
                 tracing::error!(%error, "the leader's entries are not understood");
                 None
             }
@@ -104,8 +107,12 @@ impl Peer for Service {
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
             .filter_map(std::future::ready);
-        let answers = raft.stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(messages::stream_appended_to_wire(&result)),
+        let disk = Arc::clone(&self.inner.disk);
+        let answers = raft.stream_append(requests).map(move |answer| match answer {
+            Ok(result) => Ok(wire::AppendResponse {
+                disk_room: disk.has_room(),
+                ..messages::stream_appended_to_wire(&result)
+            }),
             Err(fatal) => Err(stopped(fatal)),
         });
         Ok(Response::new(Box::pin(answers)))
@@ -116,12 +123,16 @@ impl Peer for Service {
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
         let raft = self.member(&request)?.raft.clone();
-        let append = messages::append(request.into_inner()).map_err(malformed)?;
+        let request = request.into_inner();
+        let leader_disk_low = request.leader_disk_low;
+        let append = messages::append(request).map_err(malformed)?;
         let answer = raft.append_entries(append).await.map_err(stopped)?;
         if !matches!(answer, messages::Appended::HigherVote(_)) {
             self.inner.leader_heard.note();
+            self.inner.disk.note_leader(leader_disk_low);
         }
-        Ok(Response::new(messages::appended_to_wire(&answer)))
+        let disk_room = self.inner.disk.has_room();
+        Ok(Response::new(wire::AppendResponse { disk_room, ..messages::appended_to_wire(&answer) }))
     }
 
     async fn vote(
@@ -284,6 +295,11 @@ async fn answer(inner: &Arc<Inner>, call: Option<Call>) -> Answer {
     result.unwrap_or_else(|failed| Answer::Refused(failed.to_wire()))
 }
 
+/// The revisions of outcomes, as they are sent: none when they are all that of the entry, which is nearly always so.
+fn told_revisions(revision: u64, revisions: Vec<u64>) -> Vec<u64> {
+    if revisions.iter().all(|one| *one == revision) { Vec::new() } else { revisions }
+}
+
 async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Result<Answer, Failed> {
     let not_understood = |why: String| Failed::Final(ProposeError::Fatal(why));
     match call {
@@ -303,6 +319,7 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
                     .iter()
                     .map(|outcome| codec::outcome_to_wire(outcome).encode_to_vec().into())
                     .collect(),
+                outcome_revisions: told_revisions(applied.revision, applied.revisions),
             }))
         }
         Some(Call::KeepAlive(wire::KeepAlives { sessions })) => {

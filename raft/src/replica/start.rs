@@ -17,7 +17,7 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
+use super::{Core, DiskWatch, Identity, Inner, Layout, Replica, bootstrap, disk_handover, ticks};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
@@ -183,6 +183,7 @@ pub(crate) async fn become_member(
         platform: Arc::clone(&inner.platform),
         first_index: store.first_index(),
         commits: commits.clone(),
+        disk: Arc::clone(&inner.disk),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
@@ -218,6 +219,7 @@ pub(crate) async fn become_member(
         raft,
     };
     ticks::keep(inner, &core, leads.subscribe());
+    disk_handover::keep(inner);
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.

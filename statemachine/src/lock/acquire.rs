@@ -92,6 +92,11 @@ impl Acquire {
         lock.holders.iter().filter_map(|lock_id| state.grants.get(&lock_id)).find(same).cloned()
     }
 
+    /// Whether it would only count up a grant that its owner has.
+    pub(crate) fn enters_again(&self, state: &State) -> bool {
+        self.held_already(state).is_some()
+    }
+
     fn enter_again(&self, transition: &mut Transition<'_>, grant: &Grant) -> Outcome {
         let max = transition.state.limits.reentrancy_max;
         if grant.count >= max {
