@@ -18,7 +18,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
-use batuta_statemachine::{Command, LockId, Rejection, Reply, Request};
+use batuta_raft::{History, ProposeError};
+use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -266,15 +267,17 @@ impl Service {
                 let clock = granted_clock(&grant);
                 Ok(At { revision, value: GrantInfo::new(grant, clock) })
             }
-            Ended::Refused { reason } => Err(Rejection::WaitEnded { lock_id, reason }.into()),
-            Ended::Gone if keyed => self.ended_answer(context, command, lock_id).await,
-            Ended::Gone => Err(Rejection::LockNotHeld { lock_id }.into()),
+            Ended::Refused { revision, reason } => {
+                Err(ApiError::rejected(Rejection::WaitEnded { lock_id, reason }, revision))
+            }
+            Ended::Gone { .. } if keyed => self.ended_answer(context, command, lock_id).await,
+            Ended::Gone { revision } => Err(self.how_it_ended(lock_id, revision).await),
         }
     }
 
     /// Resolves when the end of the acquisition is known.
     async fn ended(&self, claim: &mut Claim) -> Ended {
-        let Some(attached) = &mut claim.attached else { return Ended::Gone };
+        let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
         loop {
             attached.look(&self.replica().view());
             tokio::select! {
@@ -282,6 +285,16 @@ impl Service {
                 () = sleep(LOOK_INTERVAL) => {}
             }
         }
+    }
+
+    /// How an acquisition ended that the state at `revision` does not have any more, as the changes this node keeps tell it.
+    async fn how_it_ended(&self, lock_id: LockId, revision: u64) -> ApiError {
+        // A state is shown before its changes are.
+        if self.replica().applied().wait_for(|applied| *applied >= revision).await.is_err() {
+            return ApiError::Propose(ProposeError::ShuttingDown);
+        }
+        end_of(&self.replica().history(), lock_id)
+            .unwrap_or_else(|| ApiError::rejected(Rejection::LockNotHeld { lock_id }, revision))
     }
 
     /// Asks again under the same key for the end of an acquisition whose end was not seen here.
@@ -325,6 +338,26 @@ fn acquire_command(context: &CallContext, request: AcquireRequest) -> Command {
         lock_delay_ms,
         reentrant,
         metadata,
+    })
+}
+
+/// The end of an acquisition among the changes that are kept.
+fn end_of(history: &History, lock_id: LockId) -> Option<ApiError> {
+    // It begins with the entry it is named for.
+    let since = history.floor().max(lock_id.0.index.saturating_sub(1));
+    let told = history.after(since)?;
+    let end = |change: &Change| match &change.kind {
+        ChangeKind::LockReleased { grant, reason } if grant.lock_id == lock_id && grant.count == 0 => {
+            Some(Rejection::GrantEnded { lock_id, reason: reason.clone() })
+        }
+        ChangeKind::WaitEnded { wait, reason } if wait.lock_id == lock_id => {
+            Some(Rejection::WaitEnded { lock_id, reason: *reason })
+        }
+        _ => None,
+    };
+    told.iter().find_map(|one| {
+        let rejection = one.changes.iter().find_map(end)?;
+        Some(ApiError::rejected(rejection, one.revision))
     })
 }
 

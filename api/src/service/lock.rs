@@ -247,15 +247,15 @@ impl Service {
         if context.dedup.is_some() {
             return Err(ApiError::invalid("fencing_token", "a release under a retry key is by lock_id"));
         }
-        let holders = match self.get_lock(context, &name, Consistency::Linearizable).await {
-            Ok(found) => found.value.holders,
-            Err(ApiError::LockNotFound { .. }) => Vec::new(),
+        let (revision, holders) = match self.get_lock(context, &name, Consistency::Linearizable).await {
+            Ok(found) => (found.revision, found.value.holders),
+            Err(ApiError::LockNotFound { revision, .. }) => (revision, Vec::new()),
             Err(other) => return Err(other),
         };
         let held = holders.iter().find(|holder| holder.grant.token == fencing_token);
         let newest = holders.iter().map(|holder| holder.grant.token).max().unwrap_or(0);
         let Some(holder) = held else {
-            return Err(Rejection::TokenSuperseded { token: fencing_token, newest }.into());
+            return Err(ApiError::rejected(Rejection::TokenSuperseded { token: fencing_token, newest }, revision));
         };
         self.release(context, ReleaseRequest { lock_id: holder.grant.lock_id, name: Some(name) }).await
     }
@@ -319,7 +319,7 @@ impl Service {
             Acquisition::Unknown => None,
         };
         if namespace.is_some_and(|namespace| namespace != context.namespace) {
-            return Err(ApiError::ForeignLock { lock_id });
+            return Err(ApiError::rejected(Rejection::ForeignLock { lock_id }, state.revision()));
         }
         let (answer, reply) = self.propose(context, Command::CancelWait(CancelWait { lock_id })).await?;
         match reply {
@@ -356,7 +356,7 @@ impl Service {
     ) -> Result<At<Lock>, ApiError> {
         let state = self.state(context, consistency).await?;
         let value = view::lock(&state, &context.namespace, name, WAITERS_SHOWN_MAX)
-            .ok_or_else(|| ApiError::LockNotFound { name: name.clone() })?;
+            .ok_or_else(|| ApiError::LockNotFound { name: name.clone(), revision: state.revision() })?;
         Ok(At { revision: state.revision(), value })
     }
 
@@ -423,9 +423,9 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Register>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let high_water = state
-            .register(&context.namespace, name)
-            .ok_or_else(|| Rejection::RegisterNotFound { name: name.clone() })?;
+        let high_water = state.register(&context.namespace, name).ok_or_else(|| {
+            ApiError::rejected(Rejection::RegisterNotFound { name: name.clone() }, state.revision())
+        })?;
         Ok(At { revision: state.revision(), value: Register { high_water } })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
-use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
+use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId, invisible};
 
 use super::Consistency;
 use crate::ApiError;
@@ -228,11 +228,14 @@ fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, Ap
     Ok(DedupKey::Sequence { session, sequence })
 }
 
-/// Who asks for a lock.
+/// Who asks for a lock. Labels tell owners apart, so two of them that differ can be seen to differ, as with names.
 ///
 /// # Errors
-/// `invalid_argument` with the field `session_id`.
+/// `invalid_argument` with the field `session_id` or `owner`.
 pub fn parse_owner(session_id: &str, label: &str) -> Result<Owner, ApiError> {
+    if let Some(invisible) = invisible::first(label) {
+        return Err(ApiError::invalid("owner", invisible.to_string()));
+    }
     Ok(Owner { session: parse_optional_session_id("session_id", session_id)?, label: label.to_owned() })
 }
 
@@ -259,7 +262,7 @@ pub(crate) fn session_cursor_text(session: SessionId) -> String {
 }
 
 pub(crate) fn name_cursor(cursor: &str) -> Result<Name, ApiError> {
-    unseal('n', cursor).and_then(|text| Name::new(&text).ok()).ok_or_else(bad_cursor)
+    unseal('n', cursor).and_then(|text| Name::stored(&text).ok()).ok_or_else(bad_cursor)
 }
 
 pub(crate) fn session_cursor(cursor: &str) -> Result<SessionId, ApiError> {
@@ -328,6 +331,8 @@ mod tests {
     #[test]
     fn a_wrong_text_names_its_field() {
         assert_eq!(field_of(parse_name("name", "a//b")), "name");
+        assert_eq!(field_of(parse_name("name", "a\u{200b}b")), "name");
+        assert_eq!(field_of(parse_owner("", "worker\u{202e}7")), "owner");
         assert_eq!(field_of(parse_namespace(NAMESPACE_FIELD, "A")), NAMESPACE_FIELD);
         assert_eq!(field_of(parse_session_id("session_id", "l-1.0")), "session_id");
         assert_eq!(field_of(parse_lock_id("lock_id", "s-1.0")), "lock_id");
