@@ -247,7 +247,7 @@ fn announce(ready: &Ready) {
     }
     let first = &ready.nodes[0];
     println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!("  GraphQL   {}   (GraphiQL in a browser)", first.graphql);
+    println!("  GraphQL   {}   (a page to ask with in a browser)", first.graphql);
     println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
     println!("\nTry, in a second terminal:");
     println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);

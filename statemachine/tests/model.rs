@@ -9,7 +9,7 @@ use batuta_statemachine::lock::{
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply, Request,
+    Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply, Request,
     SessionId, Stamp, State,
 };
 use proptest::prelude::*;
@@ -363,6 +363,12 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
+/// What a state is made of.
+fn objects(state: &State) -> u64 {
+    let counts = state.counts();
+    counts.sessions + counts.grants + counts.waits + counts.registers
+}
+
 fn name(number: usize) -> Name {
     Name::new(&format!("n/{number}")).expect("a valid name")
 }
@@ -373,19 +379,19 @@ struct Run {
     model: Model,
     sessions: Vec<SessionId>,
     locks: Vec<LockId>,
-    last: Option<(Request, String)>,
+    last: Option<(Request, String, u64)>,
     keys: u64,
     log: Vec<Entry>,
 }
 
 impl Run {
-    fn apply(&mut self, pass_ms: u64, requests: Vec<Request>) -> Vec<Outcome> {
+    fn apply(&mut self, pass_ms: u64, requests: Vec<Request>) -> Applied {
         let now_ms = self.model.now + pass_ms;
         let entry = Entry { stamp: Stamp { now_ms, wall_ms: 1 }, requests };
         self.log.push(entry.clone());
         self.model.now = now_ms;
         self.model.expire();
-        self.state.apply(self.log.len() as u64, &entry).outcomes
+        self.state.apply(self.log.len() as u64, &entry)
     }
 
     /// Where the next entry's only request stands.
@@ -398,13 +404,16 @@ impl Run {
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
         let request = Request::new(Some(key), command);
         let foreseen = self.state.waits_behind(&request.command).is_some();
-        let outcomes = self.apply(0, vec![request.clone()]);
+        let (adds, before) = (self.state.adds(&request), objects(&self.state));
+        let Applied { outcomes, revisions, .. } = self.apply(0, vec![request.clone()]);
         let expected = expected(&mut self.model);
+        assert_eq!(revisions, [self.log.len() as u64]);
+        assert!(adds || objects(&self.state) <= before, "{request:?} was said to add nothing");
         assert_eq!(told(&outcomes[0]), expected, "{request:?}");
         if let Ok(reply) = &outcomes[0] {
             assert_eq!(foreseen, matches!(reply, Reply::Queued(_)), "{request:?}");
         }
-        self.last = Some((request, expected));
+        self.last = Some((request, expected, self.log.len() as u64));
     }
 
     fn step(&mut self, step: &Step) {
@@ -539,14 +548,16 @@ impl Run {
 
     /// The last request again under its key, at once: the same answer, and nothing happens.
     fn retry(&mut self) {
-        let Some((request, answer)) = self.last.clone() else { return };
+        let Some((request, answer, revision)) = self.last.clone() else { return };
         let repeats = ["lock_held", "lock_delayed"];
         if repeats.contains(&answer.as_str()) {
             return;
         }
         let before = self.state.counts();
-        let outcomes = self.apply(0, vec![request]);
+        assert!(!self.state.adds(&request), "a retry adds nothing: {request:?}");
+        let Applied { outcomes, revisions, .. } = self.apply(0, vec![request]);
         assert_eq!(told(&outcomes[0]), answer, "a retry gets the same answer");
+        assert_eq!(revisions, [revision], "a retry tells the revision of the effect");
         assert_eq!(self.state.counts(), before, "a retry has no effect");
     }
 

@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
-use batuta_raft::{History, ProposeError};
+use batuta_raft::{ProposeError, RevisionChanges};
 use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -293,7 +293,10 @@ impl Service {
         if self.replica().applied().wait_for(|applied| *applied >= revision).await.is_err() {
             return ApiError::Propose(ProposeError::ShuttingDown);
         }
-        end_of(&self.replica().history(), lock_id)
+        let history = self.replica().history();
+        // It begins with the entry it is named for.
+        let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
+        end_of(told.iter().flatten(), lock_id)
             .unwrap_or_else(|| ApiError::rejected(Rejection::LockNotHeld { lock_id }, revision))
     }
 
@@ -341,11 +344,8 @@ fn acquire_command(context: &CallContext, request: AcquireRequest) -> Command {
     })
 }
 
-/// The end of an acquisition among the changes that are kept.
-fn end_of(history: &History, lock_id: LockId) -> Option<ApiError> {
-    // It begins with the entry it is named for.
-    let since = history.floor().max(lock_id.0.index.saturating_sub(1));
-    let told = history.after(since)?;
+/// The end of an acquisition among changes.
+fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id: LockId) -> Option<ApiError> {
     let end = |change: &Change| match &change.kind {
         ChangeKind::LockReleased { grant, reason } if grant.lock_id == lock_id && grant.count == 0 => {
             Some(Rejection::GrantEnded { lock_id, reason: reason.clone() })
@@ -355,10 +355,11 @@ fn end_of(history: &History, lock_id: LockId) -> Option<ApiError> {
         }
         _ => None,
     };
-    told.iter().find_map(|one| {
+    let ended = |one: &'a Arc<RevisionChanges>| {
         let rejection = one.changes.iter().find_map(end)?;
         Some(ApiError::rejected(rejection, one.revision))
-    })
+    };
+    told.find_map(ended)
 }
 
 /// The instants of a grant that was seen as a change: a one-shot grant's deadline is its time to live after them.

@@ -10,7 +10,7 @@ use batuta_client::{Client, Error, Node};
 use clap::Subcommand;
 use serde_json::json;
 
-pub(crate) use self::render::role_name;
+pub(crate) use self::render::{role_name, why};
 use crate::Global;
 use crate::failure::Failure;
 use crate::output::{Answer, fields};
