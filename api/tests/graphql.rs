@@ -560,6 +560,8 @@ async fn a_body_is_one_document_as_json() {
     api.post(&[], query.to_string()).await.refused(415, "unsupported_media_type");
     let text = [("content-type", "text/plain")];
     api.post(&text, query.to_string()).await.refused(415, "unsupported_media_type");
+    let packed = [json[0], ("content-encoding", "gzip")];
+    api.post(&packed, query.to_string()).await.refused(415, "unsupported_media_type");
     api.post(&json, "{\"query\":").await.refused(400, "malformed_body");
     let large = json!({"query": "{ members { revision } }", "variables": {"a": "b".repeat(1 << 20)}});
     api.post(&json, large.to_string()).await.refused(413, "body_too_large");
