@@ -383,7 +383,7 @@ async fn namespaces_do_not_see_each_other() {
     let grant = api.field(ACQUIRE, json!({"input": input, "namespace": "other"})).await;
     assert_eq!(grant["namespace"], "other");
     let by_id = json!({"lockId": grant["lockId"]});
-    api.refused(RELEASE, json!({"input": by_id}), "lock_not_held").await;
+    api.refused(RELEASE, json!({"input": by_id}), "namespace_mismatch").await;
     let bad = json!({"input": by_id, "namespace": "No Such"});
     assert_eq!(api.refused(RELEASE, bad, "invalid_argument").await["field"], "namespace");
     api.field(RELEASE, json!({"input": by_id, "namespace": "other"})).await;

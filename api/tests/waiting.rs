@@ -307,7 +307,8 @@ async fn nothing_spans_two_namespaces() {
         assert_eq!((refused.code(), refused.revision().is_some()), ("namespace_mismatch", true), "{refused}");
     }
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
-    let found = node.service.get_lock(&node.context, &support::name("orders/42"), Consistency::Linearizable);
+    let lock = support::name("orders/42");
+    let found = node.service.get_lock(&node.context, &lock, Consistency::Linearizable);
     let waiter = found.await.expect("held").value.waiters[0].lock_id;
     let release = ReleaseRequest { lock_id: waiter, name: None };
     let refused = node.service.release(&elsewhere, release.clone()).await.expect_err("waits elsewhere");

@@ -467,12 +467,12 @@ async fn handshakes_agree_on_the_subprotocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_of_another_namespace_is_not_found_by_hello() {
+async fn a_session_of_another_namespace_is_refused_by_hello() {
     let front = Front::start(WsOptions::default()).await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = front.node.service.open_session(&CallContext::default(), open).await.expect("opens").value;
     let mut client: Client = front.connect().await;
     let hello = json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session_id.to_string()});
-    assert_eq!(client.fail(hello).await["code"], "session_not_found");
+    assert_eq!(client.fail(hello).await["code"], "namespace_mismatch");
     front.stop().await;
 }

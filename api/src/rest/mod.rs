@@ -36,7 +36,8 @@ use crate::service::Service;
 /// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
-    finish(routes.with_state(service.clone()).merge(documentation(&document)), service)
+    finish(routes.with_state(service.clone()).merge(documentation(&document)))
+        .layer(axum::middleware::map_response_with_state(service, say_revision))
 }
 
 /// The routes and the document that describes them.
@@ -65,15 +66,14 @@ fn documentation(document: &OpenApi) -> Router {
         .merge(SwaggerUi::new("/docs").config(config))
 }
 
-/// What holds for every path, known or not: limits, problems for what no route answers, revisions, request ids.
-fn finish(router: Router, service: Service) -> Router {
+/// What holds for every path, known or not: limits, problems for what no route answers, request ids.
+fn finish(router: Router) -> Router {
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(path_not_found)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(problem::from_panic))
         .layer(axum::middleware::map_response(close_when_unread))
-        .layer(axum::middleware::map_response_with_state(service, say_revision))
         .layer(PropagateRequestIdLayer::x_request_id())
         // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
