@@ -621,7 +621,11 @@ async fn introspection_and_its_page_can_be_off() {
     assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     for accept in ["application/json", "*/*", "application/json, text/html;q=0"] {
         let (status, headers, body) = open.send(get(accept)).await;
-        assert_eq!((status, headers["content-type"].to_str().unwrap()), (405, "application/json"), "{accept}");
+        assert_eq!(
+            (status, headers["content-type"].to_str().unwrap()),
+            (405, "application/json"),
+            "{accept}"
+        );
         Answer(status, serde_json::from_slice(&body).unwrap()).refused(405, "method_not_allowed");
     }
 

@@ -241,7 +241,8 @@ async fn listings_go_on_where_the_cursor_says() {
 async fn a_grant_that_ended_unseen_is_told_with_its_end() {
     let node = Node::start().await;
     for context in [node.context.clone(), keyed("k")] {
-        let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+        let held =
+            node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
         // Its proposal is on its way; then nobody looks at the call until everything is over.
         let mut call = Box::pin(node.service.acquire(&context, waiting(60_000)));
         assert!((&mut call).now_or_never().is_none());

@@ -140,7 +140,11 @@ mod tests {
         let status = status.map(|status| GetStatusResponse { writes_refused_reason: reason, ..status });
         let answer = judged(&[(endpoint, status)], false);
         assert_eq!(answer.exit, 0);
-        assert!(answer.text.contains("yes    follower  writes are refused: the disk of the leader"), "{}", answer.text);
+        assert!(
+            answer.text.contains("yes    follower  writes are refused: the disk of the leader"),
+            "{}",
+            answer.text
+        );
         assert_eq!(
             answer.json["nodes"][0]["writes_refused_reason"],
             "the disk of the leader, n2, is nearly full"

@@ -130,7 +130,9 @@ impl State {
         // A snapshot of a build that did not keep it has none.
         let effect = if remembered.revision == 0 { self.revision } else { remembered.revision };
         let lock_id = match &remembered.answer {
-            Answer::Outcome(outcome) => return Answered { revision: effect, outcome: outcome.as_ref().clone() },
+            Answer::Outcome(outcome) => {
+                return Answered { revision: effect, outcome: outcome.as_ref().clone() };
+            }
             Answer::Acquisition(lock_id) => *lock_id,
         };
         if let Some(grant) = self.grant(lock_id) {

@@ -27,7 +27,10 @@ impl fmt::Display for Invisible {
             "invisible character"
         };
         let (code, place) = (u32::from(self.character), self.before + 1);
-        write!(f, "has the {kind} U+{code:04X} as its character {place}; use only characters that can be seen, and plain spaces")
+        write!(
+            f,
+            "has the {kind} U+{code:04X} as its character {place}; use only characters that can be seen, and plain spaces"
+        )
     }
 }
 
@@ -72,7 +75,10 @@ fn is_invisible(character: char) -> bool {
         ' '..='~' => false,
         _ if character.is_control() || character.is_whitespace() => true,
         // The last two of each plane are not characters.
-        _ => u32::from(character) & 0xfffe == 0xfffe || NOT_SHOWN.iter().any(|range| range.contains(&character)),
+        _ => {
+            u32::from(character) & 0xfffe == 0xfffe
+                || NOT_SHOWN.iter().any(|range| range.contains(&character))
+        }
     }
 }
 
@@ -98,7 +104,8 @@ mod tests {
 
     #[test]
     fn letters_marks_and_symbols_can_be_seen() {
-        for text in ["orders/42", "a b", "größe/π", "e\u{301}", "заказы", "注文/四十二", "नमस्ते", "→ ✓", "🦀"] {
+        for text in ["orders/42", "a b", "größe/π", "e\u{301}", "заказы", "注文/四十二", "नमस्ते", "→ ✓", "🦀"]
+        {
             assert_eq!(first(text), None, "{text:?}");
         }
     }

@@ -9,8 +9,8 @@ use batuta_statemachine::lock::{
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply, Request,
-    SessionId, Stamp, State,
+    Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
+    Request, SessionId, Stamp, State,
 };
 use proptest::prelude::*;
 

@@ -238,7 +238,8 @@ fn a_retry_tells_the_revision_of_its_effect() {
     story.pass(10);
     let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask()) else { panic!("it is granted") };
     assert_eq!(story.revisions, granted, "when it was granted");
-    let release = || Command::Release(Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None });
+    let release =
+        || Command::Release(Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None });
     story.ask_keyed(key("r"), release()).unwrap();
     let released = story.revisions.clone();
     story.pass(10);
@@ -277,12 +278,17 @@ fn what_lives_elsewhere_is_refused_as_such() {
 #[test]
 fn requests_that_add_nothing_are_told_apart() {
     let mut story = Story::default();
-    let key = |key: &str| Some(DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
+    let key =
+        |key: &str| Some(DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
     let namespace = Namespace::default;
     let session = story.session(60_000);
     let again = || Command::Acquire(Acquire { reentrant: true, ..of(session, exclusive("mine")) });
-    let open = || Command::OpenSession(OpenSession { namespace: namespace(), ttl_ms: 60_000, metadata: String::new() });
-    let advance = |text: &str| Command::AdvanceRegister(AdvanceRegister { namespace: namespace(), name: name(text), token: 1 });
+    let open = || {
+        Command::OpenSession(OpenSession { namespace: namespace(), ttl_ms: 60_000, metadata: String::new() })
+    };
+    let advance = |text: &str| {
+        Command::AdvanceRegister(AdvanceRegister { namespace: namespace(), name: name(text), token: 1 })
+    };
     for (dedup, command) in [
         (None, open()),
         (key("open"), open()),
@@ -304,7 +310,10 @@ fn requests_that_add_nothing_are_told_apart() {
         (key("take"), Command::Acquire(exclusive("a"))),
         (None, advance("r")),
         (None, Command::KeepAlive(KeepAlive { sessions: vec![session] })),
-        (key("extend"), Command::Extend(Extend { namespace: namespace(), lock_id, name: None, ttl_ms: 90_000 })),
+        (
+            key("extend"),
+            Command::Extend(Extend { namespace: namespace(), lock_id, name: None, ttl_ms: 90_000 }),
+        ),
         (None, Command::SetLimits(limits)),
         (None, Command::ForceRelease(force)),
         (None, Command::CancelWait(CancelWait { lock_id })),

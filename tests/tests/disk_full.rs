@@ -249,7 +249,8 @@ async fn a_voter_with_room_leads_in_place_of_one_without() {
     // One has room again: it leads.
     let third = cluster.follower().await;
     empty(&disks[third]);
-    eventually("the node with room leads", || async { (cluster.leader().await == third).then_some(()) }).await;
+    eventually("the node with room leads", || async { (cluster.leader().await == third).then_some(()) })
+        .await;
     assert_eq!(take_over_every_node(&cluster, "one has room").await, [201; 3]);
     cluster.converged().await;
     drop(cluster);

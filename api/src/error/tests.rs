@@ -175,7 +175,10 @@ fn a_token_of_a_free_lock_is_compared_with_none() {
     let free = ApiError::from(Rejection::TokenSuperseded { token: 7, newest: 0 });
     assert_eq!(free.to_string(), "token 7 does not hold the lock: the lock is free");
     assert!(!free.details().contains_key("newest_token"));
-    for (newest, told) in [(9, "token 7 is superseded; the newest is 9"), (5, "token 7 does not hold the lock; the newest token that does is 5")] {
+    for (newest, told) in [
+        (9, "token 7 is superseded; the newest is 9"),
+        (5, "token 7 does not hold the lock; the newest token that does is 5"),
+    ] {
         let error = ApiError::from(Rejection::TokenSuperseded { token: 7, newest });
         assert_eq!((error.to_string().as_str(), &error.details()["newest_token"]), (told, &newest.into()));
     }

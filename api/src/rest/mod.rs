@@ -61,9 +61,7 @@ fn documentation(document: &OpenApi) -> Router {
         move || async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json) };
     // By itself the page would have the document judged by a service elsewhere.
     let config = Config::from("/openapi.json").validator_url("none");
-    Router::new()
-        .route("/openapi.json", get(answer))
-        .merge(SwaggerUi::new("/docs").config(config))
+    Router::new().route("/openapi.json", get(answer)).merge(SwaggerUi::new("/docs").config(config))
 }
 
 /// What holds for every path, known or not: limits, problems for what no route answers, request ids.

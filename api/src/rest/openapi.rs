@@ -47,8 +47,7 @@ const COMMON: &[&str] =
 /// Codes of calls with a body.
 const BODY: &[&str] = &["malformed_body", "body_too_large", "unsupported_media_type"];
 /// Codes of calls that change the replicated state.
-const WRITE: &[&str] =
-    &["outcome_unknown", "key_reused", "sequence_too_old", "session_not_found"];
+const WRITE: &[&str] = &["outcome_unknown", "key_reused", "sequence_too_old", "session_not_found"];
 
 /// The further codes of an operation, and whether it writes to the replicated state. `None` = not an operation we know.
 fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
 use batuta_raft::{ProposeError, RevisionChanges};
+use batuta_statemachine::lock::{AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner};
 use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};

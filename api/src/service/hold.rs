@@ -72,7 +72,12 @@ impl Service {
 impl Service {
     /// Watches what becomes of a grant from the revision of its answer on. A grant that a retry found may be older than the changes
     /// that are kept; then from now on, and [`Hold::lost`] looks first whether it is still there.
-    async fn watch_grant(&self, context: &CallContext, name: &Name, revision: u64) -> Result<(Watch, bool), ApiError> {
+    async fn watch_grant(
+        &self,
+        context: &CallContext,
+        name: &Name,
+        revision: u64,
+    ) -> Result<(Watch, bool), ApiError> {
         match watch_from(self, context, name, Start::Revision(revision)).await {
             Err(ApiError::Compacted { .. }) => {
                 Ok((watch_from(self, context, name, Start::Now).await?, false))

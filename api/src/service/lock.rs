@@ -255,7 +255,10 @@ impl Service {
         let held = holders.iter().find(|holder| holder.grant.token == fencing_token);
         let newest = holders.iter().map(|holder| holder.grant.token).max().unwrap_or(0);
         let Some(holder) = held else {
-            return Err(ApiError::rejected(Rejection::TokenSuperseded { token: fencing_token, newest }, revision));
+            return Err(ApiError::rejected(
+                Rejection::TokenSuperseded { token: fencing_token, newest },
+                revision,
+            ));
         };
         self.release(context, ReleaseRequest { lock_id: holder.grant.lock_id, name: Some(name) }).await
     }

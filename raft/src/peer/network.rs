@@ -333,8 +333,13 @@ mod tests {
         let platform = Arc::new(OsPlatform::new(bind()));
         let first_index = FirstIndex::default();
         first_index.set(10);
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits: Commits::default(), disk: disk() };
+        let mut network = Network {
+            cluster_id: "c".into(),
+            platform,
+            first_index,
+            commits: Commits::default(),
+            disk: disk(),
+        };
         let addresses =
             Addresses { peer: peer.local_addr().expect("bound").to_string(), ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
@@ -359,8 +364,7 @@ mod tests {
         let gone = bind().local_addr().expect("bound").to_string();
         let platform = Arc::new(OsPlatform::new(bind()));
         let (first_index, commits) = (FirstIndex::default(), Commits::default());
-        let mut network =
-            Network { cluster_id: "c".into(), platform, first_index, commits, disk: disk() };
+        let mut network = Network { cluster_id: "c".into(), platform, first_index, commits, disk: disk() };
         let addresses = Addresses { peer: gone, ..Addresses::default() };
         let mut connection = network.new_client(2, &Member { name: "b".into(), addresses }).await;
         let request = AppendEntriesRequest {

@@ -40,7 +40,10 @@ pub(super) fn keep(inner: &Arc<Inner>) {
             let pause = match hand_over(&inner).await {
                 Ok(()) => LOOK_AGAIN,
                 Err(failed) => {
-                    tracing::warn!(?failed, "the disk is nearly full and leadership could not be handed over");
+                    tracing::warn!(
+                        ?failed,
+                        "the disk is nearly full and leadership could not be handed over"
+                    );
                     TRY_AGAIN
                 }
             };
@@ -54,7 +57,8 @@ async fn hand_over(inner: &Arc<Inner>) -> Result<(), Failed> {
     let lately = 2 * inner.options.election_timeout_max();
     let voters = core.metrics.look(|metrics| {
         let matched = |node_id: u64| metrics.replication.as_ref()?.get(&node_id).copied().flatten();
-        let others = metrics.membership_config.voter_ids().filter(|node_id| *node_id != core.identity.node_id);
+        let others =
+            metrics.membership_config.voter_ids().filter(|node_id| *node_id != core.identity.node_id);
         let voter = |node_id| {
             let room = inner.disk.member_has_room(node_id, lately);
             Voter { node_id, matched: matched(node_id), room }

@@ -171,7 +171,9 @@ fn writes_refused(status: &Status, inner: &Inner) -> Option<String> {
     let leader = status.members.iter().find(|member| Some(member.node_id) == status.leader_id)?;
     inner.disk.leader_low().then(|| {
         let name = &leader.name;
-        format!("the disk of the leader, {name}, is nearly full, and no other voter has room; free space there")
+        format!(
+            "the disk of the leader, {name}, is nearly full, and no other voter has room; free space there"
+        )
     })
 }
 
