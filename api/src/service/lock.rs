@@ -373,6 +373,8 @@ impl Service {
         request: &ListRequest,
         consistency: Consistency,
     ) -> Result<At<Page<Lock>>, ApiError> {
+        parse::require_visible("prefix", &request.prefix)?;
+        parse::require_visible("owner", request.owner.as_deref().unwrap_or_default())?;
         let limit = parse::page_limit(request.limit)?;
         let after = request.cursor.as_deref().map(parse::name_cursor).transpose()?;
         let state = self.state(context, consistency).await?;

@@ -228,14 +228,21 @@ fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, Ap
     Ok(DedupKey::Sequence { session, sequence })
 }
 
+/// Refuses a text with characters that can not be seen: a name, or what is compared with names.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn require_visible(field: &str, text: &str) -> Result<(), ApiError> {
+    let refused = |invisible: invisible::Invisible| ApiError::invalid(field, invisible.to_string());
+    invisible::first(text).map_or(Ok(()), |invisible| Err(refused(invisible)))
+}
+
 /// Who asks for a lock. Labels tell owners apart, so two of them that differ can be seen to differ, as with names.
 ///
 /// # Errors
 /// `invalid_argument` with the field `session_id` or `owner`.
 pub fn parse_owner(session_id: &str, label: &str) -> Result<Owner, ApiError> {
-    if let Some(invisible) = invisible::first(label) {
-        return Err(ApiError::invalid("owner", invisible.to_string()));
-    }
+    require_visible("owner", label)?;
     Ok(Owner { session: parse_optional_session_id("session_id", session_id)?, label: label.to_owned() })
 }
 
