@@ -14,9 +14,9 @@ use tower::ServiceExt;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 const OPEN: GraphqlOptions =
-    GraphqlOptions { introspection: true, graphiql: true, socket: SocketOptions::DEFAULT };
+    GraphqlOptions { introspection: true, page: true, socket: SocketOptions::DEFAULT };
 const CLOSED: GraphqlOptions =
-    GraphqlOptions { introspection: false, graphiql: false, socket: SocketOptions::DEFAULT };
+    GraphqlOptions { introspection: false, page: false, socket: SocketOptions::DEFAULT };
 
 const ACQUIRE: &str = "mutation ($input: AcquireInput!, $key: String, $namespace: String! = \"default\") {
     acquire(input: $input, idempotencyKey: $key, namespace: $namespace) {
@@ -383,7 +383,7 @@ async fn namespaces_do_not_see_each_other() {
     let grant = api.field(ACQUIRE, json!({"input": input, "namespace": "other"})).await;
     assert_eq!(grant["namespace"], "other");
     let by_id = json!({"lockId": grant["lockId"]});
-    api.refused(RELEASE, json!({"input": by_id}), "lock_not_held").await;
+    api.refused(RELEASE, json!({"input": by_id}), "namespace_mismatch").await;
     let bad = json!({"input": by_id, "namespace": "No Such"});
     assert_eq!(api.refused(RELEASE, bad, "invalid_argument").await["field"], "namespace");
     api.field(RELEASE, json!({"input": by_id, "namespace": "other"})).await;
@@ -560,6 +560,8 @@ async fn a_body_is_one_document_as_json() {
     api.post(&[], query.to_string()).await.refused(415, "unsupported_media_type");
     let text = [("content-type", "text/plain")];
     api.post(&text, query.to_string()).await.refused(415, "unsupported_media_type");
+    let packed = [json[0], ("content-encoding", "gzip")];
+    api.post(&packed, query.to_string()).await.refused(415, "unsupported_media_type");
     api.post(&json, "{\"query\":").await.refused(400, "malformed_body");
     let large = json!({"query": "{ members { revision } }", "variables": {"a": "b".repeat(1 << 20)}});
     api.post(&json, large.to_string()).await.refused(413, "body_too_large");
@@ -606,14 +608,31 @@ async fn introspection_and_its_page_can_be_off() {
     let node = Node::start().await;
     let schema = "{ __schema { queryType { name } types { fields { args { type { ofType { ofType { ofType {
         ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } } } } }";
-    let page = || Request::get("/graphql").body(Body::empty()).unwrap();
+    let get = |accept: &str| Request::get("/graphql").header("accept", accept).body(Body::empty()).unwrap();
+    let page = || get("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
 
     let open = Api::of(&node);
     let Answer(status, body) = open.ask(schema, json!({})).await;
     assert_eq!((status, &body["data"]["__schema"]["queryType"]["name"]), (200, &json!("Query")), "{body}");
     let (status, headers, html) = open.send(page()).await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "text/html; charset=utf-8"));
-    assert!(String::from_utf8(html).unwrap().contains("GraphiQL"));
+    let html = String::from_utf8(html).unwrap();
+    assert!(!html.contains("http://") && !html.contains("https://"), "it needs nothing from elsewhere");
+    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    for accept in ["application/json", "*/*", "application/json, text/html;q=0"] {
+        let (status, headers, body) = open.send(get(accept)).await;
+        assert_eq!(
+            (status, headers["content-type"].to_str().unwrap()),
+            (405, "application/json"),
+            "{accept}"
+        );
+        Answer(status, serde_json::from_slice(&body).unwrap()).refused(405, "method_not_allowed");
+    }
+
+    let (_, rest) = html.split_once("<textarea id=\"query\"").unwrap();
+    let (_, rest) = rest.split_once('>').unwrap();
+    let Answer(status, body) = open.ask(rest.split_once("</textarea>").unwrap().0, json!({})).await;
+    assert_eq!((status, body.get("errors")), (200, None), "the example of the page: {body}");
 
     let closed = Api(graphql::router(node.service.clone(), CLOSED));
     let Answer(status, body) = closed.ask(schema, json!({})).await;

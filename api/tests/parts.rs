@@ -191,7 +191,7 @@ async fn frames_of_a_web_socket_are_parts() {
 async fn items_of_a_subscription_are_parts() {
     let node = Node::start().await;
     let revision = large_revision(&node).await;
-    let options = GraphqlOptions { introspection: false, graphiql: false, socket: SocketOptions::DEFAULT };
+    let options = GraphqlOptions { introspection: false, page: false, socket: SocketOptions::DEFAULT };
     let router = graphql::router(node.service.clone(), options);
     let front = client::Front::serve(node, router, "/graphql", "graphql-transport-ws").await;
     let mut client = front.connect().await;

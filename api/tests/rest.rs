@@ -84,6 +84,8 @@ impl Answer {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.headers.contains_key("retry-after"), self.body["retryable"] == true, "{}", self.body);
+        let revision: u64 = self.headers["batuta-revision"].to_str().unwrap().parse().unwrap();
+        assert!(self.body.get("revision").is_none_or(|told| *told == revision), "{}", self.body);
         self.body
     }
 }
@@ -172,12 +174,99 @@ async fn a_release_by_token_or_by_force_needs_the_token_that_holds() {
     let keyed = api.send("DELETE", &by_token, &[("Idempotency-Key", "k")], None).await;
     assert_eq!(keyed.refused(422, "invalid_argument")["field"], "fencing_token");
     api.delete(&by_token).await.ok(200);
-    api.delete(&by_token).await.refused(409, "token_superseded");
+    let free = api.delete(&by_token).await.refused(409, "token_superseded");
+    assert_eq!(free["detail"], format!("token {token} does not hold the lock: the lock is free"));
+    assert_eq!(free["details"], json!({"fencing_token": token}));
 
     let token = api.acquire("a").await["fencing_token"].as_u64().unwrap();
     let force = |token: u64| format!("/api/v1/locks/a?force=true&fencing_token={token}&reason=stuck%20job");
     api.delete(&force(token - 1)).await.refused(409, "token_superseded");
     assert_eq!(api.delete(&force(token)).await.ok(200)["fencing_token"], token);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_says_its_revision() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    let free = api.get("/api/v1/locks/a").await;
+    let seen: u64 = free.headers["batuta-revision"].to_str().unwrap().parse().unwrap();
+    assert_eq!(free.refused(404, "lock_not_found")["revision"], seen);
+    let grant = api.acquire("a").await;
+    assert!(grant["revision"].as_u64() > Some(seen), "what was free then is taken later");
+    let again = || json!({"name": "a", "ttl_ms": 600_000});
+    let held = api.post("/api/v1/locks", again()).await.refused(409, "lock_held");
+    assert!(held["revision"].as_u64() > grant["revision"].as_u64(), "{held}");
+    api.get("/api/v1/registers/a").await.refused(404, "register_not_found");
+    api.get("/api/v1/sessions/s-1.0").await.refused(404, "session_not_found");
+    let waited = json!({"name": "a", "ttl_ms": 600_000, "wait_ms": 1});
+    let waited = api.post("/api/v1/locks", waited).await.refused(408, "wait_timeout");
+    assert!(waited["revision"].as_u64() > held["revision"].as_u64(), "{waited}");
+    let limit = json!({"limits": [{"name": "sessions_per_namespace_max", "value": 0}]});
+    if api.put("/api/v1/cluster/limits", limit).await.status == 200 {
+        let full = api.post("/api/v1/sessions", json!({"ttl_ms": 600_000})).await;
+        assert!(full.refused(429, "limit_exceeded")["revision"].is_u64());
+    }
+    // Nothing was looked at: the newest revision the node knows.
+    for (method, path, status, code) in [
+        ("GET", "/api/v1/nothing", 404, "path_not_found"),
+        ("PATCH", "/api/v1/locks", 405, "method_not_allowed"),
+        ("POST", "/api/v1/locks", 415, "unsupported_media_type"),
+        ("GET", "/api/v1/locks/a%2F%2Fb", 422, "invalid_argument"),
+        ("GET", "/api/v1/locks?limit=5000", 422, "invalid_argument"),
+    ] {
+        let refused = api.send(method, path, &[], None).await.refused(status, code);
+        assert_eq!(refused.get("revision"), None, "{path}");
+    }
+    for path in ["/api/v1/cluster", "/api/v1/cluster/members", "/readyz", "/openapi.json"] {
+        assert!(api.get(path).await.headers.contains_key("batuta-revision"), "{path}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    let body = || Some(json!({"name": "a", "ttl_ms": 600_000}));
+    for (header, coding, told) in [
+        ("Content-Encoding", "gzip", "gzip"),
+        ("Content-Encoding", "identity, br", "br"),
+        ("Content-Encoding", "zstd", "zstd"),
+        ("Transfer-Encoding", "gzip, chunked", "gzip"),
+    ] {
+        let answer = api.send("POST", "/api/v1/locks", &[(header, coding)], body()).await;
+        assert_eq!(answer.headers["accept-encoding"], "identity");
+        let refused = answer.refused(415, "unsupported_media_type");
+        assert_eq!(refused["details"], json!({"header": header, "coding": told}));
+    }
+    let plain = [("Content-Encoding", "Identity")];
+    api.send("POST", "/api/v1/locks", &plain, body()).await.ok(201);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_can_not_be_seen_are_refused() {
+    let node = Node::start().await;
+    let api = Api::of(&node);
+    let path = "orders%E2%80%8B%2F42";
+    let lock = json!({"name": "orders\u{200b}/42", "ttl_ms": 600_000});
+    let owner = json!({"name": "a", "owner": "worker\u{202e}7", "ttl_ms": 600_000});
+    let items = json!({"locks": [{"name": "a"}, {"name": "b\u{feff}"}], "ttl_ms": 600_000});
+    for (refused, field, told) in [
+        (api.post("/api/v1/locks", lock).await, "name", "U+200B as its character 7"),
+        (api.post("/api/v1/locks", owner).await, "owner", "U+202E as its character 7"),
+        (api.post("/api/v1/locks", items).await, "locks[1].name", "U+FEFF as its character 2"),
+        (api.get(&format!("/api/v1/locks/{path}")).await, "name", "U+200B as its character 7"),
+        (api.put(&format!("/api/v1/registers/{path}"), json!({"fencing_token": 1})).await, "name", "U+200B"),
+        (api.get("/api/v1/locks?prefix=orders%E2%80%8B").await, "prefix", "U+200B as its character 7"),
+        (api.get("/api/v1/locks?owner=%EF%BB%BFw").await, "owner", "U+FEFF as its character 1"),
+        (api.get("/api/v1/watch/poll?prefix=a%C2%A0b").await, "prefix", "U+00A0 as its character 2"),
+    ] {
+        let problem = refused.refused(422, "invalid_argument");
+        assert_eq!(problem["field"], field, "{problem}");
+        assert!(text(&problem["detail"]).contains(told), "{problem}");
+    }
     node.stop().await;
 }
 
@@ -190,6 +279,7 @@ async fn a_retry_under_the_same_key_gets_the_same_grant() {
     let first = api.send("POST", "/api/v1/locks", &key, Some(request.clone())).await.ok(201);
     let second = api.send("POST", "/api/v1/locks", &key, Some(request)).await.ok(201);
     assert_eq!((&first["lock_id"], &first["fencing_token"]), (&second["lock_id"], &second["fencing_token"]));
+    assert_eq!(first["revision"], second["revision"], "that of the effect");
     let other = json!({"name": "b", "ttl_ms": 600_000});
     api.send("POST", "/api/v1/locks", &key, Some(other)).await.refused(422, "key_reused");
     node.stop().await;
@@ -244,8 +334,11 @@ async fn namespaces_do_not_see_each_other() {
     let grant = api.send("POST", "/api/v1/locks", &other, Some(request)).await.ok(201);
     assert_eq!(grant["namespace"], "other");
     let by_id = format!("/api/v1/locks/a?lock_id={}", text(&grant["lock_id"]));
-    api.delete(&by_id).await.refused(409, "lock_not_held");
+    api.delete(&by_id).await.refused(403, "namespace_mismatch");
+    let longer = json!({"lock_id": grant["lock_id"], "ttl_ms": 600_000});
+    api.put("/api/v1/locks/a/extend", longer).await.refused(403, "namespace_mismatch");
     api.send("DELETE", &by_id, &other, None).await.ok(200);
+    api.send("DELETE", &by_id, &other, None).await.refused(409, "lock_not_held");
     node.stop().await;
 }
 

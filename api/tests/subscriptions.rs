@@ -34,7 +34,7 @@ async fn start(socket: SocketOptions) -> Front {
 
 async fn start_with(socket: SocketOptions, service: ServiceOptions) -> Front {
     let node = Node::start_with(service).await;
-    let options = GraphqlOptions { introspection: false, graphiql: false, socket };
+    let options = GraphqlOptions { introspection: false, page: false, socket };
     let router = graphql::router(node.service.clone(), options);
     Front::serve(node, router, "/graphql", "graphql-transport-ws").await
 }

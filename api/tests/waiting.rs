@@ -5,10 +5,11 @@ mod support;
 use std::time::Duration;
 
 use batuta_api::service::acquire::AcquireRequest;
-use batuta_api::service::lock::{ListRequest, ReleaseRequest};
+use batuta_api::service::lock::{ExtendRequest, ForceReleaseRequest, ListRequest, ReleaseRequest};
 use batuta_api::service::session::OpenRequest;
 use batuta_api::service::{CallContext, Consistency};
 use batuta_statemachine::DedupKey;
+use futures_util::FutureExt as _;
 use support::{Node, eventually, one_shot};
 
 fn keyed(key: &str) -> CallContext {
@@ -236,6 +237,47 @@ async fn listings_go_on_where_the_cursor_says() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_grant_that_ended_unseen_is_told_with_its_end() {
+    let node = Node::start().await;
+    for context in [node.context.clone(), keyed("k")] {
+        let held =
+            node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+        // Its proposal is on its way; then nobody looks at the call until everything is over.
+        let mut call = Box::pin(node.service.acquire(&context, waiting(60_000)));
+        assert!((&mut call).now_or_never().is_none());
+        eventually("it is queued", async || node.waiters().await == 1).await;
+        let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+        node.service.release(&node.context, release).await.expect("held");
+        let token = node.holder_tokens().await[0];
+        let (name, reason) = (support::name("orders/42"), "stuck".to_owned());
+        let force = ForceReleaseRequest { name, fencing_token: token, reason };
+        let forced = node.service.force_release(&node.context, force).await.expect("held");
+        let error = call.await.expect_err("it was granted and has ended");
+        assert_eq!(error.code(), "grant_ended", "{error}");
+        assert!(error.details()["reason"].to_string().contains("stuck"), "{error}");
+        assert!(error.revision() >= Some(forced.revision), "{error}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_says_the_revision_of_the_effect() {
+    let node = Node::start().await;
+    let first = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect("free");
+    node.service.acquire(&node.context, one_shot("other")).await.expect("free");
+    let again = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect("its own");
+    assert_eq!((again.revision, again.value.grant.token), (first.revision, first.value.grant.token));
+    let release = || ReleaseRequest { lock_id: first.value.grant.lock_id, name: None };
+    let released = node.service.release(&keyed("give"), release()).await.expect("held");
+    assert!(released.revision > first.revision);
+    assert_eq!(node.service.release(&keyed("give"), release()).await.expect("the same answer"), released);
+    let ended = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect_err("it ended");
+    assert_eq!(ended.code(), "grant_ended");
+    assert!(ended.revision() > Some(released.revision), "how it stands now");
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_spans_two_namespaces() {
     let node = Node::start().await;
@@ -252,6 +294,29 @@ async fn nothing_spans_two_namespaces() {
     let grant = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
     let refused = node.service.cancel_wait(&elsewhere, grant.lock_id).await.expect_err("lives elsewhere");
     assert_eq!(refused.code(), "namespace_mismatch");
+    let foreign = grant.lock_id;
+    let extend = ExtendRequest { lock_id: foreign, name: None, ttl_ms: 60_000 };
+    let named = ReleaseRequest { lock_id: foreign, name: Some(support::name("orders/42")) };
+    let refusals = [
+        node.service.release(&elsewhere, ReleaseRequest { lock_id: foreign, name: None }).await.map(|_| ()),
+        node.service.release(&elsewhere, named).await.map(|_| ()),
+        node.service.extend(&elsewhere, extend).await.map(|_| ()),
+        node.service.get_session(&elsewhere, session, Consistency::Linearizable).await.map(|_| ()),
+    ];
+    for refused in refusals {
+        let refused = refused.expect_err("lives elsewhere");
+        assert_eq!((refused.code(), refused.revision().is_some()), ("namespace_mismatch", true), "{refused}");
+    }
+    let call = node.queue(node.context.clone(), waiting(60_000)).await;
+    let lock = support::name("orders/42");
+    let found = node.service.get_lock(&node.context, &lock, Consistency::Linearizable);
+    let waiter = found.await.expect("held").value.waiters[0].lock_id;
+    let release = ReleaseRequest { lock_id: waiter, name: None };
+    let refused = node.service.release(&elsewhere, release.clone()).await.expect_err("waits elsewhere");
+    assert_eq!(refused.code(), "namespace_mismatch");
+    let refused = node.service.release(&node.context, release).await.expect_err("only waits");
+    assert_eq!(refused.code(), "lock_not_held");
+    call.abort();
     node.service.acquire(&elsewhere, one_shot("orders/42")).await.expect("another lock of the same name");
     node.stop().await;
 }

@@ -92,6 +92,28 @@ async fn every_read_and_write_answers_as_rest_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_in_a_row_may_mean_the_session_before_them() {
+    let front = Front::start(WsOptions::default()).await;
+    let mut client = front.connect().await;
+    for round in 0..20 {
+        let id = |what: &str| format!("{what}-{round}");
+        // None waits for the answer of the one before.
+        client.send(json!({"id": id("open"), "op": "open_session", "ttl_ms": 600_000})).await;
+        client.send(json!({"id": id("take"), "op": "acquire", "name": id("lock")})).await;
+        client.send(json!({"id": id("keep"), "op": "ping", "keep_alive": true})).await;
+        let opened = client.answer(&id("open")).await["result"].clone();
+        let taken = client.answer(&id("take")).await;
+        assert_eq!(taken["result"]["session_id"], opened["session_id"], "{taken}");
+        let kept = client.answer(&id("keep")).await;
+        assert_eq!(kept["result"]["session_id"], opened["session_id"], "{kept}");
+    }
+    let refused = client.fail(json!({"id": "no", "op": "open_session", "ttl_ms": 1})).await;
+    assert_eq!(refused["field"], "ttl_ms");
+    assert_eq!(client.ask(json!({"id": "on", "op": "ping"})).await["result"], json!({}), "it is read on");
+    front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_acquire_is_cancelled() {
     let front = Front::start(WsOptions::default()).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
@@ -445,12 +467,12 @@ async fn handshakes_agree_on_the_subprotocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_of_another_namespace_is_not_found_by_hello() {
+async fn a_session_of_another_namespace_is_refused_by_hello() {
     let front = Front::start(WsOptions::default()).await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = front.node.service.open_session(&CallContext::default(), open).await.expect("opens").value;
     let mut client: Client = front.connect().await;
     let hello = json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session_id.to_string()});
-    assert_eq!(client.fail(hello).await["code"], "session_not_found");
+    assert_eq!(client.fail(hello).await["code"], "namespace_mismatch");
     front.stop().await;
 }

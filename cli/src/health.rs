@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::Global;
-use crate::cluster::role_name;
+use crate::cluster::{role_name, why};
 use crate::failure::{Failure, exit};
 use crate::output::{Answer, rows};
 
@@ -58,7 +58,7 @@ fn judged(told: &[Told], any: bool) -> Answer {
                 status.node_name.clone(),
                 if status.ready { "yes" } else { "no" }.to_owned(),
                 role_name(status.role()).to_owned(),
-                status.not_ready_reason.clone(),
+                why(status),
             ],
             Err(failure) => {
                 [endpoint.clone(), "-".to_owned(), "no".to_owned(), "-".to_owned(), failure.to_string()]
@@ -76,6 +76,8 @@ fn node_json((endpoint, status): &Told) -> Value {
             "endpoint": endpoint,
             "ready": status.ready,
             "not_ready_reason": status.not_ready_reason,
+            "writes_refused_reason": status.writes_refused_reason,
+            "disk_full": status.disk_full,
             "node_id": status.node_id,
             "node_name": status.node_name,
             "role": role_name(status.role()),
@@ -85,6 +87,8 @@ fn node_json((endpoint, status): &Told) -> Value {
             "endpoint": endpoint,
             "ready": false,
             "not_ready_reason": failure.message,
+            "writes_refused_reason": null,
+            "disk_full": null,
             "node_id": null,
             "node_name": null,
             "role": null,
@@ -127,6 +131,24 @@ mod tests {
         ] {
             assert_eq!((judged(&nodes, false).exit, judged(&nodes, true).exit), (all, any), "{nodes:?}");
         }
+    }
+
+    #[test]
+    fn refused_writes_do_not_spoil_it() {
+        let (endpoint, status) = told(true);
+        let reason = "the disk of the leader, n2, is nearly full".to_owned();
+        let status = status.map(|status| GetStatusResponse { writes_refused_reason: reason, ..status });
+        let answer = judged(&[(endpoint, status)], false);
+        assert_eq!(answer.exit, 0);
+        assert!(
+            answer.text.contains("yes    follower  writes are refused: the disk of the leader"),
+            "{}",
+            answer.text
+        );
+        assert_eq!(
+            answer.json["nodes"][0]["writes_refused_reason"],
+            "the disk of the leader, n2, is nearly full"
+        );
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub static KEYS: &[Key] = &[
         Integer,
         "268435456",
         None,
-        "less free disk than this: writes are refused with disk_full",
+        "less free disk than this: a leader hands over, or refuses what adds to the state with disk_full",
     ),
     key(
         "limits.request_timeout_ms",

@@ -4,6 +4,8 @@
 //! - The fronts together hold at most `connections_max` connections. One more is closed at once, so that its client goes elsewhere,
 //!   and the files of the log and the connections of the peers never lack a descriptor.
 //! - A connection that has not said within [`FIRST_WORDS_WITHIN`] which protocol it speaks is closed.
+//! - A connection whose client is gone without a word (its power, its network) is closed within about [`GONE_WITHIN`], also while it waits for
+//!   a lock and nothing is sent: its wait does not outlive it.
 //! - A connection whose client does not take what is sent to it for [`DEAF_WITHIN`] is closed.
 
 use std::io;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +29,13 @@ const FIRST_WORDS_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_WORDS_BYTES: usize = 24;
 /// How long a client may refuse to take what is sent.
 const DEAF_WITHIN: Duration = Duration::from_secs(30);
+/// A connection on which nothing happens for so long is probed.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// After so many probes without an answer the connection is gone.
+const PROBES: u32 = 3;
+/// How long a client may be silent below everything that it says itself: to probes, and to what was sent to it.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait when the system has no connection to give.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Descriptors for everything but clients: the log, snapshots, peers, the runtime.
@@ -70,9 +80,8 @@ impl Connections {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    // Answers are small and awaited: waiting to fill a segment only adds latency.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "TCP_NODELAY");
+                    if let Err(error) = prepare(&stream) {
+                        tracing::debug!(%error, "a socket option");
                     }
                     match Arc::clone(&self.free).try_acquire_owned() {
                         Ok(place) => return Admitted::new(stream, place, self.patience),
@@ -94,6 +103,20 @@ impl Connections {
             tracing::warn!(%peer, limits.connections_max = self.max, "all connections are taken; new ones are closed");
         }
     }
+}
+
+/// How a connection to a client behaves.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Answers are small and awaited: waiting to fill a segment only adds latency.
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    // Probes are only sent while nothing that was sent is unacknowledged.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(GONE_WITHIN.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 /// How many descriptors the process may have, after asking for as many as it can get.
@@ -234,6 +257,23 @@ mod tests {
         let mut admitted = accepting.await.unwrap();
         late.write_all(b"x").await.unwrap();
         assert_eq!(admitted.read(&mut byte).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn silent_machines_are_probed() {
+        let (listener, address) = listener().await;
+        let _client = TcpStream::connect(address).await.unwrap();
+        let stream = Connections::new(2).accept(&listener).await.stream;
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let probes = (
+            sockopt::tcp_keepidle(&stream).unwrap(),
+            sockopt::tcp_keepintvl(&stream).unwrap(),
+            sockopt::tcp_keepcnt(&stream).unwrap(),
+        );
+        assert_eq!(probes, (PROBE_AFTER, PROBE_EVERY, PROBES));
+        assert_eq!(PROBE_AFTER + PROBES * PROBE_EVERY, GONE_WITHIN);
+        #[cfg(target_os = "linux")]
+        assert_eq!(u128::from(sockopt::tcp_user_timeout(&stream).unwrap()), GONE_WITHIN.as_millis());
     }
 
     #[tokio::test]

@@ -270,7 +270,7 @@ fn announce(ready: &Ready) {
     }
     let first = &ready.nodes[0];
     println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!("  GraphQL   {}   (GraphiQL in a browser)", first.graphql);
+    println!("  GraphQL   {}   (a page to ask with in a browser)", first.graphql);
     println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
     println!("\nTry, in a second terminal:");
     let endpoints: Vec<&str> = ready.nodes.iter().map(|node| node.grpc.as_str()).collect();

@@ -206,7 +206,7 @@ fn graphql_options(config: &NodeConfig) -> GraphqlOptions {
         ..SocketOptions::DEFAULT
     };
     // The schema is public (docs/schema.graphql), so a node tells it to who asks.
-    GraphqlOptions { introspection: true, graphiql: true, socket }
+    GraphqlOptions { introspection: true, page: true, socket }
 }
 
 fn web_socket_options(config: &NodeConfig) -> WsOptions {

@@ -169,10 +169,10 @@ impl Machine {
     ) -> Result<AppliedEntry, Contradiction> {
         let index = entry.log_id.index;
         self.lineage.lock().add(entry)?;
-        let outcomes = match &entry.payload {
+        let (outcomes, revisions) = match &entry.payload {
             EntryPayload::Blank => {
                 self.state.advance(index);
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
             EntryPayload::Normal(data) => {
                 self.note_log_bytes(data.bytes.len());
@@ -186,16 +186,16 @@ impl Machine {
                         changes: applied.changes,
                     });
                 }
-                applied.outcomes
+                (applied.outcomes, applied.revisions)
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 self.state.advance(index);
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
         };
         let (now_ms, wall_ms) = (self.state.now_ms(), self.state.wall_ms());
-        Ok(AppliedEntry { revision: index, now_ms, wall_ms, outcomes })
+        Ok(AppliedEntry { revision: index, now_ms, wall_ms, outcomes, revisions })
     }
 }
 

@@ -73,4 +73,6 @@ pub(crate) struct AppliedEntry {
     pub(crate) now_ms: u64,
     pub(crate) wall_ms: u64,
     pub(crate) outcomes: Vec<Outcome>,
+    /// Of each outcome, the revision of the effect it tells of.
+    pub(crate) revisions: Vec<u64>,
 }

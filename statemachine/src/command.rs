@@ -9,7 +9,7 @@ use crate::lock::{
     WithdrawWaits,
 };
 use crate::session::{CloseSession, KeepAlive, OpenSession};
-use crate::{Namespace, SessionId};
+use crate::{Namespace, SessionId, State};
 
 /// The leader's time when it appended an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -119,20 +119,32 @@ pub enum Command {
     SetLimits(SetLimits),
 }
 
-impl Command {
-    /// Whether the command can only shrink the state, so that it is still accepted when the disk is nearly full.
+impl State {
+    /// Whether a request, if it came now, would add an object to the state: a session, an acquisition, a register. What only changes or
+    /// removes objects is still accepted when the disk is nearly full, and so is the retry of a request that was executed.
+    ///
+    /// What is remembered of a request under a key does not count: that memory is bounded, whatever is asked.
     #[must_use]
-    pub fn frees_space(&self) -> bool {
-        matches!(
-            self,
-            Self::KeepAlive(_)
-                | Self::CloseSession(_)
-                | Self::CancelWait(_)
-                | Self::AbandonWait(_)
-                | Self::WithdrawWaits(_)
-                | Self::Release(_)
-                | Self::ForceRelease(_)
-                | Self::DeleteRegister(_)
-        )
+    pub fn adds(&self, request: &Request) -> bool {
+        let known = || request.dedup.as_ref().is_some_and(|retry| self.remembers(&retry.key));
+        match &request.command {
+            Command::OpenSession(_) => !known(),
+            Command::Acquire(acquire) => !acquire.stands_already(self) && !known(),
+            Command::AdvanceRegister(advance) => {
+                self.register(&advance.namespace, &advance.name).is_none() && !known()
+            }
+            Command::KeepAlive(_)
+            | Command::CloseSession(_)
+            | Command::CancelWait(_)
+            | Command::AbandonWait(_)
+            | Command::WithdrawWaits(_)
+            | Command::Release(_)
+            | Command::Extend(_)
+            | Command::ForceRelease(_)
+            | Command::DeleteRegister(_)
+            | Command::InitCluster(_)
+            | Command::AllocateNode(_)
+            | Command::SetLimits(_) => false,
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::state::Answered;
 use crate::transition::Transition;
 use crate::{
     Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry,
@@ -27,6 +28,8 @@ pub enum Ended {
 pub(crate) struct Remembered {
     /// Hash of the command that was answered: the key must not be used for another.
     pub(crate) fingerprint: u64,
+    /// Of the entry that executed the request.
+    pub(crate) revision: u64,
     pub(crate) answer: Answer,
 }
 
@@ -49,7 +52,7 @@ pub(crate) struct Tracked {
 /// What is known of a retry.
 pub(crate) enum Recalled {
     /// Its answer.
-    Answer(Outcome),
+    Answer(Answered),
     /// Its acquisition ended only because the node that served it was lost: it is asked for anew, under the same id, and its
     /// old answer is forgotten.
     Lost(LockId),
@@ -95,6 +98,12 @@ impl Dedup {
         }
     }
 
+    /// Whether an acquisition ended only because the node that served it was lost: a retry asks for it anew.
+    fn was_lost(&self, lock_id: LockId) -> bool {
+        let tracked = self.tracked.get(&lock_id);
+        tracked.is_some_and(|tracked| tracked.ended == Some(Ended::Wait(WaitEnd::NodeLost)))
+    }
+
     /// Notes that an acquisition which ended lives again.
     pub(crate) fn note_return(&mut self, lock_id: LockId) {
         if let Some(tracked) = self.tracked.get_mut(&lock_id) {
@@ -138,22 +147,46 @@ fn answer_of(outcome: &Outcome) -> Option<Answer> {
 }
 
 impl State {
-    fn answer_again(&self, answer: &Answer) -> Outcome {
-        let lock_id = match answer {
-            Answer::Outcome(outcome) => return outcome.as_ref().clone(),
+    /// The answer to a retry. Its revision is that of the effect it tells of; how an acquisition ended is told as of now.
+    fn answer_again(&self, remembered: &Remembered) -> Answered {
+        // A snapshot of a build that did not keep it has none.
+        let effect = if remembered.revision == 0 { self.revision } else { remembered.revision };
+        let lock_id = match &remembered.answer {
+            Answer::Outcome(outcome) => {
+                return Answered { revision: effect, outcome: outcome.as_ref().clone() };
+            }
             Answer::Acquisition(lock_id) => *lock_id,
         };
         if let Some(grant) = self.grant(lock_id) {
-            return Ok(Reply::Granted(grant));
+            let revision = effect.max(grant.granted_revision);
+            return Answered { revision, outcome: Ok(Reply::Granted(grant)) };
         }
         if let Some(wait) = self.wait(lock_id) {
-            return Ok(Reply::Queued(wait));
+            return Answered { revision: effect, outcome: Ok(Reply::Queued(wait)) };
         }
-        match self.dedup.tracked.get(&lock_id).and_then(|tracked| tracked.ended.clone()) {
-            Some(Ended::Grant(reason)) => Err(Rejection::GrantEnded { lock_id, reason }),
-            Some(Ended::Wait(reason)) => Err(Rejection::WaitEnded { lock_id, reason }),
-            None => Err(Rejection::LockNotHeld { lock_id }),
-        }
+        let ended = self.dedup.tracked.get(&lock_id).and_then(|tracked| tracked.ended.clone());
+        self.answered_now(Err(match ended {
+            Some(Ended::Grant(reason)) => Rejection::GrantEnded { lock_id, reason },
+            Some(Ended::Wait(reason)) => Rejection::WaitEnded { lock_id, reason },
+            None => Rejection::LockNotHeld { lock_id },
+        }))
+    }
+
+    /// Whether the answer to a request under this key is remembered, so that the request would not be executed again.
+    pub(crate) fn remembers(&self, key: &DedupKey) -> bool {
+        let remembered = match key {
+            DedupKey::Sequence { session, sequence } => {
+                self.sessions.get(session).and_then(|record| record.window.get(sequence))
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                let keyed = self.dedup.keys.get(&(namespace.clone(), key.clone()));
+                keyed.filter(|keyed| !self.is_stale(keyed)).map(|keyed| &keyed.remembered)
+            }
+        };
+        remembered.is_some_and(|remembered| match &remembered.answer {
+            Answer::Outcome(_) => true,
+            Answer::Acquisition(lock_id) => !self.dedup.was_lost(*lock_id),
+        })
     }
 
     fn recall_sequence(&self, session: SessionId, sequence: u64) -> Result<Option<&Remembered>, Rejection> {
@@ -171,17 +204,16 @@ impl Transition<'_> {
     pub(crate) fn recall(&mut self, retry: &Retry, command: &Command) -> Option<Recalled> {
         let remembered = match self.remembered(retry) {
             Ok(remembered) => remembered?,
-            Err(rejection) => return Some(Recalled::Answer(Err(rejection))),
+            Err(rejection) => return Some(Recalled::Answer(self.state.answered_now(Err(rejection)))),
         };
         if let (Answer::Acquisition(lock_id), Command::Acquire(acquire)) = (&remembered.answer, command) {
-            let tracked = self.state.dedup.tracked.get(lock_id);
-            if tracked.is_some_and(|tracked| tracked.ended == Some(Ended::Wait(WaitEnd::NodeLost))) {
+            if self.state.dedup.was_lost(*lock_id) {
                 self.forget_answer(retry);
                 return Some(Recalled::Lost(*lock_id));
             }
             self.serve(*lock_id, acquire.call);
         }
-        Some(Recalled::Answer(self.state.answer_again(&remembered.answer)))
+        Some(Recalled::Answer(self.state.answer_again(&remembered)))
     }
 
     /// The answer remembered under a key.
@@ -227,7 +259,7 @@ impl Transition<'_> {
 
     pub(crate) fn remember(&mut self, position: Position, retry: &Retry, outcome: &Outcome) {
         let Some(answer) = answer_of(outcome) else { return };
-        let remembered = Remembered { fingerprint: retry.fingerprint, answer };
+        let remembered = Remembered { fingerprint: retry.fingerprint, revision: position.index, answer };
         match &retry.key {
             DedupKey::Sequence { session, sequence } => {
                 self.remember_sequence(*session, *sequence, remembered);

@@ -128,6 +128,8 @@ pub enum ImageRecord {
         sequence: u64,
         /// Hash of the request.
         fingerprint: u64,
+        /// Of the entry that executed the request.
+        revision: u64,
         /// The answer.
         reply: RememberedReply,
     },
@@ -273,6 +275,7 @@ impl State {
                 session: *session,
                 sequence: *sequence,
                 fingerprint: remembered.fingerprint,
+                revision: remembered.revision,
                 reply: RememberedReply::of(&remembered.answer),
             })
         });
@@ -376,16 +379,17 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
         ImageRecord::Ended { lock_id, ended } => {
             state.dedup.tracked.insert(lock_id, Tracked { references: 0, ended: Some(ended) });
         }
-        ImageRecord::Sequence { session, sequence, fingerprint, reply } => {
+        ImageRecord::Sequence { session, sequence, fingerprint, revision, reply } => {
             let answer = reply.into_answer();
             state.dedup.track(&answer);
             let record = state.sessions.get_mut(&session);
             let record =
                 record.ok_or_else(|| ImageError(format!("sequence {sequence} of unknown {session}")))?;
-            Arc::make_mut(record).window.insert(sequence, Remembered { fingerprint, answer });
+            Arc::make_mut(record).window.insert(sequence, Remembered { fingerprint, revision, answer });
         }
         ImageRecord::Idempotency { namespace, key, fingerprint, position, at_ms, reply } => {
-            let remembered = Remembered { fingerprint, answer: reply.into_answer() };
+            let remembered =
+                Remembered { fingerprint, revision: position.index, answer: reply.into_answer() };
             let key = (Transition::new(state).intern(&namespace), key);
             state.dedup.track(&remembered.answer);
             state.dedup.by_age.insert(position, key.clone());

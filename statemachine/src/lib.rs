@@ -21,6 +21,7 @@ mod transition;
 mod validate;
 
 pub mod cluster;
+pub mod invisible;
 pub mod lock;
 pub mod session;
 

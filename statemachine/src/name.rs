@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::invisible::{self, Invisible};
+
 /// Why a text is not a valid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -21,9 +23,12 @@ pub enum NameError {
     /// A segment between slashes is empty, `.` or `..`.
     #[error("has an empty, '.' or '..' segment; write segments like orders/42, with no slash at either end")]
     Segment,
-    /// A control character, or white space at either end of a segment.
-    #[error("has a control character, or white space at an end of a segment")]
-    Character,
+    /// White space at either end of a segment.
+    #[error("has white space at an end of a segment")]
+    EdgeSpace,
+    /// A character that can not be seen, or makes others look like something else.
+    #[error("{0}")]
+    Invisible(Invisible),
     /// A character that namespaces do not allow.
     #[error("may only have lower-case letters, digits, '-', '_' and '.', and starts with a letter or digit")]
     NamespaceCharacter,
@@ -37,11 +42,23 @@ impl Name {
     /// The most bytes a name may ever have. [`crate::Limits::name_bytes_max`] may be lower.
     pub const BYTES_MAX: usize = 1024;
 
-    /// Parses a name.
+    /// Parses a name that somebody gives. Two names that are told apart can be seen to differ, as far as that can be said of single
+    /// characters: what can not be seen is refused.
     ///
     /// # Errors
     /// [`NameError`] says which rule the text breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
+        if let Some(invisible) = invisible::first(text) {
+            return Err(NameError::Invisible(invisible));
+        }
+        Self::stored(text)
+    }
+
+    /// Parses a name that is in a log or a snapshot: by the rules of format 1, which refused fewer characters than [`Name::new`].
+    ///
+    /// # Errors
+    /// As [`Name::new`].
+    pub fn stored(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
@@ -52,9 +69,12 @@ impl Name {
             if matches!(segment, "" | "." | "..") {
                 return Err(NameError::Segment);
             }
-            if segment.chars().any(char::is_control) || segment.trim() != segment {
-                return Err(NameError::Character);
+            if segment.trim() != segment {
+                return Err(NameError::EdgeSpace);
             }
+        }
+        if let Some(invisible) = invisible::find(text, char::is_control) {
+            return Err(NameError::Invisible(invisible));
         }
         Ok(Self(text.into()))
     }
@@ -152,13 +172,36 @@ mod tests {
             ("a/", NameError::Segment),
             ("a//b", NameError::Segment),
             ("a/../b", NameError::Segment),
-            (" a", NameError::Character),
-            ("a\nb", NameError::Character),
+            (" a", NameError::EdgeSpace),
+            ("a/b /c", NameError::EdgeSpace),
         ] {
             assert_eq!(Name::new(text), Err(error), "{text:?}");
         }
         assert!(Name::new(&"x".repeat(Name::BYTES_MAX)).is_ok());
         assert!(matches!(Name::new(&"x".repeat(Name::BYTES_MAX + 1)), Err(NameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn invisible_characters_are_named_with_their_place() {
+        for (text, told) in [
+            ("a\nb", "has the control character U+000A as its character 2"),
+            ("orders\u{200b}/42", "has the invisible character U+200B as its character 7"),
+            ("\u{202e}24/sredro", "has the invisible character U+202E as its character 1"),
+            ("größe\u{feff}", "has the invisible character U+FEFF as its character 6"),
+            ("a\u{a0}b", "has the white space U+00A0 as its character 2"),
+        ] {
+            let error = Name::new(text).expect_err("refused").to_string();
+            assert!(error.starts_with(told), "{text:?}: {error}");
+            assert!(!error.contains(char::is_control), "it goes to terminals: {error:?}");
+        }
+    }
+
+    #[test]
+    fn stored_names_keep_the_rules_of_their_format() {
+        let old = "orders\u{200b}/42";
+        assert_eq!(Name::stored(old).expect("format 1 had it").as_str(), old);
+        assert!(Name::stored("a\nb").is_err());
+        assert!(Name::stored("a//b").is_err());
     }
 
     #[test]

@@ -63,6 +63,12 @@ pub enum Rejection {
         /// The id given.
         lock_id: LockId,
     },
+    /// The acquisition lives in another namespace than the request.
+    #[error("acquisition {lock_id} lives in another namespace than the call; nothing spans two namespaces")]
+    ForeignLock {
+        /// The acquisition.
+        lock_id: LockId,
+    },
     /// A grant that was asked for earlier under the same key has ended since.
     #[error("acquisition {lock_id} was granted and has ended since ({reason:?}); ask again under a new key")]
     GrantEnded {
@@ -111,7 +117,7 @@ pub enum Rejection {
         session: SessionId,
     },
     /// The token is not (or no longer) the newest.
-    #[error("token {token} is superseded; the newest is {newest}")]
+    #[error("{}", superseded_text(*token, *newest))]
     TokenSuperseded {
         /// The token given.
         token: u64,
@@ -145,6 +151,14 @@ pub enum Rejection {
     },
 }
 
+fn superseded_text(token: u64, newest: u64) -> String {
+    match newest {
+        0 => format!("token {token} does not hold the lock: the lock is free"),
+        newest if newest > token => format!("token {token} is superseded; the newest is {newest}"),
+        newest => format!("token {token} does not hold the lock; the newest token that does is {newest}"),
+    }
+}
+
 impl Rejection {
     /// The stable code of `docs/errors.md`.
     #[must_use]
@@ -153,7 +167,7 @@ impl Rejection {
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::SessionNotFound { .. } => "session_not_found",
-            Self::NamespaceMismatch { .. } => "namespace_mismatch",
+            Self::NamespaceMismatch { .. } | Self::ForeignLock { .. } => "namespace_mismatch",
             Self::LockHeld { .. } => "lock_held",
             Self::LockDelayed { .. } => "lock_delayed",
             Self::LockNotHeld { .. } => "lock_not_held",

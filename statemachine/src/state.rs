@@ -70,11 +70,25 @@ pub struct Counts {
 pub struct Applied {
     /// One outcome per request of the entry, in order.
     pub outcomes: Vec<Outcome>,
+    /// Of each outcome, the revision of what it tells of: the entry's own, or, for a retry under a known key, that of the entry that
+    /// executed the request.
+    pub revisions: Vec<u64>,
     /// What changed, in order.
     pub changes: Vec<Change>,
 }
 
+/// An outcome and the revision of what it tells of.
+pub(crate) struct Answered {
+    pub(crate) revision: u64,
+    pub(crate) outcome: Outcome,
+}
+
 impl State {
+    /// An outcome of the entry that is being applied.
+    pub(crate) fn answered_now(&self, outcome: Outcome) -> Answered {
+        Answered { revision: self.revision, outcome }
+    }
+
     /// Applies the entry at log index `revision`: takes its time, ends what is due, then executes its requests in
     /// order. Total (never panics, refuses instead) and deterministic.
     pub fn apply(&mut self, revision: u64, entry: &Entry) -> Applied {
@@ -86,10 +100,13 @@ impl State {
         let mut transition = Transition::new(self);
         transition.expire_due();
         let mut outcomes = Vec::with_capacity(entry.requests.len());
+        let mut revisions = Vec::with_capacity(entry.requests.len());
         for (request, ordinal) in entry.requests.iter().zip(0..) {
-            outcomes.push(transition.execute(Position { index: revision, ordinal }, request));
+            let answered = transition.execute(Position { index: revision, ordinal }, request);
+            outcomes.push(answered.outcome);
+            revisions.push(answered.revision);
         }
-        Applied { outcomes, changes: transition.into_changes() }
+        Applied { outcomes, revisions, changes: transition.into_changes() }
     }
 
     /// Notes that the log went on to `revision` with an entry that carries no requests (a leader's first entry, a change

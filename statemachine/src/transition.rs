@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::dedup::Recalled;
 use crate::lock::{LockKey, promote};
-use crate::state::NamespaceUsage;
+use crate::state::{Answered, NamespaceUsage};
 use crate::{Change, ChangeKind, Command, Namespace, Outcome, Position, Rejection, Request, State};
 
 /// The state while an entry is applied.
@@ -66,10 +66,10 @@ impl<'a> Transition<'a> {
     }
 
     /// Executes one request, once: a retry under a known key gets the remembered answer.
-    pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Outcome {
+    pub(crate) fn execute(&mut self, position: Position, request: &Request) -> Answered {
         let recalled = request.dedup.as_ref().and_then(|retry| self.recall(retry, &request.command));
         let outcome = match recalled {
-            Some(Recalled::Answer(outcome)) => return outcome,
+            Some(Recalled::Answer(answered)) => return answered,
             Some(Recalled::Lost(lock_id)) => {
                 let outcome = self.run(lock_id.0, &request.command);
                 if self.state.waits.contains_key(&lock_id) || self.state.grants.contains_key(&lock_id) {
@@ -85,7 +85,7 @@ impl<'a> Transition<'a> {
         {
             self.remember(position, retry, &outcome);
         }
-        outcome
+        self.state.answered_now(outcome)
     }
 
     /// Whether a refusal is the owner's own grant, which it is told when the node that should have told it counts as lost.

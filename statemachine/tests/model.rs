@@ -9,8 +9,8 @@ use batuta_statemachine::lock::{
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply, Request,
-    SessionId, Stamp, State,
+    Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
+    Request, SessionId, Stamp, State,
 };
 use proptest::prelude::*;
 
@@ -545,6 +545,12 @@ fn acquire(
     }
 }
 
+/// What a state is made of.
+fn objects(state: &State) -> u64 {
+    let counts = state.counts();
+    counts.sessions + counts.grants + counts.waits + counts.registers
+}
+
 fn name(number: usize) -> Name {
     Name::new(&format!("n/{number}")).expect("a valid name")
 }
@@ -555,7 +561,7 @@ struct Run {
     model: Model,
     sessions: Vec<SessionId>,
     locks: Vec<LockId>,
-    last: Option<(Request, String)>,
+    last: Option<(Request, String, u64)>,
     /// Per acquisition its request, and the model's view of it.
     asked: Vec<(Request, Asked)>,
     keys: u64,
@@ -563,13 +569,13 @@ struct Run {
 }
 
 impl Run {
-    fn apply(&mut self, pass_ms: u64, requests: Vec<Request>) -> Vec<Outcome> {
+    fn apply(&mut self, pass_ms: u64, requests: Vec<Request>) -> Applied {
         let now_ms = self.model.now + pass_ms;
         let entry = Entry { stamp: Stamp { now_ms, wall_ms: 1 }, requests };
         self.log.push(entry.clone());
         self.model.now = now_ms;
         self.model.expire();
-        self.state.apply(self.log.len() as u64, &entry).outcomes
+        self.state.apply(self.log.len() as u64, &entry)
     }
 
     /// Where the next entry's only request stands.
@@ -583,13 +589,16 @@ impl Run {
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
         let request = Request::new(Some(key), command);
         let foreseen = self.state.waits_behind(&request.command).is_some();
-        let outcomes = self.apply(0, vec![request.clone()]);
+        let (adds, before) = (self.state.adds(&request), objects(&self.state));
+        let Applied { outcomes, revisions, .. } = self.apply(0, vec![request.clone()]);
         let expected = expected(&mut self.model);
+        assert_eq!(revisions, [self.log.len() as u64]);
+        assert!(adds || objects(&self.state) <= before, "{request:?} was said to add nothing");
         assert_eq!(told(&outcomes[0]), expected, "{request:?}");
         if let Ok(reply) = &outcomes[0] {
             assert_eq!(foreseen, matches!(reply, Reply::Queued(_)), "{request:?}");
         }
-        self.last = Some((request, expected));
+        self.last = Some((request, expected, self.log.len() as u64));
         made(&outcomes[0])
     }
 
@@ -726,7 +735,7 @@ impl Run {
         let state = self.ask(Command::Acquire(command), |model| model.acquire(asked, wait_ms, reentrant));
         // Under its key an acquisition is asked for again that is its own: not one that entered again, or joined another.
         if state.is_some_and(|made| made == id)
-            && let Some((request, _)) = &self.last
+            && let Some((request, ..)) = &self.last
         {
             self.asked.push((request.clone(), told));
         }
@@ -745,9 +754,14 @@ impl Run {
         let returns = returns.is_some_and(|(_, code)| *code == "node_lost")
             && !self.model.held.iter().chain(&self.model.waiting).any(|other| other.id == id);
         let request = Request { command: Command::Acquire(command), ..request };
-        let outcomes = self.apply(0, vec![request]);
+        let (adds, before) = (self.state.adds(&request), objects(&self.state));
+        let Applied { outcomes, revisions, .. } = self.apply(0, vec![request]);
         let expected = self.model.again(asked, wait_ms, reentrant);
         assert_eq!(told(&outcomes[0]), expected, "asked again for {id}");
+        assert!(adds || objects(&self.state) <= before, "{id}, asked again, was said to add nothing");
+        if returns {
+            assert_eq!(revisions, [self.log.len() as u64], "what is done anew is of this revision");
+        }
         if returns && made(&outcomes[0]) != Some(id) {
             // It was answered otherwise this time: with a refusal, or with another acquisition.
             self.asked.remove(place);
@@ -757,14 +771,18 @@ impl Run {
 
     /// The last request again under its key, at once: the same answer, and nothing happens.
     fn retry(&mut self) {
-        let Some((request, answer)) = self.last.clone() else { return };
+        let Some((request, answer, revision)) = self.last.clone() else { return };
         let repeats = ["lock_held", "lock_delayed"];
         if repeats.contains(&answer.as_str()) {
             return;
         }
         let before = self.state.counts();
-        let outcomes = self.apply(0, vec![request]);
+        // A cycle that would end with a lost node is looked for again.
+        let fixed = answer != "deadlock";
+        assert!(!(fixed && self.state.adds(&request)), "a retry adds nothing: {request:?}");
+        let Applied { outcomes, revisions, .. } = self.apply(0, vec![request]);
         assert_eq!(told(&outcomes[0]), answer, "a retry gets the same answer");
+        assert!(!fixed || revisions == [revision], "a retry tells the revision of the effect");
         assert_eq!(self.state.counts(), before, "a retry has no effect");
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, CancelWait, Grant, LockPart, LockRequest, Mode, Owner, Release, ServingCall,
-    TokenStatus, WithdrawWaits,
+    AbandonWait, Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest,
+    Mode, Owner, Release, ServingCall, TokenStatus, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
@@ -18,6 +18,8 @@ struct Story {
     state: State,
     now_ms: u64,
     changes: Vec<ChangeKind>,
+    /// Of the outcomes of the last entry.
+    revisions: Vec<u64>,
 }
 
 impl Story {
@@ -26,6 +28,7 @@ impl Story {
         let applied = self.state.apply(self.state.revision() + 1, &entry);
         self.state.validate().unwrap();
         self.changes = applied.changes.into_iter().map(|change| change.kind).collect();
+        self.revisions = applied.revisions;
         applied.outcomes
     }
 
@@ -226,6 +229,118 @@ fn a_retry_is_answered_with_how_the_acquisition_stands_now() {
     story.pass(retention_ms);
     let Ok(Reply::Granted(fresh)) = story.ask_keyed(key(), ask()) else { panic!("the key is forgotten") };
     assert_ne!(fresh.lock_id, grant.lock_id);
+}
+
+#[test]
+fn a_retry_tells_the_revision_of_its_effect() {
+    let mut story = Story::default();
+    let session = story.session(60_000);
+    let counted = |sequence| DedupKey::Sequence { session, sequence };
+    let holder = story.granted(exclusive("a"));
+    let ask = || Command::Acquire(waiting(exclusive("a")));
+    for (place, dedup) in [key("k"), counted(1)].into_iter().enumerate() {
+        let Ok(Reply::Queued(wait)) = story.ask_keyed(dedup.clone(), ask()) else { panic!("it waits") };
+        let queued = story.revisions.clone();
+        assert_eq!(queued, [wait.lock_id.0.index]);
+        story.pass(10);
+        story.ask_keyed(dedup.clone(), ask()).unwrap();
+        assert_eq!(story.revisions, queued, "{place}: when it was queued");
+    }
+    story.release(holder.lock_id).unwrap();
+    let granted = story.revisions.clone();
+    story.pass(10);
+    let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask()) else { panic!("it is granted") };
+    assert_eq!(story.revisions, granted, "when it was granted");
+    let release =
+        || Command::Release(Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None });
+    story.ask_keyed(key("r"), release()).unwrap();
+    let released = story.revisions.clone();
+    story.pass(10);
+    story.ask_keyed(key("r"), release()).unwrap();
+    assert_eq!(story.revisions, released);
+    story.ask_keyed(key("k"), ask()).unwrap_err();
+    assert_eq!(story.revisions, [story.state.revision()], "that it ended is true now");
+    // A replica that was restored from an image tells the same.
+    let (header, records) = (story.state.image_header(), story.state.image_records().collect::<Vec<_>>());
+    story.state = State::from_image(header, records, State::validate).unwrap();
+    story.ask_keyed(key("r"), release()).unwrap();
+    assert_eq!(story.revisions, released);
+    story.ask_keyed(counted(1), ask()).unwrap();
+    assert_eq!(story.revisions, released, "granted when the first one was given back");
+}
+
+#[test]
+fn what_lives_elsewhere_is_refused_as_such() {
+    let mut story = Story::default();
+    let elsewhere = || Namespace::new("elsewhere").unwrap();
+    let held = story.granted(exclusive("a")).lock_id;
+    let waits = story.queued(waiting(exclusive("a")));
+    for lock_id in [held, waits] {
+        for name in [None, Some(name("a")), Some(name("b"))] {
+            let release = Release { namespace: elsewhere(), lock_id, name: name.clone() };
+            let extend = Extend { namespace: elsewhere(), lock_id, name, ttl_ms: 60_000 };
+            for command in [Command::Release(release), Command::Extend(extend)] {
+                assert_eq!(story.ask(command), Err(Rejection::ForeignLock { lock_id }));
+            }
+        }
+    }
+    assert_eq!(story.release(waits), Err(Rejection::LockNotHeld { lock_id: waits }));
+    story.release(held).unwrap();
+}
+
+#[test]
+fn requests_that_add_nothing_are_told_apart() {
+    let mut story = Story::default();
+    let key = |text: &str| Some(key(text));
+    let namespace = Namespace::default;
+    let session = story.session(60_000);
+    let again = || Command::Acquire(Acquire { reentrant: true, ..of(session, exclusive("mine")) });
+    let open = || {
+        Command::OpenSession(OpenSession { namespace: namespace(), ttl_ms: 60_000, metadata: String::new() })
+    };
+    let join = || Command::Acquire(of(session, waiting(exclusive("a"))));
+    let advance = |text: &str| {
+        Command::AdvanceRegister(AdvanceRegister { namespace: namespace(), name: name(text), token: 1 })
+    };
+    for (dedup, command) in [
+        (None, open()),
+        (key("open"), open()),
+        (None, again()),
+        (key("take"), Command::Acquire(exclusive("a"))),
+        (None, join()),
+        (key("join"), Command::Acquire(at(2, 1, waiting(exclusive("a"))))),
+        (None, advance("r")),
+    ] {
+        let request = Request::new(dedup, command);
+        assert!(story.state.adds(&request), "{request:?}");
+        story.apply(vec![request]).remove(0).unwrap();
+    }
+    let held = story.state.lock(&namespace(), &name("a"), 0).unwrap();
+    let (lock_id, token) = (held.holders[0].lock_id, held.holders[0].token);
+    let force = ForceRelease { namespace: namespace(), name: name("a"), token, reason: "stuck".to_owned() };
+    let limits = SetLimits { patch: LimitsPatch { values: vec![("names_per_acquire_max".to_owned(), 3)] } };
+    for (dedup, command) in [
+        (key("open"), open()),
+        (None, again()),
+        (key("take"), Command::Acquire(exclusive("a"))),
+        (None, join()),
+        (key("join"), Command::Acquire(at(2, 2, waiting(exclusive("a"))))),
+        (None, lost(3)),
+        (None, advance("r")),
+        (None, Command::KeepAlive(KeepAlive { sessions: vec![session] })),
+        (
+            key("extend"),
+            Command::Extend(Extend { namespace: namespace(), lock_id, name: None, ttl_ms: 90_000 }),
+        ),
+        (None, Command::SetLimits(limits)),
+        (None, Command::ForceRelease(force)),
+        (None, Command::CancelWait(CancelWait { lock_id, call: None })),
+        (key("close"), Command::CloseSession(CloseSession { session })),
+    ] {
+        let request = Request::new(dedup, command);
+        assert!(!story.state.adds(&request), "{request:?}");
+        story.apply(vec![request]).remove(0).unwrap();
+    }
 }
 
 #[test]
@@ -527,8 +642,14 @@ fn retry_finds_its_place_again_after_its_node_was_lost() {
     let behind = story.queued(at(1, 1, waiting(exclusive("a"))));
     story.ask(lost(2)).unwrap();
     assert!(story.state.wait(wait.lock_id).is_none());
+    assert!(story.state.adds(&Request::new(Some(key("k")), ask(2))), "the wait that is gone comes back");
     let Ok(Reply::Queued(again)) = story.ask_keyed(key("k"), ask(2)) else { panic!("it waits again") };
     assert_eq!((again.lock_id, again.queue_position), (wait.lock_id, 0));
+    let returned = [story.state.revision()];
+    assert_eq!(story.revisions, returned, "this is when it is queued, not the first time");
+    story.pass(10);
+    story.ask_keyed(key("k"), ask(2)).unwrap();
+    assert_eq!(story.revisions, returned);
     story.release(held.lock_id).unwrap();
     assert!(story.is_granted(wait.lock_id) && !story.is_granted(behind));
     let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask(3)) else { panic!("it is granted") };

@@ -137,8 +137,8 @@ pub const CATALOGUE: &[CodeInfo] = &[
         5_000,
         [
             "The disk is nearly full",
-            "A node has less free disk than `disk_free_min_bytes`; writes are refused before the log is harmed. Reads, releases and closings still work.",
-            "Free disk space on the nodes; it clears itself.",
+            "The leader has less free disk than `disk_free_min_bytes`, and no other voter has room to lead; what adds to the state is refused before the log is harmed. Reads, keep-alives, extensions, releases and closings still work.",
+            "Free disk space on the nodes; it clears itself. `batuta cluster status` says which node is short of it.",
         ],
     ),
     passing(
@@ -312,7 +312,7 @@ pub const CATALOGUE: &[CodeInfo] = &[
         Code::PermissionDenied,
         [
             "It lives in another namespace",
-            "The session or acquisition was made in another namespace than the call names.",
+            "The session or acquisition was made in another namespace than the call names; whatever is asked of it by its id is refused.",
             "Send the namespace it was made in (`Batuta-Namespace`).",
         ],
     ),
@@ -462,8 +462,8 @@ pub const CATALOGUE: &[CodeInfo] = &[
         409,
         Code::FailedPrecondition,
         [
-            "The fencing token is not the newest",
-            "A newer token is known (`newest_token`), or the token is not held.",
+            "The fencing token does not count any more",
+            "Another token holds the lock, or the register has seen a newer one (`newest_token`); without `newest_token` the lock is free.",
             "The holder of this token must stop. To force a release, look at the lock again and use the token it shows.",
         ],
     ),
@@ -493,8 +493,8 @@ pub const CATALOGUE: &[CodeInfo] = &[
         Code::InvalidArgument,
         [
             "The body's format is not spoken here",
-            "The content type is not application/json.",
-            "Send `Content-Type: application/json`.",
+            "The content type is not application/json, or the body is compressed (`Content-Encoding`).",
+            "Send `Content-Type: application/json`, uncompressed.",
         ],
     ),
     fatal(

@@ -11,7 +11,7 @@ impl ApiError {
     #[must_use]
     pub fn details(&self) -> Map<String, Value> {
         let value = match self {
-            Self::Rejected(rejection) => rejection_details(rejection),
+            Self::Rejected { rejection, .. } => rejection_details(rejection),
             Self::Propose(error) => propose_details(error),
             Self::OutcomeUnknown { waited_ms, keyed, lock_id } => {
                 let mut value = json!({ "waited_ms": waited_ms, "keyed": keyed });
@@ -23,10 +23,10 @@ impl ApiError {
             Self::InvalidArgument { field, problem } => json!({ "field": field, "problem": problem }),
             Self::UnknownField { field, suggestion } => json!({ "field": field, "suggestion": suggestion }),
             Self::BodyTooLarge { max_bytes } => json!({ "limit": "body_bytes_max", "max": max_bytes }),
-            Self::LockNotFound { name } => json!({ "name": name.as_str() }),
+            Self::LockNotFound { name, .. } => json!({ "name": name.as_str() }),
+            Self::UnsupportedCoding { header, coding } => json!({ "header": header, "coding": coding }),
             Self::UnknownMember { member, members } => json!({ "member": member, "members": members }),
-            Self::ForeignLock { lock_id } => json!({ "lock_id": lock_id.to_string() }),
-            Self::AlreadyGranted { lock_id, fencing_token } => {
+            Self::AlreadyGranted { lock_id, fencing_token, .. } => {
                 json!({ "lock_id": lock_id.to_string(), "fencing_token": fencing_token })
             }
             Self::Busy { what, max } => json!({ "limit": what, "max": max }),
@@ -71,7 +71,9 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::LockDelayed { name, remaining_ms } => {
             json!({ "name": name.as_str(), "remaining_ms": remaining_ms })
         }
-        Rejection::LockNotHeld { lock_id } | Rejection::WaitEnded { lock_id, .. } => {
+        Rejection::LockNotHeld { lock_id }
+        | Rejection::ForeignLock { lock_id }
+        | Rejection::WaitEnded { lock_id, .. } => {
             json!({ "lock_id": lock_id.to_string() })
         }
         Rejection::GrantEnded { lock_id, reason } => {
@@ -83,6 +85,8 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::OwnedBySession { lock_id, session } => {
             json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
         }
+        // Nobody has one: the lock is free.
+        Rejection::TokenSuperseded { token, newest: 0 } => json!({ "fencing_token": token }),
         Rejection::TokenSuperseded { token, newest } => {
             json!({ "fencing_token": token, "newest_token": newest })
         }

@@ -18,8 +18,13 @@ const RETRY_AFTER_MS: u64 = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The state machine refused the command.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
+    #[error("{rejection}")]
+    Rejected {
+        /// Why.
+        rejection: Rejection,
+        /// The revision at which it is true, where the state was looked at.
+        revision: Option<u64>,
+    },
     /// The command did not get through the cluster.
     #[error(transparent)]
     Propose(#[from] ProposeError),
@@ -64,6 +69,14 @@ pub enum ApiError {
     /// The body is in a format that is not spoken here.
     #[error("send the body as application/json")]
     UnsupportedMediaType,
+    /// The body is compressed, or coded in another way.
+    #[error("the body is coded as {coding}; send it as it is, without {header}")]
+    UnsupportedCoding {
+        /// The header that says so.
+        header: &'static str,
+        /// The coding.
+        coding: String,
+    },
     /// The GraphQL document does not fit the schema, or asks for what this node does not answer.
     #[error("{problem}")]
     InvalidQuery {
@@ -97,6 +110,8 @@ pub enum ApiError {
     LockNotFound {
         /// The lock.
         name: Name,
+        /// The revision at which it is free.
+        revision: u64,
     },
     /// No member has that id or name.
     #[error("{member:?} is not a member; members are {}", .members.join(", "))]
@@ -105,12 +120,6 @@ pub enum ApiError {
         member: String,
         /// The names there are.
         members: Vec<String>,
-    },
-    /// The acquisition belongs to another namespace than the call.
-    #[error("acquisition {lock_id} lives in another namespace than the call; nothing spans two namespaces")]
-    ForeignLock {
-        /// The acquisition.
-        lock_id: LockId,
     },
     /// What is to be withdrawn waits no more: it holds its lock.
     #[error(
@@ -121,6 +130,8 @@ pub enum ApiError {
         lock_id: LockId,
         /// Of its grant.
         fencing_token: u64,
+        /// The revision at which it holds the lock.
+        revision: u64,
     },
     /// The node is shutting down.
     #[error("this node is shutting down; ask another node")]
@@ -174,37 +185,58 @@ fn unknown_text(waited_ms: u64, keyed: bool, lock_id: Option<LockId>) -> String 
     format!("no answer after {waited_ms} ms: whether {what} took effect is unknown; {how}")
 }
 
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected { rejection, revision: None }
+    }
+}
+
 impl ApiError {
+    /// A refusal that is true at a revision.
+    #[must_use]
+    pub fn rejected(rejection: Rejection, revision: u64) -> Self {
+        Self::Rejected { rejection, revision: Some(revision) }
+    }
+
     /// A field is wrong.
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::InvalidArgument { field: field.into(), problem: problem.into() }
     }
 
-    /// No such session.
+    /// No such session, at a revision.
     #[must_use]
-    pub fn session_not_found(session: SessionId) -> Self {
-        Rejection::SessionNotFound { session }.into()
+    pub fn session_not_found(session: SessionId, revision: u64) -> Self {
+        Self::rejected(Rejection::SessionNotFound { session }, revision)
+    }
+
+    /// The revision at which the refusal is true; `None` when the state was not looked at.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        match self {
+            Self::Rejected { revision, .. } => *revision,
+            Self::LockNotFound { revision, .. } | Self::AlreadyGranted { revision, .. } => Some(*revision),
+            _ => None,
+        }
     }
 
     /// The stable code, a key of [`CATALOGUE`].
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Rejected(rejection) => rejection.code(),
+            Self::Rejected { rejection, .. } => rejection.code(),
             Self::Propose(error) => error.code(),
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::UnknownField { .. } => "unknown_field",
             Self::MalformedBody { .. } => "malformed_body",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UnsupportedMediaType | Self::UnsupportedCoding { .. } => "unsupported_media_type",
             Self::InvalidQuery { .. } => "invalid_query",
             Self::QueryTooLarge { .. } => "query_too_large",
             Self::PathNotFound { .. } => "path_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::LockNotFound { .. } => "lock_not_found",
             Self::UnknownMember { .. } => "unknown_member",
-            Self::ForeignLock { .. } => "namespace_mismatch",
             Self::AlreadyGranted { .. } => "already_granted",
             Self::Draining => "draining",
             Self::Busy { .. } => "overloaded",
@@ -240,7 +272,9 @@ impl ApiError {
             return None;
         }
         let wait_ms = match self {
-            Self::Rejected(Rejection::LockDelayed { remaining_ms, .. }) => (*remaining_ms).max(1),
+            Self::Rejected { rejection: Rejection::LockDelayed { remaining_ms, .. }, .. } => {
+                (*remaining_ms).max(1)
+            }
             other => other.info().retry_after_ms.unwrap_or(RETRY_AFTER_MS),
         };
         Some(Duration::from_millis(wait_ms))
@@ -256,7 +290,7 @@ impl ApiError {
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::Rejected(Rejection::InvalidArgument { field, .. }) => Some(field),
+            Self::Rejected { rejection: Rejection::InvalidArgument { field, .. }, .. } => Some(field),
             Self::InvalidArgument { field, .. } | Self::UnknownField { field, .. } => Some(field),
             _ => None,
         }

@@ -30,6 +30,7 @@ fn rejections() -> Vec<Rejection> {
         | Rejection::LockHeld { .. }
         | Rejection::LockDelayed { .. }
         | Rejection::LockNotHeld { .. }
+        | Rejection::ForeignLock { .. }
         | Rejection::GrantEnded { .. }
         | Rejection::WaitEnded { .. }
         | Rejection::Deadlock { .. }
@@ -57,6 +58,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::LockHeld { name: name(), holder_tokens: vec![3], waiters: 1 },
         Rejection::LockDelayed { name: name(), remaining_ms: 40 },
         Rejection::LockNotHeld { lock_id: lock_id() },
+        Rejection::ForeignLock { lock_id: lock_id() },
         Rejection::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired },
         Rejection::Deadlock { cycle: vec!["a waits for b".to_owned()] },
         Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
@@ -81,14 +83,14 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::MalformedBody { problem: "line 1".to_owned() },
         ApiError::BodyTooLarge { max_bytes: 10 },
         ApiError::UnsupportedMediaType,
+        ApiError::UnsupportedCoding { header: "Content-Encoding", coding: "gzip".to_owned() },
         ApiError::InvalidQuery { problem: "no such field".to_owned() },
         ApiError::QueryTooLarge { limit: "query_depth_max", max: 12 },
         ApiError::PathNotFound { path: "/x".to_owned() },
         ApiError::MethodNotAllowed { method: "PUT".to_owned(), path: "/x".to_owned() },
-        ApiError::LockNotFound { name: name() },
+        ApiError::LockNotFound { name: name(), revision: 9 },
         ApiError::UnknownMember { member: "n9".to_owned(), members: vec!["n1".to_owned()] },
-        ApiError::ForeignLock { lock_id: lock_id() },
-        ApiError::AlreadyGranted { lock_id: lock_id(), fencing_token: 3 },
+        ApiError::AlreadyGranted { lock_id: lock_id(), fencing_token: 3, revision: 9 },
         ApiError::Draining,
         ApiError::Busy { what: "waiting_calls_max", max: 1 },
         ApiError::CallCancelled,
@@ -180,6 +182,20 @@ fn details_name_what_is_to_blame() {
         assert!(error.details().contains_key(key), "{} lacks {key}", error.code());
     }
     assert_eq!(ApiError::invalid("ttl_ms", "too short").field(), Some("ttl_ms"));
+}
+
+#[test]
+fn a_token_of_a_free_lock_is_compared_with_none() {
+    let free = ApiError::from(Rejection::TokenSuperseded { token: 7, newest: 0 });
+    assert_eq!(free.to_string(), "token 7 does not hold the lock: the lock is free");
+    assert!(!free.details().contains_key("newest_token"));
+    for (newest, told) in [
+        (9, "token 7 is superseded; the newest is 9"),
+        (5, "token 7 does not hold the lock; the newest token that does is 5"),
+    ] {
+        let error = ApiError::from(Rejection::TokenSuperseded { token: 7, newest });
+        assert_eq!((error.to_string().as_str(), &error.details()["newest_token"]), (told, &newest.into()));
+    }
 }
 
 #[test]

@@ -119,8 +119,10 @@ pub(super) struct ClusterStatus {
     pub(super) locks: Long,
     /// Hash of the applied state; two nodes at the same `applied_index` have the same.
     pub(super) state_hash: String,
-    /// Whether writes are refused because the disk is nearly full.
+    /// Whether the disk of the node that answers is nearly full.
     pub(super) disk_full: bool,
+    /// Why writes that add to the state are refused; null when they are taken. The node is ready all the same.
+    pub(super) writes_refused_reason: Option<String>,
     /// How long the node runs.
     pub(super) uptime_ms: Long,
     /// Cluster time.
@@ -159,6 +161,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             locks: Long(status.locks),
             state_hash: status.state_hash.unwrap_or_default(),
             disk_full: replica.disk_full,
+            writes_refused_reason: replica.writes_refused,
             uptime_ms: Long(status.uptime_ms),
             cluster_time_ms: Long(status.cluster_time_ms),
             token_high_water: Long(status.token_high_water),

@@ -30,6 +30,9 @@ fn extensions(error: &ApiError) -> ErrorExtensionValues {
     if let Some(after_ms) = error.retry_after_ms() {
         values.set("retryAfterMs", after_ms);
     }
+    if let Some(revision) = error.revision() {
+        values.set("revision", revision);
+    }
     if let Some(field) = error.field() {
         values.set("field", spelled(field));
     }

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use tokio::sync::Semaphore;
@@ -25,8 +25,13 @@ use crate::middleware::{RequestIds, close_when_unread, panicked};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::{Service, parse};
 
-/// The page that asks in a browser. Its scripts come from a public address, which the browser asks and this node never does.
-const GRAPHIQL: &str = include_str!("graphiql.html");
+/// The page that asks in a browser. Everything it needs is in it.
+const PAGE: &str = include_str!("page.html");
+/// It talks to this node only, whatever an answer may hold, and no other page shows it as its own.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
 
 /// The schema and how it is served.
 #[derive(Clone)]
@@ -93,11 +98,21 @@ async fn page_or_socket(
         require_no_call_headers(&headers).map_err(Unread)?;
         return ws::handshake(front, &headers, upgrade).map_err(Unread);
     }
-    if front.options.graphiql {
-        return Ok(Html(GRAPHIQL).into_response());
+    if front.options.page && takes_html(&headers) {
+        return Ok(([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(PAGE)).into_response());
     }
-    // As the router says it of a method it does not know: without the page GET is for the WebSocket only.
+    // As the router says it of a method it does not know: for programs GET is for the WebSocket only.
     Ok(([(header::ALLOW, "POST")], method_not_allowed(method, uri).await).into_response())
+}
+
+/// Whether it is a browser that opens an address: it says that it takes a page; programs ask for JSON, or for anything.
+fn takes_html(headers: &HeaderMap) -> bool {
+    let given = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    given.flat_map(|value| value.split(',')).any(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
+        is_html && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }
 
 async fn read(request: Request) -> Result<Body, ApiError> {

@@ -39,7 +39,7 @@ pub struct GraphqlOptions {
     /// Whether the schema may be asked for.
     pub introspection: bool,
     /// Whether a browser that opens `/graphql` gets a page to ask with.
-    pub graphiql: bool,
+    pub page: bool,
     /// How its WebSocket connections behave.
     pub socket: SocketOptions,
 }
@@ -63,8 +63,8 @@ fn builder() -> SchemaBuilder<Query, Mutation, changes::Subscription> {
     Schema::build(Query::default(), Mutation::default(), changes::Subscription)
 }
 
-/// The GraphQL API over the service at `/graphql`: POST for one answer, a WebSocket for subscriptions as well, and the page
-/// of `GraphiQL` with GET when the options say so.
+/// The GraphQL API over the service at `/graphql`: POST for one answer, a WebSocket for subscriptions as well, and a page
+/// to ask with for a browser that opens it, when the options say so.
 pub fn router(service: Service, options: GraphqlOptions) -> Router {
     let (_, cost_max) = guard::COST;
     let schema = builder().data(service.clone()).limit_complexity(cost_max).finish();

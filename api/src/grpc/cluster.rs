@@ -59,6 +59,7 @@ fn status_message(status: ClusterStatus) -> v1::GetStatusResponse {
         locks: status.locks,
         state_hash: status.state_hash.unwrap_or_default(),
         disk_full: replica.disk_full,
+        writes_refused_reason: replica.writes_refused.unwrap_or_default(),
         uptime_ms: status.uptime_ms,
         cluster_time_ms: status.cluster_time_ms,
         token_high_water: status.token_high_water,

@@ -99,6 +99,11 @@ async fn acquire(
     Ok(Some(hold))
 }
 
+/// Whether a keep-alive that failed may be taken the next time.
+fn passes(error: &ApiError) -> bool {
+    error.retryable() || error.code() == "outcome_unknown"
+}
+
 async fn keep(
     mut hold: Hold,
     requests: &mut Streaming<v1::HoldRequest>,
@@ -121,8 +126,9 @@ async fn keep(
                     tell(answers, kept.revision, Event::Kept(v1::HoldKept { remaining_ms: kept.value }))
                         .await;
                 }
-                // The loss itself is about to be told, with its reason.
-                Err(error) if error.code() == "lock_not_held" => {}
+                // The loss itself is about to be told, with its reason. What may succeed the next time is no loss: the client hears
+                // nothing and asks again while its time to live lasts.
+                Err(error) if error.code() == "lock_not_held" || passes(&error) => {}
                 Err(error) => return Err(error),
             },
             Heard::Message(Some(Wanted::Release(_))) => {

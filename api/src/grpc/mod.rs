@@ -29,6 +29,8 @@ pub const CONCURRENT_STREAMS_MAX: u32 = 1_024;
 /// How often the health service looks at the node's readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What the health service calls the writes that add to the state: not serving while the disk is nearly full, when the node itself is.
+const WRITES_NAME: &str = "batuta.v1.writes";
 /// What the health service knows, the node as a whole first.
 const HEALTH_NAMES: [&str; 6] = [
     "",
@@ -82,13 +84,15 @@ async fn report_health(service: Service, reporter: tonic_health::server::HealthR
     let mut shown = None;
     loop {
         let draining = service.is_draining();
-        let ready = service.readiness().ready();
-        if shown != Some(ready) {
-            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let readiness = service.readiness();
+        let now = (readiness.ready(), readiness.ready() && readiness.writes_refused.is_none());
+        if shown != Some(now) {
+            let status = |serves| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
             for name in HEALTH_NAMES {
-                reporter.set_service_status(name, status).await;
+                reporter.set_service_status(name, status(now.0)).await;
             }
-            shown = Some(ready);
+            reporter.set_service_status(WRITES_NAME, status(now.1)).await;
+            shown = Some(now);
         }
         if draining {
             return;

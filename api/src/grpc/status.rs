@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use axum::response::Response;
 use serde_json::Value;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -12,6 +13,8 @@ use crate::ApiError;
 
 /// The `domain` of every [`tonic_types::ErrorInfo`] of Batuta.
 const DOMAIN: &str = "batuta.dev";
+/// The metadata of a refusal that says at which revision it is true.
+const REVISION: &str = "batuta-revision";
 /// Bytes of one text of an error: statuses travel in HTTP headers, which are small.
 const TEXT_BYTES_MAX: usize = 1_024;
 
@@ -34,7 +37,11 @@ impl From<ApiError> for Status {
         if matches!(error, ApiError::Internal(_)) {
             tracing::error!(%error, "a call failed inside");
         }
-        Status::with_error_details(info.grpc, cut(error.to_string()), details)
+        let mut metadata = MetadataMap::new();
+        if let Some(revision) = error.revision() {
+            metadata.insert(REVISION, revision.into());
+        }
+        Status::with_error_details_and_metadata(info.grpc, cut(error.to_string()), details, metadata)
     }
 }
 
@@ -99,6 +106,9 @@ mod tests {
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("token_superseded", "batuta.dev"));
         assert_eq!(info.metadata["newest_token"], "9");
         assert!(status.get_details_retry_info().is_none(), "the same request can not succeed later");
+        assert!(status.metadata().get(REVISION).is_none(), "the state was not looked at");
+        let at = Status::from(ApiError::rejected(Rejection::KeyReused, 17));
+        assert_eq!(at.metadata().get(REVISION).expect("a revision"), "17");
     }
 
     #[test]

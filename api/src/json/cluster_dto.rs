@@ -112,8 +112,11 @@ pub(crate) struct ClusterStatus {
     pub(crate) locks: u64,
     /// Hash of the applied state; two nodes at the same `applied_index` have the same.
     pub(crate) state_hash: String,
-    /// Whether writes are refused because the disk is nearly full.
+    /// Whether the disk of the node that answers is nearly full.
     pub(crate) disk_full: bool,
+    /// Why writes that add to the state are refused; absent when they are taken. The node is ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes_refused_reason: Option<String>,
     /// How long the node runs.
     pub(crate) uptime_ms: u64,
     /// Cluster time.
@@ -209,6 +212,9 @@ pub(crate) struct Health {
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Why writes that add to the state are refused. A node is ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes_refused_reason: Option<String>,
 }
 
 /// How the node is, in detail.
@@ -226,6 +232,9 @@ pub(crate) struct HealthDetail {
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Why writes that add to the state are refused. A node is ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes_refused_reason: Option<String>,
     /// Whether it is shutting down.
     pub(crate) draining: bool,
     /// The last revision it applied.
@@ -292,6 +301,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             locks: status.locks,
             state_hash: status.state_hash.unwrap_or_default(),
             disk_full: replica.disk_full,
+            writes_refused_reason: replica.writes_refused,
             uptime_ms: status.uptime_ms,
             cluster_time_ms: status.cluster_time_ms,
             token_high_water: status.token_high_water,

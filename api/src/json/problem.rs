@@ -22,6 +22,7 @@ pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
     "detail": "lock orders/42 is held; set wait_ms to queue for it",
     "retryable": true,
     "retry_after_ms": 500,
+    "revision": 1544,
     "details": {"name": "orders/42", "holder_tokens": [17], "waiters": 0}
 }))]
 pub(crate) struct Problem {
@@ -47,6 +48,9 @@ pub(crate) struct Problem {
     /// When to try again. Header `Retry-After` says the same in whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_ms: Option<u64>,
+    /// The log position at which it is true, where the state was looked at. Header `Batuta-Revision` says it, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<u64>,
     /// Facts of this code, for programs.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
@@ -67,6 +71,7 @@ impl From<ApiError> for Problem {
             limit: details.get("limit").and_then(Value::as_str).map(str::to_owned),
             retryable: error.retryable(),
             retry_after_ms: error.retry_after_ms(),
+            revision: error.revision(),
             details,
         }
     }

@@ -217,11 +217,28 @@ pub(crate) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Asks for a JSON media type. That also keeps web pages of other origins out: a browser does not send it unasked.
+/// Asks for a JSON media type, uncompressed. That also keeps web pages of other origins out: a browser does not send it unasked.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+    if essence != "application/json" {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    require_plain(headers, "Content-Encoding", "identity")?;
+    require_plain(headers, "Transfer-Encoding", "chunked")
+}
+
+/// Refuses a body that is compressed or coded otherwise: what is read would not be what is meant.
+fn require_plain(headers: &HeaderMap, header: &'static str, plain: &str) -> Result<(), ApiError> {
+    for value in headers.get_all(header) {
+        let codings = value.to_str().unwrap_or("something that is not ASCII");
+        let strange = |coding: &&str| !coding.is_empty() && !coding.eq_ignore_ascii_case(plain);
+        if let Some(coding) = codings.split(',').map(str::trim).find(strange) {
+            let coding = coding.chars().take(64).collect();
+            return Err(ApiError::UnsupportedCoding { header, coding });
+        }
+    }
+    Ok(())
 }
 
 fn decode_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {

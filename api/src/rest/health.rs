@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::json::cluster_dto::{Health, HealthDetail, Member};
+use crate::service::health::Readiness;
 use crate::service::{At, Service};
 
 /// The routes of this job.
@@ -19,10 +20,12 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
     get, path = "/livez", tag = "health", responses((status = 200, description = "It lives.", body = Health))
 )]
 async fn livez() -> Json<Health> {
-    Json(Health { status: "live", reason: None })
+    Json(Health { status: "live", reason: None, writes_refused_reason: None })
 }
 
 /// Whether the node should get requests: a leader is known, apply keeps up, no shutdown is under way.
+///
+/// A node is ready also while writes that add to the state are refused for want of disk space; `writes_refused_reason` then says so.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -31,9 +34,9 @@ async fn livez() -> Json<Health> {
     )
 )]
 async fn readyz(State(service): State<Service>) -> (StatusCode, Json<Health>) {
-    let reason = service.readiness().not_ready;
+    let Readiness { not_ready: reason, writes_refused: writes_refused_reason } = service.readiness();
     let (code, status) = outcome(reason.is_none());
-    (code, Json(Health { status, reason }))
+    (code, Json(Health { status, reason, writes_refused_reason }))
 }
 
 /// How the node is, in detail.
@@ -45,7 +48,7 @@ async fn readyz(State(service): State<Service>) -> (StatusCode, Json<Health>) {
     )
 )]
 async fn healthz(State(service): State<Service>) -> (StatusCode, Json<HealthDetail>) {
-    let reason = service.readiness().not_ready;
+    let Readiness { not_ready: reason, writes_refused: writes_refused_reason } = service.readiness();
     let ready = reason.is_none();
     let (code, status) = outcome(ready);
     let At { revision, value: members } = service.members();
@@ -55,6 +58,7 @@ async fn healthz(State(service): State<Service>) -> (StatusCode, Json<HealthDeta
         live: service.live(),
         ready,
         reason,
+        writes_refused_reason,
         draining: service.is_draining(),
         revision,
         leader_name: leader.map(|member| member.name.clone()),

@@ -16,8 +16,9 @@ mod watch;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, Method, Request, Uri, header};
+use axum::response::Response;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
@@ -35,7 +36,8 @@ use crate::service::Service;
 /// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
-    finish(routes.with_state(service).merge(documentation(&document)))
+    finish(routes.with_state(service.clone()).merge(documentation(&document)))
+        .layer(axum::middleware::map_response_with_state(service, say_revision))
 }
 
 /// The routes and the document that describes them.
@@ -57,9 +59,9 @@ fn documentation(document: &OpenApi) -> Router {
     let json = Bytes::from(document.to_json().expect("an OpenAPI document is serializable"));
     let answer =
         move || async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json) };
-    Router::new()
-        .route("/openapi.json", get(answer))
-        .merge(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
+    // By itself the page would have the document judged by a service elsewhere.
+    let config = Config::from("/openapi.json").validator_url("none");
+    Router::new().route("/openapi.json", get(answer)).merge(SwaggerUi::new("/docs").config(config))
 }
 
 /// What holds for every path, known or not: limits, problems for what no route answers, request ids.
@@ -74,6 +76,13 @@ fn finish(router: Router) -> Router {
         // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
         .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+}
+
+/// An answer that says nothing of the state is true at the newest revision this node knows.
+async fn say_revision(State(service): State<Service>, mut response: Response) -> Response {
+    let newest = || HeaderValue::from(service.applied_revision());
+    response.headers_mut().entry(answer::REVISION).or_insert_with(newest);
+    response
 }
 
 async fn path_not_found(uri: Uri) -> Problem {

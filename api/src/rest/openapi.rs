@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use utoipa::OpenApi as _;
 use utoipa::openapi::example::{Example, ExampleBuilder};
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type};
 
 use crate::error::{CodeInfo, info};
 use crate::json::watch_dto::Message;
@@ -53,8 +54,7 @@ const COMMON: &[&str] = &[
 /// Codes of calls with a body.
 const BODY: &[&str] = &["malformed_body", "body_too_large", "unsupported_media_type"];
 /// Codes of calls that change the replicated state.
-const WRITE: &[&str] =
-    &["outcome_unknown", "disk_full", "key_reused", "sequence_too_old", "session_not_found"];
+const WRITE: &[&str] = &["outcome_unknown", "key_reused", "sequence_too_old", "session_not_found"];
 
 /// The further codes of an operation, and whether it writes to the replicated state. `None` = not an operation we know.
 fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
@@ -74,20 +74,21 @@ fn own_codes(operation: &str) -> Option<(&'static [&'static str], bool)> {
                 "session_closed",
                 "session_expired",
                 "limit_exceeded",
+                "disk_full",
                 "draining",
             ],
             true,
         ),
-        "release_lock" => (&["lock_not_held", "token_superseded"], true),
-        "extend_lock" => (&["lock_not_held", "owned_by_session"], true),
+        "release_lock" => (&["lock_not_held", "namespace_mismatch", "token_superseded"], true),
+        "extend_lock" => (&["lock_not_held", "namespace_mismatch", "owned_by_session"], true),
         "cancel_wait" => (&["already_granted", "namespace_mismatch"], true),
         "close_session" => (&["namespace_mismatch"], true),
         "get_lock" => (&["lock_not_found"], false),
-        "advance_register" => (&["token_superseded", "limit_exceeded"], true),
+        "advance_register" => (&["token_superseded", "limit_exceeded", "disk_full"], true),
         "get_register" => (&["register_not_found"], false),
         "delete_register" => (&["register_not_found"], true),
-        "open_session" => (&["limit_exceeded"], true),
-        "get_session" => (&["session_not_found"], false),
+        "open_session" => (&["limit_exceeded", "disk_full"], true),
+        "get_session" => (&["session_not_found", "namespace_mismatch"], false),
         "keep_session_alive" => (&["session_not_found", "namespace_mismatch", "outcome_unknown"], false),
         "remove_member" | "promote_member" | "transfer_leader" => {
             (&["unknown_member", "membership_change_refused", "outcome_unknown"], false)
@@ -111,6 +112,19 @@ pub(super) fn complete(document: &mut OpenApi) {
             } else {
                 add_responses(operation, &["internal"]);
             }
+            add_revision(operation);
+        }
+    }
+}
+
+/// Every answer carries its revision.
+fn add_revision(operation: &mut Operation) {
+    let text = "The log position the answer is true at: of a write, that of its effect; of what says nothing of the state, the newest the node knows.";
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let number = Schema::from(Object::with_type(Type::Integer));
+            let header = HeaderBuilder::new().schema(Some(number)).description(Some(text)).build();
+            response.headers.insert("Batuta-Revision".to_owned(), RefOr::T(header));
         }
     }
 }

@@ -3,18 +3,27 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::answer::REVISION;
 use crate::json::{PROBLEM_JSON, Problem};
 use crate::middleware::panicked;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after_ms = self.retry_after_ms;
+        let Self { retry_after_ms, revision, .. } = self;
+        let coded = self.details.contains_key("coding");
         let mut response = (status, axum::Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(after_ms) = retry_after_ms {
             let seconds = after_ms.div_ceil(1000).max(1);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(revision) = revision {
+            response.headers_mut().insert(REVISION, HeaderValue::from(revision));
+        }
+        if coded {
+            // What would be taken (RFC 9110 section 15.5.16).
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response
     }

@@ -19,10 +19,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use batuta_raft::{ProposeError, RevisionChanges};
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner, ServingCall,
 };
-use batuta_statemachine::{Command, LockId, Rejection, Reply, Request, WaitEnd};
+use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request, WaitEnd};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -244,7 +245,8 @@ impl Service {
     ) -> Result<Asked, ApiError> {
         loop {
             let asked = self.ask(context, command.clone()).await;
-            let refused = matches!(&asked, Err(ApiError::Rejected(Rejection::Deadlock { .. })));
+            let refused =
+                matches!(&asked, Err(ApiError::Rejected { rejection: Rejection::Deadlock { .. }, .. }));
             if !refused || started.elapsed() >= wait.min(NEWS_WITHIN) || self.is_draining() {
                 return asked;
             }
@@ -334,33 +336,49 @@ impl Service {
         claim.settle();
         match ended {
             // Its owner asked again by another call, which is told.
-            Ended::Granted { .. } if replaced => {
-                Err(Rejection::WaitEnded { lock_id, reason: WaitEnd::Cancelled }.into())
-            }
+            Ended::Granted { revision, .. } if replaced => Err(ApiError::rejected(
+                Rejection::WaitEnded { lock_id, reason: WaitEnd::Cancelled },
+                revision,
+            )),
             Ended::Granted { revision, grant } => {
                 let clock = granted_clock(&grant);
                 Ok(At { revision, value: GrantInfo::new(grant, clock) })
             }
-            Ended::Refused { reason } => Err(Rejection::WaitEnded { lock_id, reason }.into()),
-            Ended::Gone if keyed => self.ended_answer(context, command, lock_id).await,
-            Ended::Gone => Err(Rejection::LockNotHeld { lock_id }.into()),
+            Ended::Refused { revision, reason } => {
+                Err(ApiError::rejected(Rejection::WaitEnded { lock_id, reason }, revision))
+            }
+            Ended::Gone { .. } if keyed => self.ended_answer(context, command, lock_id).await,
+            Ended::Gone { revision } => Err(self.how_it_ended(lock_id, revision).await),
         }
     }
 
     /// Resolves when the end of the acquisition is known.
     async fn ended(&self, claim: &mut Claim) -> Ended {
-        let Some(attached) = &mut claim.attached else { return Ended::Gone };
+        let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
         loop {
             let state = self.replica().view();
             attached.look(&state);
             if !claim.keyed && claim.call.is_some_and(|call| state.was_replaced(claim.lock_id, call)) {
-                return Ended::Refused { reason: WaitEnd::Cancelled };
+                return Ended::Refused { revision: state.revision(), reason: WaitEnd::Cancelled };
             }
             tokio::select! {
                 ended = attached.ended() => return ended,
                 () = sleep(LOOK_INTERVAL) => {}
             }
         }
+    }
+
+    /// How an acquisition ended that the state at `revision` does not have any more, as the changes this node keeps tell it.
+    async fn how_it_ended(&self, lock_id: LockId, revision: u64) -> ApiError {
+        // A state is shown before its changes are.
+        if self.replica().applied().wait_for(|applied| *applied >= revision).await.is_err() {
+            return ApiError::Propose(ProposeError::ShuttingDown);
+        }
+        let history = self.replica().history();
+        // It begins with the entry it is named for.
+        let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
+        end_of(told.iter().flatten(), lock_id)
+            .unwrap_or_else(|| ApiError::rejected(Rejection::LockNotHeld { lock_id }, revision))
     }
 
     /// Asks again under the same key for the end of an acquisition whose end was not seen here.
@@ -388,7 +406,7 @@ impl Service {
                     keyed: true,
                 };
                 drop(claim);
-                Err(Rejection::LockNotHeld { lock_id }.into())
+                Err(ApiError::rejected(Rejection::LockNotHeld { lock_id }, answer.revision))
             }
             other => Err(unexpected(&other)),
         }
@@ -417,6 +435,24 @@ impl Service {
         let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
         Some(ServingCall { node_id, boot_id, number })
     }
+}
+
+/// The end of an acquisition among changes.
+fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id: LockId) -> Option<ApiError> {
+    let end = |change: &Change| match &change.kind {
+        ChangeKind::LockReleased { grant, reason } if grant.lock_id == lock_id && grant.count == 0 => {
+            Some(Rejection::GrantEnded { lock_id, reason: reason.clone() })
+        }
+        ChangeKind::WaitEnded { wait, reason } if wait.lock_id == lock_id => {
+            Some(Rejection::WaitEnded { lock_id, reason: *reason })
+        }
+        _ => None,
+    };
+    let ended = |one: &'a Arc<RevisionChanges>| {
+        let rejection = one.changes.iter().find_map(end)?;
+        Some(ApiError::rejected(rejection, one.revision))
+    };
+    told.find_map(ended)
 }
 
 /// The instants of a grant that was seen as a change: a one-shot grant's deadline is its time to live after them.

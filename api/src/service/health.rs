@@ -9,6 +9,9 @@ use super::Service;
 pub struct Readiness {
     /// Why not; `None` = ready.
     pub not_ready: Option<String>,
+    /// Why writes that add to the state are refused at this moment. A node is ready all the same: reads, keep-alives, extensions and
+    /// releases go on, and when every disk is full there is no better node.
+    pub writes_refused: Option<String>,
 }
 
 impl Readiness {
@@ -39,7 +42,7 @@ impl Service {
         } else {
             not_ready(status, self.inner.options.apply_lag_entries_max)
         };
-        Readiness { not_ready }
+        Readiness { not_ready, writes_refused: status.writes_refused.clone() }
     }
 }
 

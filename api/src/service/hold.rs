@@ -17,6 +17,8 @@ pub struct Hold {
     name: Name,
     ttl_ms: u64,
     watch: Watch,
+    /// Whether the watch has told, or will tell, everything since the grant.
+    seamless: bool,
 }
 
 /// Locks that are held no longer.
@@ -49,9 +51,8 @@ impl Service {
         let (Some(name), Some(ttl_ms)) = (name, grant.ttl_ms) else {
             return Err(ApiError::Internal("a one-shot grant without a name or a time to live".to_owned()));
         };
-        let watch = watch_from(self, context, &name, Start::Revision(granted.revision)).await;
-        let watch = match watch {
-            Ok(watch) => watch,
+        let (watch, seamless) = match self.watch_grant(context, &name, granted.revision).await {
+            Ok(watched) => watched,
             Err(error) => {
                 // Nobody would hear of the grant: it goes back at once, or by its time to live.
                 let release = ReleaseRequest { lock_id: grant.lock_id, name: None };
@@ -62,8 +63,27 @@ impl Service {
             }
         };
         let lock_id = grant.lock_id;
-        let hold = Hold { service: self.clone(), context: plain(context), lock_id, name, ttl_ms, watch };
+        let (service, context) = (self.clone(), plain(context));
+        let hold = Hold { service, context, lock_id, name, ttl_ms, watch, seamless };
         Ok((granted, hold))
+    }
+}
+
+impl Service {
+    /// Watches what becomes of a grant from the revision of its answer on. A grant that a retry found may be older than the changes
+    /// that are kept; then from now on, and [`Hold::lost`] looks first whether it is still there.
+    async fn watch_grant(
+        &self,
+        context: &CallContext,
+        name: &Name,
+        revision: u64,
+    ) -> Result<(Watch, bool), ApiError> {
+        match watch_from(self, context, name, Start::Revision(revision)).await {
+            Err(ApiError::Compacted { .. }) => {
+                Ok((watch_from(self, context, name, Start::Now).await?, false))
+            }
+            watch => Ok((watch?, true)),
+        }
     }
 }
 
@@ -114,6 +134,14 @@ impl Hold {
     /// `draining`, and what a new watch fails with.
     pub async fn lost(&mut self) -> Result<At<Lost>, ApiError> {
         loop {
+            if !self.seamless {
+                let state = self.service.state(&self.context, Consistency::Linearizable).await?;
+                if !matches!(state.acquisition(self.lock_id), Acquisition::Granted(_)) {
+                    let value = Lost { reason: "unknown", words: None };
+                    return Ok(At { revision: state.revision(), value });
+                }
+                self.seamless = true;
+            }
             match self.watch.next().await {
                 Ok(Item::Changes(batch)) => {
                     if let Some(lost) = batch.events.iter().find_map(|event| self.loss(event)) {
@@ -126,11 +154,7 @@ impl Hold {
                 Err(_) => {
                     let start = Start::Now;
                     self.watch = watch_from(&self.service, &self.context, &self.name, start).await?;
-                    let state = self.service.state(&self.context, Consistency::Linearizable).await?;
-                    if !matches!(state.acquisition(self.lock_id), Acquisition::Granted(_)) {
-                        let value = Lost { reason: "unknown", words: None };
-                        return Ok(At { revision: state.revision(), value });
-                    }
+                    self.seamless = false;
                 }
             }
         }

@@ -284,7 +284,8 @@ impl Service {
         let state = self.state(context, Consistency::Linearizable).await?;
         let Some(held) = state.holder(&context.namespace, &name, fencing_token) else {
             let newest = state.check(&context.namespace, &name, fencing_token).newest.unwrap_or(0);
-            return Err(Rejection::TokenSuperseded { token: fencing_token, newest }.into());
+            let superseded = Rejection::TokenSuperseded { token: fencing_token, newest };
+            return Err(ApiError::rejected(superseded, state.revision()));
         };
         self.release(context, ReleaseRequest { lock_id: held.lock_id, name: Some(name) }).await
     }
@@ -358,9 +359,12 @@ impl Service {
             Acquisition::Waiting(wait) => (wait.namespace, None),
             Acquisition::Unknown => return Ok(()),
         };
+        let revision = state.revision();
         match fencing_token {
-            _ if namespace != context.namespace => Err(ApiError::ForeignLock { lock_id }),
-            Some(fencing_token) => Err(ApiError::AlreadyGranted { lock_id, fencing_token }),
+            _ if namespace != context.namespace => {
+                Err(ApiError::rejected(Rejection::ForeignLock { lock_id }, revision))
+            }
+            Some(fencing_token) => Err(ApiError::AlreadyGranted { lock_id, fencing_token, revision }),
             None => Ok(()),
         }
     }
@@ -408,7 +412,7 @@ impl Service {
         let part = cursors.part()?;
         let state = self.state(context, consistency).await?;
         let value = view::lock(&state, &context.namespace, name, &part, self.clock(&state))
-            .ok_or_else(|| ApiError::LockNotFound { name: name.clone() })?;
+            .ok_or_else(|| ApiError::LockNotFound { name: name.clone(), revision: state.revision() })?;
         Ok(At { revision: state.revision(), value })
     }
 
@@ -422,6 +426,8 @@ impl Service {
         request: &ListRequest,
         consistency: Consistency,
     ) -> Result<At<Page<Lock>>, ApiError> {
+        parse::require_visible("prefix", &request.prefix)?;
+        parse::require_visible("owner", request.owner.as_deref().unwrap_or_default())?;
         let limit = parse::page_limit(request.limit)?;
         let after = request.cursor.as_deref().map(parse::name_cursor).transpose()?;
         let state = self.state(context, consistency).await?;
@@ -491,9 +497,9 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Register>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let high_water = state
-            .register(&context.namespace, name)
-            .ok_or_else(|| Rejection::RegisterNotFound { name: name.clone() })?;
+        let high_water = state.register(&context.namespace, name).ok_or_else(|| {
+            ApiError::rejected(Rejection::RegisterNotFound { name: name.clone() }, state.revision())
+        })?;
         Ok(At { revision: state.revision(), value: Register { high_water } })
     }
 

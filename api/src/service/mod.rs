@@ -239,7 +239,7 @@ fn split(answer: Result<Answer, ProposeError>, keyed: bool) -> Result<(Answer, R
         }
         other => other?,
     };
-    let reply = answer.outcome.clone()?;
+    let reply = answer.outcome.clone().map_err(|rejection| ApiError::rejected(rejection, answer.revision))?;
     Ok((answer, reply))
 }
 

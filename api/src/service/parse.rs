@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
-use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
+use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId, invisible};
 
 use super::Consistency;
 use crate::ApiError;
@@ -228,11 +228,21 @@ fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, Ap
     Ok(DedupKey::Sequence { session, sequence })
 }
 
-/// Who asks for a lock.
+/// Refuses a text with characters that can not be seen: a name, or what is compared with names.
 ///
 /// # Errors
-/// `invalid_argument` with the field `session_id`.
+/// `invalid_argument` with the field.
+pub fn require_visible(field: &str, text: &str) -> Result<(), ApiError> {
+    let refused = |invisible: invisible::Invisible| ApiError::invalid(field, invisible.to_string());
+    invisible::first(text).map_or(Ok(()), |invisible| Err(refused(invisible)))
+}
+
+/// Who asks for a lock. Labels tell owners apart, so two of them that differ can be seen to differ, as with names.
+///
+/// # Errors
+/// `invalid_argument` with the field `session_id` or `owner`.
 pub fn parse_owner(session_id: &str, label: &str) -> Result<Owner, ApiError> {
+    require_visible("owner", label)?;
     Ok(Owner { session: parse_optional_session_id("session_id", session_id)?, label: label.to_owned() })
 }
 
@@ -259,7 +269,7 @@ pub(crate) fn session_cursor_text(session: SessionId) -> String {
 }
 
 pub(crate) fn name_cursor(cursor: &str) -> Result<Name, ApiError> {
-    unseal('n', cursor).and_then(|text| Name::new(&text).ok()).ok_or_else(bad_cursor)
+    unseal('n', cursor).and_then(|text| Name::stored(&text).ok()).ok_or_else(bad_cursor)
 }
 
 pub(crate) fn session_cursor(cursor: &str) -> Result<SessionId, ApiError> {
@@ -355,6 +365,8 @@ mod tests {
     #[test]
     fn a_wrong_text_names_its_field() {
         assert_eq!(field_of(parse_name("name", "a//b")), "name");
+        assert_eq!(field_of(parse_name("name", "a\u{200b}b")), "name");
+        assert_eq!(field_of(parse_owner("", "worker\u{202e}7")), "owner");
         assert_eq!(field_of(parse_namespace(NAMESPACE_FIELD, "A")), NAMESPACE_FIELD);
         assert_eq!(field_of(parse_session_id("session_id", "l-1.0")), "session_id");
         assert_eq!(field_of(parse_lock_id("lock_id", "s-1.0")), "lock_id");

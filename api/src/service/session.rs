@@ -66,6 +66,11 @@ pub struct ListRequest {
     pub cursor: Option<String>,
 }
 
+/// The session lives in another namespace than the call.
+fn foreign(session: SessionId, namespace: Namespace, revision: u64) -> ApiError {
+    ApiError::rejected(Rejection::NamespaceMismatch { session, namespace }, revision)
+}
+
 impl Service {
     /// Opens a session.
     ///
@@ -108,7 +113,10 @@ impl Service {
         session: SessionId,
     ) -> Result<At<KeptAlive>, ApiError> {
         let kept = self.keep_alive_all(context, &[session]).await?;
-        kept.into_iter().next().unwrap_or_else(|| Err(ApiError::session_not_found(session)))
+        // One answer for each session that is asked for.
+        kept.into_iter()
+            .next()
+            .unwrap_or_else(|| Err(ApiError::Internal("a keep-alive without an answer".to_owned())))
     }
 
     /// Renews sessions at once, a few hundred at most. Each has the answer, in their order, that it had by itself.
@@ -128,8 +136,9 @@ impl Service {
         let kept = self.replica().keep_alive(&ours, self.timeout(context)).await?;
         let mut kept_until_ms = kept.deadlines_ms.into_iter();
         let mut answer = |session| {
+            let deadline_ms = kept_until_ms.next().flatten();
             let deadline_ms =
-                kept_until_ms.next().flatten().ok_or_else(|| ApiError::session_not_found(session))?;
+                deadline_ms.ok_or_else(|| ApiError::session_not_found(session, kept.revision))?;
             let ttl_ms = deadline_ms.saturating_sub(kept.now_ms);
             Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
         };
@@ -167,7 +176,7 @@ impl Service {
     /// Reads one session.
     ///
     /// # Errors
-    /// `session_not_found` when it does not exist in the namespace; otherwise see `docs/errors.md`.
+    /// `session_not_found`, `namespace_mismatch`; otherwise see `docs/errors.md`.
     pub async fn get_session(
         &self,
         context: &CallContext,
@@ -175,10 +184,13 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Session>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let found = view::session(&state, session, self.clock(&state))
-            .filter(|found| found.namespace == context.namespace);
-        let value = found.ok_or_else(|| ApiError::session_not_found(session))?;
-        Ok(At { revision: state.revision(), value })
+        let revision = state.revision();
+        let value = view::session(&state, session, self.clock(&state))
+            .ok_or_else(|| ApiError::session_not_found(session, revision))?;
+        if value.namespace != context.namespace {
+            return Err(foreign(session, value.namespace, revision));
+        }
+        Ok(At { revision, value })
     }
 
     /// Lists the sessions of the namespace, oldest first.
@@ -208,13 +220,14 @@ impl Service {
         let of = |state: &State| -> Vec<Option<Namespace>> {
             sessions.iter().map(|session| state.session_namespace(*session).cloned()).collect()
         };
-        let mut namespaces = of(&self.replica().view());
-        if namespaces.contains(&None) {
-            namespaces = of(&*self.state(context, Consistency::Linearizable).await?);
+        let mut state = self.replica().view();
+        if of(&state).contains(&None) {
+            state = self.state(context, Consistency::Linearizable).await?;
         }
+        let namespaces = of(&state);
         let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
             Some(namespace) if namespace != context.namespace => {
-                Err(Rejection::NamespaceMismatch { session: *session, namespace }.into())
+                Err(foreign(*session, namespace, state.revision()))
             }
             // A session that is gone may still have an answer to repeat: the command itself says so.
             _ => Ok(*session),

@@ -22,11 +22,16 @@ pub(crate) enum Ended {
     },
     /// It ended without a grant.
     Refused {
+        /// Revision at which it ended.
+        revision: u64,
         /// Why.
         reason: WaitEnd,
     },
-    /// It is neither held nor waits, and how it ended was not seen here.
-    Gone,
+    /// It is neither held nor waits, and its end was not told here.
+    Gone {
+        /// Revision of the state that does not have it any more.
+        revision: u64,
+    },
 }
 
 struct Slot {
@@ -105,7 +110,9 @@ impl Waits {
                 ChangeKind::LockGranted(grant) => {
                     (grant.lock_id, Ended::Granted { revision: change.revision, grant: Arc::clone(grant) })
                 }
-                ChangeKind::WaitEnded { wait, reason } => (wait.lock_id, Ended::Refused { reason: *reason }),
+                ChangeKind::WaitEnded { wait, reason } => {
+                    (wait.lock_id, Ended::Refused { revision: change.revision, reason: *reason })
+                }
                 _ => continue,
             };
             if let Some(slot) = slots.get(&lock_id) {
@@ -141,9 +148,9 @@ impl Slot {
         match state.acquisition(lock_id) {
             Acquisition::Waiting(_) => {}
             Acquisition::Granted(grant) => {
-                self.settle(Ended::Granted { revision: state.revision(), grant });
+                self.settle(Ended::Granted { revision: grant.granted_revision, grant });
             }
-            Acquisition::Unknown => self.settle(Ended::Gone),
+            Acquisition::Unknown => self.settle(Ended::Gone { revision: state.revision() }),
         }
     }
 }
@@ -160,8 +167,8 @@ impl Attached {
     pub(crate) async fn ended(&mut self) -> Ended {
         // The sender lives in the slot, and the slot as long as anything is attached: it can not close before.
         match self.ended.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone().unwrap_or(Ended::Gone),
-            Err(_) => Ended::Gone,
+            Ok(ended) => ended.clone().unwrap_or(Ended::Gone { revision: 0 }),
+            Err(_) => Ended::Gone { revision: 0 },
         }
     }
 }
@@ -207,7 +214,7 @@ mod tests {
         let other = waits.attach(id(2), 2);
         waits.on_changes(&[end(id(1), WaitEnd::Cancelled), end(id(1), WaitEnd::TimedOut)]);
         for call in [&mut one, &mut two] {
-            assert!(matches!(call.ended().await, Ended::Refused { reason: WaitEnd::Cancelled }));
+            assert!(matches!(call.ended().await, Ended::Refused { reason: WaitEnd::Cancelled, .. }));
         }
         assert!(other.ended.borrow().is_none());
     }
@@ -230,7 +237,7 @@ mod tests {
         assert!(call.ended.borrow().is_none(), "revision 0 is before revision 5");
         let early = waits.attach(id(0), 0);
         early.look(&State::default());
-        assert!(matches!(*early.ended.borrow(), Some(Ended::Gone)));
+        assert!(matches!(*early.ended.borrow(), Some(Ended::Gone { .. })));
     }
 
     #[test]

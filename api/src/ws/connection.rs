@@ -70,6 +70,8 @@ struct Connection {
     defaults: Defaults,
     /// Whether a `hello` may still come.
     fresh: bool,
+    /// The `open_session` in flight: what follows may mean the session it opens, and is read when it is answered.
+    opening: Option<String>,
     bound: HashMap<SessionId, BoundSession>,
     tasks: JoinSet<Finished>,
     ids: HashMap<Id, String>,
@@ -106,6 +108,7 @@ impl Connection {
             out,
             defaults: Defaults::default(),
             fresh: true,
+            opening: None,
             bound: HashMap::new(),
             tasks: JoinSet::new(),
             ids: HashMap::new(),
@@ -123,7 +126,7 @@ impl Connection {
         let (service, out) = (self.service.clone(), self.out.clone());
         loop {
             tokio::select! {
-                frame = reader.next() => {
+                frame = reader.next(), if self.opening.is_none() => {
                     heard = Instant::now();
                     if let ControlFlow::Break(close) = self.message(frame).await? {
                         return Ok(close);
@@ -136,7 +139,7 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => self.out.send(Message::Ping(Bytes::new())).await?,
-                () = sleep_until(heard + self.options.idle_timeout) => {
+                () = sleep_until(heard + self.options.idle_timeout), if self.opening.is_none() => {
                     // While the loop waited for room in the queue, the client may have been heard without being read.
                     let Some(frame) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
                     heard = Instant::now();
@@ -270,11 +273,15 @@ impl Connection {
             What::Acquire(_) => Kind::Acquire,
             _ => Kind::Call,
         };
-        if kind == Kind::Acquire || matches!(call.what, What::OpenSession { .. }) {
+        let opens = matches!(call.what, What::OpenSession { .. });
+        if kind == Kind::Acquire || opens {
             within("ws_leases_max", self.followed.len(), self.options.leases_max)?;
         }
         let work = call::call(self.service.clone(), call, self.follower(id.to_owned()));
         self.start(id, kind, async move { Finished::Call(work.await) });
+        if opens {
+            self.opening = Some(id.to_owned());
+        }
         Ok(())
     }
 
@@ -312,6 +319,7 @@ impl Connection {
         let Some((id, entry)) = self.ids.remove(&task).and_then(|id| self.entries.remove_entry(&id)) else {
             return Ok(());
         };
+        self.opening.take_if(|opening| *opening == id);
         let cut = matches!(&finished, Err(error) if error.is_cancelled());
         match finished {
             Ok(Finished::Watch) => {}

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub(crate) use self::render::role_name;
+pub(crate) use self::render::{role_name, why};
 use crate::Global;
 use crate::failure::Failure;
 use crate::output::{Answer, fields};

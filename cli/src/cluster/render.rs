@@ -27,6 +27,16 @@ pub(crate) fn role_name(role: MemberRole) -> &'static str {
     }
 }
 
+/// What is wrong with a node, by its own word.
+pub(crate) fn why(status: &Status) -> String {
+    match (&status.not_ready_reason, &status.writes_refused_reason) {
+        (not_ready, _) if !not_ready.is_empty() => not_ready.clone(),
+        (_, refused) if !refused.is_empty() => format!("writes are refused: {refused}"),
+        _ if status.disk_full => "its disk is nearly full".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// How one node sees the cluster.
 pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
     let leader = status.leader_id.map(|id| format!("{} (id {id})", status.leader_name));
@@ -57,7 +67,8 @@ pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
         ("sessions", status.sessions.to_string()),
         ("token_high_water", status.token_high_water.to_string()),
         ("state_hash", status.state_hash.clone()),
-        ("disk_full", if status.disk_full { "yes: writes are refused".to_owned() } else { String::new() }),
+        ("disk_full", if status.disk_full { "yes".to_owned() } else { String::new() }),
+        ("writes_refused", status.writes_refused_reason.clone()),
         ("uptime", human(status.uptime_ms)),
         ("version", status.version.clone()),
     ]);
@@ -81,7 +92,7 @@ pub(super) fn every(told: &[Told]) -> Answer {
                     or_dash(status.leader_id.map(|_| &status.leader_name)),
                     status.applied_index.to_string(),
                     status.state_hash.clone(),
-                    status.not_ready_reason.clone(),
+                    why(status),
                 ],
                 Err(failure) => {
                     let absent = || "-".to_owned();
@@ -191,6 +202,7 @@ fn status_json(status: &Status) -> Value {
         "locks": status.locks,
         "state_hash": status.state_hash,
         "disk_full": status.disk_full,
+        "writes_refused_reason": status.writes_refused_reason,
         "uptime_ms": status.uptime_ms,
         "cluster_time_ms": status.cluster_time_ms,
         "token_high_water": status.token_high_water,
@@ -255,7 +267,7 @@ mod tests {
         assert_eq!((&answer.json["leader_id"], &answer.json["role"]), (&Value::Null, &json!("candidate")));
         assert_eq!(answer.json["members"], json!([member_expected()]));
         // One key for each field of the message.
-        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(26));
+        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(27));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Real-time order against the log's order: what was asked after something else was answered is true at no earlier revision.
-//! A read that does not see a write acknowledged before it shows here, whatever it is about.
+//! A read that does not see a write acknowledged before it shows here, whatever it is about. The answer under a key tells of an effect
+//! that may be as old as the first request under that key.
+
+use std::collections::BTreeMap;
 
 use crate::history::{Kind, Operation};
 
@@ -11,15 +14,26 @@ pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
         .filter(|operation| operation.revision().is_some())
         .collect();
     let without = operations.iter().filter(|operation| operation.end == Kind::Ok).count() - answered.len();
+    let mut first_under: BTreeMap<&str, u64> = BTreeMap::new();
+    for operation in operations {
+        let Some(key) = &operation.key else { continue };
+        let first = first_under.entry(key).or_insert(operation.invoked);
+        *first = (*first).min(operation.invoked);
+    }
+    // From when on what an operation tells of may have happened.
+    let asked = |operation: &Operation| {
+        let first = operation.key.as_deref().and_then(|key| first_under.get(key).copied());
+        first.unwrap_or(operation.invoked)
+    };
     let mut problems = Vec::new();
     let looked_at = format!("{} answers with a revision, {without} without", answered.len());
     let mut returned = answered.clone();
     returned.sort_by_key(|operation| operation.returned);
-    answered.sort_by_key(|operation| operation.invoked);
+    answered.sort_by_key(|operation| asked(operation));
     let mut before = returned.into_iter().peekable();
     let mut newest: Option<&Operation> = None;
     for operation in answered {
-        while let Some(earlier) = before.next_if(|earlier| earlier.returned < operation.invoked) {
+        while let Some(earlier) = before.next_if(|earlier| earlier.returned < asked(operation)) {
             if newest.is_none_or(|newest| newest.revision() < earlier.revision()) {
                 newest = Some(earlier);
             }
@@ -52,6 +66,21 @@ mod tests {
             events.push(Event { t: *returned, op: Some(op), value, ..Event::new(Kind::Ok) });
         }
         operations(&events)
+    }
+
+    #[test]
+    fn an_answer_under_a_key_is_as_old_as_its_first_request() {
+        let keyed = |first: u64| {
+            let mut list = history(&[(first, first + 1, 10), (5, 6, 12), (7, 8, 10)]);
+            for place in [0, 2] {
+                list[place].key = Some("k".to_owned());
+            }
+            check(&list).0.len()
+        };
+        assert_eq!(keyed(1), 0);
+        let mut unasked = history(&[(5, 6, 12), (7, 8, 10)]);
+        unasked[1].key = Some("k".to_owned());
+        assert_eq!(check(&unasked).0.len(), 1, "nobody asked before");
     }
 
     #[test]

@@ -65,11 +65,12 @@ pub(crate) fn image_record_to_wire(record: &ImageRecord) -> wire::ImageRecord {
                 Ended::Wait(reason) => WireEnded::Wait(wait_end_to_wire(*reason)),
             }),
         }),
-        ImageRecord::Sequence { session, sequence, fingerprint, reply } => {
+        ImageRecord::Sequence { session, sequence, fingerprint, revision, reply } => {
             WireRecord::Sequence(wire::SequenceRecord {
                 session: Some(position_to_wire(session.0)),
                 sequence: *sequence,
                 fingerprint: *fingerprint,
+                revision: *revision,
                 reply: Some(remembered_to_wire(reply)),
             })
         }
@@ -191,6 +192,7 @@ pub(crate) fn image_record(record: wire::ImageRecord) -> Result<ImageRecord, Dec
             session: session_id(record.session)?,
             sequence: record.sequence,
             fingerprint: record.fingerprint,
+            revision: record.revision,
             reply: remembered(record.reply)?,
         },
         WireRecord::Idempotency(record) => ImageRecord::Idempotency {

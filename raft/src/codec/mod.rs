@@ -66,7 +66,7 @@ fn namespace(text: &str) -> Result<Namespace, DecodeError> {
 }
 
 fn name(text: &str) -> Result<Name, DecodeError> {
-    Name::new(text).map_err(|source| DecodeError::Name { field: "name", source })
+    Name::stored(text).map_err(|source| DecodeError::Name { field: "name", source })
 }
 
 #[cfg(test)]

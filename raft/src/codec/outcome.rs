@@ -248,6 +248,7 @@ fn rejection_to_wire(rejection: &Rejection) -> WireRejection {
             remaining_ms: *remaining_ms,
         }),
         Rejection::LockNotHeld { lock_id } => WireRejection::LockNotHeld(position_to_wire(lock_id.0)),
+        Rejection::ForeignLock { lock_id } => WireRejection::ForeignLock(position_to_wire(lock_id.0)),
         Rejection::GrantEnded { lock_id, reason } => WireRejection::GrantEnded(wire::GrantEnded {
             lock_id: Some(position_to_wire(lock_id.0)),
             reason: Some(release_reason_to_wire(reason)),
@@ -296,6 +297,7 @@ fn rejection_of_kind_to_wire(rejection: &Rejection) -> WireRejection {
         | Rejection::LockHeld { .. }
         | Rejection::LockDelayed { .. }
         | Rejection::LockNotHeld { .. }
+        | Rejection::ForeignLock { .. }
         | Rejection::GrantEnded { .. }
         | Rejection::WaitEnded { .. }
         | Rejection::Deadlock { .. } => rejection_to_wire(rejection),
@@ -324,6 +326,7 @@ fn rejection(rejection: WireRejection) -> Result<Rejection, DecodeError> {
             Rejection::LockDelayed { name: name(&delayed.name)?, remaining_ms: delayed.remaining_ms }
         }
         WireRejection::LockNotHeld(id) => Rejection::LockNotHeld { lock_id: lock_id(Some(id))? },
+        WireRejection::ForeignLock(id) => Rejection::ForeignLock { lock_id: lock_id(Some(id))? },
         WireRejection::GrantEnded(ended) => Rejection::GrantEnded {
             lock_id: lock_id(ended.lock_id)?,
             reason: release_reason(ended.reason.ok_or(DecodeError::Missing("reason"))?)?,

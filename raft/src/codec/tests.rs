@@ -102,6 +102,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::LockHeld { name: name(), holder_tokens: vec![1, 2], waiters: 3 },
         Rejection::LockDelayed { name: name(), remaining_ms: 4 },
         Rejection::LockNotHeld { lock_id },
+        Rejection::ForeignLock { lock_id },
         Rejection::Deadlock { cycle: vec!["a".to_owned(), "b".to_owned()] },
         Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
         Rejection::CapacityMismatch { name: name(), actual: 9 },
@@ -144,6 +145,7 @@ fn is_listed(outcome: &Outcome) {
             | Rejection::LockHeld { .. }
             | Rejection::LockDelayed { .. }
             | Rejection::LockNotHeld { .. }
+            | Rejection::ForeignLock { .. }
             | Rejection::GrantEnded { .. }
             | Rejection::WaitEnded { .. }
             | Rejection::Deadlock { .. }
@@ -205,6 +207,7 @@ fn records() -> Vec<ImageRecord> {
             session,
             sequence: 10,
             fingerprint: u64::MAX,
+            revision: 16,
             reply: RememberedReply::Acquisition(LockId(at(11))),
         },
         ImageRecord::Idempotency {

@@ -23,7 +23,7 @@ use super::{AddressBook, Client, Target, client};
 use crate::codec::consensus::{vote, vote_to_wire};
 use crate::integrity::{Asked, Integrity, PeerName};
 use crate::platform::{Platform, blocking};
-use crate::replica::ClusterClock;
+use crate::replica::{ClusterClock, DiskWatch};
 use crate::snapshot::SnapshotFile;
 use crate::store::FirstIndex;
 use crate::types::{Member, TypeConfig, Vote};
@@ -43,6 +43,7 @@ pub(crate) struct Network {
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) book: Arc<AddressBook>,
     pub(crate) integrity: Arc<Integrity>,
+    pub(crate) disk: Arc<DiskWatch>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -60,6 +61,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             first_index: self.first_index.clone(),
             commits: self.commits.clone(),
             clock: Arc::clone(&self.clock),
+            disk: Arc::clone(&self.disk),
         }
     }
 }
@@ -79,6 +81,7 @@ pub(crate) struct Connection {
     first_index: FirstIndex,
     commits: Commits,
     clock: Arc<ClusterClock>,
+    disk: Arc<DiskWatch>,
 }
 
 /// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
@@ -99,6 +102,15 @@ fn failed(status: &Status) -> RpcError {
         }
         _ => RPCError::Network(NetworkError::new(status)),
     }
+}
+
+/// A request of the leader, which says whether its disk runs short.
+fn append_to_wire(
+    request: &AppendEntriesRequest<TypeConfig>,
+    clock: &ClusterClock,
+    disk: &DiskWatch,
+) -> wire::AppendRequest {
+    wire::AppendRequest { leader_disk_low: disk.low().is_some(), ..messages::append_to_wire(request, clock) }
 }
 
 /// A member whose log is not what it was is left alone, as one that is not there.
@@ -168,9 +180,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client().map_err(|error| *error)?;
-        let mut request = messages::append_to_wire(&rpc, &self.clock);
+        let mut request = append_to_wire(&rpc, &self.clock, &self.disk);
         self.integrity.stamp_append(self.peer.node_id, &mut request);
         let response = self.within(option.soft_ttl(), client.append(self.target.request(request))).await?;
+        self.disk.note_member(self.peer.node_id, response.disk_room);
         messages::appended(response).map_err(|error| malformed(&error))
     }
 
@@ -202,9 +215,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let sent = Sent::default();
             let noted = sent.clone();
             let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
-            let clock = Arc::clone(&self.clock);
+            let (clock, disk) = (Arc::clone(&self.clock), Arc::clone(&self.disk));
             let requests = stream::once(std::future::ready(first)).chain(input).map(move |request| {
-                let mut request = messages::append_to_wire(&request, &clock);
+                let mut request = append_to_wire(&request, &clock, &disk);
                 noted.push(integrity.stamp_append(peer.node_id, &mut request));
                 request
             });
@@ -212,7 +225,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let responses = self.within(option.soft_ttl(), call).await?;
             let (integrity, peer) = (Arc::clone(&self.integrity), self.peer.clone());
             let within = option.soft_ttl().max(STREAM_ANSWER_WITHIN);
-            let answers = Answers { responses, sent, within, integrity, peer };
+            let answers = Answers { responses, sent, within, integrity, peer, disk: Arc::clone(&self.disk) };
             let answers = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
                 let answer = answers.next().await?;
@@ -323,6 +336,7 @@ struct Answers {
     within: Duration,
     integrity: Arc<Integrity>,
     peer: PeerName,
+    disk: Arc<DiskWatch>,
 }
 
 impl Answers {
@@ -352,6 +366,7 @@ impl Answers {
         let asked = self.sent.pop();
         let applied = response.applied;
         self.integrity.learn(&response.members);
+        self.disk.note_member(self.peer.node_id, response.disk_room);
         let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
         let matched = match &answer {
             Ok(matched) => Ok(*matched),
@@ -368,8 +383,10 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use openraft::Vote as OpenraftVote;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::disk::SimDisk;
     use crate::lineage::SharedLineage;
     use crate::platform::OsPlatform;
     use crate::store::LogEnd;
@@ -379,7 +396,7 @@ mod tests {
         std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")
     }
 
-    /// The network of node 1 of a cluster, whose log begins at 10.
+    /// The network of node 1 of a cluster, whose log begins at 10 and whose disk has no limit.
     fn network() -> Network {
         let first_index = FirstIndex::default();
         first_index.set(10);
@@ -391,6 +408,7 @@ mod tests {
             clock: Arc::new(ClusterClock::new(Duration::from_secs(1))),
             book: Arc::default(),
             integrity: Arc::new(Integrity::new(1, SharedLineage::default(), LogEnd::default())),
+            disk: DiskWatch::start(Arc::new(SimDisk::new()), 0, CancellationToken::new()),
         }
     }
 

@@ -129,13 +129,15 @@ impl Peer for Service {
         let (raft, integrity) = (core.raft.clone(), Arc::clone(&core.integrity));
         let mut leader = LeaderStream::new(&self.inner);
         let heard = |message: wire::AppendRequest| {
-            let now_ms = message.now_ms;
-            messages::append(message).map(|request| (request, now_ms))
+            let (now_ms, disk_low) = (message.now_ms, message.leader_disk_low);
+            messages::append(message).map(|request| (request, now_ms, disk_low))
         };
+        let disk = Arc::clone(&self.inner.disk);
         let requests =
             checked(&integrity, request.into_inner()).map(move |message| match message.map(heard) {
-                Ok(Ok((request, now_ms))) => {
+                Ok(Ok((request, now_ms, disk_low))) => {
                     leader.note(&request.vote, now_ms);
+                    disk.note_leader(disk_low);
                     Some(request)
                 }
                 Ok(Err(error)) => {
@@ -151,13 +153,14 @@ impl Peer for Service {
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
             .filter_map(std::future::ready);
-        let heard = Arc::clone(&self.inner.leader_heard);
+        let (heard, disk) = (Arc::clone(&self.inner.leader_heard), Arc::clone(&self.inner.disk));
         let answers = raft.stream_append(requests).map(move |answer| match answer {
             Ok(result) => {
                 if result.is_ok() {
                     heard.note_answered();
                 }
-                Ok(messages::stream_appended_to_wire(&result))
+                let answer = messages::stream_appended_to_wire(&result);
+                Ok(wire::AppendResponse { disk_room: disk.has_room(), ..answer })
             }
             Err(fatal) => Err(stopped(fatal)),
         });
@@ -172,17 +175,19 @@ impl Peer for Service {
         let raft = core.raft.clone();
         let request = request.into_inner();
         core.holds(core.integrity.check_append(&request))?;
-        let now_ms = request.now_ms;
+        let (now_ms, leader_disk_low) = (request.now_ms, request.leader_disk_low);
         let append = messages::append(request).map_err(malformed)?;
         self.inner.clock.hear(append.vote.leader_id.term, now_ms, Instant::now());
         let answer = raft.append_entries(append).await.map_err(stopped)?;
         if !matches!(answer, messages::Appended::HigherVote(_)) {
             self.inner.leader_heard.note();
+            self.inner.disk.note_leader(leader_disk_low);
         }
         if matches!(answer, messages::Appended::Success) {
             self.inner.leader_heard.note_answered();
         }
-        Ok(Response::new(messages::appended_to_wire(&answer)))
+        let disk_room = self.inner.disk.has_room();
+        Ok(Response::new(wire::AppendResponse { disk_room, ..messages::appended_to_wire(&answer) }))
     }
 
     async fn vote(
@@ -405,6 +410,11 @@ async fn answer(inner: &Arc<Inner>, call: Option<Call>) -> Answer {
     result.unwrap_or_else(|failed| Answer::Refused(failed.to_wire()))
 }
 
+/// The revisions of outcomes, as they are sent: none when they are all that of the entry, which is nearly always so.
+fn told_revisions(revision: u64, revisions: Vec<u64>) -> Vec<u64> {
+    if revisions.iter().all(|one| *one == revision) { Vec::new() } else { revisions }
+}
+
 async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Result<Answer, Failed> {
     let not_understood = |why: String| Failed::Final(ProposeError::Fatal(why));
     match call {
@@ -424,6 +434,7 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
                     .iter()
                     .map(|outcome| codec::outcome_to_wire(outcome).encode_to_vec().into())
                     .collect(),
+                outcome_revisions: told_revisions(applied.revision, applied.revisions),
             }))
         }
         Some(Call::KeepAlive(wire::KeepAlives { sessions })) => {

@@ -1,26 +1,54 @@
-//! Looks at the free space of the disk that holds the log.
+//! The free space of the disk that holds the log, and what the members tell each other of theirs.
+//!
+//! Each looks at its own disk. A follower says with its answers to the leader's entries and heartbeats whether it has room, so that a
+//! leader that has none knows to whom it can hand over (`disk_handover.rs`); the leader says with its requests whether it runs short,
+//! so that every node can say why writes are refused.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ProposeError;
 use crate::disk::Disk;
 
 const EVERY: Duration = Duration::from_millis(500);
+/// A member has room for leadership when this part of the limit is free on top of it: so it does not run short at once, and leadership
+/// does not go back and forth between disks that are both close to the limit.
+const MARGIN_PART: u64 = 4;
 
 /// The free space as last seen.
 pub(crate) struct DiskWatch {
     free_bytes: AtomicU64,
     min_bytes: u64,
+    low: watch::Sender<bool>,
+    /// Which members said that they have room, and when they last did.
+    room: Mutex<BTreeMap<u64, Instant>>,
+    /// The leader said that it runs short.
+    leader_low: AtomicBool,
+    /// This node leads, runs short, and is handing over.
+    hands_over: AtomicBool,
 }
 
 impl DiskWatch {
+    fn new(min_bytes: u64) -> Self {
+        Self {
+            free_bytes: AtomicU64::new(u64::MAX),
+            min_bytes,
+            low: watch::Sender::new(false),
+            room: Mutex::default(),
+            leader_low: AtomicBool::new(false),
+            hands_over: AtomicBool::new(false),
+        }
+    }
+
     /// Looks now, and from then on twice a second.
     pub(crate) fn start(dir: Arc<dyn Disk>, min_bytes: u64, stop: CancellationToken) -> Arc<Self> {
-        let watch = Arc::new(Self { free_bytes: AtomicU64::new(u64::MAX), min_bytes });
+        let watch = Arc::new(Self::new(min_bytes));
         watch.look(dir.as_ref());
         let looking = Arc::clone(&watch);
         tokio::spawn(async move {
@@ -33,18 +61,17 @@ impl DiskWatch {
 
     fn look(&self, dir: &dyn Disk) {
         match dir.free_bytes() {
-            Ok(free_bytes) => {
-                let before = self.free_bytes.swap(free_bytes, Ordering::Relaxed);
-                if (before < self.min_bytes) != (free_bytes < self.min_bytes) {
-                    tracing::warn!(
-                        free_bytes,
-                        min_bytes = self.min_bytes,
-                        "free disk space crossed the limit"
-                    );
-                }
-            }
+            Ok(free_bytes) => self.note_free(free_bytes),
             // What can not be seen is not a reason to refuse writes; the log itself reports a full disk.
             Err(error) => tracing::warn!(%error, dir = dir.describe(), "free disk space can not be seen"),
+        }
+    }
+
+    fn note_free(&self, free_bytes: u64) {
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+        let low = free_bytes < self.min_bytes;
+        if self.low.send_if_modified(|before| std::mem::replace(before, low) != low) {
+            tracing::warn!(free_bytes, min_bytes = self.min_bytes, "free disk space crossed the limit");
         }
     }
 
@@ -53,5 +80,101 @@ impl DiskWatch {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
         (free_bytes < self.min_bytes)
             .then_some(ProposeError::DiskFull { free_bytes, min_bytes: self.min_bytes })
+    }
+
+    /// Resolves while free space is under the limit.
+    pub(super) async fn is_low(&self) {
+        // The sender lives as long as `self`; a closed channel can not be seen here.
+        let _ = self.low.subscribe().wait_for(|low| *low).await;
+    }
+
+    /// Whether this node's disk would do for a leader for a while.
+    pub(crate) fn has_room(&self) -> bool {
+        let enough = self.min_bytes.saturating_add(self.min_bytes / MARGIN_PART);
+        self.free_bytes.load(Ordering::Relaxed) >= enough
+    }
+
+    /// A member said whether it has room.
+    pub(crate) fn note_member(&self, node_id: u64, room: bool) {
+        let mut members = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if room {
+            members.insert(node_id, Instant::now());
+        } else {
+            members.remove(&node_id);
+        }
+    }
+
+    /// Whether a member said lately that it has room.
+    pub(super) fn member_has_room(&self, node_id: u64, within: Duration) -> bool {
+        let members = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        members.get(&node_id).is_some_and(|said| said.elapsed() <= within)
+    }
+
+    /// The leader said whether it runs short.
+    pub(crate) fn note_leader(&self, low: bool) {
+        self.leader_low.store(low, Ordering::Relaxed);
+    }
+
+    /// Whether the leader, another node, said that it runs short.
+    pub(super) fn leader_low(&self) -> bool {
+        self.leader_low.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node is handing leadership to a member that has room.
+    pub(super) fn hands_over(&self) -> bool {
+        self.hands_over.load(Ordering::Relaxed)
+    }
+
+    /// It is, until the returned value goes.
+    pub(super) fn handing_over(&self) -> HandingOver<'_> {
+        self.hands_over.store(true, Ordering::Relaxed);
+        HandingOver(self)
+    }
+}
+
+/// Leadership is being handed over for want of disk space.
+pub(super) struct HandingOver<'a>(&'a DiskWatch);
+
+impl Drop for HandingOver<'_> {
+    fn drop(&mut self) {
+        self.0.hands_over.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: u64 = 1000;
+
+    #[test]
+    fn a_disk_just_above_the_limit_has_no_room_for_leadership() {
+        let watch = DiskWatch::new(MIN);
+        for (free_bytes, low, room) in
+            [(0, true, false), (MIN - 1, true, false), (MIN, false, false), (MIN + 249, false, false)]
+        {
+            watch.note_free(free_bytes);
+            assert_eq!((watch.low().is_some(), watch.has_room()), (low, room), "{free_bytes}");
+        }
+        watch.note_free(MIN + 250);
+        assert_eq!((watch.low(), watch.has_room()), (None, true));
+        let unlimited = DiskWatch::new(0);
+        unlimited.note_free(0);
+        assert_eq!((unlimited.low(), unlimited.has_room()), (None, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_member_said_of_its_room_grows_old() {
+        let watch = DiskWatch::new(MIN);
+        let within = Duration::from_secs(2);
+        assert!(!watch.member_has_room(2, within), "it has said nothing yet");
+        watch.note_member(2, true);
+        tokio::time::advance(within).await;
+        assert!(watch.member_has_room(2, within));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!watch.member_has_room(2, within));
+        watch.note_member(2, true);
+        watch.note_member(2, false);
+        assert!(!watch.member_has_room(2, within));
     }
 }

@@ -126,8 +126,8 @@ pub enum ProposeError {
     },
     /// The disk is nearly full.
     #[error(
-        "the disk has {free_bytes} bytes free, fewer than storage.disk_free_min_bytes = {min_bytes}; what frees space still \
-         works. Free space or lower the limit"
+        "the disk has {free_bytes} bytes free, fewer than storage.disk_free_min_bytes = {min_bytes}; what adds nothing to the \
+         state still works. Free space or lower the limit"
     )]
     DiskFull {
         /// Bytes free.

@@ -75,7 +75,7 @@ async fn change(core: &Core, changes: &ChangeMembers<u64, Member>, retain: bool)
 }
 
 /// Whether a voter is so close behind this leader that the leader may count on it: it answers, and has nearly all of the log.
-fn follows(inner: &Inner, metrics: &RaftMetrics, node_id: u64) -> bool {
+pub(super) fn follows(inner: &Inner, metrics: &RaftMetrics, node_id: u64) -> bool {
     let contact = metrics.heartbeat.as_ref().and_then(|seen| seen.get(&node_id).copied().flatten());
     let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&node_id).copied().flatten());
     let lag = metrics.last_log_index.unwrap_or_default().saturating_sub(matched.map_or(0, |id| id.index));

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod clock;
 mod company;
+mod disk_handover;
 mod disk_watch;
 mod error;
 mod heard;
@@ -48,7 +49,7 @@ use crate::platform::Platform;
 use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 pub(crate) use clock::ClusterClock;
-use disk_watch::DiskWatch;
+pub(crate) use disk_watch::DiskWatch;
 use heard::LeaderHeard;
 pub use proposer::KeptAlive;
 use proposer::Proposer;
@@ -69,11 +70,11 @@ pub use status::{MemberStatus, Role, Status};
 /// The answer to a request, and the log position it is true at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Log index of the entry.
+    /// Log index of the entry that had the effect: of a retry under a known key, that of the first time.
     pub revision: u64,
-    /// Cluster time when it was applied, milliseconds.
+    /// Cluster time when it was answered, milliseconds.
     pub now_ms: u64,
-    /// Wall clock of the entry, milliseconds since 1970, for people.
+    /// Wall clock then, milliseconds since 1970, for people.
     pub wall_ms: u64,
     /// What the state machine answered.
     pub outcome: Outcome,
@@ -158,8 +159,9 @@ impl Inner {
 }
 
 fn into_answers(applied: AppliedEntry) -> Vec<Answer> {
-    let AppliedEntry { revision, now_ms, wall_ms, outcomes } = applied;
-    outcomes.into_iter().map(|outcome| Answer { revision, now_ms, wall_ms, outcome }).collect()
+    let AppliedEntry { now_ms, wall_ms, outcomes, revisions, .. } = applied;
+    let answer = |(outcome, revision)| Answer { revision, now_ms, wall_ms, outcome };
+    outcomes.into_iter().zip(revisions).map(answer).collect()
 }
 
 fn understood(answer: WireAnswer) -> Result<WireAnswer, Failed> {
@@ -182,8 +184,10 @@ fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
             let outcomes = proposed.outcomes.into_iter().map(decode).collect::<Result<_, _>>();
             // It was applied; this node only does not understand what came of it.
             let outcomes = outcomes.map_err(|error| Failed::Final(ProposeError::Fatal(error.to_string())))?;
-            let wire::ProposedAnswer { revision, now_ms, wall_ms, .. } = proposed;
-            Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes })
+            let outcomes: Vec<Outcome> = outcomes;
+            let wire::ProposedAnswer { revision, now_ms, wall_ms, mut outcome_revisions, .. } = proposed;
+            outcome_revisions.resize(outcomes.len(), revision);
+            Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes, revisions: outcome_revisions })
         }
         other => Err(misunderstood(&other)),
     }

@@ -320,8 +320,11 @@ impl Task {
 
     fn refusal(&self, requests: &[Request]) -> Option<Failed> {
         let low = self.parts.disk.low()?;
-        let grows = requests.iter().any(|request| !request.command.frees_space());
-        grows.then_some(Failed::Final(low))
+        let state = self.parts.published.view();
+        let adds = requests.iter().any(|request| state.adds(request));
+        // Where another voter has room, it leads in a moment, and takes what is refused here.
+        let failed = || if self.parts.disk.hands_over() { Failed::NotLeader } else { Failed::Final(low) };
+        adds.then(failed)
     }
 
     fn propose(&mut self, term: u64, now_ms: u64, batch: Vec<Proposal>) {
@@ -459,13 +462,15 @@ async fn write(raft: &Raft, term: u64, data: LogEntry) -> Proposed {
 /// Gives every caller its part of the entry's outcomes.
 fn hand_out(applied: Proposed, callers: Vec<(usize, oneshot::Sender<Proposed>)>) {
     match applied {
-        Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes }) => {
-            let mut outcomes = outcomes.into_iter();
+        Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes, revisions }) => {
+            let (mut outcomes, mut revisions) = (outcomes.into_iter(), revisions.into_iter());
             for (count, caller) in callers {
                 let outcomes: Vec<Result<Reply, Rejection>> =
                     outcomes.by_ref().take(count).collect::<Vec<Outcome>>();
+                let revisions = revisions.by_ref().take(count).collect();
+                let answer = AppliedEntry { revision, now_ms, wall_ms, outcomes, revisions };
                 // The caller may have given up.
-                let _ = caller.send(Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes }));
+                let _ = caller.send(Ok(answer));
             }
         }
         Err(failed) => {

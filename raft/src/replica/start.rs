@@ -21,7 +21,7 @@ use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::standing::Standing;
 use super::{
-    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, recall,
+    Core, DiskWatch, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello, lost_nodes, recall,
     ticks,
 };
 use crate::history::ChangeLog;
@@ -252,6 +252,7 @@ pub(crate) async fn become_member(
         clock: Arc::clone(&inner.clock),
         book: Arc::clone(&inner.book),
         integrity: Arc::clone(&integrity),
+        disk: Arc::clone(&inner.disk),
     };
     let snapshot_due = prepared.machine.snapshot_due();
     let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
@@ -296,6 +297,7 @@ pub(crate) async fn become_member(
     recall::watch_integrity(inner, &core);
     ticks::keep(inner, &core, leads.subscribe());
     lost_nodes::look_for(inner, &core, leads.subscribe());
+    disk_handover::keep(inner);
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.

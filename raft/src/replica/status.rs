@@ -69,8 +69,10 @@ pub struct Status {
     pub purged_index: u64,
     /// Since a majority last confirmed this leader, milliseconds; only the leader knows.
     pub quorum_ack_ms: Option<u64>,
-    /// Whether writes are refused for want of disk space.
+    /// Whether this node's disk is nearly full.
     pub disk_full: bool,
+    /// Why writes that add to the state are refused at this moment; `None` when they are taken. The node is ready all the same.
+    pub writes_refused: Option<String>,
     /// Why this node should get no traffic; `None` when it is ready.
     pub not_ready: Option<String>,
     /// The members, by id.
@@ -114,6 +116,7 @@ pub(super) fn status(inner: &Inner) -> Status {
         purged_index: 0,
         quorum_ack_ms: None,
         disk_full: inner.disk.low().is_some(),
+        writes_refused: None,
         not_ready: Some("this node is not a member of a cluster yet".to_owned()),
         members: Vec::new(),
     };
@@ -162,8 +165,23 @@ pub(super) fn status(inner: &Inner) -> Status {
     let heard = &inner.leader_heard;
     // A leader that was heard says how far it has committed only once its message is taken.
     let silence = if status.role == Role::Leader { heard.silence(&metrics) } else { heard.answered() };
+    status.writes_refused = writes_refused(&status, inner);
     status.not_ready = not_ready(&status, &voters, silence, inner);
     status
+}
+
+/// The leader decides what is refused, so every node says what it heard of the leader's disk.
+fn writes_refused(status: &Status, inner: &Inner) -> Option<String> {
+    if status.role == Role::Leader {
+        return inner.disk.low().filter(|_| !inner.disk.hands_over()).map(|low| low.to_string());
+    }
+    let leader = status.members.iter().find(|member| Some(member.node_id) == status.leader_id)?;
+    inner.disk.leader_low().then(|| {
+        let name = &leader.name;
+        format!(
+            "the disk of the leader, {name}, is nearly full, and no other voter has room; free space there"
+        )
+    })
 }
 
 fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: &Inner) -> Option<String> {

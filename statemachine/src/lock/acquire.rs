@@ -141,6 +141,12 @@ impl Acquire {
         checked
     }
 
+    /// Whether its owner would be answered with a grant or a wait that it has already.
+    pub(crate) fn stands_already(&self, state: &State) -> bool {
+        self.held_unknowingly(state).or_else(|| self.held_already(state)).is_some()
+            || self.waits_already(state).is_some()
+    }
+
     fn enter_again(&self, transition: &mut Transition<'_>, grant: &Grant) -> Outcome {
         let max = transition.state.limits.reentrancy_max;
         if grant.count >= max {

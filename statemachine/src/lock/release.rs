@@ -23,16 +23,24 @@ impl Release {
 }
 
 impl State {
-    /// The grant of that id, if it is held in the namespace and (when given) on that name.
+    /// The grant of that id, if it is held in the namespace and (when given) on that name. An acquisition of another namespace, held or
+    /// waiting, is refused as such.
     pub(crate) fn held(
         &self,
         namespace: &Namespace,
         lock_id: LockId,
         name: Option<&Name>,
     ) -> Result<&Arc<Grant>, Rejection> {
+        let lives_in = self
+            .grants
+            .get(&lock_id)
+            .map(|grant| &grant.namespace)
+            .or_else(|| self.waits.get(&lock_id).map(|wait| &wait.namespace));
+        if lives_in.is_some_and(|lives_in| lives_in != namespace) {
+            return Err(Rejection::ForeignLock { lock_id });
+        }
         self.grants
             .get(&lock_id)
-            .filter(|grant| grant.namespace == *namespace)
             .filter(|grant| {
                 name.is_none_or(|name| grant.requests.iter().any(|request| request.name == *name))
             })

@@ -187,7 +187,7 @@ impl Client {
         let Some(held) = self.held.iter().find(|held| held.one_shot) else { return self.acquire().await };
         let lock_id = held.lock_id;
         let request = ExtendRequest { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
-        if let Told::Refused(ApiError::Rejected(_)) = self.write(Call::Extend(request)).await {
+        if let Told::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
             self.held.retain(|held| held.lock_id != lock_id);
         }
     }
@@ -225,7 +225,7 @@ async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) 
         let under = CallContext { timeout: Some(PATIENCE), ..CallContext::default() };
         let told =
             caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
-        if matches!(told, Told::Refused(ApiError::Rejected(_))) {
+        if matches!(told, Told::Refused(ApiError::Rejected { .. })) {
             return;
         }
     }

@@ -55,6 +55,7 @@ impl Filter {
         kinds: impl IntoIterator<Item = &'a str>,
         text: FilterText<'_>,
     ) -> Result<Self, ApiError> {
+        parse::require_visible("prefix", text.prefix)?;
         let names = match (text.prefix, text.name) {
             ("", "") => Names::Any,
             (prefix, "") => Names::Prefix(prefix.to_owned()),
