@@ -58,6 +58,6 @@ pub(crate) fn is_another_protocol(status: &Status, cause: &str) -> bool {
         Code::Unimplemented => true,
         // A proxy in front of a node that it can not reach just now.
         Code::Unavailable => false,
-        _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(|part| speaks(&part)),
+        _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(speaks),
     }
 }
