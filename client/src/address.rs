@@ -34,13 +34,12 @@ pub fn endpoint_url(endpoint: &str) -> Result<String, Error> {
         Ok(0) | Err(_) => return Err(refused(&format!("port {port} is not in 1..=65535"))),
         Ok(_) => {}
     }
-    let known = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(bracketed) => bracketed.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-            !host.is_empty() && host.bytes().all(is_plain)
-        }
-    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let known = bracketed.map_or_else(
+        || !host.is_empty() && host.bytes().all(is_plain),
+        |address| address.parse::<Ipv6Addr>().is_ok(),
+    );
     if known { Ok(format!("http://{host}:{port}")) } else { Err(refused(&format!("{host:?} is no host"))) }
 }
 

@@ -65,9 +65,9 @@ calls! {
     LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
     LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Says who holds a lock and who waits for what.";
     SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
-    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::creating()?, "Takes a member out.";
-    ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::creating()?, "Makes a learner a voter.";
-    ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::creating()?, "Hands leadership over.";
+    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::changing_the_cluster()?, "Takes a member out.";
+    ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::changing_the_cluster()?, "Makes a learner a voter.";
+    ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::changing_the_cluster()?, "Hands leadership over.";
     ClusterServiceClient.set_limits as set_limits(SetLimitsRequest) -> SetLimitsResponse, Call::write()?, "Changes limits on every node.";
 }
 
@@ -108,7 +108,7 @@ impl Client {
     /// # Errors
     /// Whatever the node answers.
     pub async fn snapshot(&self) -> Result<v1::TriggerSnapshotResponse, Error> {
-        let call = Call { hedged: false, ..Call::read() };
+        let call = Call { slow: true, ..Call::default() };
         self.unary(v1::TriggerSnapshotRequest {}, call, |channel, request| async move {
             ClusterServiceClient::new(channel).trigger_snapshot(request).await
         })

@@ -41,6 +41,9 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
     /// Whether several nodes may be asked at once.
     pub(crate) hedged: bool,
+    /// Whether an answer takes long by its nature, so that silence says nothing: an attempt then has all the time there is, and
+    /// only a connection that is gone ends it.
+    pub(crate) slow: bool,
 }
 
 impl Call {
@@ -60,9 +63,17 @@ impl Call {
         Ok(Self { key: Some(fresh_key()?), ..Self::default() })
     }
 
+    /// A change of the cluster: it waits for nodes, and a repetition meets the first one under way.
+    pub(crate) fn changing_the_cluster() -> Result<Self, Error> {
+        Ok(Self { slow: true, ..Self::creating()? })
+    }
+
     /// How long the attempt that begins `now` is waited for alone.
     fn pace(&self, patience: Duration, deadline: Instant, now: Instant) -> Duration {
         let left = deadline.saturating_duration_since(now);
+        if self.slow {
+            return left;
+        }
         let share = if self.hedged {
             patience / HEDGE_FRACTION
         } else {

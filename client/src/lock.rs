@@ -70,7 +70,7 @@ pub struct Lock {
     client: Client,
     grant: Grant,
     lost: watch::Receiver<Option<Loss>>,
-    guard: AbortHandle,
+    guard: Option<AbortHandle>,
     held: bool,
 }
 
@@ -83,15 +83,18 @@ impl Client {
         let mut lease = Lease { sent: Instant::now(), ttl };
         let request = AcquireRequest { ttl_ms: Some(millis(ttl)), ..options.request() };
         let grant = self.acquire_granted(request, options.key.clone()).await?;
+        let (sender, lost) = watch::channel(None);
+        // From here on the lock is given back when it can not be handed to the caller.
+        let mut lock = Lock { client: self.clone(), grant, lost, guard: None, held: true };
         if !options.wait.is_zero() || options.key.is_some() {
             // After a wait, or under a key that may have been used before, when it was granted is not known here; when it
             // is renewed is.
             lease.sent = Instant::now();
-            self.extend(extension(&grant.lock_id, ttl)).await?;
+            self.extend(extension(lock.lock_id(), ttl)).await?;
         }
-        let (sender, lost) = watch::channel(None);
-        let guard = tokio::spawn(renew(self.clone(), grant.lock_id.clone(), lease, sender)).abort_handle();
-        Ok(Lock { client: self.clone(), grant, lost, guard, held: true })
+        let renewal = renew(self.clone(), lock.lock_id().to_owned(), lease, sender);
+        lock.guard = Some(tokio::spawn(renewal).abort_handle());
+        Ok(lock)
     }
 
     pub(crate) async fn acquire_granted(
@@ -121,7 +124,7 @@ impl Lock {
             sender.send_replace(Some(loss));
         })
         .abort_handle();
-        Self { client, grant, lost: receiver, guard, held: true }
+        Self { client, grant, lost: receiver, guard: Some(guard), held: true }
     }
 
     /// The fencing token: give it to the resource with every write.
@@ -163,7 +166,7 @@ impl Lock {
     /// # Errors
     /// Whatever the cluster answers.
     pub async fn release(mut self) -> Result<(), Error> {
-        self.guard.abort();
+        self.unguard();
         let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
         let answer = self.client.release(request).await;
         self.held = false;
@@ -171,9 +174,17 @@ impl Lock {
     }
 }
 
+impl Lock {
+    fn unguard(&self) {
+        if let Some(guard) = &self.guard {
+            guard.abort();
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.guard.abort();
+        self.unguard();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !self.held || self.lost.borrow().is_some() {
             return;

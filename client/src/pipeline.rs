@@ -333,7 +333,7 @@ async fn pump(
                     let _ = out.upgrade().map(|out| out.send(Out::Cancel(call_id)));
                 }
             }
-            Ok(None) => return shared.close(&Status::unavailable("the node ended the stream")),
+            Ok(None) => return shared.close(&Status::aborted("the node ended the stream")),
             Err(status) => return shared.close(&broken(status)),
         }
     }
@@ -343,7 +343,7 @@ async fn pump(
 /// large for this client is neither: it would be so again.
 fn broken(status: Status) -> Status {
     let own = status.get_details_error_info().is_some() || status.code() == Code::OutOfRange;
-    if own { status } else { Status::unavailable(format!("the stream broke: {}", transport::cause(&status))) }
+    if own { status } else { Status::aborted(format!("the stream broke: {}", transport::cause(&status))) }
 }
 
 /// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
@@ -382,11 +382,11 @@ impl Pipeline {
         Self { url: None, channel, link: Mutex::new(None), waits: places(), others: places(), watches }
     }
 
-    /// Every call and watch that is open ends as `unavailable`, and the stream is reset: its node has been silent for too long.
+    /// Every call and watch that is open ends without an answer, and the stream is reset: its node has been silent for too long.
     pub(crate) fn give_up(&self, why: &str) {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(link) = link {
-            link.give_up(&Status::unavailable(why));
+            link.give_up(&Status::aborted(why));
         }
     }
 
@@ -397,7 +397,8 @@ impl Pipeline {
     /// Makes one call. Dropping the future cancels it. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// Whatever the node answers; `unavailable` when it can not be reached or the stream broke.
+    /// Whatever the node answers; `unavailable` when it can not be reached or the stream broke, which under a key is
+    /// `outcome_unknown`: the node may have done it.
     pub async fn call<R: Pipelined>(&self, request: R, options: &CallOptions) -> Result<R::Answer, Error> {
         let places = if request.waits() { &self.waits } else { &self.others };
         // Never closed.
@@ -408,7 +409,16 @@ impl Pipeline {
         let in_flight = self.put(call, Waiter::Call(waiter));
         let outcome = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream broke")));
         drop(in_flight);
-        let outcome = outcome.map_err(|status| self.error(&status))?;
+        let outcome = outcome.map_err(|status| {
+            let error = self.error(&status);
+            let unanswered = status.code() == Code::Aborted && error.code == "unavailable";
+            let code = if unanswered && options.idempotency_key.is_some() {
+                "outcome_unknown".to_owned()
+            } else {
+                error.code
+            };
+            Error { code, ..error }
+        })?;
         R::unwrap(outcome).ok_or_else(|| Error::new("internal", "an answer to another request", false))
     }
 

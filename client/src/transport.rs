@@ -19,7 +19,10 @@ const NO_GRPC_STATUS: &str = "grpc-status header missing";
 /// The cause of a failed call: what the system said about the connection where it said something, else the innermost
 /// reason there is.
 pub(crate) fn cause(status: &Status) -> String {
-    let mut innermost = status.message().to_owned();
+    let mut innermost = match status.message() {
+        "" => status.code().to_string(),
+        message => message.to_owned(),
+    };
     let mut looked_up = true;
     let mut source = status.source();
     while let Some(error) = source {
@@ -58,6 +61,6 @@ pub(crate) fn is_another_protocol(status: &Status, cause: &str) -> bool {
         Code::Unimplemented => true,
         // A proxy in front of a node that it can not reach just now.
         Code::Unavailable => false,
-        _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(|part| speaks(&part)),
+        _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(speaks),
     }
 }

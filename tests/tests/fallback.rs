@@ -89,6 +89,54 @@ async fn a_lock_with_a_short_ttl_outlives_a_leader_that_is_paused() {
     panic!("the lock was lost each time");
 }
 
+/// Likewise, for a one-shot lock that the Rust client extends.
+async fn a_short_guard_outlives_a_pause(cluster: &Cluster) -> bool {
+    let leader = cluster.leader().await;
+    let client = Client::builder().endpoints(cluster.endpoints()).timeout(PATIENCE).connect().await;
+    let client = client.expect("connects");
+    let lock = client.acquire(LockOptions::exclusive("job"), Duration::from_secs(3)).await.expect("acquires");
+    cluster.nodes[leader].signal(Signal::STOP);
+    let outlived = tokio::time::timeout(Duration::from_secs(8), lock.lost()).await.is_err();
+    cluster.nodes[leader].signal(Signal::CONT);
+    if outlived {
+        lock.release().await.expect("is held, so it can be given back");
+    }
+    let free = || async { holder(cluster, leader).await.is_none().then_some(()) };
+    eventually("nobody holds it", free).await;
+    outlived
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_shot_lock_with_a_short_ttl_outlives_a_leader_that_is_paused() {
+    let cluster = Cluster::start(3).await;
+    for _ in 0..5 {
+        if a_short_guard_outlives_a_pause(&cluster).await {
+            return cluster.converged().await;
+        }
+    }
+    panic!("the lock was lost each time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_only_node_dies_before_the_answer_is_not_said_to_be_undone() {
+    let mut cluster = Cluster::start(1).await;
+    let rest = cluster.nodes[0].rest.clone();
+    let _ = rest.post("/api/v1/locks", &json!({"name": "job", "ttl_ms": 600_000})).await.expect(201);
+    let endpoints = cluster.endpoints().join(",");
+    let words = ["--timeout", "2s", "-o", "json", "lock", "acquire", "job", "--wait", "3s"];
+    let running = batuta(&endpoints, &words).spawn().expect("runs");
+    eventually("the command waits", || async {
+        (rest.get("/api/v1/locks/job").await.body["waiter_count"] == 1).then_some(())
+    })
+    .await;
+    cluster.nodes[0].kill();
+    let output = tokio::task::spawn_blocking(|| running.wait_with_output());
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("ends").expect("waits").expect("ends");
+    assert_eq!(output.status.code(), Some(71), "{}", said(&output));
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("outcome_unknown"), &json!(true)), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn short_calls_sessions_and_watches_go_on_while_the_first_node_is_paused() {
     let cluster = Cluster::start(3).await;
