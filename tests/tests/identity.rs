@@ -41,6 +41,11 @@ async fn the_second_process_of_a_node_is_refused() {
         node.ready().await;
     }
     let original = cluster.follower().await;
+    // Of two that start together either may stay.
+    eventually("it was there first", || async {
+        (cluster.nodes[original].status().await["uptime_ms"].as_u64() > Some(1_000)).then_some(())
+    })
+    .await;
     let copy = cluster.copy(original);
     let others: Vec<usize> = (0..3).filter(|&place| place != original).collect();
     // The copy is told of its own place only, and of one other member.

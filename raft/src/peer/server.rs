@@ -327,10 +327,12 @@ impl Peer for Service {
         request: Request<wire::AdoptRequest>,
     ) -> Result<Response<wire::AdoptResponse>, Status> {
         let wire::AdoptRequest { cluster_id, node_id, name } = request.into_inner();
-        let mut refused = String::new();
         if self.inner.core().is_none() && self.inner.standing.identity().is_some() {
-            refused = "this node has an identity and is starting under it".to_owned();
-        } else if name == self.inner.options.node_name {
+            let refused = "this node has an identity and is starting under it".to_owned();
+            return Ok(Response::new(wire::AdoptResponse { refused }));
+        }
+        let mut refused = String::new();
+        if name == self.inner.options.node_name {
             let identity =
                 Identity { cluster_id: cluster_id.clone(), node_id, name, origin: Origin::Adopted };
             if let Err(error) = replica::become_member(&self.inner, identity, true).await {

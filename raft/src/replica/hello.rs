@@ -12,6 +12,7 @@ use batuta_proto::internal as wire;
 use futures_util::future::join_all;
 use openraft::{Instant as _, ServerState};
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::error::StartError;
 use super::{Core, Identity, Inner};
@@ -35,16 +36,17 @@ const START_WITHIN: Duration = Duration::from_millis(2_500);
 const SAY_AFTER: Duration = Duration::from_secs(4);
 /// Who is missing may change from round to round; the log has it as often.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-/// Processes that were started within so many milliseconds were started at the same time: none of them was there first.
-const SAME_TIME_MS: u64 = 2_000;
+/// Members that have accepted a process for so long have looked for another one and not found it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// Processes that were started within so many milliseconds were started at the same time: none of them was there first. A copy that
+/// somebody makes and starts comes later than that.
+const SAME_TIME_MS: u64 = 300;
 
 /// What one round of hellos found.
 #[derive(Default)]
 struct Round {
-    /// Why this process may not go on, as another member says.
+    /// Why this process may not go on.
     refused: Option<String>,
-    /// The same, as the other process of this very member says.
-    refused_by_rival: Option<String>,
     /// The members that answered.
     answered: BTreeSet<u64>,
     /// Addresses where another cluster answers.
@@ -93,8 +95,7 @@ pub(super) async fn before_start(inner: &Arc<Inner>, identity: &Identity) -> Res
         // Whoever answers knows more members than the configuration may name.
         let more: BTreeSet<String> = round.heard_of.difference(&addresses).cloned().collect();
         let later = say_hello(inner, identity, &more).await;
-        let refusals = [round.refused, round.refused_by_rival, later.refused, later.refused_by_rival];
-        refusals.into_iter().flatten().next().map_or(Ok(()), |why| Err(StartError::Refused(why)))
+        round.refused.or(later.refused).map_or(Ok(()), |why| Err(StartError::Refused(why)))
     };
     tokio::time::timeout(START_WITHIN, asked).await.unwrap_or(Ok(()))
 }
@@ -108,7 +109,6 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
     let Some(core) = inner.core() else { return };
     let mut heard_of = BTreeSet::new();
     let mut pause = EVERY_LEADERLESS_MIN;
-    let mut accepted = false;
     let mut said: Option<(String, Instant)> = None;
     loop {
         let mut addresses = configured(inner);
@@ -117,11 +117,10 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
         addresses.remove(&inner.options.advertise.peer);
         let mut round = say_hello(inner, &core.identity, &addresses).await;
         heard_of = std::mem::take(&mut round.heard_of);
-        if let Some(why) = has_to_end(inner, core, &round, accepted) {
+        if let Some(why) = has_to_end(inner, core, &round) {
             inner.fail(why);
             return;
         }
-        accepted |= !round.answered.is_empty();
         if is_removed(inner, core, round.left_out) {
             inner.standing.note_removed();
             if let Some(removed) = inner.standing.removed() {
@@ -150,13 +149,9 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
     }
 }
 
-/// Why this process has to end, if it has to. The other process of this member may have been paused, and replaced by this one: its
-/// word does not count once others have `accepted` this process.
-fn has_to_end(inner: &Inner, core: &Core, round: &Round, accepted: bool) -> Option<String> {
+/// Why this process has to end, if it has to.
+fn has_to_end(inner: &Inner, core: &Core, round: &Round) -> Option<String> {
     if let Some(why) = &round.refused {
-        return Some(why.clone());
-    }
-    if let Some(why) = round.refused_by_rival.as_ref().filter(|_| !accepted) {
         return Some(why.clone());
     }
     let own = &core.identity.cluster_id;
@@ -206,9 +201,7 @@ fn members(core: &Core, inner: &Inner) -> BTreeSet<String> {
 }
 
 async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet<String>) -> Round {
-    let asked = addresses
-        .iter()
-        .map(|address| peer::hello(inner.platform.as_ref(), address, introduction(inner), ANSWER_WITHIN));
+    let asked = addresses.iter().map(|address| ask(inner, identity, address));
     let answers = join_all(asked).await;
     let mut round = Round::default();
     // By process: where each answered.
@@ -251,6 +244,21 @@ async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet
     round
 }
 
+/// Says hello at one address. The other process of this member may have been paused, and replaced by this one: its refusal does not
+/// count once other members have accepted this process for a while.
+async fn ask(inner: &Inner, identity: &Identity, address: &str) -> Result<wire::HelloResponse, Status> {
+    let asked = peer::hello(inner.platform.as_ref(), address, introduction(inner), ANSWER_WITHIN);
+    let mut answer = asked.await?;
+    let of_this_member = answer.me.as_ref().is_some_and(|me| me.node_id == identity.node_id);
+    let of_this_cluster = answer.me.as_ref().is_some_and(|me| me.cluster_id == identity.cluster_id);
+    if of_this_cluster && of_this_member && inner.standing.accepted_for() >= SETTLED_AFTER {
+        answer.refused.clear();
+    } else if of_this_cluster && !of_this_member && answer.refused.is_empty() {
+        inner.standing.note_accepted();
+    }
+    Ok(answer)
+}
+
 /// Notes one answer. Gives the member that answered, when it is another one of the same cluster.
 fn take_in(
     inner: &Inner,
@@ -272,13 +280,11 @@ fn take_in(
         round.foreign.insert(address.to_owned(), me.cluster_id);
         return None;
     }
-    let refused = Some(refused).filter(|refused| !refused.is_empty());
-    if me.node_id == identity.node_id {
-        round.refused_by_rival = refused.or(round.refused_by_rival.take());
+    if !refused.is_empty() {
+        round.refused = Some(refused);
         return None;
     }
-    if refused.is_some() {
-        round.refused = refused;
+    if me.node_id == identity.node_id {
         return None;
     }
     let own_index = inner
@@ -516,12 +522,13 @@ mod tests {
     #[test]
     fn the_process_that_was_there_first_stays() {
         assert!(stays(&process(9, 60_000), &process(1, 0)));
+        assert!(stays(&process(9, 1_500), &process(1, 800)), "also when it has just started itself");
         assert!(stays(&process(9, 1_000), &process(1, 60_000)), "one that was paused has lost its place");
     }
 
     #[test]
     fn of_two_started_together_everybody_chooses_the_same() {
-        let (low, high) = (process(1, 900), process(2, 1_500));
+        let (low, high) = (process(1, 900), process(2, 1_100));
         assert!(stays(&low, &high));
         assert!(!stays(&high, &low));
     }

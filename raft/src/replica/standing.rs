@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ struct Notes {
     /// Members that do not answer, and addresses that belong to others.
     unreached: String,
     said: BTreeSet<String>,
+    /// Since when other members take this process for the member it says it is.
+    accepted: Option<Instant>,
 }
 
 /// How this node stands with its cluster.
@@ -53,6 +56,16 @@ impl Standing {
 
     pub(super) fn take_identity(&self, identity: &Identity) {
         self.notes().identity = Some(identity.clone());
+    }
+
+    /// Another member takes this process for the member it says it is.
+    pub(super) fn note_accepted(&self) {
+        self.notes().accepted.get_or_insert_with(Instant::now);
+    }
+
+    /// For how long others have taken this process for the member it says it is.
+    pub(super) fn accepted_for(&self) -> Duration {
+        self.notes().accepted.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// The node is no member any more, for good.
