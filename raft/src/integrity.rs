@@ -423,8 +423,8 @@ mod tests {
         LogId::new_term_index(term, index)
     }
 
-    fn wire_id(term: u64, index: u64) -> Option<wire::LogId> {
-        Some(log_id_to_wire(id(term, index)))
+    fn wire_id(term: u64, index: u64) -> wire::LogId {
+        log_id_to_wire(id(term, index))
     }
 
     /// A node whose log ends there under a vote of that term, and that has applied an entry for each term given, from index 0 on.
@@ -440,7 +440,7 @@ mod tests {
     fn append(leader: &Integrity, term: u64, commit: u64) -> (wire::AppendRequest, Asked) {
         let vote = Some(wire::RaftVote { term, node_id: 1, committed: true });
         let mut request =
-            wire::AppendRequest { vote, leader_commit: wire_id(term, commit), ..Default::default() };
+            wire::AppendRequest { vote, leader_commit: Some(wire_id(term, commit)), ..Default::default() };
         let asked = leader.stamp_append(2, &mut request);
         (request, asked)
     }
@@ -462,7 +462,7 @@ mod tests {
     fn a_lost_tail_is_told_and_refused() {
         let leader = leader_of_a_follower_with_32();
         let (request, asked) = append(&leader, 1, 33);
-        assert_eq!(request.acknowledged, wire_id(1, 32));
+        assert_eq!(request.acknowledged, Some(wire_id(1, 32)));
         assert_eq!(node(2, 1, Some(id(1, 32)), &[]).check_append(&request), Ok(()));
         let lost = node(2, 1, Some(id(1, 29)), &[]).check_append(&request);
         let expected = Breach::LostTail { end: Some(id(1, 29)), acknowledged: id(1, 32), said_by: 1 };
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(node(2, 2, Some(id(1, 31)), &[]).check_append(&request), Ok(()));
         // Leading again, it only relies on what was committed.
         let (request, _) = append(&leader, 3, 31);
-        assert_eq!(request.acknowledged, wire_id(1, 31));
+        assert_eq!(request.acknowledged, Some(wire_id(1, 31)));
         assert!(node(2, 3, Some(id(1, 30)), &[]).check_append(&request).is_err());
     }
 
@@ -505,7 +505,7 @@ mod tests {
         assert_eq!(third.committed_of(1), Some(id(1, 33)), "the leader's own disk, as far as committed");
         let mut vote = wire::VoteRequest::default();
         third.stamp_vote(2, &mut vote);
-        assert_eq!(vote.acknowledged, wire_id(1, 31));
+        assert_eq!(vote.acknowledged, Some(wire_id(1, 31)));
         assert!(node(2, 1, Some(id(1, 29)), &[]).check_acknowledged(id(1, 31), 3).is_err());
     }
 
@@ -517,8 +517,8 @@ mod tests {
         let diverged = node(2, 1, Some(id(1, 4)), &[0, 1, 1, 1, 1]);
         assert_eq!(diverged.check_append(&request), Ok(()), "the leader is ahead: nothing to compare yet");
         let mut with_entries = request;
-        with_entries.previous = wire_id(1, 2);
-        let entry = |index| wire::StoredEntry { log_id: wire_id(2, index), payload: None };
+        with_entries.previous = Some(wire_id(1, 2));
+        let entry = |index| wire::StoredEntry { log_id: Some(wire_id(2, index)), payload: None };
         with_entries.entries = vec![entry(3), entry(4), entry(5)];
         assert_eq!(diverged.check_append(&with_entries), Err(Breach::OtherHistory { leader: 1, index: 3 }));
         // The leader sees it, too, and from then on sends what it had at the same index.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use batuta_tests::{Cluster, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 async fn take(cluster: &Cluster, place: usize, name: &str) {
     let body = json!({"name": name, "ttl_ms": 3_600_000});
@@ -30,7 +30,7 @@ async fn acknowledged(cluster: &Cluster, leader: usize, member: usize) {
     eventually("the member has everything", || async {
         let status = cluster.nodes[leader].status().await;
         let members = status["members"].as_array().cloned().unwrap_or_default();
-        let known = members.iter().find(|known| known["name"] == Value::from(name.as_str()))?.clone();
+        let known = members.iter().find(|known| known["name"].as_str() == Some(name.as_str()))?.clone();
         let all = status["last_log_index"]
             .as_u64()
             .filter(|last| Some(*last) == status["committed_index"].as_u64())?;
@@ -151,7 +151,7 @@ async fn a_lost_tail_is_noticed_and_replaced() {
     let members = status["members"].as_array().expect("members");
     let faults = members.iter().filter(|member| member["fault"].is_string()).collect::<Vec<_>>();
     assert!(
-        faults.len() == 1 && faults[0]["name"] == Value::from(cluster.nodes[place].name.as_str()),
+        faults.len() == 1 && faults[0]["name"].as_str() == Some(cluster.nodes[place].name.as_str()),
         "{status}"
     );
     replace(&mut cluster, place, third).await;

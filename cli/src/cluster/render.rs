@@ -156,8 +156,10 @@ fn member_table(members: &[Member]) -> String {
             ]
         }),
     );
-    for (member, fault) in members.iter().filter_map(|member| Some((member, member.fault.as_ref()?))) {
-        table.push_str(&format!("\n{} is not counted: {}", printable(&member.name), printable(fault)));
+    for member in members {
+        if let Some(fault) = &member.fault {
+            table.extend(["\n", &printable(&member.name), " is not counted: ", &printable(fault)]);
+        }
     }
     table
 }

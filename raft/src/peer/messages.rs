@@ -50,7 +50,7 @@ pub(super) fn appended_to_wire(response: &Appended) -> wire::AppendResponse {
     wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
-pub(super) fn appended(response: wire::AppendResponse) -> Result<Appended, DecodeError> {
+pub(super) fn appended(response: &wire::AppendResponse) -> Result<Appended, DecodeError> {
     Ok(match response.result.ok_or(DecodeError::Unknown("append response"))? {
         WireAppendResult::Success(success) if success.partial => {
             Appended::PartialSuccess(success.matched.map(log_id))
@@ -74,7 +74,7 @@ pub(super) fn stream_appended_to_wire(result: &StreamAppended) -> wire::AppendRe
     wire::AppendResponse { result: Some(result), ..Default::default() }
 }
 
-pub(super) fn stream_appended(response: wire::AppendResponse) -> Result<StreamAppended, DecodeError> {
+pub(super) fn stream_appended(response: &wire::AppendResponse) -> Result<StreamAppended, DecodeError> {
     Ok(match response.result.ok_or(DecodeError::Unknown("append response"))? {
         WireAppendResult::Success(success) => Ok(success.matched.map(log_id)),
         WireAppendResult::Conflict(conflict) => {

@@ -184,7 +184,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         self.integrity.stamp_append(self.peer.node_id, &mut request);
         let response = self.within(option.soft_ttl(), client.append(self.target.request(request))).await?;
         self.disk.note_member(self.peer.node_id, response.disk_room);
-        messages::appended(response).map_err(|error| malformed(&error))
+        messages::appended(&response).map_err(|error| malformed(&error))
     }
 
     fn stream_append<'s, S>(
@@ -344,7 +344,7 @@ impl Answers {
     async fn next(&mut self) -> Option<Result<StreamAppended, RpcError>> {
         loop {
             match tokio::time::timeout(self.within, self.responses.message()).await {
-                Ok(Ok(Some(response))) => return Some(self.understood(response)),
+                Ok(Ok(Some(response))) => return Some(self.understood(&response).map_err(|error| *error)),
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => {
                     if status.code() == Code::DataLoss {
@@ -362,19 +362,20 @@ impl Answers {
     }
 
     /// An answer as openraft takes it. One that shows that the follower's log is not what it was is none.
-    fn understood(&self, response: wire::AppendResponse) -> Result<StreamAppended, RpcError> {
+    fn understood(&self, response: &wire::AppendResponse) -> Result<StreamAppended, Box<RpcError>> {
         let asked = self.sent.pop();
         let applied = response.applied;
         self.integrity.learn(&response.members);
         self.disk.note_member(self.peer.node_id, response.disk_room);
-        let answer = messages::stream_appended(response).map_err(|error| malformed(&error))?;
+        let answer = messages::stream_appended(response).map_err(|error| Box::new(malformed(&error)))?;
         let matched = match &answer {
             Ok(matched) => Ok(*matched),
             Err(StreamAppendError::Conflict(at)) => Err(*at),
             Err(StreamAppendError::HigherVote(_)) => return Ok(answer),
         };
         if let Some(asked) = asked {
-            self.integrity.judge_answer(&self.peer, asked, applied, matched).map_err(not_counted)?;
+            let judged = self.integrity.judge_answer(&self.peer, asked, applied, matched);
+            judged.map_err(|why| Box::new(not_counted(why)))?;
         }
         Ok(answer)
     }

@@ -20,8 +20,14 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(800);
 /// After a reason to stop was found, the other members have so long to hear of it.
 const TELL_WITHIN: Duration = Duration::from_millis(300);
 
+/// Asks the others, and ends the node whenever its log is found not to be what it was.
+pub(super) fn start(inner: &Arc<Inner>, core: &Core, fresh: bool) {
+    ask_what_was_acknowledged(inner, core, fresh);
+    watch_integrity(inner, core);
+}
+
 /// Asks, and lets this node vote when its log has everything.
-pub(super) fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
+fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
     if fresh {
         core.integrity.vouch();
         return;
@@ -63,8 +69,7 @@ async fn ask(inner: &Inner, target: Target, address: &str, me: u64) -> Option<Lo
     answer.into_inner().last.map(log_id)
 }
 
-/// Ends the node when its log is found not to be what it was.
-pub(super) fn watch_integrity(inner: &Arc<Inner>, core: &Core) {
+fn watch_integrity(inner: &Arc<Inner>, core: &Core) {
     let (integrity, stop) = (Arc::clone(&core.integrity), inner.stop.clone());
     let failing = Arc::clone(inner);
     inner.tasks.spawn(stop.run_until_cancelled_owned(async move {

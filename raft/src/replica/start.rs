@@ -238,10 +238,7 @@ pub(crate) async fn become_member(
     check_snapshot(&log, prepared.machine.applied_index(), &layout)?;
     inner.standing.take_identity(&identity);
     let config = consensus_config(&identity.cluster_id, options)?;
-    let store = LogStore::new(log).map_err(io_error("reading the log"))?;
-    store
-        .check_committed()
-        .map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
+    let store = open_store(&layout, log)?;
     let commits = Commits::default();
     let integrity = Arc::new(Integrity::new(identity.node_id, prepared.machine.lineage(), store.end()));
     let network = Network {
@@ -293,8 +290,7 @@ pub(crate) async fn become_member(
         changing_members: Mutex::new(()),
         raft,
     };
-    recall::ask_what_was_acknowledged(inner, &core, fresh);
-    recall::watch_integrity(inner, &core);
+    recall::start(inner, &core, fresh);
     ticks::keep(inner, &core, leads.subscribe());
     lost_nodes::look_for(inner, &core, leads.subscribe());
     disk_handover::keep(inner);
@@ -306,6 +302,14 @@ pub(crate) async fn become_member(
     }
     inner.core_set.send_replace(true);
     Ok(())
+}
+
+/// openraft's view of the log, which has everything that was noted as committed.
+fn open_store(layout: &Layout, log: Log) -> Result<LogStore, StartError> {
+    let store = LogStore::new(log).map_err(io_error("reading the log"))?;
+    let whole = store.check_committed();
+    whole.map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
+    Ok(store)
 }
 
 /// Keeps the identity of a node that had none, before anything else is kept.

@@ -142,6 +142,8 @@ pub(super) fn status(inner: &Inner) -> Status {
     status.purged_index = metrics.purged.map_or(0, |id| id.index);
     status.quorum_ack_ms = metrics.last_quorum_acked.map(|at| route::millis(at.elapsed()));
     let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+    // Under another leader, what this node once found may be mended.
+    let judges = metrics.current_leader.is_none_or(|leader| leader == core.identity.node_id);
     for (node_id, member) in metrics.membership_config.nodes() {
         let voter = voters.contains(node_id);
         let matched =
@@ -159,7 +161,7 @@ pub(super) fn status(inner: &Inner) -> Status {
             },
             matched_index: matched.map(|id| id.index),
             last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
-            fault: core.integrity.fault(*node_id),
+            fault: if judges { core.integrity.fault(*node_id) } else { None },
         });
     }
     let heard = &inner.leader_heard;
