@@ -146,9 +146,8 @@ fn exit_of(code: &str) -> u8 {
             exit::USAGE
         }
         "lock_not_found" | "session_not_found" | "register_not_found" | "unknown_member" => exit::NOT_FOUND,
-        "unavailable" | "no_leader" | "node_lost" | "overloaded" | "shutting_down" | "draining" | "disk_full" => {
-            exit::UNAVAILABLE
-        }
+        "unavailable" | "no_leader" | "node_lost" | "overloaded" | "shutting_down" | "draining"
+        | "disk_full" => exit::UNAVAILABLE,
         "outcome_unknown" | "timeout" => exit::UNKNOWN,
         "internal" => exit::INTERNAL,
         _ => exit::REFUSED,

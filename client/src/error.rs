@@ -86,7 +86,13 @@ impl Error {
 fn retryable(code: &str) -> bool {
     matches!(
         code,
-        "no_leader" | "node_lost" | "outcome_unknown" | "overloaded" | "shutting_down" | "draining" | "disk_full"
+        "no_leader"
+            | "node_lost"
+            | "outcome_unknown"
+            | "overloaded"
+            | "shutting_down"
+            | "draining"
+            | "disk_full"
     )
 }
 

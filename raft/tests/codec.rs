@@ -65,9 +65,7 @@ fn acquire() -> impl Strategy<Value = Acquire> {
 
 fn call() -> impl Strategy<Value = Option<ServingCall>> {
     let call = (any::<u64>(), any::<u64>(), any::<u64>());
-    prop::option::of(
-        call.prop_map(|(node_id, boot_id, number)| ServingCall { node_id, boot_id, number }),
-    )
+    prop::option::of(call.prop_map(|(node_id, boot_id, number)| ServingCall { node_id, boot_id, number }))
 }
 
 fn lock_command() -> impl Strategy<Value = Command> {
@@ -75,7 +73,8 @@ fn lock_command() -> impl Strategy<Value = Command> {
     let named = || (namespace(), name(), any::<u64>());
     prop_oneof![
         acquire().prop_map(Command::Acquire),
-        (position(), call()).prop_map(|(at, call)| Command::CancelWait(CancelWait { lock_id: LockId(at), call })),
+        (position(), call())
+            .prop_map(|(at, call)| Command::CancelWait(CancelWait { lock_id: LockId(at), call })),
         (position(), call(), any::<bool>()).prop_map(|(at, call, keeps_place)| {
             Command::AbandonWait(AbandonWait { lock_id: LockId(at), call, keeps_place })
         }),

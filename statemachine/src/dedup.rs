@@ -9,8 +9,8 @@ use imbl::OrdMap;
 
 use crate::transition::Transition;
 use crate::{
-    Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry, SessionId, State,
-    WaitEnd,
+    Command, DedupKey, LockId, Namespace, Outcome, Position, Rejection, ReleaseReason, Reply, Retry,
+    SessionId, State, WaitEnd,
 };
 
 /// How an acquisition ended.

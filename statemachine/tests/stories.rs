@@ -465,7 +465,9 @@ fn lost_node_ends_its_waits_before_anybody_is_granted() {
     let requests = vec![Request::new(None, lost(3)), Request::new(None, Command::Release(release))];
     story.apply(requests).into_iter().for_each(|outcome| drop(outcome.unwrap()));
     assert!(story.is_granted(alive), "the first that lives is next");
-    assert!(dead.into_iter().all(|lock_id| story.state.wait(lock_id).is_none() && !story.is_granted(lock_id)));
+    assert!(
+        dead.into_iter().all(|lock_id| story.state.wait(lock_id).is_none() && !story.is_granted(lock_id))
+    );
     assert_eq!(story.state.serving_boots(), [], "a one-shot lock has nobody to ask for it again");
 }
 
@@ -485,7 +487,11 @@ fn retry_finds_its_place_again_after_its_node_was_lost() {
     let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask(3)) else { panic!("it is granted") };
     assert_eq!(grant.lock_id, wait.lock_id);
     story.release(grant.lock_id).unwrap();
-    assert_eq!(story.ask_keyed(key("k"), ask(4)).unwrap_err().code(), "grant_ended", "it had its effect once");
+    assert_eq!(
+        story.ask_keyed(key("k"), ask(4)).unwrap_err().code(),
+        "grant_ended",
+        "it had its effect once"
+    );
 }
 
 #[test]

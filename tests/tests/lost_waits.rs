@@ -7,7 +7,7 @@ use std::time::Duration;
 use batuta_tests::conformance::{
     Driver, GraphqlDriver, GrpcDriver, Operation, Outcome, RestDriver, WsDriver,
 };
-use batuta_tests::{Cluster, Node, Rest, eventually, program};
+use batuta_tests::{Cluster, Node, PATIENCE, Rest, eventually, program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -103,13 +103,18 @@ fn ask(front: Front, node: &Node, key: Option<&str>, wanted: &Value) -> JoinHand
     tokio::spawn(front(node).call(operation))
 }
 
+async fn told(name: &str, call: JoinHandle<Outcome>) -> Outcome {
+    let told = tokio::time::timeout(PATIENCE, call).await;
+    told.unwrap_or_else(|_| panic!("{name}: not told within {PATIENCE:?}")).expect("no panic")
+}
+
 /// What a call that waits is granted.
 async fn granted(name: &str, call: JoinHandle<Outcome>) -> Value {
-    call.await.expect("no panic").unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"))
+    told(name, call).await.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"))
 }
 
 async fn is_lost(name: &str, call: JoinHandle<Outcome>) {
-    let told = call.await.expect("no panic");
+    let told = told(name, call).await;
     assert!(told.is_err(), "{name}: its node is gone, but it was answered {told:?}");
 }
 
@@ -234,7 +239,7 @@ async fn key_finds_its_place_again_after_its_node_was_lost() {
     }
     scene.lost().signal(Signal::CONT);
     for ((name, _, held, first, behind), again) in calls.into_iter().zip(again) {
-        let told = first.await.expect("no panic").expect_err("its wait was withdrawn");
+        let told = told(name, first).await.expect_err("its wait was withdrawn");
         assert_eq!(told.code, "node_lost", "{name}");
         scene.release(name, &held).await;
         let first = granted(name, again).await;
@@ -256,10 +261,8 @@ async fn lock_run_goes_on_waiting_when_its_node_is_paused() {
     scene.lost().signal(Signal::CONT);
     scene.lost().ready().await;
     scene.release("x", &held).await;
-    let status = eventually("the command ran", || {
-        std::future::ready(run.try_wait().expect("our own child"))
-    })
-    .await;
+    let status =
+        eventually("the command ran", || std::future::ready(run.try_wait().expect("our own child"))).await;
     assert_eq!(status.code(), Some(0));
 }
 

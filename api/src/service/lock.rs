@@ -321,7 +321,8 @@ impl Service {
         if namespace.is_some_and(|namespace| namespace != context.namespace) {
             return Err(ApiError::ForeignLock { lock_id });
         }
-        let (answer, reply) = self.propose(context, Command::CancelWait(CancelWait { lock_id, call: None })).await?;
+        let (answer, reply) =
+            self.propose(context, Command::CancelWait(CancelWait { lock_id, call: None })).await?;
         match reply {
             Reply::WaitCancelled { .. } => Ok(At { revision: answer.revision, value: () }),
             other => Err(unexpected(&other)),

@@ -69,10 +69,7 @@ impl Replica {
     /// Whether the process of a member answers this node now.
     pub async fn reaches(&self, node_id: u64) -> bool {
         let Some(address) = self.inner.core().and_then(|core| core.peer(node_id)) else { return false };
-        matches!(
-            peer::knock(self.inner.platform.as_ref(), &address, KNOCK_WITHIN).await,
-            Knock::Answered
-        )
+        matches!(peer::knock(self.inner.platform.as_ref(), &address, KNOCK_WITHIN).await, Knock::Answered)
     }
 }
 

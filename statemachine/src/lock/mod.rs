@@ -98,17 +98,8 @@ pub struct Acquire {
 
 impl Hash for Acquire {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self {
-            namespace,
-            requests,
-            owner,
-            ttl_ms,
-            wait_ms,
-            lock_delay_ms,
-            reentrant,
-            metadata,
-            call: _,
-        } = self;
+        let Self { namespace, requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata, call: _ } =
+            self;
         namespace.hash(state);
         requests.hash(state);
         owner.hash(state);

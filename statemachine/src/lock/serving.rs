@@ -279,6 +279,5 @@ pub(crate) fn same_locks(mine: &[LockRequest], theirs: &[LockRequest]) -> bool {
         sorted.sort_unstable();
         sorted
     };
-    mine == theirs
-        || (mine.len() > 1 && mine.len() == theirs.len() && sorted(mine) == sorted(theirs))
+    mine == theirs || (mine.len() > 1 && mine.len() == theirs.len() && sorted(mine) == sorted(theirs))
 }
