@@ -191,6 +191,55 @@ fn an_entry_of_format_1_is_still_read() {
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
 }
 
+/// Likewise an acquisition and its withdrawal from before calls were named.
+#[test]
+fn acquisition_without_a_call_is_still_read() {
+    let bytes = [
+        0x08, 0x05, 0x10, 0x07, 0x1a, 0x19, 0xa2, 0x01, 0x16, 0x0a, 0x07, b'd', b'e', b'f', b'a', b'u', b'l',
+        b't', 0x12, 0x05, 0x0a, 0x01, b'a', 0x10, 0x01, 0x1a, 0x00, 0x20, 0x09, 0x28, 0x04, 0x1a, 0x09, 0xaa,
+        0x01, 0x06, 0x0a, 0x04, 0x08, 0x09, 0x10, 0x02,
+    ];
+    let name = Name::new("a").expect("a valid name");
+    let acquire = Acquire {
+        namespace: Namespace::default(),
+        requests: vec![LockRequest { name, mode: Mode::Exclusive }],
+        owner: Owner { session: None, label: String::new() },
+        ttl_ms: Some(9),
+        wait_ms: 4,
+        lock_delay_ms: 0,
+        reentrant: false,
+        metadata: String::new(),
+        call: None,
+    };
+    let cancel = CancelWait { lock_id: LockId(Position { index: 9, ordinal: 2 }), call: None };
+    let requests = [Command::Acquire(acquire), Command::CancelWait(cancel)];
+    let requests = requests.map(|command| Request::new(None, command)).to_vec();
+    let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
+    assert_eq!(encode_entry(&entry), bytes);
+    assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
+}
+
+/// So a retry through another call is recognised.
+#[test]
+fn fingerprint_does_not_depend_on_the_call() {
+    let acquire = |call| Acquire {
+        namespace: Namespace::default(),
+        requests: Vec::new(),
+        owner: Owner { session: None, label: String::new() },
+        ttl_ms: Some(9),
+        wait_ms: 4,
+        lock_delay_ms: 0,
+        reentrant: false,
+        metadata: String::new(),
+        call,
+    };
+    let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
+    let call = ServingCall { node_id: 1, boot_id: 2, number: 3 };
+    let [one, two] =
+        [None, Some(call)].map(|call| Request::new(Some(key()), Command::Acquire(acquire(call))));
+    assert_eq!(one.dedup, two.dedup);
+}
+
 /// Likewise a keep-alive, which is written in fewer bytes now.
 #[test]
 fn a_keep_alive_of_format_1_is_still_read() {

@@ -360,14 +360,7 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
             transition.enqueue(lock_id, wait);
         }
         ImageRecord::Unconfirmed { lock_id, calls, at_ms } => {
-            let grant = state.grants.get(&lock_id);
-            let grant = grant.ok_or_else(|| ImageError(format!("{lock_id} is not held, but unconfirmed")))?;
-            if calls.is_empty() {
-                state.serving.unclaimed.insert(lock_id);
-            } else {
-                let place = (grant.granted_revision, lock_id);
-                state.serving.unconfirmed.insert(place, Unconfirmed { calls, at_ms });
-            }
+            restore_unconfirmed(state, lock_id, Unconfirmed { calls, at_ms })?;
         }
         ImageRecord::Delay { namespace, name, capacity, until_ms } => {
             let mut transition = Transition::new(state);
@@ -395,6 +388,21 @@ fn restore(state: &mut State, record: ImageRecord) -> Result<(), ImageError> {
             state.dedup.by_age.insert(position, key.clone());
             state.dedup.keys.insert(key, Keyed { remembered, position, at_ms });
         }
+    }
+    Ok(())
+}
+
+fn restore_unconfirmed(
+    state: &mut State,
+    lock_id: LockId,
+    unconfirmed: Unconfirmed,
+) -> Result<(), ImageError> {
+    let grant = state.grants.get(&lock_id);
+    let grant = grant.ok_or_else(|| ImageError(format!("{lock_id} is not held, but unconfirmed")))?;
+    if unconfirmed.calls.is_empty() {
+        state.serving.unclaimed.insert(lock_id);
+    } else {
+        state.serving.unconfirmed.insert((grant.granted_revision, lock_id), unconfirmed);
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ impl<'a> Transition<'a> {
     fn may_turn_around(&self, command: &Command, outcome: &Outcome) -> bool {
         match (command, outcome) {
             (Command::Acquire(acquire), Err(Rejection::Deadlock { .. })) => {
-                !self.state.answered_elsewhere(acquire).is_empty()
+                self.state.answered_elsewhere(acquire).is_some()
             }
             _ => false,
         }

@@ -23,7 +23,7 @@ use batuta_raft::{ProposeError, RevisionChanges};
 use batuta_statemachine::lock::{
     AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner, ServingCall,
 };
-use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request, WaitEnd};
+use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request, State, WaitEnd};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -89,6 +89,8 @@ struct Claim {
     inner: Arc<Inner>,
     lock_id: LockId,
     call: Option<ServingCall>,
+    /// From this revision on the call waits for it: a state before it says nothing.
+    since: u64,
     attached: Option<Attached>,
     armed: bool,
     /// Its caller has a retry key.
@@ -114,6 +116,12 @@ impl Claim {
             }
         };
         self.inner.background.spawn_on(left, &self.inner.runtime);
+    }
+
+    /// Whether another request of the same owner is answered in the place of this one, which has no key to ask again.
+    fn was_replaced(&self, state: &State) -> bool {
+        let replaced = |call| state.was_replaced(self.lock_id, call);
+        !self.keyed && state.revision() >= self.since && self.call.is_some_and(replaced)
     }
 
     /// The command that takes the call out of those that wait.
@@ -251,7 +259,9 @@ impl Service {
                 return asked;
             }
             let state = self.state(context, Consistency::Linearizable).await?;
-            let Some(node_id) = state.answered_elsewhere(command).first().copied() else { return asked };
+            let Some(nodes) = state.answered_elsewhere(command) else { return asked };
+            // Without one they were lost meanwhile.
+            let Some(node_id) = nodes.first().copied() else { continue };
             if started.elapsed() >= NEWS_WITHIN_REACHED && self.replica().reaches(node_id).await {
                 return asked;
             }
@@ -282,6 +292,7 @@ impl Service {
                         inner,
                         lock_id: grant.lock_id,
                         call,
+                        since: answer.revision,
                         attached: None,
                         armed: true,
                         keyed,
@@ -293,7 +304,8 @@ impl Service {
                 Reply::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
-                    let claim = Claim { inner, lock_id, call, attached, armed: true, keyed };
+                    let since = answer.revision;
+                    let claim = Claim { inner, lock_id, call, since, attached, armed: true, keyed };
                     let queued = Queued { lock_id, queue_position, revision: answer.revision };
                     Ok(Asked::Queued { claim, queued })
                 }
@@ -331,8 +343,7 @@ impl Service {
                 return Err(error);
             }
         };
-        let replaced =
-            !keyed && claim.call.is_some_and(|call| self.replica().view().was_replaced(claim.lock_id, call));
+        let replaced = claim.was_replaced(&self.replica().view());
         claim.settle();
         match ended {
             // Its owner asked again by another call, which is told.
@@ -354,13 +365,13 @@ impl Service {
 
     /// Resolves when the end of the acquisition is known.
     async fn ended(&self, claim: &mut Claim) -> Ended {
-        let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
         loop {
             let state = self.replica().view();
-            attached.look(&state);
-            if !claim.keyed && claim.call.is_some_and(|call| state.was_replaced(claim.lock_id, call)) {
+            if claim.was_replaced(&state) {
                 return Ended::Refused { revision: state.revision(), reason: WaitEnd::Cancelled };
             }
+            let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
+            attached.look(&state);
             tokio::select! {
                 ended = attached.ended() => return ended,
                 () = sleep(LOOK_INTERVAL) => {}
@@ -401,6 +412,7 @@ impl Service {
                     inner: Arc::clone(&self.inner),
                     lock_id: wait.lock_id,
                     call,
+                    since: answer.revision,
                     attached: None,
                     armed: true,
                     keyed: true,

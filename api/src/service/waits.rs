@@ -92,6 +92,7 @@ impl Waits {
             ended: watch::Sender::new(None),
             attached: 0,
         });
+        slot.queue_again(queued_revision);
         slot.attached += 1;
         let ended = slot.ended.subscribe();
         drop(slots);
@@ -115,7 +116,9 @@ impl Waits {
                 }
                 _ => continue,
             };
-            if let Some(slot) = slots.get(&lock_id) {
+            if let Some(slot) = slots.get(&lock_id)
+                && !slot.is_past(change.revision, &ended)
+            {
                 slot.settle(ended);
             }
         }
@@ -130,6 +133,20 @@ impl Waits {
 }
 
 impl Slot {
+    /// A further call saw it waiting: should the wait have ended before because a node was lost, it was queued again since.
+    fn queue_again(&mut self, queued_revision: u64) {
+        self.queued_revision = self.queued_revision.max(queued_revision);
+        if matches!(*self.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost })) {
+            self.ended = watch::Sender::new(None);
+        }
+    }
+
+    /// Whether an end is from before the acquisition was queued again under its id. In one and the same revision the state has
+    /// the last word.
+    fn is_past(&self, revision: u64, ended: &Ended) -> bool {
+        revision <= self.queued_revision && matches!(ended, Ended::Refused { reason: WaitEnd::NodeLost })
+    }
+
     /// The first end that is known stays: what comes later is the end of a grant, not of the wait.
     fn settle(&self, ended: Ended) {
         self.ended.send_if_modified(|current| {
@@ -227,6 +244,19 @@ mod tests {
         assert_eq!(waits.len(), 1, "another call still waits");
         drop(two);
         assert!(waits.is_empty());
+    }
+
+    #[test]
+    fn end_from_before_it_was_queued_again_is_not_told() {
+        let waits = Arc::new(Waits::new(10, Arc::default()));
+        let again = waits.attach(id(1), 12);
+        waits.on_changes(&[end(id(1), WaitEnd::NodeLost)]);
+        assert!(again.ended.borrow().is_none(), "it was queued again at 12, the end is of 9");
+        let first = waits.attach(id(2), 2);
+        waits.on_changes(&[end(id(2), WaitEnd::NodeLost)]);
+        let again = waits.attach(id(2), 12);
+        assert!(matches!(*first.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost })));
+        assert!(again.ended.borrow().is_none(), "the first is told, the second waits on");
     }
 
     #[test]

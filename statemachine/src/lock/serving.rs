@@ -118,17 +118,17 @@ impl State {
     }
 
     /// The nodes by whose answer the owner of an acquisition holds since a moment ago what it asks for: should they be lost, it may
-    /// not know. Empty when it does, or holds nothing.
+    /// not know. Nobody when they are lost already; `None` when it does know, or holds nothing.
     #[must_use]
-    pub fn answered_elsewhere(&self, acquire: &Acquire) -> Vec<u64> {
-        let (Some(call), Some(grant)) = (acquire.call, self.held_by_owner(acquire)) else {
-            return Vec::new();
-        };
-        let unconfirmed = self.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id));
-        let unconfirmed = unconfirmed.filter(|unconfirmed| !is_told(unconfirmed.at_ms, self.now_ms));
+    pub fn answered_elsewhere(&self, acquire: &Acquire) -> Option<Vec<u64>> {
+        let (call, grant) = (acquire.call?, self.held_by_owner(acquire)?);
+        if self.serving.unclaimed.contains(&grant.lock_id) {
+            return Some(Vec::new());
+        }
+        let unconfirmed = self.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id))?;
         let here = |other: &ServingCall| (other.node_id, other.boot_id) == (call.node_id, call.boot_id);
-        let calls = unconfirmed.filter(|unconfirmed| !unconfirmed.calls.iter().any(here));
-        calls.into_iter().flat_map(|unconfirmed| &unconfirmed.calls).map(|call| call.node_id).collect()
+        let told = is_told(unconfirmed.at_ms, self.now_ms) || unconfirmed.calls.iter().any(here);
+        (!told).then(|| unconfirmed.calls.iter().map(|call| call.node_id).collect())
     }
 
     /// What a call waits for.
@@ -208,8 +208,10 @@ impl Transition<'_> {
         }
         let place = (grant.granted_revision, lock_id);
         let Some(unconfirmed) = self.state.serving.unconfirmed.get_mut(&place) else {
-            // Somebody else may have been told of it: under a key, or because the node of this call counted as lost.
-            return !self.state.dedup.tracked.contains_key(&lock_id)
+            // Somebody else may have been told of it: under a key, when it entered again, or because the node of this call
+            // counted as lost.
+            return grant.count == 1
+                && !self.state.dedup.tracked.contains_key(&lock_id)
                 && !self.state.serving.unclaimed.contains(&lock_id);
         };
         let before = unconfirmed.calls.len();

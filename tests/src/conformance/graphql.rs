@@ -30,8 +30,9 @@ impl Driver for GraphqlDriver {
             let query = document(&operation);
             let variables = variables(&query, &operation);
             let answer = if socket_only {
-                let mut asked = GraphqlOperation::start(&socket, &query, variables).await;
-                asked.answer().await.expect("an answer")
+                let asked = GraphqlOperation::try_start(&socket, &query, variables).await;
+                let mut asked = asked.map_err(Refusal::no_answer)?;
+                asked.answer().await.ok_or_else(|| Refusal::no_answer("the connection ended"))?
             } else {
                 let body = json!({"query": query, "variables": variables});
                 rest.try_send("POST", "/graphql", &[], Some(&body)).await?.body
