@@ -116,7 +116,9 @@ async fn waiters_are_explained_behind_a_cursor() {
     }
     assert_eq!(seen.len(), 20);
     assert!(answers > 2, "{answers} answers");
-    waits.iter().for_each(tokio::task::JoinHandle::abort);
+    for wait in waits {
+        wait.abort();
+    }
     node.stop().await;
 }
 
@@ -237,7 +239,9 @@ async fn largest_objects_that_limits_allow_fit_into_a_message() {
     let listed = v1::ListLocksRequest { limit: 1_000, ..Default::default() };
     let page = locks.list_locks(listed).await.expect("fits into a message").into_inner();
     assert_eq!(page.locks.len(), 1);
-    waits.iter().for_each(tokio::task::JoinHandle::abort);
+    for wait in waits {
+        wait.abort();
+    }
     front.stop().await;
 }
 
