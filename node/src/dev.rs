@@ -1,15 +1,16 @@
 //! `batuta dev`: a whole cluster on loopback, each node a child process, so that one of them can be killed.
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use batuta_cli::lines::{Lines, Stream};
 use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::dev_data::{self, PeerPorts};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
@@ -17,15 +18,19 @@ use crate::signals;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node may take to stop after a TERM before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
+/// How long a reader that does not read is waited for at the end.
+const SAY_WITHIN: Duration = Duration::from_secs(1);
+/// Nodes of a new cluster.
+const NODES: u16 = 3;
 /// Ports of one node start this many above those of the node before.
 const PORT_STEP: u16 = 10;
 
 /// What `batuta dev` takes.
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
-    /// How many nodes.
-    #[arg(long, default_value_t = 3, value_parser = parse_nodes)]
-    nodes: u16,
+    /// How many nodes: 1, 3 or 5 [default: as many as the data are of, or 3].
+    #[arg(long, value_parser = parse_nodes)]
+    nodes: Option<u16>,
     /// Keep the data here instead of in a temporary directory that goes with the cluster.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -55,8 +60,8 @@ pub(crate) enum DevError {
     NodeStopped { name: String, status: ExitStatus },
     #[error("the cluster was not ready within {0:?}; what the nodes said stands above")]
     NotReady(Duration),
-    #[error("no free port for the peers between 15000 and 32000; free some, or stop other clusters")]
-    NoPort,
+    #[error(transparent)]
+    Data(#[from] dev_data::DataError),
     #[error("port {base} + {offset} for node {node} is over 65535; choose a lower first port")]
     PortRange { base: u16, offset: u16, node: u16 },
 }
@@ -96,13 +101,23 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
         temporary.insert(made).path().to_owned()
     };
     std::fs::create_dir_all(&data_dir).map_err(io(data_dir.display().to_string()))?;
-    let mut nodes = start_all(&args, &data_dir)?;
-    let outcome = serve(&args, &mut nodes).await;
-    stop_all(&mut nodes).await;
+    let peer_ports = dev_data::peer_ports(&data_dir, args.nodes, NODES)?;
+    let mut nodes = start_all(&args, &data_dir, &peer_ports)?;
+    let output = Lines::for_people(Stream::Output).map_err(io("a thread for standard output"))?;
+    let errors = Lines::for_people(Stream::Error).map_err(io("a thread for standard error"))?;
+    let outcome = serve(&args, &mut nodes, &output, &errors).await;
+    stop_all(&mut nodes, &errors).await;
+    output.flush(SAY_WITHIN);
+    errors.flush(SAY_WITHIN);
     outcome
 }
 
-async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
+async fn serve(
+    args: &DevArgs,
+    nodes: &mut [Node],
+    output: &Lines,
+    errors: &Lines,
+) -> Result<(), DevError> {
     let stop = signals::stop_requested();
     tokio::pin!(stop);
     let ready = tokio::select! {
@@ -112,7 +127,7 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
     if let Some(path) = &args.ready_file {
         ready::write(path, &ready).map_err(io(path.display().to_string()))?;
     }
-    announce(&ready);
+    output.write(announcement(&ready).into_bytes());
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -121,47 +136,18 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
         for node in nodes.iter_mut().filter(|node| !node.reported) {
             if let Some(status) = node.child.try_wait().map_err(io(node.name.clone()))? {
                 node.reported = true;
-                eprintln!(
+                errors.line(&format!(
                     "node {} (pid {}) stopped: {status}. To start it again:\n  {}",
                     node.name, node.pid, node.command_line
-                );
+                ));
             }
         }
     }
 }
 
-/// The peers' ports are kept beside the data, so that a cluster started again finds its members.
-fn peer_ports(data_dir: &Path, nodes: u16) -> Result<Vec<u16>, DevError> {
-    let path = data_dir.join("dev-peer-ports");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        let ports: Vec<u16> = text.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-        if ports.len() == usize::from(nodes) {
-            return Ok(ports);
-        }
-    }
-    // Below the range the kernel gives to outgoing connections, so that nobody takes the port before the node binds it.
-    let mut found: Vec<u16> = Vec::new();
-    for _ in 0..2000 {
-        let mut random = [0_u8; 2];
-        getrandom::fill(&mut random).map_err(|error| DevError::Io {
-            what: "random port".to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        })?;
-        let port = 15_000 + u16::from_le_bytes(random) % 17_000;
-        if !found.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            found.push(port);
-        }
-        if found.len() == usize::from(nodes) {
-            let text: Vec<String> = found.iter().map(u16::to_string).collect();
-            std::fs::write(&path, text.join(" ")).map_err(io(path.display().to_string()))?;
-            return Ok(found);
-        }
-    }
-    Err(DevError::NoPort)
-}
-
-fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
-    let peer_ports = peer_ports(data_dir, args.nodes)?;
+fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<Vec<Node>, DevError> {
+    let data_dir = data_dir.to_str().ok_or_else(|| dev_data::DataError::NotUtf8(data_dir.to_owned()))?;
+    let data_dir = Path::new(data_dir);
     let peers: Vec<String> =
         peer_ports.iter().enumerate().map(|(i, port)| format!("n{}=127.0.0.1:{port}", i + 1)).collect();
     let port = |base: u16, node: u16| match base {
@@ -173,35 +159,34 @@ fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
         }),
     };
     let mut nodes = Vec::new();
-    for i in 0..args.nodes {
+    for (i, peer_port) in (0..).zip(peer_ports) {
         let name = format!("n{}", i + 1);
         let ready_file = data_dir.join(format!("{name}.ready"));
         if ready_file.exists() {
             std::fs::remove_file(&ready_file).map_err(io(ready_file.display().to_string()))?;
         }
-        let arguments: Vec<OsString> = [
-            "server".into(),
+        let arguments = [
+            "server".to_owned(),
             format!("--name={name}"),
             format!("--data-dir={}", data_dir.join(&name).display()),
             format!("--rest=127.0.0.1:{}", port(args.rest_port, i)?),
             format!("--grpc=127.0.0.1:{}", port(args.grpc_port, i)?),
             format!("--ws=127.0.0.1:{}", port(args.ws_port, i)?),
-            format!("--peer=127.0.0.1:{}", peer_ports[usize::from(i)]),
+            format!("--peer=127.0.0.1:{peer_port}"),
             format!("--peers={}", peers.join(",")),
             format!("--log-level={}", args.log_level),
             format!("--ready-file={}", ready_file.display()),
-        ]
-        .map(OsString::from)
-        .into();
+        ];
         nodes.push(start(name, ready_file, &arguments)?);
     }
     Ok(nodes)
 }
 
-fn start(name: String, ready_file: PathBuf, arguments: &[OsString]) -> Result<Node, DevError> {
+fn start(name: String, ready_file: PathBuf, arguments: &[String]) -> Result<Node, DevError> {
     let program = std::env::current_exe().map_err(io("own program"))?;
-    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let command_line = format!("{} {}", program.display(), words.join(" "));
+    let words: Vec<String> =
+        [program.to_string_lossy().as_ref()].into_iter().chain(arguments.iter().map(String::as_str)).map(quoted).collect();
+    let command_line = words.join(" ");
     // A node ends when its standard input does: however this process ends, no node outlives it.
     // Its own process group keeps the terminal's Ctrl-C from reaching it before this process stops it in order.
     let child = Command::new(&program)
@@ -240,35 +225,71 @@ async fn wait_until_ready(nodes: &mut [Node]) -> Result<Ready, DevError> {
     }
 }
 
-fn announce(ready: &Ready) {
-    println!("Batuta cluster {} is ready: {} node(s).\n", ready.cluster_id, ready.nodes.len());
-    for ReadyNode { name, rest, grpc, pid, .. } in &ready.nodes {
-        println!("  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+:,./@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
     }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn announcement(ready: &Ready) -> String {
     let first = &ready.nodes[0];
-    println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!("  GraphQL   {}   (GraphiQL in a browser)", first.graphql);
-    println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
-    println!("\nTry, in a second terminal:");
-    println!("  batuta --endpoints {} lock acquire orders/42 --ttl 30s", first.grpc);
-    println!(
-        "  curl -X POST {}/api/v1/locks -H 'content-type: application/json' -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'",
-        first.rest
-    );
-    println!("\nCtrl-C stops all nodes.");
+    let nodes = ready.nodes.iter().fold(String::new(), |mut nodes, ReadyNode { name, rest, grpc, pid, .. }| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(nodes, "  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
+        nodes
+    });
+    format!(
+        "Batuta cluster {id} is ready: {count} node(s).\n\n{nodes}\n\
+         \x20 OpenAPI   {rest}/openapi.json   Swagger UI   {rest}/docs\n\
+         \x20 GraphQL   {graphql}   (GraphiQL in a browser)\n\
+         \x20 WebSocket {ws}{path}\n\n\
+         Try, in a second terminal:\n\
+         \x20 batuta --endpoints {grpc} lock acquire orders/42 --ttl 30s\n\
+         \x20 curl -X POST {rest}/api/v1/locks -H 'content-type: application/json' \
+         -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'\n\n\
+         Ctrl-C stops all nodes.\n",
+        id = ready.cluster_id,
+        count = ready.nodes.len(),
+        rest = first.rest,
+        grpc = first.grpc,
+        graphql = first.graphql,
+        ws = first.ws,
+        path = batuta_api::ws::PATH,
+    )
 }
 
 /// The end of a node's standard input tells it that all nodes stop.
-async fn stop_all(nodes: &mut [Node]) {
+async fn stop_all(nodes: &mut [Node], errors: &Lines) {
     for node in nodes.iter_mut() {
         drop(node.child.stdin.take());
     }
     for node in nodes.iter_mut() {
         if timeout(STOP_WITHIN, node.child.wait()).await.is_err() {
-            eprintln!("node {} did not stop within {STOP_WITHIN:?}; killing it", node.name);
+            errors.line(&format!("node {} did not stop within {STOP_WITHIN:?}; killing it", node.name));
             if let Err(error) = node.child.kill().await {
-                eprintln!("node {} could not be killed: {error}", node.name);
+                errors.line(&format!("node {} could not be killed: {error}", node.name));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, expected) in [
+            ("--peers=n1=127.0.0.1:7100,n2=h:1", "--peers=n1=127.0.0.1:7100,n2=h:1"),
+            ("--data-dir=/tmp/a b", "'--data-dir=/tmp/a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
         }
     }
 }
