@@ -78,12 +78,15 @@ impl Lines {
     /// # Errors
     /// As [`Self::start`].
     pub fn for_people(stream: Stream) -> io::Result<Self> {
-        Self::start(stream, |lines, lost| lines.line(&format!("batuta: {lost} line(s) could not be written here")))
+        Self::start(stream, |lines, lost| {
+            lines.line(&format!("batuta: {lost} line(s) could not be written here"))
+        })
     }
 
     fn start_over(descriptor: BorrowedFd<'static>, say_lost: SayLost) -> io::Result<Self> {
         let lines = Self { shared: Arc::default() };
-        let writer = Writer { lines: lines.clone(), descriptor, is_terminal: isatty(descriptor), torn: false };
+        let writer =
+            Writer { lines: lines.clone(), descriptor, is_terminal: isatty(descriptor), torn: false };
         std::thread::Builder::new().name("lines".to_owned()).spawn(move || writer.run(&say_lost))?;
         Ok(lines)
     }

@@ -103,6 +103,9 @@ fn non_blocking_descriptor_is_waited_for() {
     let lines = over(writer);
     let long = "x".repeat(999);
     (0..200).for_each(|_| lines.line(&long));
-    assert_eq!(BufReader::new(reader).lines().map(Result::unwrap).take(200).filter(|line| *line == long).count(), 200);
+    assert_eq!(
+        BufReader::new(reader).lines().map(Result::unwrap).take(200).filter(|line| *line == long).count(),
+        200
+    );
     assert_eq!(lines.queue().lost, 0);
 }

@@ -60,7 +60,10 @@ impl Raw {
     }
 
     /// Lays `BATUTA_SECTION_KEY` variables over what is there. Names and values of other variables may be any bytes.
-    pub(crate) fn lay_environment(&mut self, environment: &[(OsString, OsString)]) -> Result<(), ConfigError> {
+    pub(crate) fn lay_environment(
+        &mut self,
+        environment: &[(OsString, OsString)],
+    ) -> Result<(), ConfigError> {
         for (name, value) in environment {
             // A name with a byte that is no UTF-8 is none of ours, but it may be a typing mistake.
             let name = name.to_string_lossy();

@@ -112,7 +112,9 @@ fn variables_of_kubernetes_services_are_left_alone() {
             assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
         }
     }
-    for name in ["BATUTA_CLUSTER_TCP", "BATUTA_CLUSTER_PORT_A_TCP", "BATUTA_CLUSTER_7070_TCP", "BATUTA_CLUSTER_ADDR"] {
+    for name in
+        ["BATUTA_CLUSTER_TCP", "BATUTA_CLUSTER_PORT_A_TCP", "BATUTA_CLUSTER_7070_TCP", "BATUTA_CLUSTER_ADDR"]
+    {
         refused("", &[(name, "x")], &[SINGLE], &[name, "unknown key"]);
     }
 }
@@ -133,7 +135,11 @@ fn bytes_that_are_no_text_are_harmless_or_named() {
         loaded(name, value).unwrap();
     }
     for (name, value, words) in [
-        (&b"BATUTA_NODE_NAME"[..], &b"n\xff1"[..], ["env BATUTA_NODE_NAME: `node.name` must be UTF-8", "n\u{fffd}1"]),
+        (
+            &b"BATUTA_NODE_NAME"[..],
+            &b"n\xff1"[..],
+            ["env BATUTA_NODE_NAME: `node.name` must be UTF-8", "n\u{fffd}1"],
+        ),
         (b"BATUTA_LOG_LEVEL", b"\xff", ["env BATUTA_LOG_LEVEL: `log.level`", "must be UTF-8"]),
         (b"BATUTA_LOG_LEVE\xff", b"info", ["BATUTA_LOG_LEVE\u{fffd}", "did you mean `BATUTA_LOG_LEVEL`"]),
     ] {

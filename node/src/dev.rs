@@ -112,12 +112,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
     outcome
 }
 
-async fn serve(
-    args: &DevArgs,
-    nodes: &mut [Node],
-    output: &Lines,
-    errors: &Lines,
-) -> Result<(), DevError> {
+async fn serve(args: &DevArgs, nodes: &mut [Node], output: &Lines, errors: &Lines) -> Result<(), DevError> {
     let stop = signals::stop_requested();
     tokio::pin!(stop);
     let ready = tokio::select! {
@@ -184,8 +179,11 @@ fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<
 
 fn start(name: String, ready_file: PathBuf, arguments: &[String]) -> Result<Node, DevError> {
     let program = std::env::current_exe().map_err(io("own program"))?;
-    let words: Vec<String> =
-        [program.to_string_lossy().as_ref()].into_iter().chain(arguments.iter().map(String::as_str)).map(quoted).collect();
+    let words: Vec<String> = [program.to_string_lossy().as_ref()]
+        .into_iter()
+        .chain(arguments.iter().map(String::as_str))
+        .map(quoted)
+        .collect();
     let command_line = words.join(" ");
     // A node ends when its standard input does: however this process ends, no node outlives it.
     // Its own process group keeps the terminal's Ctrl-C from reaching it before this process stops it in order.
@@ -236,25 +234,29 @@ fn quoted(word: &str) -> String {
 
 fn announcement(ready: &Ready) -> String {
     let first = &ready.nodes[0];
-    let nodes = ready.nodes.iter().fold(String::new(), |mut nodes, ReadyNode { name, rest, grpc, pid, .. }| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(nodes, "  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
-        nodes
-    });
+    // All of them: one of the nodes may be killed, as a try.
+    let endpoints: Vec<&str> = ready.nodes.iter().map(|node| node.grpc.as_str()).collect();
+    let nodes =
+        ready.nodes.iter().fold(String::new(), |mut nodes, ReadyNode { name, rest, grpc, pid, .. }| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(nodes, "  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
+            nodes
+        });
     format!(
         "Batuta cluster {id} is ready: {count} node(s).\n\n{nodes}\n\
          \x20 OpenAPI   {rest}/openapi.json   Swagger UI   {rest}/docs\n\
          \x20 GraphQL   {graphql}   (GraphiQL in a browser)\n\
          \x20 WebSocket {ws}{path}\n\n\
          Try, in a second terminal:\n\
-         \x20 batuta --endpoints {grpc} lock acquire orders/42 --ttl 30s\n\
+         \x20 export BATUTA_ENDPOINTS={endpoints}\n\
+         \x20 batuta lock acquire orders/42 --ttl 30s\n\
          \x20 curl -X POST {rest}/api/v1/locks -H 'content-type: application/json' \
          -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'\n\n\
          Ctrl-C stops all nodes.\n",
         id = ready.cluster_id,
         count = ready.nodes.len(),
         rest = first.rest,
-        grpc = first.grpc,
+        endpoints = endpoints.join(","),
         graphql = first.graphql,
         ws = first.ws,
         path = batuta_api::ws::PATH,

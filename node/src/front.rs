@@ -158,8 +158,7 @@ pub(crate) async fn serve_grpc(
             Some((Ok::<_, io::Error>(admitted), listener))
         }
     });
-    let routes =
-        batuta_api::grpc::routes(service).into_axum_router().layer(tower::layer::layer_fn(Guarded));
+    let routes = batuta_api::grpc::routes(service).into_axum_router().layer(tower::layer::layer_fn(Guarded));
     tonic::transport::Server::builder()
         // Browsers speak gRPC-Web, over HTTP/1.1 as well.
         .accept_http1(true)

@@ -44,7 +44,8 @@ impl<'a> MakeWriter<'a> for Writer {
 pub(crate) fn start(log: &Log) -> Result<Lines, Box<dyn Error>> {
     let filter = match std::env::var_os("RUST_LOG") {
         Some(directives) => {
-            let directives = directives.to_str().ok_or("RUST_LOG is not UTF-8; write it anew, or remove it")?;
+            let directives =
+                directives.to_str().ok_or("RUST_LOG is not UTF-8; write it anew, or remove it")?;
             EnvFilter::try_new(directives).map_err(|error| format!("RUST_LOG: {error}"))?
         }
         // openraft tells every step of an election at `info`; what an operator needs of it, this node says itself.

@@ -92,7 +92,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         match place.to_str() {
             Some("thread" | "json") => {
-                std::thread::Builder::new().name("consensus".to_owned()).spawn(|| panic!("no \"sense\"")).unwrap();
+                std::thread::Builder::new()
+                    .name("consensus".to_owned())
+                    .spawn(|| panic!("no \"sense\""))
+                    .unwrap();
             }
             Some("task") => drop(runtime.spawn(async { panic!("no task") })),
             Some("client") => {
@@ -129,7 +132,9 @@ mod tests {
     fn panic_in_the_background_ends_the_process() {
         let (code, said) = panicked("thread", Stdio::piped());
         assert_eq!(code, Some(70), "{said}");
-        for part in ["ERROR", r#"panic="no \"sense\"""#, r#"thread="consensus""#, "panics.rs:", "the process ends"] {
+        for part in
+            ["ERROR", r#"panic="no \"sense\"""#, r#"thread="consensus""#, "panics.rs:", "the process ends"]
+        {
             assert!(said.contains(part), "{part} in {said}");
         }
         let (code, said) = panicked("task", Stdio::piped());
@@ -142,7 +147,10 @@ mod tests {
         let (code, said) = panicked("json", Stdio::piped());
         assert_eq!(code, Some(70), "{said}");
         let line: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
-        assert_eq!((line["level"].as_str(), line["fields"]["thread"].as_str()), (Some("ERROR"), Some("consensus")));
+        assert_eq!(
+            (line["level"].as_str(), line["fields"]["thread"].as_str()),
+            (Some("ERROR"), Some("consensus"))
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ async fn data_of_another_number_of_nodes_are_refused() {
     }
     for wanted in ["3", "5"] {
         let (mut command, _) = Dev::command(directory.path(), &["--nodes", wanted]);
-        let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()));
+        let mut process =
+            Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()));
         let (_, stderr) = process.take_output();
         assert_eq!(process.ended().await.code(), Some(1));
         let said = std::io::read_to_string(stderr).expect("text");

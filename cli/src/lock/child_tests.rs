@@ -201,10 +201,9 @@ async fn signals_are_handed_on() {
         format!("trap 'exit 42' TERM; echo ready > {}; while :; do sleep 0.01; done", mark.display());
     let work = shell(&script, Duration::from_secs(30));
     let (sender, receiver) = mpsc::unbounded_channel();
-    let supervised =
-        tokio::spawn(
-            async move { supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await },
-        );
+    let supervised = tokio::spawn(async move {
+        supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await
+    });
     written(&mark).await;
     sender.send(Signal::TERM).expect("still supervised");
     let ended = supervised.await.expect("no panic");
@@ -222,10 +221,9 @@ async fn in_the_foreground_only_the_command_is_signalled() {
     );
     let work = Work { foreground: true, ..shell(&script, Duration::from_secs(30)) };
     let (sender, receiver) = mpsc::unbounded_channel();
-    let supervised =
-        tokio::spawn(
-            async move { supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await },
-        );
+    let supervised = tokio::spawn(async move {
+        supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await
+    });
     written(&mark).await;
     // The terminal sends INT by itself; TERM is for us to hand on.
     sender.send(Signal::INT).expect("still supervised");

@@ -135,7 +135,8 @@ pub fn run(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode 
     if let Some(target) = target {
         end(target, grace.unwrap_or_default());
         // Last, because it may block, and whether anybody hears it or not.
-        let _ = io::stderr().write_all(b"batuta: the process that kept the lock was gone; its command was ended\n");
+        let _ = io::stderr()
+            .write_all(b"batuta: the process that kept the lock was gone; its command was ended\n");
     }
     ExitCode::SUCCESS
 }

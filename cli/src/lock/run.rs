@@ -101,7 +101,9 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> Result<u8, Failure> {
         })
         .map_err(|failure| not_acquired(&args.name, failure))?;
     let lines = Lines::for_people(Stream::Error)
-        .map_err(|error| Failure::new(exit::INTERNAL, "internal", format!("no thread can be started: {error}")))
+        .map_err(|error| {
+            Failure::new(exit::INTERNAL, "internal", format!("no thread can be started: {error}"))
+        })
         .map_err(|failure| not_acquired(&args.name, failure))?;
     let held = hold(global, &args, &mut signals).await;
     let (session, lock) = held.map_err(|failure| not_acquired(&args.name, failure))?;

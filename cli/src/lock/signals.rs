@@ -115,7 +115,9 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_read_from_the_mask() {
-        let ignored = Ignored::parse("Name:\tbatuta\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001003\nSigCgt:\t0\n");
+        let ignored = Ignored::parse(
+            "Name:\tbatuta\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001003\nSigCgt:\t0\n",
+        );
         for (signal, expected) in [
             (Signal::HUP, true),
             (Signal::INT, true),

@@ -85,6 +85,11 @@ impl Peer for Service {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let raft = self.member(&request)?.raft.clone();
+        let entries = &self.inner.entries;
+        if entries.ending.is_cancelled() {
+            return Err(stopped("this node stops"));
+        }
+        let (ending, open) = (entries.ending.clone(), entries.open.token());
         let mut leader = LeaderStream::new(&self.inner);
         let requests = request.into_inner().map(move |message| match message.map(messages::append) {
             Ok(Ok(request)) => {
@@ -103,10 +108,14 @@ impl Peer for Service {
         });
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
-            .filter_map(std::future::ready);
-        let answers = raft.stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(messages::stream_appended_to_wire(&result)),
-            Err(fatal) => Err(stopped(fatal)),
+            .filter_map(std::future::ready)
+            .take_until(ending.cancelled_owned());
+        let answers = raft.stream_append(requests).map(move |answer| {
+            let _until_the_end = &open;
+            match answer {
+                Ok(result) => Ok(messages::stream_appended_to_wire(&result)),
+                Err(fatal) => Err(stopped(fatal)),
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }

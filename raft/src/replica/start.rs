@@ -17,7 +17,7 @@ use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
-use super::{Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
+use super::{Core, EntryStreams, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, ticks};
 use crate::history::ChangeLog;
 use crate::log::{Log, LogOptions};
 use crate::machine::Machine;
@@ -132,6 +132,7 @@ impl Replica {
             becoming: Mutex::new(Some(Prepared { machine })),
             fatal: watch::Sender::new(None),
             stop,
+            entries: EntryStreams::default(),
             tasks: TaskTracker::new(),
             callers,
             own_thread,
