@@ -273,7 +273,7 @@ async fn dead(process: Pid) {
 async fn command_does_not_outlive_its_keeper() {
     let node = node().await;
     let directory = tempfile::tempdir().expect("a directory");
-    for (signal, lock) in [(Signal::KILL, "kill"), (Signal::SEGV, "segv"), (Signal::ABORT, "abort")] {
+    for (signal, lock) in [(Signal::KILL, "kill"), (Signal::ALARM, "alarm"), (Signal::ABORT, "abort")] {
         let (mut keeper, processes) = two_processes(&node, directory.path(), &[lock], "sleep 600 &").await;
         keeper.signal(signal);
         assert_eq!(keeper.ended().await.code(), None);
