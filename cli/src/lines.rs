@@ -79,7 +79,7 @@ impl Lines {
     /// As [`Self::start`].
     pub fn for_people(stream: Stream) -> io::Result<Self> {
         Self::start(stream, |lines, lost| {
-            lines.line(&format!("batuta: {lost} line(s) could not be written here"))
+            lines.line(&format!("batuta: {lost} line(s) could not be written here"));
         })
     }
 

@@ -138,8 +138,7 @@ fn is_service_variable(name: &str) -> bool {
     {
         return true;
     }
-    let part = ["_PROTO", "_ADDR"].iter().find_map(|end| name.strip_suffix(end));
-    let link = part.unwrap_or(name);
+    let link = ["_PROTO", "_ADDR"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     let Some((before, protocol)) = link.rsplit_once('_') else { return false };
     let Some((before, port)) = before.rsplit_once('_') else { return false };
     matches!(protocol, "TCP" | "UDP" | "SCTP") && port.parse::<u16>().is_ok() && before.ends_with("_PORT")
