@@ -4,6 +4,7 @@
 //! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
 //! same code of [`error::CATALOGUE`].
 
+pub mod client_work;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

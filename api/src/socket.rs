@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::service::Service;
 
 /// How long a client that does not read is waited for once its connection is given up.
@@ -73,8 +74,18 @@ fn frame_bytes(frame: &Message) -> usize {
     }
 }
 
+/// Starts the task that writes; see [`write`].
+pub(crate) fn start_writer(
+    sink: SplitSink<WebSocket, Message>,
+    queue: mpsc::Receiver<Queued>,
+    write_timeout: Duration,
+    slow: Message,
+) -> JoinHandle<()> {
+    tokio::spawn(client_work(write(sink, queue, write_timeout, slow)))
+}
+
 /// Writes frames until there are no more, the connection breaks, or the client does not read: then `slow` is its last one.
-pub(crate) async fn write(
+async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: mpsc::Receiver<Queued>,
     write_timeout: Duration,

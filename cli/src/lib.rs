@@ -6,6 +6,7 @@ mod completion;
 mod duration;
 mod failure;
 mod health;
+pub mod lines;
 mod lock;
 mod output;
 mod reading;
@@ -23,6 +24,8 @@ use batuta_client::Client;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
+pub use crate::lock::{GUARD, Ignored, run_guard};
+pub use crate::output::{Reader, write_out};
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\

@@ -4,10 +4,12 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use batuta_client::v1::{CloseSessionRequest, ReleaseRequest};
 use batuta_client::{Client, Error};
 use comfy_table::{Table, presets};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::Format;
@@ -109,11 +111,41 @@ impl fmt::Display for Created {
     }
 }
 
-/// Writes to standard output. A reader that went away (`| head`) wants no more: that is no failure.
-pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
+/// Whether standard output has a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// What was written was taken.
+    Reads,
+    /// It went away (`| head`) and wants no more: that is no failure.
+    Gone,
+}
+
+/// Writes to standard output, all of it.
+///
+/// # Errors
+/// When that is not possible although somebody reads: a full disk, for example.
+pub fn write_out(bytes: &[u8]) -> io::Result<Reader> {
     match write_all_out(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+/// How often it is asked whether the reader of standard output is still there.
+const LOOK_FOR_READER: Duration = Duration::from_millis(200);
+
+/// Resolves when standard output is a pipe, or a socket, that nobody reads any more. Writing would say so too, but there may be
+/// nothing to write for a long time.
+pub(crate) async fn reader_gone() {
+    loop {
+        let mut output = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
+        if let Ok(1..) = poll(&mut output, Some(&Timespec::default()))
+            && output[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+        {
+            return;
+        }
+        tokio::time::sleep(LOOK_FOR_READER).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! `batuta watch`: every change, one line each.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use batuta_client::v1::{Event, SnapshotPage};
@@ -7,9 +8,9 @@ use batuta_client::{WatchItem, WatchOptions};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::lock::render;
-use crate::output::{printable, write_out};
+use crate::output::{Reader, printable, reader_gone, write_out};
 use crate::{Format, Global, duration, session};
 
 /// `batuta watch …`.
@@ -66,9 +67,14 @@ impl WatchArgs {
 /// Prints until the limit, or until a failure that asking again can not help.
 pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure> {
     let mut watch = global.connect().await?.watch(args.options());
+    let mut gone = pin!(reader_gone());
     let mut printed = 0;
     loop {
-        let lines = match watch.next().await? {
+        let item = tokio::select! {
+            item = watch.next() => item?,
+            () = &mut gone => return Ok(exit::DONE),
+        };
+        let lines = match item {
             WatchItem::Progress { revision } if args.progress.is_some() => {
                 vec![(format!("{revision}  progress"), json!({"revision": revision, "kind": "progress"}))]
             }
@@ -88,10 +94,12 @@ pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure>
         };
         for (text, json) in lines {
             let line = if global.output == Format::Json { json.to_string() } else { text };
-            write_out(format!("{line}\n").as_bytes())?;
+            if write_out(format!("{line}\n").as_bytes())? == Reader::Gone {
+                return Ok(exit::DONE);
+            }
         }
         if args.limit.is_some_and(|limit| printed >= limit) {
-            return Ok(crate::failure::exit::DONE);
+            return Ok(exit::DONE);
         }
     }
 }

@@ -482,7 +482,6 @@ impl PipelinedWatch {
 mod tests {
     use futures_util::StreamExt as _;
 
-    use super::sealed::Message as _;
     use super::*;
     use crate::watch_queue::bounded;
 

@@ -45,6 +45,16 @@ pub enum ConfigError {
         /// What was given.
         found: String,
     },
+    /// The value is no text.
+    #[error("{origin}: `{key}` must be UTF-8, and `{found}` is not; write it anew, or remove the variable")]
+    NotUtf8 {
+        /// Where it was given.
+        origin: Origin,
+        /// The key.
+        key: &'static str,
+        /// What was given, with a replacement character for each byte that is none.
+        found: String,
+    },
     /// The value breaks a rule.
     #[error("`{key}` ({origin}): {problem}; {remedy}")]
     Invalid {

@@ -17,7 +17,7 @@ pub fn configuration(bytes: &[u8]) {
     for line in text.lines() {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         let pair = [(key.trim().to_owned(), value.trim().to_owned())];
-        let _ = raw.lay_environment(&pair);
+        let _ = raw.lay_environment(&pair.clone().map(|(key, value)| (key.into(), value.into())));
         let _ = raw.lay_flags(&pair);
     }
     let _ = check::node_config(&raw);

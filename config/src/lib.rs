@@ -15,6 +15,7 @@ mod raw;
 mod show;
 pub mod validated;
 
+use std::ffi::OsString;
 use std::path::Path;
 
 pub use error::ConfigError;
@@ -33,14 +34,14 @@ pub struct Loaded {
 
 /// Reads the file, if one is named, lays the environment and the flags over it, and validates the result.
 ///
-/// Environment variables that are not `BATUTA_SECTION_KEY` are left alone; flags are pairs of a key (`section.key`)
-/// and its value, lists separated by commas.
+/// Environment variables that are not `BATUTA_SECTION_KEY` are left alone, whatever bytes they hold; flags are pairs of a key
+/// (`section.key`) and its value, lists separated by commas.
 ///
 /// # Errors
 /// At the first thing that is wrong; the message names the place, the rule and the remedy.
 pub fn load(
     file: Option<&Path>,
-    environment: &[(String, String)],
+    environment: &[(OsString, OsString)],
     flags: &[(String, String)],
 ) -> Result<Loaded, ConfigError> {
     let mut raw = Raw::default();

@@ -1,6 +1,7 @@
 //! Values as they were given, each with its origin; nothing is judged here but names and kinds.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use crate::error::ConfigError;
@@ -58,15 +59,27 @@ impl Raw {
         self.values.insert(key.path, (value, origin));
     }
 
-    /// Lays `BATUTA_SECTION_KEY` variables over what is there.
-    pub(crate) fn lay_environment(&mut self, environment: &[(String, String)]) -> Result<(), ConfigError> {
-        for (name, text) in environment {
-            let origin = Origin::Env(name.clone());
-            if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
+    /// Lays `BATUTA_SECTION_KEY` variables over what is there. Names and values of other variables may be any bytes.
+    pub(crate) fn lay_environment(
+        &mut self,
+        environment: &[(OsString, OsString)],
+    ) -> Result<(), ConfigError> {
+        for (name, value) in environment {
+            // A name with a byte that is no UTF-8 is none of ours, but it may be a typing mistake.
+            let name = name.to_string_lossy();
+            let origin = Origin::Env(name.clone().into_owned());
+            if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
+                let Some(text) = value.to_str() else {
+                    return Err(ConfigError::NotUtf8 {
+                        origin,
+                        key: key.path,
+                        found: value.to_string_lossy().into_owned(),
+                    });
+                };
                 self.set(key, parse(key, text, &origin)?, origin);
-            } else if is_mistyped(name) {
-                let suggestion = nearest_variable(name);
-                return Err(ConfigError::UnknownKey { origin, key: name.clone(), suggestion });
+            } else if is_mistyped(&name) {
+                let suggestion = nearest_variable(&name);
+                return Err(ConfigError::UnknownKey { origin, key: name.into_owned(), suggestion });
             }
         }
         Ok(())
@@ -89,16 +102,46 @@ impl Raw {
 /// Names within this many edits of a key's variable are taken for typing mistakes.
 const VARIABLE_EDITS_MAX: usize = 2;
 
+/// Variables of Batuta that are no keys: of the commands, of what they start, and of the tests.
+const OTHER_VARIABLES: [&str; 8] = [
+    "BATUTA_CONFIG",
+    "BATUTA_ENDPOINTS",
+    "BATUTA_NAMESPACE",
+    "BATUTA_LOCK_NAME",
+    "BATUTA_LOCK_TOKEN",
+    "BATUTA_LOCK_ID",
+    "BATUTA_PROGRAM",
+    "BATUTA_WRITE_DOCS",
+];
+
 /// Whether a variable was meant for us and is none of ours.
 ///
-/// Not every other `BATUTA_…` is a mistake: orchestrators export such names for a service called batuta, and the
-/// commands have variables of their own. One that begins like a section, or is nearly a key's, is.
+/// Not every other `BATUTA_…` is a mistake: orchestrators export such names for a service whose name begins with batuta, and
+/// the commands have variables of their own. One that begins like a section, or is nearly a key's, is.
 fn is_mistyped(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("BATUTA_") else { return false };
+    if OTHER_VARIABLES.contains(&name) || is_service_variable(rest) {
+        return false;
+    }
     KEYS.iter().any(|key| {
         rest.starts_with(&format!("{}_", key.parts().0.to_uppercase()))
             || strsim::damerau_levenshtein(&key.variable(), name) <= VARIABLE_EDITS_MAX
     })
+}
+
+/// Whether Kubernetes exports a variable of this name for some Service: every container gets, for a Service `batuta-cluster`,
+/// `BATUTA_CLUSTER_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_<name of the port>`, `…_PORT`, `…_PORT_7070_TCP`, and the
+/// last one with `_PROTO`, `_PORT` and `_ADDR` behind it.
+fn is_service_variable(name: &str) -> bool {
+    if ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| name.ends_with(end))
+        || name.contains("_SERVICE_PORT_")
+    {
+        return true;
+    }
+    let link = ["_PROTO", "_ADDR"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    let Some((before, protocol)) = link.rsplit_once('_') else { return false };
+    let Some((before, port)) = before.rsplit_once('_') else { return false };
+    matches!(protocol, "TCP" | "UDP" | "SCTP") && port.parse::<u16>().is_ok() && before.ends_with("_PORT")
 }
 
 /// The variable that is most like the name, if one is.

@@ -1,5 +1,7 @@
 //! The three layers, the rules, and what is said when one is broken.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use batuta_config::key::KEYS;
@@ -11,13 +13,17 @@ fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
     given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+fn variables(given: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    given.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
 fn from(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let directory =
         std::env::temp_dir().join(format!("batuta-config-{}-{:p}", std::process::id(), &raw const toml));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("node.toml");
     std::fs::write(&file, toml).unwrap();
-    let loaded = load(Some(&file), &pairs(environment), &pairs(flags));
+    let loaded = load(Some(&file), &variables(environment), &pairs(flags));
     std::fs::remove_dir_all(&directory).unwrap();
     loaded
 }
@@ -81,6 +87,65 @@ fn variables_of_others_are_left_alone() {
         [("BATUTA_SERVICE_HOST", "10.0.0.1"), ("BATUTA_PORT", "tcp://10.0.0.1:8080"), ("BATUTA_CONFIG", "f")];
     from("", &others, &[SINGLE]).unwrap();
     from("", &[("BATUTA_LOCK_NAME", "a"), ("BATUTA_LOCK_TOKEN", "1")], &[SINGLE]).unwrap();
+    from("", &[("BATUTA_ENDPOINTS", "h:1"), ("BATUTA_NAMESPACE", "a")], &[SINGLE]).unwrap();
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_left_alone() {
+    for service in ["BATUTA", "BATUTA_NODE", "BATUTA_CLUSTER", "BATUTA_LISTEN_REST", "BATUTA_LOG_LEVEL"] {
+        for end in [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_GRPC",
+            "SERVICE_PORT_PEER_0",
+            "PORT",
+            "PORT_7070_TCP",
+            "PORT_7070_TCP_PROTO",
+            "PORT_7070_TCP_PORT",
+            "PORT_7070_TCP_ADDR",
+            "PORT_53_UDP",
+            "PORT_53_UDP_ADDR",
+            "PORT_9_SCTP_PROTO",
+        ] {
+            let name = format!("{service}_{end}");
+            let loaded = from("", &[(&name, "tcp://10.0.0.1:7070")], &[SINGLE]);
+            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        }
+    }
+    for name in
+        ["BATUTA_CLUSTER_TCP", "BATUTA_CLUSTER_PORT_A_TCP", "BATUTA_CLUSTER_7070_TCP", "BATUTA_CLUSTER_ADDR"]
+    {
+        refused("", &[(name, "x")], &[SINGLE], &[name, "unknown key"]);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_harmless_or_named() {
+    let bytes = |text: &[u8]| OsStr::from_bytes(text).to_owned();
+    let loaded = |name: &[u8], value: &[u8]| {
+        load(None, &[(bytes(name), bytes(value))], &pairs(&[SINGLE])).map_err(|error| error.to_string())
+    };
+    for (name, value) in [
+        (&b"FOO"[..], &b"\xff"[..]),
+        (b"F\xffO", b"x"),
+        (b"BATUTA_ENDPOINTS", b"\xff"),
+        (b"BATUTA_SERVICE_HOST", b"\xff"),
+        (b"", b"\xff"),
+    ] {
+        loaded(name, value).unwrap();
+    }
+    for (name, value, words) in [
+        (
+            &b"BATUTA_NODE_NAME"[..],
+            &b"n\xff1"[..],
+            ["env BATUTA_NODE_NAME: `node.name` must be UTF-8", "n\u{fffd}1"],
+        ),
+        (b"BATUTA_LOG_LEVEL", b"\xff", ["env BATUTA_LOG_LEVEL: `log.level`", "must be UTF-8"]),
+        (b"BATUTA_LOG_LEVE\xff", b"info", ["BATUTA_LOG_LEVE\u{fffd}", "did you mean `BATUTA_LOG_LEVEL`"]),
+    ] {
+        let message = loaded(name, value).map(|_| ()).unwrap_err();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
 }
 
 #[test]

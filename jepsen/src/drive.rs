@@ -84,8 +84,8 @@ impl Drive {
     /// # Errors
     /// When the machine can not do it, or the cluster does not even start.
     pub async fn run(self) -> Result<bool> {
-        let asked: Vec<String> =
-            std::env::args().skip(2).filter(|word| !word.starts_with("--owner=")).collect();
+        let asked = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned());
+        let asked: Vec<String> = asked.filter(|word| !word.starts_with("--owner=")).collect();
         let history = History::create(&self.dir.join(HISTORY))?;
         let mut cluster = Cluster::new(self.sandbox.clone(), self.settings.clone())?;
         for place in cluster.wanted() {

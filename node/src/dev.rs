@@ -1,16 +1,17 @@
 //! `batuta dev`: a whole cluster on loopback, each node a child process, so that one of them can be killed.
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use batuta_cli::lines::{Lines, Stream};
 use batuta_cli::shell::quoted;
 use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::dev_data::{self, PeerPorts};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
@@ -18,17 +19,19 @@ use crate::signals;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node may take to stop after a TERM before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// The largest cluster.
-const NODES_MAX: usize = 5;
+/// How long a reader that does not read is waited for at the end.
+const SAY_WITHIN: Duration = Duration::from_secs(1);
+/// Nodes of a new cluster.
+const NODES: u16 = 3;
 /// Ports of one node start this many above those of the node before.
 const PORT_STEP: u16 = 10;
 
 /// What `batuta dev` takes.
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
-    /// How many nodes.
-    #[arg(long, default_value_t = 3, value_parser = parse_nodes)]
-    nodes: u16,
+    /// How many nodes: 1, 3 or 5 [default: as many as the data are of, or 3].
+    #[arg(long, value_parser = parse_nodes)]
+    nodes: Option<u16>,
     /// Keep the data here instead of in a temporary directory that goes with the cluster.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -58,13 +61,8 @@ pub(crate) enum DevError {
     NodeStopped { name: String, status: ExitStatus },
     #[error("the cluster was not ready within {0:?}; what the nodes said stands above")]
     NotReady(Duration),
-    #[error(
-        "the data in {dir} belong to a cluster of {found} nodes, --nodes says {asked}: start it with --nodes {found}, or use another \
-         --data-dir"
-    )]
-    OtherNodes { dir: String, found: usize, asked: u16 },
-    #[error("no free port for the peers between 15000 and 32000; free some, or stop other clusters")]
-    NoPort,
+    #[error(transparent)]
+    Data(#[from] dev_data::DataError),
     #[error("port {base} + {offset} for node {node} is over 65535; choose a lower first port")]
     PortRange { base: u16, offset: u16, node: u16 },
 }
@@ -104,13 +102,18 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
         temporary.insert(made).path().to_owned()
     };
     std::fs::create_dir_all(&data_dir).map_err(io(data_dir.display().to_string()))?;
-    let mut nodes = start_all(&args, &data_dir)?;
-    let outcome = serve(&args, &mut nodes).await;
-    stop_all(&mut nodes).await;
+    let peer_ports = dev_data::peer_ports(&data_dir, args.nodes, NODES)?;
+    let mut nodes = start_all(&args, &data_dir, &peer_ports)?;
+    let output = Lines::for_people(Stream::Output).map_err(io("a thread for standard output"))?;
+    let errors = Lines::for_people(Stream::Error).map_err(io("a thread for standard error"))?;
+    let outcome = serve(&args, &mut nodes, &output, &errors).await;
+    stop_all(&mut nodes, &errors).await;
+    output.flush(SAY_WITHIN);
+    errors.flush(SAY_WITHIN);
     outcome
 }
 
-async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
+async fn serve(args: &DevArgs, nodes: &mut [Node], output: &Lines, errors: &Lines) -> Result<(), DevError> {
     let stop = signals::stop_requested();
     tokio::pin!(stop);
     let ready = tokio::select! {
@@ -120,7 +123,7 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
     if let Some(path) = &args.ready_file {
         ready::write(path, &ready).map_err(io(path.display().to_string()))?;
     }
-    announce(&ready);
+    output.write(announcement(&ready).into_bytes());
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -129,61 +132,18 @@ async fn serve(args: &DevArgs, nodes: &mut [Node]) -> Result<(), DevError> {
         for node in nodes.iter_mut().filter(|node| !node.reported) {
             if let Some(status) = node.child.try_wait().map_err(io(node.name.clone()))? {
                 node.reported = true;
-                eprintln!(
+                errors.line(&format!(
                     "node {} (pid {}) stopped: {status}. To start it again:\n  {}",
                     node.name, node.pid, node.command_line
-                );
+                ));
             }
         }
     }
 }
 
-/// The ports in the file beside the data, if it is there.
-fn kept_ports(path: &Path) -> Option<Vec<u16>> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Some(text.split_whitespace().filter_map(|port| port.parse().ok()).collect())
-}
-
-/// How many nodes the data directory has data of, as their names say.
-fn nodes_with_data(data_dir: &Path) -> usize {
-    let has_data = |node: &usize| data_dir.join(format!("n{node}")).join("identity").exists();
-    (1..=NODES_MAX).rev().find(has_data).unwrap_or_default()
-}
-
-/// The peers' ports are kept beside the data, so that a cluster started again finds its members.
-fn peer_ports(data_dir: &Path, nodes: u16) -> Result<Vec<u16>, DevError> {
-    let path = data_dir.join("dev-peer-ports");
-    let kept = kept_ports(&path);
-    let found = kept.as_ref().map_or_else(|| nodes_with_data(data_dir), Vec::len);
-    if found != 0 && found != usize::from(nodes) {
-        return Err(DevError::OtherNodes { dir: data_dir.display().to_string(), found, asked: nodes });
-    }
-    if let Some(ports) = kept.filter(|ports| !ports.is_empty()) {
-        return Ok(ports);
-    }
-    // Below the range the kernel gives to outgoing connections, so that nobody takes the port before the node binds it.
-    let mut found: Vec<u16> = Vec::new();
-    for _ in 0..2000 {
-        let mut random = [0_u8; 2];
-        getrandom::fill(&mut random).map_err(|error| DevError::Io {
-            what: "random port".to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        })?;
-        let port = 15_000 + u16::from_le_bytes(random) % 17_000;
-        if !found.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            found.push(port);
-        }
-        if found.len() == usize::from(nodes) {
-            let text: Vec<String> = found.iter().map(u16::to_string).collect();
-            std::fs::write(&path, text.join(" ")).map_err(io(path.display().to_string()))?;
-            return Ok(found);
-        }
-    }
-    Err(DevError::NoPort)
-}
-
-fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
-    let peer_ports = peer_ports(data_dir, args.nodes)?;
+fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<Vec<Node>, DevError> {
+    let data_dir = data_dir.to_str().ok_or_else(|| dev_data::DataError::NotUtf8(data_dir.to_owned()))?;
+    let data_dir = Path::new(data_dir);
     let peers: Vec<String> =
         peer_ports.iter().enumerate().map(|(i, port)| format!("n{}=127.0.0.1:{port}", i + 1)).collect();
     let port = |base: u16, node: u16| match base {
@@ -195,35 +155,36 @@ fn start_all(args: &DevArgs, data_dir: &Path) -> Result<Vec<Node>, DevError> {
         }),
     };
     let mut nodes = Vec::new();
-    for i in 0..args.nodes {
+    for (i, peer_port) in (0..).zip(peer_ports) {
         let name = format!("n{}", i + 1);
         let ready_file = data_dir.join(format!("{name}.ready"));
         if ready_file.exists() {
             std::fs::remove_file(&ready_file).map_err(io(ready_file.display().to_string()))?;
         }
-        let arguments: Vec<OsString> = [
-            "server".into(),
+        let arguments = [
+            "server".to_owned(),
             format!("--name={name}"),
             format!("--data-dir={}", data_dir.join(&name).display()),
             format!("--rest=127.0.0.1:{}", port(args.rest_port, i)?),
             format!("--grpc=127.0.0.1:{}", port(args.grpc_port, i)?),
             format!("--ws=127.0.0.1:{}", port(args.ws_port, i)?),
-            format!("--peer=127.0.0.1:{}", peer_ports[usize::from(i)]),
+            format!("--peer=127.0.0.1:{peer_port}"),
             format!("--peers={}", peers.join(",")),
             format!("--log-level={}", args.log_level),
             format!("--ready-file={}", ready_file.display()),
-        ]
-        .map(OsString::from)
-        .into();
+        ];
         nodes.push(start(name, ready_file, &arguments)?);
     }
     Ok(nodes)
 }
 
-fn start(name: String, ready_file: PathBuf, arguments: &[OsString]) -> Result<Node, DevError> {
+fn start(name: String, ready_file: PathBuf, arguments: &[String]) -> Result<Node, DevError> {
     let program = std::env::current_exe().map_err(io("own program"))?;
-    let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
-    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    let words: Vec<String> = [program.to_string_lossy().as_ref()]
+        .into_iter()
+        .chain(arguments.iter().map(String::as_str))
+        .map(quoted)
+        .collect();
     let command_line = words.join(" ");
     // A node ends when its standard input does: however this process ends, no node outlives it.
     // Its own process group keeps the terminal's Ctrl-C from reaching it before this process stops it in order.
@@ -263,64 +224,48 @@ async fn wait_until_ready(nodes: &mut [Node]) -> Result<Ready, DevError> {
     }
 }
 
-fn announce(ready: &Ready) {
-    println!("Batuta cluster {} is ready: {} node(s).\n", ready.cluster_id, ready.nodes.len());
-    for ReadyNode { name, rest, grpc, pid, .. } in &ready.nodes {
-        println!("  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
-    }
+fn announcement(ready: &Ready) -> String {
     let first = &ready.nodes[0];
-    println!("\n  OpenAPI   {}/openapi.json   Swagger UI   {}/docs", first.rest, first.rest);
-    println!("  GraphQL   {}   (a page to ask with in a browser)", first.graphql);
-    println!("  WebSocket {}{}", first.ws, batuta_api::ws::PATH);
-    println!("\nTry, in a second terminal:");
+    // All of them: one of the nodes may be killed, as a try.
     let endpoints: Vec<&str> = ready.nodes.iter().map(|node| node.grpc.as_str()).collect();
-    println!("  export BATUTA_ENDPOINTS={}", endpoints.join(","));
-    println!("  batuta lock acquire orders/42 --ttl 30s");
-    println!(
-        "  curl -X POST {}/api/v1/locks -H 'content-type: application/json' -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'",
-        first.rest
-    );
-    println!("\nCtrl-C stops all nodes.");
+    let nodes =
+        ready.nodes.iter().fold(String::new(), |mut nodes, ReadyNode { name, rest, grpc, pid, .. }| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(nodes, "  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
+            nodes
+        });
+    format!(
+        "Batuta cluster {id} is ready: {count} node(s).\n\n{nodes}\n\
+         \x20 OpenAPI   {rest}/openapi.json   Swagger UI   {rest}/docs\n\
+         \x20 GraphQL   {graphql}   (a page to ask with in a browser)\n\
+         \x20 WebSocket {ws}{path}\n\n\
+         Try, in a second terminal:\n\
+         \x20 export BATUTA_ENDPOINTS={endpoints}\n\
+         \x20 batuta lock acquire orders/42 --ttl 30s\n\
+         \x20 curl -X POST {rest}/api/v1/locks -H 'content-type: application/json' \
+         -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'\n\n\
+         Ctrl-C stops all nodes.\n",
+        id = ready.cluster_id,
+        count = ready.nodes.len(),
+        rest = first.rest,
+        endpoints = endpoints.join(","),
+        graphql = first.graphql,
+        ws = first.ws,
+        path = batuta_api::ws::PATH,
+    )
 }
 
 /// The end of a node's standard input tells it that all nodes stop.
-async fn stop_all(nodes: &mut [Node]) {
+async fn stop_all(nodes: &mut [Node], errors: &Lines) {
     for node in nodes.iter_mut() {
         drop(node.child.stdin.take());
     }
     for node in nodes.iter_mut() {
         if timeout(STOP_WITHIN, node.child.wait()).await.is_err() {
-            eprintln!("node {} did not stop within {STOP_WITHIN:?}; killing it", node.name);
+            errors.line(&format!("node {} did not stop within {STOP_WITHIN:?}; killing it", node.name));
             if let Err(error) = node.child.kill().await {
-                eprintln!("node {} could not be killed: {error}", node.name);
+                errors.line(&format!("node {} could not be killed: {error}", node.name));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(dir: &Path, nodes: u16) -> String {
-        peer_ports(dir, nodes).expect_err("other data are there").to_string()
-    }
-
-    #[test]
-    fn data_of_another_number_of_nodes_are_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let ports = peer_ports(dir.path(), 3).expect("ports");
-        assert_eq!(peer_ports(dir.path(), 3).expect("the same"), ports);
-        for nodes in [1, 5] {
-            assert!(refused(dir.path(), nodes).contains("--nodes 3"));
-        }
-        // Without the file, the nodes' directories say it.
-        std::fs::remove_file(dir.path().join("dev-peer-ports")).expect("removed");
-        for name in ["n1", "n3"] {
-            std::fs::create_dir(dir.path().join(name)).expect("made");
-            std::fs::write(dir.path().join(name).join("identity"), "").expect("written");
-        }
-        assert!(refused(dir.path(), 1).contains("--nodes 3"));
-        assert_eq!(peer_ports(dir.path(), 3).expect("other ports").len(), 3);
     }
 }

@@ -1,28 +1,73 @@
-//! What the node writes about itself, to standard error.
+//! What the node writes about itself, to standard error. A line that cannot be written is lost and counted, and nobody waits for a
+//! reader (`batuta_cli::lines`).
 
-use std::io::IsTerminal as _;
+use std::error::Error;
+use std::io::{self, IsTerminal as _};
 
+use batuta_cli::lines::{Lines, Stream};
 use batuta_config::validated::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-/// Starts logging. `RUST_LOG` stands above the configured level: it can name modules.
+use crate::panics;
+
+/// One event on its way to the lines: the subscriber hands each over in one piece.
+struct Event<'a>(&'a Lines);
+
+impl io::Write for Event<'_> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.write(event.to_vec());
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the subscriber gets its writers.
+struct Writer(Lines);
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Event<'a>;
+
+    fn make_writer(&'a self) -> Event<'a> {
+        Event(&self.0)
+    }
+}
+
+/// Starts logging, and has a panic told and end the process. `RUST_LOG` stands above the configured level: it can name modules.
+/// What is logged is written when the returned lines are flushed.
 ///
 /// # Errors
 /// When `RUST_LOG` is malformed or logging was started before.
-pub(crate) fn start(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) => EnvFilter::try_new(directives)?,
+pub(crate) fn start(log: &Log) -> Result<Lines, Box<dyn Error>> {
+    let filter = match std::env::var_os("RUST_LOG") {
+        Some(directives) => {
+            let directives =
+                directives.to_str().ok_or("RUST_LOG is not UTF-8; write it anew, or remove it")?;
+            EnvFilter::try_new(directives).map_err(|error| format!("RUST_LOG: {error}"))?
+        }
         // openraft tells every step of an election at `info`; what an operator needs of it, this node says itself.
-        Err(_) => EnvFilter::try_new(format!("{},openraft=error", log.level.as_str()))?,
+        None => EnvFilter::try_new(format!("{},openraft=error", log.level.as_str()))?,
     };
-    let lines = tracing_subscriber::fmt()
+    // At the highest level, so that no filter hides that lines are missing.
+    let say_lost = |_: &Lines, lost| {
+        tracing::error!(lost, "log lines could not be written here: nobody read them, or there was no room");
+    };
+    let lines = Lines::start(Stream::Error, say_lost)?;
+    panics::end_the_process(lines.clone(), log.format);
+    let writer = Writer(lines.clone());
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal())
+        // It would say them with a macro that panics.
+        .log_internal_errors(false)
         .with_target(false);
     match log.format {
-        LogFormat::Text => lines.try_init().map_err(|error| error.to_string())?,
-        LogFormat::Json => lines.json().try_init().map_err(|error| error.to_string())?,
+        LogFormat::Text => subscriber.try_init().map_err(|error| error.to_string())?,
+        LogFormat::Json => subscriber.json().try_init().map_err(|error| error.to_string())?,
     }
-    Ok(())
+    Ok(lines)
 }

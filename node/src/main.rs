@@ -2,13 +2,16 @@
 
 mod connection;
 mod dev;
+mod dev_data;
 mod front;
 mod logging;
+mod panics;
 mod ready;
 mod server;
 mod server_args;
 mod signals;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -47,6 +50,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.next().as_deref() == Some(OsStr::new(batuta_cli::GUARD)) {
+        return batuta_cli::run_guard(arguments);
+    }
+    panics::end_the_command();
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {
@@ -65,28 +73,24 @@ fn workers() -> usize {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+    let done = |()| ExitCode::SUCCESS;
+    let outcome: Result<ExitCode, Box<dyn std::error::Error>> = match cli.command {
         Command::Server(args) => server_args::run_server(*args).await,
-        Command::Dev(args) => dev::run(args).await.map_err(Into::into),
-        Command::Config(command) => server_args::run_config(*command),
-        Command::Schema => print_schema().map_err(Into::into),
+        Command::Dev(args) => dev::run(args).await.map(done).map_err(Into::into),
+        Command::Config(command) => server_args::run_config(*command).map(done),
+        Command::Schema => print_schema().map(done).map_err(Into::into),
         Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(error.as_ref()),
-    }
+    outcome.unwrap_or_else(|error| failed(error.as_ref()))
 }
 
-/// A reader that has seen enough (`batuta schema | head`) is no failure.
-fn print_schema() -> std::io::Result<()> {
-    match std::io::stdout().write_all(batuta_api::graphql::schema_sdl().as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
-    }
+fn print_schema() -> Result<(), String> {
+    let written = batuta_cli::write_out(batuta_api::graphql::schema_sdl().as_bytes());
+    written.map(|_| ()).map_err(|error| format!("standard output: {error}"))
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    eprintln!("batuta: {error}");
+    // When standard error cannot be written, the exit code is all there is to say.
+    let _ = writeln!(std::io::stderr(), "batuta: {error}");
     ExitCode::FAILURE
 }

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
+use batuta_cli::write_out;
 use batuta_config::Loaded;
 use clap::{Args, Subcommand};
 
@@ -109,27 +112,36 @@ impl ConfigArgs {
     }
 
     fn load(&self) -> Result<Loaded, Box<dyn Error>> {
-        let environment: Vec<(String, String)> = std::env::vars().collect();
+        let environment: Vec<_> = std::env::vars_os().collect();
         Ok(batuta_config::load(self.config.as_deref(), &environment, &self.overrides()?)?)
     }
 }
 
-/// Runs a node.
-pub(crate) async fn run_server(args: ServerArgs) -> Result<(), Box<dyn Error>> {
+/// How long a reader of the log that does not read is waited for at the end.
+const SAY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs a node. Why it stopped, if not because it was told to, is its last line.
+pub(crate) async fn run_server(args: ServerArgs) -> Result<ExitCode, Box<dyn Error>> {
     let loaded = args.config.load()?;
-    logging::start(&loaded.config.log)?;
+    let lines = logging::start(&loaded.config.log)?;
     let run = ServerRun { ready_file: args.ready_file, stop_with_stdin: args.stop_with_stdin };
-    Ok(server::run(loaded.config, run).await?)
+    let ended = server::run(loaded.config, run).await;
+    if let Err(error) = &ended {
+        lines.line(&format!("batuta: {error}"));
+    }
+    lines.flush(SAY_WITHIN);
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Checks or shows a configuration.
 pub(crate) fn run_config(command: ConfigCommand) -> Result<(), Box<dyn Error>> {
-    match command {
+    let written = match command {
         ConfigCommand::Validate(config) => {
             config.load()?;
-            println!("the configuration is valid");
+            write_out(b"the configuration is valid\n")
         }
-        ConfigCommand::Show { config, origin } => print!("{}", config.load()?.show(origin)),
-    }
+        ConfigCommand::Show { config, origin } => write_out(config.load()?.show(origin).as_bytes()),
+    };
+    written.map_err(|error| format!("standard output: {error}"))?;
     Ok(())
 }

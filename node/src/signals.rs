@@ -1,11 +1,15 @@
 //! When a process is asked to stop.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use batuta_cli::Ignored;
+use rustix::process::Signal;
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
-/// Resolves at the first TERM or INT. From the call on, neither ends the process by itself.
+/// Resolves at the first TERM or INT. From the call on, neither ends the process by itself. One that whoever started the process has
+/// it ignore (INT, for what a script runs in the background) stays ignored.
 pub(crate) fn stop_requested() -> impl Future<Output = ()> {
-    let mut terminate = listen(SignalKind::terminate());
-    let mut interrupt = listen(SignalKind::interrupt());
+    let ignored = Ignored::of_this_process();
+    let mut terminate = listen(Signal::TERM, ignored);
+    let mut interrupt = listen(Signal::INT, ignored);
     async move {
         tokio::select! {
             () = next(&mut terminate) => {}
@@ -14,11 +18,15 @@ pub(crate) fn stop_requested() -> impl Future<Output = ()> {
     }
 }
 
-fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|error| tracing::warn!(?kind, %error, "signal can not be caught")).ok()
+fn listen(kind: Signal, ignored: Ignored) -> Option<Listener> {
+    if ignored.contains(kind) {
+        return None;
+    }
+    let listener = signal(SignalKind::from_raw(kind.as_raw()));
+    listener.inspect_err(|error| tracing::warn!(?kind, %error, "signal can not be caught")).ok()
 }
 
-async fn next(listener: &mut Option<Signal>) {
+async fn next(listener: &mut Option<Listener>) {
     match listener {
         Some(listener) => {
             listener.recv().await;

@@ -8,12 +8,14 @@ pub mod conformance;
 mod graphql;
 mod http;
 mod ports;
+mod process;
 mod snippets;
 
 pub use cluster::{Cluster, Node, program};
 pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
 pub use ports::Ports;
+pub use process::{Alone, Dev, Process, addresses, is_alive, pid, written};
 pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::lock;
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::service::hold::Hold;
 use crate::service::{CallContext, Service};
 
@@ -45,7 +46,8 @@ pub(super) fn serve(
     mut requests: Streaming<v1::HoldRequest>,
 ) -> HoldStream {
     let (answers, receiver) = mpsc::channel(ANSWERS);
-    tokio::spawn(async move {
+    // When it panics its stream ends, and with it the hold.
+    tokio::spawn(client_work(async move {
         let end = match acquire(&service, &context, &mut requests, &answers).await {
             Ok(Some(hold)) => keep(hold, &mut requests, &answers).await,
             Ok(None) => Ok(()),
@@ -55,7 +57,7 @@ pub(super) fn serve(
             // The client may be gone.
             let _ = answers.send(Err(error.into())).await;
         }
-    });
+    }));
     ReceiverStream::new(receiver)
 }
 

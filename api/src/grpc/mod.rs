@@ -11,6 +11,7 @@ mod session;
 mod status;
 mod watch;
 
+use std::any::Any;
 use std::time::Duration;
 
 use batuta_proto::v1;
@@ -77,6 +78,12 @@ pub fn routes(service: Service) -> Routes {
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);
     Routes::from(routes.routes().into_axum_router().layer(answers))
+}
+
+/// The answer to a call whose handler panicked.
+#[must_use]
+pub fn panicked(panic: Box<dyn Any + Send>) -> tonic::Status {
+    crate::middleware::panicked("grpc", panic).into()
 }
 
 /// Keeps the health service at the node's readiness until the node drains.

@@ -6,6 +6,7 @@ use tokio::time::{Duration, sleep};
 use super::session::{OpenRequest, Session};
 use super::{At, CallContext, Service};
 use crate::ApiError;
+use crate::client_work::client_work;
 
 /// How often closing is tried, and the pause between two tries. After that the session ends by its time to live.
 const CLOSE_TRIES: u32 = 5;
@@ -38,13 +39,13 @@ impl Service {
     ) -> Result<At<(Session, BoundSession)>, ApiError> {
         // In a task of its own, so that a session is not left behind when the caller leaves before it is known.
         let (service, context) = (self.clone(), context.clone());
-        let task = self.inner.background.spawn(async move {
+        let task = self.inner.background.spawn(client_work(async move {
             let opened = service.open_session(&context, request).await?;
             let session = opened.value.session_id;
             let context = CallContext { dedup: None, ..context };
             let bound = BoundSession { service, context, session, armed: true };
             Ok(At { revision: opened.revision, value: (opened.value, bound) })
-        });
+        }));
         task.await
             .unwrap_or_else(|error| Err(ApiError::Internal(format!("the proposal's task failed: {error}"))))
     }

@@ -21,6 +21,7 @@ use super::lease::{Followed, Follower};
 use super::op::{self, Call, Defaults, Op, What};
 use super::watch;
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Consistency, Service};
@@ -30,7 +31,7 @@ use crate::socket::{self, Gone, Out};
 pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: WebSocket) {
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_frames_max);
-    let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
+    let writer = socket::start_writer(sink, queue, options.write_timeout, Close::Slow.message());
     let mut connection = Connection::new(service.clone(), options, out.clone());
     let close = tokio::select! {
         close = connection.run(&mut reader) => close,
@@ -286,7 +287,7 @@ impl Connection {
     }
 
     fn start(&mut self, id: &str, kind: Kind, work: impl Future<Output = Finished> + Send + 'static) {
-        let task = self.tasks.spawn(work);
+        let task = self.tasks.spawn(client_work(work));
         self.ids.insert(task.id(), id.to_owned());
         self.entries.insert(id.to_owned(), Entry { kind, task, ended_by: None });
     }

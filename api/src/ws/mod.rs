@@ -32,6 +32,7 @@ use axum::routing::any;
 use tokio::sync::Semaphore;
 
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::json::Problem;
 use crate::service::Service;
 use crate::socket::admit;
@@ -130,10 +131,10 @@ fn handshake(
     let (upgrade, place) = admit(upgrade, headers, &service, connections, limit, options.message_bytes_max)?;
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = service.clone();
-        tracker.tracked(async move {
+        tracker.tracked(client_work(async move {
             connection::serve(service, options, socket).await;
             drop(place);
-        })
+        }))
     }))
 }
 

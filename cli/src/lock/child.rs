@@ -8,11 +8,16 @@
 //! ```
 //! Invariant: when both happened, the loss counts: a command whose lock was gone has not succeeded, whatever it says.
 //! The grace runs from the moment of the loss, not from when this process came to see it.
+//!
+//! Jobs: the command has a process group of its own, in the background of the terminal, while its keeper stays in the foreground and
+//! hands on what the terminal sends. A command that is stopped is continued with every signal it gets, as `timeout(1)` does, and
+//! that it is stopped is said. In the foreground (`--foreground`) both share the keeper's group.
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -20,12 +25,16 @@ use std::time::Duration;
 use batuta_client::Loss;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpgid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_current_process_group, test_kill_process_group,
+    waitid, waitpgid,
 };
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::signals::Signals;
+use super::guard::{Guard, Target};
+use super::signals::{Signals, name};
+use crate::lines::Lines;
 
 /// How often a process group that was told to end is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -43,6 +52,8 @@ pub(crate) struct Work {
     pub(crate) grace: Duration,
     /// Stay in the terminal's foreground: no process group of its own, so signals reach the command alone.
     pub(crate) foreground: bool,
+    /// The program that ends the command when this process is gone; without one the command goes on then.
+    pub(crate) guard: Option<PathBuf>,
 }
 
 /// How it ended.
@@ -71,11 +82,13 @@ pub(crate) enum End {
     Unkillable,
 }
 
-/// Runs `work` until it ends or `losing` resolves. Signals that come meanwhile are handed on.
+/// Runs `work` until it ends or `losing` resolves. Signals that come meanwhile are handed on. What there is to say goes to `lines`,
+/// which never holds this up.
 pub(crate) async fn supervise(
     work: &Work,
     losing: impl Future<Output = Loss>,
     signals: &mut Signals,
+    lines: &Lines,
 ) -> Ended {
     let mut losing = pin!(losing);
     tokio::select! {
@@ -83,7 +96,7 @@ pub(crate) async fn supervise(
         loss = &mut losing => return Ended::Lost { loss, end: End::NeverRan },
         () = std::future::ready(()) => {}
     }
-    let mut running = match Running::start(work) {
+    let mut running = match Running::start(work, lines) {
         Ok(running) => running,
         Err(error) => return Ended::NotStarted(error),
     };
@@ -92,13 +105,18 @@ pub(crate) async fn supervise(
             biased;
             loss = &mut losing => break loss,
             signal = signals.next() => running.hand_on(signal),
-            status = running.child.wait() => return match status {
-                Ok(status) => Ended::Exited(status),
-                Err(error) => Ended::Unwatched(error),
-            },
+            status = running.child.wait() => {
+                running.dismiss_guard();
+                return match status {
+                    Ok(status) => Ended::Exited(status),
+                    Err(error) => Ended::Unwatched(error),
+                };
+            }
+            stop = running.stops.next() => running.stopped(stop),
         }
     };
     let end = running.end(loss.since + work.grace, signals).await;
+    running.dismiss_guard();
     Ended::Lost { loss, end }
 }
 
@@ -117,59 +135,143 @@ fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-struct Running {
-    child: Child,
+/// When the command is stopped.
+struct Stops {
     pid: Pid,
-    group: bool,
+    /// Some child has changed its state. Without it stops are not noticed.
+    children: Option<unix::Signal>,
 }
 
-impl Running {
-    fn start(work: &Work) -> io::Result<Self> {
+impl Stops {
+    /// The signal that stopped the command. Cancel-safe.
+    async fn next(&mut self) -> Signal {
+        loop {
+            let looks = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+            if let Ok(Some(status)) = waitid(WaitId::Pid(self.pid), looks)
+                && let Some(signal) = status.stopping_signal().and_then(Signal::from_named_raw)
+            {
+                return signal;
+            }
+            match &mut self.children {
+                Some(children) => children.recv().await,
+                None => std::future::pending().await,
+            };
+        }
+    }
+}
+
+struct Running<'a> {
+    child: Child,
+    pid: Pid,
+    target: Target,
+    stops: Stops,
+    guard: Option<Guard>,
+    lines: &'a Lines,
+}
+
+impl<'a> Running<'a> {
+    fn start(work: &Work, lines: &'a Lines) -> io::Result<Self> {
         let (program, arguments) =
             work.command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let unguarded = |error: io::Error| {
+            lines.line(&format!("batuta: the command would go on if this process were killed: {error}"));
+        };
+        // Before the command, so that it is never there alone for longer than a pipe takes.
+        let guard = work.guard.as_deref().map(|guard| Guard::start(guard, work.grace));
+        let mut guard = guard.and_then(|guard| guard.map_err(unguarded).ok());
+        let children = unix::signal(SignalKind::child()).ok();
         let mut command = Command::new(program);
         command.args(arguments).envs(work.environment.iter().map(|(name, value)| (name, value)));
         if !work.foreground {
             command.process_group(0);
         }
-        let child = command.spawn()?;
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                guard.into_iter().for_each(Guard::dismiss);
+                return Err(error);
+            }
+        };
         let pid = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("the new process has no id"))?;
-        Ok(Self { child, pid, group: !work.foreground })
+        let target = if work.foreground { Target::Process(pid) } else { Target::Group(pid) };
+        if let Some(Err(error)) = guard.as_mut().map(|guard| guard.watch(target)) {
+            unguarded(error);
+        }
+        Ok(Self { child, pid, target, stops: Stops { pid, children }, guard, lines })
     }
 
-    /// Sends a signal that this process got on to the command. In the foreground the terminal has told it already.
+    fn dismiss_guard(&mut self) {
+        self.guard.take().into_iter().for_each(Guard::dismiss);
+    }
+
+    fn is_foreground(&self) -> bool {
+        matches!(self.target, Target::Process(_))
+    }
+
+    /// Sends a signal that this process got on to the command. In the foreground the terminal has told it already, but a command
+    /// that is stopped has not heard it.
     fn hand_on(&self, signal: Signal) {
-        if self.group || !matches!(signal, Signal::INT | Signal::QUIT) {
-            self.send(signal);
+        match signal {
+            Signal::TSTP if self.is_foreground() => {}
+            Signal::TSTP => self.lines.line(
+                "batuta: a stop from the keyboard is not obeyed: the lock would be lost. Ctrl-C ends the command",
+            ),
+            // Meant for whoever reads from the terminal or writes to it, which this process does not.
+            Signal::TTIN | Signal::TTOU => {}
+            Signal::INT | Signal::QUIT if self.is_foreground() => self.send(Signal::CONT),
+            signal => self.send(signal),
         }
     }
 
     fn send(&self, signal: Signal) {
-        let sent = if self.group {
-            kill_process_group(self.pid, signal)
-        } else if self.child.id().is_some() {
-            kill_process(self.pid, signal)
-        } else {
-            Ok(())
-        };
-        match sent {
+        // Once its status is known, its id may be another's; a group lives on with its members.
+        if self.is_foreground() && self.child.id().is_none() {
+            return;
+        }
+        match self.target.send_and_continue(signal) {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(error) => {
-                eprintln!("batuta: the command could not be sent signal {}: {error}", signal.as_raw());
+                self.lines.line(&format!("batuta: the command could not be sent {}: {error}", name(signal)));
             }
         }
+    }
+
+    /// Says that the command was stopped, and what can be done about it.
+    fn stopped(&self, signal: Signal) {
+        let remedy = match signal {
+            Signal::TSTP if self.is_foreground() => {
+                // The shell does not see this job stop, and would not offer to continue it.
+                if let Err(error) = kill_current_process_group(Signal::CONT) {
+                    self.lines.line(&format!("batuta: the command could not be continued: {error}"));
+                }
+                "a stop from the keyboard is not obeyed: the lock would be lost. It was continued; Ctrl-C ends it"
+            }
+            Signal::TTIN | Signal::TTOU if self.is_foreground() => {
+                "it wants the terminal, and this job is in the background. Bring it to the foreground (fg)"
+            }
+            Signal::TTIN | Signal::TTOU => {
+                "it wants the terminal, which a command under `lock run` has only with --foreground. \
+                 Ctrl-C ends it; then run it with `batuta lock run --foreground`"
+            }
+            _ => "SIGCONT lets it go on",
+        };
+        self.lines.line(&format!(
+            "batuta: the command was stopped by {}, and the lock is still held: {remedy}",
+            name(signal)
+        ));
     }
 
     /// Whether a process of the command is left. The first one must have been waited for: its status is its keeper's.
     fn is_left(&self) -> bool {
         // What the command left behind was handed to this process when its parent ended: a dead one stays in the
         // group until somebody asks for its status.
-        while self.group && matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
-        self.group && test_kill_process_group(self.pid) != Err(Errno::SRCH)
+        let group = !self.is_foreground();
+        while group && matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
+        group && test_kill_process_group(self.pid) != Err(Errno::SRCH)
     }
 
     async fn end(&mut self, deadline: Instant, signals: &mut Signals) -> End {
@@ -185,6 +287,7 @@ impl Running {
                 _ = self.child.wait(), if !waited => waited = true,
                 () = sleep_until(deadline) => break,
                 signal = signals.next() => self.hand_on(signal),
+                stop = self.stops.next(), if !waited => self.stopped(stop),
                 () = sleep(LOOK_INTERVAL), if waited => {}
             }
         }

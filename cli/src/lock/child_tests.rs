@@ -35,6 +35,7 @@ fn shell(script: &str, grace: Duration) -> Work {
         environment: Vec::new(),
         grace,
         foreground: false,
+        guard: None,
     }
 }
 
@@ -53,6 +54,10 @@ fn no_signals() -> Signals {
     let (sender, receiver) = mpsc::unbounded_channel();
     drop(sender);
     Signals::of(receiver)
+}
+
+fn lines() -> Lines {
+    Lines::for_people(crate::lines::Stream::Error).expect("a thread")
 }
 
 async fn written(path: &Path) -> String {
@@ -76,7 +81,7 @@ fn is_alive(pid: &str) -> bool {
 
 async fn unlost(script: &str) -> ExitStatus {
     let work = shell(script, Duration::from_secs(30));
-    match supervise(&work, std::future::pending(), &mut no_signals()).await {
+    match supervise(&work, std::future::pending(), &mut no_signals(), &lines()).await {
         Ended::Exited(status) => status,
         other => panic!("{script}: {other:?}"),
     }
@@ -95,14 +100,14 @@ async fn exit_codes_pass_through() {
 async fn the_environment_is_added_to() {
     let mut work = shell(r#"test "$BATUTA_LOCK_TOKEN" = 17 && test -n "$PATH""#, Duration::ZERO);
     work.environment = vec![("BATUTA_LOCK_TOKEN", "17".to_owned())];
-    let ended = supervise(&work, std::future::pending(), &mut no_signals()).await;
+    let ended = supervise(&work, std::future::pending(), &mut no_signals(), &lines()).await;
     assert!(matches!(ended, Ended::Exited(status) if status.success()), "{ended:?}");
 }
 
 #[tokio::test]
 async fn what_can_not_be_started_is_said() {
     let work = Work { command: vec!["/no/such/command".into()], ..shell("", Duration::ZERO) };
-    let ended = supervise(&work, std::future::pending(), &mut no_signals()).await;
+    let ended = supervise(&work, std::future::pending(), &mut no_signals(), &lines()).await;
     assert!(
         matches!(&ended, Ended::NotStarted(error) if error.kind() == io::ErrorKind::NotFound),
         "{ended:?}"
@@ -115,7 +120,7 @@ async fn nothing_starts_when_it_is_lost_already() {
     let mark = scratch.file("mark");
     let work = shell(&format!("echo started > {}", mark.display()), Duration::from_secs(30));
     let losing = std::future::ready(gone(Instant::now()));
-    let ended = supervise(&work, losing, &mut no_signals()).await;
+    let ended = supervise(&work, losing, &mut no_signals(), &lines()).await;
     assert!(matches!(ended, Ended::Lost { end: End::NeverRan, .. }), "{ended:?}");
     assert!(!mark.exists());
 }
@@ -129,7 +134,7 @@ async fn a_loss_terminates_the_whole_group_and_beats_its_success() {
     let work = shell(&script, Duration::from_mins(1));
     let (lose, told) = oneshot::channel();
     let losing = async { told.await.expect("the test decides") };
-    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals()).await });
+    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals(), &lines()).await });
     let pids = written(&pids).await;
     lose.send(gone(Instant::now())).expect("still supervised");
     let ended = supervised.await.expect("no panic");
@@ -155,7 +160,7 @@ async fn what_ignores_term_is_killed_even_after_its_leader_went() {
     let work = shell(&script, Duration::from_millis(300));
     let (lose, told) = oneshot::channel();
     let losing = async { told.await.expect("the test decides") };
-    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals()).await });
+    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals(), &lines()).await });
     let stubborn = written(&pids).await;
     assert!(is_alive(stubborn.trim()));
     let since = Instant::now();
@@ -179,7 +184,7 @@ async fn the_grace_counts_from_the_loss_and_not_from_when_it_is_seen() {
     let work = shell(&script, grace);
     let (lose, told) = oneshot::channel();
     let losing = async { told.await.expect("the test decides") };
-    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals()).await });
+    let supervised = tokio::spawn(async move { supervise(&work, losing, &mut no_signals(), &lines()).await });
     written(&mark).await;
     let since = Instant::now().checked_sub(grace).expect("the machine runs for longer than the grace");
     lose.send(gone(since)).expect("still supervised");
@@ -196,10 +201,9 @@ async fn signals_are_handed_on() {
         format!("trap 'exit 42' TERM; echo ready > {}; while :; do sleep 0.01; done", mark.display());
     let work = shell(&script, Duration::from_secs(30));
     let (sender, receiver) = mpsc::unbounded_channel();
-    let supervised =
-        tokio::spawn(
-            async move { supervise(&work, std::future::pending(), &mut Signals::of(receiver)).await },
-        );
+    let supervised = tokio::spawn(async move {
+        supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await
+    });
     written(&mark).await;
     sender.send(Signal::TERM).expect("still supervised");
     let ended = supervised.await.expect("no panic");
@@ -217,10 +221,9 @@ async fn in_the_foreground_only_the_command_is_signalled() {
     );
     let work = Work { foreground: true, ..shell(&script, Duration::from_secs(30)) };
     let (sender, receiver) = mpsc::unbounded_channel();
-    let supervised =
-        tokio::spawn(
-            async move { supervise(&work, std::future::pending(), &mut Signals::of(receiver)).await },
-        );
+    let supervised = tokio::spawn(async move {
+        supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await
+    });
     written(&mark).await;
     // The terminal sends INT by itself; TERM is for us to hand on.
     sender.send(Signal::INT).expect("still supervised");

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod child;
+mod guard;
 pub(crate) mod render;
 mod run;
 mod signals;
@@ -16,7 +17,9 @@ use batuta_client::v1::{
 use clap::Subcommand;
 use serde_json::json;
 
+pub use self::guard::{GUARD, run as run_guard};
 pub(crate) use self::run::run;
+pub use self::signals::Ignored;
 use crate::duration::{millis, parse};
 use crate::failure::{Failure, exit};
 use crate::output::{Answer, fields, or_dash};
@@ -36,9 +39,11 @@ pub enum LockCommand {
     /// Holds a lock while a command runs, and ends the command when the lock is lost.
     ///
     /// The command finds `BATUTA_LOCK_NAME`, `BATUTA_LOCK_TOKEN` and `BATUTA_LOCK_ID` in its environment and runs in a
-    /// process group of its own; TERM, INT, HUP, QUIT, USR1 and USR2 are handed on to it. When the lock is lost the
-    /// group gets TERM, and KILL after --grace, counted from the loss; the exit code is then 75, whatever the command
-    /// ended with. When the lock is not acquired nothing runs, and the exit code is 73.
+    /// process group of its own; TERM, INT, HUP, QUIT, USR1, USR2 and CONT are handed on to it, unless they were ignored
+    /// (nohup). A command that reads from the terminal needs --foreground. When the lock is lost the group gets TERM, and
+    /// KILL after --grace, counted from the loss; the exit code is then 75, whatever the command ended with. The same
+    /// happens to the command when batuta itself is killed. When the lock is not acquired nothing runs, and the exit code
+    /// is 73.
     #[command(after_help = "Examples:
   batuta lock run nightly-report --wait 1m -- ./report.sh
   batuta lock run deploy/shop -- sh -c 'deploy --fencing-token \"$BATUTA_LOCK_TOKEN\"'")]

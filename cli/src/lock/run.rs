@@ -11,10 +11,12 @@ use tokio::time::timeout;
 
 use super::acquire::ModeArgs;
 use super::child::{End, Ended, Work, exit_code, supervise};
+use super::guard::own_program;
 use super::signals::{Signals, name as signal_name};
 use crate::Global;
 use crate::duration::parse;
 use crate::failure::{Failure, exit};
+use crate::lines::{Lines, Stream};
 
 /// How often it is asked whether an operator took the lock away.
 const POLL: Duration = Duration::from_secs(1);
@@ -22,6 +24,9 @@ const POLL: Duration = Duration::from_secs(1);
 const LOCK_DELAY_MAX: Duration = Duration::from_mins(1);
 /// How long the session's end is waited for. It ends by itself, after its time to live, when it can not be asked for.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a reader that does not read is waited for at the end.
+const SAY_WITHIN: Duration = Duration::from_secs(1);
 
 const CHECK_IT: &str = "What the command did last may not have been protected: check it by its fencing token, then \
                         run it again.";
@@ -83,6 +88,7 @@ impl RunArgs {
             ],
             grace: self.grace,
             foreground: self.foreground,
+            guard: own_program().ok(),
         }
     }
 }
@@ -94,10 +100,28 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> Result<u8, Failure> {
             Failure::new(exit::INTERNAL, "internal", format!("signals can not be caught: {error}"))
         })
         .map_err(|failure| not_acquired(&args.name, failure))?;
+    let lines = Lines::for_people(Stream::Error)
+        .map_err(|error| {
+            Failure::new(exit::INTERNAL, "internal", format!("no thread can be started: {error}"))
+        })
+        .map_err(|failure| not_acquired(&args.name, failure))?;
     let held = hold(global, &args, &mut signals).await;
     let (session, lock) = held.map_err(|failure| not_acquired(&args.name, failure))?;
+    let ended = keep(&args, session, lock, &mut signals, &lines).await;
+    lines.flush(SAY_WITHIN);
+    ended
+}
+
+/// Runs the command while the lock is held.
+async fn keep(
+    args: &RunArgs,
+    session: Session,
+    lock: Lock,
+    signals: &mut Signals,
+    lines: &Lines,
+) -> Result<u8, Failure> {
     let work = args.work(lock.token(), lock.lock_id());
-    let end = match supervise(&work, lock.loss(), &mut signals).await {
+    let end = match supervise(&work, lock.loss(), signals, lines).await {
         Ended::Lost { loss, end } => {
             leave(session).await;
             return Err(lost(&args.name, &loss.reason, end));
@@ -124,12 +148,12 @@ async fn hold(global: &Global, args: &RunArgs, signals: &mut Signals) -> Result<
     let session = tokio::select! {
         biased;
         session = open => session?,
-        signal = signals.next() => return Err(interrupted(signal)),
+        signal = signals.next_to_end() => return Err(interrupted(signal)),
     };
     let taken = tokio::select! {
         biased;
         lock = session.acquire(args.options()) => lock.map_err(Failure::from),
-        signal = signals.next() => Err(interrupted(signal)),
+        signal = signals.next_to_end() => Err(interrupted(signal)),
     };
     match taken {
         Ok(lock) => Ok((session, lock)),

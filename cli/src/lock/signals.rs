@@ -6,27 +6,29 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Handed on to the command.
-const HANDED_ON: [Signal; 6] =
-    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
+/// Handed on to the command. Each of them but the last ends a keeper that waits for its lock.
+const HANDED_ON: [Signal; 7] =
+    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::CONT];
 
-/// Caught and dropped: a keeper that is stopped from the keyboard would keep nothing alive.
-const DROPPED: [Signal; 1] = [Signal::TSTP];
+/// What a terminal stops jobs with. Caught and not obeyed: a keeper that is stopped would keep nothing alive.
+const STOPS: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// Signals as they come.
 #[derive(Debug)]
 pub(crate) struct Signals(mpsc::UnboundedReceiver<Signal>);
 
 impl Signals {
-    /// Catches from now on what would have ended this process.
+    /// Catches from now on what would have ended or stopped this process. What whoever started it has it ignore (`nohup`; INT
+    /// and QUIT for what a script runs in the background) stays ignored, here and by the command.
     pub(crate) fn catch() -> io::Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        for caught in HANDED_ON.into_iter().chain(DROPPED) {
+        let ignored = Ignored::of_this_process();
+        for caught in HANDED_ON.into_iter().chain(STOPS).filter(|caught| !ignored.contains(*caught)) {
             let mut stream = signal(SignalKind::from_raw(caught.as_raw()))?;
             let sender = sender.clone();
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    if !DROPPED.contains(&caught) && sender.send(caught).is_err() {
+                    if sender.send(caught).is_err() {
                         break;
                     }
                 }
@@ -48,6 +50,44 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+
+    /// The next one that tells a keeper without a command to end. Cancel-safe.
+    pub(crate) async fn next_to_end(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if signal != Signal::CONT && !STOPS.contains(&signal) {
+                return signal;
+            }
+        }
+    }
+}
+
+/// The signals that this process was told to ignore by whoever started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ignored {
+    /// A bit for each, signal 1 first.
+    mask: u64,
+}
+
+impl Ignored {
+    /// As it is now: before handlers are installed. Where the system does not say, nothing is ignored.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let status = std::fs::read("/proc/self/status").unwrap_or_default();
+        Self::parse(&String::from_utf8_lossy(&status))
+    }
+
+    fn parse(status: &str) -> Self {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        Self { mask: mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default() }
+    }
+
+    /// Whether this one is ignored.
+    #[must_use]
+    pub fn contains(self, signal: Signal) -> bool {
+        let place = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
+        self.mask.checked_shr(place).is_some_and(|rest| rest & 1 == 1)
+    }
 }
 
 /// How people call it.
@@ -59,7 +99,36 @@ pub(crate) fn name(signal: Signal) -> String {
         (Signal::TERM, "SIGTERM"),
         (Signal::USR1, "SIGUSR1"),
         (Signal::USR2, "SIGUSR2"),
+        (Signal::CONT, "SIGCONT"),
+        (Signal::STOP, "SIGSTOP"),
+        (Signal::TSTP, "SIGTSTP"),
+        (Signal::TTIN, "SIGTTIN"),
+        (Signal::TTOU, "SIGTTOU"),
     ];
     let known = known.iter().find(|(known, _)| *known == signal);
     known.map_or_else(|| format!("signal {}", signal.as_raw()), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let ignored = Ignored::parse(
+            "Name:\tbatuta\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001003\nSigCgt:\t0\n",
+        );
+        for (signal, expected) in [
+            (Signal::HUP, true),
+            (Signal::INT, true),
+            (Signal::QUIT, false),
+            (Signal::TERM, false),
+            (Signal::PIPE, true),
+        ] {
+            assert_eq!(ignored.contains(signal), expected, "{signal:?}");
+        }
+        for status in ["", "SigIgn:\n", "SigIgn:\tnothing\n"] {
+            assert_eq!(Ignored::parse(status).mask, 0, "{status:?}");
+        }
+    }
 }

@@ -47,9 +47,10 @@ impl DirLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(failed)?;
-                return Err(LockError::Held { dir: dir.display().to_string(), holder: holder.trim().into() });
+                let mut holder = Vec::new();
+                file.read_to_end(&mut holder).map_err(failed)?;
+                let holder = String::from_utf8_lossy(&holder).trim().to_owned();
+                return Err(LockError::Held { dir: dir.display().to_string(), holder });
             }
             Err(errno) => return Err(failed(errno.into())),
         }

@@ -127,6 +127,11 @@ impl Peer for Service {
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let core = self.member(&request)?;
         let (raft, integrity) = (core.raft.clone(), Arc::clone(&core.integrity));
+        let entries = &self.inner.entries;
+        if entries.ending.is_cancelled() {
+            return Err(stopped("this node stops"));
+        }
+        let (ending, open) = (entries.ending.clone(), entries.open.token());
         let mut leader = LeaderStream::new(&self.inner);
         let heard = |message: wire::AppendRequest| {
             let (now_ms, disk_low) = (message.now_ms, message.leader_disk_low);
@@ -152,17 +157,17 @@ impl Peer for Service {
             });
         let requests = requests
             .take_while(|request| std::future::ready(request.is_some()))
-            .filter_map(std::future::ready);
+            .filter_map(std::future::ready)
+            .take_until(ending.cancelled_owned());
         let (heard, disk) = (Arc::clone(&self.inner.leader_heard), Arc::clone(&self.inner.disk));
-        let answers = raft.stream_append(requests).map(move |answer| match answer {
-            Ok(result) => {
-                if result.is_ok() {
-                    heard.note_answered();
-                }
-                let answer = messages::stream_appended_to_wire(&result);
-                Ok(wire::AppendResponse { disk_room: disk.has_room(), ..answer })
+        let answers = raft.stream_append(requests).map(move |answer| {
+            let _until_the_end = &open;
+            let result = answer.map_err(stopped)?;
+            if result.is_ok() {
+                heard.note_answered();
             }
-            Err(fatal) => Err(stopped(fatal)),
+            let answer = messages::stream_appended_to_wire(&result);
+            Ok(wire::AppendResponse { disk_room: disk.has_room(), ..answer })
         });
         Ok(Response::new(Box::pin(with_applied(integrity, answers))))
     }

@@ -122,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) becoming: Mutex<Option<start::Prepared>>,
     fatal: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
+    pub(crate) entries: EntryStreams,
     pub(crate) tasks: TaskTracker,
     /// The runtime of those who call; consensus may have one of its own.
     callers: Handle,
@@ -131,6 +132,18 @@ pub(crate) struct Inner {
     pub(crate) platform: Arc<dyn Platform>,
     _lock: Box<dyn Any + Send + Sync>,
 }
+
+/// The streams over which leaders send entries. They end before consensus does, which could not answer them any more.
+#[derive(Default)]
+pub(crate) struct EntryStreams {
+    /// No more entries are taken.
+    pub(crate) ending: CancellationToken,
+    /// Each stream has a token, until everything in it is answered.
+    pub(crate) open: TaskTracker,
+}
+
+/// How long what a leader sent before this node stops may take to be answered.
+const ENTRIES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a snapshot that was asked for is waited for before it is asked for again.
 const SNAPSHOT_AGAIN: Duration = Duration::from_millis(200);
@@ -445,14 +458,20 @@ impl Replica {
     /// Stops. A leader that goes on serving elsewhere is missed for an election: hand leadership over first
     /// ([`Replica::transfer_leader`]).
     pub async fn shutdown(&self) {
+        self.inner.entries.ending.cancel();
+        self.inner.entries.open.close();
+        if tokio::time::timeout(ENTRIES_WITHIN, self.inner.entries.open.wait()).await.is_err() {
+            tracing::debug!("entries from the leader are not answered");
+        }
+        // Whatever asks consensus ends before it: consensus calls it an error to be asked when it has stopped.
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
         if let Some(core) = self.inner.core()
             && let Err(error) = core.raft.shutdown().await
         {
             tracing::warn!(%error, "consensus did not stop in order");
         }
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
         if let Some(thread) = &self.inner.own_thread {
             thread.leave.cancel();
             thread.ended.cancelled().await;

@@ -21,8 +21,8 @@ use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::standing::Standing;
 use super::{
-    Core, DiskWatch, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello, lost_nodes, recall,
-    ticks,
+    Core, DiskWatch, EntryStreams, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello,
+    lost_nodes, recall, ticks,
 };
 use crate::history::ChangeLog;
 use crate::integrity::Integrity;
@@ -146,6 +146,7 @@ impl Replica {
             becoming: Mutex::new(Some(Prepared { machine })),
             fatal: watch::Sender::new(None),
             stop,
+            entries: EntryStreams::default(),
             tasks: TaskTracker::new(),
             callers,
             own_thread,

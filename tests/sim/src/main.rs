@@ -24,7 +24,7 @@ struct Arguments {
 
 fn arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments::default();
-    let mut given = std::env::args().skip(1);
+    let mut given = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     while let Some(name) = given.next() {
         let mut number = || -> Result<u64, String> {
             let text = given.next().ok_or_else(|| format!("{name} needs a number"))?;

@@ -22,7 +22,7 @@ struct Args {
 fn args() -> Result<Args, String> {
     let mut args =
         Args { addresses: vec!["http://127.0.0.1:9090".to_owned()], clients: 64, seconds: 10, hold: 0 };
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {

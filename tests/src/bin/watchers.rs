@@ -36,7 +36,7 @@ struct Args {
 fn args() -> Result<Args, String> {
     let address = "http://127.0.0.1:9090".to_owned();
     let mut args = Args { address, idle: 10_000, fanout: 1_000, rounds: 50, stalled: 0, reading: 0 };
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         let number = || value.parse().map_err(|_| format!("{word}: not a number"));

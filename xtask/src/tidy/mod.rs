@@ -4,6 +4,7 @@ mod banned;
 mod codes;
 mod imports;
 mod invariants;
+mod outside;
 mod size;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub(crate) fn run(root: &Path) -> Vec<Finding> {
     for source in &sources {
         findings.extend(size::check(source));
         findings.extend(banned::check(source));
+        findings.extend(outside::check(source));
     }
     let mut page =
         |path: &str, check: &dyn Fn(&str) -> Vec<Finding>| match std::fs::read_to_string(root.join(path)) {

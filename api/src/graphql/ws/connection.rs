@@ -17,6 +17,7 @@ use super::super::{Schema, error};
 use super::close::Close;
 use super::message::{self, Incoming, Outgoing, Payload};
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::service::parse;
 use crate::socket::{self, Gone, Out};
 
@@ -25,7 +26,7 @@ pub(super) async fn serve(front: Front, socket: WebSocket) {
     let options = front.options.socket;
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_messages_max);
-    let writer = tokio::spawn(socket::write(sink, queue, options.write_timeout, Close::Slow.message()));
+    let writer = socket::start_writer(sink, queue, options.write_timeout, Close::Slow.message());
     let service = front.service.clone();
     let mut connection = Connection::new(front, out.clone());
     let close = tokio::select! {
@@ -178,7 +179,7 @@ impl Connection {
         let subscription = operation.is_subscription();
         self.room(subscription).map_err(|error| error::of(&error, None))?;
         let work = answer(self.front.schema.clone(), operation, id.to_owned(), self.out.clone());
-        let task = self.tasks.spawn(work);
+        let task = self.tasks.spawn(client_work(work));
         self.ids.insert(task.id(), id.to_owned());
         self.operations.insert(id.to_owned(), Entry { subscription, task });
         Ok(())

@@ -22,6 +22,7 @@ use axum::response::Response;
 
 use super::http::Front;
 use crate::ApiError;
+use crate::client_work::client_work;
 use crate::socket::admit;
 
 /// The subprotocol it speaks.
@@ -95,10 +96,10 @@ pub(super) fn handshake(
         admit(upgrade, headers, &front.service, connections, limit, options.message_bytes_max)?;
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = front.service.clone();
-        tracker.tracked(async move {
+        tracker.tracked(client_work(async move {
             connection::serve(front, socket).await;
             drop(place);
-        })
+        }))
     }))
 }
 
