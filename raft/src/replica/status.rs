@@ -180,6 +180,8 @@ fn not_ready(status: &Status, voters: &[u64], inner: &Inner) -> Option<String> {
         Some("the cluster is being formed".to_owned())
     } else if !voter {
         Some("this node does not vote (yet)".to_owned())
+    } else if inner.core().is_some_and(|core| !core.integrity.may_vote()) {
+        Some("this node asks the others what it had acknowledged; it does not vote before".to_owned())
     } else if status.leader_id.is_none() {
         Some("no leader is known".to_owned())
     } else if silence > 2 * inner.options.election_timeout_max() {
