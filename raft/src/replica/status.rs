@@ -194,6 +194,8 @@ fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: 
         Some(with("the cluster is being formed".to_owned(), &inner.standing.waits_for()))
     } else if !voter {
         Some(with("this node does not vote (yet)".to_owned(), &inner.standing.waits_for()))
+    } else if inner.core().is_some_and(|core| !core.integrity.may_vote()) {
+        Some("this node asks the others what it had acknowledged; it does not vote before".to_owned())
     } else if status.leader_id.is_none() {
         Some(with("no leader is known".to_owned(), &inner.standing.unreached()))
     } else if silence.is_none() {
