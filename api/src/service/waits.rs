@@ -136,7 +136,7 @@ impl Slot {
     /// A further call saw it waiting: should the wait have ended before because a node was lost, it was queued again since.
     fn queue_again(&mut self, queued_revision: u64) {
         self.queued_revision = self.queued_revision.max(queued_revision);
-        if matches!(*self.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost })) {
+        if matches!(*self.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost, .. })) {
             self.ended = watch::Sender::new(None);
         }
     }
@@ -144,7 +144,7 @@ impl Slot {
     /// Whether an end is from before the acquisition was queued again under its id. In one and the same revision the state has
     /// the last word.
     fn is_past(&self, revision: u64, ended: &Ended) -> bool {
-        revision <= self.queued_revision && matches!(ended, Ended::Refused { reason: WaitEnd::NodeLost })
+        revision <= self.queued_revision && matches!(ended, Ended::Refused { reason: WaitEnd::NodeLost, .. })
     }
 
     /// The first end that is known stays: what comes later is the end of a grant, not of the wait.
@@ -255,7 +255,7 @@ mod tests {
         let first = waits.attach(id(2), 2);
         waits.on_changes(&[end(id(2), WaitEnd::NodeLost)]);
         let again = waits.attach(id(2), 12);
-        assert!(matches!(*first.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost })));
+        assert!(matches!(*first.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost, .. })));
         assert!(again.ended.borrow().is_none(), "the first is told, the second waits on");
     }
 
