@@ -2,6 +2,7 @@
 //! ([`CATALOGUE`]) that says how each front spells the code and what the reader can do.
 
 mod catalogue;
+mod code_info;
 mod details;
 
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use batuta_raft::ProposeError;
 use batuta_statemachine::{LockId, Name, Rejection, SessionId};
 
-pub use catalogue::{CATALOGUE, CodeInfo, info};
+pub use catalogue::{CATALOGUE, info};
+pub use code_info::CodeInfo;
 
 /// The pause before a retry where nothing better is known, milliseconds.
 const RETRY_AFTER_MS: u64 = 200;
