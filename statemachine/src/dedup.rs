@@ -138,6 +138,15 @@ fn answer_of(outcome: &Outcome) -> Option<Answer> {
 }
 
 impl State {
+    /// How a wait ended that remembered answers refer to.
+    #[must_use]
+    pub fn wait_end(&self, lock_id: LockId) -> Option<WaitEnd> {
+        match self.dedup.tracked.get(&lock_id)?.ended {
+            Some(Ended::Wait(reason)) => Some(reason),
+            Some(Ended::Grant(_)) | None => None,
+        }
+    }
+
     fn answer_again(&self, answer: &Answer) -> Outcome {
         let lock_id = match answer {
             Answer::Outcome(outcome) => return outcome.as_ref().clone(),
