@@ -147,6 +147,15 @@ fn answer_of(outcome: &Outcome) -> Option<Answer> {
 }
 
 impl State {
+    /// How a wait ended that remembered answers refer to.
+    #[must_use]
+    pub fn wait_end(&self, lock_id: LockId) -> Option<WaitEnd> {
+        match self.dedup.tracked.get(&lock_id)?.ended {
+            Some(Ended::Wait(reason)) => Some(reason),
+            Some(Ended::Grant(_)) | None => None,
+        }
+    }
+
     /// The answer to a retry. Its revision is that of the effect it tells of; how an acquisition ended is told as of now.
     fn answer_again(&self, remembered: &Remembered) -> Answered {
         // A snapshot of a build that did not keep it has none.

@@ -38,6 +38,8 @@ struct Slot {
     /// The acquisition waits at this revision; a state before it says nothing.
     queued_revision: u64,
     ended: watch::Sender<Option<Ended>>,
+    /// A look did not find it any more: the changes that say why may be on their way.
+    missing: bool,
     /// Calls that wait for it.
     attached: u64,
 }
@@ -90,6 +92,7 @@ impl Waits {
         let slot = slots.entry(lock_id).or_insert_with(|| Slot {
             queued_revision,
             ended: watch::Sender::new(None),
+            missing: false,
             attached: 0,
         });
         slot.queue_again(queued_revision);
@@ -126,7 +129,8 @@ impl Waits {
 
     /// Looks every acquisition up, after changes were missed.
     pub(crate) fn recheck_all(&self, state: &State) {
-        for (lock_id, slot) in &*self.slots() {
+        for (lock_id, slot) in &mut *self.slots() {
+            slot.missing = true;
             slot.look(state, *lock_id);
         }
     }
@@ -158,16 +162,22 @@ impl Slot {
         });
     }
 
-    fn look(&self, state: &State, lock_id: LockId) {
+    fn look(&mut self, state: &State, lock_id: LockId) {
         if state.revision() < self.queued_revision {
             return;
         }
-        match state.acquisition(lock_id) {
-            Acquisition::Waiting(_) => {}
-            Acquisition::Granted(grant) => {
+        match (state.acquisition(lock_id), state.wait_end(lock_id)) {
+            (Acquisition::Waiting(_), _) => self.missing = false,
+            (Acquisition::Granted(grant), _) => {
                 self.settle(Ended::Granted { revision: grant.granted_revision, grant });
             }
-            Acquisition::Unknown => self.settle(Ended::Gone { revision: state.revision() }),
+            (Acquisition::Unknown, Some(reason)) => {
+                self.settle(Ended::Refused { revision: state.revision(), reason })
+            }
+            (Acquisition::Unknown, None) if self.missing => {
+                self.settle(Ended::Gone { revision: state.revision() });
+            }
+            (Acquisition::Unknown, None) => self.missing = true,
         }
     }
 }
@@ -175,7 +185,7 @@ impl Slot {
 impl Attached {
     /// Looks the acquisition up in a state that may know more than the changes seen so far.
     pub(crate) fn look(&self, state: &State) {
-        if let Some(slot) = self.waits.slots().get(&self.lock_id) {
+        if let Some(slot) = self.waits.slots().get_mut(&self.lock_id) {
             slot.look(state, self.lock_id);
         }
     }
@@ -266,6 +276,8 @@ mod tests {
         call.look(&State::default());
         assert!(call.ended.borrow().is_none(), "revision 0 is before revision 5");
         let early = waits.attach(id(0), 0);
+        early.look(&State::default());
+        assert!(early.ended.borrow().is_none(), "a change may say how it ended");
         early.look(&State::default());
         assert!(matches!(*early.ended.borrow(), Some(Ended::Gone { .. })));
     }
