@@ -1,7 +1,7 @@
 //! The facts of an error as text: `google.rpc.ErrorInfo` carries text only.
 
 /// Facts that are JSON in that text: numbers, lists, truth values. All others are the text itself, whatever it looks like.
-const JSON: [&str; 18] = [
+const JSON: [&str; 19] = [
     "capacity",
     "cycle",
     "fencing_token",
@@ -13,6 +13,7 @@ const JSON: [&str; 18] = [
     "members",
     "min_bytes",
     "newest_token",
+    "node_id",
     "oldest",
     "oldest_revision",
     "remaining_ms",

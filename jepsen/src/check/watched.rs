@@ -126,7 +126,8 @@ mod tests {
         assert_eq!(problems(vec![part("a", true), part("b", false)]), 0);
         assert_eq!(problems(vec![part("a", true), connected(), part("a", true), part("b", false)]), 0);
         assert_eq!(problems(vec![part("a", true), connected(), part("b", false)]), 1, "half is missing");
-        assert_eq!(problems(vec![part("a", true), Heard::Progress { revision: 3 }]), 1, "never whole");
+        let never_whole = vec![part("a", true), Heard::Progress { revision: 3 }];
+        assert_eq!(problems(never_whole), 2, "progress within a revision, and the revision is missing");
     }
 
     #[test]
