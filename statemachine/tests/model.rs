@@ -435,12 +435,10 @@ impl Model {
             held.told = if known { Told::Known } else { Told::Perhaps(asked.calls, self.now) };
             return format!("granted {} x{}", held.token, held.count);
         }
-        if reentrant {
-            if let Some(held) = self.held.iter_mut().find(|held| same(held)) {
-                held.count += 1;
-                held.told = Told::Known;
-                return format!("granted {} x{}", held.token, held.count);
-            }
+        if reentrant && let Some(held) = self.held.iter_mut().find(|held| same(held)) {
+            held.count += 1;
+            held.told = Told::Known;
+            return format!("granted {} x{}", held.token, held.count);
         }
         if wait_ms > 0
             && let Some(waits) = self.waiting.iter_mut().find(|waits| same(waits))
@@ -658,24 +656,7 @@ impl Run {
                 let command = Release { namespace, lock_id, name: None };
                 self.ask(Command::Release(command), |model| model.release(lock_id));
             }
-            Step::Cancel { lock, call } => {
-                let Some(lock_id) = id(&self.locks, *lock) else { return };
-                self.ask(Command::CancelWait(CancelWait { lock_id, call: *call }), |model| {
-                    model.cancel(lock_id, *call);
-                    "ok".to_owned()
-                });
-            }
-            Step::Abandon { lock, call, keeps_place } => {
-                let Some(lock_id) = id(&self.locks, *lock) else { return };
-                let command = AbandonWait { lock_id, call: *call, keeps_place: *keeps_place };
-                self.ask(Command::AbandonWait(command), |model| {
-                    let last = call.is_none_or(|call| model.leaves(lock_id, call));
-                    if last && !keeps_place {
-                        model.withdraw(lock_id, "wait_cancelled");
-                    }
-                    "ok".to_owned()
-                });
-            }
+            Step::Cancel { .. } | Step::Abandon { .. } => self.leave(step),
             Step::Extend { lock } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
                 let command = Extend { namespace, lock_id, name: None, ttl_ms: TTL_MS };
@@ -714,6 +695,32 @@ impl Run {
                 });
             }
             Step::Retry => self.retry(),
+        }
+    }
+
+    /// A call, or the owner itself, withdraws an acquisition.
+    fn leave(&mut self, step: &Step) {
+        let id = |places: &[LockId], n: usize| places.get(n % places.len().max(1)).copied();
+        match step {
+            Step::Cancel { lock, call } => {
+                let Some(lock_id) = id(&self.locks, *lock) else { return };
+                self.ask(Command::CancelWait(CancelWait { lock_id, call: *call }), |model| {
+                    model.cancel(lock_id, *call);
+                    "ok".to_owned()
+                });
+            }
+            Step::Abandon { lock, call, keeps_place } => {
+                let Some(lock_id) = id(&self.locks, *lock) else { return };
+                let command = AbandonWait { lock_id, call: *call, keeps_place: *keeps_place };
+                self.ask(Command::AbandonWait(command), |model| {
+                    let last = call.is_none_or(|call| model.leaves(lock_id, call));
+                    if last && !keeps_place {
+                        model.withdraw(lock_id, "wait_cancelled");
+                    }
+                    "ok".to_owned()
+                });
+            }
+            other => panic!("{other:?} withdraws nothing"),
         }
     }
 

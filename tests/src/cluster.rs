@@ -103,6 +103,17 @@ impl Node {
         }
     }
 
+    /// STOP, and waits until every thread of the process stands still.
+    ///
+    /// # Panics
+    /// When the process does not run.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let pid = self.pid().expect("a running node");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), stopped).expect("our own child");
+    }
+
     /// kill -9, and waits until the process is gone.
     ///
     /// # Panics

@@ -189,7 +189,7 @@ async fn paused_node_takes_no_wait_away_that_moved() {
         first.push(ask(*front, scene.lost(), Some(name), &one_shot(name)));
         scene.waiters(name, 1).await;
     }
-    scene.lost().signal(Signal::STOP);
+    scene.lost().pause();
     // The clients give up on the node, which does not see it yet, ask once more in vain, and go to another.
     first.iter().for_each(JoinHandle::abort);
     let stale = FRONTS.iter().map(|(name, front)| ask(*front, scene.lost(), Some(name), &one_shot(name)));
@@ -218,7 +218,18 @@ async fn paused_node_takes_no_wait_away_that_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_finds_its_place_again_after_its_node_was_lost() {
-    let scene = Scene::start().await;
+    finds_its_place(Scene::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_finds_its_place_again_after_the_leader_was_paused() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    finds_its_place(Scene::of(cluster, leader)).await;
+}
+
+/// A node is paused until what it queued is withdrawn: who asks again under its key is before those behind it.
+async fn finds_its_place(scene: Scene) {
     let mut calls = Vec::new();
     for (name, front) in FRONTS {
         let held = scene.hold(name).await;
@@ -228,7 +239,7 @@ async fn key_finds_its_place_again_after_its_node_was_lost() {
         scene.waiters(name, 2).await;
         calls.push((name, front, held, first, behind));
     }
-    scene.lost().signal(Signal::STOP);
+    scene.lost().pause();
     for (name, ..) in FRONTS {
         scene.waiters(name, 1).await;
     }
@@ -256,7 +267,7 @@ async fn lock_run_goes_on_waiting_when_its_node_is_paused() {
     let held = scene.hold("x").await;
     let mut run = lock_run(&[scene.lost(), scene.stays(0), scene.stays(1)], "x");
     scene.waiters("x", 1).await;
-    scene.lost().signal(Signal::STOP);
+    scene.lost().pause();
     tokio::time::sleep(Duration::from_secs(9)).await;
     scene.lost().signal(Signal::CONT);
     scene.lost().ready().await;
@@ -300,7 +311,7 @@ async fn session_is_told_what_it_holds_without_knowing() {
         calls.push((name, front, held, wanted, dead));
     }
     // Stopped, it can not tell; killed, it never will.
-    scene.lost().signal(Signal::STOP);
+    scene.lost().pause();
     let mut asked = Vec::new();
     for (name, front, held, wanted, dead) in calls {
         scene.release(name, &held).await;

@@ -2,8 +2,9 @@
 //!
 //! The state names the node, and the run of its process, of every call that waits. A node that starts withdraws what its earlier runs
 //! left behind. The leader withdraws what nodes left behind that are no members any more, whose port refuses (the process is gone), or
-//! that it has not heard for [`SILENT_ELECTIONS`] election timeouts. A node that was only slow loses nothing but waits: its callers are
-//! told `node_lost`, and with a retry key they find their place again.
+//! that it has not heard for [`SILENT_ELECTIONS`] election timeouts and that do not answer a knock either; one that answers, but does
+//! not follow, has four times as long. A node that was only slow loses nothing but waits: its callers are told `node_lost`, and with a
+//! retry key they find their place again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +25,12 @@ type Contact = openraft::alias::InstantOf<TypeConfig>;
 /// Between two looks while calls wait somewhere, and while none does.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(2);
-/// A member that was silent for so many of the longest election timeouts is lost, whether or not its process lives.
+/// A member that was silent for so many of the longest election timeouts is lost when nobody answers at its port.
 const SILENT_ELECTIONS: u32 = 5;
+/// It is lost after so many whoever answers there: its calls are not told what happens to their waits.
+const SILENT_ELECTIONS_ANSWERING: u32 = 20;
 /// How long one knock may take.
-const KNOCK_WITHIN: Duration = Duration::from_millis(200);
+const KNOCK_WITHIN: Duration = Duration::from_millis(300);
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the members have been silent, as a leader counts it.
@@ -129,12 +132,16 @@ fn contacts(core: &Core) -> BTreeMap<u64, Option<Contact>> {
 
 async fn is_lost(inner: &Inner, core: &Core, node_id: u64, left: bool, silence: &Silence) -> bool {
     let (Some(silent), Some(address)) = (silence.of(node_id), core.peer(node_id)) else { return true };
-    if silent >= SILENT_ELECTIONS * inner.options.election_timeout_max() {
-        return true;
+    if silent.is_zero() && !left {
+        return false;
     }
-    // Its process may be gone: then its port refuses at once, and there is nothing to wait for.
-    (left || !silent.is_zero())
-        && matches!(peer::knock(inner.platform.as_ref(), &address, KNOCK_WITHIN).await, Knock::Refused)
+    let election = inner.options.election_timeout_max();
+    match peer::knock(inner.platform.as_ref(), &address, KNOCK_WITHIN).await {
+        // Its process is gone: there is nothing to wait for.
+        Knock::Refused => true,
+        Knock::Unclear => silent >= SILENT_ELECTIONS * election,
+        Knock::Answered => silent >= SILENT_ELECTIONS_ANSWERING * election,
+    }
 }
 
 async fn withdraw(inner: &Arc<Inner>, command: WithdrawWaits) {
