@@ -172,7 +172,7 @@ impl Slot {
                 self.settle(Ended::Granted { revision: grant.granted_revision, grant });
             }
             (Acquisition::Unknown, Some(reason)) => {
-                self.settle(Ended::Refused { revision: state.revision(), reason })
+                self.settle(Ended::Refused { revision: state.revision(), reason });
             }
             (Acquisition::Unknown, None) if self.missing => {
                 self.settle(Ended::Gone { revision: state.revision() });

@@ -24,6 +24,7 @@ use super::{
     Core, DiskWatch, EntryStreams, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello,
     lost_nodes, recall, ticks,
 };
+use crate::disk::Disk;
 use crate::history::ChangeLog;
 use crate::integrity::Integrity;
 use crate::log::{self, Log, LogOptions};
@@ -115,13 +116,7 @@ impl Replica {
         let layout = Layout { dir: options.data_dir.clone() };
         let lock = platform.lock(&layout.dir)?;
         let dir = platform.disk(&layout.dir).map_err(io_error("the data directory"))?;
-        let identity = Identity::load(dir.as_ref())?;
-        if let Some(identity) = &identity
-            && identity.name != options.node_name
-        {
-            let (found, expected) = (identity.name.clone(), options.node_name.clone());
-            return Err(StartError::OtherNode { path: layout.dir, found, expected });
-        }
+        let identity = own_identity(dir.as_ref(), &layout, &options.node_name)?;
         let snapshots = platform
             .disk(&layout.snapshots())
             .and_then(SnapshotStore::open)
@@ -175,6 +170,18 @@ impl Replica {
             stop.run_until_cancelled(Box::pin(hello::keep_in_touch(&known))).await;
         });
         Ok(Self { inner })
+    }
+}
+
+/// The identity in the data directory, which must be this node's.
+fn own_identity(dir: &dyn Disk, layout: &Layout, name: &str) -> Result<Option<Identity>, StartError> {
+    match Identity::load(dir)? {
+        Some(identity) if identity.name != name => Err(StartError::OtherNode {
+            path: layout.dir.clone(),
+            found: identity.name,
+            expected: name.to_owned(),
+        }),
+        identity => Ok(identity),
     }
 }
 
@@ -259,20 +266,7 @@ pub(crate) async fn become_member(
     let metrics = Metrics::new(raft.metrics());
     inner.book.follow(metrics.clone());
     let leads = watch::Sender::new(None);
-    let proposer = Proposer::start(Parts {
-        raft: raft.clone(),
-        metrics: metrics.clone(),
-        published: Arc::clone(&inner.published),
-        disk: Arc::clone(&inner.disk),
-        cluster_id: identity.cluster_id.clone(),
-        node_id: identity.node_id,
-        leads: leads.subscribe(),
-        clock: Arc::clone(&inner.clock),
-        heard: Arc::clone(&inner.leader_heard),
-        step_max: options.election_timeout_max(),
-        silence_max: options.silence_max(),
-        stop: inner.stop.clone(),
-    });
+    let proposer = start_proposer(inner, &identity, &raft, &metrics, leads.subscribe());
     let (platform, callers) = (Arc::clone(&inner.platform), inner.callers.clone());
     let forwarder = Forwarder::new(identity.cluster_id.clone(), platform, callers, leads.subscribe());
     let core = Core {
@@ -292,17 +286,50 @@ pub(crate) async fn become_member(
         raft,
     };
     recall::start(inner, &core, fresh);
-    ticks::keep(inner, &core, leads.subscribe());
-    lost_nodes::look_for(inner, &core, leads.subscribe());
-    disk_handover::keep(inner);
-    watch_consensus(inner, &core, leads);
-    write_snapshots(inner, &core, snapshot_due);
+    start_tasks(inner, &core, leads, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.
     if inner.core.set(core).is_err() {
         return Err(StartError::Consensus("started twice".to_owned()));
     }
     inner.core_set.send_replace(true);
     Ok(())
+}
+
+fn start_proposer(
+    inner: &Inner,
+    identity: &Identity,
+    raft: &Raft,
+    metrics: &Metrics,
+    leads: watch::Receiver<Option<u64>>,
+) -> Proposer {
+    Proposer::start(Parts {
+        raft: raft.clone(),
+        metrics: metrics.clone(),
+        published: Arc::clone(&inner.published),
+        disk: Arc::clone(&inner.disk),
+        cluster_id: identity.cluster_id.clone(),
+        node_id: identity.node_id,
+        leads,
+        clock: Arc::clone(&inner.clock),
+        heard: Arc::clone(&inner.leader_heard),
+        step_max: inner.options.election_timeout_max(),
+        silence_max: inner.options.silence_max(),
+        stop: inner.stop.clone(),
+    })
+}
+
+/// What goes on beside consensus for as long as the node is a member.
+fn start_tasks(
+    inner: &Arc<Inner>,
+    core: &Core,
+    leads: watch::Sender<Option<u64>>,
+    snapshot_due: Arc<Notify>,
+) {
+    ticks::keep(inner, core, leads.subscribe());
+    lost_nodes::look_for(inner, core, leads.subscribe());
+    disk_handover::keep(inner);
+    watch_consensus(inner, core, leads);
+    write_snapshots(inner, core, snapshot_due);
 }
 
 /// openraft's view of the log, which has everything that was noted as committed.
