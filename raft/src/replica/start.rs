@@ -21,8 +21,8 @@ use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::standing::Standing;
 use super::{
-    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, recall,
-    ticks,
+    Core, Identity, Inner, Layout, Replica, bootstrap, disk_watch::DiskWatch, hello, lost_nodes, membership,
+    recall, ticks,
 };
 use crate::history::ChangeLog;
 use crate::integrity::Integrity;
@@ -296,6 +296,7 @@ pub(crate) async fn become_member(
     recall::watch_integrity(inner, &core);
     ticks::keep(inner, &core, leads.subscribe());
     lost_nodes::look_for(inner, &core, leads.subscribe());
+    membership::finish_changes(inner, &core, leads.subscribe());
     watch_consensus(inner, &core, leads);
     write_snapshots(inner, &core, snapshot_due);
     // `becoming` was taken above, so nobody else sets it.
