@@ -167,8 +167,12 @@ impl Run<'_> {
     }
 
     pub(crate) fn ready(&self) -> bool {
-        let ready =
-            |slot: &Slot| slot.running().is_some_and(|running| running.replica.status().not_ready.is_none());
+        let nodes = self.context.plan.nodes;
+        let ready = |slot: &Slot| {
+            let status = slot.running().map(|running| running.replica.status());
+            // Who was replaced is no member any more, and does not count in any majority.
+            status.is_some_and(|status| status.not_ready.is_none() && status.members.len() == nodes)
+        };
         self.context.nodes.iter().all(ready)
     }
 
