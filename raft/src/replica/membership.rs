@@ -9,6 +9,7 @@ use batuta_statemachine::cluster::AllocateNode;
 use batuta_statemachine::{Command, Reply, Request};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant as _, ServerState};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::{Failed, ProposeError};
@@ -23,6 +24,8 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a change waits for members to follow, and for a change before it.
 const CHANGE_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Between two looks for a change that nobody finishes.
+const LOOK_FOR_UNFINISHED: Duration = Duration::from_secs(1);
 /// A voter that lacks more entries than this does not follow closely. A healthy one lacks a few.
 const LAG_ENTRIES_MAX: u64 = 128;
 
@@ -116,6 +119,38 @@ fn members(core: &Core) -> (BTreeMap<u64, Member>, BTreeSet<u64>) {
     let config = core.metrics.look(|metrics| metrics.membership_config.clone());
     let members = config.nodes().map(|(id, member)| (*id, member.clone())).collect();
     (members, config.voter_ids().collect())
+}
+
+/// Finishes, while this node leads, changes whose caller or leader went half way, until it stops. Until then every commit and election
+/// needs a majority of the old voters, too: a member that was replaced because it is gone for good would count for ever.
+pub(super) fn finish_changes(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
+    let (stop, tasks, me) = (inner.stop.clone(), inner.tasks.clone(), core.identity.node_id);
+    let inner = Arc::clone(inner);
+    tasks.spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            let leader = *leads.borrow_and_update() == Some(me);
+            if leader && let Some(core) = inner.core() {
+                finish_change(core).await;
+            }
+            tokio::select! {
+                // Without a sender consensus has ended.
+                changed = leads.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_FOR_UNFINISHED), if leader => {}
+            }
+        }
+    }));
+}
+
+async fn finish_change(core: &Core) {
+    // Who holds it finishes its own change.
+    let _one_at_a_time = core.changing_members.lock().await;
+    let configs =
+        core.metrics.look(|metrics| metrics.membership_config.membership().get_joint_config().clone());
+    let [_, .., next] = configs.as_slice() else { return };
+    tracing::info!(voters = ?next, "finishing a change of the membership that was left half way");
+    if let Err(error) = change(core, &ChangeMembers::ReplaceAllVoters(next.clone()), false).await {
+        tracing::debug!(?error, "the change of the membership is not finished yet");
+    }
 }
 
 /// Takes a member out. A leader hands leadership over before it is removed, which the next leader then does: so nobody waits for an

@@ -22,7 +22,7 @@ use super::route::Leader;
 use super::standing::Standing;
 use super::{
     Core, DiskWatch, EntryStreams, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello,
-    lost_nodes, recall, ticks,
+    lost_nodes, membership, recall, ticks,
 };
 use crate::disk::Disk;
 use crate::history::ChangeLog;
@@ -328,6 +328,7 @@ fn start_tasks(
     ticks::keep(inner, core, leads.subscribe());
     lost_nodes::look_for(inner, core, leads.subscribe());
     disk_handover::keep(inner);
+    membership::finish_changes(inner, core, leads.subscribe());
     watch_consensus(inner, core, leads);
     write_snapshots(inner, core, snapshot_due);
 }

@@ -110,6 +110,15 @@ fn is_unknown(error: &ApiError) -> bool {
     }
 }
 
+/// A call that was made.
+pub(crate) struct Asked {
+    call: Call,
+    begun_ms: u64,
+    /// The newest revision anybody had been told of when it was made.
+    acknowledged: u64,
+    pub(crate) answer: oneshot::Receiver<Result<Answer, ApiError>>,
+}
+
 /// Somebody who calls.
 #[derive(Clone)]
 pub(crate) struct Caller {
@@ -128,10 +137,18 @@ impl Caller {
         begun_ms: u64,
         patience: Duration,
     ) -> Told {
+        let Some(mut asked) = self.ask(node, call, under, begun_ms) else { return Told::NotSent };
+        // An error: the process ended, or the caller lost patience.
+        let outcome = tokio::time::timeout(patience, &mut asked.answer).await.ok().and_then(Result::ok);
+        self.told(&asked, outcome)
+    }
+
+    /// Makes the call, and hangs up when what is given back is dropped; `None`: the node is down.
+    pub(crate) fn ask(&self, node: usize, call: Call, under: CallContext, begun_ms: u64) -> Option<Asked> {
         let (context, who) = (&self.context, &self.who);
         context.ledger().calls += 1;
-        let Some(running) = context.nodes[node].running() else { return Told::NotSent };
-        let (mut sender, receiver) = oneshot::channel();
+        let running = context.nodes[node].running()?;
+        let (mut sender, answer) = oneshot::channel();
         let acknowledged = context.ledger().revision;
         context.say(format_args!("{who} > {} {call:?} key={:?}", node::name(node), under.dedup));
         let asked = call.clone();
@@ -145,22 +162,24 @@ impl Caller {
                 }
             }) as futures_util::future::BoxFuture<'static, ()>
         });
-        if running.jobs.send(job).is_err() {
-            return Told::NotSent;
-        }
-        drop(running);
-        let told = match tokio::time::timeout(patience, receiver).await {
-            Ok(Ok(Ok(answer))) => Told::Answer(answer),
-            Ok(Ok(Err(error))) if is_unknown(&error) => Told::Unknown,
-            Ok(Ok(Err(error))) => Told::Refused(error),
-            // The process ended, or the caller lost patience.
-            Ok(Err(_)) | Err(_) => Told::Unknown,
+        running.jobs.send(job).ok()?;
+        Some(Asked { call, begun_ms, acknowledged, answer })
+    }
+
+    /// Notes how a call ended; `None`: without an answer.
+    pub(crate) fn told(&self, asked: &Asked, outcome: Option<Result<Answer, ApiError>>) -> Told {
+        let (context, who) = (&self.context, &self.who);
+        let told = match outcome {
+            Some(Ok(answer)) => Told::Answer(answer),
+            Some(Err(error)) if is_unknown(&error) => Told::Unknown,
+            Some(Err(error)) => Told::Refused(error),
+            None => Told::Unknown,
         };
         match &told {
             Told::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
             other => context.say(format_args!("{who} < {other:?}")),
         }
-        self.note(&call, &told, begun_ms, acknowledged);
+        self.note(&asked.call, &told, asked.begun_ms, asked.acknowledged);
         told
     }
 

@@ -8,6 +8,7 @@
 //! seed ─► plan ─┬─► nodes     Replica + Service, each on a runtime of its own (turmoil)
 //!               ├─► clients   locks, sessions, registers, reads, watches; what they are told goes into the ledger
 //!               ├─► nemesis   cuts power, kills, partitions, slows down, removes
+//!               ├─► scenes    what shows only in a quiet cluster
 //!               └─► observer  looks at every node after every millisecond: the history, hashes, leaders
 //!                     └─► verify   replays the history and holds the ledger against it
 //! ```
@@ -22,6 +23,7 @@ mod node;
 mod observer;
 mod plan;
 mod run;
+mod scenes;
 mod trace;
 mod verify;
 mod watcher;

@@ -35,6 +35,9 @@ struct Inner {
     sync_ms: Range<u64>,
 }
 
+/// Disks that no process uses.
+pub(crate) struct Disks(BTreeMap<PathBuf, SimDisk>);
+
 /// What stays when the process ends. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Machine {
@@ -71,6 +74,16 @@ impl Machine {
                 End::PowerCut => disk.after_power_cut(|| rng.random_bool(kept)),
             };
         }
+    }
+
+    /// A copy of the disks as they are.
+    pub(crate) fn copy(&self) -> Disks {
+        Disks(self.inner().disks.iter().map(|(dir, disk)| (dir.clone(), disk.after_kill())).collect())
+    }
+
+    /// The disks are what they were when the copy was made. Nothing of the process may run any more.
+    pub(crate) fn restore(&self, copy: Disks) {
+        self.inner().disks = copy.0;
     }
 
     /// The disks are replaced by empty ones.

@@ -1,7 +1,7 @@
 //! A node: the process that runs on a machine, and how clients reach it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_api::service::{Service, ServiceOptions};
@@ -30,17 +30,37 @@ pub(crate) struct Slot {
     pub(crate) machine: Machine,
     /// Where its process listens for peers, or will when it starts again.
     peer_port: AtomicU16,
+    /// Its disks were tampered with: its process has to end by itself.
+    doomed: AtomicBool,
+    /// Why a process that had to end did.
+    reason: Mutex<Option<String>>,
     running: Mutex<Option<Running>>,
 }
 
 impl Slot {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, peer_port: AtomicU16::new(PEER_PORT), running: Mutex::new(None) }
+        Self {
+            machine,
+            peer_port: AtomicU16::new(PEER_PORT),
+            doomed: AtomicBool::new(false),
+            reason: Mutex::default(),
+            running: Mutex::default(),
+        }
     }
 
     /// The process listens elsewhere when it starts again.
     pub(crate) fn move_to(&self, peer_port: u16) {
         self.peer_port.store(peer_port, Ordering::Relaxed);
+    }
+
+    /// Whether the process has to end by itself from now on.
+    pub(crate) fn doom(&self, doomed: bool) {
+        self.doomed.store(doomed, Ordering::Relaxed);
+    }
+
+    /// Why a process that had to end did, once.
+    pub(crate) fn take_reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
@@ -95,16 +115,25 @@ fn options(context: &Context, node: usize) -> Options {
     }
 }
 
+/// The process ends by itself: as it must, or as it must not.
+fn ends(context: &Context, node: usize, promise: &'static str, reason: String) {
+    let slot = &context.nodes[node];
+    if slot.doomed.load(Ordering::Relaxed) {
+        context.say(format_args!("{} ends: {reason}", name(node)));
+        slot.forget();
+        slot.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    } else {
+        context.fail(violation(promise, format_args!("{}: {reason}", name(node))));
+    }
+}
+
 /// The node's process, from its start to its end.
 pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Result {
     context.say(format_args!("{} starts", name(node)));
     let replica = match Replica::start(options(&context, node)).await {
         Ok(replica) => replica,
         Err(error) => {
-            context.fail(violation(
-                "a node starts from what its disk kept",
-                format_args!("{}: {error}", name(node)),
-            ));
+            ends(&context, node, "a node starts from what its disk kept", error.to_string());
             return Ok(());
         }
     };
@@ -122,7 +151,7 @@ pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Resu
         tokio::select! {
             biased;
             reason = &mut fatal => {
-                context.fail(violation("a node goes on", format_args!("{}: {reason}", name(node))));
+                ends(&context, node, "a node goes on", reason);
                 return Ok(());
             }
             _ = stopping.recv() => break,

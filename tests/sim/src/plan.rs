@@ -32,6 +32,19 @@ pub(crate) struct Plan {
     pub(crate) patience_ms: u64,
     /// Between two calls of a client.
     pub(crate) think_ms: Range<u64>,
+    /// What is played when all is well again.
+    pub(crate) scenes: Vec<Scene>,
+}
+
+/// A fault that needs a quiet cluster, and what must come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scene {
+    /// Nobody writes while leaders go.
+    Quiet,
+    /// A node goes while calls wait at it.
+    Orphans,
+    /// A disk loses what was synced.
+    Liar,
 }
 
 /// Independent streams of random numbers, so that one part's draws do not shift another's.
@@ -45,6 +58,7 @@ pub(crate) enum Stream {
     Disk(usize),
     Client(usize),
     Watcher(usize),
+    Scene,
 }
 
 impl Stream {
@@ -54,6 +68,7 @@ impl Stream {
             Self::Network => 1,
             Self::Nemesis => 2,
             Self::System => 3,
+            Self::Scene => 4,
             Self::Disk(node) => 1_000 + node as u64,
             Self::Client(client) => 2_000 + client as u64,
             Self::Watcher(watcher) => 3_000 + watcher as u64,
@@ -89,6 +104,10 @@ impl Plan {
             watch_queue_changes_max: *[4, 30, 4_096].get(rng.random_range(0..3)).unwrap_or(&30),
             patience_ms: *[1_500, 3_000, 9_000].get(rng.random_range(0..3)).unwrap_or(&3_000),
             think_ms: if rng.random_bool(0.5) { 1..40 } else { 5..200 },
+            scenes: [Scene::Quiet, Scene::Orphans, Scene::Liar]
+                .into_iter()
+                .filter(|_| rng.random_bool(0.4))
+                .collect(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::node::{self, Slot};
 use crate::observer::Observer;
 use crate::plan::{Plan, Stream, rng};
 use crate::trace::Trace;
-use crate::{verify, watcher, workload};
+use crate::{scenes, verify, watcher, workload};
 
 /// Without faults, what must come comes by then. A connection that lost bytes is given up after ten seconds.
 const HEALED_WITHIN_MS: u64 = 60_000;
@@ -89,10 +89,10 @@ pub fn run(seed: u64, print: bool) -> Report {
     Report { failure, summary }
 }
 
-struct Run<'a> {
-    context: Arc<Context>,
-    sim: Sim<'a>,
-    observer: Observer,
+pub(crate) struct Run<'a> {
+    pub(crate) context: Arc<Context>,
+    pub(crate) sim: Sim<'a>,
+    pub(crate) observer: Observer,
     nemesis: Nemesis,
     /// All clients are done.
     finished: bool,
@@ -137,11 +137,12 @@ impl Run<'_> {
         self.until("after the faults every node takes part", Self::ready)?;
         self.until("after the faults every call ends and every node serves a write", |run| run.finished)?;
         self.until("after the faults all nodes have the same", Self::equal)?;
+        scenes::play(self)?;
         self.judge()
     }
 
     /// A millisecond for everybody.
-    fn step(&mut self) -> Result<(), Violation> {
+    pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.finished = self.sim.step().map_err(|error| violation("no process fails", error))?;
         self.context.set_now(self.sim.elapsed());
         for node in 0..self.context.plan.nodes {
@@ -150,7 +151,11 @@ impl Run<'_> {
         self.context.failed().map_or(Ok(()), Err)
     }
 
-    fn until(&mut self, what: &'static str, there: impl Fn(&Self) -> bool) -> Result<(), Violation> {
+    pub(crate) fn until(
+        &mut self,
+        what: &'static str,
+        there: impl Fn(&Self) -> bool,
+    ) -> Result<(), Violation> {
         let deadline_ms = self.context.now_ms() + HEALED_WITHIN_MS;
         while !there(self) {
             if self.context.now_ms() > deadline_ms {
@@ -161,13 +166,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn ready(&self) -> bool {
-        let ready =
-            |slot: &Slot| slot.running().is_some_and(|running| running.replica.status().not_ready.is_none());
+    pub(crate) fn ready(&self) -> bool {
+        let nodes = self.context.plan.nodes;
+        let ready = |slot: &Slot| {
+            let status = slot.running().map(|running| running.replica.status());
+            // Who was replaced is no member any more, and does not count in any majority.
+            status.is_some_and(|status| status.not_ready.is_none() && status.members.len() == nodes)
+        };
         self.context.nodes.iter().all(ready)
     }
 
-    fn equal(&self) -> bool {
+    pub(crate) fn equal(&self) -> bool {
         let state = |slot: &Slot| {
             slot.running().map(|running| running.replica.view()).map(|state| (state.revision(), state.hash()))
         };
@@ -217,8 +226,8 @@ impl Run<'_> {
         let ledger = self.context.ledger();
         let trace = self.context.trace();
         format!(
-            "{} nodes, {} ms, {} terms, {} revisions, {} calls: {} acknowledged, {} refused, {} unknown; {:?}; {} lines, trace \
-             {:016x}",
+            "{} nodes, {} ms, {} terms, {} revisions, {} calls: {} acknowledged, {} refused, {} unknown; {:?}; scenes {:?}; {} lines, \
+             trace {:016x}",
             self.context.plan.nodes,
             self.sim.elapsed().as_millis(),
             self.observer.terms(),
@@ -228,6 +237,7 @@ impl Run<'_> {
             ledger.refused,
             ledger.unknown,
             self.nemesis.faults,
+            self.context.plan.scenes,
             trace.lines(),
             trace.digest()
         )

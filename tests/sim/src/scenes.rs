@@ -1,0 +1,145 @@
+//! Short plays after the workload: faults that show only when the cluster has nothing else to do.
+//!
+//! They are driven from outside of all hosts, step by step; what callers are told goes into the same ledger.
+
+mod liar;
+mod orphans;
+mod quiet;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batuta_api::service::CallContext;
+use batuta_api::service::acquire::AcquireRequest;
+use batuta_api::service::lock::{GrantInfo, ReleaseRequest};
+use batuta_statemachine::lock::{LockRequest, Mode, Owner};
+use batuta_statemachine::{DedupKey, LockId, Name, Namespace};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::client::{Answer, Asked, Call, Caller, Told};
+use crate::context::{Violation, violation};
+use crate::machine::End;
+use crate::node;
+use crate::plan::{Scene, Stream, rng};
+use crate::run::Run;
+
+/// How long a healthy cluster may take to answer a call that does not wait: a leader may just be elected.
+const ANSWERED_WITHIN_MS: u64 = 10_000;
+/// After so long without an answer a caller asks again: what was sent to a leader that is gone may hang.
+const ATTEMPT_MS: u64 = 1_500;
+/// Longer than anything that is due when the workload ends, shorter than the locks it leaves behind.
+const NOTHING_DUE_MS: u64 = 60_000;
+
+/// Plays what the plan says.
+pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
+    let mut rng = rng(run.context.plan.seed, Stream::Scene);
+    for scene in run.context.plan.scenes.clone() {
+        run.context.say(format_args!("scene: {scene:?}"));
+        match scene {
+            Scene::Quiet => quiet::play(run, &mut rng)?,
+            Scene::Orphans => orphans::play(run, &mut rng)?,
+            Scene::Liar => liar::play(run, &mut rng)?,
+        }
+        run.until("after a scene every node takes part", Run::ready)?;
+        run.until("after a scene all nodes have the same", Run::equal)?;
+    }
+    Ok(())
+}
+
+/// A one-shot request for an exclusive lock. The text must be of this call only.
+fn request(name: &str, ttl_ms: u64, wait_ms: u64, text: &str) -> AcquireRequest {
+    // The texts below are valid names.
+    let name = Name::new(name).expect("a valid name");
+    AcquireRequest {
+        requests: vec![LockRequest { name, mode: Mode::Exclusive }],
+        owner: Owner { session: None, label: "scene".to_owned() },
+        ttl_ms: Some(ttl_ms),
+        wait_ms,
+        lock_delay_ms: 0,
+        reentrant: false,
+        metadata: text.to_owned(),
+    }
+}
+
+impl Run<'_> {
+    fn caller(&self) -> Caller {
+        Caller { context: Arc::clone(&self.context), who: "scene".to_owned() }
+    }
+
+    fn rest(&mut self, ms: u64) -> Result<(), Violation> {
+        (0..ms).try_for_each(|_| self.step())
+    }
+
+    /// Makes a call, under a key unless that is empty, and leaves it to itself.
+    fn ask(&self, node: usize, call: Call, key: &str, within_ms: u64) -> Option<Asked> {
+        let key = (!key.is_empty()).then(|| format!("scene-{key}"));
+        let dedup = key.map(|key| DedupKey::Idempotency { namespace: Namespace::default(), key });
+        let timeout = Some(Duration::from_millis(within_ms));
+        let under = CallContext { dedup, timeout, ..CallContext::default() };
+        self.caller().ask(node, call, under, self.context.now_ms())
+    }
+
+    /// Asks until there is an answer.
+    fn insist(&mut self, node: usize, call: &Call, key: &str, within_ms: u64) -> Result<Answer, Violation> {
+        let until_ms = self.context.now_ms() + within_ms;
+        while self.context.now_ms() < until_ms {
+            if let Some(mut asked) = self.ask(node, call.clone(), key, ATTEMPT_MS) {
+                let mut outcome = Err(TryRecvError::Empty);
+                while matches!(outcome, Err(TryRecvError::Empty)) && self.context.now_ms() < until_ms {
+                    self.step()?;
+                    outcome = asked.answer.try_recv();
+                }
+                if let Told::Answer(answer) = self.caller().told(&asked, outcome.ok()) {
+                    return Ok(answer);
+                }
+            }
+            self.rest(50)?;
+        }
+        let what = format!("{} gave no answer to {call:?} within {within_ms} ms", node::name(node));
+        Err(violation("a cluster that is well answers", what))
+    }
+
+    /// Takes a lock.
+    fn take(&mut self, node: usize, request: AcquireRequest, within_ms: u64) -> Result<GrantInfo, Violation> {
+        let key = request.metadata.clone();
+        match self.insist(node, &Call::Acquire(request), &key, within_ms)? {
+            Answer::Granted(at) => Ok(at.value),
+            other => Err(violation("an answer fits its call", format_args!("{other:?}"))),
+        }
+    }
+
+    fn give_back(&mut self, node: usize, lock_id: LockId) -> Result<(), Violation> {
+        let call = Call::Release(ReleaseRequest { lock_id, name: None });
+        self.insist(node, &call, &format!("release-{lock_id}"), ANSWERED_WITHIN_MS).map(drop)
+    }
+
+    /// The leader of the newest term that is led, and that term; `without` one of the nodes.
+    fn leader(&self, without: Option<usize>) -> Option<(u64, usize)> {
+        let nodes = (0..self.context.plan.nodes).filter(|node| Some(*node) != without);
+        let leads = |node: usize| Some((self.context.nodes[node].running()?.replica.leads()?, node));
+        nodes.filter_map(leads).max()
+    }
+
+    /// A node other than this one.
+    fn other(&self, node: usize, rng: &mut StdRng) -> usize {
+        let nodes = self.context.plan.nodes;
+        (node + rng.random_range(1..nodes)) % nodes
+    }
+
+    /// Whether nothing is due for long.
+    fn idle(&self) -> bool {
+        let Some(running) = self.context.nodes[0].running() else { return false };
+        let state = running.replica.view();
+        state.next_deadline_ms().is_none_or(|due_ms| due_ms > state.now_ms() + NOTHING_DUE_MS)
+    }
+
+    fn crash(&mut self, node: usize, end: End) {
+        self.context.say(format_args!("! {end:?} of {}", node::name(node)));
+        self.context.nodes[node].forget();
+        self.observer.forget(node);
+        self.sim.crash(node::name(node));
+        self.context.nodes[node].machine.end(end);
+    }
+}

@@ -1,0 +1,62 @@
+//! A disk that lied: one node comes back with its disks as they were some writes ago. It ends and says why, and takes part again once its
+//! disks are empty.
+
+use batuta_api::service::session::OpenRequest;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::ANSWERED_WITHIN_MS;
+use crate::client::Call;
+use crate::context::{Violation, violation};
+use crate::machine::End;
+use crate::node;
+use crate::run::Run;
+
+/// It is told when it starts, or with the next heartbeat of a leader.
+const NOTICED_WITHIN_MS: u64 = 10_000;
+/// The least of what a reason has to say.
+const REASON: &str = "had acknowledged";
+
+pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
+    let liar = rng.random_range(0..run.context.plan.nodes);
+    let copy = run.context.nodes[liar].machine.copy();
+    for number in 0..rng.random_range(2..8) {
+        let text = format!("liar-{number}");
+        let call = Call::Open(OpenRequest { ttl_ms: 1_000, metadata: text.clone() });
+        let node = rng.random_range(0..run.context.plan.nodes);
+        run.insist(node, &call, &text, ANSWERED_WITHIN_MS)?;
+    }
+    run.until("before its disk lies a node has everything", Run::equal)?;
+    // The others have heard what it acknowledged.
+    run.rest(2 * run.context.plan.heartbeat_ms + 2 * run.context.plan.latency_ms.end)?;
+    run.crash(liar, End::Kill);
+    run.context.say(format_args!("! {} has an old copy of its disks", node::name(liar)));
+    run.context.nodes[liar].machine.restore(copy);
+    run.observer.forget_disks(liar);
+    run.context.nodes[liar].doom(true);
+    if rng.random_bool(0.5) {
+        run.rest(rng.random_range(0..2_000))?;
+    }
+    run.sim.bounce(node::name(liar));
+    let until_ms = run.context.now_ms() + NOTICED_WITHIN_MS;
+    let reason = loop {
+        run.step()?;
+        if let Some(reason) = run.context.nodes[liar].take_reason() {
+            break reason;
+        }
+        if run.context.now_ms() > until_ms {
+            let what = format!("{} goes on after {NOTICED_WITHIN_MS} ms", node::name(liar));
+            return Err(violation("a node whose disk lost what was synced ends", what));
+        }
+    };
+    if !reason.contains(REASON) {
+        return Err(violation("a node that ends says why", reason));
+    }
+    run.context.nodes[liar].doom(false);
+    run.context.nodes[liar].machine.wipe();
+    run.observer.forget(liar);
+    run.observer.forget_disks(liar);
+    run.rest(100)?;
+    run.sim.bounce(node::name(liar));
+    Ok(())
+}
