@@ -78,13 +78,18 @@ async fn of_two_processes_started_together_one_goes_on_at_most() {
     let (first, second) = (cluster.peers(&peers(original)), cluster.peers(&peers(copy)));
     cluster.spawn(original, &[&first]);
     cluster.spawn(copy, &[&second]);
+    one_goes_on(&cluster, original, copy).await;
+}
+
+/// Of two processes of a node one ends, and the other is a member that works.
+async fn one_goes_on(cluster: &Cluster, original: usize, copy: usize) {
     let ended = eventually("one of the two ends", || async {
         [original, copy].into_iter().find(|&place| cluster.nodes[place].ended())
     })
     .await;
     let other = if ended == original { copy } else { original };
     cluster.nodes[other].ready().await;
-    take(&cluster, other, "after").await;
+    take(cluster, other, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,11 +103,9 @@ async fn a_node_whose_old_process_is_paused_starts_elsewhere() {
     let peers = cluster.peers(&places);
     cluster.spawn(copy, &[&peers]);
     cluster.nodes[copy].ready().await;
-    // It has lost its place meanwhile, and not the other one.
     cluster.nodes[original].signal(Signal::CONT);
-    assert_ne!(cluster.nodes[original].ends().await, Some(0));
-    cluster.nodes[copy].ready().await;
-    take(&cluster, copy, "after").await;
+    // The new process has its place for good a second after the others took it for the member; before that the old one may keep it.
+    one_goes_on(&cluster, original, copy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,8 @@ const SAY_AFTER: Duration = Duration::from_secs(4);
 const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Members that have accepted a process for so long have looked for another one and not found it.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// A process that runs for less than this may not be known to all members yet.
+const YOUNG_MS: u64 = 10_000;
 /// Processes that were started within so many milliseconds were started at the same time: none of them was there first. A copy that
 /// somebody makes and starts comes later than that.
 const SAME_TIME_MS: u64 = 300;
@@ -489,10 +491,16 @@ fn judge(inner: &Inner, known: &wire::Introduction, newcomer: &wire::Introductio
     if stays(known, newcomer) { Err(told) } else { Ok(()) }
 }
 
-/// Whether the process that was there goes on, and not the newcomer. Of two that were started at the same time all members choose
-/// the same one.
+/// Whether the process that was there goes on, and not the newcomer. Which of the two was there first may differ from member to member
+/// while both are young: then all members choose the older one, and of two that were started at the same time the same one.
 fn stays(known: &wire::Introduction, newcomer: &wire::Introduction) -> bool {
-    known.running_ms.abs_diff(newcomer.running_ms) >= SAME_TIME_MS || known.boot_id < newcomer.boot_id
+    if known.running_ms.max(newcomer.running_ms) >= YOUNG_MS {
+        true
+    } else if known.running_ms.abs_diff(newcomer.running_ms) >= SAME_TIME_MS {
+        known.running_ms > newcomer.running_ms
+    } else {
+        known.boot_id < newcomer.boot_id
+    }
 }
 
 fn two_processes(known: &wire::Introduction, newcomer: &wire::Introduction) -> String {
@@ -524,6 +532,7 @@ mod tests {
         assert!(stays(&process(9, 60_000), &process(1, 0)));
         assert!(stays(&process(9, 1_500), &process(1, 800)), "also when it has just started itself");
         assert!(stays(&process(9, 1_000), &process(1, 60_000)), "one that was paused has lost its place");
+        assert!(!stays(&process(1, 800), &process(9, 1_500)), "a member that knows the younger one says the same");
     }
 
     #[test]

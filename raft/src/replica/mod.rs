@@ -19,6 +19,7 @@ mod recall;
 mod renewals;
 mod route;
 mod standing;
+mod standstill;
 mod start;
 mod status;
 mod ticks;
@@ -55,6 +56,7 @@ pub use proposer::KeptAlive;
 use proposer::Proposer;
 use reads::Reads;
 use standing::Standing;
+use standstill::Standstill;
 
 pub(crate) use error::Failed;
 pub use error::{ProposeError, StartError};
@@ -107,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) disk: Arc<DiskWatch>,
     /// When a leader last sent something.
     pub(crate) leader_heard: Arc<LeaderHeard>,
+    pub(crate) standstill: Standstill,
     /// Cluster time as far as this node knows.
     pub(crate) clock: Arc<ClusterClock>,
     /// Where the members answer.

@@ -20,6 +20,7 @@ use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
 use super::route::Leader;
 use super::standing::Standing;
+use super::standstill::{self, Standstill};
 use super::{
     Core, DiskWatch, EntryStreams, Identity, Inner, Layout, Replica, bootstrap, disk_handover, hello,
     lost_nodes, membership, recall, ticks,
@@ -131,6 +132,7 @@ impl Replica {
             snapshots,
             disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
             leader_heard: Arc::new(LeaderHeard::new()),
+            standstill: Standstill::new(),
             clock: Arc::new(ClusterClock::new(options.election_timeout_max())),
             boot_id: draw_boot_id()?,
             peer_left: Notify::new(),
@@ -328,6 +330,7 @@ fn start_tasks(
     ticks::keep(inner, core, leads.subscribe());
     lost_nodes::look_for(inner, core, leads.subscribe());
     disk_handover::keep(inner);
+    standstill::look_for(inner, core);
     membership::finish_changes(inner, core, leads.subscribe());
     watch_consensus(inner, core, leads);
     write_snapshots(inner, core, snapshot_due);

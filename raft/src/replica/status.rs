@@ -203,6 +203,8 @@ fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: 
     } else if silence.is_some_and(|silence| silence > 2 * inner.options.election_timeout_max()) {
         let reason = format!("no word from a majority for {} ms", silence.map_or(0, route::millis));
         Some(with(reason, &inner.standing.unreached()))
+    } else if inner.standstill.is_on(inner.options.election_timeout_max()) {
+        Some("this node stood still; it asks the leader how far the cluster is".to_owned())
     } else if inner.published.view().cluster_id().is_none() {
         Some("the cluster has no name yet".to_owned())
     } else {
