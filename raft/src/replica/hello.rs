@@ -532,7 +532,10 @@ mod tests {
         assert!(stays(&process(9, 60_000), &process(1, 0)));
         assert!(stays(&process(9, 1_500), &process(1, 800)), "also when it has just started itself");
         assert!(stays(&process(9, 1_000), &process(1, 60_000)), "one that was paused has lost its place");
-        assert!(!stays(&process(1, 800), &process(9, 1_500)), "a member that knows the younger one says the same");
+        assert!(
+            !stays(&process(1, 800), &process(9, 1_500)),
+            "a member that knows the younger one says the same"
+        );
     }
 
     #[test]
