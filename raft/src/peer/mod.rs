@@ -197,9 +197,11 @@ mod tests {
             why_not(&hello(&platform, address, from, within).await.expect_err("nobody is there"))
         };
         assert_eq!(why(&address, Duration::from_millis(100)).await, "no answer");
-        // Answers as an HTTP/1 server does.
+        // Answers as an HTTP/1 server does; another port, where no earlier connection waits to be accepted.
+        let web = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = web.local_addr().expect("an address").to_string();
         let other = std::thread::spawn(move || {
-            let (mut stream, _) = silent.accept().expect("a connection");
+            let (mut stream, _) = web.accept().expect("a connection");
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("sent");
             stream
         });
