@@ -28,7 +28,9 @@ async fn free(node: &Alone, lock: &str) {
 }
 
 fn lock_run(node: &Alone, options: &[&str], command: &[&str]) -> Command {
-    let mut run = Command::new(program());
+    // Whoever runs the tests may ignore these (`nohup`, a job in the background), and children inherit that.
+    let mut run = Command::new("env");
+    run.arg("--default-signal=HUP,INT,QUIT,TERM").arg(program());
     run.env("BATUTA_ENDPOINTS", &node.grpc).args(["lock", "run"]).args(options).arg("--").args(command);
     run.stdin(Stdio::null());
     run
