@@ -274,12 +274,13 @@ pub(crate) async fn admit(
         }
         None => {
             let learner = [(request.node_id, member.clone())].into();
-            change(core, &ChangeMembers::AddNodes(learner), true).await?;
+            change(core, &ChangeMembers::AddNodes(learner), false).await?;
             caught_up(core, request.node_id).await?;
         }
         Some(known) if *known != member => {
             let update = ChangeMembers::SetNodes([(request.node_id, member.clone())].into());
-            change(core, &update, true).await?;
+            // A change that this one finishes on the way keeps no voter that it took out.
+            change(core, &update, false).await?;
         }
         Some(_) => {}
     }
