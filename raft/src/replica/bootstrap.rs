@@ -119,8 +119,9 @@ fn others(inner: &Inner) -> impl Iterator<Item = &(String, String)> {
 /// A fresh node: joins a cluster that is there, or makes one.
 async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
     let name = &inner.options.node_name;
-    let addresses: Vec<&String> =
-        inner.options.join.iter().chain(others(inner).map(|(_, address)| address)).collect();
+    let greeted_from = inner.standing.greeted_from();
+    let configured = inner.options.join.iter().chain(others(inner).map(|(_, address)| address));
+    let addresses: Vec<&String> = configured.chain(&greeted_from).collect();
     let asked =
         addresses.iter().map(|address| peer::identify(inner.platform.as_ref(), address, name, ANSWER_WITHIN));
     let answers = join_all(asked).await;

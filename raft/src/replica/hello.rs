@@ -331,7 +331,14 @@ fn unreached(inner: &Inner, core: &Core, round: &Round) -> String {
 /// The answer to a hello.
 pub(crate) async fn greet(inner: &Arc<Inner>, from: wire::Introduction) -> wire::HelloResponse {
     let mut answer = wire::HelloResponse { me: Some(introduction(inner)), ..Default::default() };
-    let Some(identity) = inner.standing.identity() else { return answer };
+    let Some(identity) = inner.standing.identity() else {
+        let configured = inner.options.peers.iter().any(|(name, _)| *name == from.name);
+        let peer = from.addresses.unwrap_or_default().peer;
+        if configured && !from.cluster_id.is_empty() && !peer.is_empty() {
+            inner.standing.note_greeted_from(peer);
+        }
+        return answer;
+    };
     if from.cluster_id != identity.cluster_id {
         if inner.standing.is_news(&format!("{} {}", from.cluster_id, from.name)) {
             let address = from.addresses.unwrap_or_default().peer;

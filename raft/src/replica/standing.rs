@@ -12,6 +12,8 @@ use super::error::ProposeError;
 
 /// Things said once are remembered up to this many; then all of them may be said again.
 const SAID_MAX: usize = 256;
+/// Addresses of members that a fresh node remembers.
+const GREETED_MAX: usize = 16;
 
 #[derive(Default)]
 struct Notes {
@@ -22,6 +24,8 @@ struct Notes {
     /// Members that do not answer, and addresses that belong to others.
     unreached: String,
     said: BTreeSet<String>,
+    /// Where members answer that have said hello to this node while it was fresh.
+    greeted_from: BTreeSet<String>,
     /// Since when other members take this process for the member it says it is.
     accepted: Option<Instant>,
 }
@@ -56,6 +60,19 @@ impl Standing {
 
     pub(super) fn take_identity(&self, identity: &Identity) {
         self.notes().identity = Some(identity.clone());
+    }
+
+    /// A member of a cluster has said hello to this node, which is fresh: it may ask there to join.
+    pub(super) fn note_greeted_from(&self, address: String) {
+        let mut notes = self.notes();
+        if notes.greeted_from.len() < GREETED_MAX {
+            notes.greeted_from.insert(address);
+        }
+    }
+
+    /// Where members answer that know of this node; the configuration may name addresses that they have left.
+    pub(super) fn greeted_from(&self) -> BTreeSet<String> {
+        self.notes().greeted_from.clone()
     }
 
     /// Another member takes this process for the member it says it is.
