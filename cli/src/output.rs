@@ -1,6 +1,6 @@
 //! Where answers go: a table for people, JSON for programs.
 //!
-//! Invariant: what a command created is given back when its answer can not be printed, for then nobody knows its id.
+//! Invariant: what a command created is given back when its answer cannot be printed, for then nobody knows its id.
 
 use std::fmt;
 use std::io::{self, Write as _};

@@ -138,7 +138,7 @@ impl Attempts {
 
     /// What the call fails with: the last failure, with the others where nobody could be asked.
     fn error(self, keyed: bool) -> Error {
-        // An attempt before the last one may have had its effect: that it failed can not be said any more.
+        // An attempt before the last one may have had its effect: that it failed cannot be said any more.
         if let Some(unknown) = self.unknown.filter(|_| keyed) {
             return unknown;
         }

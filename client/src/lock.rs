@@ -84,7 +84,7 @@ impl Client {
         let request = AcquireRequest { ttl_ms: Some(millis(ttl)), ..options.request() };
         let grant = self.acquire_granted(request, options.key.clone()).await?;
         let (sender, lost) = watch::channel(None);
-        // From here on the lock is given back when it can not be handed to the caller.
+        // From here on the lock is given back when it cannot be handed to the caller.
         let mut lock = Lock { client: self.clone(), grant, lost, guard: None, held: true };
         if !options.wait.is_zero() || options.key.is_some() {
             // After a wait, or under a key that may have been used before, when it was granted is not known here; when it

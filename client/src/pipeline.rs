@@ -397,7 +397,7 @@ impl Pipeline {
     /// Makes one call. Dropping the future cancels it. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// Whatever the node answers; `unavailable` when it can not be reached or the stream broke, which under a key is
+    /// Whatever the node answers; `unavailable` when it cannot be reached or the stream broke, which under a key is
     /// `outcome_unknown`: the node may have done it.
     pub async fn call<R: Pipelined>(&self, request: R, options: &CallOptions) -> Result<R::Answer, Error> {
         let places = if request.waits() { &self.waits } else { &self.others };

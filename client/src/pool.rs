@@ -136,7 +136,7 @@ impl Pool {
         let members: Vec<(u64, String)> = status
             .members
             .iter()
-            // A member that says an address which is none can not be asked.
+            // A member that says an address which is none cannot be asked.
             .filter_map(|member| Some((member.node_id, endpoint_url(&member.grpc).ok()?)))
             .collect();
         if !members.is_empty() {

@@ -59,7 +59,7 @@ pub(crate) fn is_another_protocol(status: &Status, cause: &str) -> bool {
     let speaks = |part: &&str| message.contains(*part) || cause.contains(*part);
     match status.code() {
         Code::Unimplemented => true,
-        // A proxy in front of a node that it can not reach just now.
+        // A proxy in front of a node that it cannot reach just now.
         Code::Unavailable => false,
         _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(speaks),
     }

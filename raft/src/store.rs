@@ -191,7 +191,7 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl LogStore {
-    /// Fails when the log can not be read.
+    /// Fails when the log cannot be read.
     pub(crate) fn new(log: Log) -> io::Result<Self> {
         let first = FirstIndex::default();
         first.set(log.state().purged.map_or(0, |(index, _)| index + 1));

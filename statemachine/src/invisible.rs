@@ -1,9 +1,9 @@
-//! Characters that can not be seen in a text, or make others look like something else: two texts that differ only by them look alike.
+//! Characters that cannot be seen in a text, or make others look like something else: two texts that differ only by them look alike.
 //!
 //! Unicode's control and format characters (among them the bidirectional controls), everything a renderer may leave out
 //! (`Default_Ignorable_Code_Point`), separators of lines and paragraphs, and white space and blanks that are not the plain space. The
 //! list is of Unicode 16 and written out, so that every build refuses the same. Letters of different scripts that look alike are not in
-//! it: that can not be said of a single character.
+//! it: that cannot be said of a single character.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -82,7 +82,7 @@ fn is_invisible(character: char) -> bool {
     }
 }
 
-/// The first character of a text that can not be seen, if there is one.
+/// The first character of a text that cannot be seen, if there is one.
 #[must_use]
 pub fn first(text: &str) -> Option<Invisible> {
     find(text, is_invisible)

@@ -26,7 +26,7 @@ pub enum NameError {
     /// White space at either end of a segment.
     #[error("has white space at an end of a segment")]
     EdgeSpace,
-    /// A character that can not be seen, or makes others look like something else.
+    /// A character that cannot be seen, or makes others look like something else.
     #[error("{0}")]
     Invisible(Invisible),
     /// A character that namespaces do not allow.
@@ -43,7 +43,7 @@ impl Name {
     pub const BYTES_MAX: usize = 1024;
 
     /// Parses a name that somebody gives. Two names that are told apart can be seen to differ, as far as that can be said of single
-    /// characters: what can not be seen is refused.
+    /// characters: what cannot be seen is refused.
     ///
     /// # Errors
     /// [`NameError`] says which rule the text breaks.

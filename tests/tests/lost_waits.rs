@@ -310,7 +310,7 @@ async fn session_is_told_what_it_holds_without_knowing() {
         scene.waiters(name, 1).await;
         calls.push((name, front, held, wanted, dead));
     }
-    // Stopped, it can not tell; killed, it never will.
+    // Stopped, it cannot tell; killed, it never will.
     scene.lost().pause();
     let mut asked = Vec::new();
     for (name, front, held, wanted, dead) in calls {

@@ -228,7 +228,7 @@ fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, Ap
     Ok(DedupKey::Sequence { session, sequence })
 }
 
-/// Refuses a text with characters that can not be seen: a name, or what is compared with names.
+/// Refuses a text with characters that cannot be seen: a name, or what is compared with names.
 ///
 /// # Errors
 /// `invalid_argument` with the field.

@@ -84,7 +84,7 @@ impl DiskWatch {
 
     /// Resolves while free space is under the limit.
     pub(super) async fn is_low(&self) {
-        // The sender lives as long as `self`; a closed channel can not be seen here.
+        // The sender lives as long as `self`; a closed channel cannot be seen here.
         let _ = self.low.subscribe().wait_for(|low| *low).await;
     }
 

@@ -91,7 +91,7 @@ pub struct Acquire {
     pub reentrant: bool,
     /// Free text for people, shown in listings.
     pub metadata: String,
-    /// The call that waits for the answer; `None` when it can not wait, or is of a build that did not say. Not part of what
+    /// The call that waits for the answer; `None` when it cannot wait, or is of a build that did not say. Not part of what
     /// is asked: the same request through another call is the same request.
     pub call: Option<ServingCall>,
 }

@@ -1,7 +1,7 @@
 //! Which calls wait for an acquisition, and at which nodes.
 //!
 //! A wait belongs to the calls that asked for it: those under one retry key together, else the newest of its owner. It ends when the last of them leaves, or when the nodes of all of them are
-//! lost; a call that another one replaced, or that a lost node had, can not end it. So the duty to withdraw a wait does not lie in
+//! lost; a call that another one replaced, or that a lost node had, cannot end it. So the duty to withdraw a wait does not lie in
 //! the memory of a node that may die.
 //!
 //! ```text
