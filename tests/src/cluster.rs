@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::Rest;
 use crate::{PATIENCE, Ports, eventually};
@@ -450,6 +450,18 @@ impl Cluster {
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.grpc.clone()).collect()
+    }
+
+    /// Takes a lock of an hour through a node, under a key of its name.
+    ///
+    /// # Panics
+    /// When it is not granted.
+    pub async fn take(&self, place: usize, name: &str) {
+        let (key, body) = (format!("take-{name}"), json!({"name": name, "ttl_ms": 3_600_000}));
+        let rest = &self.nodes[place].rest;
+        let taken = || async { rest.post_with_key("/api/v1/locks", &key, &body).await };
+        let answer = eventually(&format!("{name} is granted"), taken).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
     }
 
     /// Waits until all running nodes have applied the same entries, and fails when their states then differ.

@@ -1,15 +1,6 @@
 //! Members that move: one, or all of them at once.
 
 use batuta_tests::{Cluster, eventually};
-use serde_json::json;
-
-async fn take(cluster: &Cluster, place: usize, name: &str) {
-    let body = json!({"name": name, "ttl_ms": 3_600_000});
-    let rest = &cluster.nodes[place].rest;
-    let taken = || async { rest.post_with_key("/api/v1/locks", &format!("take-{name}"), &body).await };
-    let answer = eventually(&format!("{name} is granted"), taken).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-}
 
 /// Waits until a node knows these peer addresses of the members from the log, in the order of their ids.
 async fn knows(cluster: &Cluster, place: usize, expected: &[String]) {
@@ -30,7 +21,7 @@ fn addresses(cluster: &Cluster) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_move_at_once() {
     let mut cluster = Cluster::start(3).await;
-    take(&cluster, 0, "before").await;
+    cluster.take(0, "before").await;
     for node in &mut cluster.nodes {
         node.kill();
     }
@@ -43,7 +34,7 @@ async fn all_members_move_at_once() {
     for node in &cluster.nodes {
         node.ready().await;
     }
-    take(&cluster, 1, "after").await;
+    cluster.take(1, "after").await;
     let _ = cluster.nodes[2].rest.get("/api/v1/locks/before").await.expect(200);
     for place in 0..3 {
         knows(&cluster, place, &addresses(&cluster)).await;
@@ -54,7 +45,7 @@ async fn all_members_move_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn members_trade_their_addresses() {
     let mut cluster = Cluster::start(3).await;
-    take(&cluster, 0, "before").await;
+    cluster.take(0, "before").await;
     for node in &mut cluster.nodes {
         node.kill();
     }
@@ -65,7 +56,7 @@ async fn members_trade_their_addresses() {
     for node in &cluster.nodes {
         node.ready().await;
     }
-    take(&cluster, 1, "after").await;
+    cluster.take(1, "after").await;
     for place in 0..3 {
         knows(&cluster, place, &addresses(&cluster)).await;
     }
@@ -78,7 +69,7 @@ async fn a_follower_that_moves_is_fed_at_its_new_address() {
     let (leader, place) = (cluster.leader().await, cluster.follower().await);
     let term = cluster.nodes[leader].status().await["term"].as_u64();
     cluster.nodes[place].kill();
-    take(&cluster, leader, "while-away").await;
+    cluster.take(leader, "while-away").await;
     cluster.move_peer(place);
     cluster.launch(place, &[]);
     cluster.nodes[place].ready().await;
@@ -87,7 +78,7 @@ async fn a_follower_that_moves_is_fed_at_its_new_address() {
         knows(&cluster, other, &addresses(&cluster)).await;
     }
     assert_eq!(cluster.nodes[leader].status().await["term"].as_u64(), term, "the same leader feeds it");
-    take(&cluster, place, "after").await;
+    cluster.take(place, "after").await;
     cluster.converged().await;
 }
 
@@ -107,7 +98,7 @@ async fn a_member_that_joined_moves_while_another_is_down() {
     let peers = cluster.peers(&[0, 1, 2]);
     cluster.spawn(down, &[&peers]);
     cluster.nodes[down].ready().await;
-    take(&cluster, down, "after").await;
+    cluster.take(down, "after").await;
     knows(&cluster, down, &addresses(&cluster)).await;
     cluster.converged().await;
 }

@@ -9,14 +9,6 @@ use serde_json::{Value, json};
 /// Far less than the time after which calls of these tests would give up by themselves.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-async fn take(cluster: &Cluster, place: usize, name: &str) {
-    let body = json!({"name": name, "ttl_ms": 3_600_000});
-    let rest = &cluster.nodes[place].rest;
-    let taken = || async { rest.post_with_key("/api/v1/locks", &format!("take-{name}"), &body).await };
-    let answer = eventually(&format!("{name} is granted"), taken).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-}
-
 /// Why a node that answers is not ready.
 async fn not_ready(cluster: &Cluster, place: usize, what: &str) {
     let node = &cluster.nodes[place];
@@ -59,7 +51,7 @@ async fn the_second_process_of_a_node_is_refused() {
             assert!(log.contains(part), "{} does not say {part}: {log}", cluster.nodes[place].name);
         }
     }
-    take(&cluster, original, "after").await;
+    cluster.take(original, "after").await;
     cluster.nodes.truncate(3);
     cluster.converged().await;
 }
@@ -89,7 +81,7 @@ async fn one_goes_on(cluster: &Cluster, original: usize, copy: usize) {
     .await;
     let other = if ended == original { copy } else { original };
     cluster.nodes[other].ready().await;
-    take(cluster, other, "after").await;
+    cluster.take(other, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +162,7 @@ async fn a_node_without_its_identity_or_snapshot_does_not_start() {
     let mut cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=10"]).await;
     let place = cluster.follower().await;
     for number in 0..40 {
-        take(&cluster, place, &format!("many/{number}")).await;
+        cluster.take(place, &format!("many/{number}")).await;
     }
     let _ = cluster.nodes[place].rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
     eventually("something is purged", || async {
@@ -221,7 +213,7 @@ async fn a_removed_node_refuses_every_call_at_once() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.follower().await;
     let holder = cluster.leader().await;
-    take(&cluster, holder, "held").await;
+    cluster.take(holder, "held").await;
     let rest = cluster.nodes[place].rest.clone();
     let waiting = tokio::spawn({
         let rest = rest.clone();

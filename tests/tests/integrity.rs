@@ -5,22 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use batuta_tests::{Cluster, eventually};
-use serde_json::json;
-
-async fn take(cluster: &Cluster, place: usize, name: &str) {
-    let body = json!({"name": name, "ttl_ms": 3_600_000});
-    let answer = eventually(&format!("{name} is granted"), || {
-        let rest = cluster.nodes[place].rest.clone();
-        let (key, body) = (format!("take-{name}"), body.clone());
-        async move { rest.post_with_key("/api/v1/locks", &key, &body).await }
-    })
-    .await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-}
 
 async fn take_some(cluster: &Cluster, place: usize, what: &str) {
     for number in 0..6 {
-        take(cluster, place, &format!("{what}/{number}")).await;
+        cluster.take(place, &format!("{what}/{number}")).await;
     }
 }
 

@@ -22,27 +22,15 @@ async fn wait_for_voters(cluster: &Cluster, place: usize, expected: &[&str]) {
     .await;
 }
 
-async fn take(cluster: &Cluster, place: usize, name: &str) {
-    let key = format!("take-{name}");
-    let body = json!({"name": name, "ttl_ms": 3_600_000});
-    let answer = eventually(&format!("{name} is granted"), || {
-        let rest = cluster.nodes[place].rest.clone();
-        let (key, body) = (key.clone(), body.clone());
-        async move { rest.post_with_key("/api/v1/locks", &key, &body).await }
-    })
-    .await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_node_rejoins_under_a_new_id() {
     let mut cluster = Cluster::start(3).await;
-    take(&cluster, 0, "before").await;
+    cluster.take(0, "before").await;
     let place = cluster.follower().await;
     let old_id = cluster.nodes[place].status().await["node_id"].as_u64();
     cluster.nodes[place].kill();
     std::fs::remove_dir_all(&cluster.nodes[place].data_dir).expect("the node's data");
-    take(&cluster, cluster.leader().await, "while-away").await;
+    cluster.take(cluster.leader().await, "while-away").await;
     cluster.launch(place, &[]);
     cluster.nodes[place].ready().await;
     wait_for_voters(&cluster, place, &["n1", "n2", "n3"]).await;
@@ -57,7 +45,7 @@ async fn a_wiped_node_rejoins_under_a_new_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_joins_and_leaves() {
     let mut cluster = Cluster::start(3).await;
-    take(&cluster, 0, "held").await;
+    cluster.take(0, "held").await;
     let place = cluster.add("n4");
     cluster.launch_joining(place);
     cluster.nodes[place].ready().await;
@@ -67,7 +55,7 @@ async fn a_node_joins_and_leaves() {
     assert_eq!(removed.status, 200, "{removed:?}");
     cluster.nodes[place].kill();
     wait_for_voters(&cluster, 0, &["n1", "n2", "n3"]).await;
-    take(&cluster, 0, "after").await;
+    cluster.take(0, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +66,7 @@ async fn a_follower_far_behind_catches_up_by_snapshot() {
     cluster.nodes[place].kill();
     let leader = cluster.leader().await;
     for number in 0..50 {
-        take(&cluster, leader, &format!("many/{number}")).await;
+        cluster.take(leader, &format!("many/{number}")).await;
     }
     let snapshot = cluster.nodes[leader].rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
     assert!(snapshot.number("snapshot_index") > had);
@@ -113,5 +101,5 @@ async fn leadership_is_handed_over_on_request() {
         (cluster.nodes[target].status().await["role"] == "leader").then_some(())
     })
     .await;
-    take(&cluster, leader, "after").await;
+    cluster.take(leader, "after").await;
 }
