@@ -409,11 +409,12 @@ async fn confirm(
     if known.is_some_and(|known| known.boot_id == from.boot_id && known.peer == at) {
         return Ok(());
     }
+    let asked_at = Instant::now();
     let found = peer::ask_rival(inner.platform.as_ref(), at, from.clone(), VERIFY_WITHIN).await;
     match found {
         Some(found) if found.boot_id == from.boot_id => accept(inner, identity, from, at).await,
         Some(found) if is_member(&found, identity, from.node_id) => {
-            judge(inner, &introduced(&found, from), from)
+            judge(inner, &introduced(&found, from), &aged(from, asked_at))
         }
         _ => {
             // Without a second process in sight it may go on; its address is not used before it answers.
@@ -465,12 +466,13 @@ async fn accept_elsewhere(
     let mut others: BTreeSet<String> = known.into_iter().chain(inner.book.stored(from.node_id)).collect();
     others.remove(at);
     others.remove(&inner.options.advertise.peer);
+    let asked_at = Instant::now();
     let asked = others
         .iter()
         .map(|address| peer::ask_rival(inner.platform.as_ref(), address, from.clone(), VERIFY_WITHIN));
     for other in join_all(asked).await.into_iter().flatten() {
         if is_member(&other, identity, from.node_id) && other.boot_id != from.boot_id {
-            judge(inner, &introduced(&other, from), from)?;
+            judge(inner, &introduced(&other, from), &aged(from, asked_at))?;
         }
     }
     Ok(())
@@ -487,6 +489,12 @@ fn introduced(found: &wire::IdentifyResponse, from: &wire::Introduction) -> wire
         addresses: found.addresses.clone(),
         ..from.clone()
     }
+}
+
+/// What a process said of itself before another was asked, as of now: how long the two run is compared at one moment.
+fn aged(from: &wire::Introduction, asked_at: Instant) -> wire::Introduction {
+    let since_ms = u64::try_from(asked_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    wire::Introduction { running_ms: from.running_ms.saturating_add(since_ms), ..from.clone() }
 }
 
 /// Of two processes of one member that are both alive, refuses the newcomer when the other one stays.
