@@ -50,6 +50,21 @@ impl AddressBook {
         self.seen.load().get(&node_id).cloned()
     }
 
+    /// Where members answered, also those that the membership does not have (yet).
+    pub(crate) fn answered_at(&self) -> Vec<String> {
+        self.seen.load().values().map(|seen| seen.peer.clone()).collect()
+    }
+
+    /// Whether a process of this id may still matter. A node without a membership cannot know who has left.
+    fn may_be_member(&self, node_id: u64) -> bool {
+        self.metrics.get().is_none_or(|metrics| {
+            metrics.look(|metrics| {
+                let config = &metrics.membership_config;
+                config.nodes().next().is_none() || config.get_node(&node_id).is_some()
+            })
+        })
+    }
+
     /// Where to connect to a member.
     pub(crate) fn peer(&self, node_id: u64) -> Option<String> {
         let all = self.seen.load();
@@ -75,7 +90,7 @@ impl AddressBook {
         if self.seen.load().get(&node_id) != Some(&seen) {
             self.seen.rcu(|all| {
                 let mut all = BTreeMap::clone(all);
-                all.retain(|id, _| self.metrics.get().is_none() || self.stored(*id).is_some());
+                all.retain(|id, _| self.may_be_member(*id));
                 all.insert(node_id, seen.clone());
                 all
             });
@@ -96,7 +111,14 @@ fn newest(seen: Option<&Seen>, stored: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use openraft::async_runtime::watch::WatchSender as _;
+    use openraft::type_config::TypeConfigExt as _;
+
     use super::*;
+    use crate::metrics::RaftMetrics;
+    use crate::types::{Member, Membership, StoredMembership, TypeConfig};
 
     #[test]
     fn what_answered_last_holds_until_the_membership_changes() {
@@ -129,5 +151,45 @@ mod tests {
         assert_eq!(note("new", 2), None);
         assert_eq!(book.peer(3), Some("new".to_owned()));
         assert_eq!(book.seen(3).map(|seen| seen.boot_id), Some(2));
+    }
+
+    /// Metrics with these members, by id and peer address.
+    fn metrics_of(members: &[(u64, &str)]) -> RaftMetrics {
+        let nodes: BTreeMap<u64, Member> = members
+            .iter()
+            .map(|(id, peer)| {
+                let addresses = Addresses { peer: (*peer).to_owned(), ..Addresses::default() };
+                (*id, Member { name: format!("n{id}"), addresses })
+            })
+            .collect();
+        let voters = nodes.keys().copied().collect();
+        let membership = Membership::new(vec![voters], nodes).expect("every voter is a member");
+        let mut metrics = RaftMetrics::new_initial(1);
+        metrics.membership_config = Arc::new(StoredMembership::new(None, membership));
+        metrics
+    }
+
+    #[test]
+    fn node_without_a_membership_remembers_all_who_answered() {
+        let (_sender, receiver) = TypeConfig::watch_channel(RaftMetrics::new_initial(4));
+        let book = AddressBook::default();
+        book.follow(Metrics::new(receiver));
+        book.note(1, "n1:7004", Addresses::default(), 1);
+        book.note(3, "n3:7004", Addresses::default(), 3);
+        assert_eq!(book.answered_at(), ["n1:7004", "n3:7004"]);
+    }
+
+    #[test]
+    fn uncommitted_address_change_that_is_taken_back_is_noted_again() {
+        let (sender, receiver) = TypeConfig::watch_channel(metrics_of(&[(1, "n1:7000"), (3, "n3:7002")]));
+        let book = AddressBook::default();
+        book.follow(Metrics::new(receiver));
+        book.note(3, "n3:7002", Addresses::default(), 9);
+        assert_eq!(book.peer(3).as_deref(), Some("n3:7002"));
+        sender.send(metrics_of(&[(1, "n1:7000"), (3, "n3:7000")])).expect("the book reads it");
+        assert_eq!(book.peer(3).as_deref(), Some("n3:7000"), "the membership says something new");
+        assert_eq!(book.answered_at(), ["n3:7002"], "hellos still go there");
+        book.note(3, "n3:7002", Addresses::default(), 9);
+        assert_eq!(book.peer(3).as_deref(), Some("n3:7002"), "the same process answered there again");
     }
 }

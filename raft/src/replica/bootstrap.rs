@@ -280,7 +280,9 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
         addresses.push(peer);
     }
     let configured = others(inner).map(|(_, address)| address).chain(&inner.options.join).cloned();
-    for address in known.chain(configured) {
+    // The configuration may name addresses that every member has left, and a node that was never fed knows no membership.
+    let seen = inner.book.answered_at().into_iter().chain(inner.standing.greeted_from());
+    for address in known.chain(configured).chain(seen) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }

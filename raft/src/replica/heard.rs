@@ -72,4 +72,9 @@ impl LeaderHeard {
         // A majority that has just voted for it counts as well.
         acknowledged.into_iter().chain(self.since(&self.spoke_ms)).min()
     }
+
+    /// Like [`Self::silence`]; a node that has never heard of a majority counts from its start.
+    pub(crate) fn silent_for(&self, metrics: &RaftMetrics) -> Duration {
+        self.silence(metrics).unwrap_or_else(|| self.start.elapsed())
+    }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use batuta_proto::internal as wire;
 use futures_util::future::join_all;
-use openraft::{Instant as _, ServerState};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -166,21 +165,13 @@ fn has_to_end(inner: &Inner, core: &Core, round: &Round) -> Option<String> {
     })
 }
 
-/// For how long no leader was heard, or no majority by this one.
+/// For how long this node has had no leader, or as the leader no majority. Without any leader in sight, longer than an election takes.
 fn leader_silence(inner: &Inner, core: &Core) -> Duration {
-    let (leads, known, acked, voters) = core.metrics.look(|metrics| {
-        let leads = metrics.state == ServerState::Leader;
-        let voters = metrics.membership_config.voter_ids().count();
-        (leads, metrics.current_leader.is_some(), metrics.last_quorum_acked, voters)
-    });
-    match acked {
-        // Its own word is a majority.
-        _ if leads && voters == 1 => Duration::ZERO,
-        Some(at) if leads => at.elapsed(),
-        None if leads => Duration::ZERO,
-        _ if known => inner.leader_heard.age(),
-        _ => inner.leader_heard.age().max(inner.options.election_timeout_max() + Duration::from_millis(1)),
-    }
+    let (silence, leaderless) = core
+        .metrics
+        .look(|metrics| (inner.leader_heard.silent_for(metrics), metrics.current_leader.is_none()));
+    let election = inner.options.election_timeout_max() + Duration::from_millis(1);
+    if leaderless { silence.max(election) } else { silence }
 }
 
 /// The addresses that the configuration names. Its own entry is one of them when the node says that it answers elsewhere: then
@@ -192,14 +183,15 @@ fn configured(inner: &Inner) -> BTreeSet<String> {
     addresses
 }
 
-/// Where the members are, this one's address in the membership included, and the old ones of those that moved.
+/// Where members are, or were: what the membership says, and where they answered last. The membership may have moved on since, and may be
+/// wrong: a change that was not committed goes. A node without a membership asks whoever has greeted it.
 fn members(core: &Core, inner: &Inner) -> BTreeSet<String> {
-    let stored: Vec<(u64, String)> = core.metrics.look(|metrics| {
+    let stored: Vec<String> = core.metrics.look(|metrics| {
         let nodes = metrics.membership_config.nodes();
-        nodes.map(|(id, member)| (*id, member.addresses.peer.clone())).collect()
+        nodes.map(|(_, member)| member.addresses.peer.clone()).collect()
     });
-    let seen = stored.iter().filter_map(|(id, _)| inner.book.peer(*id));
-    seen.chain(stored.iter().map(|(_, address)| address.clone())).collect()
+    let greeted = if stored.is_empty() { inner.standing.greeted_from() } else { BTreeSet::new() };
+    stored.into_iter().chain(inner.book.answered_at()).chain(greeted).collect()
 }
 
 async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet<String>) -> Round {
@@ -406,7 +398,8 @@ async fn confirm(
     at: &str,
 ) -> Result<(), String> {
     let known = inner.book.seen(from.node_id);
-    if known.is_some_and(|known| known.boot_id == from.boot_id && known.peer == at) {
+    let in_use = inner.book.peer(from.node_id).is_some_and(|peer| peer == at);
+    if in_use && known.is_some_and(|known| known.boot_id == from.boot_id && known.peer == at) {
         return Ok(());
     }
     let asked_at = Instant::now();

@@ -113,7 +113,7 @@ impl Replica {
     fn majority_is_silent(&self) -> bool {
         let Some(core) = self.inner.core() else { return false };
         let heard = &self.inner.leader_heard;
-        let silence = core.metrics.look(|metrics| heard.silence(metrics)).unwrap_or_else(|| heard.age());
+        let silence = core.metrics.look(|metrics| heard.silent_for(metrics));
         silence > self.inner.options.silence_max()
     }
 
