@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! scripts/bench                                                 gets the peers, builds everything else, then compares
-//! cargo run --release -p bench -- compare --rows 1,7 --pairs 5
-//! cargo run --release -p bench -- limit
+//! cargo run --profile dist -p bench -- compare --rows 1,7 --pairs 5
+//! cargo run --profile dist -p bench -- limit
 //! ```
 //! The servers listen on loopback, keep their data in directories below `--data` and are stopped when the comparison ends, however it
 //! ends. Clients are tasks of this process: those of one simulated host share one connection.

@@ -56,7 +56,7 @@ fn nothing(system: Name) -> Error {
         Name::Zookeeper => {
             "apt-get install zookeeper                  with Java; another jar with --zookeeper JAR"
         }
-        Name::Batuta => "cargo build --release",
+        Name::Batuta => "cargo build --profile dist",
     };
     Error::other(format!(
         "there is no {system} to compare with. Get one:\n  \
@@ -72,8 +72,8 @@ fn batuta() -> Result<PathBuf> {
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--locked", "--package", "batuta"]).current_dir(ROOT);
-        if directory.ends_with("release") {
-            build.arg("--release");
+        for profile in ["dist", "release"].iter().filter(|profile| directory.ends_with(profile)) {
+            build.args(["--profile", profile]);
         }
         if !build.status().map_err(Error::io("cargo"))?.success() {
             return Err(Error::other("batuta does not build"));
@@ -83,7 +83,7 @@ fn batuta() -> Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
-    let way = "build it (cargo build --release) or name it with --batuta";
+    let way = "build it (cargo build --profile dist) or name it with --batuta";
     Err(Error::other(format!("there is no {}: {way}", program.display())))
 }
 

@@ -6,6 +6,7 @@ mod completion;
 mod duration;
 mod failure;
 mod health;
+mod help;
 pub mod lines;
 mod lock;
 mod output;
@@ -24,6 +25,7 @@ use batuta_client::Client;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
+pub use crate::help::tailored;
 pub use crate::lock::{GUARD, Ignored, run_guard};
 pub use crate::output::{Reader, write_out};
 
@@ -45,7 +47,7 @@ Exit codes:
   127  `lock run`: there is no such command
 Otherwise `lock run` ends with its command's exit code, or 128 and the signal that ended it.";
 
-/// Options of every command that talks to a cluster.
+/// Options that commands which talk to a cluster share.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
     /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough; several survive the loss

@@ -110,3 +110,54 @@ fn completion_knows_the_commands() {
         assert!(script.contains("transfer-leader") && script.contains("force-release"), "{shell}");
     }
 }
+
+/// The help of a command and of all below it, by the words that lead there.
+fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+    found.push((path.to_owned(), command.render_long_help().to_string()));
+    for subcommand in command.get_subcommands_mut().filter(|subcommand| subcommand.get_name() != "help") {
+        let path = format!("{path} {}", subcommand.get_name());
+        helps(subcommand, path.trim(), found);
+    }
+}
+
+#[test]
+fn help_shows_only_what_a_command_uses() {
+    let mut line = tailored(Line::command());
+    line.build();
+    let mut found = Vec::new();
+    helps(&mut line, "", &mut found);
+    assert!(found.len() > 30, "{}", found.len());
+    for (path, help) in found {
+        let (cluster, namespace) = match path.split(' ').next() {
+            // All of them, for the overview.
+            Some("" | "lock" | "session" | "register" | "watch") => (true, true),
+            Some("cluster" | "health") => (true, false),
+            _ => (false, false),
+        };
+        for (option, shown) in [
+            ("--endpoints", cluster),
+            ("--timeout", cluster),
+            ("--output", cluster),
+            ("--namespace", namespace),
+        ] {
+            assert_eq!(help.contains(&format!("{option} <")), shown, "{option} of {path:?}: {help}");
+        }
+    }
+}
+
+#[test]
+fn options_that_help_hides_are_still_accepted() {
+    for line in [
+        "health --namespace x",
+        "--namespace x health",
+        "cluster --namespace x limits get",
+        "completion bash -o json",
+    ] {
+        let words = ["batuta"].into_iter().chain(line.split_whitespace());
+        let matches = tailored(Line::command()).try_get_matches_from(words);
+        let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let global = <Line as clap::FromArgMatches>::from_arg_matches(&matches).expect("complete").global;
+        let (namespace, output) = (global.namespace.as_str(), global.output);
+        assert!(namespace == "x" || output == Format::Json, "{line}: {namespace}");
+    }
+}

@@ -124,7 +124,9 @@ impl Drive {
     /// Workload and nemesis, side by side; somebody looks on.
     async fn work(&self, cluster: Cluster, shared: &Arc<Shared>) -> Result<(Cluster, Vec<Problem>)> {
         let length = Duration::from_secs(self.args.seconds);
-        let schedule = plan(self.args.seed, self.args.seconds * 1000, &self.args.nemesis, self.args.nodes);
+        let pauses = self.args.workload.pauses();
+        let schedule =
+            plan(self.args.seed, self.args.seconds * 1000, &self.args.nemesis, self.args.nodes, pauses);
         let lookers: JoinSet<()> = cluster
             .nodes
             .iter()

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::server_args::{ConfigCommand, ServerArgs};
 
@@ -55,7 +55,10 @@ fn main() -> ExitCode {
         return batuta_cli::run_guard(arguments);
     }
     panics::end_the_command();
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command_line().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command_line()).exit(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -65,6 +68,11 @@ fn main() -> ExitCode {
     // Standard input may be read by a thread that nothing can interrupt; it must not hold the exit up.
     runtime.shutdown_background();
     code
+}
+
+/// The command line, each command with the options that it uses.
+fn command_line() -> clap::Command {
+    batuta_cli::tailored(Cli::command())
 }
 
 /// Threads that serve clients: consensus has one of its own.
@@ -79,7 +87,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await.map(done).map_err(Into::into),
         Command::Config(command) => server_args::run_config(*command).map(done),
         Command::Schema => print_schema().map(done).map_err(Into::into),
-        Command::Client(command) => return batuta_cli::run(cli.global, *command, Cli::command()).await,
+        Command::Client(command) => return batuta_cli::run(cli.global, *command, command_line()).await,
     };
     outcome.unwrap_or_else(|error| failed(error.as_ref()))
 }
@@ -93,4 +101,30 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     // When standard error cannot be written, the exit code is all there is to say.
     let _ = writeln!(std::io::stderr(), "batuta: {error}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_of_a_nodes_own_commands_shows_no_options_of_clients() {
+        command_line().debug_assert();
+        for words in [
+            &["server"][..],
+            &["dev"],
+            &["config"],
+            &["config", "show"],
+            &["config", "validate"],
+            &["schema"],
+            &["completion"],
+        ] {
+            let line = ["batuta"].into_iter().chain(words.iter().copied()).chain(["--help"]);
+            let help = command_line().try_get_matches_from(line).expect_err("help").to_string();
+            assert!(help.contains("Usage: batuta"), "{help}");
+            for option in ["--endpoints", "--namespace", "--timeout", "--output", "Cluster:"] {
+                assert!(!help.contains(option), "{words:?} shows {option}: {help}");
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What must hold, whatever was broken.
 
 mod answers;
+mod keepers;
 mod logs;
 mod order;
 mod referee;
@@ -74,6 +75,9 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     findings.add("tokens", problems, &looked_at);
     let (problems, looked_at) = sessions::check(events, operations, ttl_percent(events));
     findings.add("sessions", problems, &looked_at);
+    if let Some((problems, looked_at)) = keepers::check(events, operations, ttl_percent(events)) {
+        findings.add("keepers", problems, &looked_at);
+    }
     let (problems, looked_at) = retries::check(operations);
     findings.add("retries", problems, &looked_at);
     if let Some((problems, looked_at)) = stores::check(events) {

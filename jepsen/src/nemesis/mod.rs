@@ -6,5 +6,5 @@ mod plan;
 mod run;
 mod wires;
 
-pub use plan::{Family, Fault, Planned, RATE_PPM_MAX, Target, plan};
+pub use plan::{Family, Fault, Pauses, Planned, RATE_PPM_MAX, Target, plan};
 pub use run::{Nemesis, Unexpected};

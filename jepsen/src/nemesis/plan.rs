@@ -122,6 +122,15 @@ pub struct Planned {
     pub fault: Fault,
 }
 
+/// Which pauses a run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pauses {
+    /// Half, twice and ten times the time to live of most locks, of anybody and of all nodes at once.
+    OfAnybody,
+    /// Longer than the time to live of every lock, and never of a majority: mostly of the leader.
+    LongOfMinority,
+}
+
 /// Time to live that pauses are measured against.
 const TTL_MS: u64 = 1500;
 /// The first fault comes after this.
@@ -133,7 +142,7 @@ pub const RATE_PPM_MAX: i64 = 100_000;
 
 /// The schedule of a run. Faults mostly come one at a time with rest between them; now and then two overlap.
 #[must_use]
-pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec<Planned> {
+pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize, pauses: Pauses) -> Vec<Planned> {
     let mut random = Random::new(seed, u64::MAX);
     let mut planned = Vec::new();
     let mut at_ms = QUIET_MS;
@@ -145,7 +154,10 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec
             random.shuffle(&mut round);
             round.pop().unwrap_or(families[0])
         });
-        let (fault, for_ms) = fault(&mut random, family, nodes);
+        let (fault, for_ms) = match (family, pauses) {
+            (Family::Pause, Pauses::LongOfMinority) => long_pause(&mut random),
+            _ => fault(&mut random, family, nodes),
+        };
         let for_ms = for_ms.min(length_ms - at_ms);
         planned.push(Planned { at_ms, for_ms, fault });
         let overlap = families.len() > 1 && random.chance(25);
@@ -153,6 +165,13 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize) -> Vec
         at_ms += if overlap { for_ms / 2 } else { for_ms + rest_ms };
     }
     planned
+}
+
+/// Longer than any time to live of the keeper workload.
+fn long_pause(random: &mut Random) -> (Fault, u64) {
+    use Target::{Leader, Minority, One};
+    let target = *random.one_of(&[Leader, Leader, Leader, One, Minority]);
+    (Fault::Pause(target), random.between(5500, 9000))
 }
 
 fn fault(random: &mut Random, family: Family, nodes: usize) -> (Fault, u64) {
@@ -225,18 +244,30 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_schedule() {
-        assert_eq!(plan(7, 60_000, &families(), 5), plan(7, 60_000, &families(), 5));
-        assert_ne!(plan(7, 60_000, &families(), 5), plan(8, 60_000, &families(), 5));
-        assert_eq!(plan(7, 60_000, &[], 5), []);
+        let of = |seed| plan(seed, 60_000, &families(), 5, Pauses::OfAnybody);
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+        assert_eq!(plan(7, 60_000, &[], 5, Pauses::OfAnybody), []);
     }
 
     #[test]
     fn faults_end_with_the_run_and_every_family_comes() {
         for seed in 0..50 {
-            let planned = plan(seed, 240_000, &families(), 5);
+            let planned = plan(seed, 240_000, &families(), 5, Pauses::OfAnybody);
             assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 240_000), "{planned:?}");
             let cuts = planned.iter().filter(|planned| matches!(planned.fault, Fault::PowerCut(_)));
             assert!(planned.len() >= 11 && cuts.count() >= 1, "{planned:?}");
+        }
+    }
+
+    #[test]
+    fn keepers_meet_long_pauses_of_a_minority() {
+        for seed in 0..50 {
+            let planned = plan(seed, 60_000, &[Family::Pause], 3, Pauses::LongOfMinority);
+            let of_all = |one: &Planned| matches!(one.fault, Fault::Pause(Target::All | Target::Holder));
+            assert!(planned.len() >= 4 && !planned.iter().any(of_all), "{planned:?}");
+            let (_, whole) = planned.split_last().unwrap();
+            assert!(whole.iter().all(|one| one.for_ms >= 5500), "{planned:?}");
         }
     }
 }

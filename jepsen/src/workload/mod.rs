@@ -1,5 +1,6 @@
 //! What clients do while the nemesis is at work.
 
+mod keeper;
 mod lock;
 mod queue;
 mod register;
@@ -13,7 +14,9 @@ use clap::ValueEnum;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Shared};
+use crate::nemesis::Pauses;
 
+pub use keeper::{HELD, LOST};
 pub use queue::leave_everywhere;
 pub use resource::Stores;
 
@@ -34,6 +37,8 @@ pub enum Workload {
     Queue,
     /// Locks, and many watchers that move from node to node.
     Watch,
+    /// Sessions and locks with a short time to live that the Rust client keeps alive.
+    Keeper,
 }
 
 impl Workload {
@@ -48,7 +53,14 @@ impl Workload {
             Self::Retry => "retry",
             Self::Queue => "queue",
             Self::Watch => "watch",
+            Self::Keeper => "keeper",
         }
+    }
+
+    /// Whom the nemesis pauses, and for how long.
+    #[must_use]
+    pub fn pauses(self) -> Pauses {
+        if self == Self::Keeper { Pauses::LongOfMinority } else { Pauses::OfAnybody }
     }
 
     /// Log entries between two snapshots: few where snapshots are part of the matter.
@@ -75,6 +87,7 @@ impl Workload {
                 Self::Sessions => tasks.spawn(sessions::process(client)),
                 Self::Retry => tasks.spawn(retry::process(client)),
                 Self::Queue => tasks.spawn(queue::process(client)),
+                Self::Keeper => tasks.spawn(keeper::process(client)),
             };
         }
         tasks

@@ -54,7 +54,7 @@ pub(crate) struct Watched {
     pub(crate) changes: Vec<(u64, u32)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Ledger {
     /// The newest revision anybody was told.
     pub(crate) revision: u64,

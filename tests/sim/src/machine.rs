@@ -38,6 +38,15 @@ struct Inner {
 /// Disks that no process uses.
 pub(crate) struct Disks(BTreeMap<PathBuf, SimDisk>);
 
+/// What was taken off a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zeroed {
+    /// The newest entry that is gone.
+    pub(crate) newest: u64,
+    /// The last entry of the newest snapshot, which is still there.
+    pub(crate) snapshot: u64,
+}
+
 /// What stays when the process ends. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Machine {
@@ -86,10 +95,64 @@ impl Machine {
         self.inner().disks = copy.0;
     }
 
+    /// Zeroes the newest group of the log that holds entries, and what follows it, durably; `None`: the log holds none. Nothing of the
+    /// process may run any more.
+    pub(crate) fn zero_newest_entries(&self) -> Option<Zeroed> {
+        let inner = self.inner();
+        let files = |prefix: &'static str| {
+            let named = inner.disks.values().flat_map(|disk| {
+                let names = disk.list().unwrap_or_default().into_iter();
+                names.map(move |name| (name, disk))
+            });
+            named.filter(move |(name, _)| name.starts_with(prefix))
+        };
+        let mut segments: Vec<(String, &SimDisk)> = files("log-").collect();
+        segments.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let snapshots = files("snapshot-").filter_map(|(name, _)| {
+            u64::from_str_radix(name.strip_prefix("snapshot-")?.split('-').next()?, 16).ok()
+        });
+        let snapshot = snapshots.max().unwrap_or_default();
+        segments.iter().rev().find_map(|(name, disk)| {
+            let mut bytes = disk.contents(name)?;
+            let (start, newest) = newest_entries(&bytes)?;
+            bytes[start..].fill(0);
+            disk.put(name, bytes);
+            Some(Zeroed { newest, snapshot })
+        })
+    }
+
     /// The disks are replaced by empty ones.
     pub(crate) fn wipe(&self) {
         self.inner().disks.clear();
     }
+}
+
+/// Where the newest group of a segment that holds entries starts, and the index of its last entry (raft/src/log/format.rs says what
+/// a group is).
+fn newest_entries(segment: &[u8]) -> Option<(usize, u64)> {
+    const SEGMENT_HEADER_BYTES: usize = 512;
+    const GROUP_HEADER_BYTES: usize = 32;
+    const MAGIC: u64 = 0x5052_4742;
+    const MARK: u64 = 3;
+    const ENTRY: u8 = 1;
+    let number = |at: usize, bytes: usize| -> Option<u64> {
+        let part = segment.get(at..at + bytes)?;
+        Some(part.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    let length = |at: usize| number(at, 4).and_then(|length| usize::try_from(length).ok());
+    let (mut at, mut newest) = (SEGMENT_HEADER_BYTES, None);
+    while number(at, 4) == Some(MAGIC) && number(at + 4, 4) != Some(MARK) {
+        let end = at + GROUP_HEADER_BYTES + length(at + 8)?;
+        let mut record = at + GROUP_HEADER_BYTES;
+        while record < end {
+            if segment.get(record + 8) == Some(&ENTRY) {
+                newest = Some((at, number(record + 9, 8)?));
+            }
+            record += 8 + length(record)?;
+        }
+        at = end.next_multiple_of(8);
+    }
+    newest
 }
 
 /// The platform of one process on a machine.

@@ -1,6 +1,6 @@
 //! Looks at every node after every step: what each has applied must be what all others have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use batuta_raft::RevisionChanges;
@@ -28,6 +28,8 @@ pub(crate) struct Observer {
     known_terms: BTreeMap<usize, u64>,
     /// Nodes that have voted in a new term since somebody asked.
     voted: Vec<usize>,
+    /// Nodes that show what the others do not have, as they must until they end.
+    astray: BTreeSet<usize>,
     pub(crate) compared: u64,
 }
 
@@ -40,6 +42,21 @@ impl Observer {
     /// Its disks are gone, and what it knew with them.
     pub(crate) fn forget_disks(&mut self, node: usize) {
         self.known_terms.remove(&node);
+    }
+
+    /// A majority lost everything after this revision: the cluster goes on with another history.
+    pub(crate) fn lose_after(&mut self, revision: u64) {
+        self.history.retain(|known, _| *known <= revision);
+        self.hashes.retain(|known, _| *known <= revision);
+    }
+
+    /// Whether a node that has another history is left alone.
+    pub(crate) fn look_away(&mut self, node: usize, astray: bool) {
+        if astray {
+            self.astray.insert(node);
+        } else {
+            self.astray.remove(&node);
+        }
     }
 
     /// Nodes that came into a new term since the last call: each has just written down a vote.
@@ -57,6 +74,9 @@ impl Observer {
             self.forget(node);
             return Ok(());
         };
+        if self.astray.contains(&node) {
+            return Ok(());
+        }
         let replica = running.replica;
         // Zero is what a process says that has not read its disk yet.
         if let Some(term) = replica.term().filter(|term| *term > 0) {

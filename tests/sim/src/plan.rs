@@ -45,6 +45,10 @@ pub(crate) enum Scene {
     Orphans,
     /// A disk loses what was synced.
     Liar,
+    /// A disk loses the newest entries of a log, and nothing else.
+    Zeroed,
+    /// The disks of a majority lose what was acknowledged.
+    Lied,
 }
 
 /// Independent streams of random numbers, so that one part's draws do not shift another's.
@@ -104,7 +108,7 @@ impl Plan {
             watch_queue_changes_max: *[4, 30, 4_096].get(rng.random_range(0..3)).unwrap_or(&30),
             patience_ms: *[1_500, 3_000, 9_000].get(rng.random_range(0..3)).unwrap_or(&3_000),
             think_ms: if rng.random_bool(0.5) { 1..40 } else { 5..200 },
-            scenes: [Scene::Quiet, Scene::Orphans, Scene::Liar]
+            scenes: [Scene::Quiet, Scene::Orphans, Scene::Liar, Scene::Zeroed, Scene::Lied]
                 .into_iter()
                 .filter(|_| rng.random_bool(0.4))
                 .collect(),

@@ -3,8 +3,10 @@
 //! They are driven from outside of all hosts, step by step; what callers are told goes into the same ledger.
 
 mod liar;
+mod lied;
 mod orphans;
 mod quiet;
+mod zeroed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,9 @@ const ATTEMPT_MS: u64 = 1_500;
 /// Longer than anything that is due when the workload ends, shorter than the locks it leaves behind.
 const NOTHING_DUE_MS: u64 = 60_000;
 
+/// A node that has to end is told when it starts, or with the next heartbeat of a leader.
+const NOTICED_WITHIN_MS: u64 = 10_000;
+
 /// Plays what the plan says.
 pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
     let mut rng = rng(run.context.plan.seed, Stream::Scene);
@@ -41,6 +46,8 @@ pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
             Scene::Quiet => quiet::play(run, &mut rng)?,
             Scene::Orphans => orphans::play(run, &mut rng)?,
             Scene::Liar => liar::play(run, &mut rng)?,
+            Scene::Zeroed => zeroed::play(run, &mut rng)?,
+            Scene::Lied => lied::play(run, &mut rng)?,
         }
         run.until("after a scene every node takes part", Run::ready)?;
         run.until("after a scene all nodes have the same", Run::equal)?;
@@ -141,5 +148,49 @@ impl Run<'_> {
         self.observer.forget(node);
         self.sim.crash(node::name(node));
         self.context.nodes[node].machine.end(end);
+    }
+
+    /// Starts nodes that are down.
+    fn restart(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.sim.bounce(node::name(*node));
+        }
+    }
+
+    /// Starts a node whose disks were tampered with. Its process has to end by itself, in time, and to say one of these reasons.
+    fn ends_by_itself(
+        &mut self,
+        node: usize,
+        promise: &'static str,
+        reasons: &[&str],
+    ) -> Result<(), Violation> {
+        self.context.nodes[node].doom(true);
+        self.restart(&[node]);
+        let until_ms = self.context.now_ms() + NOTICED_WITHIN_MS;
+        let reason = loop {
+            self.step()?;
+            if let Some(reason) = self.context.nodes[node].take_reason() {
+                break reason;
+            }
+            if self.context.now_ms() > until_ms {
+                let what = format!("{} goes on after {NOTICED_WITHIN_MS} ms", node::name(node));
+                return Err(violation(promise, what));
+            }
+        };
+        if reasons.iter().any(|expected| reason.contains(expected)) {
+            return Ok(());
+        }
+        Err(violation("a node that ends says why", reason))
+    }
+
+    /// Starts a node that ended by itself with empty disks.
+    fn replace(&mut self, node: usize) -> Result<(), Violation> {
+        self.context.nodes[node].doom(false);
+        self.context.nodes[node].machine.wipe();
+        self.observer.forget(node);
+        self.observer.forget_disks(node);
+        self.rest(100)?;
+        self.restart(&[node]);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A small load generator: how many uncontended acquire+release cycles a running cluster does, and how long each takes.
 //!
 //! ```text
-//! cargo run --release -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
+//! cargo run --profile dist -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
 //! ```
 //! Each client takes and gives back a lock of its own as fast as the answers come. Clients share one gRPC stream per address given.
 //! With `--hold N` the clients first take N locks for an hour and keep them.

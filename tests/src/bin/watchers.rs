@@ -1,7 +1,7 @@
 //! Many watchers on one node: what they cost while nothing happens, and how fast one change reaches them all.
 //!
 //! ```text
-//! cargo run --release -p batuta-tests --bin watchers -- --grpc http://127.0.0.1:9090 --idle 10000 --fanout 1000 --rounds 50
+//! cargo run --profile dist -p batuta-tests --bin watchers -- --grpc http://127.0.0.1:9090 --idle 10000 --fanout 1000 --rounds 50
 //! ```
 //! Opens `--idle` watches on names nobody takes and keeps them, 500 on a connection. Then `--fanout` watches on one name: in
 //! each round the lock of that name is taken and given back, and the time from sending the acquire to its arrival is taken at each of

@@ -2,6 +2,7 @@
 
 mod banned;
 mod codes;
+mod hosts;
 mod imports;
 mod invariants;
 mod outside;
@@ -20,6 +21,10 @@ pub(crate) fn run(root: &Path) -> Vec<Finding> {
         Err(problem) => return vec![failed("Cargo.toml", problem)],
     };
     findings.extend(imports::check(&members));
+    match hosts::check_all(root) {
+        Ok(found) => findings.extend(found),
+        Err(error) => findings.push(failed(".", error.to_string())),
+    }
     let mut sources = Vec::new();
     for member in &members {
         match read(root, &member.folder) {

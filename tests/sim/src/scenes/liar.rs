@@ -7,13 +7,11 @@ use rand::rngs::StdRng;
 
 use super::ANSWERED_WITHIN_MS;
 use crate::client::Call;
-use crate::context::{Violation, violation};
+use crate::context::Violation;
 use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
-/// It is told when it starts, or with the next heartbeat of a leader.
-const NOTICED_WITHIN_MS: u64 = 10_000;
 /// The least of what a reason has to say.
 const REASON: &str = "had acknowledged";
 
@@ -33,30 +31,9 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     run.context.say(format_args!("! {} has an old copy of its disks", node::name(liar)));
     run.context.nodes[liar].machine.restore(copy);
     run.observer.forget_disks(liar);
-    run.context.nodes[liar].doom(true);
     if rng.random_bool(0.5) {
         run.rest(rng.random_range(0..2_000))?;
     }
-    run.sim.bounce(node::name(liar));
-    let until_ms = run.context.now_ms() + NOTICED_WITHIN_MS;
-    let reason = loop {
-        run.step()?;
-        if let Some(reason) = run.context.nodes[liar].take_reason() {
-            break reason;
-        }
-        if run.context.now_ms() > until_ms {
-            let what = format!("{} goes on after {NOTICED_WITHIN_MS} ms", node::name(liar));
-            return Err(violation("a node whose disk lost what was synced ends", what));
-        }
-    };
-    if !reason.contains(REASON) {
-        return Err(violation("a node that ends says why", reason));
-    }
-    run.context.nodes[liar].doom(false);
-    run.context.nodes[liar].machine.wipe();
-    run.observer.forget(liar);
-    run.observer.forget_disks(liar);
-    run.rest(100)?;
-    run.sim.bounce(node::name(liar));
-    Ok(())
+    run.ends_by_itself(liar, "a node whose disk lost what was synced ends", &[REASON])?;
+    run.replace(liar)
 }

@@ -1,0 +1,95 @@
+//! A majority that lied: so many nodes come back with their disks as they were some acknowledged writes ago that nobody who runs knows of
+//! those writes. The cluster goes on without them. Whoever still has them returns, is told that it applied another history, and ends;
+//! the leader says it of that node.
+
+use batuta_api::service::session::OpenRequest;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+
+use super::ANSWERED_WITHIN_MS;
+use crate::client::Call;
+use crate::context::{Violation, violation};
+use crate::machine::End;
+use crate::node;
+use crate::run::Run;
+
+const REASONS: [&str; 1] = ["has applied other entries than the leader"];
+const ACCUSED_WITHIN_MS: u64 = 10_000;
+
+pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
+    let nodes = run.context.plan.nodes;
+    let mut liars: Vec<usize> = (0..nodes).collect();
+    liars.shuffle(rng);
+    let holders = liars.split_off(nodes / 2 + 1);
+    run.until("before disks lie all nodes have the same", Run::equal)?;
+    let copies: Vec<_> = liars.iter().map(|liar| run.context.nodes[*liar].machine.copy()).collect();
+    let kept = run.context.nodes[liars[0]].running().map(|running| running.replica.view().revision());
+    let kept = kept.unwrap_or_default();
+    // What is acknowledged from here on is lost, and nobody may be held to it.
+    let told = run.context.ledger().clone();
+    write(run, rng, "lost", 3..8)?;
+    run.until("before disks lie all nodes have the same", Run::equal)?;
+    for node in 0..nodes {
+        run.crash(node, End::Kill);
+    }
+    *run.context.ledger() = told;
+    run.observer.lose_after(kept);
+    for (liar, copy) in liars.iter().zip(copies) {
+        run.context.say(format_args!("! {} has an old copy of its disks", node::name(*liar)));
+        run.context.nodes[*liar].machine.restore(copy);
+        run.observer.forget_disks(*liar);
+    }
+    run.restart(&liars);
+    let node = liars[rng.random_range(0..liars.len())];
+    write_at(run, node, "kept", rng.random_range(1..8))?;
+    for holder in &holders {
+        run.observer.look_away(*holder, true);
+        run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
+        is_accused(run, *holder)?;
+    }
+    for holder in holders {
+        run.observer.look_away(holder, false);
+        run.replace(holder)?;
+    }
+    Ok(())
+}
+
+fn write(
+    run: &mut Run<'_>,
+    rng: &mut StdRng,
+    what: &str,
+    count: std::ops::Range<u64>,
+) -> Result<(), Violation> {
+    let node = rng.random_range(0..run.context.plan.nodes);
+    let count = rng.random_range(count);
+    write_at(run, node, what, count)
+}
+
+fn write_at(run: &mut Run<'_>, node: usize, what: &str, count: u64) -> Result<(), Violation> {
+    (0..count).try_for_each(|number| {
+        let text = format!("{what}-{number}");
+        let call = Call::Open(OpenRequest { ttl_ms: 1_000, metadata: text.clone() });
+        run.insist(node, &call, &text, ANSWERED_WITHIN_MS).map(drop)
+    })
+}
+
+/// Waits until the leader shows in its status what is wrong with a member.
+fn is_accused(run: &mut Run<'_>, member: usize) -> Result<(), Violation> {
+    let until_ms = run.context.now_ms() + ACCUSED_WITHIN_MS;
+    let name = node::name(member);
+    loop {
+        let leader = run.leader(Some(member)).map(|(_, leader)| leader);
+        let running = leader.and_then(|leader| run.context.nodes[leader].running());
+        let members = running.map(|running| running.replica.status().members).unwrap_or_default();
+        let accused = |status: &batuta_raft::MemberStatus| status.name == name && status.fault.is_some();
+        if members.iter().any(accused) {
+            return Ok(());
+        }
+        if run.context.now_ms() > until_ms {
+            let what = format!("nobody says after {ACCUSED_WITHIN_MS} ms that {name} has another history");
+            return Err(violation("the leader says whose history is another one", what));
+        }
+        run.step()?;
+    }
+}
