@@ -233,7 +233,7 @@ async fn what_is_no_node_is_told_from_a_defect() {
     let cluster = Cluster::start(1).await;
     let rest = cluster.nodes[0].rest_address();
     let cases = [
-        (rest.as_str(), 69, "not_batuta", "no gRPC port"),
+        (rest.as_str(), 69, "not_batuta", "not a gRPC port"),
         ("127.0.0.1:1", 69, "unavailable", "connection refused"),
         ("no-such-host.invalid:9090", 69, "unavailable", "unknown host"),
     ];
