@@ -1,6 +1,6 @@
 //! A session that keeps itself alive.
 //!
-//! Its deadline counts on the local monotonic clock from when a keep-alive was *sent*. The cluster renews the
+//! The deadline counts on the local monotonic clock from when a keep-alive was *sent*. The cluster renews the
 //! session at some later time, so as long as answers arrive, the session never ends in the cluster before it
 //! is reported lost here.
 

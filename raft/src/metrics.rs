@@ -46,7 +46,7 @@ impl Metrics {
     }
 
     /// Waits until the leadership differs from `seen`, at most a `moment`. openraft publishes metrics after
-    /// everything it does, changed or not, so a new value alone is no news.
+    /// everything it does, changed or not, so a new value alone does not mean a change.
     pub(crate) async fn leadership_changed(&self, seen: &Leadership, moment: Duration) {
         let changed = self.wait_for(|metrics| (Leadership::of(metrics) != *seen).then_some(()));
         tokio::select! {

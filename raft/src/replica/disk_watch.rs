@@ -65,7 +65,7 @@ impl DiskWatch {
             Ok(free_bytes) => self.note_free(free_bytes),
             // An unknown amount is no reason to refuse writes; the log itself reports a full disk.
             Err(error) => {
-                tracing::warn!(%error, dir = dir.describe(), "free disk space cannot be determined")
+                tracing::warn!(%error, dir = dir.describe(), "free disk space cannot be determined");
             }
         }
     }

@@ -161,7 +161,7 @@ async fn withdraw(inner: &Arc<Inner>, command: WithdrawWaits) {
         }
         // The next check tries again: waits that were not withdrawn are still there.
         other => {
-            tracing::debug!(node_id, ?other, "withdrawing what a lost node had queued failed; will retry")
+            tracing::debug!(node_id, ?other, "withdrawing what a lost node had queued failed; will retry");
         }
     }
 }
