@@ -1,4 +1,5 @@
-//! Batuta, as its Rust client uses it: calls go through one gRPC stream a host. The other fronts are in [`crate::fronts`].
+//! Batuta, used as its Rust client uses it: calls go through one gRPC stream a host. [`crate::fronts`] has
+//! the other fronts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +23,9 @@ use crate::system::{
     HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, channel, impatient_channel, millis,
 };
 
-/// How long an acquisition waits for a lock at most.
+/// The longest an acquisition waits for a lock, milliseconds.
 pub(crate) const WAIT_MS: u64 = 60_000;
-/// Length of the names that [`Host::write`] writes to: with the entry around it about 256 bytes.
+/// Length of the names that [`Host::write`] writes to; with the entry around it, a write is about 256 bytes.
 const WRITE_NAME_BYTES: usize = 240;
 
 /// A cluster of three `batuta server` processes with Batuta's defaults.
@@ -95,7 +96,7 @@ impl System for Batuta {
 
     async fn snapshot(&self, node: usize) -> Result<()> {
         let mut cluster = ClusterServiceClient::new(channel(self.grpc[node]).await?);
-        // A snapshot may take longer than a call is given when it does not say.
+        // A snapshot may take longer than the default time limit of a call.
         let mut request = tonic::Request::new(v1::TriggerSnapshotRequest {});
         request.set_timeout(Duration::from_mins(2));
         cluster.trigger_snapshot(request).await?;
@@ -114,7 +115,7 @@ pub(crate) struct BatutaHost {
     channel: Channel,
     pipeline: Arc<Pipeline>,
     session_id: String,
-    /// A token that was granted: registers take no other.
+    /// A token that was granted: registers accept no other.
     token: Arc<OnceCell<u64>>,
 }
 
@@ -125,17 +126,17 @@ impl BatutaHost {
         Ok(Self { channel, pipeline, session_id, token: Arc::default() })
     }
 
-    /// Its session.
+    /// The id of the host's session.
     pub(crate) fn session_id(&self) -> &str {
         &self.session_id
     }
 
-    /// Calls outside of the stream, on the same connection.
+    /// A client for calls outside the stream, on the same connection.
     pub(crate) fn unary(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel.clone())
     }
 
-    /// What takes a lock for its session.
+    /// The request that takes a lock for the host's session.
     pub(crate) fn wanted(&self, name: String) -> v1::AcquireRequest {
         let locks = vec![v1::LockRequest { name, ..Default::default() }];
         let session_id = self.session_id.clone();
@@ -147,7 +148,7 @@ impl BatutaHost {
     }
 }
 
-/// The grant of an answer.
+/// The grant in an answer.
 pub(crate) fn granted(answer: v1::AcquireResponse) -> Result<v1::Grant> {
     answer.grant.ok_or_else(|| Error::other("an answer without a grant"))
 }
@@ -178,7 +179,7 @@ impl Host for BatutaHost {
     }
 
     async fn write(&self, writer: usize) -> Result<()> {
-        // The same token again: nothing changes, but the request is replicated and synced all the same.
+        // The same token again: nothing changes, but the request is still replicated and synced.
         let token = async {
             let grant = self.grant(format!("token/{}", self.session_id)).await?;
             Ok::<u64, Error>(grant.fencing_token)
@@ -228,13 +229,13 @@ impl Host for BatutaHost {
             let request =
                 v1::WatchRequest { name: name.to_owned(), kinds, progress_ms: 600_000, ..Default::default() };
             let mut changes = self.pipeline.watch(request, &CallOptions::default())?;
-            // The first message says where the watch begins.
+            // The first message gives the revision at which the watch starts.
             changes.next().await?;
             streams.push(Box::pin(stream::unfold(changes, |mut changes| async {
                 changes.next().await.ok().map(|message| (message, changes))
             })));
         }
-        // One task reads what a connection brings, as for the others.
+        // One task reads everything that arrives on a connection, as for the other systems.
         let mut messages = stream::select_all(streams);
         tokio::spawn(async move {
             while let Some(message) = messages.next().await {

@@ -1,4 +1,4 @@
-//! `bench compare`: every row, system after system, pair after pair.
+//! `bench compare`: runs every row, system after system, pair after pair.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,21 +19,21 @@ use crate::rows::{Case, Cases, Plan, ROWS, run};
 use crate::system::{Name, Setup, System};
 use crate::zookeeper::Zookeeper;
 
-/// A run that takes longer than this is given up.
+/// A run that takes longer than this is aborted.
 const RUN_MAX: Duration = Duration::from_mins(30);
-/// Likewise for rows 8 and 9.
+/// The same limit for rows 8 and 9.
 const SIZE_RUN_MAX: Duration = Duration::from_mins(90);
 
-/// Where data and reports go; for every subcommand.
+/// Locations of data and reports, for every subcommand.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Places {
-    /// Directory on the disk to measure, for the servers' data; what is made in it is removed
+    /// Directory on the disk to measure, for the servers' data; everything created in it is removed
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"))]
     data: PathBuf,
     /// Directory for the reports
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance"))]
     out: PathBuf,
-    /// Seconds each case runs, after a warm-up of half that and a second at most
+    /// Seconds that each case runs, after a warm-up of half that time, at most a second
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
@@ -63,46 +63,47 @@ pub(crate) struct Options {
     /// Rows, 1 to 10
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8,9,10")]
     rows: Vec<u8>,
-    /// Runs of each system, in turn
+    /// Runs of each system, in alternation
     #[arg(long, default_value_t = 5)]
     pairs: usize,
-    /// Likewise for row 7: one kill each
+    /// Runs of each system in row 7: one kill each
     #[arg(long, default_value_t = 10)]
     kills: usize,
-    /// Likewise for rows 8 and 9, at most: to take a million locks takes minutes
+    /// Most runs of each system in rows 8 and 9: taking a million locks takes minutes
     #[arg(long, default_value_t = 1)]
     size_pairs: usize,
-    /// Most locks held in rows 8 and 9: 1000, 10000, 100000 and 1000000 are looked at
+    /// Most locks held in rows 8 and 9; measured at 1000, 10000, 100000 and 1000000
     #[arg(long, default_value_t = 1_000_000)]
     locks_max: usize,
     /// Numbers of live sessions in row 5
     #[arg(long, value_delimiter = ',', default_value = "1000,10000,50000")]
     sessions: Vec<usize>,
-    /// Seconds they are watched; they live two thirds of it without a keep-alive
+    /// Seconds the sessions are observed; without a keep-alive they live two thirds of this
     #[arg(long, default_value_t = 45)]
     session_seconds: u64,
-    /// What is measured, in this order; not given = zookeeper,etcd,batuta,redis without what is not installed of zookeeper and redis
+    /// Systems to measure, in this order; not given = zookeeper,etcd,batuta,redis, without zookeeper and
+    /// redis when not installed
     #[arg(long, value_delimiter = ',')]
     systems: Option<Vec<Name>>,
-    /// The program batuta; not given = the one beside this program, built first under cargo
+    /// The program batuta; not given = the one beside this program, which cargo run builds first
     #[arg(long)]
     batuta: Option<PathBuf>,
-    /// The program etcd; not given = the one scripts/bench built, or the one on the path
+    /// The program etcd; not given = the one built by scripts/bench, or the one on the path
     #[arg(long)]
     etcd: Option<PathBuf>,
-    /// The program redis-server; not given = the one scripts/bench installed, or the one on the path
+    /// The program redis-server; not given = the one installed by scripts/bench, or the one on the path
     #[arg(long)]
     redis: Option<PathBuf>,
-    /// ZooKeeper's jar, whose manifest names the others it needs; not given = that of Debian's package
+    /// ZooKeeper's jar, whose manifest names the other jars it needs; not given = the jar of Debian's package
     #[arg(long)]
     zookeeper: Option<PathBuf>,
 }
 
 impl Options {
-    /// The program of each system that is measured, in the order they take turns.
+    /// The program of each system to measure, in the order of their turns.
     ///
     /// # Errors
-    /// When there is none of one that was asked for, or of etcd or Batuta.
+    /// When the program of a requested system, of etcd or of Batuta is missing.
     fn programs(&self) -> Result<Vec<(Name, PathBuf)>> {
         let mut programs = Vec::new();
         for &system in self.systems.as_deref().unwrap_or(&Name::ALL) {
@@ -116,17 +117,19 @@ impl Options {
             match programs::find(system, named.clone()) {
                 Ok(program) => programs.push((system, program)),
                 Err(error) if needed => return Err(error),
-                Err(_) => eprintln!("{system} is not measured: it is not installed (scripts/bench does it)"),
+                Err(_) => {
+                    eprintln!("{system} is not measured: it is not installed (scripts/bench installs it)");
+                }
             }
         }
         Ok(programs)
     }
 }
 
-/// Measures the disk alone and reports.
+/// Measures the disk alone and writes the report.
 ///
 /// # Errors
-/// When it can not be measured or written.
+/// When the disk cannot be measured, or the report cannot be written.
 pub(crate) async fn limit(places: &Places) -> Result<()> {
     places.make()?;
     let machine = Machine::here(&places.data)?;
@@ -140,10 +143,10 @@ async fn measure_limit(places: &Places, machine: &Machine) -> Result<()> {
     write_limit(&places.out, &limit, machine)
 }
 
-/// Measures and reports; a row is written as soon as it is done.
+/// Measures and writes the reports; a row is written as soon as it is complete.
 ///
 /// # Errors
-/// When there is nothing to measure with, or a report can not be written. A run that fails is in the report.
+/// When a program is missing, or a report cannot be written. A failed run is noted in the report.
 pub(crate) async fn compare(options: &Options) -> Result<()> {
     options.places.make()?;
     check(options)?;
@@ -191,18 +194,18 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::other(format!("there is no row {row}; there are 1 to 10")));
     }
     if [options.pairs, options.size_pairs, options.kills].contains(&0) {
-        return Err(Error::other("--pairs, --size-pairs and --kills must be 1 at least"));
+        return Err(Error::other("--pairs, --size-pairs and --kills must be at least 1"));
     }
     if options.session_seconds < 5 || options.sessions.contains(&0) {
-        return Err(Error::other("--session-seconds must be 5 at least, --sessions 1 at least"));
+        return Err(Error::other("--session-seconds must be at least 5, --sessions at least 1"));
     }
     if options.locks_max < 1000 {
-        return Err(Error::other("--locks-max must be 1000 at least"));
+        return Err(Error::other("--locks-max must be at least 1000"));
     }
     Ok(())
 }
 
-/// Rows that share their clusters: 8 and 9 do.
+/// Groups the rows that share their clusters, which are 8 and 9.
 fn groups(rows: &[u8]) -> Vec<Vec<u8>> {
     let mut groups: Vec<Vec<u8>> = Vec::new();
     for &row in rows {
@@ -274,7 +277,7 @@ async fn timed(system: Name, plan: &Plan, cases: &mut Cases) -> Result<Option<St
             Name::Redis => run::<Redis>(plan, cases).await,
         }
     };
-    let late = || Error::other(format!("given up after {time:?}"));
+    let late = || Error::other(format!("aborted after {time:?}"));
     tokio::time::timeout(time, run).await.map_err(|_| late())?
 }
 

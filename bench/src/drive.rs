@@ -1,4 +1,4 @@
-//! The closed loop: clients that each do one operation after the other, and what it costs.
+//! The closed loop: clients that each do one operation after another, and the cost of the operations.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,22 @@ use crate::histogram::Histogram;
 use crate::meter::{Meter, Reading};
 use crate::metrics::{BYTES, CPU, DIRTIED, ERRORS, GENERATOR, OPS, P50, P99, P999, SERVER_CORES};
 
-/// A run begins with 0: it warms up.
+/// The phases of a run. The initial phase, 0, is the warm-up.
 const MEASURING: u8 = 1;
 const ENDED: u8 = 2;
 /// A client whose operation failed waits this long, so that errors do not become the load.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 
-/// How long clients run.
+/// How long the clients run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// Before anything counts.
+    /// The warm-up, before anything counts.
     pub(crate) warm: Duration,
-    /// While it counts.
+    /// The measurement.
     pub(crate) measure: Duration,
 }
 
-/// What clients of one run share.
+/// State shared by the clients of one run.
 #[derive(Default)]
 pub(crate) struct Run {
     phase: AtomicU8,
@@ -38,12 +38,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether what happens now counts.
+    /// Whether operations count now.
     pub(crate) fn measures(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == MEASURING
     }
 
-    /// Whether clients should stop.
+    /// Whether the clients should stop.
     fn ended(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == ENDED
     }
@@ -55,8 +55,8 @@ impl Run {
     }
 }
 
-/// One client: an operation is done when it ended while we measured. Its time counts also when it only began then, so that what
-/// takes longer than we look is not missed.
+/// One client. An operation counts when it ended during the measurement. Its duration also counts when it
+/// only began then, so that operations longer than the measurement are not missed.
 async fn client<O, F>(run: Arc<Run>, mut operation: O)
 where
     O: FnMut() -> F + Send,
@@ -84,10 +84,10 @@ where
     }
 }
 
-/// Runs one client for each operation of the list and measures them and the servers.
+/// Runs one client for each operation of the list, and measures the clients and the servers.
 ///
 /// # Errors
-/// When nothing at all was done, or a server is gone. Single failures are counted ([`ERRORS`]).
+/// When no operation succeeded, or a server is gone. Single failures are counted ([`ERRORS`]).
 pub(crate) async fn drive<O, F>(
     run: Arc<Run>,
     meter: &Meter,
@@ -105,10 +105,10 @@ where
     drive_while(run, meter, timing.warm, operations, measured).await
 }
 
-/// Likewise, for as long as `measured` takes.
+/// As [`drive`], for as long as `measured` takes.
 ///
 /// # Errors
-/// Also those of `measured`.
+/// As [`drive`], and the errors of `measured`.
 pub(crate) async fn drive_while<O, F>(
     run: Arc<Run>,
     meter: &Meter,
@@ -151,7 +151,7 @@ where
     Ok(figures)
 }
 
-/// Notes the rate of operations and what was used for them.
+/// Records the rate of operations and the resources used for them.
 pub(crate) fn costs(figures: &mut Figures, ops: u64, elapsed_s: f64, used: &Reading) {
     let count = number(ops);
     figures.set(OPS, count / elapsed_s);
@@ -164,14 +164,14 @@ pub(crate) fn costs(figures: &mut Figures, ops: u64, elapsed_s: f64, used: &Read
     figures.set(GENERATOR, used.generator.cpu_s / elapsed_s);
 }
 
-/// Notes percentiles.
+/// Records the percentiles.
 pub(crate) fn latencies(figures: &mut Figures, latency: &Histogram) {
     for (metric, part) in [(P50, 0.5), (P99, 0.99), (P999, 0.999)] {
         figures.set(metric, latency.percentile_ms(part));
     }
 }
 
-/// A count as a number to calculate with.
+/// Converts a count for calculations.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn number(count: u64) -> f64 {
     count as f64

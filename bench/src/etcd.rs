@@ -1,4 +1,4 @@
-//! etcd, by its gRPC API and its lock service.
+//! etcd, used through its gRPC API and its lock service.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ use wire::etcdserverpb::{
 use wire::v3lockpb::lock_client::LockClient;
 use wire::v3lockpb::{LockRequest, UnlockRequest};
 
-/// What etcd keeps at most; its own default, 2 GiB, is less than a million locks and their history need.
+/// The most data etcd keeps. Its default, 2 GiB, is too little for a million locks and their history.
 const QUOTA_BYTES: u64 = 8 << 30;
 
 /// A cluster of three etcd processes with etcd's defaults.
@@ -171,7 +171,7 @@ impl Host for EtcdHost {
     }
 
     async fn read(&self, name: String) -> Result<()> {
-        // Holders of the lock are the keys below its name; '0' follows '/'.
+        // The holders of the lock are the keys below its name; '0' follows '/'.
         let (key, range_end) = (format!("{name}/").into_bytes(), format!("{name}0").into_bytes());
         let request = RangeRequest { key, range_end, limit: 1 };
         let found = KvClient::new(self.channel.clone()).range(request).await?.into_inner();
@@ -189,7 +189,7 @@ impl Host for EtcdHost {
             none => {
                 let (requests, outgoing) = mpsc::unbounded_channel();
                 let mut leases = LeaseClient::new(self.channel.clone());
-                // etcd answers the call with the first keep-alive's answer only.
+                // etcd answers the call only together with the answer to the first keep-alive.
                 let first = first_id(sessions)?;
                 requests.send(LeaseKeepAliveRequest { id: first }).map_err(|_| broken())?;
                 let call = leases.lease_keep_alive(UnboundedReceiverStream::new(outgoing));
@@ -211,7 +211,7 @@ impl Host for EtcdHost {
     }
 
     async fn watch(&self, name: &str, watchers: usize, tell: UnboundedSender<Instant>) -> Result<()> {
-        // One stream carries all watches of a host, as etcd's own client has it.
+        // One stream carries all watches of a host, as in etcd's own client.
         let (requests, outgoing) = mpsc::unbounded_channel();
         for _ in 0..watchers {
             let create = WatchCreateRequest {
@@ -230,7 +230,7 @@ impl Host for EtcdHost {
             created += usize::from(answer.created && !answer.canceled);
         }
         tokio::spawn(async move {
-            // Held until the end: without it the stream ends.
+            // Kept until the end: without it the stream ends.
             let _requests = requests;
             while let Ok(Some(answer)) = stream.message().await {
                 if !answer.events.is_empty() && tell.send(Instant::now()).is_err() {

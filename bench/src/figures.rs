@@ -1,16 +1,16 @@
-//! Measured numbers by name, and what repeated runs say about them.
+//! Measured numbers by name, and their spread over repeated runs.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What one run of one case gave: numbers by the key of their [`Metric`].
+/// The numbers from one run of one case, by the key of their [`Metric`].
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Figures(BTreeMap<&'static str, f64>);
 
 impl Figures {
-    /// Notes a number.
+    /// Records a number.
     pub(crate) fn set(&mut self, metric: &Metric, value: f64) {
         self.0.insert(metric.key, value);
     }
@@ -21,16 +21,16 @@ impl Figures {
     }
 }
 
-/// Something that is measured.
+/// A quantity that is measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Metric {
-    /// Its name in JSON, with its unit.
+    /// Name in JSON, with the unit.
     pub(crate) key: &'static str,
-    /// Its name in tables, with its unit.
+    /// Name in tables, with the unit.
     pub(crate) title: &'static str,
 }
 
-/// The smallest, the middle and the largest of some numbers.
+/// The smallest, the median and the largest of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -39,7 +39,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of the numbers there are; `None` of none. The median of an even count is the mean of the middle two.
+    /// The spread of these numbers; `None` if there are none. The median of an even count is the mean of the
+    /// middle two.
     pub(crate) fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = numbers.into_iter().filter(|number| number.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -54,7 +55,7 @@ pub(crate) fn spread(runs: &[Figures], metric: &Metric) -> Option<Spread> {
     Spread::of(runs.iter().filter_map(|run| run.get(metric)))
 }
 
-/// The spread of ours / theirs over the pairs in which both were measured and theirs is not 0.
+/// The spread of ours / theirs over those pairs in which both were measured and theirs is not 0.
 pub(crate) fn ratio(ours: &[Option<Figures>], theirs: &[Option<Figures>], metric: &Metric) -> Option<Spread> {
     let quotients = ours.iter().zip(theirs).filter_map(|(ours, theirs)| {
         let (ours, theirs) = (ours.as_ref()?.get(metric)?, theirs.as_ref()?.get(metric)?);

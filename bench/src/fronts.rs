@@ -18,10 +18,10 @@ use crate::system::{Held, Locks};
 const ACQUIRE: &str = "mutation ($input: AcquireInput!) { acquire(input: $input) { lockId fencingToken } }";
 const RELEASE: &str = "mutation ($input: ReleaseInput!) { release(input: $input) { lockId } }";
 
-/// A host that speaks one of Batuta's protocols.
+/// A host that uses one of Batuta's protocols.
 #[derive(Clone)]
 pub(crate) enum Front {
-    /// gRPC, many calls in one stream.
+    /// gRPC, with many calls in one stream.
     Pipeline(BatutaHost),
     /// gRPC, call by call.
     Grpc(BatutaHost),
@@ -29,12 +29,12 @@ pub(crate) enum Front {
     Rest(Http),
     /// GraphQL, over HTTP/2.
     GraphQl(Http),
-    /// WebSocket.
+    /// WebSocket frames.
     Ws(Arc<Ws>),
 }
 
 impl Front {
-    /// All of them, for the session of `host`; `rest` is the node's REST port.
+    /// All fronts, for the session of `host`; `rest` is the node's REST port.
     pub(crate) async fn all(host: BatutaHost, rest: u16) -> Result<Vec<(&'static str, Self)>> {
         let http = Http {
             base: format!("http://127.0.0.1:{rest}"),
@@ -102,7 +102,7 @@ fn held(name: String, id: &Value) -> Result<Held> {
     Ok(Held { name, id })
 }
 
-/// A connection over which HTTP requests share their way.
+/// One HTTP connection shared by many requests.
 #[derive(Clone)]
 pub(crate) struct Http {
     base: String,
@@ -131,7 +131,7 @@ impl Http {
 
 type Answers = Arc<Mutex<HashMap<String, oneshot::Sender<Result<Value>>>>>;
 
-/// A WebSocket on which many requests are under way; ends when it is dropped.
+/// A WebSocket with many requests in flight; it is closed when dropped.
 pub(crate) struct Ws {
     outgoing: mpsc::UnboundedSender<Message>,
     answers: Answers,
@@ -158,7 +158,7 @@ impl Ws {
                     answer(&waiting, &text);
                 }
             }
-            // Whoever still waits learns that nothing comes any more.
+            // Requests still waiting learn that no answer will come.
             waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
         let ws = Self { outgoing, answers, next_id: AtomicU64::new(1) };
@@ -177,7 +177,7 @@ impl Ws {
     }
 }
 
-/// Hands a frame to the request it answers; news of leases answer none.
+/// Hands a frame to the request that it answers; lease events answer no request.
 fn answer(waiting: &Answers, text: &str) {
     let Ok(mut frame) = serde_json::from_str::<Value>(text) else { return };
     let result = match frame["type"].as_str() {
@@ -188,7 +188,7 @@ fn answer(waiting: &Answers, text: &str) {
     let id = frame["id"].as_str().unwrap_or_default();
     let asked = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     if let Some(asked) = asked {
-        // A request that was given up wants no answer.
+        // A cancelled request has no receiver.
         drop(asked.send(result));
     }
 }

@@ -1,14 +1,14 @@
-//! A histogram of durations that many tasks fill at once.
+//! A histogram of durations that many tasks fill concurrently.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Steps in each power of two: a value is known to within 1/64 of itself.
+/// Buckets in each power of two: a value is known to within 1/64 of itself.
 const STEPS: u64 = 64;
-/// Enough for every `u64`.
+/// Enough buckets for every `u64`.
 const BUCKETS: usize = 64 * 60;
 
-/// Counts durations in nanoseconds, 1.6 % apart; never loses one.
+/// Counts durations in nanoseconds, with a resolution of 1.6 %; never loses one.
 pub(crate) struct Histogram {
     buckets: Vec<AtomicU64>,
 }
@@ -19,7 +19,8 @@ impl Default for Histogram {
     }
 }
 
-/// The bucket of a value: values below two times `STEPS` have one each, each further power of two has `STEPS`.
+/// The bucket of a value: each value below two times `STEPS` has its own, and each further power of two has
+/// `STEPS`.
 fn bucket(nanos: u64) -> usize {
     let shift = u64::from(nanos.checked_ilog2().unwrap_or(0)).saturating_sub(u64::from(STEPS.ilog2()));
     // Below 3,840 by construction: 58 shifts of 64 steps and the first 128.
@@ -35,18 +36,19 @@ fn upper(bucket: usize) -> u64 {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts one duration.
     pub(crate) fn record(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// The number of counted durations.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
-    /// The duration that `part` of 1 of all did not exceed, to within 1.6 % above; 0 of nothing. Milliseconds.
+    /// The duration, in milliseconds, that the fraction `part` of all durations did not exceed, to within 1.6
+    /// % above; 0 if there are none.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

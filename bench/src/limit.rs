@@ -1,4 +1,4 @@
-//! What the disk alone can do: the bound for everything durable.
+//! Measures what the disk alone can do, which bounds everything durable.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,36 +19,36 @@ use crate::replicated;
 
 /// Bytes of one record of the group commit loop.
 const RECORD_BYTES: usize = 256;
-/// Bytes of one write of the bare loop: a page.
+/// Bytes of one write of the bare loop: one page.
 const PAGE_BYTES: usize = 4096;
-/// Size of the files, zeroed before: as Batuta's segments, a sync has no file size to write.
+/// Size of the files, zeroed beforehand: as with Batuta's segments, a sync then has no file size to write.
 const FILE_BYTES: u64 = 64 << 20;
-/// Clients of the group commit loop.
+/// Numbers of clients of the group commit loop.
 const CLIENTS: [usize; 5] = [1, 16, 64, 256, 1024];
 
-/// One writer, or several at once, that write a page and sync it, again and again.
+/// One writer, or several at once, that repeatedly write a page and sync it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Syncs {
-    /// Writers at once, each with a file of its own.
+    /// Concurrent writers, each with its own file.
     pub(crate) writers: usize,
-    /// Writes with their syncs, of all together.
+    /// Writes with their syncs, of all writers together.
     #[serde(flatten)]
     pub(crate) rate: Rate,
 }
 
-/// How often something was done, and how long it took.
+/// The rate and duration of an operation.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Rate {
-    /// Times a second.
+    /// Operations a second.
     pub(crate) per_s: f64,
-    /// Time of one.
+    /// Median duration.
     pub(crate) p50_ms: f64,
-    /// Likewise.
+    /// 99th percentile of the duration.
     pub(crate) p99_ms: f64,
 }
 
 impl Rate {
-    /// Of everything that was timed.
+    /// The rate of everything that was timed.
     pub(crate) fn of(latency: &Histogram, elapsed: Duration) -> Self {
         Self {
             per_s: number(latency.count()) / elapsed.as_secs_f64(),
@@ -65,12 +65,12 @@ pub(crate) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// From the file's beginning on.
+    /// Starts at the beginning of the file.
     pub(crate) fn of(file: &'a File) -> Self {
         Self { file, position: 0 }
     }
 
-    /// Writes and syncs the next one.
+    /// Writes and syncs the next page.
     pub(crate) fn sync_one(&mut self) -> std::io::Result<()> {
         self.file.write_all_at(&[1; PAGE_BYTES], self.position)?;
         self.position = (self.position + PAGE_BYTES as u64) % FILE_BYTES;
@@ -78,21 +78,22 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// What was found.
+/// The limits that were measured.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Limit {
-    /// `fdatasync` alone: one file, and three at once, as three nodes on one disk have it.
+    /// `fdatasync` alone: on one file, and on three at once, as with three nodes on one disk.
     pub(crate) syncs: Vec<Syncs>,
-    /// Clients and what they got of one file with group commit: whatever waits is written at once and synced once.
+    /// The figures for each number of clients of one file with group commit: everything that waits is written
+    /// at once and synced once.
     pub(crate) group_commit: Vec<(usize, Figures)>,
-    /// One replicated write after the other, with nothing around it.
+    /// Replicated writes one after the other, with nothing around them.
     pub(crate) replicated: Rate,
 }
 
-/// Measures for about `seconds` each.
+/// Measures each limit for about the time in `timing`.
 ///
 /// # Errors
-/// When the files can not be written.
+/// When the files cannot be written.
 pub(crate) async fn measure(data: &Path, timing: Timing) -> Result<Limit> {
     let mut syncs = Vec::new();
     for writers in [1, 3] {
@@ -110,7 +111,7 @@ pub(crate) async fn measure(data: &Path, timing: Timing) -> Result<Limit> {
     Ok(Limit { syncs, group_commit, replicated })
 }
 
-/// A file of zeros that the disk has.
+/// Creates a file of zeros that is on the disk.
 pub(crate) fn zeroed(data: &Path) -> Result<File> {
     let mut file = tempfile::tempfile_in(data).map_err(Error::file(data))?;
     let zeros = vec![0_u8; 1 << 20];
@@ -149,7 +150,7 @@ fn sync_loop(file: &File, time: Duration, latency: &Histogram) -> std::io::Resul
     }
 }
 
-/// Ends with an answer when the record is on the disk.
+/// Receives the answer when the record is on the disk.
 type Record = oneshot::Sender<std::io::Result<()>>;
 
 async fn grouped(data: &Path, clients: usize, timing: Timing) -> Result<Figures> {
@@ -174,7 +175,7 @@ async fn grouped(data: &Path, clients: usize, timing: Timing) -> Result<Figures>
     Ok(figures)
 }
 
-/// Writes what waits as one piece, syncs it, answers all; until nobody can send any more.
+/// Writes everything that waits as one piece, syncs it and answers all; until no sender is left.
 fn write_groups(file: &File, mut waiting: mpsc::Receiver<Record>) {
     let mut position = 0;
     let mut group = Vec::new();
@@ -190,7 +191,7 @@ fn write_groups(file: &File, mut waiting: mpsc::Receiver<Record>) {
                 Ok(()) => Ok(()),
                 Err(error) => Err(error.kind().into()),
             };
-            // A client that is gone wants no answer.
+            // A client that is gone has no receiver.
             drop(record.send(answer));
         }
     }

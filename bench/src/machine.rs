@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The machine on which the figures were measured.
 
 use std::fs;
 use std::path::Path;
@@ -8,30 +8,30 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// The machine, and when it was.
+/// The machine, and the time of the measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
-    /// UTC.
+    /// Time in UTC.
     pub(crate) measured_at: String,
-    /// Model and number of processors.
+    /// Model and number of the processors.
     pub(crate) processors: String,
     /// Memory, GiB.
     pub(crate) memory_gib: u64,
-    /// Kernel.
+    /// Version of the kernel.
     pub(crate) kernel: String,
     /// File system and device of the servers' data.
     pub(crate) disk: String,
-    /// Processes that waited for a processor when the measurement began, as a warning: the machine should have been idle.
+    /// Load average when the measurement began, as a warning: the machine should have been idle.
     pub(crate) load_before: String,
-    /// Commit of the source tree, with `+` when it had changes.
+    /// Commit of the source tree, followed by `+` if there were uncommitted changes.
     pub(crate) commit: String,
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     ///
     /// # Errors
-    /// When it does not say what it is.
+    /// When its description cannot be read.
     pub(crate) fn here(data: &Path) -> Result<Self> {
         let processors = read("/proc/cpuinfo")?;
         let model = value(&processors, "model name").unwrap_or("unknown processor");
@@ -53,7 +53,8 @@ impl Machine {
         })
     }
 
-    /// Fails when the data would be in memory: then a sync costs nothing and the figures say nothing.
+    /// Fails when the data would be in memory: a sync would then cost nothing and the figures would be
+    /// meaningless.
     pub(crate) fn needs_a_disk(&self) -> Result<()> {
         if ["tmpfs ", "ramfs "].iter().any(|kind| self.disk.starts_with(kind)) {
             return Err(Error::other(format!(
@@ -80,7 +81,7 @@ fn commit() -> String {
     if changed { format!("{commit}+") } else { commit }
 }
 
-/// What a program prints, without the blanks around it; `None` when it can not be run or fails.
+/// The trimmed output of a program; `None` when it cannot be run or fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
@@ -92,7 +93,7 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':')).map(str::trim)
 }
 
-/// Type and device of the file system that holds a path, of the lines of `/proc/mounts`.
+/// Type and device of the file system that holds a path, from the lines of `/proc/mounts`.
 fn file_system(mounts: &str, path: &str) -> String {
     let mut best = (0, "unknown".to_owned());
     for line in mounts.lines() {

@@ -1,12 +1,14 @@
-//! The same work against Batuta and against etcd, ZooKeeper and Redis: three processes of each in turn, on the same machine and disk.
+//! Runs the same work against Batuta, etcd, ZooKeeper and Redis: three processes of each in turn, on the same
+//! machine and disk.
 //!
 //! ```text
 //! scripts/bench                                                 gets the peers, builds everything else, then compares
 //! cargo run --profile dist -p bench -- compare --rows 1,7 --pairs 5
 //! cargo run --profile dist -p bench -- limit
 //! ```
-//! The servers listen on loopback, keep their data in directories below `--data` and are stopped when the comparison ends, however it
-//! ends. Clients are tasks of this process: those of one simulated host share one connection.
+//! The servers listen on loopback, keep their data in directories below `--data`, and are stopped when the
+//! comparison ends, however it ends. Clients are tasks of this process; the clients of one simulated host
+//! share one connection.
 
 mod batuta;
 mod compare;
@@ -37,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::compare::{Options, Places};
 use crate::error::{Error, Result};
 
-/// Quick with the many small messages of so many clients, whichever system they ask.
+/// Fast with the many small messages of so many clients, whichever system they use.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -50,16 +52,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The same work against each, row by row, into docs/performance
+    /// Runs the same work against each system, row by row, and writes docs/performance
     Compare(Box<Options>),
-    /// What the disk alone can do
+    /// Measures what the disk alone can do
     Limit(Places),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Whichever ends first: what the other holds is dropped, and with it its servers are killed.
+    // Whichever ends first, the other is dropped, which kills its servers.
     let done = tokio::select! {
         done = work(cli.command) => done,
         interrupted = interrupted() => interrupted,

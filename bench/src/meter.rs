@@ -1,4 +1,4 @@
-//! What processes use, from `/proc`.
+//! Measures what processes use, from `/proc`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The disk that holds a directory, as far as the kernel counts what is written to it.
+/// The disk that holds a directory, for which the kernel counts written bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Device {
     major: u32,
@@ -14,22 +14,22 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Of a directory; `None` where its file system has no single disk.
+    /// The disk of a directory; `None` when its file system has no single disk.
     ///
     /// # Errors
-    /// When the directory is not there.
+    /// When the directory does not exist.
     pub(crate) fn of(directory: &Path) -> Result<Option<Self>> {
         let device = fs::metadata(directory).map_err(Error::file(directory))?.dev();
         let device = Self { major: rustix::fs::major(device), minor: rustix::fs::minor(device) };
         Ok(device.written_bytes(&disk_stats()?).map(|_| device))
     }
 
-    /// Bytes written to it by all of the machine, of the text of `/proc/diskstats`.
+    /// Bytes written to the disk by the whole machine, from the text of `/proc/diskstats`.
     fn written_bytes(self, stats: &str) -> Option<u64> {
         stats.lines().find_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let same = fields.first()?.parse() == Ok(self.major) && fields.get(1)?.parse() == Ok(self.minor);
-            // Sectors are of 512 bytes here whatever the disk's are.
+            // Sectors count as 512 bytes here, whatever the disk's own size is.
             if same { fields.get(9)?.parse::<u64>().ok().map(|sectors| sectors * 512) } else { None }
         })
     }
@@ -39,28 +39,28 @@ fn disk_stats() -> Result<String> {
     fs::read_to_string("/proc/diskstats").map_err(Error::io("/proc/diskstats"))
 }
 
-/// What is looked at: the server processes, and the disk they write to.
+/// What to measure: the server processes, and the disk they write to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
-    /// They have to run.
+    /// The server processes, which must be running.
     pub(crate) pids: Vec<u32>,
-    /// `None`: not looked at.
+    /// The disk; `None` = not measured.
     pub(crate) device: Option<Device>,
 }
 
-/// What the servers, this process and the disk had done at a moment, or did between two.
+/// The usage of servers, this process and the disk, up to a point in time or between two.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reading {
-    /// The servers together.
+    /// All servers together.
     pub(crate) servers: Usage,
-    /// This process: the load generator.
+    /// This process, which is the load generator.
     pub(crate) generator: Usage,
-    /// What reached the disk, whoever wrote it: on a machine that does nothing else, the servers.
+    /// Bytes that reached the disk, whoever wrote them: on an otherwise idle machine, the servers.
     pub(crate) disk_bytes: Option<u64>,
 }
 
 impl Meter {
-    /// As it is now.
+    /// Reads the current usage.
     ///
     /// # Errors
     /// When one of the processes is gone.
@@ -76,7 +76,7 @@ impl Meter {
         })
     }
 
-    /// What was done since `earlier`.
+    /// The usage since `earlier`.
     ///
     /// # Errors
     /// When one of the processes is gone.
@@ -89,12 +89,13 @@ impl Meter {
     }
 }
 
-/// What a set of processes has used since each began.
+/// The resources a set of processes has used since each began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
     /// User and system time, seconds.
     pub(crate) cpu_s: f64,
-    /// Bytes by which the kernel says they made pages dirty. It counts whole folios, which can be 1 MiB for a write of 300 bytes.
+    /// Bytes of pages that the processes made dirty, according to the kernel. The kernel counts whole folios,
+    /// which can be 1 MiB for a write of 300 bytes.
     pub(crate) dirtied_bytes: u64,
 }
 
@@ -116,7 +117,7 @@ impl Usage {
     }
 }
 
-/// Memory of a process that is in RAM, bytes.
+/// Resident memory of a process, bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(1024 * field(&read(pid, "status")?, "VmRSS:")?)
 }
@@ -126,11 +127,12 @@ fn read(pid: u32, file: &str) -> Result<String> {
     fs::read_to_string(&path).map_err(Error::io(path))
 }
 
-/// CPU seconds from `/proc/PID/stat`, whose second field, the program's name in brackets, may hold blanks and brackets.
+/// CPU seconds from `/proc/PID/stat`. The second field, the program's name in brackets, may contain blanks
+/// and brackets.
 fn cpu_s(stat: &str, ticks_per_second: u64) -> Result<f64> {
-    let odd = || Error::other(format!("not as /proc/PID/stat is: {stat}"));
+    let odd = || Error::other(format!("not in the format of /proc/PID/stat: {stat}"));
     let (_, fields) = stat.rsplit_once(')').ok_or_else(odd)?;
-    // After the name comes field 3; utime and stime are 14 and 15.
+    // Field 3 follows the name; utime and stime are fields 14 and 15.
     let ticks: Vec<u32> =
         fields.split_whitespace().skip(11).take(2).filter_map(|word| word.parse().ok()).collect();
     let [user, system] = ticks[..] else { return Err(odd()) };

@@ -1,4 +1,4 @@
-//! Everything that is measured, by name.
+//! All metrics, by name.
 
 use crate::figures::Metric;
 

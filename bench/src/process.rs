@@ -1,4 +1,4 @@
-//! Three server processes: started, measured, killed and stopped by pid.
+//! Starts, measures, kills and stops three server processes by pid.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::error::{Error, Result};
 use crate::system::NODES;
 
-/// How long a server may take to stop when it is asked to.
+/// How long a server may take to stop when asked to.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
-/// A port for each node.
+/// Reserves one port for each node.
 pub(crate) fn one_each(ports: &mut Ports) -> Result<Vec<u16>> {
     (0..NODES).map(|_| ports.take()).collect::<Result<_, _>>().map_err(Error::io("reserve a port"))
 }
 
-/// How one server is started.
+/// How to start one server.
 pub(crate) struct Launch {
-    /// Its name in the cluster.
+    /// Name in the cluster.
     pub(crate) name: String,
     /// The program.
     pub(crate) program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     pub(crate) arguments: Vec<String>,
 }
 
@@ -34,17 +34,17 @@ struct Server {
     child: Option<Child>,
 }
 
-/// The processes of one cluster, their ports and the directory they keep everything in. Dropped, they are killed and the directory is
-/// removed.
+/// The processes of one cluster, their ports, and the directory that holds all their files. Dropping it kills
+/// the processes and removes the directory.
 pub(crate) struct Servers {
     nodes: Vec<Server>,
-    /// Theirs for as long as they may be started again.
+    /// Reserved as long as the servers may be restarted.
     _ports: Ports,
     directory: tempfile::TempDir,
 }
 
 impl Servers {
-    /// Starts them all, each with the data directory `<directory>/<name>` in its arguments.
+    /// Starts all servers, each with the data directory `<directory>/<name>` in its arguments.
     pub(crate) fn start(directory: tempfile::TempDir, ports: Ports, launches: Vec<Launch>) -> Result<Self> {
         let nodes = launches.into_iter().map(|launch| Server { launch, child: None }).collect();
         let mut servers = Self { nodes, _ports: ports, directory };
@@ -54,7 +54,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Starts one that does not run; what it says goes to `<directory>/<name>.log`.
+    /// Starts a server that is not running; its output goes to `<directory>/<name>.log`.
     pub(crate) fn launch(&mut self, node: usize) -> Result<()> {
         let server = &mut self.nodes[node];
         let log = self.directory.path().join(format!("{}.log", server.launch.name));
@@ -62,7 +62,7 @@ impl Servers {
         let errors = output.try_clone().map_err(Error::file(&log))?;
         let child = Command::new(&server.launch.program)
             .args(&server.launch.arguments)
-            // Ends with this process, however that ends: a server may watch it.
+            // Ends with this process, however that ends, so that a server can watch it.
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
@@ -72,19 +72,19 @@ impl Servers {
         Ok(())
     }
 
-    /// Process ids of those that run.
+    /// Process ids of the running servers.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|server| server.child.as_ref().map(Child::id)).collect()
     }
 
-    /// kill -9, and waits until the process is gone.
+    /// Sends kill -9 and waits until the process is gone.
     pub(crate) fn kill(&mut self, node: usize) -> Result<()> {
         let Some(mut child) = self.nodes[node].child.take() else { return Ok(()) };
         child.kill().and_then(|()| child.wait()).map_err(Error::io("kill a server"))?;
         Ok(())
     }
 
-    /// TERM, and waits until the process is gone; killed when it takes longer than 30 s.
+    /// Sends TERM and waits until the process is gone; kills it after 30 s.
     pub(crate) async fn stop(&mut self, node: usize) -> Result<()> {
         let Some(child) = self.nodes[node].child.as_mut() else { return Ok(()) };
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
@@ -101,12 +101,12 @@ impl Servers {
         self.kill(node)
     }
 
-    /// Bytes that the cluster's files take on the disk.
+    /// Disk space taken by the cluster's files, bytes.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         disk_bytes(self.directory.path())
     }
 
-    /// Fails when one of them has ended by itself, with the end of what it said.
+    /// Fails when a server has ended by itself, with the end of its output.
     pub(crate) fn check(&mut self) -> Result<()> {
         for server in &mut self.nodes {
             let Some(child) = &mut server.child else { continue };
@@ -127,7 +127,7 @@ impl Drop for Servers {
     fn drop(&mut self) {
         for server in &mut self.nodes {
             if let Some(mut child) = server.child.take() {
-                // Whether it was there still or not: after this it is gone.
+                // The process may have ended before; after this it is gone.
                 drop(child.kill());
                 drop(child.wait());
             }
@@ -142,9 +142,9 @@ fn disk_bytes(directory: &Path) -> Result<u64> {
         let path = item.map_err(Error::file(directory))?.path();
         match fs::symlink_metadata(&path) {
             Ok(data) if data.is_dir() => bytes += disk_bytes(&path)?,
-            // Blocks of 512 bytes, whatever the file system's own are.
+            // Blocks count as 512 bytes, whatever the file system's own size is.
             Ok(data) => bytes += data.blocks() * 512,
-            // Servers remove files while we look.
+            // Servers remove files concurrently.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file(&path)(error)),
         }

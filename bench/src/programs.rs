@@ -1,4 +1,4 @@
-//! The programs that are compared: where they are, and how to get them.
+//! Finds the programs to compare, or explains how to get them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,18 +10,18 @@ use crate::zookeeper::JAVA;
 
 /// The root of the source tree.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// Where Debian's package has it.
+/// The path in Debian's package.
 const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
 
-/// Where `scripts/bench` puts what it builds.
+/// The path of a program built by `scripts/bench`.
 fn built(program: &str) -> PathBuf {
     Path::new(ROOT).join("target/peers").join(program)
 }
 
-/// The program of a system: the one that was named, or the one that is found.
+/// The program of a system: the one that was named, or one found on this machine.
 ///
 /// # Errors
-/// When there is none; says how to get one.
+/// When there is none; the error explains how to get one.
 pub(crate) fn find(system: Name, named: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(program) = named {
         return Ok(program);
@@ -61,11 +61,12 @@ fn nothing(system: Name) -> Error {
     Error::other(format!(
         "there is no {system} to compare with. Get one:\n  \
          scripts/bench                 gets all of them and runs the comparison\n  {ways}\n\
-         or name one with --{system} PATH, or name what is to be measured with --systems"
+         or name one with --{system} PATH, or choose the systems to measure with --systems"
     ))
 }
 
-/// The `batuta` beside this program. Under `cargo run` it is built first, with the same profile, so that it is never an old one.
+/// The `batuta` beside this program. Under `cargo run` it is built first, with the same profile, so that it
+/// is never outdated.
 fn batuta() -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(Error::io("this program's path"))?;
     let directory = own.parent().unwrap_or(Path::new("."));
@@ -87,10 +88,10 @@ fn batuta() -> Result<PathBuf> {
     Err(Error::other(format!("there is no {}: {way}", program.display())))
 }
 
-/// What the program of a system says of its version, and where it came from if that is not plain.
+/// The version a system's program reports, and where the program came from if that is not obvious.
 ///
 /// # Errors
-/// When it does not run.
+/// When the program does not run.
 pub(crate) fn version(system: Name, program: &Path) -> Result<String> {
     let path = program.display().to_string();
     let (runs, arguments) = match system {

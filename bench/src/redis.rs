@@ -1,6 +1,7 @@
-//! Redis, as locks are usually kept in it: `SET NX` with a time to live, a script that deletes what is one's own, and `WAIT` for one
-//! replica. Every node appends with `fsync` (`appendfsync always`). There is no election and no agreement: what was acknowledged can
-//! be lost when somebody makes the wrong replica the primary, and a lock has neither a queue nor a fencing token.
+//! Redis, used the way locks are commonly kept in it: `SET NX` with a time to live, a script that deletes
+//! only the caller's own lock, and `WAIT` for one replica. Every node appends with `fsync` (`appendfsync
+//! always`). There is no election and no consensus: acknowledged writes can be lost when somebody makes the
+//! wrong replica the primary, and a lock has neither a queue nor a fencing token.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +18,11 @@ use crate::process::{Launch, Servers, one_each};
 use crate::rows::CLIENTS_PER_HOST;
 use crate::system::{HOST_TTL, Held, Host, Locks, NODES, Name, Setup, System, millis};
 
-/// The node all others replicate.
+/// The node that all others replicate.
 const PRIMARY: usize = 0;
-/// How long an answer may take, and a replica until it has what was written.
+/// Time limit of an answer, and of a replica to receive what was written.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Deletes a lock that is the caller's still.
+/// Deletes a lock if it still belongs to the caller.
 const UNLOCK: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
@@ -71,7 +72,7 @@ impl System for Redis {
         Some(info.contains("role:master"))
     }
 
-    /// Always to the primary: replicas take no writes and send nobody on.
+    /// Always connects to the primary: replicas accept no writes and redirect nobody.
     async fn connect(&self, _node: usize) -> Result<RedisHost> {
         RedisHost::new(self.ports[PRIMARY]).await
     }
@@ -114,11 +115,12 @@ async fn open(port: u16) -> Result<MultiplexedConnection> {
     Ok(redis::Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await?)
 }
 
-/// A machine with a connection for each client of its: `WAIT` holds up all that comes after it on the same one.
+/// A simulated machine with a connection for each of its clients, because `WAIT` blocks everything after it
+/// on the same connection.
 #[derive(Clone)]
 pub(crate) struct RedisHost {
     port: u16,
-    /// Connections that may be in use at once.
+    /// Limits the connections in use at once.
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
     unlock: Arc<str>,
@@ -136,9 +138,9 @@ impl RedisHost {
         })
     }
 
-    /// Sends the calls at once, on a connection nobody else uses meanwhile.
+    /// Sends the calls together, on a connection that nobody else uses meanwhile.
     async fn ask<T: FromRedisValue>(&self, calls: &Pipeline) -> Result<T> {
-        // Never closed.
+        // The semaphore is never closed.
         let _place = self.places.acquire().await;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
@@ -150,7 +152,7 @@ impl RedisHost {
         Ok(answer)
     }
 
-    /// The call, and then the answer of one replica that it has it, too.
+    /// Sends the call, and waits until one replica has confirmed it too.
     async fn replicated<T: FromRedisValue>(&self, call: redis::Cmd) -> Result<T> {
         let mut calls = Pipeline::with_capacity(2);
         calls.add_command(call).cmd("WAIT").arg(1).arg(millis(PATIENCE));
@@ -159,7 +161,7 @@ impl RedisHost {
     }
 }
 
-/// What no other lock or session is marked with: all that ask a cluster are in this process.
+/// A mark that no other lock or session has: all clients of a cluster are in this process.
 fn next_mark() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -171,7 +173,7 @@ impl Locks for RedisHost {
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(&id).arg("NX").arg("PX").arg(millis(HOST_TTL));
         let taken: Option<String> = self.replicated(set).await?;
-        // Nobody waits in a row of these: each client has locks of its own.
+        // No client waits in these rows: each has its own locks.
         taken.map(|_| Held { name, id }).ok_or_else(|| Error::other("somebody else holds the lock"))
     }
 
@@ -191,7 +193,7 @@ impl Host for RedisHost {
     }
 
     async fn open_session(&self, ttl: Duration) -> Result<String> {
-        // A keep-alive has its time to live from the name.
+        // A keep-alive takes its time to live from the name.
         let session = format!("session/{}/{}", next_mark(), millis(ttl));
         let mut set = redis::cmd("SET");
         set.arg(&session).arg("").arg("PX").arg(millis(ttl));

@@ -1,6 +1,6 @@
-//! What one replicated write after the other costs when nothing is done but that: three threads with blocking sockets, a write
-//! and a sync each. No protocol, no consensus, no state: what a cluster can come near to with one client, and from holder to
-//! holder of one lock.
+//! Measures replicated writes, one after the other, with nothing around them: three threads with blocking
+//! sockets, each with a write and a sync. No protocol, no consensus, no state: this is what a cluster can
+//! approach with one client, and in a hand-over of one lock.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,16 +13,16 @@ use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::limit::{Pages, Rate, zeroed};
 
-/// Bytes of a write on its way to a follower.
+/// Bytes of a write sent to a follower.
 const WRITE_BYTES: usize = 300;
 /// Bytes of an answer.
 const ANSWER_BYTES: usize = 32;
 const FOLLOWERS: usize = 2;
 
-/// Has one client wait for each of its writes, for about `time`.
+/// Runs one client that waits for each of its writes, for about `time`.
 ///
 /// # Errors
-/// When a file or a socket can not be used.
+/// When a file or a socket cannot be used.
 pub(crate) fn measure(data: &Path, time: Duration) -> Result<Rate> {
     let files = (0..=FOLLOWERS).map(|_| zeroed(data)).collect::<Result<Vec<_>>>()?;
     let latency = Histogram::default();
@@ -45,7 +45,7 @@ pub(crate) fn measure(data: &Path, time: Duration) -> Result<Rate> {
     Ok(Rate::of(&latency, elapsed))
 }
 
-/// Two ends of a connection over loopback.
+/// The two ends of a connection over loopback.
 fn connected() -> Result<(TcpStream, TcpStream)> {
     let connect = || {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -58,7 +58,8 @@ fn connected() -> Result<(TcpStream, TcpStream)> {
     connect().map_err(Error::io("a connection over loopback"))
 }
 
-/// Syncs what comes and answers, until the other end is closed. An error closes this end, which the leader notices.
+/// Syncs and answers every write until the other end is closed. An error closes this end, which the leader
+/// notices.
 fn follow(mut leader: TcpStream, file: &File) {
     let mut pages = Pages::of(file);
     let mut write = [0; WRITE_BYTES];
@@ -68,7 +69,7 @@ fn follow(mut leader: TcpStream, file: &File) {
     {}
 }
 
-/// Says how many writes a follower has answered so far, each time it is one more.
+/// Reports how many writes a follower has answered so far, after each answer.
 fn count_answers(mut follower: TcpStream, acknowledged: &mpsc::Sender<u64>) {
     let mut answer = [0; ANSWER_BYTES];
     let mut count = 0;
@@ -80,7 +81,8 @@ fn count_answers(mut follower: TcpStream, acknowledged: &mpsc::Sender<u64>) {
     }
 }
 
-/// Passes each write on, syncs it, and answers when one follower has it too. Ends with its client, and its followers with it.
+/// Forwards each write, syncs it, and answers when one follower has it too. Ends with its client, and ends
+/// its followers.
 fn lead(mut client: TcpStream, file: &File, followers: Vec<TcpStream>, acknowledged: &mpsc::Receiver<u64>) {
     let mut pages = Pages::of(file);
     let mut write = [0; WRITE_BYTES];
@@ -103,7 +105,7 @@ fn lead(mut client: TcpStream, file: &File, followers: Vec<TcpStream>, acknowled
         }
     }
     for follower in followers {
-        // Its threads end with the connection; one that is gone already has ended.
+        // The follower's threads end with the connection; a follower that is gone has already ended.
         let _ = follower.shutdown(std::net::Shutdown::Both);
     }
 }

@@ -1,4 +1,4 @@
-//! What the comparison asks of a system, whichever it is.
+//! The interface that every compared system implements.
 
 use std::fmt;
 use std::fs::File;
@@ -12,31 +12,31 @@ use tonic::transport::{Channel, Endpoint};
 use crate::error::{Error, Result};
 use crate::process::Servers;
 
-/// Nodes of a cluster.
+/// Number of nodes in a cluster.
 pub(crate) const NODES: usize = 3;
-/// How long a lease or session of a host lives that is not kept alive: longer than any case runs.
+/// How long a host's lease or session lives without a keep-alive: longer than any case runs.
 pub(crate) const HOST_TTL: Duration = Duration::from_hours(4);
-/// How long a cluster may take to do what it has to before a run counts as failed.
+/// How long a cluster may take for one step before the run counts as failed.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A system that is measured.
+/// A system to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
-    /// A peer.
+    /// A peer of Batuta.
     Zookeeper,
-    /// The peer that does the same in every row.
+    /// The peer that does the same work in every row.
     Etcd,
-    /// Ours.
+    /// Batuta itself.
     Batuta,
-    /// A peer that neither elects nor agrees.
+    /// A peer without elections or consensus.
     Redis,
 }
 
 impl Name {
-    /// All, in the order they take turns: Batuta beside etcd.
+    /// All systems, in the order of their turns: Batuta next to etcd.
     pub(crate) const ALL: [Self; 4] = [Self::Zookeeper, Self::Etcd, Self::Batuta, Self::Redis];
 
-    /// Its name in reports and files.
+    /// The name in reports and files.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Zookeeper => "zookeeper",
@@ -53,12 +53,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// Where servers come from and where their data goes.
+/// The programs of the servers and the place for their data.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// The program of each system that is measured, in the order they take turns; for ZooKeeper its jar.
+    /// The program of each system to measure, in the order of their turns; for ZooKeeper its jar.
     pub(crate) programs: Vec<(Name, PathBuf)>,
-    /// The directory in which every cluster makes its own, removed with it.
+    /// The directory in which every cluster creates its own, removed with the cluster.
     pub(crate) data: PathBuf,
 }
 
@@ -71,8 +71,8 @@ impl Setup {
             .ok_or_else(|| Error::other(format!("there is no program of {system}")))
     }
 
-    /// A fresh directory for one cluster. What those before it left to be written or discarded is on the disk before: or this one's
-    /// first syncs would wait for it.
+    /// Creates a fresh directory for one cluster. First completes the writes and discards left by earlier
+    /// clusters; otherwise this cluster's first syncs would wait for them.
     pub(crate) fn directory(&self, system: Name) -> Result<tempfile::TempDir> {
         let data = File::open(&self.data).map_err(Error::file(&self.data))?;
         rustix::fs::syncfs(data).map_err(|error| Error::file(&self.data)(error.into()))?;
@@ -81,33 +81,34 @@ impl Setup {
     }
 }
 
-/// A lock that is held.
+/// A held lock.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The name it was taken under.
+    /// The name of the lock.
     pub(crate) name: String,
-    /// What the system calls this holding of it.
+    /// The system's id for this holding of the lock.
     pub(crate) id: String,
 }
 
-/// Takes locks and gives them back, durably.
+/// Takes and releases locks, durably.
 pub(crate) trait Locks: Clone + Send + Sync + 'static {
     /// Waits until the lock is held.
     fn lock(&self, name: String) -> impl Future<Output = Result<Held>> + Send;
-    /// Gives it back.
+    /// Releases the lock.
     fn unlock(&self, held: Held) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// One simulated machine: one connection, and one lease or session that its locks belong to. What a system does not have, or has
-/// only in another sense, it leaves out here, and its row in [`System::ROWS`].
+/// One simulated machine: one connection, and one lease or session that owns its locks. A method that a
+/// system does not support, or supports only in another sense, is left out here, and its row in
+/// [`System::ROWS`].
 pub(crate) trait Host: Locks {
-    /// The same machine with a lease or session of its own: somebody else where locks are concerned.
+    /// The same machine with a lease or session of its own, so a different owner of locks.
     fn other_owner(&self) -> impl Future<Output = Result<Self>> + Send {
         missing()
     }
-    /// A durable write of about 256 bytes, to a place of the writer's own.
+    /// A durable write of about 256 bytes, to a place that belongs to the writer.
     fn write(&self, writer: usize) -> impl Future<Output = Result<()>> + Send;
-    /// A linearizable read of a lock that is held; an error when it is not.
+    /// A linearizable read of a held lock; an error when it is not held.
     fn read(&self, _name: String) -> impl Future<Output = Result<()>> + Send {
         missing()
     }
@@ -115,11 +116,12 @@ pub(crate) trait Host: Locks {
     fn open_session(&self, _ttl: Duration) -> impl Future<Output = Result<String>> + Send {
         missing()
     }
-    /// Keeps sessions of this host alive; says how many of them were gone.
+    /// Keeps sessions of this host alive; returns how many of them were gone.
     fn keep_alive(&self, _sessions: &[String]) -> impl Future<Output = Result<u64>> + Send {
         missing()
     }
-    /// Watches the takings of one lock, `watchers` times over; every arrival at every watcher is told. Returns when all watch.
+    /// Opens `watchers` watches on the acquisitions of one lock; every arrival at every watcher is sent to
+    /// `_tell`. Returns when all are watching.
     fn watch(
         &self,
         _name: &str,
@@ -136,39 +138,39 @@ fn missing<T>() -> std::future::Ready<Result<T>> {
 
 /// A cluster of three processes.
 pub(crate) trait System: Sized + Send {
-    /// Which it is.
+    /// The system's name.
     const NAME: Name;
     /// The rows in which it does the same work as the others.
     const ROWS: &'static [u8];
-    /// Its clients.
+    /// Type of its clients.
     type Host: Host;
-    /// One of its APIs.
+    /// Type of one of its APIs.
     type Front: Locks;
 
     /// Starts the processes of a fresh cluster.
     fn start(setup: &Setup) -> impl Future<Output = Result<Self>> + Send;
-    /// Does what a system needs before it is as quick as it gets.
+    /// Does what a system needs to reach its full speed.
     fn warm(&self, _leader: usize) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
     }
-    /// Its processes.
+    /// The processes of the cluster.
     fn servers(&mut self) -> &mut Servers;
-    /// Whether the node says of itself that it leads; `None` when it does not answer.
+    /// Whether the node reports that it leads; `None` when it does not answer.
     fn leads(&self, node: usize) -> impl Future<Output = Option<bool>> + Send;
     /// A new host, connected to the node.
     fn connect(&self, node: usize) -> impl Future<Output = Result<Self::Host>> + Send;
     /// Fails unless the node answers a linearizable read now.
     fn serves(&self, node: usize) -> impl Future<Output = Result<()>> + Send;
-    /// Has the node write or send out a snapshot of everything; returns when it is whole.
+    /// Makes the node write or send a complete snapshot; returns when the snapshot is complete.
     fn snapshot(&self, _node: usize) -> impl Future<Output = Result<()>> + Send {
         missing()
     }
-    /// A host on each API it has, connected to the node.
+    /// A host for each API of the system, connected to the node.
     fn fronts(&self, _node: usize) -> impl Future<Output = Result<Vec<(&'static str, Self::Front)>>> + Send {
         missing()
     }
 
-    /// The node that leads, once there is one.
+    /// Waits until a node leads, and returns it.
     fn leader(&mut self) -> impl Future<Output = Result<usize>> + Send {
         async {
             let begun = Instant::now();
@@ -211,7 +213,7 @@ pub(crate) async fn channel(port: u16) -> Result<Channel> {
     Ok(endpoint(port)?.connect().await?)
 }
 
-/// Likewise, whose calls end after a second: for asking whether somebody is there.
+/// As [`channel`], with calls that end after a second: for asking whether a node is up.
 pub(crate) async fn impatient_channel(port: u16) -> Result<Channel> {
     Ok(endpoint(port)?.timeout(Duration::from_secs(1)).connect().await?)
 }

@@ -1,17 +1,17 @@
-//! Addresses of nodes as people write them.
+//! Parses node addresses as people write them.
 
 use std::net::Ipv6Addr;
 
 use crate::Error;
 
-/// The port that gRPC has unless it was configured otherwise, for the messages.
+/// The default gRPC port, named in error messages.
 const USUAL_PORT: u16 = 9090;
 
-/// The URL of a gRPC address, `host:port` or `http://host:port`.
+/// Turns a gRPC address, `host:port` or `http://host:port`, into a URL.
 ///
 /// # Errors
-/// `invalid_argument` for every other scheme (nothing but clear text is spoken, so `https` must not pass for it), for a
-/// missing port and for whatever else is no address. The message names the value.
+/// `invalid_argument` for every other scheme (only clear text is spoken, so `https` must not be taken for
+/// it), for a missing port and for anything else that is not an address. The message names the value.
 pub fn endpoint_url(endpoint: &str) -> Result<String, Error> {
     let text = endpoint.trim();
     let refused = |problem: &str| {
@@ -25,10 +25,10 @@ pub fn endpoint_url(endpoint: &str) -> Result<String, Error> {
     };
     let address = address.trim_end_matches('/');
     let Some((host, port)) = address.rsplit_once(':') else {
-        return Err(refused(&format!("there is no port (gRPC has {USUAL_PORT} unless configured)")));
+        return Err(refused(&format!("the port is missing (gRPC uses {USUAL_PORT} by default)")));
     };
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refused(&format!("{port:?} is no port")));
+        return Err(refused(&format!("{port:?} is not a port")));
     }
     match port.parse::<u16>() {
         Ok(0) | Err(_) => return Err(refused(&format!("port {port} is not in 1..=65535"))),
@@ -40,7 +40,7 @@ pub fn endpoint_url(endpoint: &str) -> Result<String, Error> {
         || !host.is_empty() && host.bytes().all(is_plain),
         |address| address.parse::<Ipv6Addr>().is_ok(),
     );
-    if known { Ok(format!("http://{host}:{port}")) } else { Err(refused(&format!("{host:?} is no host"))) }
+    if known { Ok(format!("http://{host}:{port}")) } else { Err(refused(&format!("{host:?} is not a host"))) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Plain calls: reading, operating, registers, the cluster.
+//! Plain calls: reads, operator commands, registers, the cluster.
 
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
@@ -8,7 +8,7 @@ use batuta_proto::v1::{self};
 use crate::call::Call;
 use crate::{Client, Error};
 
-/// One method per plain rpc: message in, answer out.
+/// Generates one method per plain rpc: message in, answer out.
 macro_rules! calls {
     ($($service:ident . $rpc:ident as $name:ident ($request:ident) -> $answer:ident, $call:expr, $doc:literal;)*) => {
         impl Client {
@@ -16,7 +16,7 @@ macro_rules! calls {
                 #[doc = $doc]
                 ///
                 /// # Errors
-                /// Whatever the cluster answers, or that no node answered until the deadline.
+                /// The cluster's refusal, or that no node answered before the deadline.
                 pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, Error> {
                     self.unary(request, $call, |channel, request| async move {
                         $service::new(channel).$rpc(request).await
@@ -28,7 +28,7 @@ macro_rules! calls {
     };
 }
 
-/// Likewise, through the stream that carries many.
+/// Generates the same methods for calls that go through the pipeline.
 macro_rules! pipelined {
     ($($name:ident ($request:ident) -> $answer:ident, $call:expr, $doc:literal;)*) => {
         impl Client {
@@ -36,7 +36,7 @@ macro_rules! pipelined {
                 #[doc = $doc]
                 ///
                 /// # Errors
-                /// Whatever the cluster answers, or that no node answered until the deadline.
+                /// The cluster's refusal, or that no node answered before the deadline.
                 pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, Error> {
                     self.pipelined(request, $call).await
                 }
@@ -46,36 +46,36 @@ macro_rules! pipelined {
 }
 
 pipelined! {
-    release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Gives a grant back.";
+    release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Releases a grant.";
     extend(ExtendRequest) -> ExtendResponse, Call::write()?, "Renews a one-shot grant.";
     cancel(CancelWaitRequest) -> CancelWaitResponse, Call::write()?, "Withdraws a queued acquisition.";
-    force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Takes a grant away from its owner.";
-    check(CheckRequest) -> CheckResponse, Call::read(), "Is this token the newest?";
+    force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Revokes a grant from its owner.";
+    check(CheckRequest) -> CheckResponse, Call::read(), "Checks whether a token is the newest.";
     lock(GetLockRequest) -> GetLockResponse, Call::read(), "Reads one lock.";
     advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
     register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
     delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
     open_raw_session(OpenSessionRequest) -> OpenSessionResponse, Call::creating()?, "Opens a session that nothing keeps alive.";
     keep_alive(KeepAliveRequest) -> KeepAliveResponse, Call::read(), "Renews a session once.";
-    close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and what it owns.";
+    close_session(CloseSessionRequest) -> CloseSessionResponse, Call::write()?, "Ends a session and everything it owns.";
     session(GetSessionRequest) -> GetSessionResponse, Call::read(), "Reads one session.";
 }
 
 calls! {
     LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
-    LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Says who holds a lock and who waits for what.";
+    LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Explains who holds a lock and what each waiter waits for.";
     SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
-    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::changing_the_cluster()?, "Takes a member out.";
+    ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::changing_the_cluster()?, "Removes a member.";
     ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::changing_the_cluster()?, "Makes a learner a voter.";
     ClusterServiceClient.transfer_leader as transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse, Call::changing_the_cluster()?, "Hands leadership over.";
     ClusterServiceClient.set_limits as set_limits(SetLimitsRequest) -> SetLimitsResponse, Call::write()?, "Changes limits on every node.";
 }
 
 impl Client {
-    /// How the cluster looks from the preferred node.
+    /// Reads the status of the cluster from the preferred node.
     ///
     /// # Errors
-    /// No node answered until the deadline.
+    /// No node answered before the deadline.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         self.status_with(v1::GetStatusRequest::default()).await
     }
@@ -92,10 +92,10 @@ impl Client {
         Ok(status)
     }
 
-    /// The members.
+    /// Lists the members of the cluster.
     ///
     /// # Errors
-    /// No node answered until the deadline.
+    /// No node answered before the deadline.
     pub async fn members(&self) -> Result<v1::ListMembersResponse, Error> {
         self.unary(v1::ListMembersRequest {}, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).list_members(request).await
@@ -106,7 +106,7 @@ impl Client {
     /// Takes a snapshot on the preferred node.
     ///
     /// # Errors
-    /// Whatever the node answers.
+    /// The node's refusal, or that no node answered before the deadline.
     pub async fn snapshot(&self) -> Result<v1::TriggerSnapshotResponse, Error> {
         let call = Call { slow: true, ..Call::default() };
         self.unary(v1::TriggerSnapshotRequest {}, call, |channel, request| async move {
@@ -115,10 +115,10 @@ impl Client {
         .await
     }
 
-    /// The limits in force.
+    /// Reads the limits in force.
     ///
     /// # Errors
-    /// No node answered until the deadline.
+    /// No node answered before the deadline.
     pub async fn limits(&self) -> Result<v1::GetLimitsResponse, Error> {
         self.unary(v1::GetLimitsRequest {}, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).get_limits(request).await
@@ -126,8 +126,8 @@ impl Client {
         .await
     }
 
-    /// Takes locks and leaves them to the caller: nothing renews or releases them. `key` makes a repetition by
-    /// another process find the same lock; a fresh one is used without it.
+    /// Takes locks and leaves them to the caller: nothing renews or releases them. With the same `key`,
+    /// another process that repeats the request finds the same lock; without `key` a fresh one is used.
     ///
     /// # Errors
     /// `lock_held`, `wait_timeout`, `deadlock`, … as the cluster answers.

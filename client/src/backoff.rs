@@ -1,4 +1,4 @@
-//! How long to wait before asking again.
+//! Pauses between retries.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after failure number `failures` (from 0), `jitter` choosing between nothing and its upper
-    /// bound: clients that failed together come back spread out.
+    /// The pause after failure number `failures` (from 0). `jitter` scales it between zero and the upper
+    /// bound, so that clients that failed together come back spread out.
     #[must_use]
     pub fn pause(&self, failures: u32, jitter: u8) -> Duration {
         let whole = self.first.saturating_mul(1 << failures.min(16)).min(self.cap);

@@ -1,8 +1,9 @@
-//! One call: attempts under one key, on one node after the other, until an answer or the deadline.
+//! One call: attempts under one key, on one node after another, until an answer or the deadline.
 //!
-//! No attempt gets all the time there is: a node that is silent for a fraction of what is left is not waited for alone any
-//! more. What may be in flight twice (reads, keep-alives, writes that create nothing) goes on to wait for it beside the next
-//! attempt; an acquisition or a new session is asked for at one node at a time.
+//! No attempt gets all of the call's time: when a node has been silent for a fraction of the remaining time,
+//! the call stops waiting for it alone. Calls that may be in flight twice (reads, keep-alives, writes that
+//! create nothing) keep waiting for the silent node beside the next attempt. An acquisition or a new session
+//! is sent to one node at a time.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,13 +22,13 @@ use crate::client::Client;
 use crate::pipeline::{CallOptions, Pipelined};
 use crate::pool::Endpoint;
 
-/// A node that is silent longer than this (beyond the wait it was asked for) is not waited for alone.
+/// Longest time a silent node is waited for alone, beyond the wait the call asked for.
 const PACE_MAX: Duration = Duration::from_secs(3);
-/// And none is given less than this.
+/// Shortest time a node is waited for alone.
 const PACE_MIN: Duration = Duration::from_millis(50);
-/// The part of a call's time after which another node is asked beside the first.
+/// Another node is asked beside the first after this fraction of a call's time.
 const HEDGE_FRACTION: u32 = 8;
-/// The part of the time that is left which one attempt gets, where there is one at a time.
+/// One attempt gets this fraction of the remaining time, when attempts go one at a time.
 const ATTEMPT_FRACTION: u32 = 3;
 
 /// How to make one call.
@@ -37,12 +38,12 @@ pub(crate) struct Call {
     pub(crate) key: Option<String>,
     /// How long the server may hold the call open.
     pub(crate) wait: Duration,
-    /// Overall bound without the wait; the client's own when absent.
+    /// Overall bound without the wait; the client's own timeout when absent.
     pub(crate) timeout: Option<Duration>,
     /// Whether several nodes may be asked at once.
     pub(crate) hedged: bool,
-    /// Whether an answer takes long by its nature, so that silence says nothing: an attempt then has all the time there is, and
-    /// only a connection that is gone ends it.
+    /// Whether the answer takes long by nature, so that silence means nothing. An attempt then has all of the
+    /// remaining time, and only a lost connection ends it.
     pub(crate) slow: bool,
 }
 
@@ -57,13 +58,14 @@ impl Call {
         Ok(Self { hedged: true, ..Self::creating()? })
     }
 
-    /// A write under a fresh key that creates something. An attempt that is left behind may create it all the same; so that
-    /// this stays rare, there is one at a time.
+    /// A write under a fresh key that creates something. An abandoned attempt may still create it; to keep
+    /// that rare, attempts go one at a time.
     pub(crate) fn creating() -> Result<Self, Error> {
         Ok(Self { key: Some(fresh_key()?), ..Self::default() })
     }
 
-    /// A change of the cluster: it waits for nodes, and a repetition meets the first one under way.
+    /// A change of the cluster: it waits for nodes, and a repetition meets the first request still in
+    /// progress.
     pub(crate) fn changing_the_cluster() -> Result<Self, Error> {
         Ok(Self { slow: true, ..Self::creating()? })
     }
@@ -93,20 +95,20 @@ pub(crate) fn fresh_key() -> Result<String, Error> {
 
 pub(crate) fn jitter() -> u8 {
     let mut byte = [0_u8; 1];
-    // Without randomness the pause is merely not spread.
+    // Without randomness the pauses are merely not spread.
     if getrandom::fill(&mut byte).is_ok() { byte[0] } else { u8::MAX }
 }
 
-/// What came of the attempts of one call so far.
+/// The attempts of one call so far.
 #[derive(Debug, Default)]
 struct Attempts {
     asked: HashMap<Arc<str>, u32>,
-    /// Those that have not been answered, with the moment of the first.
+    /// Unanswered attempts, each with the time it began.
     open: Vec<(Arc<str>, Instant)>,
     failures: u32,
-    /// What each node failed with last.
+    /// The last failure of each node.
     problems: Vec<(Arc<str>, Error)>,
-    /// An attempt that may have had its effect.
+    /// The failure of an attempt that may have taken effect.
     unknown: Option<Error>,
 }
 
@@ -131,14 +133,15 @@ impl Attempts {
         self.problems.push((Arc::clone(url), error));
     }
 
-    /// Whether so many nodes were found to be no nodes of Batuta.
+    /// Whether this many nodes turned out not to be Batuta nodes.
     fn none_is_batuta(&self, count: usize) -> bool {
         self.problems.iter().filter(|(_, error)| error.code == "not_batuta").count() >= count
     }
 
-    /// What the call fails with: the last failure, with the others where nobody could be asked.
+    /// The error of the call: the last failure, together with those of the other silent nodes if the last
+    /// node was silent.
     fn error(self, keyed: bool) -> Error {
-        // An attempt before the last one may have had its effect: that it failed cannot be said any more.
+        // An attempt before the last one may have taken effect, so the call cannot be reported as failed.
         if let Some(unknown) = self.unknown.filter(|_| keyed) {
             return unknown;
         }
@@ -156,7 +159,7 @@ impl Attempts {
 }
 
 impl Client {
-    /// A call through the stream that carries many.
+    /// Makes a call through the node's pipeline.
     pub(crate) async fn pipelined<Q>(&self, message: Q, call: Call) -> Result<Q::Answer, Error>
     where
         Q: Pipelined + Clone,
@@ -173,7 +176,7 @@ impl Client {
         .await
     }
 
-    /// A call by itself.
+    /// Makes a call of its own, outside the pipeline.
     pub(crate) async fn unary<Q, A, F, R>(&self, message: Q, call: Call, rpc: F) -> Result<A, Error>
     where
         Q: Clone,
@@ -252,7 +255,7 @@ impl Client {
         }
     }
 
-    /// A node answered: those that were asked well before it and did not are silent.
+    /// A node answered: nodes that were asked well before it and have not answered count as silent.
     fn judge(&self, attempts: &Attempts, node: &Endpoint, pace: Duration) {
         let silent = attempts.open.iter().filter(|(url, begun)| *url != node.url && begun.elapsed() >= pace);
         for (url, _) in silent {

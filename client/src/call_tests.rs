@@ -1,4 +1,4 @@
-//! Calls against nodes that are silent, gone, of another cluster or no nodes at all.
+//! Calls against nodes that are silent, gone, of another cluster, or not Batuta nodes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A node that knows how the cluster is, and nothing else.
+/// A node that serves the cluster status and nothing else.
 struct Fake(v1::GetStatusResponse);
 
 macro_rules! refused {
@@ -52,7 +52,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A server whose connections end with it.
+/// A server whose connections end when it is dropped.
 struct Server(Option<Runtime>);
 
 impl Drop for Server {
@@ -63,7 +63,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves the status of node `id` of a cluster with these members, of which the last leads.
+/// Serves the status of node `id` of a cluster with these members, of which the last one leads.
 fn serve(listener: TcpListener, id: u64, cluster_id: &str, members: &[SocketAddr]) -> Server {
     let members: Vec<v1::Member> = (1..)
         .zip(members)
@@ -132,7 +132,7 @@ async fn a_short_call_asks_the_node_behind_a_silent_one_and_remembers_it() {
     let _server = serve(listener, 2, "c", &[first, second]);
     let client = connected(&[first, second], Duration::from_secs(2)).await.expect("one of them answers");
     assert_eq!(*client.pool.preferred().url, format!("http://{second}"), "it is remembered");
-    // No time to ask two: the silent one must not be the first.
+    // There is no time to ask two nodes, so the silent one must not be the first.
     for _ in 0..3 {
         let client = Client { timeout: PATIENCE, ..client.clone() };
         assert_eq!(client.status().await.expect("answers").node_id, 2);
@@ -204,10 +204,10 @@ async fn whatever_is_no_node_of_batuta_is_said_to_be_none() {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     let mut asked = [0_u8; 64];
-                    // Every client of HTTP/2 begins with 24 bytes.
+                    // Every HTTP/2 client sends 24 bytes first.
                     stream.read_exact(&mut asked[..24]).await.expect("is asked");
                     stream.write_all(greeting.as_bytes()).await.expect("answers");
-                    // What else is sent is read until the client has enough.
+                    // Reads the rest until the client has seen enough.
                     while stream.read(&mut asked).await.is_ok_and(|read| read > 0) {}
                 });
             }

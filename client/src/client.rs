@@ -1,4 +1,4 @@
-//! The handle, and how it finds the leader.
+//! The client handle and its settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// gRPC addresses of nodes, `host:port` or `http://host:port`; one is enough: the other members are learned from it, and
-    /// stand in for it when it is gone. Other schemes are refused when connecting.
+    /// gRPC addresses of nodes, `host:port` or `http://host:port`. One is enough: the client learns the other
+    /// members from it and uses them when it is gone. Other schemes are refused when connecting.
     #[must_use]
     pub fn endpoints<I>(mut self, endpoints: I) -> Self
     where
@@ -46,7 +46,8 @@ impl Builder {
         self
     }
 
-    /// Overall bound of one call with its retries, beyond the time it waits for a lock; 10 s unless set.
+    /// Overall bound of one call including retries; time spent waiting for a lock comes on top. 10 s unless
+    /// set.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -60,10 +61,10 @@ impl Builder {
         self
     }
 
-    /// Finds a node that answers and, through it, the leader.
+    /// Finds a node that answers and, through that node, the leader.
     ///
     /// # Errors
-    /// An endpoint that is no address or of a scheme that is not spoken, or no node that answers in time.
+    /// An endpoint is not an address or has an unsupported scheme, or no node answered in time.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = Client {
             pool: Arc::new(Pool::new(&self.endpoints)?),
@@ -77,7 +78,7 @@ impl Builder {
 }
 
 impl Client {
-    /// Starts the settings of a client.
+    /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> Builder {
         Builder {

@@ -1,4 +1,4 @@
-//! What a call can fail with.
+//! Errors of a call.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,16 @@ use crate::transport;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code})")]
 pub struct Error {
-    /// Stable code of docs/errors.md; `unavailable`, `timeout` and `not_batuta` are the client's own.
+    /// Stable code, see docs/errors.md; `unavailable`, `timeout` and `not_batuta` are the client's own codes.
     pub code: String,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// Whether the same request, sent again as it is, is safe and may succeed: the same as `retryable` of REST.
+    /// Whether the same request may safely be sent again and may then succeed: the same as `retryable` of
+    /// REST.
     pub retryable: bool,
-    /// The field of the request that is at fault, when one is.
+    /// The request field at fault, if there is one.
     pub field: Option<String>,
-    /// What the server added, by name. [`batuta_proto::facts`] says which of them are JSON.
+    /// Facts added by the server, by name. [`batuta_proto::facts`] says which of them are JSON.
     pub details: BTreeMap<String, String>,
 }
 
@@ -38,14 +39,14 @@ impl Error {
         Self::new("invalid_argument", message, false)
     }
 
-    /// Decodes a gRPC status that came from the node at `url`, where that is known. A status without `ErrorInfo` did not
-    /// come from Batuta's own code but from the way there: its message then names the address and the cause.
+    /// Decodes a gRPC status from the node at `url`, if the node is known. A status without `ErrorInfo` was
+    /// not written by Batuta but by the transport; its message then names the address and the cause.
     pub(crate) fn from_status(status: &Status, url: Option<&str>) -> Self {
         if let Some(info) = status.get_details_error_info() {
             let violations =
                 status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
             return Self {
-                // What passes says when to ask again.
+                // Only a passing failure says when to ask again.
                 retryable: status.get_details_retry_info().is_some(),
                 code: info.reason,
                 message: status.message().to_owned(),
@@ -59,12 +60,14 @@ impl Error {
             None => problem.to_owned(),
         };
         if transport::is_another_protocol(status, &cause) {
-            let problem =
-                format!("this is no gRPC port of Batuta, or one of a version without this call ({cause})");
+            let problem = format!(
+                "this is not a gRPC port of Batuta, or its version does not know this call ({cause})"
+            );
             return Self::new("not_batuta", at(&problem), false);
         }
         match status.code() {
-            // Internal: a connection that ended in the middle of something. What Batuta fails with has `ErrorInfo`.
+            // Internal: a connection that ended in the middle of a call. Batuta's own failures carry
+            // `ErrorInfo`.
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted | Code::Internal => {
                 Self::new("unavailable", at(&cause), true)
             }
@@ -74,8 +77,8 @@ impl Error {
         }
     }
 
-    /// Whether the next attempt of the same call, perhaps at another node, can turn it into an answer. `lock_held`,
-    /// `lock_delayed` and `limit_exceeded` are answers: only somebody else can change them.
+    /// Whether the next attempt of the same call, perhaps at another node, may succeed. `lock_held`,
+    /// `lock_delayed` and `limit_exceeded` are answers: only another client can change them.
     pub(crate) fn is_passing(&self) -> bool {
         match self.code.as_str() {
             // Every attempt of a call has the same key, and a call without a key may be repeated freely.
@@ -86,12 +89,12 @@ impl Error {
         }
     }
 
-    /// Whether the node was not heard: it may be dead, paused or cut off.
+    /// Whether the node did not answer: it may be dead, paused or cut off.
     pub(crate) fn is_silence(&self) -> bool {
         matches!(self.code.as_str(), "unavailable" | "timeout" | "not_batuta")
     }
 
-    /// Whether the failure says that a session or grant is gone for good.
+    /// Whether the failure means that a session or grant is gone for good.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(
@@ -105,7 +108,7 @@ impl Error {
         )
     }
 
-    /// Whether the request may have had its effect although it failed.
+    /// Whether the request may have taken effect although it failed.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.code.as_str(), "outcome_unknown" | "timeout")
@@ -178,6 +181,6 @@ mod tests {
         assert!(of(&Status::internal("the connection ended")).is_passing());
         let foreign = of(&Status::unimplemented("no"));
         assert_eq!((foreign.code.as_str(), foreign.retryable), ("not_batuta", false));
-        assert!(foreign.message.starts_with("http://a:1: this is no gRPC port of Batuta"), "{foreign}");
+        assert!(foreign.message.starts_with("http://a:1: this is not a gRPC port of Batuta"), "{foreign}");
     }
 }

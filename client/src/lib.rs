@@ -1,8 +1,8 @@
-//! Batuta's Rust client: several endpoints, the leader preferred, retries that have their effect once,
-//! sessions that keep themselves alive and locks that say when they are lost.
+//! Batuta's Rust client: accepts several endpoints, prefers the leader, retries without repeating the effect,
+//! keeps sessions alive, and reports when a lock is lost.
 //!
-//! A request that failed on the way is asked again under the same idempotency key until its deadline, so an answer
-//! that was lost is found again instead of taken twice.
+//! A request that failed in transit is sent again under the same idempotency key until its deadline. If only
+//! the answer was lost, the retry gets that answer instead of taking effect twice.
 
 mod address;
 mod admin;
@@ -19,9 +19,9 @@ mod transport;
 mod watch;
 mod watch_queue;
 
-/// What the details of an [`Error`] are.
+/// Names and formats of an [`Error`]'s details.
 pub use batuta_proto::facts;
-/// The wire types: what the reading calls answer.
+/// The wire types that reads return.
 pub use batuta_proto::v1;
 
 pub use crate::address::endpoint_url;
@@ -34,7 +34,7 @@ pub use crate::pipeline::{CallOptions, Pipeline, Pipelined, PipelinedWatch};
 pub use crate::session::{Loss, Session, SessionState};
 pub use crate::watch::{Watch, WatchItem, WatchOptions};
 
-/// The examples of the manual are compiled with the tests.
+/// Compiles the examples of the manual with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/api-grpc.md")]
 struct Manual;

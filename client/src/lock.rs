@@ -1,4 +1,4 @@
-//! Held locks and what ends them.
+//! Held locks and the ways they end.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use crate::{Client, Error};
 /// How often a held lock is checked for a forced release.
 const POLL: Duration = Duration::from_secs(2);
 
-/// What to take and how.
+/// The locks to take, and how.
 #[derive(Debug, Clone)]
 pub struct LockOptions {
-    /// Names, all or nothing.
+    /// Locks to take, all or nothing.
     pub locks: Vec<LockRequest>,
-    /// Label of the owner.
+    /// The owner's label; empty for none.
     pub owner: String,
-    /// How long to queue; zero answers at once.
+    /// How long to queue; zero means answer at once.
     pub wait: Duration,
-    /// How long the locks stay closed after an involuntary loss.
+    /// How long the locks stay closed to others after an involuntary loss.
     pub lock_delay: Duration,
-    /// Retry key, to find the same lock from another process; fresh when absent.
+    /// Retry key, with which another process can find the same lock; a fresh one when absent.
     pub key: Option<String>,
-    /// How often to look whether it was taken away.
+    /// How often to check whether the lock was taken away.
     pub poll: Duration,
 }
 
@@ -64,7 +64,8 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A held lock. Dropping it releases it in the background if a runtime is there; `release` says whether it worked.
+/// A held lock. Dropping it inside a Tokio runtime releases it in the background; `release` reports whether
+/// that worked.
 #[derive(Debug)]
 pub struct Lock {
     client: Client,
@@ -84,11 +85,11 @@ impl Client {
         let request = AcquireRequest { ttl_ms: Some(millis(ttl)), ..options.request() };
         let grant = self.acquire_granted(request, options.key.clone()).await?;
         let (sender, lost) = watch::channel(None);
-        // From here on the lock is given back when it cannot be handed to the caller.
+        // From here on, dropping `lock` releases it if it cannot be handed to the caller.
         let mut lock = Lock { client: self.clone(), grant, lost, guard: None, held: true };
         if !options.wait.is_zero() || options.key.is_some() {
-            // After a wait, or under a key that may have been used before, when it was granted is not known here; when it
-            // is renewed is.
+            // After a wait, or under a key that may have been used before, the time of the grant is not known
+            // here. The time of a renewal is.
             lease.sent = Instant::now();
             self.extend(extension(lock.lock_id(), ttl)).await?;
         }
@@ -127,19 +128,19 @@ impl Lock {
         Self { client, grant, lost: receiver, guard: Some(guard), held: true }
     }
 
-    /// The fencing token: give it to the resource with every write.
+    /// The fencing token. Send it to the resource with every write.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.grant.fencing_token
     }
 
-    /// Names this grant.
+    /// The id of this grant.
     #[must_use]
     pub fn lock_id(&self) -> &str {
         &self.grant.lock_id
     }
 
-    /// The whole grant as it was given.
+    /// The whole grant as the cluster answered it.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.grant
@@ -150,7 +151,7 @@ impl Lock {
         self.loss().await.reason
     }
 
-    /// Resolves when the lock is lost, with the reason and the moment.
+    /// Resolves with the reason and the time when the lock is lost.
     pub async fn loss(&self) -> Loss {
         let mut watched = self.lost.clone();
         match watched.wait_for(Option::is_some).await.map(|loss| loss.clone()) {
@@ -161,10 +162,10 @@ impl Lock {
         }
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
-    /// Whatever the cluster answers.
+    /// The cluster's refusal, or that no node answered before the deadline.
     pub async fn release(mut self) -> Result<(), Error> {
         self.unguard();
         let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
@@ -193,7 +194,7 @@ impl Drop for Lock {
         let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
         runtime.spawn(async move {
             if let Err(error) = client.release(request).await {
-                tracing::warn!(%error, "a dropped lock was not released");
+                tracing::warn!(%error, "releasing a dropped lock failed");
             }
         });
     }
@@ -203,8 +204,8 @@ fn extension(lock_id: &str, ttl: Duration) -> ExtendRequest {
     ExtendRequest { lock_id: lock_id.to_owned(), name: String::new(), ttl_ms: millis(ttl) }
 }
 
-/// Returns when the grant is no longer held. A process that was paused asks late: the loss then counts from when it
-/// should have asked.
+/// Returns when the grant is no longer held. A process that was paused checks late; the loss then counts from
+/// when it should have checked.
 async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Loss {
     loop {
         let since = Instant::now() + poll;
@@ -221,18 +222,19 @@ async fn taken(client: &Client, grant: &Grant, poll: Duration) -> Loss {
                     let message = format!("{} was taken away", lock.name);
                     return Loss { since, reason: Error::new("lock_not_held", message, false) };
                 }
-                // Not knowing is not losing: the session's own deadline bounds how long this can go on.
+                // Not knowing is not losing: the session's own deadline bounds how long this can last.
                 Err(error) => tracing::debug!(%error, "check of a held lock failed"),
             }
         }
     }
 }
 
-async fn renew(client: Client, lock_id: String, mut lease: Lease, tell: watch::Sender<Option<Loss>>) {
+async fn renew(client: Client, lock_id: String, mut lease: Lease, sender: watch::Sender<Option<Loss>>) {
     let loss = loop {
         sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
-        // Without randomness there is no key; a later extension replaces an earlier one all the same.
+        // Without randomness there is no key; that is harmless, since a later extension replaces an earlier
+        // one.
         let mut call = Call::write().unwrap_or_default();
         call.timeout = Some(lease.deadline().saturating_duration_since(sent));
         let asked = client.pipelined(extension(&lock_id, lease.ttl), call);
@@ -249,5 +251,5 @@ async fn renew(client: Client, lock_id: String, mut lease: Lease, tell: watch::S
             }
         }
     };
-    tell.send_replace(Some(loss));
+    sender.send_replace(Some(loss));
 }

@@ -1,4 +1,4 @@
-//! One node, asked by itself: no other one stands in for it and nothing is asked twice.
+//! Calls to one specific node: no other node is asked instead, and nothing is sent twice.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::Error;
 use crate::address::endpoint_url;
 use crate::pool::channel;
 
-/// One node of a cluster.
+/// A handle on one specific node.
 #[derive(Debug, Clone)]
 pub struct Node {
     url: String,
@@ -23,25 +23,25 @@ pub struct Node {
 }
 
 impl Node {
-    /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
+    /// The node behind a gRPC address (`host:port` or URL). Connects on the first call.
     ///
     /// # Errors
-    /// The endpoint is no address, or of a scheme that is not spoken.
+    /// The endpoint is not an address, or has an unsupported scheme.
     pub fn at(endpoint: &str, timeout: Duration) -> Result<Self, Error> {
         let url = endpoint_url(endpoint)?;
         Ok(Self { channel: channel(&url)?, url, timeout })
     }
 
-    /// Its address.
+    /// The node's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How the cluster looks from this node. Needs no quorum.
+    /// Reads the status of the cluster as this node sees it. Needs no quorum.
     ///
     /// # Errors
-    /// It did not answer in time.
+    /// The node did not answer in time.
     pub async fn status(&self) -> Result<GetStatusResponse, Error> {
         let mut service = ClusterServiceClient::new(self.channel.clone());
         self.ask(service.get_status(Request::new(GetStatusRequest::default()))).await
@@ -50,7 +50,7 @@ impl Node {
     /// Takes a snapshot on this node and purges its log.
     ///
     /// # Errors
-    /// Whatever the node answers, or that it did not in time.
+    /// The node's refusal, or that it did not answer in time.
     pub async fn snapshot(&self) -> Result<TriggerSnapshotResponse, Error> {
         let mut service = ClusterServiceClient::new(self.channel.clone());
         self.ask(service.trigger_snapshot(Request::new(TriggerSnapshotRequest {}))).await

@@ -1,7 +1,8 @@
-//! One stream to a node that carries many calls: each costs a few bytes in it instead of an HTTP/2 stream of its own.
+//! Carries many calls to a node in one stream: a call costs a few bytes instead of an HTTP/2 stream of its
+//! own.
 //!
-//! Invariant: every call that was put in is answered, cancelled by its caller, or told why the stream ended; the next call opens
-//! another one.
+//! Invariant: every call sent through the pipeline is answered, cancelled by its caller, or told why the
+//! stream ended; the next call opens a new stream.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -28,17 +29,19 @@ use crate::pool::channel;
 use crate::transport;
 use crate::watch_queue::{Putter, Taker, watch_queue};
 
-/// Calls of each kind in flight (those that wait for a lock, watches, all others): a node takes more than all of them on one stream.
+/// Calls of each kind in flight (waits for a lock, watches, all others). A node accepts more than all of them
+/// on one stream.
 const CALLS_MAX: usize = 1_024;
-/// A stream that carried nothing for so long is closed, so that a client that does nothing costs its node nothing.
+/// A stream that carried nothing for this long is closed, so that an idle client costs its node nothing.
 const IDLE: Duration = Duration::from_secs(30);
-/// Calls in one message, and their bytes unless one alone has more.
+/// Calls in one message, and their total bytes unless a single call is larger.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
-/// Bytes of one call. A node takes messages of 4 MiB; a larger one would break the stream for every other call.
+/// Bytes of one call. A node accepts messages of 4 MiB; a larger one would break the stream for every other
+/// call.
 const CALL_BYTES_MAX: usize = (4 << 20) - 64;
 
-/// A request that can go through a [`Pipeline`], and what answers it.
+/// A request that can go through a [`Pipeline`]; implementations name the type of its answer.
 pub trait Pipelined: sealed::Message {}
 
 mod sealed {
@@ -48,7 +51,7 @@ mod sealed {
         type Answer;
         fn wrap(self) -> Wanted;
         fn unwrap(outcome: Outcome) -> Option<Self::Answer>;
-        /// Whether the node may hold the call for long.
+        /// Whether the node may hold the call open for long.
         fn waits(&self) -> bool;
     }
 }
@@ -92,19 +95,19 @@ pipelined! {
     GetSession(GetSessionRequest) -> GetSessionResponse;
 }
 
-/// What a call carries beside its request.
+/// Options of a call besides its request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallOptions {
-    /// Empty for `default`.
+    /// Empty means `default`.
     pub namespace: String,
-    /// Under the same one the same request has its effect once.
+    /// The same request under the same key takes effect once.
     pub idempotency_key: Option<String>,
-    /// How long the node may take, a wait for a lock included; its own default when absent. The caller's own patience is not
-    /// bounded by it.
+    /// How long the node may take, including a wait for a lock; the node's default when absent. It does not
+    /// limit how long the caller waits.
     pub timeout: Option<Duration>,
 }
 
-/// Who waits for answers under a number.
+/// The receiver of the answers to one call id.
 #[derive(Debug)]
 enum Waiter {
     Call(oneshot::Sender<Result<Outcome, Status>>),
@@ -112,7 +115,8 @@ enum Waiter {
 }
 
 impl Waiter {
-    /// It gets no answer. Who has given up, or has not read what is there already, is not waited for.
+    /// Ends the call without an answer. A caller that has given up, or has not read earlier messages, is not
+    /// waited for.
     fn fail(self, status: Status) {
         match self {
             Self::Call(waiter) => drop(waiter.send(Err(status))),
@@ -146,7 +150,7 @@ enum Out {
 struct Pending {
     waiters: HashMap<u64, Waiter>,
     last_id: u64,
-    /// The stream has ended: later calls need another one.
+    /// The stream has ended: later calls need a new one.
     closed: bool,
 }
 
@@ -155,7 +159,7 @@ struct Shared(Arc<Mutex<Pending>>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing that runs under the lock can leave it half changed.
+        // Code under this lock cannot leave `Pending` half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,19 +171,20 @@ impl Shared {
         }
     }
 
-    /// Closes it when nobody waits for anything.
+    /// Closes the stream if nobody waits for anything.
     fn close_idle(&self) -> bool {
         let mut pending = self.lock();
         pending.closed |= pending.waiters.is_empty();
         pending.closed
     }
 
-    /// Hands answers out; gives the numbers of watches that nobody reads any more, or not fast enough.
+    /// Hands out answers. Returns the call ids of watches that nobody reads any more, or that are read too
+    /// slowly.
     fn deliver(&self, answers: Vec<v1::Answer>) -> Vec<u64> {
         let mut pending = self.lock();
         let mut given_up = Vec::new();
         for v1::Answer { call_id, result } in answers {
-            // One that was cancelled may still be answered.
+            // A cancelled call may still be answered.
             let Entry::Occupied(waiter) = pending.waiters.entry(call_id) else { continue };
             match (waiter.get(), result.map_or_else(|| Err(unknown_answer()), outcome)) {
                 (Waiter::Watch(queue), Ok(Outcome::Watch(message))) => {
@@ -201,7 +206,7 @@ impl Shared {
 }
 
 fn unknown_answer() -> Status {
-    Status::internal("an answer that this client does not know")
+    Status::internal("an answer of a kind this client does not know")
 }
 
 fn outcome(outcome: Outcome) -> Result<Outcome, Status> {
@@ -210,7 +215,7 @@ fn outcome(outcome: Outcome) -> Result<Outcome, Status> {
     Err(Status::with_details(Code::from_i32(status.code), status.message, details.into()))
 }
 
-/// A stream that is open, or being opened; it ends with this.
+/// A stream that is open or being opened; dropping the link ends the stream.
 #[derive(Debug)]
 struct Link {
     out: mpsc::UnboundedSender<Out>,
@@ -226,7 +231,7 @@ impl Link {
         Self { out, shared, pump: Some(pump) }
     }
 
-    /// Tells everyone who waits that no answer comes, and resets the stream.
+    /// Ends every waiting call and watch without an answer, and resets the stream.
     fn give_up(&self, status: &Status) {
         self.shared.close(status);
         if let Some(pump) = &self.pump {
@@ -234,7 +239,7 @@ impl Link {
         }
     }
 
-    /// Puts a call in, or gives it back when the stream has ended.
+    /// Sends a call, or returns it when the stream has ended.
     fn put(&self, mut call: Box<v1::Call>, waiter: Waiter) -> Result<u64, (Box<v1::Call>, Waiter)> {
         let mut pending = self.shared.lock();
         if pending.closed {
@@ -244,13 +249,13 @@ impl Link {
         let call_id = pending.last_id;
         call.call_id = call_id;
         pending.waiters.insert(call_id, waiter);
-        // When nobody takes it any more the stream is about to be closed, and the waiter is told.
+        // If nobody takes the call any more, the stream is about to be closed and the waiter will be failed.
         let _ = self.out.send(Out::Call(call));
         Ok(call_id)
     }
 }
 
-/// A call whose caller may give up: then the node is told.
+/// A call in flight. Dropping it before the answer cancels the call at the node.
 #[derive(Debug)]
 struct InFlight {
     link: Arc<Link>,
@@ -265,7 +270,8 @@ impl Drop for InFlight {
     }
 }
 
-/// What waits leaves in one message; ends when nothing did for `idle` and nobody waits for an answer.
+/// Packs the waiting calls into messages. Ends when nothing was sent for `idle` and nobody waits for an
+/// answer.
 fn messages(
     queue: mpsc::UnboundedReceiver<Out>,
     shared: Shared,
@@ -284,7 +290,7 @@ fn messages(
     })
 }
 
-/// Takes as much as one message carries.
+/// Takes as many calls as fit into one message.
 fn message(outs: &mut VecDeque<Out>) -> v1::PipelineRequest {
     let mut message = v1::PipelineRequest::default();
     let mut bytes = 0;
@@ -304,7 +310,7 @@ fn message(outs: &mut VecDeque<Out>) -> v1::PipelineRequest {
     message
 }
 
-/// Refuses a call that no node would take.
+/// Refuses a call that is too large for any node.
 fn check_size(call: &v1::Call) -> Result<(), Error> {
     let bytes = call.encoded_len();
     if bytes <= CALL_BYTES_MAX {
@@ -329,7 +335,7 @@ async fn pump(
         match answers.message().await {
             Ok(Some(v1::PipelineResponse { answers })) => {
                 for call_id in shared.deliver(answers) {
-                    // When the way out is gone, the stream ends and with it the watch.
+                    // When the sending side is gone, the stream ends, and the watch with it.
                     let _ = out.upgrade().map(|out| out.send(Out::Cancel(call_id)));
                 }
             }
@@ -339,37 +345,40 @@ async fn pump(
     }
 }
 
-/// Whatever breaks a stream that was open and is no answer of Batuta's own is the way there, or the node's end. An answer that is too
-/// large for this client is neither: it would be so again.
+/// Marks a status that broke an open stream as aborted, unless Batuta itself wrote it: the cause is the
+/// transport or the end of the node. An answer too large for this client stays as it is, since it would be
+/// too large again.
 fn broken(status: Status) -> Status {
     let own = status.get_details_error_info().is_some() || status.code() == Code::OutOfRange;
     if own { status } else { Status::aborted(format!("the stream broke: {}", transport::cause(&status))) }
 }
 
-/// Calls to one node over one stream, which is opened when it is first needed and again after it broke. Nothing is asked twice.
+/// Calls to one node over one stream. The stream is opened on the first call, and again after it broke.
+/// Nothing is sent twice.
 #[derive(Debug)]
 pub struct Pipeline {
     url: Option<Arc<str>>,
     channel: Channel,
     link: Mutex<Option<Arc<Link>>>,
-    /// Places for calls that wait for a lock, and for all others: many waits do not keep a keep-alive waiting.
+    /// Slots for calls that wait for a lock, separate from all others, so that many waits do not delay a
+    /// keep-alive.
     waits: Semaphore,
     others: Semaphore,
     watches: Arc<Semaphore>,
 }
 
 impl Pipeline {
-    /// The node behind a gRPC address (`host:port` or URL). Connects when it is first asked.
+    /// The node behind a gRPC address (`host:port` or URL). Connects on the first call.
     ///
     /// # Errors
-    /// The endpoint is no address, or of a scheme that is not spoken.
+    /// The endpoint is not an address, or has an unsupported scheme.
     pub fn at(endpoint: &str) -> Result<Self, Error> {
         let url = endpoint_url(endpoint)?;
         let channel = channel(&url)?;
         Ok(Self::to(url.into(), channel))
     }
 
-    /// Likewise, over a channel to that address.
+    /// The node at `url`, over an existing channel to it.
     pub(crate) fn to(url: Arc<str>, channel: Channel) -> Self {
         Self { url: Some(url), ..Self::over(channel) }
     }
@@ -382,7 +391,8 @@ impl Pipeline {
         Self { url: None, channel, link: Mutex::new(None), waits: places(), others: places(), watches }
     }
 
-    /// Every call and watch that is open ends without an answer, and the stream is reset: its node has been silent for too long.
+    /// Ends every open call and watch without an answer and resets the stream, because the node has been
+    /// silent for too long.
     pub(crate) fn give_up(&self, why: &str) {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(link) = link {
@@ -394,14 +404,14 @@ impl Pipeline {
         Error::from_status(status, self.url.as_deref())
     }
 
-    /// Makes one call. Dropping the future cancels it. Must be called inside a Tokio runtime.
+    /// Makes one call. Dropping the future cancels the call. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// Whatever the node answers; `unavailable` when it cannot be reached or the stream broke, which under a key is
-    /// `outcome_unknown`: the node may have done it.
+    /// The node's refusal; `unavailable` when the node cannot be reached or the stream broke. For a call with
+    /// a key, a broken stream is `outcome_unknown`: the node may have executed the call.
     pub async fn call<R: Pipelined>(&self, request: R, options: &CallOptions) -> Result<R::Answer, Error> {
         let places = if request.waits() { &self.waits } else { &self.others };
-        // Never closed.
+        // The semaphore is never closed.
         let _place = places.acquire().await;
         let (waiter, answer): (_, Answer) = oneshot::channel();
         let call = options.call(request.wrap());
@@ -422,8 +432,8 @@ impl Pipeline {
         R::unwrap(outcome).ok_or_else(|| Error::new("internal", "an answer to another request", false))
     }
 
-    /// Opens a watch, which the node answers by its first message or with an error. Dropping it ends it. Must be called inside a
-    /// Tokio runtime.
+    /// Opens a watch. The node answers with the first message or with an error. Dropping the watch ends it.
+    /// Must be called inside a Tokio runtime.
     ///
     /// # Errors
     /// `overloaded` when 1,024 watches are open on this stream; `body_too_large`.
@@ -465,10 +475,11 @@ pub struct PipelinedWatch {
 }
 
 impl PipelinedWatch {
-    /// The next message. May be dropped while it waits: nothing is lost.
+    /// Returns the next message. Cancel safe: dropping the future loses nothing.
     ///
     /// # Errors
-    /// Whatever ended the watch; `lagged` when it was not read fast enough: go on behind the last whole revision.
+    /// The error that ended the watch; `lagged` when the watch was not read fast enough: continue after the
+    /// last whole revision.
     pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
         match self.messages.next().await {
             Some(Ok(message)) => Ok(message),
@@ -515,7 +526,7 @@ mod tests {
         assert!(matches!(sent.recv().await, Some(Out::Call(call)) if call.call_id == call_id));
         drop((answer, InFlight { link: Arc::clone(&link), call_id }));
         assert!(matches!(sent.recv().await, Some(Out::Cancel(cancelled)) if cancelled == call_id));
-        // A late answer finds nobody.
+        // A late answer has no receiver.
         assert!(link.shared.deliver(vec![watch_answer(call_id, 1)]).is_empty());
         let (waiter, answer) = oneshot::channel();
         let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");

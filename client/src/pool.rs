@@ -1,7 +1,8 @@
-//! The nodes that are known, and which of them to ask.
+//! The known nodes, and the choice of the node to ask.
 //!
-//! Those that the user gave come first and stay for ever; the other members of the cluster, as a status names them, stand
-//! behind them. A node that was silent is asked last from then on, until a probe in the background was answered.
+//! Nodes given by the user come first and stay for ever; the other members of the cluster, as a status names
+//! them, come after them. A node that was silent is asked last from then on, until it answers a background
+//! probe.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -17,39 +18,40 @@ use crate::address::endpoint_url;
 use crate::pipeline::Pipeline;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A held-open wait on a node that stopped answering is noticed within the interval and the timeout.
+/// A node that stops answering while it holds a call open is noticed within the interval plus the timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long one probe of a silent node may take.
+/// Time limit of one probe of a silent node.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
-/// Between two probes, at first and at most.
+/// Pause between two probes: at first, and at most.
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A node that answered none of so many probes is given up: what waits for its answers asks elsewhere.
+/// After this many unanswered probes the node is given up: calls that wait for its answers are sent
+/// elsewhere.
 const PROBES_BEFORE_GIVING_UP: u32 = 2;
-/// The members are asked for again after this long; when a node failed, sooner.
+/// The members are asked for again after this long; sooner when a node failed.
 const MEMBERS_FRESH: Duration = Duration::from_mins(1);
 const MEMBERS_FRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How often the members are asked for until somebody leads.
+/// How often the members are asked for while no leader is known.
 const LEADER_TRIES: u32 = 5;
 
-/// One node and the ways to it.
+/// One node and the connections to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) url: Arc<str>,
     pub(crate) channel: Channel,
     pub(crate) pipeline: Arc<Pipeline>,
-    /// Whether it must show first that it belongs to the cluster: an address that a member told may, seen from here, be
-    /// somebody else's (127.0.0.1, or a network behind another).
+    /// Whether the node must first prove that it belongs to the cluster. An address learned from a member
+    /// may, from here, belong to somebody else (127.0.0.1, or a network behind another).
     pub(crate) unproven: bool,
 }
 
 #[derive(Debug)]
 struct Known {
     endpoint: Endpoint,
-    /// By the user.
+    /// Given by the user.
     given: bool,
-    /// It was silent, and no probe was answered since.
+    /// Was silent, and has answered no probe since.
     silent: bool,
 }
 
@@ -81,13 +83,13 @@ impl Pool {
         Ok(Self(Mutex::new(nodes)))
     }
 
-    /// The node to ask now.
+    /// The node to ask first.
     pub(crate) fn preferred(&self) -> Endpoint {
         self.next(|_| 0)
     }
 
-    /// The node to ask next by a call that asked the nodes so often already. One that is silent comes after all others were
-    /// asked twice.
+    /// The node to ask next, for a call that has asked each node `asked` times already. A silent node comes
+    /// after all others were asked twice.
     pub(crate) fn next(&self, asked: impl Fn(&str) -> u32) -> Endpoint {
         let nodes = self.nodes();
         let count = nodes.known.len();
@@ -101,17 +103,17 @@ impl Pool {
         nodes.known[place].endpoint.clone()
     }
 
-    /// How many nodes are known.
+    /// The number of known nodes.
     pub(crate) fn count(&self) -> usize {
         self.nodes().known.len()
     }
 
-    /// Moves on to the next node that is not silent, unless somebody did already.
+    /// Prefers the next node that is not silent, unless the preference has already moved.
     pub(crate) fn failed(&self, url: &str) {
         self.nodes().leave(url);
     }
 
-    /// A node was not heard: it is asked last until it answers a probe.
+    /// Marks a node as silent: it is asked last until it answers a probe.
     pub(crate) fn silent(self: &Arc<Self>, url: &str) {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.known.iter_mut().find(|node| *node.endpoint.url == *url)
@@ -123,8 +125,8 @@ impl Pool {
         nodes.leave(url);
     }
 
-    /// Takes the members that a node named, and asks the leader first from now on where that is known to be itself.
-    /// Gives the leader when it must be proven first.
+    /// Takes over the members that a node reported, and prefers the leader from now on if it is proven.
+    /// Returns the leader when it must be proven first.
     pub(crate) fn learn(&self, status: &GetStatusResponse) -> Option<Endpoint> {
         let mut nodes = self.nodes();
         if status.cluster_id.is_empty()
@@ -136,7 +138,7 @@ impl Pool {
         let members: Vec<(u64, String)> = status
             .members
             .iter()
-            // A member that says an address which is none cannot be asked.
+            // A member whose address is invalid cannot be asked.
             .filter_map(|member| Some((member.node_id, endpoint_url(&member.grpc).ok()?)))
             .collect();
         if !members.is_empty() {
@@ -162,8 +164,8 @@ impl Pool {
         None
     }
 
-    /// Asks a node that just answered for the members, in the background, when that was not done for long; after a failure
-    /// sooner, since another leads perhaps.
+    /// Asks a node that just answered for the members, in the background, if that has not been done for long.
+    /// After a failure sooner, since another node may lead.
     pub(crate) fn refresh(self: &Arc<Self>, node: &Endpoint, after_failure: bool) {
         let fresh = if after_failure { MEMBERS_FRESH_AFTER_FAILURE } else { MEMBERS_FRESH };
         let mut nodes = self.nodes();
@@ -173,14 +175,15 @@ impl Pool {
         }
     }
 
-    /// Asks the leader first from now on, once it has shown that it is a node of this cluster.
+    /// Prefers the leader from now on, once it has proven that it is a node of this cluster.
     pub(crate) fn follow(self: &Arc<Self>, status: &GetStatusResponse) {
         if let Some(leader) = self.learn(status) {
             tokio::spawn(learn_from(Arc::downgrade(self), leader));
         }
     }
 
-    /// Asks a node for its status and thereby whether it belongs to this cluster. One that belongs to another is forgotten.
+    /// Reads a node's status and checks that the node belongs to this cluster. A node of another cluster is
+    /// forgotten.
     pub(crate) async fn prove(&self, node: &Endpoint) -> Result<GetStatusResponse, Error> {
         let status = status(node).await?;
         let mut nodes = self.nodes();
@@ -195,7 +198,7 @@ impl Pool {
         Ok(status)
     }
 
-    /// The node answered: it is silent no more.
+    /// Marks a node as answering again.
     fn heard(&self, url: &str) {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.known.iter_mut().find(|node| *node.endpoint.url == *url) {
@@ -219,7 +222,8 @@ impl Nodes {
         }
     }
 
-    /// Forgets the others; the preferred one stays preferred where it stays. At least one given node always stays.
+    /// Forgets all nodes that `keep` rejects; the preferred node stays preferred if it is kept. At least one
+    /// node given by the user always stays.
     fn keep_only(&mut self, keep: impl Fn(&Known) -> bool) {
         let preferred = Arc::clone(&self.known[self.preferred].endpoint.url);
         self.known.retain(keep);
@@ -227,11 +231,11 @@ impl Nodes {
     }
 }
 
-/// Asks a node for the members, again while nobody leads, and the leader whether it is one of them.
+/// Asks a node for the members, repeats this while nobody leads, and checks that the leader is one of them.
 async fn learn_from(pool: Weak<Pool>, mut node: Endpoint) {
     for _ in 0..LEADER_TRIES {
         let Some(strong) = pool.upgrade() else { return };
-        // A node that fails here fails a call soon, which sees to it.
+        // A node that fails here will soon fail a call too, and that call handles the failure.
         let Ok(status) = strong.prove(&node).await else { return };
         match strong.learn(&status) {
             Some(leader) => node = leader,
@@ -244,7 +248,7 @@ async fn learn_from(pool: Weak<Pool>, mut node: Endpoint) {
     }
 }
 
-/// Asks a silent node how it is until it answers, or the pool is gone.
+/// Asks a silent node for its status until it answers or the pool is gone.
 async fn probe(pool: Weak<Pool>, node: Endpoint) {
     let mut pause = PROBE_PAUSE;
     for failures in 1.. {
@@ -257,7 +261,7 @@ async fn probe(pool: Weak<Pool>, node: Endpoint) {
                 pool.follow(&status);
                 return;
             }
-            // It is a member no more.
+            // The node is no longer a member.
             Err(_) if !pool.nodes().known.iter().any(|known| known.endpoint.url == node.url) => return,
             Err(error) if failures == PROBES_BEFORE_GIVING_UP => node.pipeline.give_up(&error.message),
             Err(_) => {}
@@ -268,7 +272,7 @@ async fn probe(pool: Weak<Pool>, node: Endpoint) {
     }
 }
 
-/// How the cluster looks from a node, which has a moment to say it.
+/// Reads the status of the cluster from a node, which must answer within `PROBE_WITHIN`.
 pub(crate) async fn status(node: &Endpoint) -> Result<GetStatusResponse, Error> {
     let mut service = ClusterServiceClient::new(node.channel.clone());
     let request = Request::new(GetStatusRequest { no_state_hash: true });

@@ -1,4 +1,4 @@
-//! Which node is asked.
+//! Tests which node is asked.
 
 use batuta_proto::v1::Member;
 

@@ -1,7 +1,8 @@
 //! A session that keeps itself alive.
 //!
-//! Its deadline counts on the local monotonic clock from when a keep-alive was *sent*: the cluster renews at some
-//! later moment, so the session never ends there before it is called lost here, as long as answers arrive.
+//! The deadline counts on the local monotonic clock from when a keep-alive was *sent*. The cluster renews the
+//! session at some later time, so as long as answers arrive, the session never ends in the cluster before it
+//! is reported lost here.
 
 use std::time::Duration;
 
@@ -14,21 +15,22 @@ use crate::call::Call;
 use crate::lock::{Lock, LockOptions, millis};
 use crate::{Client, Error};
 
-/// What is known about a session.
+/// The state of a session as far as the client knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
-    /// The cluster renewed it within its time to live.
+    /// The cluster renewed the session within its time to live.
     Alive,
-    /// It ended, or may have.
+    /// The session ended, or may have ended.
     Lost(Loss),
 }
 
-/// That something is held no longer, or may not be.
+/// The loss of a session or lock, certain or possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// From when on it can not be relied on. A process that was paused learns of it later than that.
+    /// From when on the session or lock cannot be relied on. A process that was paused learns of the loss
+    /// later.
     pub since: Instant,
-    /// Why.
+    /// Why it was lost.
     pub reason: Error,
 }
 
@@ -54,10 +56,10 @@ impl Drop for Session {
 }
 
 impl Client {
-    /// Opens a session and keeps it alive every third of its time to live.
+    /// Opens a session and renews it every third of its time to live.
     ///
     /// # Errors
-    /// Whatever the cluster answers.
+    /// The cluster's refusal, or that no node answered before the deadline.
     pub async fn open_session(&self, ttl: Duration) -> Result<Session, Error> {
         let sent = Instant::now();
         let request = OpenSessionRequest { ttl_ms: millis(ttl), metadata: String::new() };
@@ -74,13 +76,13 @@ impl Client {
 }
 
 impl Session {
-    /// Its id.
+    /// The session's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its state as it changes.
+    /// The session's state, as a channel that follows its changes.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SessionState> {
         self.state.clone()
@@ -104,7 +106,7 @@ impl Session {
     /// Ends the session and everything it owns.
     ///
     /// # Errors
-    /// Whatever the cluster answers.
+    /// The cluster's refusal, or that no node answered before the deadline.
     pub async fn close(self) -> Result<(), Error> {
         self.keeper.abort();
         self.client.close_session(CloseSessionRequest { session_id: self.id.clone() }).await.map(|_| ())
@@ -122,7 +124,7 @@ pub(crate) async fn lost(mut state: watch::Receiver<SessionState>) -> Loss {
     }
 }
 
-/// A time to live that was asked for at a moment.
+/// A time to live and the moment at which it was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lease {
     pub(crate) sent: Instant,
@@ -147,14 +149,15 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
         if left.is_zero() {
             break expired(lease);
         }
-        // All the time there is left: within it the call asks one node after the other, and none is waited for alone.
+        // The call gets all of the remaining time: within it, the call tries one node after another and waits
+        // for none alone.
         let call = Call { timeout: Some(left), ..Call::read() };
         let request = KeepAliveRequest { session_id: session_id.clone() };
         let asked = client.pipelined(request, call);
         match timeout_at(lease.deadline(), asked).await {
             Ok(Ok(_)) => lease.sent = sent,
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),
-            // Not renewed yet: asked again at once while there is time, the call itself paused between attempts.
+            // Not renewed yet: ask again at once while time remains; the call itself paused between attempts.
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code, "keep-alive failed");
                 sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;

@@ -1,11 +1,11 @@
-//! Why a node could not be asked, in words: gRPC statuses that no server of ours wrote.
+//! Explains why a node could not be reached, for gRPC statuses that no Batuta server wrote.
 
 use std::error::Error as _;
 use std::io;
 
 use tonic::{Code, Status};
 
-/// Parts of messages that say that the other end speaks something else: HTTP/1, TLS, a web page.
+/// Parts of messages that show that the other end speaks another protocol: HTTP/1, TLS, a web page.
 const ANOTHER_PROTOCOL: [&str; 5] = [
     "frame with invalid size",
     "FRAME_SIZE_ERROR",
@@ -13,11 +13,11 @@ const ANOTHER_PROTOCOL: [&str; 5] = [
     "invalid compression flag",
     "invalid HTTP version",
 ];
-/// How tonic begins when an HTTP server without gRPC answered.
+/// The start of tonic's message when an HTTP server without gRPC answered.
 const NO_GRPC_STATUS: &str = "grpc-status header missing";
 
-/// The cause of a failed call: what the system said about the connection where it said something, else the innermost
-/// reason there is.
+/// The cause of a failed call: the operating system's error about the connection if there is one, otherwise
+/// the innermost error.
 pub(crate) fn cause(status: &Status) -> String {
     let mut innermost = match status.message() {
         "" => status.code().to_string(),
@@ -53,13 +53,13 @@ fn of_the_system(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// Whether what answered is no node of Batuta.
+/// Whether the answer came from something other than a Batuta node.
 pub(crate) fn is_another_protocol(status: &Status, cause: &str) -> bool {
     let message = status.message();
     let speaks = |part: &&str| message.contains(*part) || cause.contains(*part);
     match status.code() {
         Code::Unimplemented => true,
-        // A proxy in front of a node that it cannot reach just now.
+        // A proxy in front of a node that the proxy cannot reach right now.
         Code::Unavailable => false,
         _ => message.starts_with(NO_GRPC_STATUS) || ANOTHER_PROTOCOL.iter().any(speaks),
     }

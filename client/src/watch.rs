@@ -1,10 +1,12 @@
-//! Watches that go on: on another node, at the revision behind the last one that was seen.
+//! Watches that continue on another node, after the last revision that was seen.
 //!
-//! Invariant: between two items nothing is missed and nothing repeated, whatever happened to the node in between. Where that
-//! can not be kept (the history is gone) the watch says so, or begins anew with a snapshot when it was told to.
+//! Invariant: between two items nothing is missed and nothing is repeated, whatever happened to the node in
+//! between. Where that cannot be kept (the history is gone), the watch reports an error, or starts again from
+//! a snapshot if it was opened that way.
 //!
-//! A large revision comes in parts. A node tells a revision from its start only, so when a stream ends between two parts the next one
-//! is opened at that revision, and the changes that were handed on already are left out by their ordinals.
+//! A large revision comes in parts. A node can only send a revision from its start, so when a stream ends
+//! between two parts the next stream is opened at that same revision, and changes that were already returned
+//! are skipped by their ordinals.
 
 use std::time::Duration;
 
@@ -17,13 +19,13 @@ use crate::lock::millis;
 use crate::pipeline::{CallOptions, Pipeline, PipelinedWatch};
 use crate::{Client, Error};
 
-/// How long opening a watch on one node may take beyond that.
+/// How long opening a watch on a node may take, in addition to the silence that is allowed.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
-/// A node that has been silent for so many progress intervals is left for another.
+/// After this many silent progress intervals the watch moves to another node.
 const SILENT_INTERVALS: u32 = 4;
 
-/// What to watch, and from where on.
+/// What to watch, and from which revision on.
 #[derive(Debug, Clone, Default)]
 pub struct WatchOptions {
     request: v1::WatchRequest,
@@ -31,20 +33,21 @@ pub struct WatchOptions {
 }
 
 impl WatchOptions {
-    /// Everything of the namespace that happens from now on.
+    /// All changes in the namespace from now on.
     #[must_use]
     pub fn now() -> Self {
         Self::default()
     }
 
-    /// From this revision on.
+    /// All changes from this revision on, that revision included.
     #[must_use]
     pub fn from_revision(revision: u64) -> Self {
         let request = v1::WatchRequest { from_revision: revision, ..Default::default() };
         Self { request, resnapshot: false }
     }
 
-    /// The objects as they are, then every change. When the history is gone, it begins anew in the same way.
+    /// The current objects, then every change. When the history is gone, the watch starts again from a new
+    /// snapshot.
     #[must_use]
     pub fn snapshot() -> Self {
         Self { request: v1::WatchRequest { snapshot: true, ..Default::default() }, resnapshot: true }
@@ -64,7 +67,7 @@ impl WatchOptions {
         self
     }
 
-    /// Only names that start with it.
+    /// Only names with this prefix.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.request.prefix = prefix.into();
@@ -78,14 +81,14 @@ impl WatchOptions {
         self
     }
 
-    /// Only what belongs to this session.
+    /// Only changes that belong to this session.
     #[must_use]
     pub fn session(mut self, session_id: impl Into<String>) -> Self {
         self.request.session_id = session_id.into();
         self
     }
 
-    /// How often an idle watch says how far it is; 5 s unless set.
+    /// How often an idle watch reports its progress; 5 s unless set.
     #[must_use]
     pub fn progress(mut self, every: Duration) -> Self {
         self.request.progress_ms = millis(every);
@@ -93,30 +96,31 @@ impl WatchOptions {
     }
 }
 
-/// What a watch tells.
+/// An item of a watch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchItem {
-    /// A part of the objects at one revision.
+    /// A page of the objects at one revision.
     Snapshot {
-        /// What they are true at.
+        /// The revision at which the objects are true.
         revision: u64,
-        /// Whether this page begins a snapshot: what was known before is to be forgotten.
+        /// Whether this page begins a snapshot: forget everything known before.
         first: bool,
-        /// The objects; its `last` says whether changes come next.
+        /// The objects; the page's `last` says whether changes come next.
         page: v1::SnapshotPage,
     },
-    /// What one revision changed, or a part of it.
+    /// The changes of one revision, or a part of them.
     Changes {
-        /// It.
+        /// The revision that made these changes.
         revision: u64,
-        /// In order, not empty.
+        /// The changes in order; never empty.
         events: Vec<v1::Event>,
-        /// Whether more changes of this revision follow. Another watch may begin behind this revision only once it is complete.
+        /// Whether more changes of this revision follow. Another watch may continue after this revision only
+        /// once it is complete.
         more: bool,
     },
-    /// Everything wanted up to this revision was told.
+    /// Everything wanted up to this revision has been delivered.
     Progress {
-        /// It.
+        /// The revision up to which everything was delivered.
         revision: u64,
     },
 }
@@ -126,30 +130,32 @@ pub enum WatchItem {
 pub struct Watch {
     client: Client,
     options: WatchOptions,
-    /// Where another node goes on; `None` before the beginning is known.
+    /// The revision at which another node continues; `None` before the start is known.
     next_revision: Option<u64>,
     stream: Option<(String, PipelinedWatch)>,
     in_snapshot: bool,
-    /// A revision that was handed on in part, and the ordinal of the last change of it that was.
-    told: Option<(u64, u32)>,
+    /// A revision that was returned in part, and the ordinal of its last returned change.
+    partial: Option<(u64, u32)>,
     failures: u32,
 }
 
 impl Client {
-    /// Watches. Nothing is asked until the first item is waited for.
+    /// Creates a watch. Nothing is sent until the first item is awaited.
     #[must_use]
     pub fn watch(&self, options: WatchOptions) -> Watch {
         let client = self.clone();
-        let (next_revision, stream, told) = (None, None, None);
-        Watch { client, options, next_revision, stream, in_snapshot: false, told, failures: 0 }
+        let (next_revision, stream, partial) = (None, None, None);
+        Watch { client, options, next_revision, stream, in_snapshot: false, partial, failures: 0 }
     }
 }
 
 impl Watch {
-    /// The next item; asks one node after the other for as long as it takes. May be dropped while it waits: nothing is lost.
+    /// Returns the next item; tries one node after another for as long as it takes. Cancel safe: dropping the
+    /// future loses nothing.
     ///
     /// # Errors
-    /// What asking again can not help: `compacted` (unless it began with a snapshot), `invalid_argument`.
+    /// Failures that another attempt cannot fix: `compacted` (unless the watch began with a snapshot),
+    /// `invalid_argument`.
     pub async fn next(&mut self) -> Result<WatchItem, Error> {
         loop {
             match self.receive().await {
@@ -179,7 +185,7 @@ impl Watch {
             0 => PROGRESS_DEFAULT,
             every_ms => Duration::from_millis(every_ms),
         };
-        // Set just above when it was not.
+        // Set just above if it was not.
         let Some((url, stream)) = &mut self.stream else {
             return Err((String::new(), Error::new("unavailable", "no stream", true)));
         };
@@ -206,12 +212,12 @@ impl Watch {
         match error.code.as_str() {
             "compacted" if self.options.resnapshot => {
                 self.next_revision = None;
-                self.told = None;
+                self.partial = None;
                 return Ok(());
             }
-            // It goes on behind what was taken; the history has the rest, or says that it has not.
+            // The watch continues after the last item; the history has the rest, or reports that it does not.
             "lagged" => return Ok(()),
-            // As long as another node is known that may be one of Batuta.
+            // Another known node may still be a Batuta node.
             "not_batuta" if self.client.pool.count() == 1 => return Err(error),
             _ if !error.is_passing() => return Err(error),
             _ => {}
@@ -230,8 +236,8 @@ impl Watch {
 
     fn item(&mut self, response: v1::WatchResponse) -> Option<WatchItem> {
         let revision = response.revision;
-        // Cut off within a snapshot, only a whole one can be begun again: there is no revision to go on at yet. Cut off within a
-        // revision, that revision is.
+        // A snapshot that is cut off can only start again as a whole: there is no revision to continue from
+        // yet. A revision that is cut off starts again at that revision.
         let whole = match &response.item {
             Some(WireItem::Snapshot(page)) => page.last,
             Some(WireItem::Changes(changes)) => !changes.more,
@@ -242,7 +248,7 @@ impl Watch {
         } else if let Some(WireItem::Changes(_)) = &response.item {
             self.next_revision = Some(revision);
         }
-        // An item this client does not know says nothing to it; the revision counts all the same.
+        // An item of a kind this client does not know is skipped; its revision still counts.
         match response.item? {
             WireItem::Snapshot(page) => {
                 let first = !std::mem::replace(&mut self.in_snapshot, !page.last);
@@ -253,17 +259,18 @@ impl Watch {
         }
     }
 
-    /// What is new of the changes of a revision.
+    /// The changes of a revision that were not returned before.
     fn changes(&mut self, revision: u64, changes: v1::Changes) -> Option<WatchItem> {
         let v1::Changes { mut events, more } = changes;
-        if let Some((told, ordinal)) = self.told
-            && told == revision
+        if let Some((partial, ordinal)) = self.partial
+            && partial == revision
         {
             events.retain(|event| event.ordinal > ordinal);
         }
-        // Of a part that is all known there is nothing to hand on; the last part is never all known.
+        // If every change of a part is known, there is nothing to return; the last part always has a new
+        // change.
         let last = events.last()?.ordinal;
-        self.told = more.then_some((revision, last));
+        self.partial = more.then_some((revision, last));
         Some(WatchItem::Changes { revision, events, more })
     }
 }
@@ -286,8 +293,8 @@ mod tests {
         client.watch(WatchOptions::now())
     }
 
-    /// The ordinals that a part of a revision hands on, and where another stream would begin then.
-    fn told(
+    /// The ordinals returned for a part of a revision, and where another stream would then begin.
+    fn deliver(
         watch: &mut Watch,
         revision: u64,
         ordinals: std::ops::Range<u32>,
@@ -306,21 +313,25 @@ mod tests {
     #[tokio::test]
     async fn revision_cut_between_parts_is_joined_by_ordinals() {
         let mut watch = watch();
-        assert_eq!(told(&mut watch, 6, 0..2, false), (vec![0, 1], Some(7)));
-        assert_eq!(told(&mut watch, 7, 0..3, true), (vec![0, 1, 2], Some(7)), "it begins at 7 again");
-        // Another node, which cuts it elsewhere.
-        assert_eq!(told(&mut watch, 7, 0..2, true), (vec![], Some(7)));
-        assert_eq!(told(&mut watch, 7, 2..5, true), (vec![3, 4], Some(7)));
-        assert_eq!(told(&mut watch, 7, 0..6, false), (vec![5], Some(8)));
-        assert_eq!(told(&mut watch, 8, 0..1, false), (vec![0], Some(9)), "ordinals count within a revision");
+        assert_eq!(deliver(&mut watch, 6, 0..2, false), (vec![0, 1], Some(7)));
+        assert_eq!(deliver(&mut watch, 7, 0..3, true), (vec![0, 1, 2], Some(7)), "it begins at 7 again");
+        // Another node, which splits the revision elsewhere.
+        assert_eq!(deliver(&mut watch, 7, 0..2, true), (vec![], Some(7)));
+        assert_eq!(deliver(&mut watch, 7, 2..5, true), (vec![3, 4], Some(7)));
+        assert_eq!(deliver(&mut watch, 7, 0..6, false), (vec![5], Some(8)));
+        assert_eq!(
+            deliver(&mut watch, 8, 0..1, false),
+            (vec![0], Some(9)),
+            "ordinals count within a revision"
+        );
     }
 
     #[tokio::test]
     async fn snapshot_within_a_revision_begins_anew() {
         let mut watch = watch();
         watch.options.resnapshot = true;
-        told(&mut watch, 7, 0..3, true);
+        deliver(&mut watch, 7, 0..3, true);
         watch.recover("", Error::new("compacted", "gone", false)).await.expect("begins anew");
-        assert_eq!((watch.next_revision, watch.told), (None, None));
+        assert_eq!((watch.next_revision, watch.partial), (None, None));
     }
 }

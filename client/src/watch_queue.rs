@@ -1,6 +1,7 @@
-//! Messages of a watch that wait for whoever reads it, bounded in number and in bytes.
+//! Queues the messages of a watch for its reader, bounded in number and in bytes.
 //!
-//! The pages of a snapshot always have room: a reader that is slower than its node could begin a snapshot again, but never end it.
+//! Pages of a snapshot always have room: a reader slower than its node could otherwise restart a snapshot but
+//! never finish it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +12,21 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// Messages that may wait.
+/// Most messages that may wait.
 const MESSAGES_MAX: usize = 1_024;
-/// Bytes of the messages that may wait, unless one alone has more.
+/// Most bytes of waiting messages, unless a single message is larger.
 const BYTES_MAX: usize = 16 << 20;
 
 type Message = Result<WatchResponse, Status>;
 
-/// What waits and is bounded.
+/// Counts the waiting messages that are bounded.
 #[derive(Debug, Default)]
 struct Waiting {
     messages: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// A queue without messages.
+/// Returns an empty queue.
 pub(crate) fn watch_queue() -> (Putter, Taker) {
     bounded(MESSAGES_MAX)
 }
@@ -36,7 +37,7 @@ pub(crate) fn bounded(messages_max: usize) -> (Putter, Taker) {
     (Putter { queue, messages_max, waiting: Arc::clone(&waiting) }, Taker { messages, waiting })
 }
 
-/// Where messages are put in.
+/// The sending half of the queue.
 #[derive(Debug)]
 pub(crate) struct Putter {
     queue: mpsc::UnboundedSender<Message>,
@@ -45,7 +46,7 @@ pub(crate) struct Putter {
 }
 
 impl Putter {
-    /// Puts a message in; `false` when too much waits already, or nobody reads any more.
+    /// Adds a message. Returns `false` when too much is waiting already, or nobody reads any more.
     pub(crate) fn put(&self, message: WatchResponse) -> bool {
         if let Some(bytes) = counted(&message) {
             let messages = self.waiting.messages.fetch_add(1, Ordering::Relaxed);
@@ -59,12 +60,12 @@ impl Putter {
 
     /// Ends the queue with a status.
     pub(crate) fn fail(self, status: Status) {
-        // Nobody may read any more.
+        // The reader may be gone.
         let _ = self.queue.send(Err(status));
     }
 }
 
-/// Where messages are taken out.
+/// The receiving half of the queue.
 #[derive(Debug)]
 pub(crate) struct Taker {
     messages: mpsc::UnboundedReceiver<Message>,
@@ -72,7 +73,7 @@ pub(crate) struct Taker {
 }
 
 impl Taker {
-    /// The next message; `None` behind the last one of a queue that took no more. May be dropped while it waits.
+    /// Returns the next message; `None` after the last message of a queue that was cut off. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         let message = self.messages.recv().await;
         if let Some(Ok(message)) = &message
@@ -85,7 +86,7 @@ impl Taker {
     }
 }
 
-/// The bytes of a message that is bounded.
+/// The bytes of a message that counts towards the bounds.
 fn counted(message: &WatchResponse) -> Option<usize> {
     let bounded = !matches!(&message.item, Some(Item::Snapshot(_)));
     bounded.then(|| message.encoded_len())

@@ -1,8 +1,8 @@
-//! `host:port`, and whether a host is this machine only.
+//! Parses `host:port` and tells loopback and unspecified hosts from others.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A host and a port, split.
+/// A host and a port.
 pub(crate) struct Address<'a> {
     host: &'a str,
     pub(crate) port: u16,
@@ -27,12 +27,12 @@ impl<'a> Address<'a> {
         self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
-    /// Whether only this machine can reach it.
+    /// Whether only this machine can reach the host.
     pub(crate) fn is_loopback(&self) -> bool {
         self.ip().map_or(self.host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
     }
 
-    /// Whether it stands for every address of the machine, and so is none that others could call.
+    /// Whether the host means every address of the machine, so that others cannot call it.
     pub(crate) fn is_unspecified(&self) -> bool {
         self.ip().is_some_and(|ip| ip.is_unspecified())
     }

@@ -1,4 +1,4 @@
-//! From raw values to a validated configuration. Every refusal names the key, the limit and the remedy.
+//! Turns raw values into a validated configuration. Every refusal names the key, the limit and the remedy.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ use crate::validated::{
 
 type Checked<T> = Result<T, ConfigError>;
 
-/// Validates everything.
+/// Validates the whole configuration.
 pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
     let values = Values(raw);
     let security = Security { insecure: values.bool("security.insecure") };
@@ -45,7 +45,7 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
     })
 }
 
-/// Typed access to the raw values. Their kinds were checked when they were given, their names stand in the table.
+/// Typed access to the raw values. Kinds were checked when the values were read; paths are keys of the table.
 #[derive(Clone, Copy)]
 struct Values<'a>(&'a Raw);
 
@@ -88,7 +88,7 @@ impl Values<'_> {
         Err(self.invalid(path, format!("{number} is not in {low}..={high}"), "choose a number in that range"))
     }
 
-    /// A count or size of things in this process's memory.
+    /// A count or size of things held in this process's memory.
     fn size(self, path: &'static str, allowed: RangeInclusive<u64>) -> Checked<usize> {
         let number = self.integer(path, allowed)?;
         usize::try_from(number).map_err(|_| {
@@ -171,21 +171,24 @@ fn listen(values: Values, path: &'static str, advertised: bool, insecure: bool) 
     if address.is_unspecified() && !advertised {
         return Err(values.invalid(
             path,
-            format!("{text} is every address of this machine, none that others could be told"),
-            format!("set {} to the host:port where others reach it", path.replace("listen", "advertise")),
+            format!("{text} means every address of this machine, so it cannot be advertised to others"),
+            format!(
+                "set {} to the host:port at which others reach this node",
+                path.replace("listen", "advertise")
+            ),
         ));
     }
     Ok(text)
 }
 
-/// An address that others call: it has a host of its own and a port.
+/// An address that others call: it has a specific host and a port.
 fn callable(values: Values, path: &'static str, text: String) -> Checked<String> {
     match Address::parse(&text) {
         None => Err(not_an_address(values, path, &text)),
         Some(address) if address.port == 0 || address.is_unspecified() => Err(values.invalid(
             path,
-            format!("{text} is nothing that others could call"),
-            "give the host and the port where it is reached",
+            format!("{text} is not an address that others could call"),
+            "give the host and the port at which this node is reached",
         )),
         Some(_) => Ok(text),
     }
@@ -206,7 +209,7 @@ fn not_an_address(values: Values, path: &'static str, text: &str) -> ConfigError
     )
 }
 
-/// Largest static set: every voter answers every write.
+/// Largest static set: every voter takes part in every write.
 const PEERS_MAX: usize = 9;
 
 fn cluster(values: Values, name: &str) -> Checked<Cluster> {
@@ -224,7 +227,7 @@ fn cluster(values: Values, name: &str) -> Checked<Cluster> {
         )),
         (false, false) => Err(values.invalid(
             "cluster.join",
-            "cluster.peers is set too: a node is either born with a static set or joins",
+            "cluster.peers is set too: a node either starts with a static set or joins a cluster",
             "remove one of the two",
         )),
         (true, false) => Ok(Cluster { peers, bootstrap_expect: 0, join }),
@@ -258,17 +261,21 @@ fn peers(values: Values) -> Checked<Vec<(String, String)>> {
     let given = values.list(path);
     if given.len() > PEERS_MAX {
         let problem = format!("{} members are more than {PEERS_MAX}", given.len());
-        return Err(values.invalid(path, problem, "three or five are enough for any load"));
+        return Err(values.invalid(path, problem, "use three or five members; that is enough for any load"));
     }
     let mut seen = BTreeSet::new();
     let mut peers = Vec::new();
     for item in given {
         let named = item.split_once('=').filter(|(name, _)| is_node_name(name));
         let Some((name, address)) = named else {
-            return Err(values.invalid(path, format!("{item:?} is not name=host:port"), "write it so"));
+            return Err(values.invalid(
+                path,
+                format!("{item:?} is not name=host:port"),
+                "write it in that form",
+            ));
         };
         let address = callable(values, path, address.to_owned())?;
-        // Names have no colon and addresses have one: the two never meet in the set.
+        // Names have no colon and addresses have one, so a name and an address never collide in the set.
         if !seen.insert(name.to_owned()) || !seen.insert(address.clone()) {
             return Err(values.invalid(
                 path,
@@ -281,7 +288,7 @@ fn peers(values: Values) -> Checked<Vec<(String, String)>> {
     Ok(peers)
 }
 
-/// Fewer heartbeats than this in an election timeout, and one lost message costs an election.
+/// With fewer heartbeats than this in an election timeout, one lost message would cause an election.
 const HEARTBEATS_PER_ELECTION_MIN: u64 = 3;
 
 fn raft(values: Values) -> Checked<Raft> {
@@ -319,7 +326,7 @@ fn log(values: Values) -> Checked<Log> {
         other => {
             return Err(values.invalid(
                 "log.format",
-                format!("{other:?} is no format"),
+                format!("{other:?} is not a format"),
                 "choose text or json",
             ));
         }
@@ -329,7 +336,7 @@ fn log(values: Values) -> Checked<Log> {
     let level = levels.into_iter().find(|level| level.as_str() == given).ok_or_else(|| {
         values.invalid(
             "log.level",
-            format!("{given:?} is no level"),
+            format!("{given:?} is not a level"),
             "choose error, warn, info, debug or trace",
         )
     })?;

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Errors in a configuration.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use crate::origin::Origin;
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can not be read.
+    /// The file cannot be read.
     #[error("configuration file {path}: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The file is not TOML.
@@ -20,17 +20,17 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         problem: String,
     },
-    /// There is no such key or section.
+    /// No key or section has this name.
     #[error("{origin}: unknown key `{key}`{}", did_you_mean(suggestion.as_deref()))]
     UnknownKey {
         /// Where it was given.
         origin: Origin,
-        /// What was given.
+        /// The unknown name.
         key: String,
-        /// What may have been meant.
+        /// The known key or section with the most similar name.
         suggestion: Option<String>,
     },
     /// The value is of the wrong kind.
@@ -42,17 +42,19 @@ pub enum ConfigError {
         key: &'static str,
         /// The kind it must be.
         expected: &'static str,
-        /// What was given.
+        /// The value that was given.
         found: String,
     },
-    /// The value is no text.
-    #[error("{origin}: `{key}` must be UTF-8, and `{found}` is not; write it anew, or remove the variable")]
+    /// The value is not UTF-8.
+    #[error(
+        "{origin}: `{key}` must be UTF-8, and `{found}` is not; correct the value, or remove the variable"
+    )]
     NotUtf8 {
         /// Where it was given.
         origin: Origin,
         /// The key.
         key: &'static str,
-        /// What was given, with a replacement character for each byte that is none.
+        /// The value that was given, with a replacement character for each byte that is not UTF-8.
         found: String,
     },
     /// The value breaks a rule.

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, one table per section; keeps the line of every value.
+//! Reads the configuration file: TOML, one table per section. Keeps the line of every value.
 
 use std::path::Path;
 
@@ -80,7 +80,9 @@ fn convert(key: &'static Key, value: &DeValue<'_>, origin: &Origin) -> Result<Va
             DeValue::Float(_) => "a number with a fraction".to_owned(),
             DeValue::Boolean(flag) => flag.to_string(),
             DeValue::Datetime(_) => "a date".to_owned(),
-            DeValue::Array(_) => "a list with something else in it, or in the place of one value".to_owned(),
+            DeValue::Array(_) => {
+                "a list where one value belongs, or a list with items of another kind".to_owned()
+            }
             DeValue::Table(_) => "a table".to_owned(),
         },
     })

@@ -1,11 +1,12 @@
-//! What a fuzzer feeds. Compiled for `cfg(fuzzing)` and tests only.
+//! Entry points for the fuzzer. Compiled for `cfg(fuzzing)` and tests only.
 
 use std::path::Path;
 
 use crate::raw::Raw;
 use crate::{check, file};
 
-/// Reads a configuration file of these bytes and checks it: an error or a configuration, never a panic.
+/// Reads these bytes as a configuration file and checks it. The result is an error or a configuration, never
+/// a panic.
 pub fn configuration(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut raw = Raw::default();
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
     use crate::key::KEYS;
 
-    /// A file with some keys of ours, some nearly ours, and values of all kinds.
+    /// A file with some of our keys, some similar ones, and values of all kinds.
     fn file() -> impl Strategy<Value = String> {
         let key = prop_oneof![
             4 => prop::sample::select(KEYS.iter().map(|key| key.path.to_owned()).collect::<Vec<_>>()),

@@ -1,15 +1,16 @@
-//! Every key, once: its name, kind, default and meaning. `docs/configuration.md` is checked against this table.
+//! Defines every key once: its name, kind, default and meaning. `docs/configuration.md` is checked against
+//! this table.
 
-/// What a value must be.
+/// The kind of value a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A text.
+    /// Any text.
     Text,
     /// A whole number, not negative.
     Integer,
     /// `true` or `false`.
     Bool,
-    /// A list of texts; in the environment and in flags separated by commas.
+    /// A list of texts; separated by commas in the environment and in flags.
     List,
 }
 
@@ -29,15 +30,16 @@ impl Kind {
 /// One key of the configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
-    /// `section.key`.
+    /// Section and name, as `section.key`.
     pub path: &'static str,
-    /// What its value must be.
+    /// The kind of its value.
     pub kind: Kind,
-    /// Its value when nobody sets it, as it would stand in the environment; empty = not set.
+    /// The value when nobody sets the key, written as in the environment; empty = not set.
     pub default: &'static str,
-    /// The flag of `batuta server` that sets it, where there is one; `--set section.key=value` always does.
+    /// The short flag of `batuta server` for the key, if it has one; `--set section.key=value` works for
+    /// every key.
     pub flag: Option<&'static str>,
-    /// What it means.
+    /// The meaning of the key, as shown in help and documentation.
     pub meaning: &'static str,
 }
 
@@ -48,20 +50,20 @@ impl Key {
         format!("BATUTA_{}", self.path.replace('.', "_").to_uppercase())
     }
 
-    /// The section it belongs to, and its name there.
+    /// The section of the key, and the key's name within that section.
     #[must_use]
     pub fn parts(&self) -> (&'static str, &'static str) {
         self.path.split_once('.').unwrap_or((self.path, ""))
     }
 
-    /// The flag that sets it, as a person would write it.
+    /// The flag that sets the key, as a person would write it.
     #[must_use]
     pub fn flag_name(&self) -> String {
         self.flag.map_or_else(|| format!("--set {}", self.path), str::to_owned)
     }
 }
 
-/// The key of that name.
+/// Finds the key with this path.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -79,7 +81,7 @@ const fn key(
 
 use Kind::{Bool, Integer, List, Text};
 
-/// All keys, in the order in which they are shown; the keys of a section stand together.
+/// All keys, in the order in which they are shown; keys of one section are adjacent.
 pub static KEYS: &[Key] = &[
     key("node.name", Text, "batuta-0", Some("--name"), "the node's stable name, for people"),
     key(
@@ -117,23 +119,23 @@ pub static KEYS: &[Key] = &[
         Some("--peer"),
         "host:port for the other nodes; port 0 takes a free one",
     ),
-    key("advertise.rest", Text, "", None, "host:port clients are told for REST; not set = the bound address"),
-    key("advertise.grpc", Text, "", None, "host:port clients are told for gRPC; not set = the bound address"),
+    key("advertise.rest", Text, "", None, "host:port given to clients for REST; not set = the bound address"),
+    key("advertise.grpc", Text, "", None, "host:port given to clients for gRPC; not set = the bound address"),
     key(
         "advertise.ws",
         Text,
         "",
         None,
-        "host:port clients are told for WebSocket; not set = the bound address",
+        "host:port given to clients for WebSocket; not set = the bound address",
     ),
-    key("advertise.peer", Text, "", None, "host:port the other nodes are told; not set = the bound address"),
+    key("advertise.peer", Text, "", None, "host:port given to the other nodes; not set = the bound address"),
     key("cluster.peers", List, "", Some("--peers"), "the static set as name=host:port, this node included"),
     key(
         "cluster.bootstrap_expect",
         Integer,
         "",
         Some("--bootstrap-expect"),
-        "members of the static set that must be there before the cluster is created; a majority at least; not set = all",
+        "members of the static set that must be up before the cluster is created; at least a majority; not set = all",
     ),
     key(
         "cluster.join",
@@ -142,27 +144,27 @@ pub static KEYS: &[Key] = &[
         Some("--join"),
         "peer addresses (host:port) of a running cluster to join instead",
     ),
-    key("raft.heartbeat_ms", Integer, "100", None, "how often the leader says that it lives"),
+    key("raft.heartbeat_ms", Integer, "100", None, "how often the leader sends a heartbeat"),
     key(
         "raft.election_timeout_ms_min",
         Integer,
         "300",
         None,
-        "a follower stands for election after election_timeout_ms_max and a random time from here",
+        "lower bound of a random time; a follower stands for election after hearing no leader for election_timeout_ms_max plus that time",
     ),
     key(
         "raft.election_timeout_ms_max",
         Integer,
         "650",
         None,
-        "up to here, both without a word of the leader",
+        "upper bound of that random time, and the fixed time it is added to",
     ),
     key(
         "raft.snapshot_entries",
         Integer,
         "20000",
         None,
-        "log entries between two snapshots; fewer where these take much room",
+        "log entries between two snapshots; fewer when the entries are large",
     ),
     key("raft.segment_bytes", Integer, "67108864", None, "size of a log segment file"),
     key(
@@ -170,21 +172,15 @@ pub static KEYS: &[Key] = &[
         Integer,
         "268435456",
         None,
-        "less free disk than this: a leader hands over, or refuses what adds to the state with disk_full",
+        "with less free disk than this a leader hands over, or refuses requests that add to the state with disk_full",
     ),
-    key(
-        "limits.request_timeout_ms",
-        Integer,
-        "10000",
-        None,
-        "how long a call may take when its caller does not say",
-    ),
+    key("limits.request_timeout_ms", Integer, "10000", None, "time limit of a call whose caller sets none"),
     key(
         "limits.apply_lag_entries_max",
         Integer,
         "128",
         None,
-        "committed entries a ready node may still have to apply; a healthy one has a few",
+        "committed entries that a ready node may lag behind; a healthy node lags by a few",
     ),
     key(
         "limits.waiting_calls_max",
@@ -200,14 +196,14 @@ pub static KEYS: &[Key] = &[
         None,
         "newest changes kept in memory for watches that resume",
     ),
-    key("limits.history_bytes_max", Integer, "67108864", None, "about how many bytes they may take"),
+    key("limits.history_bytes_max", Integer, "67108864", None, "about how many bytes these changes may take"),
     key("limits.watchers_max", Integer, "20000", None, "watches open on this node at once"),
     key(
         "limits.watch_queue_changes_max",
         Integer,
         "4096",
         None,
-        "changes that may wait for one slow watcher before it is told that it lags",
+        "changes that may wait for one slow watcher before the watcher is told that it lags",
     ),
     key(
         "limits.watches_per_connection_max",
@@ -221,14 +217,14 @@ pub static KEYS: &[Key] = &[
         Integer,
         "16000",
         None,
-        "client connections open on this node at once, over all fronts; one more is closed at once",
+        "client connections open on this node at once, over all fronts; a further one is closed at once",
     ),
     key(
         "limits.connection_idle_ms",
         Integer,
         "75000",
         None,
-        "an HTTP/1.1 connection on which no request arrives, or only half of one, is closed after this",
+        "an HTTP/1.1 connection that receives no complete request is closed after this time",
     ),
     key("log.format", Text, "text", None, "text or json"),
     key("log.level", Text, "info", Some("--log-level"), "error, warn, info, debug or trace"),
@@ -237,6 +233,6 @@ pub static KEYS: &[Key] = &[
         Bool,
         "false",
         Some("--insecure"),
-        "allow to listen beyond loopback without authentication and TLS",
+        "allow listening beyond loopback without authentication and TLS",
     ),
 ];

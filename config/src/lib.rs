@@ -1,7 +1,8 @@
 //! A node's configuration: TOML file < environment (`BATUTA_SECTION_KEY`) < flags.
 //!
-//! Three steps, one module each: [`key`] names every key once, [`raw`](mod@raw) gathers their values and remembers where each
-//! came from, [`validated`] holds what the rest of the program sees. A [`NodeConfig`] that exists is valid.
+//! Three steps, one module each: [`key`] defines every key once, [`raw`](mod@raw) collects the values and
+//! remembers the origin of each, [`validated`] holds what the rest of the program uses. A [`NodeConfig`] is
+//! valid by construction.
 
 mod address;
 mod check;
@@ -23,22 +24,23 @@ pub use origin::Origin;
 pub use raw::{Raw, Value};
 pub use validated::NodeConfig;
 
-/// A configuration and where it came from.
+/// A configuration and the values it was made from.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What the program works with.
+    /// The validated configuration.
     pub config: NodeConfig,
-    /// Every key's value as it was given, and by whom.
+    /// Every key's value as it was given, with its origin.
     pub raw: Raw,
 }
 
-/// Reads the file, if one is named, lays the environment and the flags over it, and validates the result.
+/// Reads the file, if one is named, applies the environment and then the flags on top, and validates the
+/// result.
 ///
-/// Environment variables that are not `BATUTA_SECTION_KEY` are left alone, whatever bytes they hold; flags are pairs of a key
-/// (`section.key`) and its value, lists separated by commas.
+/// Environment variables that are not `BATUTA_SECTION_KEY` are ignored, whatever bytes they hold. Flags are
+/// pairs of a key (`section.key`) and its value; items of a list are separated by commas.
 ///
 /// # Errors
-/// At the first thing that is wrong; the message names the place, the rule and the remedy.
+/// Returns the first error found; its message names the place, the rule and the remedy.
 pub fn load(
     file: Option<&Path>,
     environment: &[(OsString, OsString)],

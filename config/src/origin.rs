@@ -1,12 +1,12 @@
-//! Where a value came from.
+//! The origin of a configuration value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from; shown beside it and in every complaint about it.
+/// Where a value came from. Shown beside the value and in every error about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default: nobody set the key.
     Default,
     /// A line of the configuration file.
     File {
@@ -17,7 +17,7 @@ pub enum Origin {
     },
     /// The environment variable of this name.
     Env(String),
-    /// The flag, as it is written.
+    /// The flag, as the user writes it.
     Flag(String),
 }
 

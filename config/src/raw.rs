@@ -1,4 +1,4 @@
-//! Values as they were given, each with its origin; nothing is judged here but names and kinds.
+//! Holds the values as they were given, each with its origin. Only names and kinds are checked here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub enum Value {
 }
 
 impl fmt::Display for Value {
-    /// As TOML.
+    /// Formats the value as TOML.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{}", toml::Value::String(text.clone())),
@@ -44,7 +44,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// The value in force, and where it came from; `None` when nobody set it and it has no default.
+    /// The effective value and its origin; `None` when nobody set the key and it has no default.
     #[must_use]
     pub fn get(&self, key: &'static Key) -> Option<(Value, Origin)> {
         self.values.get(key.path).cloned().or_else(|| {
@@ -54,18 +54,19 @@ impl Raw {
         })
     }
 
-    /// Lays a value over what is there.
+    /// Sets a value, replacing that of an earlier layer.
     pub(crate) fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
         self.values.insert(key.path, (value, origin));
     }
 
-    /// Lays `BATUTA_SECTION_KEY` variables over what is there. Names and values of other variables may be any bytes.
+    /// Applies the `BATUTA_SECTION_KEY` variables on top. Names and values of other variables may be any
+    /// bytes.
     pub(crate) fn lay_environment(
         &mut self,
         environment: &[(OsString, OsString)],
     ) -> Result<(), ConfigError> {
         for (name, value) in environment {
-            // A name with a byte that is no UTF-8 is none of ours, but it may be a typing mistake.
+            // A name with a byte that is not UTF-8 is not a key of ours, but may be a typing mistake.
             let name = name.to_string_lossy();
             let origin = Origin::Env(name.clone().into_owned());
             if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
@@ -85,7 +86,7 @@ impl Raw {
         Ok(())
     }
 
-    /// Lays flags over what is there.
+    /// Applies flags on top.
     pub(crate) fn lay_flags(&mut self, flags: &[(String, String)]) -> Result<(), ConfigError> {
         for (path, text) in flags {
             let Some(key) = key::find(path) else {
@@ -99,10 +100,11 @@ impl Raw {
     }
 }
 
-/// Names within this many edits of a key's variable are taken for typing mistakes.
+/// Names within this many edits of a key's variable are treated as typing mistakes.
 const VARIABLE_EDITS_MAX: usize = 2;
 
-/// Variables of Batuta that are no keys: of the commands, of what they start, and of the tests.
+/// Batuta's other variables, which are not keys: those of the commands, of the programs they start, and of
+/// the tests.
 const OTHER_VARIABLES: [&str; 8] = [
     "BATUTA_CONFIG",
     "BATUTA_ENDPOINTS",
@@ -114,10 +116,11 @@ const OTHER_VARIABLES: [&str; 8] = [
     "BATUTA_WRITE_DOCS",
 ];
 
-/// Whether a variable was meant for us and is none of ours.
+/// Whether a variable was meant to be a key of ours but is not one.
 ///
-/// Not every other `BATUTA_…` is a mistake: orchestrators export such names for a service whose name begins with batuta, and
-/// the commands have variables of their own. One that begins like a section, or is nearly a key's, is.
+/// Not every other `BATUTA_…` is a mistake: orchestrators export such names for a service whose name begins
+/// with batuta, and the commands have variables of their own. A name that begins like a section, or nearly
+/// matches a key's variable, is a mistake.
 fn is_mistyped(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("BATUTA_") else { return false };
     if OTHER_VARIABLES.contains(&name) || is_service_variable(rest) {
@@ -129,9 +132,9 @@ fn is_mistyped(name: &str) -> bool {
     })
 }
 
-/// Whether Kubernetes exports a variable of this name for some Service: every container gets, for a Service `batuta-cluster`,
-/// `BATUTA_CLUSTER_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_<name of the port>`, `…_PORT`, `…_PORT_7070_TCP`, and the
-/// last one with `_PROTO`, `_PORT` and `_ADDR` behind it.
+/// Whether Kubernetes exports a variable of this name for some Service. For a Service `batuta-cluster` every
+/// container gets `BATUTA_CLUSTER_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_<name of the port>`,
+/// `…_PORT`, `…_PORT_7070_TCP`, and the last name followed by `_PROTO`, `_PORT` and `_ADDR`.
 fn is_service_variable(name: &str) -> bool {
     if ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| name.ends_with(end))
         || name.contains("_SERVICE_PORT_")
@@ -144,7 +147,7 @@ fn is_service_variable(name: &str) -> bool {
     matches!(protocol, "TCP" | "UDP" | "SCTP") && port.parse::<u16>().is_ok() && before.ends_with("_PORT")
 }
 
-/// The variable that is most like the name, if one is.
+/// The variable most similar to the name, if any is similar enough.
 fn nearest_variable(name: &str) -> Option<String> {
     KEYS.iter()
         .map(Key::variable)
@@ -154,10 +157,10 @@ fn nearest_variable(name: &str) -> Option<String> {
         .map(|(_, variable)| variable)
 }
 
-/// Less alike than this, a suggestion would only confuse.
+/// A suggestion less similar than this would only confuse.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// The key that is most like the name, if one is.
+/// The key most similar to the name, if any is similar enough.
 pub(crate) fn nearest(name: &str) -> Option<String> {
     KEYS.iter()
         .map(|key| (strsim::jaro_winkler(key.path, name), key.path))
@@ -166,7 +169,7 @@ pub(crate) fn nearest(name: &str) -> Option<String> {
         .map(|(_, path)| path.to_owned())
 }
 
-/// Reads a value as it stands in the environment or in a flag.
+/// Parses a value as written in the environment or in a flag.
 fn parse(key: &'static Key, text: &str, origin: &Origin) -> Result<Value, ConfigError> {
     let value = match key.kind {
         Kind::Text => Some(Value::Text(text.to_owned())),

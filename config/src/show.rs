@@ -1,4 +1,4 @@
-//! The configuration in force as TOML, optionally with where each value came from.
+//! Prints the effective configuration as TOML, optionally with the origin of each value.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,8 @@ use crate::Loaded;
 use crate::key::KEYS;
 
 impl Loaded {
-    /// Effective TOML; with `origins`, each line says `# from file …|env …|flag …|default`.
+    /// Formats the effective configuration as TOML. With `origins`, each line ends in `# from file …|env
+    /// …|flag …|default`.
     #[must_use]
     pub fn show(&self, origins: bool) -> String {
         let mut out = String::new();

@@ -2,70 +2,70 @@
 
 use std::path::PathBuf;
 
-/// Everything a node is told from outside.
+/// The configuration of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// Who the node is.
+    /// The node's identity.
     pub node: Node,
-    /// Where it listens.
+    /// The addresses it listens on.
     pub listen: Listen,
-    /// What others are told.
+    /// The addresses it gives to others.
     pub advertise: Advertise,
-    /// Whom it forms a cluster with.
+    /// The members it forms a cluster with.
     pub cluster: Cluster,
     /// Timing and sizes of replication.
     pub raft: Raft,
-    /// The disk.
+    /// Limits on the use of the disk.
     pub storage: Storage,
     /// Limits of the API on this node.
     pub limits: Limits,
-    /// What it logs.
+    /// Format and level of the node's log.
     pub log: Log,
-    /// What it must not do by accident.
+    /// Settings that permit something dangerous.
     pub security: Security,
 }
 
-/// Who the node is.
+/// The node's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its stable name.
+    /// The node's stable name.
     pub name: String,
-    /// Where its log and snapshots lie.
+    /// The directory of its log and snapshots.
     pub data_dir: PathBuf,
 }
 
-/// Where the node listens, as `host:port`; port 0 takes a free one.
+/// Where the node listens, as `host:port`; port 0 takes a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// REST.
+    /// Address of the REST API.
     pub rest: String,
-    /// gRPC.
+    /// Address of the gRPC API.
     pub grpc: String,
-    /// WebSocket.
+    /// Address of the WebSocket API.
     pub ws: String,
-    /// The other nodes.
+    /// Address for the other nodes.
     pub peer: String,
 }
 
-/// What others are told, as `host:port`; `None` = the bound address.
+/// The addresses the node gives to others, as `host:port`; `None` = the bound address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
-    /// REST.
+    /// Address that clients use for REST.
     pub rest: Option<String>,
-    /// gRPC.
+    /// Address that clients use for gRPC.
     pub grpc: Option<String>,
-    /// WebSocket.
+    /// Address that clients use for WebSocket.
     pub ws: Option<String>,
-    /// The other nodes.
+    /// Address that the other nodes use.
     pub peer: Option<String>,
 }
 
-/// Whom the node forms a cluster with: either a static set or a cluster to join.
+/// The members a node forms a cluster with: either a static set or a cluster to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The static set as (name, peer `host:port`), this node included; empty with `join`.
     pub peers: Vec<(String, String)>,
-    /// Members of the static set that must be there before the cluster is created; 0 with `join`.
+    /// Members of the static set that must be up before the cluster is created; 0 with `join`.
     pub bootstrap_expect: usize,
     /// Peer addresses of the cluster to join.
     pub join: Vec<String>,
@@ -74,11 +74,11 @@ pub struct Cluster {
 /// Timing and sizes of replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raft {
-    /// How often the leader says that it lives.
+    /// Interval of the leader's heartbeats, milliseconds.
     pub heartbeat_ms: u64,
-    /// Shortest silence before an election.
+    /// Lower bound of the random part of the silence before an election, milliseconds.
     pub election_timeout_ms_min: u64,
-    /// Longest silence before an election.
+    /// Upper bound of that random part, and the fixed part it is added to, milliseconds.
     pub election_timeout_ms_max: u64,
     /// Log entries between two snapshots.
     pub snapshot_entries: u64,
@@ -86,25 +86,25 @@ pub struct Raft {
     pub segment_bytes: u64,
 }
 
-/// The disk.
+/// Limits on the use of the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Less free disk than this: writes are refused.
+    /// With less free disk than this, a leader hands over, or refuses requests that add to the state.
     pub disk_free_min_bytes: u64,
 }
 
-/// Limits of the API on this node. What changes an outcome is not here: it is replicated.
+/// Limits of the API on this node. Limits that change an outcome are not here: they are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a call may take when its caller does not say.
+    /// Time limit of a call whose caller sets none.
     pub request_timeout_ms: u64,
-    /// Committed entries a ready node may still have to apply.
+    /// Committed entries that a ready node may lag behind.
     pub apply_lag_entries_max: u64,
     /// Calls that may wait for locks on this node at once.
     pub waiting_calls_max: u64,
     /// Newest changes kept in memory for watches that resume.
     pub history_changes_max: usize,
-    /// About how many bytes they may take.
+    /// About how many bytes these changes may take.
     pub history_bytes_max: usize,
     /// Watches open on this node at once.
     pub watchers_max: u64,
@@ -114,38 +114,38 @@ pub struct Limits {
     pub watches_per_connection_max: usize,
     /// Client connections open on this node at once, over all fronts.
     pub connections_max: usize,
-    /// An HTTP/1.1 connection on which no whole request arrives is closed after this.
+    /// An HTTP/1.1 connection that receives no complete request is closed after this time.
     pub connection_idle_ms: u64,
 }
 
-/// What the node logs.
+/// Format and level of the node's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
-    /// From which level on.
+    /// The lowest level that is logged.
     pub level: LogLevel,
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object a line, for machines.
     Json,
 }
 
-/// From which level on something is logged.
+/// The lowest level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What the node can not do.
+    /// A failure that stops the node from doing something.
     Error,
-    /// What somebody should look at.
+    /// Something an operator should look at.
     Warn,
-    /// What happens rarely and matters.
+    /// Rare and important events.
     Info,
-    /// What happens often.
+    /// Frequent events.
     Debug,
     /// Everything.
     Trace,
@@ -165,9 +165,9 @@ impl LogLevel {
     }
 }
 
-/// What the node must not do by accident.
+/// Settings that permit something dangerous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Security {
-    /// Listening beyond loopback without authentication and TLS is wanted.
+    /// Allow listening beyond loopback without authentication and TLS.
     pub insecure: bool,
 }

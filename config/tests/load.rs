@@ -1,4 +1,4 @@
-//! The three layers, the rules, and what is said when one is broken.
+//! Tests the three layers, the rules, and the message when a rule is broken.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -180,19 +180,19 @@ fn a_broken_rule_names_key_limit_and_remedy() {
         ("advertise.grpc", "https://a.example:9090", ["\"https\"", "leave the scheme out"]),
         ("cluster.peers", "n1=https://127.0.0.1:7070", ["\"https\"", "leave the scheme out"]),
         ("cluster.join", "ftp://127.0.0.1:7070", ["\"ftp\"", "leave the scheme out"]),
-        ("advertise.rest", "127.0.0.1:0", ["nothing that others could call", "port"]),
+        ("advertise.rest", "127.0.0.1:0", ["not an address that others could call", "port"]),
         ("cluster.peers", "", ["neither a static set", "cluster.join"]),
         ("cluster.peers", "other=127.0.0.1:1", ["batuta-0", "node.name"]),
         ("cluster.peers", "batuta-0=h:1,b=h:1", ["repeats", "once"]),
-        ("cluster.peers", "batuta-0", ["name=host:port", "write it so"]),
+        ("cluster.peers", "batuta-0", ["name=host:port", "write it in that form"]),
         ("cluster.join", "127.0.0.1:7070", ["cluster.peers is set too", "remove one"]),
         ("cluster.bootstrap_expect", "2", ["1..=1", "two clusters"]),
         ("raft.heartbeat_ms", "300", ["3 × raft.heartbeat_ms (300)", "raise it"]),
         ("raft.election_timeout_ms_max", "300", ["not more than", "twice"]),
         ("raft.segment_bytes", "1000", ["1048576..=1073741824", "range"]),
         ("limits.request_timeout_ms", "0", ["100..=600000", "range"]),
-        ("log.format", "xml", ["no format", "text or json"]),
-        ("log.level", "loud", ["no level", "trace"]),
+        ("log.format", "xml", ["not a format", "text or json"]),
+        ("log.level", "loud", ["not a level", "trace"]),
     ] {
         refused("", &[], &[SINGLE, (key, value)], &words);
     }

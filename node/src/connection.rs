@@ -1,12 +1,14 @@
-//! What a connection may cost this node: how many there are, how long one may be silent or deaf.
+//! Bounds what client connections cost this node: how many there are, and how long one may stay silent or
+//! leave data unread.
 //!
 //! Guarantees
-//! - The fronts together hold at most `connections_max` connections. One more is closed at once, so that its client goes elsewhere,
-//!   and the files of the log and the connections of the peers never lack a descriptor.
-//! - A connection that has not said within [`FIRST_WORDS_WITHIN`] which protocol it speaks is closed.
-//! - A connection whose client is gone without a word (its power, its network) is closed within about [`GONE_WITHIN`], also while it waits for
-//!   a lock and nothing is sent: its wait does not outlive it.
-//! - A connection whose client does not take what is sent to it for [`DEAF_WITHIN`] is closed.
+//! - The fronts together hold at most `connections_max` connections. A further connection is closed at once,
+//!   so that its client goes elsewhere, and the log and the connections of the peers never run out of file
+//!   descriptors.
+//! - A connection that has not shown within [`FIRST_WORDS_WITHIN`] which protocol it speaks is closed.
+//! - A connection whose client has vanished (power, network) is closed within about [`GONE_WITHIN`], even
+//!   while it waits for a lock and nothing is sent: its wait does not outlive the connection.
+//! - A connection whose client does not read what is sent to it for [`DEAF_WITHIN`] is closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,25 +25,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::transport::server::Connected;
 
-/// How long a client may take to say which protocol it speaks.
+/// How long a client may take to show which protocol it speaks.
 const FIRST_WORDS_WITHIN: Duration = Duration::from_secs(10);
-/// As many bytes tell HTTP/2 from HTTP/1.1; the shortest request of either has more.
+/// This many bytes tell HTTP/2 from HTTP/1.1; the shortest request of either has more.
 const FIRST_WORDS_BYTES: usize = 24;
-/// How long a client may refuse to take what is sent.
+/// How long a client may leave sent data unread.
 const DEAF_WITHIN: Duration = Duration::from_secs(30);
-/// A connection on which nothing happens for so long is probed.
+/// A connection that was idle for this long is probed.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// After so many probes without an answer the connection is gone.
+/// After this many unanswered probes the connection is gone.
 const PROBES: u32 = 3;
-/// How long a client may be silent below everything that it says itself: to probes, and to what was sent to it.
+/// How long the client's TCP may be silent: to probes, and to data that was sent.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
-/// How long to wait when the system has no connection to give.
+/// How long to wait after the operating system failed to accept a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Descriptors for everything but clients: the log, snapshots, peers, the runtime.
+/// Descriptors reserved for everything but clients: the log, snapshots, peers, the runtime.
 const RESERVED_DESCRIPTORS: usize = 512;
-/// At most so often a full node says that it is full.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
+/// A full node logs that it is full at most this often.
+const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a client is waited for.
 #[derive(Clone, Copy)]
@@ -56,11 +58,11 @@ pub(crate) struct Connections {
     free: Arc<Semaphore>,
     max: usize,
     patience: Patience,
-    said: Arc<Mutex<Option<Instant>>>,
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Connections {
-    /// Room for `max` connections, or for as many as the process may have descriptors for.
+    /// Room for `max` connections, or for as many as the process can have descriptors for.
     pub(crate) fn new(max: usize) -> Self {
         let room = descriptors().saturating_sub(RESERVED_DESCRIPTORS).max(16);
         if room < max {
@@ -72,20 +74,20 @@ impl Connections {
         }
         let max = max.min(room);
         let patience = Patience { first_words: FIRST_WORDS_WITHIN, deaf: DEAF_WITHIN };
-        Self { free: Arc::new(Semaphore::new(max)), max, patience, said: Arc::default() }
+        Self { free: Arc::new(Semaphore::new(max)), max, patience, warned: Arc::default() }
     }
 
-    /// The next connection there is room for.
+    /// Accepts the next connection that there is room for.
     pub(crate) async fn accept(&self, listener: &TcpListener) -> Admitted {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     if let Err(error) = prepare(&stream) {
-                        tracing::debug!(%error, "a socket option");
+                        tracing::debug!(%error, "a socket option could not be set");
                     }
                     match Arc::clone(&self.free).try_acquire_owned() {
                         Ok(place) => return Admitted::new(stream, place, self.patience),
-                        Err(_) => self.say_that_it_is_full(peer),
+                        Err(_) => self.warn_full(peer),
                     }
                 }
                 Err(error) => {
@@ -96,30 +98,30 @@ impl Connections {
         }
     }
 
-    fn say_that_it_is_full(&self, peer: SocketAddr) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-            *said = Some(Instant::now());
+    fn warn_full(&self, peer: SocketAddr) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
+            *warned = Some(Instant::now());
             tracing::warn!(%peer, limits.connections_max = self.max, "all connections are taken; new ones are closed");
         }
     }
 }
 
-/// How a connection to a client behaves.
+/// Sets the socket options of a client connection.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Answers are small and awaited: waiting to fill a segment only adds latency.
+    // Answers are small and the client waits for them: waiting to fill a segment only adds latency.
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
     sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
     sockopt::set_tcp_keepcnt(stream, PROBES)?;
-    // Probes are only sent while nothing that was sent is unacknowledged.
+    // Keepalive probes are sent only when no sent data is unacknowledged.
     #[cfg(target_os = "linux")]
     sockopt::set_tcp_user_timeout(stream, u32::try_from(GONE_WITHIN.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
 }
 
-/// How many descriptors the process may have, after asking for as many as it can get.
+/// The number of descriptors the process may have, after raising its limit as far as allowed.
 fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -131,12 +133,12 @@ fn descriptors() -> usize {
     current.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// A connection that has its place among all.
+/// A connection that holds one of the node's slots.
 pub(crate) struct Admitted {
     stream: TcpStream,
-    /// Until the first words are there.
+    /// Bytes received so far and the deadline, until enough bytes have arrived.
     first_words: Option<(usize, Pin<Box<Sleep>>)>,
-    /// While the client does not take what is sent.
+    /// Set while the client does not read what is sent.
     deaf: Option<Pin<Box<Sleep>>>,
     deaf_within: Duration,
     _place: OwnedSemaphorePermit,
@@ -148,7 +150,8 @@ impl Admitted {
         Self { stream, first_words, deaf: None, deaf_within: patience.deaf, _place: place }
     }
 
-    /// What became of a try to send: one that has to wait waits no longer than the client may be deaf.
+    /// Handles the result of an attempt to send: an attempt that blocks fails once the client has not read
+    /// for too long.
     fn sent<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if sent.is_ready() {
             self.deaf = None;
@@ -169,9 +172,9 @@ impl AsyncRead for Admitted {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some((heard, deadline)) = &mut self.first_words else { return read };
-        *heard += buffer.filled().len() - before;
-        if *heard >= FIRST_WORDS_BYTES {
+        let Some((received, deadline)) = &mut self.first_words else { return read };
+        *received += buffer.filled().len() - before;
+        if *received >= FIRST_WORDS_BYTES {
             self.first_words = None;
         } else if read.is_pending() {
             ready!(deadline.as_mut().poll(context));

@@ -1,4 +1,5 @@
-//! `batuta dev`: a whole cluster on loopback, each node a child process, so that one of them can be killed.
+//! `batuta dev`: a whole cluster on loopback. Each node is a child process, so that a single node can be
+//! killed.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,36 +16,37 @@ use crate::dev_data::{self, PeerPorts};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
-/// How long a cluster may take to be ready.
+/// How long a cluster may take to become ready.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a node may take to stop after a TERM before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// How long a reader that does not read is waited for at the end.
-const SAY_WITHIN: Duration = Duration::from_secs(1);
+/// How long to wait at the end for a reader that does not read.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Nodes of a new cluster.
 const NODES: u16 = 3;
-/// Ports of one node start this many above those of the node before.
+/// Ports of a node start this many above those of the previous node.
 const PORT_STEP: u16 = 10;
 
-/// What `batuta dev` takes.
+/// Arguments of `batuta dev`.
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
-    /// How many nodes: 1, 3 or 5 [default: as many as the data are of, or 3].
+    /// How many nodes: 1, 3 or 5 [default: as many as the existing data belongs to, or 3].
     #[arg(long, value_parser = parse_nodes)]
     nodes: Option<u16>,
-    /// Keep the data here instead of in a temporary directory that goes with the cluster.
+    /// Keep the data here instead of in a temporary directory that is deleted with the cluster.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// REST port of the first node; the others follow in steps of 10; 0 = any free port for every node.
+    /// REST port of the first node; each further node uses a port 10 higher; 0 = any free port for every
+    /// node.
     #[arg(long, default_value_t = 8080)]
     rest_port: u16,
-    /// gRPC port of the first node; likewise.
+    /// gRPC port of the first node; further nodes as for --rest-port.
     #[arg(long, default_value_t = 9090)]
     grpc_port: u16,
-    /// WebSocket port of the first node; likewise.
+    /// WebSocket port of the first node; further nodes as for --rest-port.
     #[arg(long, default_value_t = 8081)]
     ws_port: u16,
-    /// Write where the nodes answer into this file (JSON) once the cluster is ready.
+    /// Write the addresses of the nodes to this file (JSON) once the cluster is ready.
     #[arg(long)]
     ready_file: Option<PathBuf>,
     /// Log level of the nodes: error, warn, info, debug or trace.
@@ -52,14 +54,14 @@ pub(crate) struct DevArgs {
     log_level: String,
 }
 
-/// Why a dev cluster did not run.
+/// Why a dev cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevError {
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
-    #[error("node {name} stopped before the cluster was ready ({status}); what it said stands above")]
+    #[error("node {name} stopped before the cluster was ready ({status}); its output is above")]
     NodeStopped { name: String, status: ExitStatus },
-    #[error("the cluster was not ready within {0:?}; what the nodes said stands above")]
+    #[error("the cluster was not ready within {0:?}; the output of the nodes is above")]
     NotReady(Duration),
     #[error(transparent)]
     Data(#[from] dev_data::DataError),
@@ -108,8 +110,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
     let errors = Lines::for_people(Stream::Error).map_err(io("a thread for standard error"))?;
     let outcome = serve(&args, &mut nodes, &output, &errors).await;
     stop_all(&mut nodes, &errors).await;
-    output.flush(SAY_WITHIN);
-    errors.flush(SAY_WITHIN);
+    output.flush(FLUSH_WITHIN);
+    errors.flush(FLUSH_WITHIN);
     outcome
 }
 
@@ -186,8 +188,9 @@ fn start(name: String, ready_file: PathBuf, arguments: &[String]) -> Result<Node
         .map(quoted)
         .collect();
     let command_line = words.join(" ");
-    // A node ends when its standard input does: however this process ends, no node outlives it.
-    // Its own process group keeps the terminal's Ctrl-C from reaching it before this process stops it in order.
+    // A node ends when its standard input ends, so no node outlives this process, however it ends. A process
+    // group of its own keeps the terminal's Ctrl-C from reaching the node before this process stops it in
+    // order.
     let child = Command::new(&program)
         .args(arguments)
         .arg("--stop-with-stdin")
@@ -226,7 +229,7 @@ async fn wait_until_ready(nodes: &mut [Node]) -> Result<Ready, DevError> {
 
 fn announcement(ready: &Ready) -> String {
     let first = &ready.nodes[0];
-    // All of them: one of the nodes may be killed, as a try.
+    // All of the addresses: the user may kill one of the nodes as an experiment.
     let endpoints: Vec<&str> = ready.nodes.iter().map(|node| node.grpc.as_str()).collect();
     let nodes =
         ready.nodes.iter().fold(String::new(), |mut nodes, ReadyNode { name, rest, grpc, pid, .. }| {
@@ -237,7 +240,7 @@ fn announcement(ready: &Ready) -> String {
     format!(
         "Batuta cluster {id} is ready: {count} node(s).\n\n{nodes}\n\
          \x20 OpenAPI   {rest}/openapi.json   Swagger UI   {rest}/docs\n\
-         \x20 GraphQL   {graphql}   (a page to ask with in a browser)\n\
+         \x20 GraphQL   {graphql}   (interactive page in a browser)\n\
          \x20 WebSocket {ws}{path}\n\n\
          Try, in a second terminal:\n\
          \x20 export BATUTA_ENDPOINTS={endpoints}\n\
@@ -255,7 +258,7 @@ fn announcement(ready: &Ready) -> String {
     )
 }
 
-/// The end of a node's standard input tells it that all nodes stop.
+/// Ends the standard input of every node, which tells the nodes to stop.
 async fn stop_all(nodes: &mut [Node], errors: &Lines) {
     for node in nodes.iter_mut() {
         drop(node.child.stdin.take());

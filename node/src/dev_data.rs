@@ -1,29 +1,29 @@
-//! What `batuta dev` keeps beside the data of its nodes: the ports of the peers, and with them how many nodes there are.
+//! Keeps the peer ports of `batuta dev` beside the data of its nodes, and with them the number of nodes.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// A port for each node.
+/// One port for each node.
 pub(crate) type PeerPorts = Vec<u16>;
 
-/// Where the ports are kept.
+/// The file that holds the ports.
 const FILE: &str = "dev-peer-ports";
 /// More nodes than a cluster may have.
 const NODES_MAX: u16 = 9;
 
-/// Why data cannot be used.
+/// Why the data cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     #[error("{path}: {source}", path = path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
-        "the data in {path} are of a cluster of {found} node(s), and --nodes says {wanted}; start it with --nodes {found}, or give a new \
+        "the data in {path} belong to a cluster of {found} node(s), but --nodes says {wanted}; start it with --nodes {found}, or give a new \
          cluster another --data-dir", path = path.display()
     )]
     OtherNodes { path: PathBuf, found: usize, wanted: u16 },
     #[error(
-        "{path} does not hold the ports of the peers, which the members in the same directory know; write it anew (a port for each \
+        "{path} does not hold the ports of the peers, which the members in the same directory know; restore it (a port for each \
          node, separated by spaces), or give a new cluster another --data-dir", path = path.display()
     )]
     Ports { path: PathBuf },
@@ -33,11 +33,11 @@ pub(crate) enum DataError {
     NoPort,
 }
 
-/// The ports of the peers, so that a cluster started again finds its members. Data of another number of nodes than are wanted
-/// are refused; new data are of `new` nodes, unless another number is wanted.
+/// The ports of the peers, so that a restarted cluster finds its members. Data of a different number of nodes
+/// than `wanted` is refused; a new cluster has `new` nodes unless another number is wanted.
 pub(crate) fn peer_ports(data_dir: &Path, wanted: Option<u16>, new: u16) -> Result<PeerPorts, DataError> {
     let path = data_dir.join(FILE);
-    // A directory is data once one of its nodes is a member of something.
+    // A directory holds data once one of its nodes has an identity, that is, is a member of a cluster.
     let is_member = |node: &u16| data_dir.join(format!("n{node}")).join("identity").exists();
     let Some(last) = (1..=NODES_MAX).rev().find(is_member) else {
         return choose(&path, wanted.unwrap_or(new));
@@ -47,7 +47,7 @@ pub(crate) fn peer_ports(data_dir: &Path, wanted: Option<u16>, new: u16) -> Resu
     if let Some(wanted) = wanted.filter(|wanted| usize::from(*wanted) != found) {
         return Err(DataError::OtherNodes { path: data_dir.to_owned(), found, wanted });
     }
-    // Without the file the members get new ports, which they tell each other.
+    // Without the file the members get new ports, and announce them to each other.
     ports.map_or_else(|| choose(&path, last), Ok)
 }
 
@@ -56,7 +56,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> DataError {
     move |source| DataError::Io { path, source }
 }
 
-/// The ports that are kept, `None` when the file is not there.
+/// Reads the stored ports; `None` when the file does not exist.
 fn read(path: &Path) -> Result<Option<PeerPorts>, DataError> {
     let text = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -71,7 +71,8 @@ fn read(path: &Path) -> Result<Option<PeerPorts>, DataError> {
 }
 
 fn choose(path: &Path, nodes: u16) -> Result<PeerPorts, DataError> {
-    // Below the range the kernel gives to outgoing connections, so that nobody takes the port before the node binds it.
+    // Below the range from which the kernel takes ports for outgoing connections, so that nobody takes the
+    // port before the node binds it.
     let mut found = PeerPorts::new();
     for _ in 0..2000 {
         let mut random = [0_u8; 2];
@@ -98,7 +99,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, file) = (directory.path(), directory.path().join(FILE));
         assert_eq!(peer_ports(path, Some(5), 3).unwrap().len(), 5);
-        // Nothing was made with them yet.
+        // The chosen ports have no data yet.
         let ports = peer_ports(path, None, 3).unwrap();
         assert_eq!(ports.len(), 3);
         std::fs::create_dir(path.join("n2")).unwrap();

@@ -1,5 +1,5 @@
-//! What the node writes about itself, to standard error. A line that cannot be written is lost and counted, and nobody waits for a
-//! reader (`batuta_cli::lines`).
+//! Writes the node's log to standard error. A line that cannot be written is lost and counted, and nothing
+//! waits for a reader (`batuta_cli::lines`).
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _};
@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::panics;
 
-/// One event on its way to the lines: the subscriber hands each over in one piece.
+/// One event on its way to the lines; the subscriber writes each event in one piece.
 struct Event<'a>(&'a Lines);
 
 impl io::Write for Event<'_> {
@@ -25,7 +25,7 @@ impl io::Write for Event<'_> {
     }
 }
 
-/// Where the subscriber gets its writers.
+/// Creates the subscriber's writers.
 struct Writer(Lines);
 
 impl<'a> MakeWriter<'a> for Writer {
@@ -36,33 +36,34 @@ impl<'a> MakeWriter<'a> for Writer {
     }
 }
 
-/// Starts logging, and has a panic told and end the process. `RUST_LOG` stands above the configured level: it can name modules.
-/// What is logged is written when the returned lines are flushed.
+/// Starts logging, and makes a panic write a log line and end the process. `RUST_LOG` takes precedence over
+/// the configured level; it can name modules. Logged lines are written at the latest when the returned lines
+/// are flushed.
 ///
 /// # Errors
-/// When `RUST_LOG` is malformed or logging was started before.
+/// `RUST_LOG` is malformed, or logging was started before.
 pub(crate) fn start(log: &Log) -> Result<Lines, Box<dyn Error>> {
     let filter = match std::env::var_os("RUST_LOG") {
         Some(directives) => {
-            let directives =
-                directives.to_str().ok_or("RUST_LOG is not UTF-8; write it anew, or remove it")?;
+            let directives = directives.to_str().ok_or("RUST_LOG is not UTF-8; correct it, or remove it")?;
             EnvFilter::try_new(directives).map_err(|error| format!("RUST_LOG: {error}"))?
         }
-        // openraft tells every step of an election at `info`; what an operator needs of it, this node says itself.
+        // openraft logs every step of an election at `info`; this node logs what an operator needs of that
+        // itself.
         None => EnvFilter::try_new(format!("{},openraft=error", log.level.as_str()))?,
     };
     // At the highest level, so that no filter hides that lines are missing.
-    let say_lost = |_: &Lines, lost| {
-        tracing::error!(lost, "log lines could not be written here: nobody read them, or there was no room");
+    let warn_lost = |_: &Lines, lost| {
+        tracing::error!(lost, "log lines could not be written here: nobody read them, or there was no space");
     };
-    let lines = Lines::start(Stream::Error, say_lost)?;
+    let lines = Lines::start(Stream::Error, warn_lost)?;
     panics::end_the_process(lines.clone(), log.format);
     let writer = Writer(lines.clone());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
-        // It would say them with a macro that panics.
+        // The subscriber would print internal errors with a macro that panics.
         .log_internal_errors(false)
         .with_target(false);
     match log.format {

@@ -1,4 +1,5 @@
-//! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to one.
+//! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to a
+//! cluster.
 
 mod connection;
 mod dev;
@@ -19,8 +20,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::server_args::{ConfigCommand, ServerArgs};
 
-/// A request is many small things of short life: measured, all servers' processor time is 6 to 8 % less than with the C
-/// library's allocator.
+/// A request makes many small allocations of short life: measured, the processor time of all servers is 6 to
+/// 8 % lower than with the C library's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -65,17 +66,17 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     let code = runtime.block_on(run(cli));
-    // Standard input may be read by a thread that nothing can interrupt; it must not hold the exit up.
+    // A thread that reads standard input cannot be interrupted; the exit must not wait for it.
     runtime.shutdown_background();
     code
 }
 
-/// The command line, each command with the options that it uses.
+/// The command line, in which the help of each command shows only the options that it uses.
 fn command_line() -> clap::Command {
     batuta_cli::tailored(Cli::command())
 }
 
-/// Threads that serve clients: consensus has one of its own.
+/// Threads that serve clients; consensus has a thread of its own.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).max(1))
 }
@@ -98,7 +99,7 @@ fn print_schema() -> Result<(), String> {
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    // When standard error cannot be written, the exit code is all there is to say.
+    // When standard error cannot be written, only the exit code remains.
     let _ = writeln!(std::io::stderr(), "batuta: {error}");
     ExitCode::FAILURE
 }

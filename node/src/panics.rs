@@ -1,6 +1,7 @@
-//! What a panic means: a defect, told on standard error. Where it ends a client's request or connection only, the node goes on
-//! (`batuta_api::client_work` says what that is). Anywhere else it ends the process: a node that goes on without its consensus, its
-//! log or one of its tasks looks alive and is not.
+//! Handles panics. A panic is a defect and is reported on standard error. A panic that affects only one
+//! client's request or connection lets the node continue (`batuta_api::client_work` marks such work). Any
+//! other panic ends the process: a node that continues without its consensus, its log or one of its tasks
+//! looks alive and is not.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
@@ -11,32 +12,33 @@ use batuta_config::validated::LogFormat;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-/// The exit code of a process that ends by a defect of its own; the commands' is the same.
+/// Exit code of a process that ends because of its own defect; the commands use the same code.
 pub(crate) const DEFECT: u8 = 70;
 
-/// How long a reader that does not read is waited for.
-const SAY_WITHIN: Duration = Duration::from_secs(1);
+/// How long to wait for a reader that does not read.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
-/// From now on a panic is told in a line of this format, and ends the process unless it is a client's.
+/// From now on a panic writes a line in this format, and ends the process unless it happened in a client's
+/// work.
 pub(crate) fn end_the_process(lines: Lines, format: LogFormat) {
     std::panic::set_hook(Box::new(move |info| {
         let ends = !batuta_api::client_work::is_current();
         // Not through the subscriber: the panic may have come out of it.
         lines.write(line(info, format, ends).into_bytes());
         if ends {
-            lines.flush(SAY_WITHIN);
+            lines.flush(FLUSH_WITHIN);
             std::process::exit(i32::from(DEFECT));
         }
     }));
 }
 
-/// From now on a panic ends the process, whichever thread or task it is in: a keeper of a lock without one of its tasks would look as
-/// if it still kept it.
+/// From now on a panic ends the process, whichever thread or task it is in: a keeper of a lock that lost one
+/// of its tasks would look as if it still kept the lock.
 pub(crate) fn end_the_command() {
     std::panic::set_hook(Box::new(|info| {
         if let Ok(lines) = Lines::for_people(Stream::Error) {
             lines.write(line(info, LogFormat::Text, true).into_bytes());
-            lines.flush(SAY_WITHIN);
+            lines.flush(FLUSH_WITHIN);
         }
         std::process::exit(i32::from(DEFECT));
     }));
@@ -48,11 +50,11 @@ fn line(info: &PanicHookInfo, format: LogFormat, ends: bool) -> String {
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let thread = std::thread::current().name().unwrap_or("without a name").to_owned();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let reason = info.payload_as_str().unwrap_or("a value that is no text");
+    let reason = info.payload_as_str().unwrap_or("a value that is not text");
     let message = if ends {
         "a part of this process failed; the process ends"
     } else {
-        "a client's request or connection failed; the node goes on"
+        "a client's request or connection failed; the node continues"
     };
     let trace = Backtrace::capture();
     let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
@@ -79,10 +81,10 @@ mod tests {
 
     use super::*;
 
-    /// Says in the process that a test starts what is to panic there.
+    /// Names, in the child process of a test, the place that is to panic.
     const WHERE: &str = "TEST_PANIC";
 
-    /// What the started process does. Without the variable it is a test that does nothing.
+    /// Body of the child process. Without the variable this test does nothing.
     #[test]
     fn started_by_others() {
         let Some(place) = std::env::var_os(WHERE) else { return };
@@ -101,7 +103,7 @@ mod tests {
             Some("client") => {
                 let work = batuta_api::client_work::client_work(async { panic!("no client") });
                 assert!(runtime.block_on(runtime.spawn(work)).is_err());
-                lines.flush(SAY_WITHIN);
+                lines.flush(FLUSH_WITHIN);
                 std::process::exit(7);
             }
             place => unreachable!("{place:?}"),
@@ -109,7 +111,7 @@ mod tests {
         std::thread::sleep(Duration::from_mins(2));
     }
 
-    /// The exit code of a process in which something panics, and what it said.
+    /// The exit code of a child process in which `place` panics, and its output.
     fn panicked(place: &str, stderr: Stdio) -> (Option<i32>, String) {
         let begun = Instant::now();
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -160,7 +162,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         assert_eq!(panicked("task", writer.into()).0, Some(70));
-        // A pipe that is full, with a reader that does not read.
+        // A full pipe with a reader that does not read.
         let (_reader, writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
@@ -172,6 +174,6 @@ mod tests {
     fn panic_for_a_client_leaves_the_process_alone() {
         let (code, said) = panicked("client", Stdio::piped());
         assert_eq!(code, Some(7), "{said}");
-        assert!(said.contains("the node goes on") && said.contains("no client"), "{said}");
+        assert!(said.contains("the node continues") && said.contains("no client"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! The ready file: where the nodes answer, written once they do, for scripts and tests.
+//! The ready file: the addresses of the nodes, written once the nodes are ready, for scripts and tests.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// The content of a ready file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Ready {
-    /// The id born with the cluster.
+    /// The id of the cluster.
     pub(crate) cluster_id: String,
     /// The nodes this process runs, in order.
     pub(crate) nodes: Vec<ReadyNode>,
 }
 
-/// Where one node answers.
+/// The addresses of one node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ReadyNode {
     /// The node's stable name.
@@ -27,11 +27,11 @@ pub(crate) struct ReadyNode {
     pub(crate) ws: String,
     /// URL of its GraphQL API.
     pub(crate) graphql: String,
-    /// Its process.
+    /// The node's process id.
     pub(crate) pid: u32,
 }
 
-/// Writes the file so that a reader sees all of it or nothing.
+/// Writes the file atomically: a reader sees the whole file or none.
 pub(crate) fn write(path: &Path, ready: &Ready) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
@@ -41,7 +41,7 @@ pub(crate) fn write(path: &Path, ready: &Ready) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the file, `None` while it is not there.
+/// Reads the file; `None` while it does not exist.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Ready>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),

@@ -1,4 +1,4 @@
-//! The flags of `batuta server` and `batuta config`, and how they become a configuration.
+//! The flags of `batuta server` and `batuta config`, and their conversion to a configuration.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use crate::logging;
 use crate::server::{self, ServerRun};
 
-/// Flags that stand above the file and the environment.
+/// Flags that take precedence over the file and the environment.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ConfigArgs {
     /// Configuration file (TOML).
@@ -24,7 +24,7 @@ pub(crate) struct ConfigArgs {
     /// Where the node keeps its log and snapshots.
     #[arg(long)]
     data_dir: Option<String>,
-    /// host:port of the REST API; port 0 takes a free one (here and below).
+    /// host:port of the REST API; port 0 takes a free port (here and below).
     #[arg(long)]
     rest: Option<String>,
     /// host:port of the gRPC API.
@@ -39,29 +39,29 @@ pub(crate) struct ConfigArgs {
     /// The static set, this node included: name=host:port,…
     #[arg(long)]
     peers: Option<String>,
-    /// Create the cluster only when this many members of the static set are there.
+    /// Create the cluster only when this many members of the static set are up.
     #[arg(long)]
     bootstrap_expect: Option<String>,
     /// Join the cluster that answers at one of these peer addresses: host:port,…
     #[arg(long)]
     join: Option<String>,
-    /// error, warn, info, debug or trace.
+    /// Log level: error, warn, info, debug or trace.
     #[arg(long)]
     log_level: Option<String>,
-    /// Allow to listen beyond loopback without authentication and TLS.
+    /// Allow listening beyond loopback without authentication and TLS.
     #[arg(long)]
     insecure: bool,
-    /// Any other key: section.key=value; may be repeated.
+    /// Any other key as section.key=value; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
-/// What `batuta server` takes.
+/// Arguments of `batuta server`.
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Write where the node answers into this file (JSON) once it is ready.
+    /// Write the node's addresses to this file (JSON) once the node is ready.
     #[arg(long)]
     ready_file: Option<PathBuf>,
     /// Stop when standard input ends.
@@ -69,16 +69,16 @@ pub(crate) struct ServerArgs {
     stop_with_stdin: bool,
 }
 
-/// `batuta config …`.
+/// Subcommands of `batuta config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Checks the configuration as `server` would see it.
     Validate(ConfigArgs),
-    /// Prints the configuration in force.
+    /// Prints the effective configuration.
     Show {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Say beside each value where it comes from.
+        /// Print the origin of each value beside it.
         #[arg(long)]
         origin: bool,
     },
@@ -117,10 +117,10 @@ impl ConfigArgs {
     }
 }
 
-/// How long a reader of the log that does not read is waited for at the end.
-const SAY_WITHIN: Duration = Duration::from_secs(1);
+/// How long to wait at the end for a reader of the log that does not read.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
-/// Runs a node. Why it stopped, if not because it was told to, is its last line.
+/// Runs a node. If it stopped for another reason than being told to, the reason is its last line.
 pub(crate) async fn run_server(args: ServerArgs) -> Result<ExitCode, Box<dyn Error>> {
     let loaded = args.config.load()?;
     let lines = logging::start(&loaded.config.log)?;
@@ -129,7 +129,7 @@ pub(crate) async fn run_server(args: ServerArgs) -> Result<ExitCode, Box<dyn Err
     if let Err(error) = &ended {
         lines.line(&format!("batuta: {error}"));
     }
-    lines.flush(SAY_WITHIN);
+    lines.flush(FLUSH_WITHIN);
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

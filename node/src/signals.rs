@@ -1,11 +1,12 @@
-//! When a process is asked to stop.
+//! Waits for the request to stop a process.
 
 use batuta_cli::Ignored;
 use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
-/// Resolves at the first TERM or INT. From the call on, neither ends the process by itself. One that whoever started the process has
-/// it ignore (INT, for what a script runs in the background) stays ignored.
+/// Resolves at the first TERM or INT. From the call on, neither signal ends the process by itself. A signal
+/// that was ignored when the process was started (such as INT for a program that a script runs in the
+/// background) stays ignored.
 pub(crate) fn stop_requested() -> impl Future<Output = ()> {
     let ignored = Ignored::of_this_process();
     let mut terminate = listen(Signal::TERM, ignored);
@@ -23,7 +24,7 @@ fn listen(kind: Signal, ignored: Ignored) -> Option<Listener> {
         return None;
     }
     let listener = signal(SignalKind::from_raw(kind.as_raw()));
-    listener.inspect_err(|error| tracing::warn!(?kind, %error, "signal can not be caught")).ok()
+    listener.inspect_err(|error| tracing::warn!(?kind, %error, "signal cannot be caught")).ok()
 }
 
 async fn next(listener: &mut Option<Listener>) {

@@ -1,7 +1,8 @@
-//! What a fuzzer feeds: every decoder of bytes that come from the disk or from a peer. Compiled for `cfg(fuzzing)` and tests only.
+//! Entry points for the fuzzer: every decoder of bytes that come from the disk or from a peer. Compiled for
+//! `cfg(fuzzing)` and tests only.
 //!
-//! Each function takes any bytes and must return: no panic, no memory out of proportion. Where checksums would keep everything
-//! out, there is a second function that puts the right ones around the bytes.
+//! Each function accepts any bytes and must return: no panic, and no memory out of proportion. Where
+//! checksums would reject nearly all inputs, a second function wraps the bytes in right checksums.
 
 use std::sync::Arc;
 
@@ -15,27 +16,28 @@ use crate::disk::SimDisk;
 use crate::log::{Log, LogOptions};
 use crate::snapshot::SnapshotStore;
 
-/// Opens a log whose one segment has these bytes.
+/// Opens a log whose only segment has these bytes.
 pub fn log_segment(bytes: &[u8]) {
     let disk = SimDisk::new();
     disk.put("log-0000000000000001", bytes.to_vec());
     let options = LogOptions { segment_bytes: 4096, segment_bytes_max: 4096, existing: true };
     if let Ok((log, _)) = Log::open(Arc::new(disk), options) {
         let state = log.state();
-        // What was recovered can be read, or the damage is said.
+        // Everything recovered must be readable, or the damage reported.
         let _ = log.read(state.entries, 1 << 20);
     }
 }
 
-/// Opens a log whose first group has records made of these bytes: kind, length, payload, and again, all checksums right.
+/// Opens a log whose first group has records made of these bytes (each as kind, length and payload), with
+/// right checksums.
 pub fn log_group(bytes: &[u8]) {
     log_segment(&crate::log::fuzzing::segment(bytes));
 }
 
-/// Reads a snapshot file of these bytes.
+/// Reads a snapshot file with these bytes.
 ///
 /// # Panics
-/// When a state that is not valid was accepted: a defect.
+/// When an invalid state was accepted, which is a defect.
 pub fn snapshot(bytes: &[u8]) {
     let disk = SimDisk::new();
     disk.put("snapshot-0000000000000001-0000000000000001", bytes.to_vec());
@@ -47,7 +49,8 @@ pub fn snapshot(bytes: &[u8]) {
     }
 }
 
-/// Reads a snapshot whose frames are made of these bytes: kind, two bytes of length, payload, and again, all checksums right.
+/// Reads a snapshot whose frames are made of these bytes (each as kind, two bytes of length and payload),
+/// with right checksums.
 ///
 /// # Panics
 /// As [`snapshot`].
@@ -69,10 +72,10 @@ pub fn snapshot_frames(bytes: &[u8]) {
     snapshot(&file);
 }
 
-/// Decodes entries, each behind two bytes of length, and applies what can be decoded to one state.
+/// Decodes entries, each preceded by two bytes of length, and applies every decodable entry to one state.
 ///
 /// # Panics
-/// When the state is not valid any more, or differs once it has been through its image: a defect.
+/// When the state becomes invalid, or differs after a round trip through its image, which is a defect.
 pub fn entries(bytes: &[u8]) {
     let mut state = State::default();
     let mut rest = bytes;
@@ -145,7 +148,7 @@ mod tests {
         })
     }
 
-    /// A small life of a cluster, as [`entries`] reads it.
+    /// A short history of a cluster, in the format that [`entries`] reads.
     fn life() -> Vec<u8> {
         let namespace = Namespace::default();
         let commands = [
@@ -178,7 +181,7 @@ mod tests {
         bytes
     }
 
-    /// Bytes of which some were changed, some put in, and the end perhaps cut off.
+    /// The bytes with some changed, some inserted, and possibly the end cut off.
     fn mutated(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
         let edit = (any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
         (prop::collection::vec(edit, 0..8), any::<prop::sample::Index>()).prop_map(move |(edits, end)| {

@@ -1,14 +1,14 @@
-//! The changes of the newest revisions: what watches start from and resume in. Bounded, in memory only.
+//! The changes of the newest revisions, from which watches start and resume. Bounded, in memory only.
 //!
-//! Invariant: every change of a revision after `floor` is here, whole revisions at a time. What fell out of the bounds, and
-//! what a snapshot skipped, raises the floor; it never leaves a hole.
+//! Invariant: every change of a revision after `floor` is in the history, whole revisions at a time. Changes
+//! dropped because of the bounds, or skipped by a snapshot, raise the floor; they never leave a hole.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_statemachine::Change;
 use imbl::Vector;
 
-/// What one revision changed.
+/// The changes of one revision.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RevisionChanges {
     /// Log index of the entry.
@@ -17,7 +17,7 @@ pub struct RevisionChanges {
     pub now_ms: u64,
     /// Wall clock of the entry, milliseconds since 1970, for people.
     pub wall_ms: u64,
-    /// In order; not empty.
+    /// The changes in order; never empty.
     pub changes: Vec<Change>,
 }
 
@@ -27,7 +27,7 @@ impl RevisionChanges {
     }
 }
 
-/// The history at one moment. A clone is O(1).
+/// The history at one point in time. A clone is O(1).
 #[derive(Clone, Debug, Default)]
 pub struct History {
     floor: u64,
@@ -36,7 +36,7 @@ pub struct History {
 }
 
 impl History {
-    /// Changes after this revision are here; older ones are gone.
+    /// The floor: changes after this revision are in the history; older ones are gone.
     #[must_use]
     pub fn floor(&self) -> u64 {
         self.floor
@@ -60,7 +60,7 @@ impl History {
     }
 }
 
-/// Where the state machine writes what it changed.
+/// The log into which the state machine writes its changes.
 #[derive(Debug)]
 pub(crate) struct ChangeLog {
     inner: Mutex<Inner>,
@@ -81,7 +81,7 @@ impl ChangeLog {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing that runs under the lock can panic between two changes that belong together.
+        // Code under this lock cannot panic between two changes that belong together.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +89,7 @@ impl ChangeLog {
         self.inner().history.clone()
     }
 
-    /// Adds what a batch of entries up to `revision` changed.
+    /// Adds the changes of a batch of entries up to `revision`.
     pub(crate) fn push(&self, revision: u64, batch: Vec<RevisionChanges>) {
         let mut inner = self.inner();
         inner.history.revision = revision;
@@ -106,7 +106,7 @@ impl ChangeLog {
         }
     }
 
-    /// Begins anew at `revision`: what came before was skipped.
+    /// Starts again at `revision`: everything before it was skipped.
     pub(crate) fn reset(&self, revision: u64) {
         *self.inner() = Inner {
             history: History { floor: revision, revision, ..History::default() },

@@ -1,4 +1,4 @@
-//! Looking at the data directory of a node from outside.
+//! Reads the data directory of a node from outside.
 
 use std::io;
 use std::path::Path;
@@ -16,38 +16,38 @@ use crate::log::{LogError, read_entries};
 /// One entry of a node's log, committed or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEntry {
-    /// Its index: the revision.
+    /// The entry's index, which is its revision.
     pub index: u64,
-    /// The term it was written in.
+    /// The term in which it was written.
     pub term: u64,
-    /// What it asks of the state; `None` for entries of the consensus itself.
+    /// The state machine's part; `None` for entries of consensus itself.
     pub entry: Option<Arc<Entry>>,
 }
 
-/// Why a log can not be looked at.
+/// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// The files.
+    /// The log files are damaged or cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The directory.
+    /// The log's directory cannot be opened.
     #[error("the log's directory: {0}")]
     Io(#[from] io::Error),
-    /// An entry.
+    /// An entry cannot be decoded.
     #[error("log entry {index}: {source}")]
     Entry {
-        /// Which.
+        /// Index of the entry.
         index: u64,
-        /// What is wrong with it.
+        /// The decoding error.
         source: DecodeError,
     },
 }
 
-/// The entries in the log of a node's data directory, from the first that is not purged on. Changes nothing; the node may run.
-/// The newest entries may not be committed.
+/// Reads the entries in the log of a node's data directory, starting with the first that is not purged.
+/// Changes nothing; the node may be running. The newest entries may not be committed.
 ///
 /// # Errors
-/// [`InspectError`]; on a running node also for what is being written at that moment: ask again then.
+/// [`InspectError`]. On a running node, also for data being written at that moment: try again then.
 pub fn read_log(data_dir: &Path) -> Result<Vec<LoggedEntry>, InspectError> {
     let dir = data_dir.join("log");
     if !dir.is_dir() {

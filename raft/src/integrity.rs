@@ -1,12 +1,15 @@
-//! Notices disks that lied and directories from the past.
+//! Detects disks that lied and old copies of data directories.
 //!
-//! Raft rests on what a node has acknowledged: that stays on its disk. Where it does not, a majority may elect a leader without
-//! committed entries, and members apply different histories. No node can see that by itself, so the members tell each other
-//! - what each is known to have acknowledged: the leader from the answers, the others from the leader's heartbeats;
-//! - what each has applied: the ends of the terms and a hash over all entries ([`Lineage`]).
+//! Raft relies on acknowledged entries staying on the disk of the node that acknowledged them. If they do
+//! not, a majority may elect a leader without committed entries, and members apply different histories. No
+//! node can detect that alone, so the members tell each other:
+//! - what each is known to have acknowledged: the leader knows it from the answers, the other members from
+//!   the leader's heartbeats;
+//! - what each has applied: the last entries of the terms, and a hash over all entries ([`Lineage`]).
 //!
-//! A node whose log ends before what it acknowledged, or that has applied other entries than the leader, stops and says so. The
-//! leader says it, too, and does not count it. See docs/decisions/0024-lost-and-diverged-logs.md.
+//! A node whose log ends before an entry it acknowledged, or that has applied other entries than the leader,
+//! stops and reports it. The leader reports it too, and does not count that node. See
+//! docs/decisions/0024-lost-and-diverged-logs.md.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +24,7 @@ use crate::lineage::{AppliedChain, Compared, Contradiction, Lineage, SharedLinea
 use crate::store::LogEnd;
 use crate::types::{LogId, StoredMembership};
 
-/// A position for people.
+/// Formats a log position for people.
 pub(crate) struct At(pub(crate) Option<LogId>);
 
 impl fmt::Display for At {
@@ -36,58 +39,58 @@ impl fmt::Display for At {
 /// Why this node must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Breach {
-    /// What it acknowledged is not in its log any more.
+    /// Acknowledged entries are missing from this node's log.
     #[error(
-        "this node's log ends at {}, but it had acknowledged {}, says member {said_by}: its disk lost what was synced, or the data \
-         directory is an old copy. It must not vote or be counted any more. Move the data directory away and start this node again: \
-         it joins anew under its name and fetches everything",
+        "this node's log ends at {}, but it had acknowledged {}, according to member {said_by}: its disk lost synced data, or the data \
+         directory is an old copy. It must no longer vote or be counted. Move the data directory away and start this node again: \
+         it joins again under its name and fetches everything",
         At(*end), At(Some(*acknowledged))
     )]
     LostTail {
-        /// The end of its log.
+        /// The end of this node's log.
         end: Option<LogId>,
-        /// What it had acknowledged.
+        /// The entry it had acknowledged.
         acknowledged: LogId,
-        /// Who says so.
+        /// The member that says so.
         said_by: u64,
     },
-    /// It has applied what the leader has not.
+    /// This node has applied entries that the leader has not.
     #[error(
         "this node has applied other entries than the leader, member {leader}, whom a majority elected: they differ at or before entry \
-         {index}. What was applied is not in the cluster's log any more, because a majority lost it (a disk that lied, an old copy of a \
-         data directory). Keep this data directory: it may hold acknowledged writes that the cluster has lost. To go on with the \
-         leader's history, move it away and start this node again: it joins anew under its name and fetches everything"
+         {index}. The applied entries are no longer in the cluster's log, because a majority lost them (a disk that lied, an old copy of a \
+         data directory). Keep this data directory: it may hold acknowledged writes that the cluster has lost. To continue with the \
+         leader's history, move it away and start this node again: it joins again under its name and fetches everything"
     )]
     OtherHistory {
-        /// Who leads.
+        /// The leader.
         leader: u64,
-        /// Where they were compared.
+        /// The index at which the histories were compared.
         index: u64,
     },
 }
 
-/// What is wrong with another member, as this node found.
+/// A defect of another member, found by this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fault {
     why: String,
-    /// Its history is another one than this node's, as compared there.
+    /// The index at which the member's history was found to differ from this node's.
     differs_at: Option<u64>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The last entry that each member has acknowledged to this node as the leader of a term. Under a later leader it may have to
-    /// give up what was not committed.
+    /// The last entry that each member has acknowledged to this node as the leader of a term. Under a later
+    /// leader a member may have to give up uncommitted entries.
     acknowledged: BTreeMap<u64, (u64, LogId)>,
-    /// The last committed entry that each is known to have on its disk. It never gives that up.
+    /// The last committed entry that each member is known to have on its disk. A member never gives that up.
     committed: BTreeMap<u64, LogId>,
     faults: BTreeMap<u64, Fault>,
 }
 
-/// What a request to a follower said, for its answer to be judged by.
+/// The content of a request to a follower, against which the answer is judged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    /// What the follower had acknowledged by then.
+    /// The last entry the follower had acknowledged by then.
     acknowledged: Option<LogId>,
     term: u64,
     committed: Option<LogId>,
@@ -100,16 +103,16 @@ pub(crate) struct PeerName {
     pub(crate) name: String,
 }
 
-/// What one node knows of the integrity of its own log and of the others'.
+/// What one node knows about the integrity of its own log and of the other members' logs.
 pub(crate) struct Integrity {
     me: u64,
     lineage: SharedLineage,
     log_end: LogEnd,
     known: Mutex<Known>,
     breach: watch::Sender<Option<Breach>>,
-    /// Index of the membership that was seen last.
+    /// Index of the membership seen last.
     members_at: AtomicU64,
-    /// The others were asked what this node has acknowledged: it may vote.
+    /// Whether the other members were asked what this node has acknowledged; before that it must not vote.
     vouched: AtomicBool,
 }
 
@@ -127,11 +130,11 @@ impl Integrity {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Each change under the lock is one step.
+        // Each change under this lock is a single step.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why this node must stop, if it must. From then on it answers no other member any more.
+    /// Why this node must stop, if it must. A node with a breach no longer answers other members.
     pub(crate) fn breach(&self) -> Option<Breach> {
         if let Some(Contradiction::OtherHistory { leader, at, .. }) = self.lineage.lock().contradiction() {
             self.note_breach(Breach::OtherHistory { leader, index: at.index });
@@ -139,7 +142,7 @@ impl Integrity {
         self.breach.borrow().clone()
     }
 
-    /// Keeps the first reason to stop.
+    /// Records a reason to stop; only the first is kept.
     pub(crate) fn note_breach(&self, breach: Breach) {
         self.breach.send_if_modified(|kept| kept.is_none() && kept.replace(breach).is_none());
     }
@@ -151,14 +154,14 @@ impl Integrity {
             if let Some(breach) = &*breach.borrow_and_update() {
                 return breach.clone();
             }
-            // The sender is this node's own.
+            // The sender belongs to this node itself.
             if breach.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
     }
 
-    /// From now on this node may vote.
+    /// Allows this node to vote from now on.
     pub(crate) fn vouch(&self) {
         self.vouched.store(true, Ordering::Release);
     }
@@ -167,7 +170,7 @@ impl Integrity {
         self.vouched.load(Ordering::Acquire)
     }
 
-    /// What this node has applied.
+    /// The entries this node has applied, for comparison.
     pub(crate) fn applied(&self) -> Option<wire::AppliedChain> {
         self.lineage.lock().applied().map(applied_to_wire)
     }
@@ -182,12 +185,12 @@ impl Integrity {
         check_end(self.end(), acknowledged, said_by)
     }
 
-    /// What this node knows a member to have on its disk for good.
+    /// The last committed entry that a member is known to have on its disk.
     pub(crate) fn committed_of(&self, node_id: u64) -> Option<LogId> {
         self.known().committed.get(&node_id).copied()
     }
 
-    /// What this node knows of the others.
+    /// The last committed entries that the other members are known to have on their disks.
     pub(crate) fn committed_of_others(&self) -> Vec<wire::AcknowledgedBy> {
         let known = self.known();
         let others = known.committed.iter().filter(|(id, _)| **id != self.me);
@@ -209,7 +212,7 @@ impl Integrity {
         }
     }
 
-    /// Forgets who is no member any more. Cheap when the membership is the one seen before.
+    /// Forgets nodes that are no longer members. Cheap when the membership has not changed.
     pub(crate) fn retain(&self, members: &StoredMembership) {
         let index = members.log_id().map_or(0, |id| id.index);
         if self.members_at.swap(index, Ordering::Relaxed) == index {
@@ -222,15 +225,15 @@ impl Integrity {
         known.faults.retain(|id, _| is_member(id));
     }
 
-    /// What is wrong with a member.
+    /// The defect of a member, if one was found.
     pub(crate) fn fault(&self, node_id: u64) -> Option<String> {
         self.known().faults.get(&node_id).map(|fault| fault.why.clone())
     }
 }
 
-/// On the leader.
+/// Methods of the leader.
 impl Integrity {
-    /// Adds to a request for a follower what that needs to check itself.
+    /// Adds to a request the data with which the follower checks itself.
     pub(crate) fn stamp_append(&self, node_id: u64, request: &mut wire::AppendRequest) -> Asked {
         let term = request.vote.map_or(0, |vote| vote.term);
         let committed = request.leader_commit.map(log_id);
@@ -253,8 +256,8 @@ impl Integrity {
         Asked { acknowledged, term, committed }
     }
 
-    /// Whether an answer is one of a healthy follower; else what is wrong is said, once, and it must not be counted.
-    /// `answer`: the last entry that matches, or where it does not.
+    /// Judges a follower's answer. If the follower is not healthy, the fault is logged once, and the answer
+    /// must not be counted. `answer` is the last matching entry, or the entry that does not match.
     pub(crate) fn judge_answer(
         &self,
         peer: &PeerName,
@@ -267,7 +270,7 @@ impl Integrity {
         {
             let index = theirs.last.index;
             let why = format!(
-                "it has applied other entries than this leader: they differ at or before entry {index}. It is not counted any more and has to \
+                "it has applied other entries than this leader: they differ at or before entry {index}. It is no longer counted and has to \
                  stop. It may hold acknowledged writes that the cluster has lost: keep its data directory"
             );
             return Err(self.accuse(peer, why, Some(index)));
@@ -275,8 +278,8 @@ impl Integrity {
         match answer {
             Err(at) if asked.acknowledged.is_some_and(|acknowledged| at.index <= acknowledged.index) => {
                 let why = format!(
-                    "it had acknowledged {} and does not have {}: its disk lost what was synced, or its data directory is an old copy. It is \
-                     not counted any more and has to stop. Move its data directory away and start it again",
+                    "it had acknowledged {} and does not have {}: its disk lost synced data, or its data directory is an old copy. It is \
+                     no longer counted and has to stop. Move its data directory away and start it again",
                     At(asked.acknowledged),
                     At(Some(at)),
                 );
@@ -303,7 +306,7 @@ impl Integrity {
         known.faults.remove(&node_id);
     }
 
-    /// Says what is wrong with a member, unless that was said before.
+    /// Logs a member's fault, unless the same fault was logged before.
     pub(crate) fn accuse(&self, peer: &PeerName, why: String, differs_at: Option<u64>) -> String {
         let fault = Fault { why: why.clone(), differs_at };
         let before = self.known().faults.insert(peer.node_id, fault);
@@ -312,21 +315,21 @@ impl Integrity {
                 member = peer.name,
                 node_id = peer.node_id,
                 why,
-                "a member's log is not what it was"
+                "a member's log has lost acknowledged entries or differs"
             );
         }
         why
     }
 }
 
-/// On a follower or a voter.
+/// Methods of a follower or voter.
 impl Integrity {
-    /// Checks this node by what a leader says, before anything is answered.
+    /// Checks this node against what a leader says, before anything is answered.
     pub(crate) fn check_append(&self, request: &wire::AppendRequest) -> Result<(), Breach> {
         let Some(vote) = request.vote else { return Ok(()) };
         let (voted_term, end) = self.log_end.voted_and_last();
         if vote.term < voted_term {
-            // A deposed leader; consensus refuses it.
+            // The leader is deposed; consensus refuses its request.
             return Ok(());
         }
         let differs = |index| Err(Breach::OtherHistory { leader: vote.node_id, index });
@@ -334,7 +337,7 @@ impl Integrity {
         if let Some(acknowledged) = request.acknowledged {
             check_end(end.max(lineage.last()), log_id(acknowledged), vote.node_id)?;
         }
-        // openraft takes what was committed here for what the leader has.
+        // openraft assumes that the leader has everything that was committed here.
         let last = lineage.last().map(|last| last.index);
         let entries = request.entries.iter().map(|entry| entry.log_id);
         for id in [request.previous].into_iter().chain(entries).flatten() {
@@ -355,7 +358,7 @@ impl Integrity {
         Ok(())
     }
 
-    /// Checks this node by the snapshot that a leader sends.
+    /// Checks this node against the snapshot that a leader sends.
     pub(crate) fn check_snapshot(&self, leader: u64, snapshot: &Lineage) -> Result<(), Breach> {
         let lineage = self.lineage.lock();
         match lineage.last() {
@@ -366,13 +369,14 @@ impl Integrity {
         }
     }
 
-    /// Adds to a request for a vote what the voter needs to check itself.
+    /// Adds to a vote request the data with which the voter checks itself.
     pub(crate) fn stamp_vote(&self, node_id: u64, request: &mut wire::VoteRequest) {
         request.acknowledged = self.committed_of(node_id).map(log_id_to_wire);
         request.applied = self.applied();
     }
 
-    /// Whether what another node has applied is what this one has, as far as can be told; else that is said.
+    /// Compares the entries that another node has applied with this node's, as far as possible. A difference
+    /// is logged.
     pub(crate) fn compare_with(
         &self,
         peer: &PeerName,
@@ -427,7 +431,8 @@ mod tests {
         log_id_to_wire(id(term, index))
     }
 
-    /// A node whose log ends there under a vote of that term, and that has applied an entry for each term given, from index 0 on.
+    /// A node whose log ends at `end`, under a vote of `voted_term`, and that has applied an entry for each
+    /// given term, from index 0 on.
     fn node(me: u64, voted_term: u64, end: Option<LogId>, applied: &[u64]) -> Integrity {
         let lineage = SharedLineage::default();
         for (index, term) in (0..).zip(applied) {
@@ -436,7 +441,7 @@ mod tests {
         Integrity::new(me, lineage, LogEnd::at(voted_term, end))
     }
 
-    /// A message of the leader that was voted for in that term, member 1, to member 2.
+    /// A message from member 1, the leader of that term, to member 2.
     fn append(leader: &Integrity, term: u64, commit: u64) -> (wire::AppendRequest, Asked) {
         let vote = Some(wire::RaftVote { term, node_id: 1, committed: true });
         let mut request =
@@ -449,7 +454,7 @@ mod tests {
         PeerName { node_id, name: format!("n{node_id}") }
     }
 
-    /// Has the leader of term 1 hear from member 2 that it has entry 32, committed up to 31.
+    /// A leader of term 1 to which member 2 has acknowledged entry 32, committed up to 31.
     fn leader_of_a_follower_with_32() -> Integrity {
         let leader = node(1, 1, Some(id(1, 40)), &[1; 32]);
         let (request, asked) = append(&leader, 1, 31);
@@ -467,7 +472,7 @@ mod tests {
         let lost = node(2, 1, Some(id(1, 29)), &[]).check_append(&request);
         let expected = Breach::LostTail { end: Some(id(1, 29)), acknowledged: id(1, 32), said_by: 1 };
         assert_eq!(lost, Err(expected));
-        // One that does not check itself gives a conflict.
+        // A follower that does not check itself answers with a conflict.
         leader.judge_answer(&peer(2), asked, None, Err(id(1, 33))).expect("it never had that");
         let why = leader.judge_answer(&peer(2), asked, None, Err(id(1, 32))).expect_err("it had that");
         assert!(why.contains("had acknowledged entry 32"), "{why}");
@@ -486,9 +491,10 @@ mod tests {
     fn what_was_not_committed_may_go_under_a_later_leader() {
         let leader = leader_of_a_follower_with_32();
         let (request, _) = append(&leader, 1, 31);
-        // The follower gave up entry 32 to the leader of term 2; what the old leader still sends is refused by consensus.
+        // The follower gave up entry 32 to the leader of term 2; consensus refuses what the old leader still
+        // sends.
         assert_eq!(node(2, 2, Some(id(1, 31)), &[]).check_append(&request), Ok(()));
-        // Leading again, it only relies on what was committed.
+        // When it leads again, it relies only on committed entries.
         let (request, _) = append(&leader, 3, 31);
         assert_eq!(request.acknowledged, Some(wire_id(1, 31)));
         assert!(node(2, 3, Some(id(1, 30)), &[]).check_append(&request).is_err());
@@ -521,7 +527,7 @@ mod tests {
         let entry = |index| wire::StoredEntry { log_id: Some(wire_id(2, index)), payload: None };
         with_entries.entries = vec![entry(3), entry(4), entry(5)];
         assert_eq!(diverged.check_append(&with_entries), Err(Breach::OtherHistory { leader: 1, index: 3 }));
-        // The leader sees it, too, and from then on sends what it had at the same index.
+        // The leader notices too, and from then on sends its own hash at the same index.
         let why = leader.judge_answer(&peer(2), asked, diverged.applied(), Ok(None)).expect_err("it differs");
         assert!(why.contains("at or before entry 4"), "{why}");
         let (request, _) = append(&leader, 2, 5);
@@ -534,11 +540,7 @@ mod tests {
         let mut vote = wire::VoteRequest::default();
         other.stamp_vote(1, &mut vote);
         assert!(one.compare_with(&peer(2), vote.applied).is_err());
-        assert_eq!(
-            other.compare_with(&peer(1), one.applied()),
-            Ok(()),
-            "it can not tell: it is not that far"
-        );
+        assert_eq!(other.compare_with(&peer(1), one.applied()), Ok(()), "it cannot tell: it is not that far");
     }
 
     #[test]

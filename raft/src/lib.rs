@@ -1,4 +1,4 @@
-//! How the state machine's log is written down and agreed upon.
+//! Stores and replicates the state machine's log.
 //!
 //! The only crate that names openraft: log store, snapshots, peers and the `Replica` handle.
 

@@ -1,11 +1,12 @@
-//! Which entries led to a node's state: a hash over all that were applied, and where each term ended.
+//! Identifies the entries that led to a node's state: a hash over all applied entries, and the last entry of
+//! each term.
 //!
-//! Two nodes that applied the same entries have the same hash at the same index. A term and an index name one entry, so the ends of the
-//! terms tell two histories apart at any distance; the hash also tells entries apart that have the same term and index, and is known
-//! for the newest indexes only.
+//! Two nodes that applied the same entries have the same hash at the same index. A term and an index name one
+//! entry, so the last entries of the terms tell two histories apart at any distance. The hash also tells
+//! entries with the same term and index apart; it is known only for the newest indexes.
 //!
-//! Payloads are hashed as they are in the log. Of entries of the consensus itself only the position counts: builds may write a
-//! membership differently.
+//! Payloads are hashed as they are in the log. For entries of consensus itself only the position counts,
+//! since builds may encode a membership differently.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +16,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::types::{LogId, RaftEntry};
 
-/// Indexes for which the hash is known, the newest.
+/// The newest indexes for which the hash is kept.
 const RECENT_MAX: usize = 4096;
-/// Ends of terms that are known, the newest. One comes with each election.
+/// The newest ends of terms that are kept. Each election adds one.
 const TERM_ENDS_MAX: usize = 1024;
 
 /// The last entry that a node has applied, and the hash over all entries up to it.
@@ -27,30 +28,30 @@ pub(crate) struct AppliedChain {
     pub(crate) chain: u64,
 }
 
-/// What two nodes' histories are to each other, as far as one of them can tell.
+/// The result of comparing two nodes' histories, as far as one of them can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// The same up to there.
+    /// The histories are the same up to there.
     Same,
-    /// Different entries, at this index or before it.
+    /// The histories have different entries at this index or before it.
     Differs,
-    /// This node is not that far, or knows no more what it had there.
+    /// This node has not reached the index, or no longer knows its entry there.
     Unknown,
 }
 
-/// The history of one state. Its clones cost a copy of some kilobytes.
+/// The history of one state. A clone copies some kilobytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lineage {
     last: Option<LogId>,
-    /// `None`: unknown, because a snapshot did not say it.
+    /// The hash at `last`; `None` when unknown because a snapshot did not contain it.
     chain: Option<u64>,
-    /// The hashes of the newest indexes, that of the last one last.
+    /// The hashes of the newest indexes; the newest one is last.
     recent: VecDeque<u64>,
-    /// The last entries of the terms before the present one, oldest first.
+    /// The last entries of the terms before the current one, oldest first.
     term_ends: VecDeque<LogId>,
-    /// The first index whose term follows from them.
+    /// The first index whose term follows from `term_ends`.
     terms_since: u64,
-    /// What a leader has applied further ahead, to be compared on the way.
+    /// A position further ahead that a leader has applied, compared when this node gets there.
     awaited: Option<Awaited>,
     /// The entry that could not be added.
     contradiction: Option<Contradiction>,
@@ -62,34 +63,34 @@ struct Awaited {
     applied: AppliedChain,
 }
 
-/// An entry contradicts those before it, or the leader's.
+/// An entry contradicts the entries before it, or the leader's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Contradiction {
-    /// It does not come after the last one.
-    #[error("entry {next} was to be applied behind entry {last}")]
+    /// The entry does not come after the last one.
+    #[error("entry {next} was to be applied after entry {last}")]
     NotAfter {
-        /// The last applied one.
+        /// The last applied entry.
         last: LogId,
-        /// The one that was to be applied.
+        /// The entry that was to be applied.
         next: LogId,
     },
-    /// The entries up to there are not those that the leader applied.
+    /// The entries up to there differ from those that the leader applied.
     #[error(
-        "the entries up to {at} are not those that the leader has applied (hash {own:016x} here, {theirs:016x} there)"
+        "the entries up to {at} differ from those that the leader has applied (hash {own:016x} here, {theirs:016x} there)"
     )]
     OtherHistory {
-        /// Who leads.
+        /// The leader.
         leader: u64,
-        /// Where the two were compared.
+        /// The position at which the two were compared.
         at: LogId,
         /// This node's hash.
         own: u64,
-        /// The leader's.
+        /// The leader's hash.
         theirs: u64,
     },
 }
 
-/// The hash over all entries up to this one.
+/// The hash over all entries up to and including this one.
 fn next_chain(previous: u64, entry: &RaftEntry) -> u64 {
     let mut head = [0; 25];
     head[..8].copy_from_slice(&previous.to_le_bytes());
@@ -109,7 +110,7 @@ fn next_chain(previous: u64, entry: &RaftEntry) -> u64 {
 }
 
 impl Lineage {
-    /// That of a snapshot. Without `terms_since` nothing is known but its last entry.
+    /// The lineage of a snapshot. Without `terms_since` only its last entry is known.
     pub(crate) fn restored(
         last: Option<LogId>,
         chain: Option<u64>,
@@ -143,18 +144,18 @@ impl Lineage {
         self.terms_since
     }
 
-    /// What this node has applied, for another one to compare.
+    /// The last applied entry and its hash, for another node to compare.
     pub(crate) fn applied(&self) -> Option<AppliedChain> {
         Some(AppliedChain { last: self.last?, chain: self.chain? })
     }
 
-    /// Likewise as of an earlier index, if that is not too long ago.
+    /// The same as of an earlier index, if the index is recent enough.
     pub(crate) fn applied_at(&self, index: u64) -> Option<AppliedChain> {
         let last = LogId::new_term_index(self.term_at(index)?, index);
         Some(AppliedChain { last, chain: self.chain_at(index)? })
     }
 
-    /// What kept an entry from being added.
+    /// Why an entry could not be added.
     pub(crate) fn contradiction(&self) -> Option<Contradiction> {
         self.contradiction
     }
@@ -162,9 +163,9 @@ impl Lineage {
     /// Adds the next entry.
     ///
     /// # Errors
-    /// [`Contradiction`]; nothing is added then.
+    /// [`Contradiction`]; nothing is added in that case.
     pub(crate) fn add(&mut self, entry: &RaftEntry) -> Result<(), Contradiction> {
-        // A node begins with the hash of nothing.
+        // An unused node starts with the hash of nothing.
         let previous = if self.last.is_none() { Some(0) } else { self.chain };
         let chain = previous.map(|previous| next_chain(previous, entry));
         if let Err(contradiction) = self.check(entry.log_id, chain) {
@@ -174,7 +175,7 @@ impl Lineage {
         self.note_term(entry.log_id);
         if let Some(chain) = chain {
             if self.last.is_some_and(|last| last.index.checked_add(1) != Some(entry.log_id.index)) {
-                // Consensus leaves out none; the hashes here stand for indexes without a gap.
+                // Consensus skips no index; the hashes here stand for indexes without a gap.
                 self.recent.clear();
             } else if self.recent.len() == RECENT_MAX {
                 self.recent.pop_front();
@@ -219,7 +220,7 @@ impl Lineage {
         }
     }
 
-    /// The term of the entry that was applied at an index, if that is known.
+    /// The term of the entry applied at an index, if known.
     pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
         let last = self.last?;
         if index > last.index || index < self.terms_since {
@@ -234,7 +235,7 @@ impl Lineage {
         self.recent.len().checked_sub(back + 1).and_then(|at| self.recent.get(at)).copied()
     }
 
-    /// Whether an entry that was applied elsewhere was also applied here.
+    /// Compares an entry that was applied elsewhere with the entry applied here.
     pub(crate) fn compare_entry(&self, id: LogId) -> Compared {
         match self.term_at(id.index) {
             Some(term) if term == id.leader_id.term => Compared::Same,
@@ -243,7 +244,7 @@ impl Lineage {
         }
     }
 
-    /// Compares with what another node has applied.
+    /// Compares with the entries another node has applied.
     pub(crate) fn compare(&self, theirs: &AppliedChain) -> Compared {
         match (self.compare_entry(theirs.last), self.chain_at(theirs.last.index)) {
             (Compared::Differs, _) => Compared::Differs,
@@ -253,16 +254,18 @@ impl Lineage {
         }
     }
 
-    /// As [`Self::compare`], with what a leader has applied; what is further ahead is compared when this node gets there.
+    /// As [`Self::compare`], with a leader's position; a position further ahead is compared when this node
+    /// gets there.
     pub(crate) fn follow(&mut self, leader: u64, applied: &AppliedChain) -> Compared {
         if self.last.is_none_or(|last| last.index < applied.last.index) {
-            // Of several the first: a newer one each time would never be reached.
+            // Keeps the first of several: a position that moved each time would never be reached.
             self.awaited.get_or_insert(Awaited { leader, applied: *applied });
         }
         self.compare(applied)
     }
 
-    /// Compares the history that led to a snapshot with that of this node, which is behind it or ahead.
+    /// Compares the history that led to a snapshot with the history of this node, which may be behind or
+    /// ahead of it.
     pub(crate) fn compare_snapshot(&self, snapshot: &Self) -> Compared {
         let there = self.last.map_or(Compared::Unknown, |last| snapshot.compare_entry(last));
         let here = snapshot.last.map_or(Compared::Unknown, |last| self.compare_entry(last));
@@ -271,13 +274,13 @@ impl Lineage {
     }
 }
 
-/// The lineage of a node's state, for whoever compares it with others'. Clones share it.
+/// The lineage of a node's state, shared between the parts that compare it with other nodes. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SharedLineage(Arc<Mutex<Lineage>>);
 
 impl SharedLineage {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Lineage> {
-        // Whatever runs under the lock changes nothing before the last thing that can fail.
+        // Code under this lock changes nothing before the last step that can fail.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

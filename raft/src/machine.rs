@@ -1,5 +1,5 @@
-//! The replicated state machine as openraft drives it: applies entries, publishes the state, answers, builds and installs
-//! snapshots.
+//! The replicated state machine driven by openraft: applies entries, publishes the state, answers callers,
+//! and builds and installs snapshots.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +18,15 @@ use crate::platform::{Platform, background, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{AppliedEntry, LogId, RaftEntry, SnapshotMeta, StoredMembership, TypeConfig};
 
-/// Entries applied before the state is published and their callers are answered, at most.
+/// Most entries applied before the state is published and their callers are answered.
 const BATCH_ENTRIES: usize = 128;
-/// Requests in them: some milliseconds, after which others on consensus' thread have their turn. An entry has up to 512.
+/// Most requests in those entries: a few milliseconds of work, after which other tasks on the consensus
+/// thread get their turn. One entry has up to 512.
 const BATCH_REQUESTS: usize = 4096;
-/// Of applied entries, before a snapshot is due for their sake: a second or two of applying them again.
+/// Bytes of applied entries that make a snapshot due: a second or two of applying them again.
 const LOG_BYTES_MIN: u64 = 32 << 20;
 
-/// What the rest of the node sees of the state machine.
+/// The part of the state machine that the rest of the node sees.
 pub(crate) struct Published {
     view: ArcSwap<State>,
     applied: watch::Sender<u64>,
@@ -44,7 +45,7 @@ impl Published {
         }
     }
 
-    /// The term of the newest applied entry that carries cluster time, or a later one.
+    /// The term of the newest applied entry that carries cluster time, or a later term.
     pub(crate) fn stamped_term(&self) -> u64 {
         self.stamped_term.load(Ordering::Acquire)
     }
@@ -62,8 +63,8 @@ impl Published {
         self.changes.history()
     }
 
-    /// Shows a state. Whoever hears of a revision finds its changes in the history, and whoever finds them there finds them in
-    /// the state: so the state comes first and the revision last.
+    /// Publishes a state. Whoever sees a revision must find its changes in the history, and whoever finds
+    /// changes there must find them in the state. So the state is published first and the revision last.
     fn publish(&self, state: &State, note: impl FnOnce(&ChangeLog)) {
         self.view.store(Arc::new(state.clone()));
         note(&self.changes);
@@ -71,7 +72,7 @@ impl Published {
     }
 }
 
-/// The state machine. openraft owns it; everybody else sees [`Published`].
+/// The state machine. openraft owns it; all other parts see [`Published`].
 pub(crate) struct Machine {
     state: State,
     lineage: SharedLineage,
@@ -80,9 +81,9 @@ pub(crate) struct Machine {
     snapshots: SnapshotStore,
     platform: Arc<dyn Platform>,
     current: Option<(SnapshotMeta, SnapshotFile)>,
-    /// Of the entries that were applied since a snapshot was begun or asked for.
+    /// Bytes of the entries applied since a snapshot was begun or requested.
     log_bytes: u64,
-    /// Of the newest snapshot.
+    /// Size of the newest snapshot, bytes.
     snapshot_bytes: Arc<AtomicU64>,
     snapshot_due: Arc<Notify>,
     /// Lives as long as the newest builder.
@@ -120,27 +121,29 @@ impl Machine {
         Arc::clone(&self.published)
     }
 
-    /// The last applied entry; 0 when there is none.
+    /// Index of the last applied entry; 0 when there is none.
     pub(crate) fn applied_index(&self) -> u64 {
         self.lineage.lock().last().map_or(0, |id| id.index)
     }
 
-    /// Which entries led to the state.
+    /// The lineage of the state.
     pub(crate) fn lineage(&self) -> SharedLineage {
         self.lineage.clone()
     }
 
-    /// Is told when so much was applied that a snapshot should be written, beside those that openraft wants after a number of entries:
-    /// an entry may carry one request or hundreds, and a node that starts again applies all of them again.
+    /// Notified when enough bytes were applied to warrant a snapshot, in addition to openraft's own,
+    /// entry-based trigger. An entry may carry one request or hundreds, and a restarted node applies all of
+    /// them again.
     pub(crate) fn snapshot_due(&self) -> Arc<Notify> {
         Arc::clone(&self.snapshot_due)
     }
 
     fn note_log_bytes(&mut self, bytes: usize) {
         self.log_bytes += bytes as u64;
-        // As much as the last one: where the state is large, writing it must not cost more than the log itself.
+        // At least the size of the last snapshot: writing a large state must not cost more than the log
+        // itself.
         let due = self.log_bytes >= self.snapshot_bytes.load(Ordering::Relaxed).max(LOG_BYTES_MIN);
-        // openraft forgets what is asked for while it has one written.
+        // openraft ignores a request for a snapshot while it is writing one.
         if due && self.building.strong_count() == 0 {
             self.log_bytes = 0;
             self.snapshot_due.notify_one();
@@ -225,7 +228,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 full = applied >= BATCH_ENTRIES || requests >= BATCH_REQUESTS;
                 next = if full { None } else { entries.next().now_or_never().flatten() };
             }
-            // Whoever is answered, or told of a change, finds it in the state.
+            // Callers must find their change in the published state before they are answered.
             self.published.publish(&self.state, |log| log.push(self.state.revision(), changes));
             for (responder, answer) in answers {
                 responder.send(answer);
@@ -265,13 +268,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
             if found != meta {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the snapshot is not the one announced",
+                    "the snapshot differs from the one announced",
                 ));
             }
             if own.lock().compare_snapshot(&lineage) == Compared::Differs {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the snapshot does not go on from what was applied here",
+                    "the snapshot does not continue the history applied here",
                 ));
             }
             let file = store.install(&meta, &snapshot)?;
@@ -285,7 +288,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<Snapshot<Committed, u64, Node, SnapshotFile>>, io::Error> {
-        // A snapshot built here is newer than the one this node started from or was sent.
+        // A snapshot built here is newer than the one this node started from or received.
         let store = self.snapshots.clone();
         let newest =
             blocking(self.platform.as_ref(), move || store.newest().map_err(io::Error::other)).await?;
@@ -302,7 +305,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 type Committed = openraft::alias::CommittedLeaderIdOf<TypeConfig>;
 type Node = crate::types::Member;
 
-/// Writes one snapshot from a clone of the state, which costs nothing to take.
+/// Writes one snapshot from a clone of the state; taking the clone costs nothing.
 pub(crate) struct Builder {
     state: State,
     meta: SnapshotMeta,
@@ -339,7 +342,7 @@ mod tests {
 
     const ENTRY_BYTES: usize = 1 << 20;
 
-    /// Applies so many more entries of a MiB each, and says whether a snapshot became due.
+    /// Applies `count` more entries of a MiB each, and returns whether a snapshot became due.
     async fn due_after(machine: &mut Machine, count: u64) -> bool {
         let first = machine.lineage().lock().last().map_or(0, |last| last.index + 1);
         let entry = Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: Vec::new() });

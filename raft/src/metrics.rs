@@ -1,4 +1,4 @@
-//! What openraft says about itself, with the few ways of waiting this crate needs.
+//! openraft's metrics, with the few ways of waiting on them that this crate needs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::types::TypeConfig;
 
 pub(crate) type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
 
-/// Who leads, as a node knows it.
+/// The leadership as one node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leadership {
     term: u64,
@@ -27,7 +27,7 @@ impl Leadership {
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// openraft's metrics. Clones have seen what the original has seen.
+/// openraft's metrics. A clone counts the same values as seen as the original.
 #[derive(Clone)]
 pub(crate) struct Metrics(openraft::alias::WatchReceiverOf<TypeConfig, RaftMetrics>);
 
@@ -36,7 +36,7 @@ impl Metrics {
         Self(receiver)
     }
 
-    /// Looks at the present values. What is looked at must not be held across an await.
+    /// Reads the current values. Do not hold the reference across an await.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&RaftMetrics) -> T) -> T {
         look(&self.0.borrow_watched())
     }
@@ -45,19 +45,19 @@ impl Metrics {
         self.look(Leadership::of)
     }
 
-    /// Waits until leadership is not what was `seen`, at most a `moment`. openraft publishes metrics after everything it does,
-    /// changed or not: any new value is no news.
+    /// Waits until the leadership differs from `seen`, at most a `moment`. openraft publishes metrics after
+    /// everything it does, changed or not, so a new value alone does not mean a change.
     pub(crate) async fn leadership_changed(&self, seen: &Leadership, moment: Duration) {
         let changed = self.wait_for(|metrics| (Leadership::of(metrics) != *seen).then_some(()));
         tokio::select! {
             biased;
-            // Without the consensus task there is nothing to wait for but the moment.
+            // Without the consensus task the only thing left is to wait for the moment.
             Ok(()) = changed => {}
             () = tokio::time::sleep(moment) => {}
         }
     }
 
-    /// Waits until `found` gives something.
+    /// Waits until `found` returns a value.
     pub(crate) async fn wait_for<T>(&self, found: impl Fn(&RaftMetrics) -> Option<T>) -> Result<T, Gone> {
         let mut receiver = self.0.clone();
         loop {

@@ -1,5 +1,5 @@
-//! What a node takes from the machine under it: files, threads, sockets. Production runs on [`OsPlatform`]; a simulation brings
-//! a platform of its own and runs everything above it unchanged.
+//! The resources a node takes from its machine: files, threads, sockets. Production runs on [`OsPlatform`]; a
+//! simulation brings its own platform and runs everything above it unchanged.
 
 use std::any::Any;
 use std::io;
@@ -20,29 +20,31 @@ use crate::log::{Log, LogError, LogOptions, Torn};
 
 /// The machine under a node. Nothing here is called on the path of a request.
 pub trait Platform: Send + Sync + 'static {
-    /// Makes `dir` this node's own until the result is dropped, creating it when absent.
+    /// Reserves `dir` for this node until the result is dropped; creates the directory when it does not
+    /// exist.
     ///
     /// # Errors
-    /// [`LockError::Held`] when another node has it.
+    /// [`LockError::Held`] when another node holds it.
     fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send + Sync>, LockError>;
 
-    /// Opens a directory, creating it (durably) when absent.
+    /// Opens a directory; creates it durably when it does not exist.
     ///
     /// # Errors
     /// When the disk refuses.
     fn disk(&self, dir: &Path) -> io::Result<Arc<dyn Disk>>;
 
-    /// Opens the log and has its writer run.
+    /// Opens the log and starts its writer.
     ///
     /// # Errors
     /// As [`Log::open`].
     // Called on the runtime that appends.
     fn log(&self, disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Log, Option<Torn>), LogError>;
 
-    /// Runs work that may block, somewhere it holds nobody up.
+    /// Runs work that may block, where it delays nobody.
     fn blocking(&self, work: Box<dyn FnOnce() + Send>);
 
-    /// Likewise for work that keeps a processor busy for seconds and that nobody waits for: others go first.
+    /// As [`Self::blocking`], for work that keeps a processor busy for seconds and that nobody waits for:
+    /// other work goes first.
     fn background(&self, work: Box<dyn FnOnce() + Send>) {
         self.blocking(work);
     }
@@ -50,11 +52,11 @@ pub trait Platform: Send + Sync + 'static {
     /// Serves peers until the returned future is dropped.
     fn serve(&self, router: Router) -> BoxFuture<'static, io::Result<()>>;
 
-    /// A channel to a peer. Connects when it is first used, and again whenever the connection is lost.
+    /// Returns a channel to a peer. It connects when first used, and again whenever the connection is lost.
     fn channel(&self, endpoint: Endpoint) -> Channel;
 }
 
-/// Runs work that may block and waits for it.
+/// Runs work that may block, and waits for its result.
 pub(crate) async fn blocking<T: Send + 'static>(
     platform: &dyn Platform,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -62,7 +64,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     result_of(work, |work| platform.blocking(work)).await
 }
 
-/// Runs work behind which others go first, and waits for it.
+/// Runs work with low priority, and waits for its result.
 pub(crate) async fn background<T: Send + 'static>(
     platform: &dyn Platform,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -75,23 +77,23 @@ async fn result_of<T: Send + 'static>(
     run: impl FnOnce(Box<dyn FnOnce() + Send>),
 ) -> io::Result<T> {
     let (sender, receiver) = oneshot::channel();
-    // Whoever waited may have been dropped; the work is done all the same.
+    // The waiting task may have been dropped; the work is done anyway.
     run(Box::new(move || drop(sender.send(work()))));
     receiver.await.unwrap_or_else(|_| Err(io::Error::other("the work ended without a result")))
 }
 
-/// A tenth of what the others get of a processor they want, too.
+/// About a tenth of the share that other threads get of a contended processor.
 const BACKGROUND_NICE: i32 = 10;
 
-/// The operating system.
+/// The platform of production: the operating system.
 #[derive(Debug)]
 pub struct OsPlatform {
     listener: Mutex<Option<TcpListener>>,
 }
 
 impl OsPlatform {
-    /// The operating system, with the listener for peers: bound already, so that a taken port is an error before anything else
-    /// happens.
+    /// The operating system, with the listener for peers already bound, so that a port in use is an error
+    /// before anything else happens.
     #[must_use]
     pub fn new(listener: TcpListener) -> Self {
         Self { listener: Mutex::new(Some(listener)) }
@@ -118,10 +120,11 @@ impl Platform for OsPlatform {
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {
-        // A thread of its own: its priority can not be raised again.
+        // Needs a thread of its own, because its priority cannot be raised again.
         let thread = std::thread::Builder::new().name("background".to_owned());
         let spawned = thread.spawn(move || {
-            // Linux takes the calling thread for the process. Without it the work only takes more from the others.
+            // Linux applies this to the calling thread. Without it the work only takes more processor time
+            // from others.
             if let Err(error) = setpriority_process(None, BACKGROUND_NICE) {
                 tracing::debug!(%error, "background work has the usual priority");
             }

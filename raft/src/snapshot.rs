@@ -4,11 +4,12 @@
 //! file  = "BATUTSNP" · version u32 · frame · frame · …
 //! frame = length u32 · CRC u32 · kind u8 · payload
 //! ```
-//! A frame's CRC goes on from that of the frame before, so frames can not be lost, swapped or repeated unseen; the last
-//! frame says how many records there are, so the end can not be lost either. Integers are little-endian, payloads protobuf.
+//! A frame's CRC continues that of the previous frame, so lost, swapped or repeated frames are noticed. The
+//! last frame gives the number of records, so a lost end is noticed too. Integers are little-endian, payloads
+//! protobuf.
 //!
-//! A file gets its name once it is whole and synced. A node that finds its newest snapshot damaged refuses to start: the
-//! log before it is gone.
+//! A file is given its final name once it is complete and synced. A node whose newest snapshot is damaged
+//! refuses to start, because the log before it is gone.
 
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -30,39 +31,39 @@ const MAGIC: &[u8; 8] = b"BATUTSNP";
 const VERSION: u32 = 1;
 /// Records are put into frames of about this size.
 const FRAME_BYTES: usize = 256 << 10;
-/// A frame holds whole records, and no record comes near this.
+/// A frame holds whole records, and no record comes near this size.
 const FRAME_BYTES_MAX: usize = 64 << 20;
-/// A file that is being written is synced as often.
+/// A file being written is synced after each piece of this size.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Frames that are decoded before the state has been built of those before.
+/// Frames decoded ahead of building the state from earlier frames.
 const FRAMES_AHEAD: usize = 4;
 const FINISHED: &str = "snapshot-";
 const UNFINISHED: &str = "unfinished-";
-/// What other tools call a file that they have not finished.
+/// Suffix of unfinished files of other tools.
 const TEMPORARY: &str = ".tmp";
 
-/// Why a snapshot can not be used.
+/// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The disk refused.
+    /// The disk refused an operation.
     #[error("snapshot {path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The file is damaged, or written by a newer version.
     #[error(
-        "snapshot {path} can not be used: {what} at offset {offset}. The other members have the data: move the data \
-         directory away and start this node again; it joins anew under its name and fetches everything"
+        "snapshot {path} cannot be used: {what} at offset {offset}. The other members have the data: move the data \
+         directory away and start this node again; it joins again under its name and fetches everything"
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The offset in the file, bytes.
         offset: u64,
-        /// What is wrong.
+        /// What is wrong with the file.
         what: String,
     },
 }
@@ -75,12 +76,12 @@ enum Frame {
     End = 4,
 }
 
-/// A whole snapshot on the disk. The open file outlives its name, so one that is being sent may be replaced.
+/// A whole snapshot on the disk. The open file outlives its name, so a snapshot being sent may be replaced.
 #[derive(Clone)]
 pub(crate) struct SnapshotFile {
     file: Arc<dyn DiskFile>,
     name: String,
-    /// For people.
+    /// The path, for people.
     path: PathBuf,
     pub(crate) bytes: u64,
 }
@@ -100,7 +101,7 @@ impl SnapshotFile {
         &self.path
     }
 
-    /// Up to `length` bytes from `offset`; fewer only at the end.
+    /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
     pub(crate) fn chunk(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut chunk = vec![0; length.min(left)];
@@ -108,24 +109,24 @@ impl SnapshotFile {
         Ok(chunk)
     }
 
-    /// What the snapshot says of the log; reads the beginning only.
+    /// The snapshot's log position and membership; reads only the beginning of the file.
     pub(crate) fn meta(&self) -> Result<SnapshotMeta, SnapshotError> {
         self.head().map(|(meta, _)| meta)
     }
 
-    /// Likewise, and of the entries that led to its state.
+    /// As [`Self::meta`], with the lineage of the state.
     pub(crate) fn head(&self) -> Result<(SnapshotMeta, Lineage), SnapshotError> {
         Reader::open(self)?.head()
     }
 
-    /// The state, every checksum and every reference verified.
+    /// Loads the state and verifies every checksum and every reference.
     pub(crate) fn load(&self) -> Result<(SnapshotMeta, Lineage, State), SnapshotError> {
         let mut reader = Reader::open(self)?;
         let (meta, lineage) = reader.head()?;
         let header = reader.expect(Frame::Header)?;
         let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
         let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
-        // One thread reads and decodes, the other builds.
+        // One thread reads and decodes, the other builds the state.
         let (sender, records) = mpsc::sync_channel(FRAMES_AHEAD);
         let (read, built) = thread::scope(|scope| {
             let read = move || reader.records(|records| sender.send(records).is_ok());
@@ -134,15 +135,15 @@ impl SnapshotFile {
             Ok((joined(reading), built))
         })
         .map_err(|source| SnapshotError::Io { path: self.path.clone(), source })?;
-        // What ends too early may be no state: then it is what is missing that must be told.
+        // A file that ends too early may also give an invalid state; report the missing data, not the state.
         let offset = read?;
         let state = built.map_err(|error| damaged(&self.path, offset, &error))?;
         Ok((meta, lineage, state))
     }
 }
 
-/// A snapshot that is being written or received. It reaches the disk in pieces of [`PIECE_BYTES`]: all at once, hundreds of megabytes
-/// would stand before the log's own few bytes.
+/// A snapshot being written or received. It is synced in pieces of [`PIECE_BYTES`]: synced all at once,
+/// hundreds of megabytes would delay the log's own few bytes.
 pub(crate) struct Unfinished {
     file: Arc<dyn DiskFile>,
     pub(crate) name: String,
@@ -179,16 +180,17 @@ pub(crate) struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the directory and removes what was never finished, whatever is in it. Only a file with the exact name of a snapshot is one.
+    /// Opens the directory and removes unfinished files, whatever they contain. Only files with the exact
+    /// name of a snapshot count as snapshots.
     pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
         for name in disk.list()? {
             if name.starts_with(UNFINISHED) || name.ends_with(TEMPORARY) {
-                // One that stays is in nobody's way.
+                // A file that could not be removed does no harm.
                 if let Err(error) = disk.remove(&name) {
                     tracing::warn!(%error, name, "an unfinished snapshot cannot be removed");
                 }
             } else if !is_snapshot(&name) {
-                tracing::warn!(name, dir = disk.describe(), "this is no snapshot; it is left alone");
+                tracing::warn!(name, dir = disk.describe(), "this is not a snapshot; it is left alone");
             }
         }
         Ok(Self { disk })
@@ -205,21 +207,21 @@ impl SnapshotStore {
         newest.map(|name| self.file(&name).map_err(failed(self.path(&name)))).transpose()
     }
 
-    /// All snapshots, oldest first.
+    /// The names of all snapshots, oldest first.
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = self.disk.list()?;
         names.retain(|name| is_snapshot(name));
         Ok(names)
     }
 
-    /// A snapshot by its name.
+    /// Opens the snapshot with this name.
     pub(crate) fn file(&self, name: &str) -> io::Result<SnapshotFile> {
         let file = self.disk.open(name)?;
         let bytes = file.size_bytes()?;
         Ok(SnapshotFile { file, name: name.to_owned(), path: self.path(name), bytes })
     }
 
-    /// A file for a snapshot that is being received.
+    /// Creates a file for a snapshot that is being written or received.
     pub(crate) fn unfinished(&self) -> io::Result<Unfinished> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -227,7 +229,7 @@ impl SnapshotStore {
         Ok(Unfinished { file: self.disk.create(&name)?, name, bytes: 0, synced_bytes: 0 })
     }
 
-    /// Writes the snapshot of a state. Takes as long as it takes; the caller keeps it off the hot threads.
+    /// Writes a snapshot of a state. This takes long; the caller keeps it off latency-critical threads.
     pub(crate) fn write(
         &self,
         meta: &SnapshotMeta,
@@ -238,13 +240,13 @@ impl SnapshotStore {
         let name = unfinished.name.clone();
         let written = write_file(unfinished, meta, lineage, state).and_then(|()| self.finish(meta, &name));
         if written.is_err() {
-            // The first error is the one to report.
+            // Report the first error only.
             let _ = self.disk.remove(&name);
         }
         written
     }
 
-    /// Makes a received snapshot the newest one. One of another directory is copied.
+    /// Makes a received snapshot the newest one. A snapshot from another directory is copied.
     pub(crate) fn install(&self, meta: &SnapshotMeta, snapshot: &SnapshotFile) -> io::Result<SnapshotFile> {
         if snapshot.path == self.path(&snapshot.name) {
             return self.finish(meta, &snapshot.name);
@@ -255,7 +257,7 @@ impl SnapshotStore {
         self.finish(meta, &copy.name)
     }
 
-    /// Gives a whole, synced file its name and removes the older ones.
+    /// Gives a complete, synced file its final name and removes the older snapshots.
     fn finish(&self, meta: &SnapshotMeta, unfinished: &str) -> io::Result<SnapshotFile> {
         let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
         let name = format!("{FINISHED}{index:016x}-{term:016x}");
@@ -268,7 +270,8 @@ impl SnapshotStore {
     }
 }
 
-/// Whether a file has the name of a finished snapshot: `snapshot-<index>-<term>`, each of 16 hexadecimal digits.
+/// Whether a file has the name of a finished snapshot: `snapshot-<index>-<term>`, each number in 16
+/// hexadecimal digits.
 fn is_snapshot(name: &str) -> bool {
     let number = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     name.strip_prefix(FINISHED)
@@ -326,7 +329,7 @@ fn validate(state: &State) -> Result<(), String> {
     let checks = Mutex::new(State::CHECKS.iter());
     let run = || {
         loop {
-            // Nothing can panic under the lock.
+            // Code under this lock cannot panic.
             let next = checks.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(check) = next else { return Ok(()) };
             check(state)?;
@@ -335,12 +338,12 @@ fn validate(state: &State) -> Result<(), String> {
     thread::scope(|scope| {
         let helper = thread::Builder::new().name("validate".to_owned()).spawn_scoped(scope, run);
         let own = run();
-        // Without a second thread this one has done everything.
+        // Without a second thread, this one has run every check.
         own.and(helper.map_or(Ok(()), joined))
     })
 }
 
-/// What a thread gave; its panic goes on here.
+/// Returns a thread's result; a panic of the thread continues here.
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -375,7 +378,7 @@ impl<'a> Reader<'a> {
         damaged(self.path, self.offset, what)
     }
 
-    /// Gives the records of every frame to `take`, until that says that it takes no more; gives the offset of the end.
+    /// Passes the records of every frame to `take` until it returns `false`. Returns the offset of the end.
     fn records(mut self, mut take: impl FnMut(Vec<ImageRecord>) -> bool) -> Result<u64, SnapshotError> {
         let mut count = 0_u64;
         loop {
@@ -449,7 +452,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a shared file from its beginning without moving anybody else's place in it.
+/// Reads a shared file from its beginning without moving another reader's position.
 struct At<'a> {
     snapshot: &'a SnapshotFile,
     offset: u64,

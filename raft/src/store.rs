@@ -1,4 +1,4 @@
-//! openraft's log storage over [`Log`]: what the trait asks for, plus a cache of the newest entries in their decoded form.
+//! openraft's log storage on top of [`Log`], with a cache of the newest decoded entries.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -20,24 +20,25 @@ use crate::integrity::At;
 use crate::log::Log;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
-/// What the newest entries may take in memory, decoded. Replication and apply read those; older ones come from the files.
+/// Memory for the newest decoded entries. Replication and apply read these; older entries are read from the
+/// files.
 const CACHE_BYTES_MAX: usize = 16 << 20;
-/// What a request has on the heap beside its names and texts.
+/// Heap memory of a request besides its names and texts.
 const REQUEST_HEAP_BYTES: usize = 64;
-/// One answer to a replication task.
+/// Most bytes read for one request of a replication task.
 const READ_BYTES_MAX: usize = 2 << 20;
 
 #[derive(Default)]
 struct Cache {
     /// Index of the first cached entry.
     first: u64,
-    /// With the length of what is written of it.
+    /// The entries, each with the length of its encoding.
     entries: VecDeque<(RaftEntry, usize)>,
-    /// What all of it takes in memory.
+    /// Total memory of all cached entries.
     bytes: usize,
 }
 
-/// About what an entry takes in memory: as it is written, and decoded, with what is text in it once more.
+/// Estimates an entry's memory: its encoding, and its decoded form, which contains the text once more.
 fn memory_bytes(entry: &RaftEntry, written_bytes: usize) -> usize {
     let requests = match &entry.payload {
         EntryPayload::Normal(data) => data.entry.requests.len(),
@@ -76,7 +77,7 @@ impl Cache {
         }
     }
 
-    /// `false`: there is none.
+    /// Removes the first entry; `false` when there is none.
     fn pop_front(&mut self) -> bool {
         let Some((entry, written_bytes)) = self.entries.pop_front() else { return false };
         self.bytes -= memory_bytes(&entry, written_bytes);
@@ -102,7 +103,7 @@ pub(crate) struct LogStore {
     end: LogEnd,
 }
 
-/// Index of the log's first entry, for whoever must not look further back. Clones share it.
+/// Index of the log's first entry, shared with code that must not read further back. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FirstIndex(Arc<AtomicU64>);
 
@@ -116,7 +117,8 @@ impl FirstIndex {
     }
 }
 
-/// Where the log ends, for whoever compares it with what others know of it. Clones share it.
+/// The end of the log, shared with code that compares it with the knowledge of other members. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogEnd(Arc<Mutex<Ends>>);
 
@@ -126,17 +128,18 @@ struct Ends {
     last: Option<LogId>,
     /// The last entry known to be durable.
     durable: Option<LogId>,
-    /// The term of the newest vote. A later leader's is noted before what it has the log give up.
+    /// The term of the newest vote. The vote of a later leader is noted before that leader makes the log drop
+    /// entries.
     voted_term: u64,
 }
 
 impl LogEnd {
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        // Each change under the lock is one step.
+        // Each change under this lock is a single step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The term of the newest vote, and the last entry of the log as it is under that vote.
+    /// The term of the newest vote, and the last entry of the log under that vote.
     pub(crate) fn voted_and_last(&self) -> (u64, Option<LogId>) {
         let ends = self.ends();
         (ends.voted_term, ends.last)
@@ -146,7 +149,7 @@ impl LogEnd {
         self.ends().durable
     }
 
-    /// That of a log which is on the disk so far.
+    /// The end of a log whose entries are all durable.
     #[cfg(test)]
     pub(crate) fn at(voted_term: u64, last: Option<LogId>) -> Self {
         Self(Arc::new(Mutex::new(Ends { last, durable: last, voted_term })))
@@ -178,9 +181,9 @@ impl LogEnd {
     }
 }
 
-/// The log was committed further than it reaches now.
+/// The log was committed further than it now reaches.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("{} is committed, and the log would end at {}", At(Some(*committed)), At(*end))]
+#[error("{} is committed, but the log would end at {}", At(Some(*committed)), At(*end))]
 pub(crate) struct CommittedIsGone {
     committed: LogId,
     end: Option<LogId>,
@@ -191,7 +194,7 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl LogStore {
-    /// Fails when the log cannot be read.
+    /// Opens the storage. Fails when the log cannot be read.
     pub(crate) fn new(log: Log) -> io::Result<Self> {
         let first = FirstIndex::default();
         first.set(log.state().purged.map_or(0, |(index, _)| index + 1));
@@ -207,7 +210,7 @@ impl LogStore {
         self.end.clone()
     }
 
-    /// Fails when entries that were noted as committed are gone.
+    /// Fails when entries noted as committed are gone.
     pub(crate) fn check_committed(&self) -> io::Result<()> {
         let (_, end) = self.end.voted_and_last();
         match self.committed()? {
@@ -222,7 +225,7 @@ impl LogStore {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        // Nothing that runs under the lock can leave the cache half changed.
+        // Code under this lock cannot leave the cache half changed.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,7 +233,7 @@ impl LogStore {
         self.first.clone()
     }
 
-    /// The vote last saved, if any.
+    /// The vote saved last, if any.
     pub(crate) fn vote(&self) -> io::Result<Option<Vote>> {
         self.log.state().vote.map(|vote| consensus::decode_vote(&vote).map_err(invalid)).transpose()
     }
@@ -247,7 +250,7 @@ impl LogStore {
         self.log.state().purged.map(|(_, id)| consensus::decode_log_id(&id).map_err(invalid)).transpose()
     }
 
-    /// Entries from `start` on, before `end`, at most about `bytes_max` of them (at least one).
+    /// Reads entries from `start` on, before `end`, at most about `bytes_max` bytes (at least one entry).
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
         let mut found = Vec::new();
         let mut taken = 0;
@@ -287,7 +290,7 @@ impl LogStore {
 
     async fn durable(&self, call: impl FnOnce(&Log, crate::log::Done)) -> io::Result<()> {
         let (sender, receiver) = oneshot::channel();
-        // Nobody waits any more when openraft dropped the call; the log finishes it all the same.
+        // openraft may have dropped the call; the log finishes it anyway.
         call(&self.log, Box::new(move |result| drop(sender.send(result))));
         receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log's thread is gone")))
     }
@@ -302,7 +305,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
-        // What would follow the purged entries must not be taken for what was asked for.
+        // Entries after the purged ones must not be returned in place of the requested ones.
         if start < self.first.get() {
             return Ok(Vec::new());
         }
@@ -332,8 +335,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        // A majority may have it before this disk. A note of what is not durable could outlive it in a power cut; a later start could
-        // not tell that from a disk that lost what was synced.
+        // A majority may have committed the entry before this disk has it. A note of a non-durable entry
+        // could outlive the entry in a power cut; a later start could not tell that from a disk that lost
+        // synced data.
         if let Some(id) = committed.min(self.end.durable()) {
             self.log.note_committed(consensus::encode_log_id(id));
         }
@@ -381,7 +385,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.end.truncated(last_log_id);
         self.cache().truncate(from);
         self.durable(|log, done| log.truncate(from, done)).await?;
-        // What was appended before may have been reported meanwhile.
+        // An earlier append may have reported its entries as durable in the meantime.
         self.end.truncated(last_log_id);
         Ok(())
     }

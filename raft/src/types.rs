@@ -1,4 +1,4 @@
-//! What this crate fills openraft's blanks with.
+//! The types this crate supplies to openraft.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 
-/// Where a node answers.
+/// Addresses of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// host:port for the other nodes.
@@ -38,16 +38,17 @@ pub struct Addresses {
     pub ws: String,
 }
 
-/// A member, as the log knows it.
+/// A member, as stored in the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Its stable name.
+    /// The member's stable name.
     pub(crate) name: String,
-    /// Where it answers.
+    /// The member's addresses.
     pub(crate) addresses: Addresses,
 }
 
-/// An entry of the state machine together with its bytes: they are made once, for the log and for every follower.
+/// An entry of the state machine together with its encoding, which is made once for the log and all
+/// followers.
 #[derive(Clone)]
 pub(crate) struct LogEntry {
     pub(crate) entry: Arc<Entry>,
@@ -66,13 +67,13 @@ impl fmt::Display for LogEntry {
     }
 }
 
-/// What applying an entry answered.
+/// The result of applying an entry.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AppliedEntry {
     pub(crate) revision: u64,
     pub(crate) now_ms: u64,
     pub(crate) wall_ms: u64,
     pub(crate) outcomes: Vec<Outcome>,
-    /// Of each outcome, the revision of the effect it tells of.
+    /// For each outcome, the revision of the effect it reports.
     pub(crate) revisions: Vec<u64>,
 }

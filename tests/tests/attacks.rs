@@ -59,7 +59,7 @@ async fn closed(stream: &mut TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_without_end_take_the_places_of_clients_only() {
+async fn connection_floods_use_only_client_slots() {
     let (cluster, leader, follower) = attacked(&["--set=limits.connections_max=100"]).await;
     let (victim, other) = (&cluster.nodes[leader], &cluster.nodes[follower]);
     let before = Before::of(victim).await;
@@ -79,7 +79,7 @@ async fn connections_without_end_take_the_places_of_clients_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_request_is_not_waited_for() {
+async fn incomplete_request_times_out() {
     let (cluster, leader, follower) = attacked(&["--set=limits.connection_idle_ms=500"]).await;
     let (victim, other) = (&cluster.nodes[leader], &cluster.nodes[follower]);
     let before = Before::of(victim).await;
@@ -144,7 +144,7 @@ async fn send_all(address: String, frames: impl Iterator<Item = Vec<u8>>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_of_http2_frames_cost_their_sender_the_connection_at_most() {
+async fn http2_floods_cost_at_most_their_own_connection() {
     let (cluster, leader, follower) = attacked(&[]).await;
     let (victim, other) = (&cluster.nodes[leader], &cluster.nodes[follower]);
     for address in [victim.rest_address(), victim.grpc_address()] {
@@ -167,7 +167,7 @@ async fn floods_of_http2_frames_cost_their_sender_the_connection_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_is_refused_before_it_is_held() {
+async fn oversized_request_is_refused_before_it_is_buffered() {
     let (cluster, leader, follower) = attacked(&[]).await;
     let (victim, other) = (&cluster.nodes[leader], &cluster.nodes[follower]);
     let before = Before::of(victim).await;

@@ -6,7 +6,7 @@ use batuta_tests::{Cluster, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cluster_is_created_before_all_expected_members_are_there() {
+async fn cluster_is_created_only_with_all_expected_members() {
     let mut cluster = Cluster::start(0).await;
     for name in ["n1", "n2", "n3"] {
         cluster.add(name);
@@ -31,7 +31,7 @@ async fn no_cluster_is_created_before_all_expected_members_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_founder_that_lost_its_disk_joins_the_cluster_it_once_made() {
+async fn founder_with_a_lost_disk_joins_its_own_cluster() {
     let mut cluster = Cluster::start(3).await;
     let before = cluster.nodes[0].status().await["cluster_id"].clone();
     let _ = cluster.nodes[0]
@@ -60,7 +60,7 @@ fn last_segment(cluster: &Cluster, place: usize) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_does_not_start_from_damaged_data_or_from_anothers() {
+async fn node_refuses_damaged_data_and_data_of_others() {
     let mut cluster = Cluster::start(3).await;
     for number in 0..20 {
         let body = json!({"name": format!("many/{number}"), "ttl_ms": 3_600_000});
@@ -81,7 +81,7 @@ async fn a_node_does_not_start_from_damaged_data_or_from_anothers() {
     let said = cluster.refuses_to_start(place, "--log-level=warn");
     let file = segment.file_name().expect("a name").to_string_lossy().into_owned();
     assert!(said.contains(&file) && said.contains("damaged at offset"), "which file and where: {said}");
-    assert!(said.contains("joins anew"), "and what to do: {said}");
+    assert!(said.contains("joins again"), "and what to do: {said}");
     std::fs::rename(&cluster.nodes[place].data_dir, cluster.nodes[place].data_dir.with_extension("damaged"))
         .expect("moved away");
     cluster.launch(place, &[]);
@@ -90,7 +90,7 @@ async fn a_node_does_not_start_from_damaged_data_or_from_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_stays_ready_though_nothing_happens() {
+async fn idle_single_node_stays_ready() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     let term = cluster.nodes[0].status().await["term"].clone();

@@ -84,7 +84,7 @@ async fn the_command_line_takes_checks_and_gives_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lock_run_passes_the_commands_end_on_and_stops_it_when_the_lock_is_lost() {
+async fn lock_run_returns_the_exit_code_and_stops_on_loss() {
     let cluster = Cluster::start(1).await;
     let words = ["lock", "run", "job", "--", "sh", "-c", "test \"$BATUTA_LOCK_TOKEN\" -ge 1 && exit 7"];
     let ended = batuta(&cluster, &words).output().expect("runs");

@@ -37,7 +37,7 @@ fn shell(script: &str) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_starts_again_by_the_line_that_dev_prints() {
+async fn killed_node_restarts_with_the_printed_command() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (out, err) = (directory.path().join("out"), directory.path().join("err"));
     let ready = directory.path().join("ready");

@@ -36,7 +36,7 @@ impl SmallDisk {
                 None
             }
             Err(error) => {
-                println!("skipped: mount can not be run: {error}");
+                println!("skipped: mount cannot be run: {error}");
                 None
             }
         }

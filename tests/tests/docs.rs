@@ -78,7 +78,7 @@ async fn the_commands_of_the_manual_work() {
 
 /// A node is not started: its data would lie outside of a temporary directory. What it would be started with is checked.
 #[test]
-fn the_first_start_of_the_operations_page_is_a_valid_configuration() {
+fn start_command_of_the_operations_page_is_valid() {
     let lines = include_str!("../../docs/operations.md").lines();
     let mut lines = lines.skip_while(|line| !line.starts_with("    batuta server "));
     let mut command = String::new();

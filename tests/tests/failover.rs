@@ -99,7 +99,7 @@ async fn the_leader_is_killed_under_load() {
 
 /// The election timeout is longer than the test waits: only the broken connection can tell.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_process_is_gone_is_replaced_before_the_election_timeout() {
+async fn dead_leader_is_replaced_before_the_election_timeout() {
     let slow = ["--set=raft.election_timeout_ms_min=60000", "--set=raft.election_timeout_ms_max=120000"];
     let mut cluster = Cluster::start_with(3, &slow).await;
     for round in 0..2 {
@@ -141,7 +141,7 @@ async fn all_three_are_killed_and_start_again() {
 /// What a leader sent before it was killed may be missing on its own disk; under the same term it would give the same log ids
 /// to other entries, and two nodes would apply different histories.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_restarts_at_once_leads_no_more_in_its_old_term() {
+async fn restarted_leader_leads_only_in_a_later_term() {
     let mut cluster = Cluster::start(3).await;
     for round in 0..3 {
         let leader = cluster.leader().await;
@@ -163,7 +163,7 @@ async fn a_leader_that_restarts_at_once_leads_no_more_in_its_old_term() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_loses_nothing_and_every_node_stops_in_time() {
+async fn rolling_restart_loses_nothing_and_stops_in_time() {
     let mut cluster = Cluster::start(3).await;
     under_load(&mut cluster, async |cluster| {
         for place in 0..3 {
@@ -208,7 +208,7 @@ async fn the_same_key_after_a_leader_change_gives_the_same_lock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_nothing_is_granted_but_stale_reads_and_livez_answer() {
+async fn without_a_majority_only_stale_reads_and_livez_work() {
     let mut cluster = Cluster::start(3).await;
     let _ = cluster.nodes[0]
         .rest

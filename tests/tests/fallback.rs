@@ -78,7 +78,7 @@ async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_with_a_short_ttl_outlives_a_leader_that_is_paused() {
+async fn short_session_lock_outlives_a_paused_leader() {
     let cluster = Cluster::start(3).await;
     // On a machine that is busy with other things the election alone may take as long as the lock lives.
     for _ in 0..5 {
@@ -107,7 +107,7 @@ async fn a_short_guard_outlives_a_pause(cluster: &Cluster) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_one_shot_lock_with_a_short_ttl_outlives_a_leader_that_is_paused() {
+async fn short_one_shot_lock_outlives_a_paused_leader() {
     let cluster = Cluster::start(3).await;
     for _ in 0..5 {
         if a_short_guard_outlives_a_pause(&cluster).await {
@@ -118,7 +118,7 @@ async fn a_one_shot_lock_with_a_short_ttl_outlives_a_leader_that_is_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_only_node_dies_before_the_answer_is_not_said_to_be_undone() {
+async fn write_without_an_answer_is_reported_as_unknown() {
     let mut cluster = Cluster::start(1).await;
     let rest = cluster.nodes[0].rest.clone();
     let _ = rest.post("/api/v1/locks", &json!({"name": "job", "ttl_ms": 600_000})).await.expect(201);
@@ -138,7 +138,7 @@ async fn a_write_whose_only_node_dies_before_the_answer_is_not_said_to_be_undone
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn short_calls_sessions_and_watches_go_on_while_the_first_node_is_paused() {
+async fn clients_continue_while_the_first_node_is_paused() {
     let cluster = Cluster::start(3).await;
     let paused = cluster.follower().await;
     let endpoints = endpoints_from(&cluster, paused);
@@ -233,7 +233,7 @@ async fn what_is_no_node_is_told_from_a_defect() {
     let cluster = Cluster::start(1).await;
     let rest = cluster.nodes[0].rest_address();
     let cases = [
-        (rest.as_str(), 69, "not_batuta", "no gRPC port"),
+        (rest.as_str(), 69, "not_batuta", "not a gRPC port"),
         ("127.0.0.1:1", 69, "unavailable", "connection refused"),
         ("no-such-host.invalid:9090", 69, "unavailable", "unknown host"),
     ];
@@ -292,7 +292,7 @@ async fn errors_of_the_command_line_are_those_of_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_printed_is_given_back() {
+async fn lock_that_cannot_be_printed_is_released() {
     let cluster = Cluster::start(1).await;
     let (rest, endpoints) = (&cluster.nodes[0].rest, cluster.endpoints().join(","));
     let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("a full device"));

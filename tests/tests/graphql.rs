@@ -56,7 +56,7 @@ async fn names_until(subscription: &mut GraphqlOperation, last: &str) -> (Vec<St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_loses_its_node_goes_on_at_another_one() {
+async fn subscription_continues_on_another_node() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let mut first = GraphqlOperation::start(&cluster.nodes[leader].graphql(), CHANGES, json!({})).await;

@@ -57,7 +57,7 @@ async fn the_second_process_of_a_node_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_processes_started_together_one_goes_on_at_most() {
+async fn at_most_one_of_two_processes_continues() {
     let mut cluster = Cluster::start(3).await;
     let original = cluster.follower().await;
     cluster.nodes[original].kill();
@@ -101,7 +101,7 @@ async fn a_node_whose_old_process_is_paused_starts_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_of_another_cluster_are_not_started_with_these_peers() {
+async fn node_refuses_data_of_another_cluster() {
     let a = Cluster::start(3).await;
     let mut b = Cluster::start(3).await;
     let id = |status: Value| status["cluster_id"].as_str().expect("an id").to_owned();
@@ -177,13 +177,13 @@ async fn a_node_without_its_identity_or_snapshot_does_not_start() {
     std::fs::rename(&identity, &aside).expect("moved");
     let said = cluster.refuses_to_start(place, "--log-level=warn");
     assert!(said.contains("identity") && said.contains("missing"), "{said}");
-    assert!(said.contains("joins anew"), "what to do: {said}");
+    assert!(said.contains("joins again"), "what to do: {said}");
     std::fs::rename(&aside, &identity).expect("moved");
 
     let snapshots = data_dir.join("snapshots");
     std::fs::rename(&snapshots, data_dir.join("aside")).expect("moved");
     let said = cluster.refuses_to_start(place, "--log-level=warn");
-    assert!(said.contains("there is no snapshot") && said.contains("joins anew"), "{said}");
+    assert!(said.contains("there is no snapshot") && said.contains("joins again"), "{said}");
     std::fs::remove_dir_all(&snapshots).expect("the new one");
     std::fs::rename(data_dir.join("aside"), &snapshots).expect("moved");
 

@@ -146,7 +146,7 @@ async fn a_lost_tail_is_noticed_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_copy_of_a_directory_is_noticed_by_whoever_knows() {
+async fn other_members_notice_an_old_copy_of_a_directory() {
     let mut cluster = Cluster::start_listening(3).await;
     let leader = cluster.leader().await;
     let place = cluster.follower().await;
@@ -189,7 +189,7 @@ async fn a_leader_that_lost_its_tail_does_not_come_back() {
 
 /// Nobody alive knows what was lost. The old leader comes back with acknowledged writes that the cluster does not have any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_cluster_lost_is_noticed_when_its_last_holder_returns() {
+async fn last_holder_of_a_lost_write_stops_on_return() {
     let mut cluster = Cluster::start_listening(3).await;
     let leader = cluster.leader().await;
     let (place, third) = ((leader + 1) % 3, (leader + 2) % 3);

@@ -41,7 +41,7 @@ async fn a_lock_is_taken_contended_and_released_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_is_granted_when_the_holder_leaves_and_a_vanished_waiter_leaves_nothing() {
+async fn next_waiter_is_granted_and_a_vanished_one_is_removed() {
     let cluster = Cluster::start(3).await;
     let [first, second, third] = [0, 1, 2].map(|place| cluster.nodes[place].rest.clone());
     let held = first.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000})).await.expect(201);
@@ -110,7 +110,7 @@ async fn a_session_that_dies_releases_everything_in_one_revision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
+async fn every_kind_of_lock_and_registers_work() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     for _ in 0..2 {
@@ -174,7 +174,7 @@ async fn shared_semaphore_multi_lock_deadlock_force_release_and_registers() {
 /// own: the first node, which sees the connection end, must not take it away. Many rounds, since the lock has to become
 /// free just then.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_again_elsewhere_keeps_what_it_is_granted() {
+async fn retry_on_another_node_keeps_its_grant() {
     let cluster = Cluster::start(3).await;
     let [first, second, third] = [0, 1, 2].map(|place| cluster.nodes[place].rest.clone());
     let mut granted = 0;

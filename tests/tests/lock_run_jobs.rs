@@ -137,7 +137,7 @@ async fn command_that_reads_the_terminal_is_stopped_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_by_others_is_said_and_signals_get_through() {
+async fn external_stop_is_reported_and_signals_arrive() {
     let node = node().await;
     let mut run = lock_run(&node, &["stopped"], &["sh", "-c", "echo $$; exec sleep 600"]);
     let mut keeper = Process::start(run.stdout(Stdio::piped()).stderr(Stdio::piped()));

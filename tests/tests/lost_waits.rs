@@ -300,7 +300,7 @@ async fn session_that_asks_again_elsewhere_gets_its_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn session_is_told_what_it_holds_without_knowing() {
+async fn session_learns_of_an_unseen_grant() {
     let mut scene = Scene::start().await;
     let mut calls = Vec::new();
     for (name, front) in FRONTS {

@@ -82,17 +82,17 @@ async fn time_goes_on_when_the_leader(goes: Goes) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_leader_takes_no_time_along() {
+async fn killed_leader_loses_no_cluster_time() {
     time_goes_on_when_the_leader(Goes::Killed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_leader_takes_no_time_along() {
+async fn stopped_leader_loses_no_cluster_time() {
     time_goes_on_when_the_leader(Goes::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_hands_over_takes_no_time_along() {
+async fn leader_that_hands_over_loses_no_cluster_time() {
     time_goes_on_when_the_leader(Goes::HandsOver).await;
 }
 
@@ -184,7 +184,7 @@ async fn without_a_majority_calls_are_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_heard_nobody_is_not_ready() {
+async fn node_without_contact_is_not_ready() {
     let mut cluster = Cluster::start(3).await;
     for node in &mut cluster.nodes {
         node.kill();
@@ -222,7 +222,7 @@ async fn write_until(rest: Rest, worker: usize, stop: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_was_away_is_ready_only_when_it_follows() {
+async fn returning_follower_is_ready_only_once_it_follows() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let follower = cluster.follower().await;

@@ -62,7 +62,7 @@ async fn busy(nodes: Vec<Rest>, stop: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_that_loses_its_node_twice_sees_exactly_the_logs_changes() {
+async fn watch_sees_every_change_once_after_losing_two_nodes() {
     let mut cluster = Cluster::start(3).await;
     let endpoints = cluster.endpoints();
     let client = client(endpoints.clone()).await;
@@ -122,7 +122,7 @@ async fn a_watch_that_loses_its_node_twice_sees_exactly_the_logs_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_snapshot_install_a_watcher_is_told_and_begins_anew() {
+async fn watch_restarts_from_a_snapshot_after_an_install() {
     let mut cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=100"]).await;
     let follower = cluster.follower().await;
     let leader = cluster.leader().await;
@@ -177,7 +177,7 @@ async fn pinned_watch(node: &Node) -> tonic::Streaming<v1::WatchResponse> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_whose_node_installs_a_snapshot_is_told_that_changes_are_gone() {
+async fn open_watch_reports_the_gap_of_a_snapshot_install() {
     let cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=100"]).await;
     let follower = &cluster.nodes[cluster.follower().await];
     let leader = &cluster.nodes[cluster.leader().await];

@@ -1,4 +1,5 @@
-//! Charts: a bar a system and case, as long as the median, with a line from the smallest to the largest.
+//! Draws charts: one bar for each system and case, as long as the median, with a line from the smallest to
+//! the largest value.
 
 use std::fmt::Write as _;
 
@@ -8,15 +9,15 @@ use crate::figures::{Figures, Spread, spread};
 use crate::system::Name;
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin: names of cases are left of it.
+/// The left end of the bars; the names of cases are left of it.
 const LEFT: f64 = 200.0;
-/// How long the longest may be: figures are right of it.
+/// Length of the longest bar; the figures are right of it.
 const LONGEST: f64 = 420.0;
 const BAR: f64 = 16.0;
 const GAP: f64 = 12.0;
 const TOP: f64 = 56.0;
 
-/// What is drawn for a system.
+/// How a system is drawn.
 struct Look {
     system: &'static str,
     colour: &'static str,
@@ -34,7 +35,7 @@ struct Bar<'a> {
     spread: Spread,
 }
 
-/// The chart of a row, as an SVG document of its own.
+/// The chart of a row, as a complete SVG document.
 pub(super) fn row(report: &RowReport) -> String {
     let metric = report.row.chart;
     let cases: Vec<(&str, Vec<Bar<'_>>)> = report
@@ -80,7 +81,7 @@ fn draw(svg: &mut String, bar: &Bar<'_>, y: f64, scale: f64) {
     let Spread { min, median, max } = bar.spread;
     rectangle(svg, (LEFT, y), (median * scale, BAR), bar.look.colour);
     let (from, to, middle) = (LEFT + min * scale, LEFT + max * scale, y + BAR / 2.0);
-    // Writing to a text can not fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(
         svg,
         "<line x1=\"{from:.1}\" y1=\"{middle:.1}\" x2=\"{to:.1}\" y2=\"{middle:.1}\" stroke=\"#000000\" stroke-width=\"1.5\"/>"
@@ -106,7 +107,7 @@ mod tests {
     use crate::report::tests::report;
     use crate::rows::ROWS;
 
-    /// Checks that every element that is opened is closed, in order, and that no text breaks out of its own.
+    /// Checks that every opened element is closed, in order, and that no text breaks out of its element.
     fn assert_well_formed(svg: &str) {
         let mut open = Vec::new();
         for part in svg.split('<').skip(1) {
@@ -128,7 +129,7 @@ mod tests {
         let svg = row(&report());
         assert_well_formed(&svg);
         assert!(svg.contains("64 &lt;clients&gt;"), "{svg}");
-        // The largest value ends where bars may end; the median of Batuta is drawn at its part of it.
+        // The largest value ends where bars may end; Batuta's median is drawn in proportion.
         assert!(svg.contains("x2=\"620.0\""), "{svg}");
         assert!(svg.contains(&format!("width=\"{:.1}\"", 817.25 / 1234.5 * LONGEST)), "{svg}");
     }

@@ -1,4 +1,4 @@
-//! Tables.
+//! Writes the reports as Markdown tables.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::limit::{Limit, Rate};
 use crate::machine::Machine;
 use crate::metrics::{OPS, P50, P99};
 
-/// A number with about three digits that matter, thousands apart.
+/// Formats a number with about three significant digits and separated thousands.
 pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     if size >= 1000.0 {
@@ -66,10 +66,10 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
         .collect();
     let mut page = format!("# {}. {}\n\n{}\n\n", row.number, row.title, row.method);
     if !circumstances.release {
-        page += "**Of a debug build: these figures say nothing.**\n\n";
+        page += "**From a debug build: these figures are meaningless.**\n\n";
     }
     let columns = row.columns;
-    // Writing to a text can not fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(
         page,
         "{}. {}. runs of each in turn: {pairs}, {} s a case; median (smallest–largest); ratios are taken run by run.\n",
@@ -95,8 +95,8 @@ pub(super) fn row(report: &RowReport, circumstances: &Circumstances, name: &str)
             page += &ratios(case, peer, columns).unwrap_or_default();
         }
     }
-    page += &list("Runs that failed, with no figures from there on", &report.failures);
-    page += &list("To know of the runs", &report.notes);
+    page += &list("Failed runs, which have no figures from the failure on", &report.failures);
+    page += &list("Notes on the runs", &report.notes);
     page
 }
 
@@ -128,18 +128,18 @@ fn rate(rate: &Rate) -> String {
     [rate.per_s, rate.p50_ms, rate.p99_ms].map(short).join(" | ")
 }
 
-/// The page of the machine's own limit.
+/// The page of the machine's own limits.
 pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
     let mut page = format!(
-        "# The disk's own limit\n\n{}.\n\nA page of 4 KiB is written and synced with `fdatasync`, again and again, into a file that was \
-         zeroed before; one writer, and three at once, as three nodes on one disk have it.\n\n\
+        "# The disk's own limit\n\n{}.\n\nA page of 4 KiB is repeatedly written and synced with `fdatasync`, into a file that was \
+         zeroed beforehand; by one writer, and by three at once, as with three nodes on one disk.\n\n\
          | writers | syncs/s, all together | p50 ms | p99 ms |\n|---:|---:|---:|---:|\n",
         machine_line(machine)
     );
     for syncs in &limit.syncs {
         let _ = writeln!(page, "| {} | {} |", syncs.writers, rate(&syncs.rate));
     }
-    page += "\nGroup commit without anything around it: clients hand records of 256 B to one writer, which appends whatever waits as one \
+    page += "\nGroup commit without anything around it: clients hand records of 256 B to one writer, which appends everything that waits as one \
              piece, syncs once, and answers. One process, no network, no consensus.\n\n\
              | clients | records/s | p50 ms | p99 ms |\n|---:|---:|---:|---:|\n";
     for (clients, figures) in &limit.group_commit {
@@ -149,9 +149,9 @@ pub(super) fn limit(limit: &Limit, machine: &Machine) -> String {
     let cells = rate(&limit.replicated);
     let _ = write!(
         page,
-        "\nOne replicated write after the other: a client, a leader and two followers, each a thread with blocking sockets on loopback that \
-         writes a page, syncs it and answers; the leader answers when one follower has. No protocol, no consensus, no state: what a cluster \
-         on this machine can come near to with one client, and from holder to holder of one lock.\n\n\
+        "\nReplicated writes one after the other: a client, a leader and two followers, each a thread with blocking sockets on loopback that \
+         writes a page, syncs it and answers; the leader answers when one follower has answered. No protocol, no consensus, no state: what a cluster \
+         on this machine can approach with one client, and in a hand-over of one lock.\n\n\
          | writes/s | p50 ms | p99 ms |\n|---:|---:|---:|\n| {cells} |\n"
     );
     page

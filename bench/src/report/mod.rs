@@ -1,4 +1,4 @@
-//! What was measured, as JSON, as a table and as a chart.
+//! Writes the measurements as JSON, as a table and as a chart.
 
 mod chart;
 mod markdown;
@@ -16,33 +16,33 @@ use crate::machine::Machine;
 use crate::rows::{Case, Row};
 use crate::system::Name;
 
-/// What the others are compared with.
+/// The system that the others are compared with.
 const OURS: &str = Name::Batuta.word();
 
-/// What all reports of one measurement say about it.
+/// The facts about a measurement that all its reports state.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Circumstances {
-    /// Where and when.
+    /// The machine and the time.
     pub(crate) machine: Machine,
     /// The systems, in the order they ran, and their versions.
     pub(crate) systems: Vec<(&'static str, String)>,
     /// Seconds each case ran.
     pub(crate) seconds: f64,
-    /// Whether the programs are optimised; figures of a debug build say nothing.
+    /// Whether the programs are optimised; figures of a debug build are meaningless.
     pub(crate) release: bool,
 }
 
-/// A case: what each system gave in each pair, `None` where it failed.
+/// A case: the figures of each system in each pair, `None` where the run failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
-    /// Its name inside the row.
+    /// The name of the case inside the row.
     pub(crate) name: String,
-    /// By the system's name; all lists are as long as there were pairs.
+    /// The runs by system; every list has one item for each pair.
     pub(crate) runs: BTreeMap<&'static str, Vec<Option<Figures>>>,
 }
 
 impl Measured {
-    /// Batuta / the peer of a metric, pair by pair.
+    /// The ratio Batuta / peer of a metric, pair by pair.
     fn ratio(&self, peer: &str, metric: &Metric) -> Option<Spread> {
         ratio(self.runs.get(OURS)?, self.runs.get(peer)?, metric)
     }
@@ -55,25 +55,25 @@ impl Circumstances {
     }
 }
 
-/// A row: its cases, and what went wrong.
+/// A row: its cases and its failures.
 pub(crate) struct RowReport {
-    /// Which.
+    /// The row's definition.
     pub(crate) row: &'static Row,
-    /// In the order they came.
+    /// The cases, in the order they were measured.
     pub(crate) cases: Vec<Measured>,
-    /// Runs that did not come to their end, in words.
+    /// Runs that did not complete, with the reason.
     pub(crate) failures: Vec<String>,
-    /// What to know of runs with figures.
+    /// Notes for readers about runs with figures.
     pub(crate) notes: Vec<String>,
 }
 
 impl RowReport {
-    /// Without any figures yet.
+    /// A report without figures.
     pub(crate) fn new(row: &'static Row) -> Self {
         Self { row, cases: Vec::new(), failures: Vec::new(), notes: Vec::new() }
     }
 
-    /// Adds what a system gave in a pair, counted from 0.
+    /// Adds the figures of a system in a pair, counted from 0.
     pub(crate) fn add(&mut self, system: &'static str, pair: usize, case: Case) {
         let place = self.cases.iter().position(|measured| measured.name == case.name).unwrap_or_else(|| {
             self.cases.push(Measured { name: case.name, runs: BTreeMap::new() });
@@ -87,7 +87,7 @@ impl RowReport {
     /// Writes `row-NN.json`, `row-NN.md` and `row-NN.svg`.
     ///
     /// # Errors
-    /// When a file can not be written.
+    /// When a file cannot be written.
     pub(crate) fn write(&self, out: &Path, circumstances: &Circumstances) -> Result<()> {
         let name = format!("row-{:02}", self.row.number);
         write_json(out, &name, &self.json(circumstances))?;
@@ -125,7 +125,7 @@ struct Json<'a> {
     method: &'a str,
     circumstances: &'a Circumstances,
     cases: &'a [Measured],
-    /// By peer, case and metric.
+    /// The ratios by peer, case and metric.
     batuta_to: BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a str, Spread>>>,
     failures: &'a [String],
     notes: &'a [String],
@@ -134,7 +134,7 @@ struct Json<'a> {
 /// Writes `limit.json` and `limit.md`.
 ///
 /// # Errors
-/// When a file can not be written.
+/// When a file cannot be written.
 pub(crate) fn write_limit(out: &Path, limit: &Limit, machine: &Machine) -> Result<()> {
     write_json(out, "limit", &serde_json::json!({ "machine": machine, "limit": limit }))?;
     write(&out.join("limit.md"), &markdown::limit(limit, machine))

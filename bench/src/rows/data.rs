@@ -7,7 +7,7 @@ use crate::drive::drive;
 use crate::error::Result;
 use crate::system::{Host as _, Locks as _, NODES, System};
 
-/// Row 3.
+/// Row 3: durable writes.
 pub(super) async fn writes<S: System>(
     system: &mut S,
     leader: usize,
@@ -30,7 +30,7 @@ pub(super) async fn writes<S: System>(
     Ok(())
 }
 
-/// Row 4.
+/// Row 4: linearizable reads.
 pub(super) async fn reads<S: System>(
     system: &mut S,
     leader: usize,

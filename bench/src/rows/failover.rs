@@ -1,4 +1,4 @@
-//! Row 7: how long nobody gets a lock when the leader dies.
+//! Row 7: how long no lock can be acquired after the leader dies.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +12,27 @@ use crate::figures::Figures;
 use crate::metrics::GRANT_AFTER;
 use crate::system::{Locks, NODES, System};
 
-/// Clients that work while the leader dies.
+/// Clients that run while the leader dies.
 const CLIENTS: usize = 16;
-/// How long they work before.
+/// How long they run before that.
 const LOAD_BEFORE: Duration = Duration::from_secs(1);
 /// How often each survivor is asked for another lock.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// When nobody was granted anything for so long, the cluster counts as lost.
+/// If no lock was granted for this long, the cluster counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
-/// Kills the leader once.
+/// Kills the leader once and times the next grant.
 pub(super) async fn run<S: System>(system: &mut S, leader: usize, cases: &mut Cases) -> Result<()> {
     let mut survivors = Vec::new();
     for node in (0..NODES).filter(|node| *node != leader) {
         survivors.push(system.connect(node).await?);
     }
-    // Dropped, and with it the clients ended, when the first grant came.
+    // Dropped after the first grant, which ends the clients.
     let mut load = JoinSet::new();
     for mut operation in cycle_operations(&survivors, CLIENTS, "load") {
         load.spawn(async move {
             loop {
-                // While nobody leads, failures are what is expected.
+                // While nobody leads, failures are expected.
                 if operation().await.is_err() {
                     tokio::time::sleep(PROBE_EVERY).await;
                 }
@@ -50,7 +50,7 @@ pub(super) async fn run<S: System>(system: &mut S, leader: usize, cases: &mut Ca
     Ok(())
 }
 
-/// When the first of many acquires was granted, each begun after this was called.
+/// The time of the first grant among many acquires, each begun after this call.
 async fn first_grant<L: Locks>(survivors: &[L]) -> Result<Instant> {
     let (tell, mut granted) = mpsc::unbounded_channel();
     let mut probes = JoinSet::new();
@@ -66,7 +66,7 @@ async fn first_grant<L: Locks>(survivors: &[L]) -> Result<Instant> {
                     let (survivor, tell) = (survivor.clone(), tell.clone());
                     probes.spawn(async move {
                         if survivor.lock(format!("probe-{probe}")).await.is_ok() {
-                            // Only the first is waited for.
+                            // Only the first one is waited for.
                             let _ = tell.send(Instant::now());
                         }
                     });

@@ -13,7 +13,7 @@ use crate::meter::Meter;
 use crate::metrics::{HANDOVER_P50, HANDOVER_P99, HANDOVER_P999, JAIN, LEAST};
 use crate::system::{Host as _, Locks, System};
 
-/// Clients that each take and give back a lock of their own; those of one host share it.
+/// Runs clients that each acquire and release their own lock; clients of one host share that host.
 pub(super) async fn cycles<L: Locks>(
     hosts: &[L],
     clients: usize,
@@ -44,7 +44,7 @@ pub(super) fn cycle_operations<L: Locks>(
         .collect()
 }
 
-/// Row 1.
+/// Row 1: uncontended locks.
 pub(super) async fn uncontended<S: System>(
     system: &mut S,
     leader: usize,
@@ -59,7 +59,7 @@ pub(super) async fn uncontended<S: System>(
     Ok(())
 }
 
-/// Row 10.
+/// Row 10: the fronts.
 pub(super) async fn fronts<S: System>(
     system: &mut S,
     leader: usize,
@@ -75,7 +75,7 @@ pub(super) async fn fronts<S: System>(
     Ok(())
 }
 
-/// What the contenders of a hot lock note.
+/// Records of the contenders of a hot lock.
 struct Handovers {
     epoch: Instant,
     /// When the last release was sent, nanoseconds since the epoch; 0 before the first.
@@ -95,7 +95,7 @@ impl Handovers {
     }
 
     fn now_ns(&self) -> u64 {
-        // 584 years.
+        // Enough for 584 years.
         u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -132,7 +132,7 @@ fn jain(shares: &[f64]) -> Option<f64> {
     (squares > 0.0).then(|| sum * sum / (number(shares.len() as u64) * squares))
 }
 
-/// Row 2.
+/// Row 2: one hot lock.
 pub(super) async fn hot<S: System>(
     system: &mut S,
     leader: usize,

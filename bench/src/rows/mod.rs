@@ -1,4 +1,4 @@
-//! The rows of the comparison: what is done, and what of it is shown.
+//! The rows of the comparison: the work of each, and the figures that are shown.
 
 mod data;
 mod failover;
@@ -20,21 +20,21 @@ use crate::metrics::{
 };
 use crate::system::{NODES, Setup, System};
 
-/// Clients of one host: they share its connection.
+/// Clients of one host, which share its connection.
 pub(crate) const CLIENTS_PER_HOST: usize = 64;
 
-/// How much is done.
+/// The extent of the measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Where the systems are.
+    /// The programs and the data directory.
     pub(crate) setup: Setup,
     /// The disk under the servers' data.
     pub(crate) device: Option<Device>,
-    /// How long a case of a row runs.
+    /// How long each case runs.
     pub(crate) timing: Timing,
     /// Numbers of live sessions.
     pub(crate) sessions: Vec<usize>,
-    /// How long they are watched; they live two thirds of it without a keep-alive.
+    /// How long sessions are observed; without a keep-alive they live two thirds of this.
     pub(crate) session_hold: Duration,
     /// Most locks held at once.
     pub(crate) locks_max: usize,
@@ -44,27 +44,27 @@ pub(crate) struct Plan {
 pub(crate) struct Row {
     /// Its number in reports and on the command line.
     pub(crate) number: u8,
-    /// Its heading.
+    /// The row's heading.
     pub(crate) title: &'static str,
-    /// What is done and how it is counted.
+    /// The work, and how it is counted.
     pub(crate) method: &'static str,
-    /// What is shown, in order.
+    /// The columns of the table, in order.
     pub(crate) columns: &'static [&'static Metric],
-    /// What the chart shows.
+    /// The metric in the chart.
     pub(crate) chart: &'static Metric,
 }
 
-/// What one run of one case gave.
+/// The figures of one run of one case.
 pub(crate) struct Case {
-    /// The row it belongs to.
+    /// The number of its row.
     pub(crate) row: u8,
-    /// What distinguishes it inside the row.
+    /// The name of the case inside the row.
     pub(crate) name: String,
-    /// The numbers.
+    /// The measured figures.
     pub(crate) figures: Figures,
 }
 
-/// Columns of the rows that are nothing but a closed loop.
+/// Columns of rows that are a plain closed loop.
 const LOOP: &[&Metric] = &[OPS, P50, P99, P999, CPU, BYTES, DIRTIED, SERVER_CORES, GENERATOR, ERRORS];
 
 /// All rows, in order.
@@ -72,23 +72,23 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 1,
         title: "Uncontended lock: acquire and release",
-        method: "One operation is an acquire and its release, both durable on a majority, of a lock of the client's \
-                 own. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
-                 host. Batuta: Acquire and Release in one gRPC stream a host, as its client does it, \
+        method: "One operation is an acquire and its release, both durable on a majority, of a lock that belongs to the \
+                 client. All hosts are connected to the leader. etcd: Lock and Unlock of its lock service, one lease a \
+                 host. Batuta: Acquire and Release in one gRPC stream a host, as in its own client, \
                  and one session a host. ZooKeeper: the lock of its recipes (an ephemeral sequential node, \
-                 then its neighbours, asked for in one go), one session a host. Redis: SET NX PX and a script that \
-                 deletes, each with WAIT for one replica, a connection a client; nothing elects or agrees there, and \
-                 no lock has a fencing token.",
+                 then its siblings, requested together), one session a host. Redis: SET NX PX and a script that \
+                 deletes, each with WAIT for one replica, one connection a client; Redis has no elections and no consensus, and \
+                 its locks have no fencing token.",
         columns: LOOP,
         chart: OPS,
     },
     Row {
         number: 2,
         title: "One hot lock",
-        method: "Every contender has a lease or session of its own, waits for the one lock, and gives it back at \
+        method: "Every contender has its own lease or session, waits for the one lock, and releases it at \
                  once. A hand-over is timed from the sending of the release to the arrival of the next grant at \
-                 another contender; p50 to p99.9 are of a whole turn of one contender, its wait included. Fairness is \
-                 over what each contender was served while we measured. Redis has no queue for a lock.",
+                 another contender; p50 to p99.9 are of one contender's whole turn, including its wait. Fairness is \
+                 computed over the turns each contender got during the measurement. Redis has no queue for a lock.",
         columns: &[
             OPS,
             HANDOVER_P50,
@@ -120,9 +120,9 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 4,
         title: "Linearizable reads",
-        method: "Who holds this lock, with all hosts connected to the leader, or all to one follower. etcd: Range \
+        method: "Reads the holder of a lock, with all hosts connected to the leader, or all to one follower. etcd: Range \
                  over the lock's prefix, not serializable. Batuta: GetLock, linearizable. ZooKeeper: sync and \
-                 getChildren in one go, which trusts a leader that was replaced without knowing it. Redis has no \
+                 getChildren together, which trusts a leader that may have been replaced without knowing it. Redis has no \
                  linearizable read.",
         columns: LOOP,
         chart: OPS,
@@ -134,7 +134,7 @@ pub(crate) static ROWS: [Row; 10] = [
                  time to live, spread evenly; leases and KeepAlive calls go through one \
                  stream a host. One operation is one keep-alive; the percentiles are of a host's batch (a tenth of its \
                  sessions). A last keep-alive of every session counts the lost ones. Redis: a key with a time to live \
-                 and PEXPIRE, not waited for by WAIT, all at the primary. A session of ZooKeeper is a connection: \
+                 and PEXPIRE, without WAIT, all at the primary. A session of ZooKeeper is a connection: \
                  not compared.",
         columns: &[
             OPS,
@@ -156,10 +156,10 @@ pub(crate) static ROWS: [Row; 10] = [
     Row {
         number: 6,
         title: "Watch: fan-out of one change",
-        method: "All watch one name on the leader, 100 a connection, in one stream. The lock of that name is \
-                 taken and given back again and again; the time is from \
+        method: "All watchers watch one name on the leader, 100 a connection, in one stream. The lock of that name is \
+                 repeatedly acquired and released; the time is from \
                  sending the acquire to its arrival at a watcher. One operation is one arrival. ZooKeeper: a persistent \
-                 recursive watch and a connection a watcher, since it tells a connection once.",
+                 recursive watch and a connection a watcher, since it notifies a connection only once.",
         columns: &[OPS, P50, P99, P999, LAST_P50, LAST_P99, CPU, BYTES, SERVER_CORES, GENERATOR],
         chart: LAST_P50,
     },
@@ -167,55 +167,55 @@ pub(crate) static ROWS: [Row; 10] = [
         number: 7,
         title: "Failover: kill -9 of the leader under load",
         method: "16 clients work through the two followers; the leader is killed; from then on a new acquire is sent \
-                 to each survivor every 10 ms, none waits for the one before. Time from the kill to the first of them \
-                 that is granted. A fresh cluster each time. Redis elects nobody by itself.",
+                 to each survivor every 10 ms, without waiting for the previous one. Time from the kill to the first of these \
+                 grants. A fresh cluster each time. Redis holds no elections by itself.",
         columns: &[GRANT_AFTER],
         chart: GRANT_AFTER,
     },
     Row {
         number: 8,
         title: "Size: many held locks",
-        method: "256 clients take the locks and keep them. Resident memory of etcd includes the pages of its database \
-                 file that it has mapped. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the \
-                 Snapshot call, read to its end) while 64 clients do acquire and release; p99 is of the time it \
-                 takes, a second at least. Restart: a follower is stopped and started again, until it answers a \
-                 linearizable read. Redis: BGSAVE on the primary; a replica, until it has all its primary has. ZooKeeper \
-                 3.8 writes no snapshot when it is asked to: not compared.",
+        method: "256 clients take the locks and keep them. Resident memory of etcd includes the mapped pages of its database \
+                 file. The snapshot is taken on the leader (Batuta: TriggerSnapshot; etcd: the \
+                 Snapshot call, read to its end) while 64 clients acquire and release; p99 covers the time it \
+                 takes, at least a second. Restart: a follower is stopped and restarted, until it answers a \
+                 linearizable read. Redis: BGSAVE on the primary; a replica, until it has everything its primary has. ZooKeeper \
+                 3.8 writes no snapshot on request: not compared.",
         columns: &[RESIDENT, DISK, TAKE_RATE, SNAPSHOT, SNAPSHOT_P99, RESTART],
         chart: RESIDENT,
     },
     Row {
         number: 9,
         title: "Growth: acquire and release beside many held locks",
-        method: "As row 1 with 64 clients, while so many other locks are held: the costs must stay flat. How they \
-                 grow with the clients is in row 1.",
+        method: "Like row 1 with 64 clients, while this many other locks are held: the costs must stay flat. Row 1 shows how they \
+                 grow with the number of clients.",
         columns: LOOP,
         chart: CPU,
     },
     Row {
         number: 10,
         title: "Batuta's fronts: acquire and release",
-        method: "As row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's \
-                 APIs: over gRPC many calls in one stream, as its client does it, and call by call; etcd by gRPC only.",
+        method: "Like row 1 with 64 clients on one connection (REST and GraphQL: HTTP/2), through each of Batuta's \
+                 APIs; over gRPC both with many calls in one stream, as in its own client, and call by call. etcd only by gRPC.",
         columns: LOOP,
         chart: OPS,
     },
 ];
 
-/// The cases of one run, as they come: what was measured before something went wrong is kept.
+/// The cases of one run, collected as they come: figures measured before a failure are kept.
 pub(crate) struct Cases {
     row: u8,
-    /// All so far.
+    /// All cases so far.
     pub(crate) done: Vec<Case>,
 }
 
 impl Cases {
-    /// None yet, of a row.
+    /// An empty list for a row.
     pub(crate) fn of(row: u8) -> Self {
         Self { row, done: Vec::new() }
     }
 
-    /// Of which row.
+    /// The row's number.
     pub(crate) fn row(&self) -> u8 {
         self.row
     }
@@ -229,11 +229,11 @@ impl Cases {
     }
 }
 
-/// Runs what the row of `cases` needs on a fresh cluster; rows 8 and 9 share a run, which gives the cases of both. Says what readers
-/// of the figures have to know, if anything.
+/// Runs the work for the row of `cases` on a fresh cluster; rows 8 and 9 share a run, which gives the cases
+/// of both. Returns a note for the readers of the figures, if there is one.
 ///
 /// # Errors
-/// When the system could not do it; the cases before are there all the same.
+/// When the system failed; the cases before the failure are kept.
 pub(crate) async fn run<S: System>(plan: &Plan, cases: &mut Cases) -> Result<Option<String>> {
     let mut system = S::start(&plan.setup).await?;
     for node in 0..NODES {
@@ -254,12 +254,12 @@ pub(crate) async fn run<S: System>(plan: &Plan, cases: &mut Cases) -> Result<Opt
         10 => locks::fronts(&mut system, leader, plan, cases).await,
         _ => Err(Error::other(format!("there is no row {row}"))),
     }?;
-    // Clients stay where the leader was: when it changes, what they measure afterwards goes through a follower.
+    // Clients stay connected to the first leader: after a change, what they measure goes through a follower.
     let moved = row != 7 && system.leader().await? != leader;
     Ok(moved.then(|| "the leader changed while it ran".to_owned()))
 }
 
-/// What is looked at while a case of this system runs.
+/// The meter for a case of this system.
 fn meter<S: System>(system: &mut S, plan: &Plan) -> Meter {
     Meter { pids: system.servers().pids(), device: plan.device }
 }
@@ -269,7 +269,7 @@ fn count(count: usize, noun: &str) -> String {
     if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// As many hosts, connected to the node, as these clients need.
+/// As many hosts as this number of clients needs, connected to the node.
 async fn hosts<S: System>(system: &S, node: usize, clients: usize) -> Result<Vec<S::Host>> {
     let mut hosts = Vec::new();
     for _ in 0..clients.div_ceil(CLIENTS_PER_HOST) {

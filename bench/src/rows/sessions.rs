@@ -1,4 +1,4 @@
-//! Row 5: sessions that are kept alive.
+//! Row 5: sessions with keep-alives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,14 +16,14 @@ use crate::meter::resident_bytes;
 use crate::metrics::{ERRORS, GROWTH, LOST, OPEN_RATE, RESIDENT};
 use crate::system::{Host, NODES, System};
 
-/// Sessions of one host.
+/// Number of sessions of one host.
 const SESSIONS_PER_HOST: usize = 500;
-/// A host keeps its sessions alive in so many parts, one after the other.
+/// A host keeps its sessions alive in this many parts, one after the other.
 const PARTS: u32 = 10;
-/// Sessions that are being opened at once, over all hosts.
+/// Sessions being opened at once, over all hosts.
 const OPENING: usize = 256;
 
-/// What the hosts of a case share.
+/// State shared by the hosts of a case.
 #[derive(Default)]
 struct Shared {
     counts: AtomicBool,
@@ -40,7 +40,7 @@ impl Shared {
     }
 }
 
-/// One case a number of sessions, each on hosts of its own, spread over the nodes.
+/// Runs one case for each number of sessions, each on its own hosts, spread over the nodes.
 pub(super) async fn run<S: System>(
     system: &mut S,
     leader: usize,
@@ -65,7 +65,7 @@ async fn live<S: System>(system: &mut S, leader: usize, sessions: usize, plan: &
             .buffer_unordered(OPENING)
             .try_collect()
             .await?;
-        // They are kept alive from here on: the rest may take long to open.
+        // Kept alive from here on, because opening the rest may take long.
         keepers.spawn(keep(host, opened, ttl / 3, Arc::clone(&shared)));
     }
     let opened_per_s = number(sessions as u64) / opening.elapsed().as_secs_f64();
@@ -100,8 +100,8 @@ async fn live<S: System>(system: &mut S, leader: usize, sessions: usize, plan: &
     Ok(figures)
 }
 
-/// Keeps a host's sessions alive, each once in `every`, until the end; then asks once for each of them, so that none that was lost is
-/// missed.
+/// Keeps a host's sessions alive, each once in `every`, until the end; then sends one more keep-alive for
+/// each session, so that no lost session is missed.
 async fn keep<H: Host>(host: H, sessions: Vec<String>, every: Duration, shared: Arc<Shared>) -> Result<()> {
     let mut ticks = tokio::time::interval(every / PARTS);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -114,7 +114,7 @@ async fn keep<H: Host>(host: H, sessions: Vec<String>, every: Duration, shared: 
             }
             let begun = Instant::now();
             match host.keep_alive(some).await {
-                // The lost ones are counted once, at the end.
+                // Lost sessions are counted once, at the end.
                 Ok(_) if shared.counts.load(Ordering::Relaxed) => {
                     shared.kept.fetch_add(some.len() as u64, Ordering::Relaxed);
                     shared.latency.record(begun.elapsed());

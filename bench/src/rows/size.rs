@@ -1,4 +1,4 @@
-//! Rows 8 and 9: what many held locks cost.
+//! Rows 8 and 9: the cost of many held locks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,16 +15,16 @@ use crate::meter::resident_bytes;
 use crate::metrics::{DISK, P99, RESIDENT, RESTART, SNAPSHOT, SNAPSHOT_P99, TAKE_RATE};
 use crate::system::{Locks, NODES, System};
 
-/// Sizes at which row 9 looks.
+/// The sizes at which row 9 measures.
 const STEPS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
-/// From this size on row 8 looks, too.
+/// Row 8 measures from this size on.
 const SIZE_FROM: usize = 100_000;
 /// Clients that take the locks.
 const TAKERS: usize = 256;
-/// Times a lock that could not be taken is tried again.
+/// How often acquiring a lock is retried.
 const TRIES: usize = 50;
 
-/// Fills one cluster step by step.
+/// Fills one cluster step by step and measures at each step.
 pub(super) async fn run<S: System>(
     system: &mut S,
     leader: usize,
@@ -51,7 +51,7 @@ pub(super) async fn run<S: System>(
     Ok(())
 }
 
-/// Takes the locks from `held` up to `wanted` and keeps them.
+/// Acquires the locks from `held` up to `wanted` and keeps them.
 async fn take<L: Locks>(takers: &[L], held: usize, wanted: usize) -> Result<()> {
     let next = Arc::new(AtomicUsize::new(held));
     let mut clients = JoinSet::new();
@@ -80,7 +80,7 @@ async fn take<L: Locks>(takers: &[L], held: usize, wanted: usize) -> Result<()> 
     Ok(())
 }
 
-/// What row 8 shows of a cluster as it is now.
+/// Measures the current cluster for row 8.
 async fn size<S: System>(
     system: &mut S,
     leader: usize,

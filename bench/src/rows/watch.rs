@@ -1,4 +1,4 @@
-//! Row 6: how fast one change reaches all who watch.
+//! Row 6: how fast one change reaches all watchers.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::system::{Host as _, Locks as _, System};
 
 /// Watches on one connection.
 const WATCHERS_PER_HOST: usize = 100;
-/// Changes that are told at least, whatever time they take.
+/// Least number of changes, whatever time they take.
 const ROUNDS_MIN: u32 = 10;
-/// A change that has not arrived everywhere after this long is lost.
+/// A change that has not arrived everywhere after this time is lost.
 const LOST_AFTER: Duration = Duration::from_secs(20);
 
-/// One case a number of watchers.
+/// Runs one case for each number of watchers.
 pub(super) async fn run<S: System>(
     system: &mut S,
     leader: usize,
@@ -48,7 +48,7 @@ async fn fan_out<S: System>(system: &mut S, leader: usize, watchers: usize, plan
     let mut before = None;
     let mut rounds = 0;
     while before.is_none() || rounds < ROUNDS_MIN || begun.elapsed() < plan.timing.measure {
-        // The first round is for warming up.
+        // The first round is the warm-up.
         let sent = Instant::now();
         let held = writer.lock(name.clone()).await?;
         let mut latest = Duration::ZERO;

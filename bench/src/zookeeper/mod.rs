@@ -1,5 +1,5 @@
-//! ZooKeeper, with the lock of its own recipes: a sequential node of the session's below the lock's node, and a watch on the one before
-//! it. A session is a connection there.
+//! ZooKeeper, with the lock of its own recipes: a sequential node of the session below the lock's node, and a
+//! watch on the node before it. In ZooKeeper a session is a connection.
 
 mod wire;
 
@@ -20,20 +20,20 @@ use crate::system::{Held, Host, Locks, NODES, Name, Setup, System};
 
 use wire::{Body, Kind, NO_NODE, NODE_EXISTS, Pending, Session};
 
-/// What runs it.
+/// The program that runs ZooKeeper.
 pub(crate) const JAVA: &str = "java";
-/// What an ensemble of ours runs.
+/// The class that runs a member of an ensemble.
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-/// How long a session lives that is not kept alive; more than 40 s are granted to nobody.
+/// How long a session lives without a keep-alive; ZooKeeper grants at most 40 s.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Locks that are taken and given back before anything is measured, so that the machine code is there.
+/// Locks acquired and released before anything is measured, so that Java has compiled the hot code.
 const WARM_CYCLES: usize = 5_000;
-/// So many at once.
+/// Warm-up cycles in flight at once.
 const WARM_CLIENTS: usize = 64;
-/// How long a server that is only asked whether it is there may take.
+/// How long a server may take that is only asked whether it is up.
 const IMPATIENCE: Duration = Duration::from_secs(1);
 
-/// An ensemble of three.
+/// An ensemble of three servers.
 pub(crate) struct Zookeeper {
     servers: Servers,
     ports: Vec<u16>,
@@ -60,7 +60,7 @@ impl System for Zookeeper {
             std::fs::create_dir_all(&data).map_err(Error::file(&data))?;
             let (id, configuration) = (data.join("myid"), directory.path().join(format!("{name}.cfg")));
             std::fs::write(&id, format!("{}\n", node + 1)).map_err(Error::file(&id))?;
-            // Its own example's times; everything else as it comes.
+            // The times of ZooKeeper's own example; everything else is at its default.
             let words = format!(
                 "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nadmin.enableServer=false\ndataDir={}\n\
                  clientPortAddress=127.0.0.1\nclientPort={client}\n{}",
@@ -113,7 +113,7 @@ async fn impatiently<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(IMPATIENCE, work).await.map_err(|_| Error::other("ZooKeeper does not answer"))?
 }
 
-/// The answer to one of its commands of four letters.
+/// The answer to one of ZooKeeper's four-letter commands.
 async fn ask(port: u16, command: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(command).await?;
@@ -122,7 +122,8 @@ async fn ask(port: u16, command: &[u8]) -> std::io::Result<String> {
     Ok(said)
 }
 
-/// A machine with a session. A server closes its connections when it loses its leader: the next call then opens another session.
+/// A machine with a session. A server closes its connections when it loses its leader; the next call then
+/// opens another session.
 #[derive(Clone)]
 pub(crate) struct ZookeeperHost {
     port: u16,
@@ -144,27 +145,27 @@ impl ZookeeperHost {
     }
 }
 
-/// Makes the node at the path and those above it, unless they are there.
+/// Creates the node at the path and the nodes above it, unless they exist.
 async fn make(session: &Session, path: &str, data: &[u8]) -> Result<()> {
     let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).chain([path.len()]);
     for end in ends {
         let data = if end == path.len() { data } else { &[] };
         let made = session.send(Kind::Create, &create(&path[..end], data, PERSISTENT));
-        // Somebody else may have been faster.
+        // Another client may have been faster.
         let _made_or_there = made.answer_or(&[NODE_EXISTS]).await?;
     }
     Ok(())
 }
 
-/// Asks for the names of the nodes below the one at the path.
+/// Requests the names of the nodes below the path.
 fn list(session: &Session, path: &str) -> Pending {
     session.send(Kind::GetChildren, &Body::of(path).flag(false))
 }
 
-/// Names of the nodes below that of the name, as of now; none when there is no such node.
+/// The current names of the nodes below the named node; empty when there is no such node.
 async fn children(session: &Session, name: &str) -> Result<Vec<String>> {
     let path = format!("/{name}");
-    // Brings what the leader has to the server that is asked, which then answers by itself.
+    // Brings the server up to date with the leader; the server then answers by itself.
     let synced = session.send(Kind::Sync, &Body::of(&path));
     let children = list(session, &path);
     synced.answer().await?;
@@ -174,13 +175,13 @@ async fn children(session: &Session, name: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Makes a node of the session's own in the lock's queue; says its path, and who is there.
+/// Creates a node of the session in the lock's queue; returns its path and the nodes in the queue.
 async fn queue(session: &Session, name: &str) -> Result<(String, Vec<String>)> {
     let parent = format!("/{name}");
     loop {
         let node = create(&format!("{parent}/lock-"), &[], EPHEMERAL | SEQUENTIAL);
         let made = session.send(Kind::Create, &node);
-        // Answered in order: it shows the node that was just made.
+        // Requests are answered in order, so the list contains the new node.
         let children = list(session, &parent);
         match (made.answer_or(&[NO_NODE]).await?, children.answer_or(&[NO_NODE]).await?) {
             (Ok(mut made), Ok(mut children)) => return Ok((made.text()?, children.texts()?)),
@@ -195,12 +196,12 @@ const SEQUENTIAL: i32 = 2;
 
 fn create(path: &str, data: &[u8], flags: i32) -> Body {
     const ALL_RIGHTS: i32 = 31;
-    // One rule: everybody may do everything.
+    // A single rule: everybody may do everything.
     let body = Body::of(path).data(data).number(1).number(ALL_RIGHTS);
     body.data(b"world").data(b"anyone").number(flags)
 }
 
-/// The one before `own` in the queue, if it has one. Their names end with ten digits that count up.
+/// The node before `own` in the queue, if there is one. The names end with ten digits that count up.
 fn before(own: &str, queue: &[String]) -> Option<String> {
     let own = own.rsplit('/').next().unwrap_or_default();
     queue.iter().filter(|other| other.as_str() < own).max().cloned()
@@ -217,7 +218,7 @@ impl Locks for ZookeeperHost {
             if there.answer_or(&[NO_NODE]).await?.is_ok() {
                 changed.await.map_err(|_| Error::other("the session ended"))?;
             }
-            // Who was before may have given up before it held the lock.
+            // The owner of the earlier node may have given up before it held the lock.
             queue = list(&session, &format!("/{name}")).answer().await?.texts()?;
         }
         Ok(Held { name, id })
@@ -252,7 +253,7 @@ impl Host for ZookeeperHost {
     async fn watch(&self, name: &str, watchers: usize, tell: UnboundedSender<Instant>) -> Result<()> {
         const RECURSIVE: i32 = 1;
         for _ in 0..watchers {
-            // A server tells a session only once of a change, however many of it watch.
+            // A server notifies a session of a change only once, however many of its watches match.
             let watcher = Session::open(self.port, SESSION_TIMEOUT).await?;
             let mut made = watcher.made();
             let request = Body::of(&format!("/{name}")).number(RECURSIVE);

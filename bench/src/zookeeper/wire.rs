@@ -1,5 +1,5 @@
-//! One session with a ZooKeeper server, over its own protocol (`zookeeper.jute` in its source): requests are numbered, sent in a row
-//! and answered in that order.
+//! One session with a ZooKeeper server, over its own protocol (`zookeeper.jute` in its source): requests are
+//! numbered, sent one after the other, and answered in that order.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,17 +14,17 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 
-/// No answer is larger.
+/// The largest accepted answer, bytes.
 const FRAME_MAX: usize = 16 << 20;
-/// Numbers of answers nobody asked for.
+/// The numbers of unsolicited answers.
 const EVENT: i32 = -1;
 const PING: i32 = -2;
-/// The code of an answer about a node that is not there.
+/// The code of an answer about a node that does not exist.
 pub(super) const NO_NODE: i32 = -101;
-/// The code of an answer about a node that is there already.
+/// The code of an answer about a node that exists already.
 pub(super) const NODE_EXISTS: i32 = -110;
 
-/// What can be asked for.
+/// The kind of a request.
 #[derive(Clone, Copy)]
 #[repr(i32)]
 pub(super) enum Kind {
@@ -43,25 +43,25 @@ pub(super) enum Kind {
 pub(super) struct Body(BytesMut);
 
 impl Body {
-    /// One that begins with a path.
+    /// A body that begins with a path.
     pub(super) fn of(path: &str) -> Self {
         Self::default().data(path.as_bytes())
     }
 
-    /// With bytes or a text behind what there is.
+    /// Appends bytes or text.
     pub(super) fn data(mut self, data: &[u8]) -> Self {
         self.0.put_i32(i32::try_from(data.len()).unwrap_or(i32::MAX));
         self.0.put_slice(data);
         self
     }
 
-    /// With a number behind what there is.
+    /// Appends a number.
     pub(super) fn number(mut self, number: i32) -> Self {
         self.0.put_i32(number);
         self
     }
 
-    /// With a truth value behind what there is.
+    /// Appends a boolean.
     pub(super) fn flag(mut self, flag: bool) -> Self {
         self.0.put_u8(flag.into());
         self
@@ -72,14 +72,14 @@ impl Body {
 pub(super) struct Answer(Bytes);
 
 impl Answer {
-    /// The next number.
+    /// Reads the next number.
     pub(super) fn number(&mut self) -> Result<i32> {
         self.0.try_get_i32().map_err(|_| short())
     }
 
-    /// The next text.
+    /// Reads the next text.
     pub(super) fn text(&mut self) -> Result<String> {
-        // A length of -1 is a text that is not there.
+        // A length of -1 means that the text is absent.
         let length = usize::try_from(self.number()?).unwrap_or(0);
         if length > self.0.len() {
             return Err(short());
@@ -88,7 +88,7 @@ impl Answer {
             .map_err(|_| Error::other("a text that is not UTF-8"))
     }
 
-    /// The next list of texts.
+    /// Reads the next list of texts.
     pub(super) fn texts(&mut self) -> Result<Vec<String>> {
         (0..self.number()?).map(|_| self.text()).collect()
     }
@@ -102,14 +102,14 @@ fn ended() -> Error {
     Error::other("ZooKeeper ended the connection")
 }
 
-/// What an answer says: its code, 0 when all is well, and its body.
+/// An answer: its code, 0 for success, and its body.
 type Reply = (i32, Answer);
 
-/// The answer to a request that was sent.
+/// The answer to a request in flight.
 pub(super) struct Pending(oneshot::Receiver<Reply>);
 
 impl Pending {
-    /// The body, or the code when it is one of `refusals`.
+    /// The body, or the code if it is one of `refusals`.
     pub(super) async fn answer_or(self, refusals: &[i32]) -> Result<Result<Answer, i32>> {
         match self.0.await.map_err(|_| ended())? {
             (0, answer) => Ok(Ok(answer)),
@@ -118,29 +118,29 @@ impl Pending {
         }
     }
 
-    /// The body.
+    /// The body; any refusal is an error.
     pub(super) async fn answer(self) -> Result<Answer> {
         self.answer_or(&[]).await?.map_err(|code| Error::other(format!("ZooKeeper refused with {code}")))
     }
 }
 
-/// Requests on their way out, and who waits for their answers, in the same order.
+/// Outgoing requests, and the receivers of their answers, in the same order.
 struct Outgoing {
     next: i32,
     frames: mpsc::UnboundedSender<Bytes>,
     waiting: mpsc::UnboundedSender<(i32, oneshot::Sender<Reply>)>,
 }
 
-/// Who wants to know of changes.
+/// The receivers of change notifications.
 #[derive(Default)]
 struct Watches {
-    /// Once, when the node at the path changes.
+    /// Notified once, when the node at the path changes.
     once: HashMap<String, Vec<oneshot::Sender<()>>>,
-    /// Every path at which a node was made, below those that are watched for good.
+    /// Receives every path at which a node was created, below the permanently watched ones.
     made: Option<mpsc::UnboundedSender<String>>,
 }
 
-/// A session. Its connection ends with it.
+/// A session. Dropping it closes its connection.
 pub(super) struct Session {
     outgoing: Mutex<Outgoing>,
     watches: Arc<Mutex<Watches>>,
@@ -148,7 +148,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens one that the server gives up when nothing is heard of it for this long; it is kept alive.
+    /// Opens a session that the server ends after hearing nothing for this long; the session is kept alive.
     pub(super) async fn open(port: u16, timeout: Duration) -> Result<Self> {
         let stream =
             TcpStream::connect(("127.0.0.1", port)).await.map_err(Error::io("connect to ZooKeeper"))?;
@@ -156,7 +156,8 @@ impl Session {
         let (mut reader, mut writer) = stream.into_split();
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let mut hello = BytesMut::new();
-        // Version of the protocol, last change seen, time to live, a new session, its password, not to a read-only server.
+        // Protocol version, last change seen, time to live, session id (0 = new), its password, read-only
+        // server not allowed.
         hello.put_i32(0);
         hello.put_i64(0);
         hello.put_i32(timeout_ms);
@@ -187,19 +188,19 @@ impl Session {
         self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_closed()
     }
 
-    /// Sends a request behind those that were sent before.
+    /// Sends a request after those sent before.
     pub(super) fn send(&self, kind: Kind, body: &Body) -> Pending {
         let (tell, answer) = oneshot::channel();
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
         let number = outgoing.next;
         outgoing.next = number.checked_add(1).unwrap_or(1);
-        // When the connection has ended the answer says so.
+        // If the connection has ended, the answer reports that.
         drop(outgoing.waiting.send((number, tell)));
         drop(outgoing.frames.send(request(number, kind, &body.0)));
         Pending(answer)
     }
 
-    /// Ends when the node at the path changes, for a request that is sent after this with its watch set.
+    /// Resolves when the node at the path changes, for a request sent after this call with its watch set.
     pub(super) fn changed(&self, path: &str) -> oneshot::Receiver<()> {
         let (tell, changed) = oneshot::channel();
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +208,7 @@ impl Session {
         changed
     }
 
-    /// Paths of nodes that are made from now on where [`Kind::AddWatch`] asks for them.
+    /// The paths of nodes created from now on, where [`Kind::AddWatch`] asks for them.
     pub(super) fn made(&self) -> mpsc::UnboundedReceiver<String> {
         let (tell, made) = mpsc::unbounded_channel();
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).made = Some(tell);
@@ -261,7 +262,7 @@ async fn frame(reader: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<Bytes
     Ok(content.into())
 }
 
-/// Until the connection ends; who waits then sees that nobody answers any more.
+/// Reads until the connection ends; waiting requests then see that no answer will come.
 async fn read(
     reader: OwnedReadHalf,
     mut expected: mpsc::UnboundedReceiver<(i32, oneshot::Sender<Reply>)>,
@@ -293,7 +294,7 @@ fn take(
             if asked != number {
                 return Err(Error::other("ZooKeeper answered out of turn"));
             }
-            // Who asked may be gone.
+            // The caller may be gone.
             drop(waiting.send((code, answer)));
         }
     }
@@ -305,7 +306,7 @@ fn tell(event: &mut Answer, watches: &Mutex<Watches>) -> Result<()> {
     let (kind, _state, path) = (event.number()?, event.number()?, event.text()?);
     let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
     for waiting in watches.once.remove(&path).unwrap_or_default() {
-        // Likewise.
+        // The receiver may be gone.
         let _ = waiting.send(());
     }
     if let Some(made) = watches.made.as_ref().filter(|_| kind == NODE_CREATED) {

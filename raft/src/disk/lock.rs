@@ -1,4 +1,4 @@
-//! One process per data directory.
+//! Locks a data directory for one process.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -9,20 +9,20 @@ use rustix::fs::{FlockOperation, flock};
 /// Why the data directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error("{dir} is in use by process {holder}: stop it, or choose another data directory")]
     Held {
         /// The data directory.
         dir: String,
-        /// The holder's process id as it wrote it down.
+        /// The holder's process id, as written in the lock file.
         holder: String,
     },
     /// The lock file could not be opened or locked.
-    #[error("can not lock {path}: {source}")]
+    #[error("cannot lock {path}: {source}")]
     Io {
         /// The lock file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -37,7 +37,7 @@ impl DirLock {
     /// Takes `<dir>/LOCK`, creating the directory when absent.
     ///
     /// # Errors
-    /// [`LockError::Held`] when another process has it.
+    /// [`LockError::Held`] when another process holds the lock.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join("LOCK");
         let failed = |source: io::Error| LockError::Io { path: path.clone(), source };

@@ -1,7 +1,8 @@
-//! The few file operations the log needs, behind a trait, so that a simulated disk can take the real one's place.
+//! The few file operations the log needs, behind a trait, so that a simulated disk can replace the real one.
 //!
-//! Names are relative to the directory the disk was opened on. Files are pre-sized by their writer; nothing here
-//! buffers: what `write_at` returned for is with the operating system, what `sync_data` returned for is durable.
+//! Names are relative to the directory the disk was opened on. Files are pre-sized by their writer. Nothing
+//! here buffers: once `write_at` returns, the operating system has the bytes; once `sync_data` returns, they
+//! are durable.
 
 mod lock;
 mod real;
@@ -14,19 +15,19 @@ pub use sim::SimDisk;
 use std::io;
 use std::sync::Arc;
 
-/// A directory with files.
+/// A directory of files.
 pub trait Disk: Send + Sync + 'static {
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// When the file is absent or can not be opened.
+    /// When the file is absent or cannot be opened.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Creates a file, replacing one of that name.
+    /// Creates a file, replacing an existing one.
     ///
     /// # Errors
-    /// When the file can not be created.
+    /// When the file cannot be created.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Renames a file, replacing one of the new name.
+    /// Renames a file, replacing an existing file of the new name.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -36,17 +37,17 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// When the operating system refuses.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// The names of all files, sorted.
+    /// Lists the names of all files, sorted.
     ///
     /// # Errors
-    /// When the directory can not be read.
+    /// When the directory cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals durable.
     ///
     /// # Errors
     /// When the operating system refuses.
     fn sync_dir(&self) -> io::Result<()>;
-    /// Bytes that can still be written.
+    /// Free space, bytes.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -60,26 +61,26 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Fills `buffer` from `offset`.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the file is shorter, or what the operating system reports.
+    /// `UnexpectedEof` when the file is shorter; otherwise the operating system's error.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// What the operating system reports; part of the bytes may have been written.
+    /// The operating system's error; part of the bytes may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Makes everything written so far durable. A failure is final: it must not be tried again.
+    /// Makes everything written so far durable. A failure is final: do not retry.
     ///
     /// # Errors
-    /// What the operating system reports.
+    /// The operating system's error.
     fn sync_data(&self) -> io::Result<()>;
     /// The file's size.
     ///
     /// # Errors
-    /// What the operating system reports.
+    /// The operating system's error.
     fn size_bytes(&self) -> io::Result<u64>;
-    /// Cuts or extends the file.
+    /// Truncates or extends the file.
     ///
     /// # Errors
-    /// What the operating system reports.
+    /// The operating system's error.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 }

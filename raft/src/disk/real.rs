@@ -1,4 +1,4 @@
-//! The operating system's files.
+//! Files of the operating system.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,10 +15,10 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens the directory, creating it (durably) when absent.
+    /// Opens the directory; creates it durably when it does not exist.
     ///
     /// # Errors
-    /// When the directory can not be created or its parent not synced.
+    /// When the directory cannot be created or its parent not synced.
     pub fn open(dir: &Path) -> io::Result<Self> {
         if !dir.is_dir() {
             fs::create_dir_all(dir)?;

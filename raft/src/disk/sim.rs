@@ -1,8 +1,9 @@
-//! A disk in memory that forgets what was not synced, the way a power cut does.
+//! A disk in memory that forgets unsynced data, as a power cut does.
 //!
-//! What it takes for granted, as the log does: a sector of 512 bytes is written whole or not at all, and a directory's
-//! changes become durable in order (a journal). Everything else may happen: of the unsynced sectors any survive, each in
-//! any of the versions it had, a file's new size with or without what was written into it.
+//! It assumes the same as the log: a sector of 512 bytes is written whole or not at all, and changes of a
+//! directory become durable in order (a journal). Everything else may happen: any of the unsynced sectors may
+//! survive, each in any of its versions, and a file's new size may survive with or without the data written
+//! into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,12 +23,13 @@ enum Change {
 
 #[derive(Clone, Default)]
 struct Inode {
-    /// What reading gives.
+    /// The content that reads return.
     current: Vec<u8>,
     durable: Vec<u8>,
-    /// Unsynced, oldest first.
+    /// Unsynced changes, oldest first.
     pending: Vec<Change>,
-    /// What a failed sync took from `pending`: the system believes it written and will not try again.
+    /// Changes that a failed sync took from `pending`: the system believes they are written and will not try
+    /// again.
     forsaken: Vec<Change>,
     /// A sync of this file has failed: pages may look clean and not be on the disk.
     sync_failed: bool,
@@ -49,7 +51,8 @@ impl Inode {
             self.resize(end);
         }
         self.current[start..end].copy_from_slice(bytes);
-        // The system writes whole pages. That differs from writing the bytes only where a page is not what it looks.
+        // The system writes whole pages. That differs from writing only these bytes if a page on the disk is
+        // not what memory shows.
         let (from, to) = if self.sync_failed {
             let page_end = end.next_multiple_of(PAGE_BYTES).min(self.current.len());
             (start / PAGE_BYTES * PAGE_BYTES, page_end)
@@ -60,7 +63,7 @@ impl Inode {
     }
 
     fn sync(&mut self) {
-        // What the system believes written and is not there by now never will be.
+        // Changes the system believes to be written, but that are not on the disk by now, never will be.
         self.forsaken.clear();
         for change in std::mem::take(&mut self.pending) {
             change.apply(&mut self.durable, &mut || true);
@@ -146,7 +149,8 @@ struct Inner {
 }
 
 impl Inner {
-    /// Counts a change; `Err` when the power is off. The change during which it goes off is under way: `started`.
+    /// Counts a change; `Err` when the power is off. `Started(true)` means that the power went off during
+    /// this change.
     fn change(&mut self) -> Result<(), Started> {
         self.changes += 1;
         match &mut self.changes_left {
@@ -169,7 +173,7 @@ impl Inner {
     }
 }
 
-/// The power went off; whether the change may have begun.
+/// The power is off; the flag says whether the change may have begun.
 struct Started(bool);
 
 impl From<Started> for io::Error {
@@ -204,31 +208,31 @@ impl SimDisk {
         let named: BTreeSet<usize> = named.chain(inserted).collect();
         for (id, inode) in inner.inodes.iter_mut().enumerate() {
             if !named.contains(&id) {
-                // Nothing can open it any more.
+                // Nothing can open this file any more.
                 *inode = Inode::default();
             }
         }
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Lets `count` more writes succeed; the following ones fail, half done.
+    /// Lets `count` more writes succeed; later writes fail, half done.
     pub fn fail_writes_after(&self, count: u64) {
         self.lock().writes_left = Some(count);
     }
 
-    /// Lets `count` more file or directory syncs succeed; the following ones fail. As with a real one, what a failed sync
-    /// was to write counts as written: a later sync that succeeds does not make it durable.
+    /// Lets `count` more file or directory syncs succeed; later syncs fail. As on a real disk, data that a
+    /// failed sync should have written counts as written: a later successful sync does not make it durable.
     pub fn fail_syncs_after(&self, count: u64) {
         self.lock().syncs_left = Some(count);
     }
 
-    /// Has every sync of a file take so long from now on, as a slow disk's or one that stalls.
+    /// Makes every file sync take this long from now on, as on a slow or stalling disk.
     pub fn slow_syncs(&self, takes: Duration) {
         self.lock().sync_takes = takes;
     }
 
-    /// Switches the power off during the change (write, sync, creation, rename, removal, cut) after the next `count`
-    /// ones: it fails, half done, and so does all after it.
+    /// Switches the power off during the change (write, sync, creation, rename, removal, truncation) that
+    /// follows the next `count` changes: that change fails, half done, and everything after it fails.
     pub fn power_off_after(&self, count: u64) {
         self.lock().changes_left = Some(count + 1);
     }
@@ -238,14 +242,14 @@ impl SimDisk {
         self.lock().full = true;
     }
 
-    /// How many changes were asked for so far.
+    /// The number of changes requested so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.lock().changes
     }
 
-    /// A copy of the disk as a power cut leaves it: synced data, and of everything unsynced what `keep` says. The copy is
-    /// a new disk: writers on this one can not reach it.
+    /// A copy of the disk as a power cut leaves it: all synced data, and those unsynced changes for which
+    /// `keep` returns true. The copy is a new disk: writers on this one cannot reach it.
     #[must_use]
     pub fn after_power_cut(&self, mut keep: impl FnMut() -> bool) -> SimDisk {
         let inner = self.lock();
@@ -257,8 +261,8 @@ impl SimDisk {
         Self::holding(Inner { inodes, durable_names: names.clone(), names, ..Inner::default() })
     }
 
-    /// A copy of the disk as the end of the process leaves it: all that was written can be read, but is durable only as
-    /// far as it was synced. The copy is a new disk, and nothing fails on it.
+    /// A copy of the disk as the end of the process leaves it: everything written can be read, but only
+    /// synced data is durable. The copy is a new disk, and nothing fails on it.
     #[must_use]
     pub fn after_kill(&self) -> SimDisk {
         let mut inner = self.lock().clone();
@@ -276,7 +280,7 @@ impl SimDisk {
         inner.names.get(name).map(|id| inner.inodes[*id].current.clone())
     }
 
-    /// Puts a file on the disk, durably: to damage one, or to copy a disk.
+    /// Puts a file on the disk durably, to damage it or to copy a disk.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut inner = self.lock();
         let id = inner.inodes.len();
@@ -315,7 +319,7 @@ impl Disk for SimDisk {
         let mut inner = self.lock();
         let known = inner.names.get(name).copied();
         let id = if let Some(id) = known {
-            // The same file, emptied.
+            // Empties the existing file.
             inner.change()?;
             inner.inodes[id].resize(0);
             id

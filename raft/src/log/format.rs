@@ -1,12 +1,12 @@
-//! Bytes on the disk: segment headers, groups, records.
+//! The bytes on disk: segment headers, groups, records.
 //!
 //! ```text
 //! segment = header (512 bytes, CRC) · base group · group · group · … · [mark] · whatever was there before
 //! group   = header (32 bytes, own CRC, CRC of the body, CRC of the group before) · records · padding to 8 bytes
 //! record  = length u32 · CRC u32 · kind u8 · payload
 //! ```
-//! A group header's CRC starts from the segment's salt and sequence and covers the header's own offset: bytes of another
-//! segment, or of another place, never pass for a group. All integers are little-endian.
+//! A group header's CRC starts from the segment's salt and sequence and covers the header's own offset, so
+//! bytes of another segment or another offset never pass for a group. All integers are little-endian.
 
 use crc32c::{crc32c, crc32c_append};
 
@@ -14,7 +14,7 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 512;
 pub(super) const GROUP_HEADER_BYTES: usize = 32;
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
 pub(super) const FORMAT_VERSION: u32 = 1;
-/// More than this is not put into one group.
+/// A group takes no further records beyond this size.
 pub(super) const GROUP_BYTES_MAX: usize = 8 << 20;
 const SEGMENT_MAGIC: &[u8; 8] = b"BATUTLOG";
 const GROUP_MAGIC: u32 = 0x5052_4742;
@@ -23,10 +23,10 @@ const GROUP_MAGIC: u32 = 0x5052_4742;
 pub(super) struct SegmentHeader {
     pub(super) sequence: u64,
     pub(super) salt: u64,
-    /// Where the segment before ends, and the CRC of its last group: a shortened segment is noticed.
+    /// The end of the previous segment and the CRC of its last group, so that a shortened segment is noticed.
     pub(super) previous_end: u64,
     pub(super) previous_crc: u32,
-    /// The file's size: one that was cut is noticed.
+    /// The file's size, so that a truncated file is noticed.
     pub(super) bytes: u64,
 }
 
@@ -46,7 +46,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// The header, or what is wrong with it.
+    /// Decodes the header; the error says what is wrong with it.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.len() < SEGMENT_HEADER_BYTES {
             return Err("the file is too short for a segment header");
@@ -70,7 +70,7 @@ impl SegmentHeader {
         })
     }
 
-    /// What every group CRC of this segment starts from.
+    /// The start value of every group CRC of this segment.
     pub(super) fn seed(&self) -> u32 {
         crc32c_append(crc32c(&self.salt.to_le_bytes()), &self.sequence.to_le_bytes())
     }
@@ -78,11 +78,11 @@ impl SegmentHeader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GroupKind {
-    /// What a new segment repeats of the ones before.
+    /// State that a new segment repeats from the previous ones.
     Base,
-    /// Records.
+    /// New records.
     Data,
-    /// Everything before this is known to be synced. Overwritten by the next group.
+    /// Everything before the mark is synced. The next group overwrites the mark.
     Mark,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct GroupHeader {
 }
 
 impl GroupHeader {
-    /// Header bytes, and their CRC for the next group to name.
+    /// Encodes the header; also returns its CRC, which the next group names.
     pub(super) fn encode(
         kind: GroupKind,
         body: &[u8],
@@ -163,18 +163,18 @@ pub(super) enum Record<'a> {
         payload: &'a [u8],
     },
     Vote(&'a [u8]),
-    /// How far the log was known to be committed.
+    /// The position up to which the log was known to be committed.
     Committed(&'a [u8]),
-    /// Entries at and after this index are gone.
+    /// Entries from this index on are removed.
     Truncate {
         from: u64,
     },
-    /// Entries up to and with this index are gone; `id` is the caller's name for that position.
+    /// Entries up to and including this index are removed; `id` is the caller's name for that position.
     Purge {
         index: u64,
         id: &'a [u8],
     },
-    /// At the head of a segment: the live entries of the segments before, `first..next`.
+    /// At the head of a segment: the live entries of the previous segments, `first..next`.
     Range {
         first: u64,
         next: u64,
@@ -216,14 +216,14 @@ impl<'a> Record<'a> {
             }
         };
         bytes[start + 8] = kind;
-        // One record is one entry or less: far below 2^32.
+        // A record holds at most one entry, far below 2^32 bytes.
         let length = u32::try_from(bytes.len() - start - 8).unwrap_or(u32::MAX);
         let crc = crc32c(&bytes[start + 8..]);
         bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
         bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The record at the head of `bytes` and how many bytes it takes.
+    /// Decodes the record at the head of `bytes`; also returns its length.
     pub(super) fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
         if bytes.len() < RECORD_HEADER_BYTES {
             return None;
@@ -247,7 +247,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Groups start at multiples of eight bytes.
+/// Rounds up to a multiple of eight bytes, at which groups start.
 pub(super) fn aligned(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }

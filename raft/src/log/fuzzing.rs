@@ -1,4 +1,4 @@
-//! A segment with right checksums around records made of any bytes.
+//! Builds a segment with right checksums around records made of arbitrary bytes.
 
 use crc32c::crc32c;
 
@@ -6,7 +6,7 @@ use super::format::{GROUP_HEADER_BYTES, GroupHeader, GroupKind, SEGMENT_HEADER_B
 
 const SEGMENT_BYTES: usize = 4096;
 
-/// A first segment whose base group has the records that `bytes` describe: kind, length, payload, and again.
+/// A first segment whose base group has the records that `bytes` describe, each as kind, length and payload.
 pub(crate) fn segment(bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     let mut rest = bytes;

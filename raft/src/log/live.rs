@@ -1,4 +1,4 @@
-//! What is in the log, in memory.
+//! The content of the log, in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::disk::DiskFile;
 
-/// Where an entry's record lies.
+/// The location of an entry's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) segment: u64,
@@ -16,7 +16,7 @@ pub(super) struct Place {
 }
 
 pub(super) enum Slot {
-    /// Not yet written. The ticket tells this entry from another one that later took its index.
+    /// Not yet written. The ticket tells this entry from a later one with the same index.
     Pending {
         ticket: u64,
         payload: Bytes,
@@ -27,7 +27,7 @@ pub(super) enum Slot {
 pub(super) struct Segment {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) bytes: u64,
-    /// The highest index of an entry in it.
+    /// The highest index of an entry in this segment.
     pub(super) last_index: u64,
 }
 
@@ -55,7 +55,7 @@ impl Live {
         self.slots.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
-    /// A log that never had an entry begins where its first one says.
+    /// A log that never had an entry begins at the index of its first one.
     pub(super) fn begin_at(&mut self, index: u64) {
         if self.slots.is_empty() && self.purged.is_none() {
             self.first = index;

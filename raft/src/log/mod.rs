@@ -1,18 +1,22 @@
-//! The durable log: numbered entries, one vote, one committed position, one purge position, all in one order.
+//! The durable log: numbered entries, one vote, one committed position and one purge position, all in one
+//! order.
 //!
 //! Guarantees
-//! - What a call was acknowledged for (its `Done` ran with `Ok`) is on the disk: written, then `fdatasync`ed.
+//! - An acknowledged call (its `Done` ran with `Ok`) is on the disk: written, then `fdatasync`ed.
 //! - Entries can be read as soon as [`Log::append`] returns, before they are durable.
-//! - Acknowledgements come in the order of the calls. After the first failed write or sync nothing is acknowledged any more.
-//! - Opening gives back everything acknowledged. A last group that was being written when the power went is cut off and
-//!   kept aside; damage anywhere else is an error that names file and offset, never a shorter log.
+//! - Acknowledgements come in the order of the calls. After the first failed write or sync nothing is
+//!   acknowledged any more.
+//! - Opening restores everything acknowledged. A last group that was being written at a power cut is cut off
+//!   and set aside; damage anywhere else is an error that names file and offset, never a shorter log.
 //!
-//! One writer writes, on a thread of its own or on that of whoever appends (`turns.rs`). Whatever waits when a sync ends goes
-//! into the next group: one write, one sync (group commit). Groups are strictly one after the other, so a valid group proves
-//! that all before it were synced; that is how damage is told from a torn tail. When nothing waits, a mark is written behind
-//! the last group so that it too is covered.
+//! One writer writes, either on its own thread or on the thread of the appending task
+//! (`write_scheduling.rs`). Everything that waits when a sync ends goes into the next group: one write, one
+//! sync (group commit). A group is written only after the previous one is synced, so a valid group proves
+//! that everything before it was synced; this tells damage from a torn tail. When nothing waits, a mark is
+//! written after the last group, so that the last group is covered too.
 //!
-//! Segments are files of fixed size, zeroed ahead of time: a sync then writes data blocks only, no metadata.
+//! Segments are files of fixed size, zeroed ahead of time, so that a sync writes only data blocks, no
+//! metadata.
 
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -20,7 +24,7 @@ pub(crate) mod fuzzing;
 mod live;
 mod recover;
 mod segment;
-mod turns;
+mod write_scheduling;
 mod writer;
 
 use std::collections::VecDeque;
@@ -37,42 +41,43 @@ use format::Record;
 use live::{Live, Slot};
 
 pub use recover::Torn;
-pub use turns::{Inline, Stepper};
+pub use write_scheduling::{Inline, Stepper};
 
 /// Sizes of the log's files.
 #[derive(Debug, Clone, Copy)]
 pub struct LogOptions {
-    /// The first segment's size; each next one is twice as large, up to `segment_bytes_max`.
+    /// The first segment's size; each further segment is twice as large as the previous one, up to
+    /// `segment_bytes_max`.
     pub segment_bytes: u64,
-    /// The largest segment.
+    /// The largest size of a segment.
     pub segment_bytes_max: u64,
-    /// There must be a log already: none is an error, not a new one.
+    /// The log must exist already: a missing log is an error instead of a new log.
     pub existing: bool,
 }
 
-/// Why the log can not be opened.
+/// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The disk refused.
+    /// The disk refused an operation.
     #[error("log: {what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Bytes that were once durable are damaged.
     #[error(
-        "log segment {file} is damaged at offset {offset}: {what}. This node can not vouch for its log any more and will not \
-         start. The other members have the data: move the data directory away and start this node again; it joins anew under \
+        "log segment {file} is damaged at offset {offset}: {what}. This node can no longer vouch for its log and will not \
+         start. The other members have the data: move the data directory away and start this node again; it joins again under \
          its name and fetches everything"
     )]
     Damaged {
         /// The file, relative to the log's directory.
         file: String,
-        /// Where in the file.
+        /// The offset in the file, bytes.
         offset: u64,
-        /// What is wrong there.
+        /// What is wrong at that offset.
         what: String,
     },
 }
@@ -84,16 +89,17 @@ impl LogError {
     }
 }
 
-/// The entries of the log in `disk`'s directory, in order, without opening it: nothing is written or cut off, and another
-/// process may have it open. For tools that look at a node's data.
+/// Reads the entries of the log in `disk`'s directory, in order, without opening the log: nothing is written
+/// or cut off, and another process may have it open. For tools that inspect a node's data.
 ///
 /// # Errors
-/// As [`Log::open`]. What another process is writing at that moment may be read as damage: ask again then.
+/// As [`Log::open`]. Data that another process is writing at that moment may look like damage: try again
+/// then.
 pub fn read_entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
     recover::entries(disk)
 }
 
-/// Whether anything was ever kept in the log in `disk`'s directory. It is not opened, and one that is not there is not created.
+/// Whether the log in `disk`'s directory was ever used. Neither opens the log nor creates a missing one.
 ///
 /// # Errors
 /// As [`Log::open`].
@@ -101,7 +107,7 @@ pub fn is_used(disk: &dyn Disk) -> Result<bool, LogError> {
     recover::is_used(disk)
 }
 
-/// Runs once its call is durable, or with the error that ended the log.
+/// Callback that runs once its call is durable, or with the error that ended the log.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 enum Op {
@@ -125,23 +131,23 @@ enum Op {
 #[derive(Default)]
 struct Queue {
     ops: VecDeque<Op>,
-    /// Written with the next group; a sync of its own would be wasted on it.
+    /// The committed position, written with the next group; a sync of its own would be wasted on it.
     committed: Option<Bytes>,
-    /// The thread has the turn, until it finds nothing here. Never, when there is none.
+    /// Whether the thread writes, until it finds the queue empty. Always false without a thread.
     thread_works: bool,
-    /// An [`Inline`] has the turn otherwise.
+    /// Whether an [`Inline`] writes when the thread does not.
     inline: bool,
     stopping: bool,
-    /// Set once: the log is dead.
+    /// Set once: the log has failed.
     failed: Option<String>,
     next_ticket: u64,
 }
 
-/// How the writer hears that there is something to do.
+/// Wakes the writer when there is work.
 enum Wake {
-    /// It is a thread, with or without an [`Inline`] beside it.
+    /// The writer is a thread, with or without an [`Inline`] beside it.
     Thread { work: Condvar, asked: Notify },
-    /// Somebody takes its steps.
+    /// The caller steps the writer.
     Steps(Notify),
 }
 
@@ -152,8 +158,8 @@ struct Shared {
 }
 
 impl Shared {
-    // A panic while one of these is held is a defect that ends the process (the writer's by `failed`); the data behind
-    // them is replaced whole by each step, never left halfway.
+    // A panic while one of these locks is held is a defect that ends the process (the writer's by `failed`).
+    // Each step replaces the data whole and never leaves it half changed.
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,37 +169,39 @@ impl Shared {
     }
 }
 
-/// An open log. Dropping it finishes what was asked for and stops its writer.
+/// An open log. Dropping it finishes all requested work and stops the writer.
 pub struct Log {
     shared: Arc<Shared>,
-    /// `None` when the writer's steps are taken by somebody else.
+    /// `None` when the caller steps the writer.
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is in a log, apart from the entries.
+/// The state of a log without its entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// The vote last saved.
+    /// The vote saved last.
     pub vote: Option<Bytes>,
-    /// The committed position last noted; it may lag.
+    /// The committed position noted last; it may lag.
     pub committed: Option<Bytes>,
-    /// The purge position: its index and the caller's name for it.
+    /// The purge position: its index, and the caller's name for it.
     pub purged: Option<(u64, Bytes)>,
-    /// Indexes of the entries that are there.
+    /// The indexes of the existing entries.
     pub entries: Range<u64>,
 }
 
 impl Log {
-    /// Opens the log in `disk`'s directory, creating it when there is none. Also returns what was cut off, if anything was.
+    /// Opens the log in `disk`'s directory; creates it when there is none. Also returns the torn tail, if one
+    /// was cut off.
     ///
     /// # Errors
-    /// [`LogError::Damaged`] when acknowledged data can not be vouched for; [`LogError::Io`] when the disk refuses.
+    /// [`LogError::Damaged`] when acknowledged data cannot be vouched for; [`LogError::Io`] when the disk refuses.
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Self, Option<Torn>), LogError> {
         let (log, _, torn) = Self::open_with_thread(disk, options)?;
         Ok((log, torn))
     }
 
-    /// As [`Self::open`], and with what writes without the thread where that is quicker: it has to be run.
+    /// As [`Self::open`], and returns an [`Inline`] that writes without the thread when that is faster; the
+    /// caller must run it.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -209,21 +217,20 @@ impl Log {
     fn open_with_thread(
         disk: Arc<dyn Disk>,
         options: LogOptions,
-    ) -> Result<(Self, turns::SharedWriter, Option<Torn>), LogError> {
+    ) -> Result<(Self, write_scheduling::SharedWriter, Option<Torn>), LogError> {
         let wake = Wake::Thread { work: Condvar::new(), asked: Notify::new() };
         let (mut log, writer, torn) = Self::recover(disk, options, wake)?;
         let writer = Arc::new(Mutex::new(writer));
         let (shared, of_thread) = (Arc::clone(&log.shared), Arc::clone(&writer));
         let thread = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || turns::work(&shared, &of_thread))
+            .spawn(move || write_scheduling::work(&shared, &of_thread))
             .map_err(LogError::io("starting the log's thread"))?;
         log.thread = Some(thread);
         Ok((log, writer, torn))
     }
 
-    /// As [`Self::open`], but no thread is started: the log writes when the caller takes the writer's steps, and does nothing on
-    /// any other thread.
+    /// As [`Self::open`], but without a thread: the log writes only when the caller steps the writer.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -248,10 +255,11 @@ impl Log {
         Ok((Self { shared, thread: None }, writer, recovered.torn))
     }
 
-    /// Adds entries behind the last one (the first of an untouched log may have any index); `done` runs when all of them are durable.
+    /// Appends entries after the last one (the first entry of an unused log may have any index). `done` runs
+    /// when all of them are durable.
     ///
     /// # Panics
-    /// When the first index is not the next one: a gap would be a log that lies.
+    /// When the first index does not follow the last entry: a log with a gap would be wrong.
     pub fn append(&self, entries: Vec<(u64, Bytes)>, done: Done) {
         let mut queue = self.shared.queue();
         let mut live = self.shared.live();
@@ -274,22 +282,22 @@ impl Log {
         self.submit(queue, Some(Op::Vote(vote)), done);
     }
 
-    /// Notes how far the log is committed. Becomes durable with the next group.
+    /// Notes the committed position. It becomes durable with the next group.
     pub fn note_committed(&self, id: Bytes) {
         let mut queue = self.shared.queue();
         self.shared.live().committed = Some(id.clone());
         queue.committed = Some(id);
     }
 
-    /// Removes the entries at and behind `from`.
+    /// Removes the entries from `from` on.
     pub fn truncate(&self, from: u64, done: Done) {
         let queue = self.shared.queue();
         self.shared.live().truncate(from);
         self.submit(queue, Some(Op::Truncate { from }), done);
     }
 
-    /// Removes the entries up to and with `index`; the next entry will follow it even if the log ended before.
-    /// `id` is kept as the caller's name for that position.
+    /// Removes the entries up to and including `index`; the next entry follows `index` even if the log ended
+    /// before it. `id` is kept as the caller's name for that position.
     pub fn purge(&self, index: u64, id: Bytes, done: Done) {
         let queue = self.shared.queue();
         self.shared.live().purge(index, id.clone());
@@ -304,10 +312,10 @@ impl Log {
         }
         queue.ops.extend(op);
         queue.ops.push_back(Op::Done(done));
-        self.shared.call(queue);
+        self.shared.wake_writer(queue);
     }
 
-    /// What is in the log, not yet durable changes included.
+    /// The state of the log, including changes that are not yet durable.
     #[must_use]
     pub fn state(&self) -> LogState {
         let live = self.shared.live();
@@ -319,11 +327,11 @@ impl Log {
         }
     }
 
-    /// The entries of `range` that are there, without a gap from the first one on, at most about `bytes_max` of them
-    /// (but at least one).
+    /// Reads the entries of `range` that exist, up to the first gap, at most about `bytes_max` bytes (but at
+    /// least one entry).
     ///
     /// # Errors
-    /// When the disk can not be read or gives other bytes than were written.
+    /// When the disk cannot be read, or returns other bytes than were written.
     pub fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
         let mut found = Vec::new();
         let mut bytes = 0;
@@ -359,12 +367,12 @@ impl Log {
             let start = record.len() - payload.len();
             return Ok(Some(Bytes::from(record).slice(start..)));
         }
-        // A purge may have recycled the file meanwhile.
+        // A purge may have recycled the file in the meantime.
         match self.shared.live().slot(index) {
             Some(Slot::Stored(now)) if *now == place => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
-                    "log entry {index} in {} at offset {} is not what was written",
+                    "log entry {index} in {} at offset {} differs from what was written",
                     segment::name(place.segment),
                     place.offset
                 ),
@@ -378,7 +386,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.shared.close();
         if let Some(thread) = self.thread.take() {
-            // A panic of the writer has been reported by `failed` already.
+            // `failed` has already reported a panic of the writer.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! From the files on the disk to the log as it was acknowledged.
+//! Recovers the acknowledged log from the files on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,24 +15,27 @@ use super::writer::Tail;
 use super::{LogError, LogOptions};
 use crate::disk::{Disk, DiskFile};
 
-/// No segment has this number: a slot that still names it at the end of the recovery has lost its entry.
+/// No segment has this number: a slot that still has it at the end of recovery has lost its entry.
 const MISSING: u64 = 0;
 
-/// No log comes near this index. With a right checksum a record of another one was not written by this program.
+/// No real log reaches this index. A record with a right checksum and a larger index was not written by this
+/// program.
 const INDEX_MAX: u64 = 1 << 62;
-/// Nor does any have so many entries at once: they are purged after `raft.snapshot_entries` and as many again.
+/// Nor does a log have this many entries at once: they are purged after `raft.snapshot_entries` and as many
+/// again.
 const LIVE_ENTRIES_MAX: u64 = 1 << 25;
 
-/// A group that was being written when the machine or the process stopped: never acknowledged, cut off, kept aside.
+/// A group that was being written when the machine or the process stopped. It was never acknowledged, and is
+/// cut off and set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
-    /// The segment.
+    /// The name of the segment.
     pub segment: String,
-    /// Where in the segment the log now ends.
+    /// The offset in the segment at which the log now ends.
     pub offset: u64,
-    /// The file that keeps what was cut off.
+    /// The file that keeps the bytes that were cut off.
     pub kept_as: String,
-    /// How many bytes it has.
+    /// The size of that file, bytes.
     pub bytes: u64,
 }
 
@@ -64,13 +67,13 @@ pub(super) fn recover(disk: &dyn Disk, options: LogOptions) -> Result<Recovered,
         return Err(damaged(
             first,
             0,
-            format!("entry {index} is in an earlier segment, and that file is not there"),
+            format!("entry {index} is in an earlier segment whose file is missing"),
         ));
     }
     finish(disk, live, &ended, spare)
 }
 
-/// Replays the segments; gives also where the last one ends, if there is any.
+/// Replays the segments. Also returns where the last one ends, if there is any.
 fn scan(disk: &dyn Disk, sequences: &[u64]) -> Result<(Live, Option<Ended>), LogError> {
     let mut live = Live::default();
     let mut ended: Option<Ended> = None;
@@ -82,7 +85,7 @@ fn scan(disk: &dyn Disk, sequences: &[u64]) -> Result<(Live, Option<Ended>), Log
     Ok((live, ended))
 }
 
-/// See [`super::read_entries`].
+/// Implements [`super::read_entries`].
 pub(super) fn entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
     let names = disk.list().map_err(LogError::io(disk.describe()))?;
     let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
@@ -100,13 +103,13 @@ pub(super) fn entries(disk: &dyn Disk) -> Result<Vec<(u64, Bytes)>, LogError> {
             Some((Record::Entry { index: stored, payload }, _)) if stored == index => {
                 found.push((index, Bytes::copy_from_slice(payload)));
             }
-            _ => return Err(damaged(place.segment, place.offset, format!("entry {index} is not there"))),
+            _ => return Err(damaged(place.segment, place.offset, format!("entry {index} is missing"))),
         }
     }
     Ok(found)
 }
 
-/// See [`super::is_used`].
+/// Implements [`super::is_used`].
 pub(super) fn is_used(disk: &dyn Disk) -> Result<bool, LogError> {
     let names = disk.list().map_err(LogError::io(disk.describe()))?;
     let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence(name)).collect();
@@ -135,7 +138,8 @@ fn finish(disk: &dyn Disk, live: Live, ended: &Ended, spare: bool) -> Result<Rec
         last_crc: ended.crc,
         spare,
     };
-    // What was read may have been in the system's cache only. The mark also takes a torn group's place.
+    // The data may have been read from the system's cache only, so sync it. The mark also overwrites a torn
+    // group.
     tail.write_mark().and_then(|()| tail.file.sync_data()).map_err(LogError::io(&name))?;
     disk.sync_dir().map_err(LogError::io(disk.describe()))?;
     Ok(Recovered { live, tail, torn })
@@ -145,7 +149,7 @@ fn damaged(sequence: u64, offset: u64, what: impl Into<String>) -> LogError {
     LogError::Damaged { file: segment::name(sequence), offset, what: what.into() }
 }
 
-/// Where a segment's groups end.
+/// The end of a segment's groups.
 struct Ended {
     sequence: u64,
     header: SegmentHeader,
@@ -169,24 +173,30 @@ impl Scan {
         file.read_at(0, &mut bytes).map_err(LogError::io(&name))?;
         let header = SegmentHeader::decode(&bytes).map_err(|what| damaged(sequence, 0, what))?;
         if header.sequence != sequence {
-            return Err(damaged(sequence, 0, "the segment header has another number than the file's name"));
+            return Err(damaged(
+                sequence,
+                0,
+                "the segment header has a different number than the file's name",
+            ));
         }
         if header.bytes != size {
-            let what = format!("the file has {size} bytes, it was made with {}", header.bytes);
+            let what = format!("the file has {size} bytes but was created with {}", header.bytes);
             return Err(damaged(sequence, size, what));
         }
         Ok(Self { header, file, bytes })
     }
 
-    /// Whether this segment goes on where the one before ended.
+    /// Checks that this segment continues where the previous one ended.
     fn follows(&self, before: Option<&Ended>) -> Result<(), LogError> {
         let Some(before) = before else { return Ok(()) };
         if self.header.sequence != before.sequence + 1 {
-            return Err(damaged(before.sequence + 1, 0, "this segment is not there, later ones are"));
+            return Err(damaged(before.sequence + 1, 0, "this segment is missing, but later ones exist"));
         }
         if (before.offset, before.crc) != (self.header.previous_end, self.header.previous_crc) {
-            let what =
-                format!("groups end here, the next segment says they end at {}", self.header.previous_end);
+            let what = format!(
+                "the groups end here, but the next segment says they end at {}",
+                self.header.previous_end
+            );
             return Err(damaged(before.sequence, before.offset, what));
         }
         Ok(())
@@ -207,7 +217,7 @@ impl Scan {
                         return Err(damaged(
                             sequence,
                             offset as u64,
-                            "a group is not where its kind belongs",
+                            "a group is not where a group of its kind belongs",
                         ));
                     }
                     self.apply(live, offset + GROUP_HEADER_BYTES, body, first)
@@ -233,18 +243,22 @@ impl Scan {
             return Err(damaged(
                 sequence,
                 at,
-                "the first group is damaged; it was durable before the file got its name",
+                "the first group is damaged; it was durable before the file was named",
             ));
         }
         if let Some(later) = self.later_group(offset) {
             return Err(damaged(
                 sequence,
                 at,
-                format!("a group is damaged; a whole one follows at offset {later}"),
+                format!("a group is damaged; an intact one follows at offset {later}"),
             ));
         }
         if !is_last && torn.is_some() {
-            return Err(damaged(sequence, at, "a group is damaged, and the log goes on in the next segment"));
+            return Err(damaged(
+                sequence,
+                at,
+                "a group is damaged, but the log continues in the next segment",
+            ));
         }
         Ok(Ended { sequence, header: self.header, offset: at, crc, torn })
     }
@@ -267,8 +281,8 @@ impl Scan {
         }
     }
 
-    /// The offset of a group header of this segment behind `offset`: groups are written one after the other, each once the
-    /// one before is synced, so whatever lies before a valid header was durable.
+    /// The offset of a group header of this segment after `offset`. A group is written only once the previous
+    /// one is synced, so everything before a valid header was durable.
     fn later_group(&self, offset: usize) -> Option<usize> {
         let seed = self.header.seed();
         (offset + 8..self.bytes.len())
@@ -310,7 +324,7 @@ impl Scan {
                 Record::Range { first, next } => {
                     if (first, next) != (live.first, live.next()) {
                         return Err(format!(
-                            "it says entries {first}..{next}, the segments before have {}..{}",
+                            "it names entries {first}..{next}, but the previous segments have {}..{}",
                             live.first,
                             live.next()
                         ));
@@ -337,7 +351,7 @@ enum Group<'a> {
     None,
     Mark,
     OtherChain,
-    /// A valid header, but not all of the body.
+    /// A valid header without its whole body.
     Cut {
         bytes: &'a [u8],
     },

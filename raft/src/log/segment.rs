@@ -1,4 +1,4 @@
-//! Names of the log's files, and files made ready ahead of time.
+//! Names the log's files, and prepares files ahead of time.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::disk::{Disk, DiskFile};
 
-/// A zeroed or recycled file that waits to become a segment.
+/// A zeroed or recycled file that will become a segment.
 pub(super) const SPARE: &str = "spare";
 const UNFINISHED: &str = "spare.new";
 const ZEROS_BYTES: usize = 1 << 20;
@@ -20,7 +20,7 @@ pub(super) fn sequence(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// The one spare file.
+/// The spare file, of which there is at most one.
 pub(super) enum Spare {
     None,
     Ready,
@@ -30,23 +30,23 @@ pub(super) enum Spare {
 impl Spare {
     /// Makes a spare of this size now.
     pub(super) fn make_now(disk: &dyn Disk, bytes: u64) -> Self {
-        // Where that fails, the segment will be made when it is needed.
+        // If that fails, the segment is made when it is needed.
         if zeroed(disk, bytes).is_ok() { Self::Ready } else { Self::None }
     }
 
-    /// Starts to make a spare of this size in the background.
+    /// Starts making a spare of this size in the background.
     pub(super) fn make(disk: &Arc<dyn Disk>, bytes: u64) -> Self {
         let disk = Arc::clone(disk);
         let making = std::thread::Builder::new().name("log-spare".into());
         match making.spawn(move || zeroed(disk.as_ref(), bytes)) {
             Ok(handle) => Self::Making(handle),
-            // No thread to be had: the segment will be made when it is needed.
+            // No thread could be started: the segment is made when it is needed.
             Err(_) => Self::None,
         }
     }
 
-    /// The spare, if it has at least `bytes_min`; else a new file of `bytes`, or, where the disk is too full for that,
-    /// of `bytes_min`.
+    /// Takes the spare if it has at least `bytes_min`. Otherwise makes a new file of `bytes`, or of
+    /// `bytes_min` if the disk is too full for that.
     pub(super) fn take(
         &mut self,
         disk: &dyn Disk,
@@ -75,7 +75,8 @@ impl Spare {
     }
 }
 
-/// Makes the spare: zeros, written and synced piece by piece so that the log's own syncs never wait for many of them.
+/// Makes the spare: zeros, written and synced piece by piece, so that the log's own syncs never wait for many
+/// of them.
 fn zeroed(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
     let file = disk.create(UNFINISHED)?;
     let zeros = vec![0; ZEROS_BYTES];
@@ -83,7 +84,7 @@ fn zeroed(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
     while offset < bytes {
         let length = usize::try_from(bytes - offset).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
         if let Err(error) = file.write_at(offset, &zeros[..length]).and_then(|()| file.sync_data()) {
-            // The space of a file that is of no use must not add to the shortage.
+            // Frees the space: an unusable file must not make the shortage worse.
             disk.remove(UNFINISHED)?;
             return Err(error);
         }

@@ -1,4 +1,4 @@
-//! What writes, one group after the other; `turns.rs` says on whose thread.
+//! Writes groups one after the other; `write_scheduling.rs` decides on which thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,11 +13,11 @@ use super::format::{
 };
 use super::live::{Place, Segment, Slot};
 use super::segment::{self, SPARE, Spare};
-use super::turns::Pace;
+use super::write_scheduling::Pace;
 use super::{Done, LogError, LogOptions, Op, Queue, Shared, Wake};
 use crate::disk::{Disk, DiskFile};
 
-/// The end of the log: where the next group goes.
+/// The end of the log, where the next group goes.
 pub(super) struct Tail {
     pub(super) sequence: u64,
     pub(super) seed: u32,
@@ -25,7 +25,7 @@ pub(super) struct Tail {
     pub(super) bytes: u64,
     pub(super) end: u64,
     pub(super) last_crc: u32,
-    /// Whether a spare file is there.
+    /// Whether a spare file exists.
     pub(super) spare: bool,
 }
 
@@ -45,7 +45,7 @@ impl Tail {
         Ok((tail, file))
     }
 
-    /// Makes a segment and its first group durable, and only then gives the file its name.
+    /// Makes a segment and its first group durable, and only then names the file.
     fn start(
         disk: &dyn Disk,
         spare: &mut Spare,
@@ -73,7 +73,8 @@ impl Tail {
         Ok(Self { sequence, seed: header.seed(), file, bytes, end: head as u64, last_crc: crc, spare: false })
     }
 
-    /// Says behind the last group that everything before is synced. Not synced itself; the next group overwrites it.
+    /// Writes a mark after the last group: everything before the mark is synced. The mark itself is not
+    /// synced; the next group overwrites it.
     pub(super) fn write_mark(&self) -> io::Result<()> {
         let (mark, _) = GroupHeader::encode(GroupKind::Mark, &[], self.last_crc, self.seed, self.end);
         self.file.write_at(self.end, &mark)
@@ -86,9 +87,9 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     tail: Tail,
     spare: Spare,
-    /// What the groups so far say: a new segment repeats it.
+    /// The state described by all groups so far; a new segment repeats it.
     written: Written,
-    /// Taken from the queue, not written yet.
+    /// Operations taken from the queue but not written yet.
     waiting: VecDeque<Op>,
     group: Vec<u8>,
     /// Whether a mark follows the last group, or nothing was written yet.
@@ -125,19 +126,19 @@ impl Written {
 struct Placed {
     index: u64,
     ticket: u64,
-    /// Where its record lies in the group.
+    /// The position of the entry's record in the group.
     start: usize,
     end: usize,
 }
 
-/// What came from the queue besides the operations.
+/// The part of the queue taken along besides the operations.
 pub(super) struct Taken {
     committed: Option<Bytes>,
 }
 
-/// What happened in a group, to be told once it is durable.
+/// The effects of a group, to be reported once the group is durable.
 #[derive(Default)]
-struct Told {
+struct Effects {
     placed: Vec<Placed>,
     done: Vec<Done>,
     purged: bool,
@@ -145,8 +146,8 @@ struct Told {
 
 /// A group that is written but not synced.
 pub(super) struct Group {
-    told: Told,
-    /// `None` when there was nothing to write.
+    effects: Effects,
+    /// CRC of the group; `None` when there was nothing to write.
     crc: Option<u32>,
 }
 
@@ -177,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// Takes what there is to do. `None`: the log is being closed and nothing is left to do.
+    /// Takes the waiting work. `None` means that the log is being closed and no work is left.
     pub(super) fn take(&mut self, queue: &mut Queue) -> Poll<Option<Taken>> {
         if self.waiting.is_empty() && queue.ops.is_empty() {
             if !queue.stopping {
@@ -191,9 +192,9 @@ impl Writer {
         Poll::Ready(Some(Taken { committed: queue.committed.take() }))
     }
 
-    /// Writes what was taken as one group. `None`: that failed and the log has ended.
+    /// Writes the taken work as one group. `None` means that writing failed and the log has ended.
     pub(super) fn write(&mut self, Taken { committed }: Taken) -> Option<Group> {
-        let mut told = Told::default();
+        let mut effects = Effects::default();
         let before = self.written.clone();
         self.group.clear();
         self.group.resize(GROUP_HEADER_BYTES, 0);
@@ -204,38 +205,40 @@ impl Writer {
         while self.group.len() < GROUP_BYTES_MAX
             && let Some(op) = self.waiting.pop_front()
         {
-            self.encode(op, &mut told);
+            self.encode(op, &mut effects);
         }
         match self.write_group(&before) {
-            Ok(crc) => Some(Group { told, crc }),
+            Ok(crc) => Some(Group { effects, crc }),
             Err(error) => {
-                self.fail(&error, told.done);
+                self.fail(&error, effects.done);
                 None
             }
         }
     }
 
-    /// Syncs the group that was written last and tells whoever waits for it. `false`: that failed and the log has ended.
-    pub(super) fn sync(&mut self, Group { mut told, crc }: Group) -> bool {
-        if let Err(error) = self.sync_group(&mut told, crc) {
-            self.fail(&error, told.done);
+    /// Syncs the group written last and notifies its callers. Returns `false` when that failed and the log
+    /// has ended.
+    pub(super) fn sync(&mut self, Group { mut effects, crc }: Group) -> bool {
+        if let Err(error) = self.sync_group(&mut effects, crc) {
+            self.fail(&error, effects.done);
             return false;
         }
-        told.done.into_iter().for_each(|done| done(Ok(())));
+        effects.done.into_iter().for_each(|done| done(Ok(())));
         true
     }
 
-    /// Whether it can be told of the last group that it was synced.
+    /// Whether a mark proves that the last group was synced.
     pub(super) fn marked(&self) -> bool {
         self.marked
     }
 
-    /// Whether so much fits into the segment.
+    /// Whether this many bytes fit into the segment.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.tail.end + bytes as u64 <= self.tail.bytes
     }
 
-    /// Writes a mark behind the last group, for when nothing follows it. `false`: that failed and the log has ended.
+    /// Writes a mark after the last group, for when no group follows. Returns `false` when that failed and
+    /// the log has ended.
     pub(super) fn mark(&mut self) -> bool {
         if !self.waiting.is_empty() || self.marked {
             return true;
@@ -248,20 +251,20 @@ impl Writer {
         true
     }
 
-    /// The last group is covered too, so that a later start can tell a damaged one from a torn one.
+    /// Covers the last group with a mark, so that a later start can tell a damaged group from a torn one.
     pub(super) fn close(&self) {
         if let Err(error) = self.tail.write_mark().and_then(|()| self.tail.file.sync_data()) {
             tracing::warn!(%error, "the log's last mark could not be written");
         }
     }
 
-    fn encode(&mut self, op: Op, told: &mut Told) {
+    fn encode(&mut self, op: Op, effects: &mut Effects) {
         let written = &mut self.written;
         match op {
             Op::Entry { index, ticket, payload } => {
                 let start = self.group.len();
                 Record::Entry { index, payload: &payload }.encode(&mut self.group);
-                told.placed.push(Placed { index, ticket, start, end: self.group.len() });
+                effects.placed.push(Placed { index, ticket, start, end: self.group.len() });
                 if written.first == written.next && written.purged.is_none() {
                     written.first = index;
                 }
@@ -280,13 +283,13 @@ impl Writer {
                 written.first = written.first.max(index + 1);
                 written.next = written.next.max(written.first);
                 written.purged = Some((index, id));
-                told.purged = true;
+                effects.purged = true;
             }
-            Op::Done(done) => told.done.push(done),
+            Op::Done(done) => effects.done.push(done),
         }
     }
 
-    /// Writes the group, if there is anything in it; its checksum is for the next one to name.
+    /// Writes the group, if it has any records. Returns its checksum, which the next group names.
     fn write_group(&mut self, before: &Written) -> io::Result<Option<u32>> {
         if self.group.len() == GROUP_HEADER_BYTES {
             return Ok(None);
@@ -308,15 +311,15 @@ impl Writer {
         Ok(Some(crc))
     }
 
-    fn sync_group(&mut self, told: &mut Told, crc: Option<u32>) -> io::Result<()> {
+    fn sync_group(&mut self, effects: &mut Effects, crc: Option<u32>) -> io::Result<()> {
         if let Some(crc) = crc {
             self.tail.file.sync_data()?;
             let start = self.tail.end;
             self.tail.end = start + self.group.len() as u64;
             self.tail.last_crc = crc;
-            self.place(start, told);
+            self.place(start, effects);
         }
-        if told.purged {
+        if effects.purged {
             self.drop_purged()?;
         }
         if matches!(self.spare, Spare::None) && self.tail.end > self.tail.bytes / 2 {
@@ -332,7 +335,8 @@ impl Writer {
         (self.tail.bytes * 2).min(self.options.segment_bytes_max)
     }
 
-    /// Goes on in a new segment when the group and a mark do not fit. `before` is what the groups up to here say.
+    /// Continues in a new segment when the group and a mark do not fit. `before` is the state described by
+    /// all groups before this one.
     fn make_room(&mut self, whole: u64, before: &Written) -> io::Result<()> {
         let mark = GROUP_HEADER_BYTES as u64;
         if self.tail.end + whole + mark <= self.tail.bytes {
@@ -357,9 +361,9 @@ impl Writer {
     }
 
     /// From now on the group's entries are read from the disk.
-    fn place(&self, group: u64, told: &mut Told) {
+    fn place(&self, group: u64, effects: &mut Effects) {
         let mut live = self.shared.live();
-        for placed in told.placed.drain(..) {
+        for placed in effects.placed.drain(..) {
             let place = Place {
                 segment: self.tail.sequence,
                 offset: group + placed.start as u64,
@@ -377,7 +381,7 @@ impl Writer {
         }
     }
 
-    /// Gives back the oldest segments whose entries are all purged; the purge itself is durable by now.
+    /// Frees the oldest segments whose entries are all purged; the purge itself is durable by now.
     fn drop_purged(&mut self) -> io::Result<()> {
         let Some((purged, _)) = self.written.purged else { return Ok(()) };
         loop {
@@ -399,8 +403,8 @@ impl Writer {
             } else {
                 self.disk.remove(&name)?;
             }
-            // Each is gone for good before the next one goes: what is left never has a hole. A recycled file must not be
-            // written to while its old name may come back.
+            // Each removal is durable before the next one starts, so the remaining segments never have a
+            // hole. A recycled file must not be written to while its old name may reappear.
             self.disk.sync_dir()?;
         }
     }
@@ -409,7 +413,7 @@ impl Writer {
     fn fail(&mut self, error: &io::Error, done: Vec<Done>) {
         let place = format!("{}/{}", self.disk.describe(), segment::name(self.tail.sequence));
         let reason = format!(
-            "writing the log failed ({place}): {error}; what is on the disk is not known any more, so this node must stop"
+            "writing the log failed ({place}): {error}; the content of the disk is no longer known, so this node must stop"
         );
         tracing::error!("{reason}");
         let later = {

@@ -1,8 +1,8 @@
-//! Where the members answer, as this process has found out by asking them.
+//! The addresses at which members answer, as this process learned them by asking.
 //!
-//! The membership in the log changes only while there is a leader, and a leader needs the addresses of a majority first: after
-//! all addresses have changed, the log alone would never find anybody. What a member said last therefore goes before what the
-//! log says, until the log says something new.
+//! The membership in the log changes only while there is a leader, and a leader first needs the addresses of
+//! a majority: after all addresses have changed, the log alone would never find anybody. So the address a
+//! member last reported takes precedence over the log, until the log has a new address.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -15,16 +15,16 @@ use crate::types::Addresses;
 /// The process of a member that answered last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Where it answered.
+    /// The address at which it answered.
     pub(crate) peer: String,
-    /// Where it says that it answers.
+    /// The addresses it reported for itself.
     pub(crate) addresses: Addresses,
     pub(crate) boot_id: u64,
-    /// The peer address that the membership had then.
+    /// The member's peer address in the membership at that time.
     stored: String,
 }
 
-/// The members' addresses. Shared by everything that connects to members.
+/// The members' addresses, shared by everything that connects to members.
 #[derive(Default)]
 pub(crate) struct AddressBook {
     seen: ArcSwap<BTreeMap<u64, Seen>>,
@@ -32,9 +32,9 @@ pub(crate) struct AddressBook {
 }
 
 impl AddressBook {
-    /// Has the book know the membership, once there is one.
+    /// Connects the book to the membership, once there is one.
     pub(crate) fn follow(&self, metrics: Metrics) {
-        // A node becomes a member once only.
+        // A node becomes a member only once.
         let _ = self.metrics.set(metrics);
     }
 
@@ -45,17 +45,17 @@ impl AddressBook {
         })
     }
 
-    /// The process of a member that answered last, if any did since this one started.
+    /// The process of a member that answered last, if any answered since this process started.
     pub(crate) fn seen(&self, node_id: u64) -> Option<Seen> {
         self.seen.load().get(&node_id).cloned()
     }
 
-    /// Where members answered, also those that the membership does not have (yet).
+    /// Where members answered, including those that the membership does not have (yet).
     pub(crate) fn answered_at(&self) -> Vec<String> {
         self.seen.load().values().map(|seen| seen.peer.clone()).collect()
     }
 
-    /// Whether a process of this id may still matter. A node without a membership cannot know who has left.
+    /// Whether this id may belong to a member. A node without a membership cannot know who has left.
     fn may_be_member(&self, node_id: u64) -> bool {
         self.metrics.get().is_none_or(|metrics| {
             metrics.look(|metrics| {
@@ -65,7 +65,7 @@ impl AddressBook {
         })
     }
 
-    /// Where to connect to a member.
+    /// The address to connect to for a member.
     pub(crate) fn peer(&self, node_id: u64) -> Option<String> {
         let all = self.seen.load();
         let seen = all.get(&node_id);
@@ -76,7 +76,7 @@ impl AddressBook {
         })
     }
 
-    /// Notes where a member answered. Gives the address that was used for it until now, when that is another one.
+    /// Notes where a member answered. Returns the address used for it until now, if that was a different one.
     pub(crate) fn note(
         &self,
         node_id: u64,
@@ -99,7 +99,7 @@ impl AddressBook {
     }
 }
 
-/// What was seen holds until the membership says something new.
+/// The seen address is used until the membership has a new one.
 fn newest(seen: Option<&Seen>, stored: Option<&str>) -> Option<String> {
     let newest = match (seen, stored) {
         (Some(seen), Some(stored)) if seen.stored != stored => stored,
@@ -133,10 +133,10 @@ mod tests {
         };
         check(None, None, None);
         check(None, Some("old"), Some("old"));
-        // It is no member yet.
+        // The node is not a member yet.
         check(Some(("new", "")), None, Some("new"));
         check(Some(("new", "old")), Some("old"), Some("new"));
-        // It moved once more.
+        // The member moved once more.
         check(Some(("new", "old")), Some("newer"), Some("newer"));
         check(Some(("new", "old")), Some("new"), Some("new"));
     }

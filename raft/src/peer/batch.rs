@@ -1,19 +1,19 @@
-//! What waits in a queue, as messages of bounded size.
+//! Packs queued items into messages of bounded size.
 
 use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-/// Items of one message.
+/// Most items in one message.
 const ITEMS: usize = 512;
-/// Bytes of the items of one message, unless one item alone has more. What clients may send keeps any item far below
-/// [`super::MESSAGE_BYTES_MAX`].
+/// Most bytes of the items in one message, unless a single item is larger. The limits on client requests keep
+/// any item far below [`super::MESSAGE_BYTES_MAX`].
 const BYTES: usize = 1 << 20;
 
-/// Takes from a queue as much as one message carries.
+/// Takes as many items from a queue as fit into one message.
 pub(super) struct Batches<T> {
     queue: mpsc::Receiver<T>,
-    /// Taken from the queue, for the next message.
+    /// Items taken from the queue, for the next messages.
     taken: VecDeque<T>,
 }
 
@@ -22,7 +22,7 @@ impl<T: prost::Message> Batches<T> {
         Self { queue, taken: VecDeque::new() }
     }
 
-    /// What waits, in order, at least one item; `None` when the queue is empty and closed.
+    /// The next waiting items in order, at least one; `None` when the queue is empty and closed.
     pub(super) async fn next(&mut self) -> Option<Vec<T>> {
         if self.taken.is_empty() {
             let mut taken = Vec::new();
@@ -58,7 +58,7 @@ mod tests {
     #[tokio::test]
     async fn batch_over_the_limit_is_split() {
         let (sender, queue) = mpsc::channel(2 * ITEMS);
-        // One of them alone is larger than a batch.
+        // One of the items alone is larger than a batch.
         for id in 0..20 {
             sender.send(response(id, if id == 7 { 3 * BYTES } else { BYTES / 3 })).await.expect("room");
         }

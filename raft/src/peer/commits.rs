@@ -1,8 +1,10 @@
-//! What is committed is told with the next entries, when those follow closely; else at once.
+//! Piggybacks commit notifications on the next entries if they arrive within 2 ms; otherwise sends them at
+//! once.
 //!
-//! openraft tells a follower of a commit as soon as it has one, in a message without entries. While entries follow each other
-//! closely, the next ones say the same a moment later, and that message is a third of what a write costs the three nodes
-//! together. A follower only learns from it what it may apply: nothing waits for that but reads and watches on that node.
+//! openraft notifies a follower of a commit at once, in a message without entries. While entries follow
+//! closely, the next ones say the same a moment later, and the extra message is a third of the cost of a
+//! write on the three nodes together. The follower only learns from it what it may apply: only reads and
+//! watches on that node wait for that.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,42 +18,44 @@ use tokio::time::{Instant, Sleep};
 
 use crate::types::TypeConfig;
 
-/// Entries that follow each other within this follow closely; for so long a commit waits for the next ones.
+/// Entries within this time of each other follow closely; a commit notification waits at most this long for
+/// the next entries.
 const HOLD_MAX: Duration = Duration::from_millis(2);
 
 type Request = AppendEntriesRequest<TypeConfig>;
 
-/// The commits that wait, on the way to all followers. Clones share them.
+/// The commit notifications held back, on the way to all followers. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Commits {
-    told: Arc<Notify>,
+    send_now: Arc<Notify>,
     hold_max: Duration,
 }
 
 impl Default for Commits {
     fn default() -> Self {
-        Self { told: Arc::default(), hold_max: HOLD_MAX }
+        Self { send_now: Arc::default(), hold_max: HOLD_MAX }
     }
 }
 
 struct Held<S> {
-    /// Asked once more after its end, when a commit was held then.
+    /// Fused: it is polled once more after its end, when a notification was held at that time.
     input: Fuse<S>,
     commits: Commits,
-    /// When entries last left.
+    /// When entries were last sent.
     entries_at: Option<Instant>,
     closely: bool,
-    /// Set at most once in the time a commit may wait: setting a timer for every commit would cost a good part of what is saved.
+    /// Set at most once within the holding time: setting a timer for every commit would cost much of what is
+    /// saved.
     timer: Pin<Box<Sleep>>,
 }
 
 impl Commits {
-    /// Tells the followers now: one of them waits for it.
+    /// Sends all held notifications now, because a follower waits for one.
     pub(crate) fn tell(&self) {
-        self.told.notify_waiters();
+        self.send_now.notify_waiters();
     }
 
-    /// The requests for one follower, without those that only say again what the next one says.
+    /// The requests for one follower, without those whose content the next request repeats.
     pub(super) fn hold<S>(&self, input: S) -> impl Stream<Item = Request> + Send + Unpin + use<S>
     where
         S: Stream<Item = Request> + Send + Unpin,
@@ -78,7 +82,7 @@ impl<S: Stream<Item = Request> + Send + Unpin> Held<S> {
             tokio::select! {
                 biased;
                 request = self.input.next() => match request {
-                    // It says at least as much of what is committed.
+                    // The newer request reports at least as many entries as committed.
                     Some(request) if request.entries.is_empty() => waiting = request,
                     Some(request) => {
                         self.note();
@@ -86,9 +90,9 @@ impl<S: Stream<Item = Request> + Send + Unpin> Held<S> {
                     }
                     None => return Some(waiting),
                 },
-                () = self.commits.told.notified() => return Some(waiting),
+                () = self.commits.send_now.notified() => return Some(waiting),
                 () = &mut self.timer => {
-                    // It may have been set for an earlier one.
+                    // The timer may have been set for an earlier request.
                     if Instant::now() >= until {
                         return Some(waiting);
                     }
@@ -135,7 +139,7 @@ mod tests {
     struct Follower {
         requests: mpsc::UnboundedSender<Request>,
         commits: Commits,
-        told: std::pin::Pin<Box<dyn Stream<Item = Request>>>,
+        output: std::pin::Pin<Box<dyn Stream<Item = Request>>>,
     }
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -146,8 +150,8 @@ mod tests {
             let commits = Commits { hold_max, ..Commits::default() };
             // As openraft's: it panics when it is polled after its end.
             let input = stream::unfold(input, |mut input| async { Some((input.recv().await?, input)) });
-            let told = Box::pin(commits.hold(Box::pin(input)));
-            Self { requests, commits, told }
+            let output = Box::pin(commits.hold(Box::pin(input)));
+            Self { requests, commits, output }
         }
 
         fn send(&self, entries: u64, committed: u64) {
@@ -156,16 +160,16 @@ mod tests {
 
         /// The next request as (entries, committed).
         async fn next(&mut self) -> (usize, u64) {
-            let request = tokio::time::timeout(HOUR / 60, self.told.next()).await;
+            let request = tokio::time::timeout(HOUR / 60, self.output.next()).await;
             let request = request.expect("in time").expect("there is one");
             (request.entries.len(), request.leader_commit.map_or(0, |id| id.index))
         }
 
         async fn is_held(&mut self) -> bool {
-            futures_util::poll!(self.told.next()).is_pending()
+            futures_util::poll!(self.output.next()).is_pending()
         }
 
-        /// Has two entries follow each other.
+        /// Sends two entries one after the other.
         async fn entries(&mut self) {
             for committed in [1, 2] {
                 self.send(1, committed);
@@ -221,6 +225,6 @@ mod tests {
         follower.send(0, 3);
         drop(std::mem::replace(&mut follower.requests, mpsc::unbounded_channel().0));
         assert_eq!(follower.next().await, (0, 3));
-        assert!(follower.told.next().await.is_none());
+        assert!(follower.output.next().await.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Raft's messages as protobuf and back.
+//! Converts Raft's messages to protobuf and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::append_response::Result as WireAppendResult;
@@ -20,7 +20,7 @@ pub(super) type StreamAppended = Result<Option<LogId>, StreamAppendError<TypeCon
 
 pub(super) fn append_to_wire(request: &Append, clock: &ClusterClock) -> wire::AppendRequest {
     wire::AppendRequest {
-        now_ms: clock.told_ms(request.vote.leader_id.term, Instant::now()),
+        now_ms: clock.message_ms(request.vote.leader_id.term, Instant::now()),
         vote: Some(vote_to_wire(&request.vote)),
         previous: request.prev_log_id.map(log_id_to_wire),
         entries: request.entries.iter().map(entry_to_wire).collect(),

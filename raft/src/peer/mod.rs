@@ -1,4 +1,4 @@
-//! What nodes say to each other, over gRPC on a port of its own.
+//! The protocol between nodes: gRPC on a port of its own.
 
 mod address_book;
 mod batch;
@@ -26,8 +26,9 @@ use crate::platform::Platform;
 
 const CLUSTER: &str = "batuta-cluster-id";
 const TO_NODE: &str = "batuta-to-node";
-/// What a peer takes. Messages stay far below it: entries are read up to 2 MiB and one entry more, an entry has up to 1 MiB and one request
-/// more, forwarded calls and their answers share up to 1 MiB, and no request is larger than a client's message of 4 MiB.
+/// Largest message a peer accepts. Messages stay far below it: reads return up to 2 MiB of entries plus one
+/// entry, an entry has up to 1 MiB plus one request, forwarded calls and their answers share up to 1 MiB, and
+/// no request is larger than a client's message of 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 128 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ const WINDOW_BYTES: u32 = 8 << 20;
 
 pub(crate) type Client = PeerClient<Channel>;
 
-/// A client to a peer's address. Connects when it is first used, and again whenever the connection is lost.
+/// A client for a peer's address. It connects when first used, and again whenever the connection is lost.
 pub(crate) fn client(platform: &dyn Platform, address: &str) -> Result<Client, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_WITHIN)
@@ -51,7 +52,7 @@ pub(crate) fn client(platform: &dyn Platform, address: &str) -> Result<Client, t
         .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// Names the member a call is for: an address may have changed hands.
+/// Names the member a call is for, since another node may have taken over the address.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     cluster: MetadataValue<Ascii>,
@@ -60,7 +61,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(cluster_id: &str, node_id: u64) -> Self {
-        // Cluster ids are hexadecimal digits; anything else addresses no cluster and is refused by the peer.
+        // Cluster ids are hexadecimal digits; the peer refuses anything else, because it names no cluster.
         let cluster = MetadataValue::try_from(cluster_id).unwrap_or(MetadataValue::from_static("invalid"));
         Self { cluster, node: MetadataValue::from(node_id) }
     }
@@ -73,7 +74,7 @@ impl Target {
     }
 }
 
-/// Refuses a call that is for another member or another cluster.
+/// Refuses a call meant for another member or another cluster.
 fn check_target(metadata: &MetadataMap, cluster_id: &str, node_id: u64) -> Result<(), Status> {
     let text = |key| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if text(CLUSTER) != cluster_id || text(TO_NODE) != node_id.to_string() {
@@ -86,7 +87,7 @@ fn check_target(metadata: &MetadataMap, cluster_id: &str, node_id: u64) -> Resul
     Ok(())
 }
 
-/// Asks an address who answers there.
+/// Asks the node at an address to identify itself.
 pub(crate) async fn identify(
     platform: &dyn Platform,
     address: &str,
@@ -100,7 +101,8 @@ pub(crate) async fn identify(
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
 }
 
-/// Asks who answers at an address, and tells it that another process says it is the same node.
+/// Asks the node at an address to identify itself, and tells it that another process claims to be the same
+/// node.
 pub(crate) async fn ask_rival(
     platform: &dyn Platform,
     address: &str,
@@ -113,7 +115,7 @@ pub(crate) async fn ask_rival(
     Some(answer.ok()?.ok()?.into_inner())
 }
 
-/// Says at an address who this process is.
+/// Introduces this process to the node at an address.
 pub(crate) async fn hello(
     platform: &dyn Platform,
     address: &str,
@@ -127,7 +129,7 @@ pub(crate) async fn hello(
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
 }
 
-/// Why an address did not answer as a node does, in few words for people.
+/// Explains to people, in a few words, why an address did not answer as a node does.
 pub(crate) fn why_not(status: &Status) -> String {
     let mut cause = std::error::Error::source(status);
     let mut innermost = None;
@@ -145,27 +147,27 @@ pub(crate) fn why_not(status: &Status) -> String {
     match (status.code(), innermost) {
         (tonic::Code::DeadlineExceeded, _) => "no answer".to_owned(),
         (tonic::Code::Unavailable, Some(why)) => why,
-        // The protocol's own words differ from one attempt to the next.
-        _ => "what listens there is not the peer port of a Batuta node".to_owned(),
+        // The protocol's own message differs from one attempt to the next.
+        _ => "the program that listens there is not the peer port of a Batuta node".to_owned(),
     }
 }
 
-/// What a knock at a peer's port gave.
-pub(crate) enum Knock {
-    /// Somebody is there.
+/// The result of probing a peer's port.
+pub(crate) enum PortProbe {
+    /// A node answered.
     Answered,
-    /// The system refuses: it is there, and nobody listens.
+    /// The machine refused the connection: it is up, but nothing listens on the port.
     Refused,
-    /// Neither.
+    /// No answer and no refusal.
     Unclear,
 }
 
-/// Finds out whether anybody is at an address.
-pub(crate) async fn knock(platform: &dyn Platform, address: &str, within: Duration) -> Knock {
+/// Finds out whether a node listens at an address.
+pub(crate) async fn probe_port(platform: &dyn Platform, address: &str, within: Duration) -> PortProbe {
     match identify(platform, address, "", within).await {
-        Ok(_) => Knock::Answered,
-        Err(status) if is_refusal(&status) => Knock::Refused,
-        Err(_) => Knock::Unclear,
+        Ok(_) => PortProbe::Answered,
+        Err(status) if is_refusal(&status) => PortProbe::Refused,
+        Err(_) => PortProbe::Unclear,
     }
 }
 
@@ -197,7 +199,8 @@ mod tests {
             why_not(&hello(&platform, address, from, within).await.expect_err("nobody is there"))
         };
         assert_eq!(why(&address, Duration::from_millis(100)).await, "no answer");
-        // Answers as an HTTP/1 server does; another port, where no earlier connection waits to be accepted.
+        // Answers as an HTTP/1 server does. Uses another port, on which no earlier connection waits to be
+        // accepted.
         let web = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = web.local_addr().expect("an address").to_string();
         let other = std::thread::spawn(move || {
@@ -216,9 +219,9 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = silent.local_addr().expect("an address").to_string();
         let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let knock = async |within| knock(&platform, &address, within).await;
-        assert!(matches!(knock(Duration::from_millis(100)).await, Knock::Unclear));
+        let probe_port = async |within| probe_port(&platform, &address, within).await;
+        assert!(matches!(probe_port(Duration::from_millis(100)).await, PortProbe::Unclear));
         drop(silent);
-        assert!(matches!(knock(Duration::from_secs(30)).await, Knock::Refused));
+        assert!(matches!(probe_port(Duration::from_secs(30)).await, PortProbe::Refused));
     }
 }

@@ -1,4 +1,4 @@
-//! openraft's way to the other members.
+//! openraft's connections to the other members.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,8 @@ const CHUNK_BYTES: usize = 512 << 10;
 type Committed = openraft::alias::CommittedLeaderIdOf<TypeConfig>;
 type RpcError = RPCError<TypeConfig>;
 
-/// Makes connections: one for replication, one for heartbeats, one for snapshots per member, so that none waits behind
-/// another.
+/// Makes connections: per member one for replication, one for heartbeats and one for snapshots, so that none
+/// waits behind another.
 pub(crate) struct Network {
     pub(crate) cluster_id: String,
     pub(crate) platform: Arc<dyn Platform>,
@@ -66,13 +66,13 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// One connection to one member. openraft keeps it for as long as this node leads, wherever the member moves meanwhile: every call
-/// asks the address book anew.
+/// One connection to one member. openraft keeps it as long as this node leads, even if the member moves in
+/// the meantime; so every call looks up the address again.
 pub(crate) struct Connection {
     target: Target,
     peer: PeerName,
     integrity: Arc<Integrity>,
-    /// The member's address when openraft asked for the connection.
+    /// The member's address when openraft requested the connection.
     stored: String,
     /// The client in use, and the address it connects to.
     client: Option<(String, Client)>,
@@ -84,8 +84,9 @@ pub(crate) struct Connection {
     disk: Arc<DiskWatch>,
 }
 
-/// Whether the request begins in what this node has purged. openraft may take up a command again that it has overtaken
-/// meanwhile by a snapshot; what can be read for it has a gap. It plans anew when the stream fails.
+/// Whether the request begins at an entry that this node has purged. openraft may resume a command that a
+/// snapshot has overtaken; the entries read for it would have a gap. openraft plans again when the stream
+/// fails.
 fn overtaken(request: &AppendEntriesRequest<TypeConfig>, first: &FirstIndex) -> bool {
     request.prev_log_id.map_or(0, |id| id.index + 1) < first.get()
 }
@@ -94,7 +95,7 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
     RPCError::Unreachable(Unreachable::new(error))
 }
 
-/// A peer that is not there, or not that member, is left alone for a while; other failures are tried again at once.
+/// Backs off from a peer that is down or is a different member; other failures are retried at once.
 fn failed(status: &Status) -> RpcError {
     match status.code() {
         Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented | Code::DataLoss => {
@@ -104,7 +105,7 @@ fn failed(status: &Status) -> RpcError {
     }
 }
 
-/// A request of the leader, which says whether its disk runs short.
+/// A request of the leader; it says whether the leader's disk is short of space.
 fn append_to_wire(
     request: &AppendEntriesRequest<TypeConfig>,
     clock: &ClusterClock,
@@ -113,7 +114,7 @@ fn append_to_wire(
     wire::AppendRequest { leader_disk_low: disk.low().is_some(), ..messages::append_to_wire(request, clock) }
 }
 
-/// A member whose log is not what it was is left alone, as one that is not there.
+/// A member whose log lost entries or differs is treated like an unreachable one.
 fn not_counted(why: String) -> RpcError {
     unreachable(&Status::data_loss(why))
 }
@@ -136,7 +137,7 @@ impl Connection {
         Ok(client)
     }
 
-    /// A member that says that its log is not what it was is known as such from now on.
+    /// Records the fault of a member that reports that its log lost entries or differs.
     fn failed(&self, status: &Status) -> RpcError {
         if status.code() == Code::DataLoss {
             self.integrity.accuse(&self.peer, status.message().to_owned(), None);
@@ -197,8 +198,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     {
         Box::pin(async move {
             let mut client = self.client().map_err(|error| *error)?;
-            // After failures openraft waits in this stream before it gives the next request. A call that can not connect fails
-            // without a look at the stream, so the wait comes first: else the leader would try again and again without a pause.
+            // After failures openraft waits in this stream before it gives the next request. A call that
+            // cannot connect fails without polling the stream, so wait for the first request here; otherwise
+            // the leader would retry without a pause.
             let Some(first) = input.next().await else {
                 return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
             };
@@ -284,7 +286,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     }
 }
 
-/// The snapshot's bytes as messages. A file that can not be read any more ends the stream early, which the receiver sees.
+/// The snapshot's bytes as messages. A file that can no longer be read ends the stream early, which the
+/// receiver notices.
 fn chunks(
     leader: &Vote,
     snapshot: SnapshotFile,
@@ -299,7 +302,7 @@ fn chunks(
         let data = match blocking(platform.as_ref(), move || file.chunk(offset, CHUNK_BYTES)).await {
             Ok(data) => data,
             Err(error) => {
-                tracing::error!(%error, path = %snapshot.path().display(), "the snapshot can not be read");
+                tracing::error!(%error, path = %snapshot.path().display(), "the snapshot cannot be read");
                 return None;
             }
         };
@@ -309,10 +312,10 @@ fn chunks(
     })
 }
 
-/// A follower whose disk is slow is not gone: one answer of the stream may take this long.
+/// A slow disk does not make a follower unreachable: one answer of the stream may take this long.
 const STREAM_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// The requests that have no answer yet: when they were sent, and what they said.
+/// The unanswered requests: when each was sent, and what it said.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<VecDeque<(Instant, Asked)>>>);
 
@@ -340,7 +343,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// The next answer; an error when one is overdue.
+    /// Returns the next answer; an error when an answer is overdue.
     async fn next(&mut self) -> Option<Result<StreamAppended, RpcError>> {
         loop {
             match tokio::time::timeout(self.within, self.responses.message()).await {
@@ -355,13 +358,14 @@ impl Answers {
                 Err(elapsed) if self.sent.oldest().is_some_and(|sent| sent.elapsed() >= self.within) => {
                     return Some(Err(RPCError::Network(NetworkError::new(&elapsed))));
                 }
-                // Nothing was asked, or not for long.
+                // No request is open, or the oldest one is still recent.
                 Err(_) => {}
             }
         }
     }
 
-    /// An answer as openraft takes it. One that shows that the follower's log is not what it was is none.
+    /// Converts an answer for openraft. An answer showing that the follower's log lost entries or differs
+    /// becomes an error.
     fn understood(&self, response: &wire::AppendResponse) -> Result<StreamAppended, Box<RpcError>> {
         let asked = self.sent.pop();
         let applied = response.applied;
@@ -428,7 +432,7 @@ mod tests {
         };
         let input = stream::iter([request]);
         let option = RPCOption::new(Duration::from_secs(3));
-        // The peer never answers: a request that is sent ends with its time.
+        // The peer never answers, so a request that is sent ends with a timeout.
         let Err(RPCError::Network(refused)) = connection.stream_append(input, option).await else {
             panic!("the request was sent");
         };

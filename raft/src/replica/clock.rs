@@ -1,13 +1,16 @@
-//! Cluster time (DESIGN section 5): the leader counts it, everybody else hears it with the leader's messages.
+//! Cluster time (DESIGN section 5): the leader counts it, and all other members learn it from the leader's
+//! messages.
 //!
-//! Entries carry cluster time, but an idle cluster writes none. A new leader that only knew the newest entry would forget all the time
-//! that passed since: a lock of an hour on a quiet cluster would live an hour longer at every change of leader. So the leader's messages
-//! (heartbeats included) carry its cluster time, and a new leader goes on from the later of the two.
+//! Entries carry cluster time, but an idle cluster writes none. A new leader that only knew the newest entry
+//! would forget all the time that has passed since: a lock of an hour on a quiet cluster would live an hour
+//! longer at every change of leader. So the leader's messages (heartbeats included) carry its cluster time,
+//! and a new leader continues from the later of the two.
 //!
-//! **Why that never makes anything expire early.** What is due was counted from the stamp of an entry. A reading is used only when its
-//! leader's term is at least that of the newest stamped entry. The leader of that term began at or after the time of every older entry
-//! and has counted real time since, at most; so between any stamp and the reading no more cluster time has passed than real time. A
-//! deposed leader that still counts is of an older term: its reading gives way to anything stamped or heard in a later one.
+//! **Why that never makes anything expire early.** Deadlines count from the stamp of an entry. A reading is
+//! used only when its leader's term is at least that of the newest stamped entry. The leader of that term
+//! began at or after the time of every older entry and has counted at most real time since; so between any
+//! stamp and the reading no more cluster time has passed than real time. A deposed leader that still counts
+//! has an older term: its reading gives way to anything stamped or received in a later one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,8 +30,8 @@ struct LeaderClock {
 }
 
 impl LeaderClock {
-    /// Cluster time at `at`. However long the process is stopped between two calls, it goes on by at most `step_max`: nobody
-    /// expires because the leader was paused.
+    /// Cluster time at `at`. However long the process is stopped between two calls, the clock advances by at
+    /// most `step_max`, so nobody expires because the leader was paused.
     fn now_ms(&mut self, at: Instant, step_max: Duration) -> u64 {
         self.now += at.saturating_duration_since(self.seen).min(step_max);
         self.seen = self.seen.max(at);
@@ -36,9 +39,9 @@ impl LeaderClock {
     }
 }
 
-/// Cluster time as a leader last told it.
+/// Cluster time as last received from a leader.
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct Reading {
     term: u64,
     now_ms: u64,
     at: Instant,
@@ -47,18 +50,18 @@ struct Heard {
 #[derive(Debug, Default)]
 struct Readings {
     leading: Option<LeaderClock>,
-    heard: Option<Heard>,
+    received: Option<Reading>,
 }
 
 impl Readings {
-    /// Within a term time only goes on; a later term replaces whatever an older one said.
+    /// Within a term time only advances; a later term replaces any reading of an older one.
     fn hear(&mut self, term: u64, now_ms: u64, at: Instant) {
-        let newer = match self.heard {
-            Some(heard) => (term, now_ms) >= (heard.term, heard.now_ms),
+        let newer = match self.received {
+            Some(reading) => (term, now_ms) >= (reading.term, reading.now_ms),
             None => true,
         };
         if newer {
-            self.heard = Some(Heard { term, now_ms, at });
+            self.received = Some(Reading { term, now_ms, at });
         }
     }
 
@@ -73,7 +76,7 @@ impl Readings {
 #[derive(Debug)]
 pub(crate) struct ClusterClock {
     readings: Mutex<Readings>,
-    /// The longest step between two looks at the clock.
+    /// The longest step between two readings of the clock.
     step_max: Duration,
 }
 
@@ -83,20 +86,20 @@ impl ClusterClock {
     }
 
     fn readings(&self) -> MutexGuard<'_, Readings> {
-        // Nothing that runs under the lock can leave the readings half changed.
+        // Code under this lock cannot leave the readings half changed.
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cluster time on the leader of `term`, milliseconds. With the first call of a term the clock starts: from `base`, the state's time
-    /// once the first entry of the term is applied together with the term of the newest stamped entry, or from what an earlier
-    /// leader has told since.
+    /// Cluster time on the leader of `term`, milliseconds. The first call of a term starts the clock: from
+    /// `base`, which gives the state's time once the first entry of the term is applied and the term of the
+    /// newest stamped entry, or from the time an earlier leader has sent since.
     pub(super) fn lead(&self, term: u64, base: impl FnOnce() -> (u64, u64), at: Instant) -> u64 {
         let mut readings = self.readings();
         if readings.leading.as_ref().is_none_or(|clock| clock.term != term) {
             readings.stop_leading();
             let (base_ms, stamped_term) = base();
-            let heard = readings.heard.filter(|heard| heard.term >= stamped_term);
-            let now_ms = heard.map_or(base_ms, |heard| heard.now_ms.max(base_ms));
+            let reading = readings.received.filter(|reading| reading.term >= stamped_term);
+            let now_ms = reading.map_or(base_ms, |reading| reading.now_ms.max(base_ms));
             readings.leading = Some(LeaderClock { term, now: Duration::from_millis(now_ms), seen: at });
         }
         readings.leading.as_mut().map_or(0, |clock| clock.now_ms(at, self.step_max))
@@ -107,29 +110,30 @@ impl ClusterClock {
         self.readings().stop_leading();
     }
 
-    /// What a leader's message of `term` says of the time: 0 while the clock of that term has not started here.
-    pub(crate) fn told_ms(&self, term: u64, at: Instant) -> u64 {
+    /// The time that a leader's message of `term` carries: 0 while the clock of that term has not started
+    /// here.
+    pub(crate) fn message_ms(&self, term: u64, at: Instant) -> u64 {
         let mut readings = self.readings();
         let clock = readings.leading.as_mut().filter(|clock| clock.term == term);
         clock.map_or(0, |clock| clock.now_ms(at, self.step_max))
     }
 
-    /// A leader's message of `term` said that it is `now_ms`; 0 says nothing.
+    /// Takes over the time `now_ms` from a leader's message of `term`; 0 means that the message carries none.
     pub(crate) fn hear(&self, term: u64, now_ms: u64, at: Instant) {
         if now_ms > 0 {
             self.readings().hear(term, now_ms, at);
         }
     }
 
-    /// About what cluster time it is, for what is shown to people; decides nothing. It goes on by itself for a moment after the leader
-    /// was last heard.
+    /// An estimate of cluster time for display; it decides nothing. It keeps counting for a moment after the
+    /// last message from the leader.
     pub(super) fn estimate_ms(&self, at: Instant) -> u64 {
         let mut readings = self.readings();
         if let Some(clock) = &mut readings.leading {
             return clock.now_ms(at, self.step_max);
         }
-        let since = |heard: Heard| at.saturating_duration_since(heard.at).min(self.step_max);
-        readings.heard.map_or(0, |heard| heard.now_ms + whole_ms(since(heard)))
+        let since = |reading: Reading| at.saturating_duration_since(reading.at).min(self.step_max);
+        readings.received.map_or(0, |reading| reading.now_ms + whole_ms(since(reading)))
     }
 }
 
@@ -147,10 +151,10 @@ mod tests {
     fn a_pause_costs_no_more_than_one_step() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         assert_eq!(clock.lead(3, || (5000, 2), start), 5000);
-        assert_eq!(clock.told_ms(3, start + ms(10)), 5010);
-        assert_eq!(clock.told_ms(3, start + ms(100_000)), 6210);
-        assert_eq!(clock.told_ms(3, start + ms(100_001)), 6211);
-        assert_eq!(clock.told_ms(4, start + ms(100_001)), 0, "the clock of that term has not started");
+        assert_eq!(clock.message_ms(3, start + ms(10)), 5010);
+        assert_eq!(clock.message_ms(3, start + ms(100_000)), 6210);
+        assert_eq!(clock.message_ms(3, start + ms(100_001)), 6211);
+        assert_eq!(clock.message_ms(4, start + ms(100_001)), 0, "the clock of that term has not started");
     }
 
     #[test]
@@ -191,7 +195,7 @@ mod tests {
     fn a_leader_that_leads_again_does_not_count_the_time_between() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         clock.lead(2, || (1_000, 1), start);
-        assert_eq!(clock.told_ms(2, start + ms(500)), 1_500);
+        assert_eq!(clock.message_ms(2, start + ms(500)), 1_500);
         clock.follow();
         clock.follow();
         assert_eq!(clock.lead(4, || (1_000, 2), start + ms(9_000)), 1_500);

@@ -1,7 +1,9 @@
-//! A leader whose disk is nearly full hands leadership to a voter that has room: what only a leader refuses is refused no longer.
+//! A leader whose disk is nearly full hands leadership to a voter with room, so that writes are no longer
+//! refused.
 //!
-//! Invariant: leadership goes only to a voter that follows closely and said lately that it has room, with a margin; where none does, it
-//! stays. So it never goes round among full disks, and no write waits for a voter that is only coming back.
+//! Invariant: leadership goes only to a voter that follows closely and recently reported room with a margin;
+//! if there is none, leadership stays. So leadership never circulates among full disks, and no write waits
+//! for a voter that is still coming back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +13,9 @@ use super::route::Leader;
 use super::{Inner, membership};
 use crate::types::LogId;
 
-/// Between two looks while the disk is nearly full.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// After a voter did not take over.
+/// Pause between two checks while the disk is nearly full.
+const CHECK_AGAIN: Duration = Duration::from_millis(200);
+/// Pause after a voter did not take over.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Another voter.
@@ -21,12 +23,12 @@ struct Voter {
     node_id: u64,
     /// The end of its log, as far as the leader knows.
     matched: Option<LogId>,
-    /// It has room, and could lead at once.
+    /// Whether the voter has room and could lead at once.
     room: bool,
 }
 
-/// Who should lead instead: of those with room the one whose log reaches furthest.
-fn heir(voters: impl IntoIterator<Item = Voter>) -> Option<u64> {
+/// The voter that should lead instead: of those with room, the one with the longest log.
+fn successor(voters: impl IntoIterator<Item = Voter>) -> Option<u64> {
     let with_room = voters.into_iter().filter(|voter| voter.room && voter.matched.is_some());
     with_room.max_by_key(|voter| (voter.matched, voter.node_id)).map(|voter| voter.node_id)
 }
@@ -39,7 +41,7 @@ pub(super) fn keep(inner: &Arc<Inner>) {
         loop {
             inner.disk.is_low().await;
             let pause = match hand_over(&inner).await {
-                Ok(()) => LOOK_AGAIN,
+                Ok(()) => CHECK_AGAIN,
                 Err(failed) => {
                     tracing::warn!(
                         ?failed,
@@ -68,7 +70,7 @@ async fn hand_over(inner: &Arc<Inner>) -> Result<(), Failed> {
         };
         others.map(voter).collect::<Vec<_>>()
     });
-    let Some(to) = heir(voters) else { return Ok(()) };
+    let Some(to) = successor(voters) else { return Ok(()) };
     tracing::warn!(to, "the disk is nearly full: leadership goes to a voter that has room");
     let _handing_over = inner.disk.handing_over();
     membership::transfer(inner, Some(to)).await.map(|_| ())
@@ -84,10 +86,10 @@ mod tests {
             let matched = index.map(|index| LogId::new_term_index(2, index));
             Voter { node_id, matched, room }
         };
-        assert_eq!(heir([]), None);
-        assert_eq!(heir([voter(2, Some(9), false), voter(3, Some(9), false)]), None, "all are full");
-        assert_eq!(heir([voter(2, Some(9), false), voter(3, Some(7), true)]), Some(3));
-        assert_eq!(heir([voter(2, Some(9), true), voter(3, Some(7), true)]), Some(2));
-        assert_eq!(heir([voter(2, None, true)]), None, "nothing is known of its log");
+        assert_eq!(successor([]), None);
+        assert_eq!(successor([voter(2, Some(9), false), voter(3, Some(9), false)]), None, "all are full");
+        assert_eq!(successor([voter(2, Some(9), false), voter(3, Some(7), true)]), Some(3));
+        assert_eq!(successor([voter(2, Some(9), true), voter(3, Some(7), true)]), Some(2));
+        assert_eq!(successor([voter(2, None, true)]), None, "nothing is known of its log");
     }
 }

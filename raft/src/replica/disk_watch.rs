@@ -1,8 +1,9 @@
-//! The free space of the disk that holds the log, and what the members tell each other of theirs.
+//! Watches the free space of the disk that holds the log, and what the members report about their disks.
 //!
-//! Each looks at its own disk. A follower says with its answers to the leader's entries and heartbeats whether it has room, so that a
-//! leader that has none knows to whom it can hand over (`disk_handover.rs`); the leader says with its requests whether it runs short,
-//! so that every node can say why writes are refused.
+//! Each member checks its own disk. A follower reports with its answers to the leader's entries and
+//! heartbeats whether it has room, so that a leader without room knows to whom it can hand over
+//! (`disk_handover.rs`). The leader reports with its requests whether its own disk is short, so that every
+//! node can say why writes are refused.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,20 +18,20 @@ use super::error::ProposeError;
 use crate::disk::Disk;
 
 const EVERY: Duration = Duration::from_millis(500);
-/// A member has room for leadership when this part of the limit is free on top of it: so it does not run short at once, and leadership
-/// does not go back and forth between disks that are both close to the limit.
+/// A member has room for leadership when this fraction of the limit is free on top of the limit. So its disk
+/// is not short again at once, and leadership does not bounce between disks that are both close to the limit.
 const MARGIN_PART: u64 = 4;
 
-/// The free space as last seen.
+/// The free space at the last check.
 pub(crate) struct DiskWatch {
     free_bytes: AtomicU64,
     min_bytes: u64,
     low: watch::Sender<bool>,
-    /// Which members said that they have room, and when they last did.
+    /// The members that reported room, each with the time of its last report.
     room: Mutex<BTreeMap<u64, Instant>>,
-    /// The leader said that it runs short.
+    /// The leader reported that its disk is short.
     leader_low: AtomicBool,
-    /// This node leads, runs short, and is handing over.
+    /// This node leads, its disk is short, and it is handing over.
     hands_over: AtomicBool,
 }
 
@@ -46,24 +47,26 @@ impl DiskWatch {
         }
     }
 
-    /// Looks now, and from then on twice a second.
+    /// Checks now, and from then on twice a second.
     pub(crate) fn start(dir: Arc<dyn Disk>, min_bytes: u64, stop: CancellationToken) -> Arc<Self> {
         let watch = Arc::new(Self::new(min_bytes));
-        watch.look(dir.as_ref());
-        let looking = Arc::clone(&watch);
+        watch.check(dir.as_ref());
+        let checking = Arc::clone(&watch);
         tokio::spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-                looking.look(dir.as_ref());
+                checking.check(dir.as_ref());
             }
         });
         watch
     }
 
-    fn look(&self, dir: &dyn Disk) {
+    fn check(&self, dir: &dyn Disk) {
         match dir.free_bytes() {
             Ok(free_bytes) => self.note_free(free_bytes),
-            // What can not be seen is not a reason to refuse writes; the log itself reports a full disk.
-            Err(error) => tracing::warn!(%error, dir = dir.describe(), "free disk space can not be seen"),
+            // An unknown amount is no reason to refuse writes; the log itself reports a full disk.
+            Err(error) => {
+                tracing::warn!(%error, dir = dir.describe(), "free disk space cannot be determined");
+            }
         }
     }
 
@@ -75,26 +78,26 @@ impl DiskWatch {
         }
     }
 
-    /// The refusal, while free space is under the limit.
+    /// The refusal, while free space is below the limit.
     pub(crate) fn low(&self) -> Option<ProposeError> {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
         (free_bytes < self.min_bytes)
             .then_some(ProposeError::DiskFull { free_bytes, min_bytes: self.min_bytes })
     }
 
-    /// Resolves while free space is under the limit.
+    /// Resolves once free space is below the limit.
     pub(super) async fn is_low(&self) {
         // The sender lives as long as `self`; a closed channel cannot be seen here.
         let _ = self.low.subscribe().wait_for(|low| *low).await;
     }
 
-    /// Whether this node's disk would do for a leader for a while.
+    /// Whether this node's disk would last a while for a leader.
     pub(crate) fn has_room(&self) -> bool {
         let enough = self.min_bytes.saturating_add(self.min_bytes / MARGIN_PART);
         self.free_bytes.load(Ordering::Relaxed) >= enough
     }
 
-    /// A member said whether it has room.
+    /// Notes a member's report whether it has room.
     pub(crate) fn note_member(&self, node_id: u64, room: bool) {
         let mut members = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if room {
@@ -104,18 +107,18 @@ impl DiskWatch {
         }
     }
 
-    /// Whether a member said lately that it has room.
+    /// Whether a member has recently reported room.
     pub(super) fn member_has_room(&self, node_id: u64, within: Duration) -> bool {
         let members = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         members.get(&node_id).is_some_and(|said| said.elapsed() <= within)
     }
 
-    /// The leader said whether it runs short.
+    /// Notes the leader's report whether its disk is short.
     pub(crate) fn note_leader(&self, low: bool) {
         self.leader_low.store(low, Ordering::Relaxed);
     }
 
-    /// Whether the leader, another node, said that it runs short.
+    /// Whether the leader, another node, reported that its disk is short.
     pub(super) fn leader_low(&self) -> bool {
         self.leader_low.load(Ordering::Relaxed)
     }
@@ -125,14 +128,14 @@ impl DiskWatch {
         self.hands_over.load(Ordering::Relaxed)
     }
 
-    /// It is, until the returned value goes.
+    /// Marks this node as handing over until the returned value is dropped.
     pub(super) fn handing_over(&self) -> HandingOver<'_> {
         self.hands_over.store(true, Ordering::Relaxed);
         HandingOver(self)
     }
 }
 
-/// Leadership is being handed over for want of disk space.
+/// Guard of a hand-over that was started for lack of disk space.
 pub(super) struct HandingOver<'a>(&'a DiskWatch);
 
 impl Drop for HandingOver<'_> {

@@ -1,4 +1,4 @@
-//! What can go wrong, typed.
+//! The errors of a replica.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use crate::snapshot::SnapshotError;
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process has the data directory.
+    /// Another process uses the data directory.
     #[error(transparent)]
     InUse(#[from] LockError),
-    /// The log can not be used.
+    /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The newest snapshot can not be used.
+    /// The newest snapshot cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The file that says who this node is can not be used.
-    #[error("{path} can not be used: {what}")]
+    /// The identity file of this node cannot be used.
+    #[error("{path} cannot be used: {what}")]
     Identity {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         what: String,
     },
-    /// The log ends before what was committed.
+    /// The log ends before the last committed entry.
     #[error(
-        "the log in {path} is not whole: {what}. The disk lost what was synced, or the data directory is put together from different \
-         times. The other members have the data: move the data directory away and start this node again; it joins anew under its name \
+        "the log in {path} is not whole: {what}. The disk lost synced data, or the data directory is put together from different \
+         times. The other members have the data: move the data directory away and start this node again; it joins again under its name \
          and fetches everything"
     )]
     LostLog {
@@ -44,21 +44,21 @@ pub enum StartError {
     },
     /// The data directory belongs to another node.
     #[error(
-        "the data in {path} belong to the node named {found}, this node is named {expected}: give each node its own data \
+        "the data in {path} belong to the node named {found}, but this node is named {expected}: give each node its own data \
          directory, or start it under its own name"
     )]
     OtherNode {
         /// The data directory.
         path: PathBuf,
-        /// Whose it is.
+        /// The name of the node that owns the data.
         found: String,
-        /// Who this node is.
+        /// The name of this node.
         expected: String,
     },
-    /// Another process is this node already.
+    /// Another process is already running as this node.
     #[error("{0}")]
     Refused(String),
-    /// The data belong to one cluster, the configuration names another.
+    /// The data belong to one cluster, but the configuration names another.
     #[error(
         "the data in {path} belong to cluster {own}, but {address} of cluster.peers or cluster.join belongs to cluster {found}: \
          start this node with the addresses of its own cluster, or move its data directory away to join the other one"
@@ -66,23 +66,23 @@ pub enum StartError {
     OtherCluster {
         /// The data directory.
         path: PathBuf,
-        /// Its cluster.
+        /// The cluster the data belong to.
         own: String,
         /// A configured address.
         address: String,
-        /// The cluster found there.
+        /// The cluster found at that address.
         found: String,
     },
-    /// The log begins behind the entries that only a snapshot has, and that snapshot is gone.
+    /// The log begins after entries that only a snapshot has, and that snapshot is gone.
     #[error(
         "the log in {path} begins after entry {purged}, and there is no snapshot with the entries up to there (the newest one \
          ends at {found}): put the file back into {path}/snapshots, or move the whole data directory away and start again; the \
-         node then joins anew and fetches everything from the other members"
+         node then joins again and fetches everything from the other members"
     )]
     SnapshotMissing {
         /// The data directory.
         path: PathBuf,
-        /// The last entry that is not in the log any more.
+        /// The last entry that is no longer in the log.
         purged: u64,
         /// The last entry of the newest snapshot; 0 when there is none.
         found: u64,
@@ -90,12 +90,12 @@ pub enum StartError {
     /// The options contradict each other.
     #[error("{0}")]
     Options(String),
-    /// The disk refused.
+    /// The disk refused an operation.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// openraft refused its settings or its storage.
@@ -106,45 +106,47 @@ pub enum StartError {
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// No leader was found in time, or the node knows that no majority of the members answers. Nothing was proposed.
+    /// No leader was found in time, or this node knows that no majority of the members answers. Nothing was
+    /// proposed.
     #[error(
-        "no leader that a majority follows within {waited_ms} ms; nothing was done. Ask again, or see which members are up: \
+        "no leader that a majority follows within {waited_ms} ms; nothing was done. Try again, or see which members are up: \
          batuta cluster members"
     )]
     NoLeader {
-        /// How long was waited.
+        /// How long the request waited, milliseconds.
         waited_ms: u64,
     },
-    /// It was proposed, and the answer did not come in time: it may have happened, or may still happen.
+    /// The request was proposed, and the answer did not come in time: it may have happened, or may still
+    /// happen.
     #[error(
-        "no answer within {waited_ms} ms; whether it was done is not known. Ask again with the same Idempotency-Key (or the \
-         same session and sequence): it happens once, and the answer is the first one's"
+        "no answer within {waited_ms} ms; whether it was done is not known. Try again with the same Idempotency-Key (or the \
+         same session and sequence): it happens once, and the retry gets the first answer"
     )]
     OutcomeUnknown {
-        /// How long was waited.
+        /// How long the request waited, milliseconds.
         waited_ms: u64,
     },
     /// The disk is nearly full.
     #[error(
-        "the disk has {free_bytes} bytes free, fewer than storage.disk_free_min_bytes = {min_bytes}; what adds nothing to the \
-         state still works. Free space or lower the limit"
+        "the disk has {free_bytes} bytes free, fewer than storage.disk_free_min_bytes = {min_bytes}; requests that add nothing to the \
+         state still work. Free space or lower the limit"
     )]
     DiskFull {
-        /// Bytes free.
+        /// Free space, bytes.
         free_bytes: u64,
-        /// The limit.
+        /// The limit, bytes.
         min_bytes: u64,
     },
-    /// More requests wait than the node takes.
-    #[error("more requests wait than this node takes; nothing was done. Ask again later")]
+    /// More requests wait than the node accepts.
+    #[error("more requests wait than this node accepts; nothing was done. Try again later")]
     Overloaded,
     /// The node is being stopped.
     #[error("the node is being stopped; nothing was done. Ask another node")]
     ShuttingDown,
-    /// There is no member of that id.
+    /// No member has this id.
     #[error("there is no member {node_id}; see batuta cluster members")]
     NotAMember {
-        /// The id asked for.
+        /// The requested id.
         node_id: u64,
     },
     /// This node was removed from the cluster.
@@ -153,19 +155,19 @@ pub enum ProposeError {
          move its data directory away and start it again: it joins as a new member"
     )]
     Removed {
-        /// The id it had.
+        /// The id this node had.
         node_id: u64,
     },
-    /// The membership can not be changed that way, or not now.
+    /// The membership cannot be changed in that way, or not now.
     #[error("{0}")]
     Membership(String),
-    /// The node can not go on.
+    /// The node cannot continue.
     #[error("{0}")]
     Fatal(String),
 }
 
 impl ProposeError {
-    /// The stable code of docs/errors.md.
+    /// The stable code, see docs/errors.md.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -181,7 +183,7 @@ impl ProposeError {
         }
     }
 
-    /// Whether the same request may be sent again as it is. An unknown outcome only with a retry key.
+    /// Whether the same request may be sent again unchanged. After an unknown outcome only with a retry key.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
@@ -197,16 +199,16 @@ impl ProposeError {
     }
 }
 
-/// What an attempt on one node came to, before it is decided whether to try again.
+/// The result of a failed attempt on one node, before deciding whether to retry.
 #[derive(Debug, Clone)]
 pub(crate) enum Failed {
     /// This node does not lead (any more), and nothing was proposed.
     NotLeader,
     /// This node leads, but no majority has acknowledged it for long, and nothing was proposed.
     NoMajority,
-    /// It was proposed; what became of it is not known.
+    /// The request was proposed, but its outcome is not known.
     Unknown,
-    /// Trying again elsewhere does not help.
+    /// Retrying elsewhere does not help.
     Final(ProposeError),
 }
 
@@ -227,7 +229,7 @@ impl Failed {
                         Reason::DiskFull
                     }
                     ProposeError::Overloaded => Reason::Overloaded,
-                    // A leader is a member; whoever is none any more proposes nothing.
+                    // A leader is a member; a node that is no longer a member proposes nothing.
                     ProposeError::ShuttingDown | ProposeError::Removed { .. } => Reason::ShuttingDown,
                     ProposeError::NotAMember { node_id } => {
                         refused.node_id = *node_id;

@@ -1,4 +1,5 @@
-//! Who this node is: which member of which cluster. Written once, before it takes part in anything.
+//! The identity of this node: which member of which cluster. Written once, before the node takes part in
+//! anything.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,18 +13,19 @@ const FILE: &str = "identity";
 const UNFINISHED: &str = "identity.new";
 const FIRST_LINE: &str = "batuta node identity, format 1";
 
-/// How the node came into the cluster.
+/// How the node entered the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// It creates the cluster together with these members, ids from 1 in this order.
+    /// The node creates the cluster together with these members, whose ids count from 1 in this order.
     Founder(Vec<String>),
-    /// Others made it a member.
+    /// Other members made the node a member.
     Adopted,
-    /// It joins a cluster that is there, and has not found itself in any membership yet. Then it becomes [`Self::Adopted`].
+    /// The node joins an existing cluster, and has not found itself in any membership yet. When it does, it
+    /// becomes [`Self::Adopted`].
     Joined,
 }
 
-/// Which member of which cluster.
+/// The identity of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) cluster_id: String,
@@ -55,7 +57,8 @@ impl Identity {
         dir.sync_dir()
     }
 
-    /// Notes that the node has found itself in a membership: from now on one without it means that it was removed.
+    /// Notes that the node has found itself in a membership: from now on, a membership without the node means
+    /// that it was removed.
     pub(crate) fn note_admitted(dir: &dyn Disk) -> io::Result<()> {
         match Self::load(dir).map_err(io::Error::other)? {
             Some(identity) if identity.origin == Origin::Joined => {
@@ -70,7 +73,7 @@ impl Identity {
         Ok(Self::load(dir)?.is_some_and(|identity| identity.origin == Origin::Joined))
     }
 
-    /// The identity kept in the data directory; `None` for a fresh node.
+    /// Loads the identity from the data directory; `None` for a fresh node.
     pub(crate) fn load(dir: &dyn Disk) -> Result<Option<Self>, StartError> {
         let path = Path::new(&dir.describe()).join(FILE);
         match read(dir) {

@@ -1,10 +1,11 @@
-//! Withdrawing what a lost node had queued.
+//! Withdraws the waits that a lost node had queued.
 //!
-//! The state names the node, and the run of its process, of every call that waits. A node that starts withdraws what its earlier runs
-//! left behind. The leader withdraws what nodes left behind that are no members any more, whose port refuses (the process is gone), or
-//! that it has not heard for [`SILENT_ELECTIONS`] election timeouts and that do not answer a knock either; one that answers, but does
-//! not follow, has four times as long. A node that was only slow loses nothing but waits: its callers are told `node_lost`, and with a
-//! retry key they find their place again.
+//! For every waiting call, the state names the node and the run of its process. A node that starts withdraws
+//! the waits of its earlier runs. The leader withdraws the waits of nodes that are no longer members, of
+//! nodes whose port refuses (the process is gone), and of nodes that it has not heard from for
+//! [`SILENT_ELECTIONS`] election timeouts and that do not answer a probe either. A node that answers but does
+//! not follow gets four times as long. A node that was only slow loses nothing but waits: its callers get
+//! `node_lost`, and with a retry key they return to their place in the queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,36 +17,39 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Core, Inner, Replica};
-use crate::peer::{self, Knock};
+use crate::peer::{self, PortProbe};
 use crate::types::TypeConfig;
 
 /// When a member last answered its leader.
 type Contact = openraft::alias::InstantOf<TypeConfig>;
 
-/// Between two looks while calls wait somewhere, and while none does.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(2);
-/// A member that was silent for so many of the longest election timeouts is lost when nobody answers at its port.
+/// Pause between two checks while calls wait on some node, and while none does.
+const CHECK_AGAIN: Duration = Duration::from_millis(500);
+const CHECK_AGAIN_IDLE: Duration = Duration::from_secs(2);
+/// A member that was silent for this many of the longest election timeouts is lost if nobody answers on its
+/// port.
 const SILENT_ELECTIONS: u32 = 5;
-/// It is lost after so many whoever answers there: its calls are not told what happens to their waits.
+/// After this many it is lost even if somebody answers there: its callers are not told what happens to their
+/// waits.
 const SILENT_ELECTIONS_ANSWERING: u32 = 20;
-/// How long one knock may take.
-const KNOCK_WITHIN: Duration = Duration::from_millis(300);
+/// Time limit of one probe.
+const PROBE_WITHIN: Duration = Duration::from_millis(300);
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the members have been silent, as a leader counts it.
+/// How long the members have been silent, as counted by a leader.
 #[derive(Debug, Default)]
 struct Silence {
-    looked: Option<Instant>,
+    checked: Option<Instant>,
     members: BTreeMap<u64, (Option<Contact>, Duration)>,
 }
 
 impl Silence {
-    /// Takes the last contacts of one look; a leader that was paused itself counts no more than one step of its own.
-    fn look(&mut self, now: Instant, contacts: BTreeMap<u64, Option<Contact>>) {
-        let step = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
-        let step = step.min(2 * LOOK_AGAIN);
-        self.looked = Some(now);
+    /// Takes over the last contacts of one check. A leader that was itself paused counts no more than one of
+    /// its own steps.
+    fn update(&mut self, now: Instant, contacts: BTreeMap<u64, Option<Contact>>) {
+        let step = self.checked.map_or(Duration::ZERO, |checked| now.saturating_duration_since(checked));
+        let step = step.min(2 * CHECK_AGAIN);
+        self.checked = Some(now);
         let before = std::mem::take(&mut self.members);
         for (node_id, contact) in contacts {
             let silent = match before.get(&node_id) {
@@ -56,14 +60,14 @@ impl Silence {
         }
     }
 
-    /// `None`: it is no member.
+    /// How long a member has been silent; `None` when it is not a member.
     fn of(&self, node_id: u64) -> Option<Duration> {
         self.members.get(&node_id).map(|(_, silent)| *silent)
     }
 }
 
 impl Replica {
-    /// This node's id and what tells this run of its process from the others; `None` while it is no member.
+    /// This node's id, and the id of this run of its process; `None` while it is not a member.
     #[must_use]
     pub fn boot(&self) -> Option<(u64, u64)> {
         self.inner.core().map(|core| (core.identity.node_id, self.inner.boot_id))
@@ -72,12 +76,15 @@ impl Replica {
     /// Whether the process of a member answers this node now.
     pub async fn reaches(&self, node_id: u64) -> bool {
         let Some(address) = self.inner.core().and_then(|core| core.peer(node_id)) else { return false };
-        matches!(peer::knock(self.inner.platform.as_ref(), &address, KNOCK_WITHIN).await, Knock::Answered)
+        matches!(
+            peer::probe_port(self.inner.platform.as_ref(), &address, PROBE_WITHIN).await,
+            PortProbe::Answered
+        )
     }
 }
 
-/// Looks for lost nodes until this one stops.
-pub(super) fn look_for(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
+/// Checks for lost nodes until this node stops.
+pub(super) fn watch_members(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
     let (stop, tasks, me) = (inner.stop.clone(), inner.tasks.clone(), core.identity.node_id);
     let inner = Arc::clone(inner);
     tasks.spawn(stop.run_until_cancelled_owned(async move {
@@ -88,8 +95,8 @@ pub(super) fn look_for(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiv
             if !leader {
                 silence = Silence::default();
             }
-            let idle = look(&inner, leader, left, &mut silence).await;
-            let again = if idle { LOOK_AGAIN_IDLE } else { LOOK_AGAIN };
+            let idle = check(&inner, leader, left, &mut silence).await;
+            let again = if idle { CHECK_AGAIN_IDLE } else { CHECK_AGAIN };
             left = tokio::select! {
                 // Without a sender consensus has ended.
                 changed = leads.changed() => if changed.is_err() { return } else { true },
@@ -100,12 +107,12 @@ pub(super) fn look_for(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiv
     }));
 }
 
-/// Looks once; `left`: some connection of a peer has just ended. True when nobody waits anywhere.
-async fn look(inner: &Arc<Inner>, leader: bool, left: bool, silence: &mut Silence) -> bool {
+/// Checks once. `left`: a peer's connection has just ended. Returns true when no call waits on any node.
+async fn check(inner: &Arc<Inner>, leader: bool, left: bool, silence: &mut Silence) -> bool {
     let Some(core) = inner.core() else { return true };
     let me = core.identity.node_id;
     if leader {
-        silence.look(Instant::now(), contacts(core));
+        silence.update(Instant::now(), contacts(core));
     }
     let boots = inner.published.view().serving_boots();
     for &(node_id, boot_id) in &boots {
@@ -136,11 +143,11 @@ async fn is_lost(inner: &Inner, core: &Core, node_id: u64, left: bool, silence: 
         return false;
     }
     let election = inner.options.election_timeout_max();
-    match peer::knock(inner.platform.as_ref(), &address, KNOCK_WITHIN).await {
-        // Its process is gone: there is nothing to wait for.
-        Knock::Refused => true,
-        Knock::Unclear => silent >= SILENT_ELECTIONS * election,
-        Knock::Answered => silent >= SILENT_ELECTIONS_ANSWERING * election,
+    match peer::probe_port(inner.platform.as_ref(), &address, PROBE_WITHIN).await {
+        // The process is gone: there is nothing to wait for.
+        PortProbe::Refused => true,
+        PortProbe::Unclear => silent >= SILENT_ELECTIONS * election,
+        PortProbe::Answered => silent >= SILENT_ELECTIONS_ANSWERING * election,
     }
 }
 
@@ -152,8 +159,10 @@ async fn withdraw(inner: &Arc<Inner>, command: WithdrawWaits) {
         Ok(Ok(Reply::WaitsWithdrawn { waits })) => {
             tracing::info!(node_id, waits, "withdrew what a lost node had queued");
         }
-        // It is looked at again: what was not withdrawn still waits.
-        other => tracing::debug!(node_id, ?other, "what a lost node had queued is not withdrawn yet"),
+        // The next check tries again: waits that were not withdrawn are still there.
+        other => {
+            tracing::debug!(node_id, ?other, "withdrawing what a lost node had queued failed; will retry");
+        }
     }
 }
 
@@ -169,7 +178,7 @@ mod tests {
         let contact = |ms| first + Duration::from_millis(ms);
         let mut silence = Silence::default();
         let mut look = |ms, two: Option<u64>, three: Option<u64>| {
-            silence.look(at(ms), [(2, two.map(contact)), (3, three.map(contact))].into());
+            silence.update(at(ms), [(2, two.map(contact)), (3, three.map(contact))].into());
             (silence.of(2), silence.of(3))
         };
         let silent = |ms| Some(Duration::from_millis(ms));
@@ -177,7 +186,7 @@ mod tests {
         assert_eq!(look(500, None, Some(400)), (silent(500), silent(0)), "never heard is silent, too");
         assert_eq!(look(60_000, Some(600), Some(400)), (silent(0), silent(1_000)), "the leader was paused");
         assert_eq!(look(60_400, Some(600), Some(60_300)), (silent(400), silent(0)));
-        silence.look(at(61_000), [(2, None)].into());
+        silence.update(at(61_000), [(2, None)].into());
         assert_eq!(silence.of(3), None, "no member any more");
     }
 }

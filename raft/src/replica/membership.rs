@@ -1,4 +1,4 @@
-//! Changing who is a member, on the leader.
+//! Changes the membership, on the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::metrics::RaftMetrics;
 use crate::types::Member;
 
 const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
-/// How long a change waits for members to follow, and for a change before it.
+/// How long a change waits for members to follow, and for an earlier change.
 const CHANGE_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Between two looks for a change that nobody finishes.
-const LOOK_FOR_UNFINISHED: Duration = Duration::from_secs(1);
-/// A voter that lacks more entries than this does not follow closely. A healthy one lacks a few.
+const CHECK_AGAIN: Duration = Duration::from_millis(20);
+/// Pause between two checks for a change that nobody finishes.
+const CHECK_UNFINISHED: Duration = Duration::from_secs(1);
+/// A voter that lacks more entries than this does not follow closely. A healthy voter lacks a few.
 const LAG_ENTRIES_MAX: u64 = 128;
 
 fn refused(why: impl Into<String>) -> Failed {
@@ -37,7 +37,7 @@ fn core(inner: &Inner) -> Result<&Core, Failed> {
     inner.core().ok_or(Failed::NotLeader)
 }
 
-/// Changes the membership. A change that cannot begin yet is asked for again by itself.
+/// Changes the membership. A change that cannot begin yet is retried automatically.
 async fn change(core: &Core, changes: &ChangeMembers<u64, Member>, retain: bool) -> Result<(), Failed> {
     let until = Instant::now() + CHANGE_WITHIN;
     loop {
@@ -54,30 +54,30 @@ async fn change(core: &Core, changes: &ChangeMembers<u64, Member>, retain: bool)
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
                 if Instant::now() < until =>
             {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(CHECK_AGAIN).await;
             }
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
                 return Err(refused(format!(
-                    "an earlier change of the membership is not finished after {CHANGE_WITHIN:?}: a majority must \
+                    "an earlier membership change is not finished after {CHANGE_WITHIN:?}: a majority must \
                      follow the leader first. See which members are down: batuta cluster members"
                 )));
             }
             ChangeMembershipError::EmptyMembership(_) => {
-                return Err(refused("the last voter can not be removed: the cluster would be gone"));
+                return Err(refused("the last voter cannot be removed: the cluster would be gone"));
             }
             ChangeMembershipError::LearnerNotFound(missing) => {
                 return Err(Failed::Final(ProposeError::NotAMember { node_id: missing.node_id }));
             }
             error @ (ChangeMembershipError::UnsupportedMembershipTransition(_)
             | ChangeMembershipError::NodeMetadataChanged(_)) => {
-                tracing::error!(%error, "a membership change is not one that consensus knows");
-                return Err(refused("the membership has changed meanwhile; look at it and ask again"));
+                tracing::error!(%error, "consensus does not know this membership change");
+                return Err(refused("the membership has changed meanwhile; check it and try again"));
             }
         }
     }
 }
 
-/// Whether a voter is so close behind this leader that the leader may count on it: it answers, and has nearly all of the log.
+/// Whether this leader may count on a voter: the voter answers, and has nearly all of the log.
 pub(super) fn follows(inner: &Inner, metrics: &RaftMetrics, node_id: u64) -> bool {
     let contact = metrics.heartbeat.as_ref().and_then(|seen| seen.get(&node_id).copied().flatten());
     let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&node_id).copied().flatten());
@@ -86,8 +86,8 @@ pub(super) fn follows(inner: &Inner, metrics: &RaftMetrics, node_id: u64) -> boo
     node_id == metrics.id || (answers && lag <= LAG_ENTRIES_MAX)
 }
 
-/// Waits until a majority of `next` follows this leader closely: a change that needs members that are only coming back would stop every
-/// write until they are there.
+/// Waits until a majority of `next` follows this leader closely. A change that depends on members that are
+/// still coming back would stop every write until they are there.
 async fn majority_follows(inner: &Inner, core: &Core, next: &BTreeSet<u64>) -> Result<(), Failed> {
     let until = Instant::now() + CHANGE_WITHIN;
     loop {
@@ -110,19 +110,20 @@ async fn majority_follows(inner: &Inner, core: &Core, next: &BTreeSet<u64>) -> R
                 names.join(", ")
             )));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(CHECK_AGAIN).await;
     }
 }
 
-/// The members and the voters among them, as the leader's log has them.
+/// The members and the voters among them, according to the leader's log.
 fn members(core: &Core) -> (BTreeMap<u64, Member>, BTreeSet<u64>) {
     let config = core.metrics.look(|metrics| metrics.membership_config.clone());
     let members = config.nodes().map(|(id, member)| (*id, member.clone())).collect();
     (members, config.voter_ids().collect())
 }
 
-/// Finishes, while this node leads, changes whose caller or leader went half way, until it stops. Until then every commit and election
-/// needs a majority of the old voters, too: a member that was replaced because it is gone for good would count for ever.
+/// While this node leads, finishes changes that their caller or leader left half done, until the node stops.
+/// Until a change is finished, every commit and election also needs a majority of the old voters: a member
+/// that was replaced because it is permanently gone would count for ever.
 pub(super) fn finish_changes(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
     let (stop, tasks, me) = (inner.stop.clone(), inner.tasks.clone(), core.identity.node_id);
     let inner = Arc::clone(inner);
@@ -135,26 +136,26 @@ pub(super) fn finish_changes(inner: &Arc<Inner>, core: &Core, mut leads: watch::
             tokio::select! {
                 // Without a sender consensus has ended.
                 changed = leads.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_FOR_UNFINISHED), if leader => {}
+                () = tokio::time::sleep(CHECK_UNFINISHED), if leader => {}
             }
         }
     }));
 }
 
 async fn finish_change(core: &Core) {
-    // Who holds it finishes its own change.
+    // The holder of this lock finishes its own change.
     let _one_at_a_time = core.changing_members.lock().await;
     let configs =
         core.metrics.look(|metrics| metrics.membership_config.membership().get_joint_config().clone());
     let [_, .., next] = configs.as_slice() else { return };
-    tracing::info!(voters = ?next, "finishing a change of the membership that was left half way");
+    tracing::info!(voters = ?next, "finishing a membership change that was left half done");
     if let Err(error) = change(core, &ChangeMembers::ReplaceAllVoters(next.clone()), false).await {
-        tracing::debug!(?error, "the change of the membership is not finished yet");
+        tracing::debug!(?error, "the membership change is not finished yet");
     }
 }
 
-/// Takes a member out. A leader hands leadership over before it is removed, which the next leader then does: so nobody waits for an
-/// election.
+/// Removes a member. A leader hands leadership over first, and the next leader then removes it, so that
+/// nobody waits for an election.
 pub(crate) async fn remove(inner: &Arc<Inner>, node_id: u64) -> Result<(), Failed> {
     let core = core(inner)?;
     let _one_at_a_time = core.changing_members.lock().await;
@@ -166,7 +167,7 @@ pub(crate) async fn remove(inner: &Arc<Inner>, node_id: u64) -> Result<(), Faile
         return change(core, &ChangeMembers::RemoveNodes([node_id].into()), false).await;
     }
     if voters.is_empty() {
-        return Err(refused("the last voter can not be removed: the cluster would be gone"));
+        return Err(refused("the last voter cannot be removed: the cluster would be gone"));
     }
     majority_follows(inner, core, &voters).await?;
     if node_id == core.identity.node_id {
@@ -198,7 +199,7 @@ pub(crate) async fn transfer(inner: &Arc<Inner>, to: Option<u64>) -> Result<u64,
         Some(to) if !members.contains_key(&to) => {
             return Err(Failed::Final(ProposeError::NotAMember { node_id: to }));
         }
-        Some(to) if !voters.contains(&to) => return Err(refused("a learner can not lead; promote it first")),
+        Some(to) if !voters.contains(&to) => return Err(refused("a learner cannot lead; promote it first")),
         Some(to) => to,
         None => return hand_over(core, &voters).await,
     };
@@ -208,7 +209,7 @@ pub(crate) async fn transfer(inner: &Arc<Inner>, to: Option<u64>) -> Result<u64,
     transfer_to(core, to).await
 }
 
-/// Hands leadership to the one of these voters whose log reaches furthest. Returns who leads then.
+/// Hands leadership to the voter among these with the longest log. Returns the new leader.
 async fn hand_over(core: &Core, voters: &BTreeSet<u64>) -> Result<u64, Failed> {
     let to = most_complete(core, voters);
     transfer_to(core, to.ok_or_else(|| refused("there is no other voter to hand leadership to"))?).await
@@ -226,7 +227,7 @@ async fn transfer_to(core: &Core, to: u64) -> Result<u64, Failed> {
     }
 }
 
-/// The other voter whose log reaches furthest.
+/// The other voter with the longest log.
 fn most_complete(core: &Core, voters: &BTreeSet<u64>) -> Option<u64> {
     let replication = core.metrics.look(|metrics| metrics.replication.clone())?;
     replication
@@ -236,8 +237,9 @@ fn most_complete(core: &Core, voters: &BTreeSet<u64>) -> Option<u64> {
         .map(|(id, _)| id)
 }
 
-/// Makes a node a member, in two steps it may take again and again: it gets an id; once it runs under that id, it is
-/// fed the log as a learner and then given a vote. A dead member of the same name goes in the same change.
+/// Makes a node a member, in two steps that it may repeat: it gets an id; once it runs under that id, it
+/// receives the log as a learner and then gets a vote. A dead member of the same name is removed in the same
+/// change.
 pub(crate) async fn admit(
     inner: &Arc<Inner>,
     request: wire::JoinRequest,
@@ -257,7 +259,7 @@ pub(crate) async fn admit(
     }
     if request.cluster_id != cluster_id {
         return Err(refused(format!(
-            "the node's data belong to cluster {}, this is {cluster_id}",
+            "the node's data belong to cluster {}, but this is cluster {cluster_id}",
             request.cluster_id
         )));
     }
@@ -279,7 +281,8 @@ pub(crate) async fn admit(
         }
         Some(known) if *known != member => {
             let update = ChangeMembers::SetNodes([(request.node_id, member.clone())].into());
-            // A change that this one finishes on the way keeps no voter that it took out.
+            // If this change finishes an earlier one on the way, it keeps no voter that the earlier one
+            // removed.
             change(core, &update, false).await?;
         }
         Some(_) => {}
@@ -298,7 +301,7 @@ pub(crate) async fn admit(
     Ok(wire::JoinResponse { cluster_id, node_id: request.node_id, ..Default::default() })
 }
 
-/// Waits until a new learner has nearly all of the log, however long it takes to send it.
+/// Waits until a new learner has nearly all of the log, however long sending it takes.
 async fn caught_up(core: &Core, node_id: u64) -> Result<(), Failed> {
     let caught_up = core.metrics.wait_for(|metrics| {
         if metrics.state != ServerState::Leader {
@@ -317,7 +320,7 @@ async fn allocate(inner: &Arc<Inner>, core: &Core, name: &str) -> Result<u64, Fa
     let alive = |node_id| node_id == core.identity.node_id || heard_of(&now, node_id, alive_within);
     if let Some(other) = now.members.iter().find(|member| member.name == name && alive(member.node_id)) {
         return Err(refused(format!(
-            "a member named {name} (id {}) is alive; names are unique. If it was just stopped, this is tried again",
+            "a member named {name} (id {}) is alive; names are unique. If that node was just stopped, joining is retried",
             other.node_id
         )));
     }

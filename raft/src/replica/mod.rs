@@ -1,15 +1,15 @@
-//! One node's replica of the cluster's state: the handle everything above this crate works with.
+//! One node's replica of the cluster's state: the handle that everything above this crate uses.
 
 mod bootstrap;
 mod clock;
-mod company;
 mod disk_handover;
 mod disk_watch;
 mod error;
-mod heard;
+mod fast_failover;
 mod hello;
 mod identity;
-mod lost;
+mod leader_contact;
+mod linger;
 mod lost_nodes;
 mod membership;
 mod options;
@@ -51,7 +51,7 @@ use crate::snapshot::SnapshotStore;
 use crate::types::{AppliedEntry, Raft};
 pub(crate) use clock::ClusterClock;
 pub(crate) use disk_watch::DiskWatch;
-use heard::LeaderHeard;
+use leader_contact::LeaderContact;
 pub use proposer::KeptAlive;
 use proposer::Proposer;
 use reads::Reads;
@@ -60,45 +60,46 @@ use standstill::Standstill;
 
 pub(crate) use error::Failed;
 pub use error::{ProposeError, StartError};
+pub(crate) use fast_failover::{LeaderStream, lost};
 pub(crate) use hello::{greet, introduction, warn_of_rival};
 pub(crate) use identity::{Identity, Origin};
-pub(crate) use lost::{LeaderStream, lost};
 pub(crate) use membership::{admit, promote, remove, transfer};
 pub use options::Options;
 pub(crate) use route::Leader;
 pub(crate) use start::become_member;
 pub use status::{MemberStatus, Role, Status};
 
-/// The answer to a request, and the log position it is true at.
+/// The answer to a request, with the log position at which it is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Log index of the entry that had the effect: of a retry under a known key, that of the first time.
+    /// Log index of the entry that had the effect; for a retry under a known key, that of the first
+    /// execution.
     pub revision: u64,
-    /// Cluster time when it was answered, milliseconds.
+    /// Cluster time of the answer, milliseconds.
     pub now_ms: u64,
-    /// Wall clock then, milliseconds since 1970, for people.
+    /// Wall clock time of the answer, milliseconds since 1970, for people.
     pub wall_ms: u64,
-    /// What the state machine answered.
+    /// The state machine's answer.
     pub outcome: Outcome,
 }
 
-/// What exists once the node is a member.
+/// The parts that exist once the node is a member.
 pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) raft: Raft,
     pub(crate) proposer: Proposer,
-    /// Read indexes this node gives as a leader.
+    /// Read indexes that this node gives out as leader.
     pub(crate) leader_reads: Reads,
-    /// Read indexes for this node's own reads, from whoever leads.
+    /// Read indexes for this node's own reads, from the current leader.
     reads: Reads,
     pub(crate) forwarder: Arc<Forwarder>,
-    /// Commits the followers are not told of yet.
+    /// Commit notifications not sent to the followers yet.
     pub(crate) commits: Commits,
-    /// Whether this node's log and those of the others are what they were.
+    /// Checks that the logs of this node and of the others have not lost or changed entries.
     pub(crate) integrity: Arc<Integrity>,
     pub(crate) metrics: Metrics,
     book: Arc<AddressBook>,
-    /// Changes of the membership one at a time: each looks at the one before.
+    /// Serialises membership changes: each builds on the previous one.
     pub(crate) changing_members: Mutex<()>,
 }
 
@@ -108,26 +109,26 @@ pub(crate) struct Inner {
     pub(crate) snapshots: SnapshotStore,
     pub(crate) disk: Arc<DiskWatch>,
     /// When a leader last sent something.
-    pub(crate) leader_heard: Arc<LeaderHeard>,
+    pub(crate) leader_heard: Arc<LeaderContact>,
     pub(crate) standstill: Standstill,
     /// Cluster time as far as this node knows.
     pub(crate) clock: Arc<ClusterClock>,
-    /// Where the members answer.
+    /// The addresses of the members.
     pub(crate) book: Arc<AddressBook>,
     pub(crate) standing: Standing,
-    /// Random, drawn anew whenever the process starts: tells two processes of the same node apart. Never 0.
+    /// Drawn at random at every start of the process: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
-    /// A peer's stream of calls to this node ended: its process may be gone.
+    /// Notified when a peer's stream of calls to this node ended: its process may be gone.
     pub(crate) peer_left: Notify,
     core: OnceLock<Core>,
     core_set: watch::Sender<bool>,
-    /// Held while this node takes an identity: it takes one only.
+    /// Held while this node takes an identity, so that it takes only one.
     pub(crate) becoming: Mutex<Option<start::Prepared>>,
     fatal: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) entries: EntryStreams,
     pub(crate) tasks: TaskTracker,
-    /// The runtime of those who call; consensus may have one of its own.
+    /// The callers' runtime; consensus may have its own.
     callers: Handle,
     own_thread: Option<start::OwnThread>,
     /// The data directory.
@@ -136,19 +137,20 @@ pub(crate) struct Inner {
     _lock: Box<dyn Any + Send + Sync>,
 }
 
-/// The streams over which leaders send entries. They end before consensus does, which could not answer them any more.
+/// The streams over which leaders send entries. They end before consensus does, since consensus could no
+/// longer answer them.
 #[derive(Default)]
 pub(crate) struct EntryStreams {
-    /// No more entries are taken.
+    /// Cancelled when no more entries are accepted.
     pub(crate) ending: CancellationToken,
-    /// Each stream has a token, until everything in it is answered.
+    /// Each stream holds a token until everything in it is answered.
     pub(crate) open: TaskTracker,
 }
 
-/// How long what a leader sent before this node stops may take to be answered.
+/// How long answering a leader's last entries may take when this node stops.
 const ENTRIES_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long a snapshot that was asked for is waited for before it is asked for again.
+/// How long to wait for a requested snapshot before requesting it again.
 const SNAPSHOT_AGAIN: Duration = Duration::from_millis(200);
 
 /// One node's replica. Clones share it.
@@ -163,7 +165,7 @@ impl Inner {
     }
 
     pub(crate) fn fail(&self, reason: String) {
-        tracing::error!(%reason, "this node can not go on");
+        tracing::error!(%reason, "this node cannot continue");
         self.fatal.send_if_modified(|fatal| {
             let first = fatal.is_none();
             if first {
@@ -188,9 +190,7 @@ fn understood(answer: WireAnswer) -> Result<WireAnswer, Failed> {
 }
 
 fn misunderstood(answer: &WireAnswer) -> Failed {
-    Failed::Final(ProposeError::Fatal(format!(
-        "the leader's answer is of another kind than the question: {answer:?}"
-    )))
+    Failed::Final(ProposeError::Fatal(format!("the leader's answer does not fit the request: {answer:?}")))
 }
 
 fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
@@ -198,7 +198,7 @@ fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
         WireAnswer::Proposed(proposed) => {
             let decode = |bytes| codec::outcome(wire::Outcome::decode(bytes)?);
             let outcomes = proposed.outcomes.into_iter().map(decode).collect::<Result<_, _>>();
-            // It was applied; this node only does not understand what came of it.
+            // The entry was applied; this node only cannot decode its outcome.
             let outcomes = outcomes.map_err(|error| Failed::Final(ProposeError::Fatal(error.to_string())))?;
             let outcomes: Vec<Outcome> = outcomes;
             let wire::ProposedAnswer { revision, now_ms, wall_ms, mut outcome_revisions, .. } = proposed;
@@ -209,7 +209,7 @@ fn proposed(answer: WireAnswer) -> Result<AppliedEntry, Failed> {
     }
 }
 
-/// The answer for so many sessions.
+/// Decodes the answer to a keep-alive of this many sessions.
 fn kept(answer: WireAnswer, sessions: usize) -> Result<KeptAlive, Failed> {
     match understood(answer)? {
         WireAnswer::KeptAlive(wire::KeptAlives { revision, now_ms, deadlines_ms })
@@ -240,13 +240,14 @@ impl Replica {
     /// Proposes a request from any node and waits until it is applied.
     ///
     /// # Errors
-    /// [`ProposeError`]; only [`ProposeError::OutcomeUnknown`] leaves open whether it happened.
+    /// [`ProposeError`]; only after [`ProposeError::OutcomeUnknown`] is it unknown whether the request was
+    /// applied.
     pub async fn propose(&self, request: Request, timeout: Duration) -> Result<Answer, ProposeError> {
         let mut answers = self.propose_many(vec![request], timeout).await?;
         answers.pop().ok_or_else(|| ProposeError::Fatal("an entry without an outcome".to_owned()))
     }
 
-    /// Proposes requests as one entry: they are applied together, in order, nothing between them.
+    /// Proposes requests as one entry: they are applied together, in order, with nothing between them.
     ///
     /// # Errors
     /// As [`Self::propose`].
@@ -255,7 +256,7 @@ impl Replica {
         requests: Vec<Request>,
         timeout: Duration,
     ) -> Result<Vec<Answer>, ProposeError> {
-        // Without a key a second copy would be a second effect.
+        // Without a key a second copy would take effect a second time.
         let repeatable = requests.iter().all(|request| request.dedup.is_some());
         let call = || {
             let encode = |request| codec::request_to_wire(request).encode_to_vec().into();
@@ -269,8 +270,8 @@ impl Replica {
         self.on_leader(timeout, repeatable, local, call, proposed).await.map(into_answers)
     }
 
-    /// Renews sessions, all in one entry, which others share: a few hundred at most, or it holds up what comes behind it. Safe to
-    /// repeat.
+    /// Renews sessions, all in one entry, which they share with other requests. Pass a few hundred at most,
+    /// or the entry delays the entries after it. Safe to repeat.
     ///
     /// # Errors
     /// As [`Self::propose`].
@@ -290,7 +291,7 @@ impl Replica {
         self.on_leader(timeout, true, local, call, |answer| kept(answer, sessions.len())).await
     }
 
-    /// A state that has everything that was acknowledged, by any node, before the call.
+    /// Returns a state that contains everything acknowledged by any node before the call.
     ///
     /// # Errors
     /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads, or none can.
@@ -331,29 +332,31 @@ impl Replica {
         self.inner.published.view()
     }
 
-    /// The newest changes as this node has applied them. [`Self::view`] is never behind it.
+    /// The newest changes that this node has applied. [`Self::view`] is never behind them.
     #[must_use]
     pub fn history(&self) -> History {
         self.inner.published.history()
     }
 
-    /// About what cluster time it is, milliseconds: that of the newest entry, and what has passed since as far as this node knows. For
-    /// what is shown; only entries decide.
+    /// An estimate of cluster time, milliseconds: the time of the newest entry plus what has passed since, as
+    /// far as this node knows. For display; only entries decide.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.inner.clock.estimate_ms(tokio::time::Instant::now()).max(self.view().now_ms())
     }
 
-    /// The last revision applied here, as it rises. The history and the state that have it are published before.
+    /// The last revision applied here, as it rises. The history and the state that contain it are published
+    /// before.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.inner.published.applied()
     }
 
-    /// Takes a member out of the cluster.
+    /// Removes a member from the cluster.
     ///
     /// # Errors
-    /// [`ProposeError::NotAMember`], [`ProposeError::Membership`] when it can not be done now, and as [`Self::propose`].
+    /// [`ProposeError::NotAMember`], [`ProposeError::Membership`] when it cannot be done now, and as
+    /// [`Self::propose`].
     pub async fn remove_member(&self, node_id: u64, timeout: Duration) -> Result<(), ProposeError> {
         let inner = &self.inner;
         let local = |_: &Core| {
@@ -365,7 +368,7 @@ impl Replica {
         if !matches!(removed, Err(ProposeError::OutcomeUnknown { .. })) {
             return removed;
         }
-        // The leader that did it may have gone before it could say so.
+        // The leader that removed the member may have gone before it could answer.
         self.read(timeout.saturating_sub(started.elapsed())).await?;
         let gone =
             |core: &Core| core.metrics.look(|metrics| metrics.membership_config.get_node(&node_id).is_none());
@@ -385,7 +388,7 @@ impl Replica {
         self.on_leader(timeout, true, local, || Call::PromoteMember(node_id), done).await
     }
 
-    /// Hands leadership to a member, or to the voter with the most complete log. Returns who leads then.
+    /// Hands leadership to a member, or to the voter with the longest log. Returns the new leader.
     ///
     /// # Errors
     /// As [`Self::remove_member`].
@@ -399,10 +402,11 @@ impl Replica {
         self.on_leader(timeout, true, local, call, transferred).await
     }
 
-    /// Writes a snapshot on this node; returns the log index it covers.
+    /// Writes a snapshot on this node; returns the log index that it covers.
     ///
     /// # Errors
-    /// [`ProposeError::OutcomeUnknown`] when it is not finished in time (it goes on), [`ProposeError::Fatal`].
+    /// [`ProposeError::OutcomeUnknown`] when the snapshot is not finished in time (writing continues),
+    /// [`ProposeError::Fatal`].
     pub async fn trigger_snapshot(&self, timeout: Duration) -> Result<u64, ProposeError> {
         let core = self.member().await?;
         let wanted = *self.inner.published.applied().borrow();
@@ -416,7 +420,7 @@ impl Replica {
                 let reached = core
                     .metrics
                     .wait_for(|metrics| metrics.snapshot.map(|id| id.index).filter(|index| *index >= wanted));
-                // openraft forgets what is asked while an older snapshot is being written: it is asked again.
+                // openraft ignores a request while an older snapshot is being written, so request again.
                 match tokio::time::timeout(SNAPSHOT_AGAIN, reached).await {
                     Ok(Ok(index)) => return Ok(index),
                     Ok(Err(_)) => return Err(ProposeError::ShuttingDown),
@@ -434,7 +438,7 @@ impl Replica {
         self.inner.standing.removed()
     }
 
-    /// Resolves when this node is removed from its cluster: whatever waits here waits in vain.
+    /// Resolves when this node is removed from its cluster: nothing that waits here will be answered.
     pub fn until_removed(&self) -> impl Future<Output = ()> + Send + 'static {
         let inner = Arc::downgrade(&self.inner);
         async move {
@@ -445,28 +449,28 @@ impl Replica {
         }
     }
 
-    /// Resolves with the reason when this node can not go on: the process must print it and exit.
+    /// Resolves with the reason when this node cannot continue: the process must print it and exit.
     pub fn fatal(&self) -> impl Future<Output = String> + Send + 'static {
         let mut fatal = self.inner.fatal.subscribe();
         async move {
             let found = fatal.wait_for(Option::is_some).await.map(|reason| reason.clone());
             match found {
                 Ok(Some(reason)) => reason,
-                // The replica is gone without one.
+                // The replica is gone without a fatal error.
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
     }
 
-    /// Stops. A leader that goes on serving elsewhere is missed for an election: hand leadership over first
+    /// Stops the node. If it leads, the others need an election to replace it: hand leadership over first
     /// ([`Replica::transfer_leader`]).
     pub async fn shutdown(&self) {
         self.inner.entries.ending.cancel();
         self.inner.entries.open.close();
         if tokio::time::timeout(ENTRIES_WITHIN, self.inner.entries.open.wait()).await.is_err() {
-            tracing::debug!("entries from the leader are not answered");
+            tracing::debug!("entries from the leader were not answered in time");
         }
-        // Whatever asks consensus ends before it: consensus calls it an error to be asked when it has stopped.
+        // Tasks that call consensus end before it: calling it after it has stopped is an error.
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
@@ -482,7 +486,7 @@ impl Replica {
     }
 }
 
-/// Where the parts of a data directory are.
+/// The layout of a data directory.
 struct Layout {
     dir: PathBuf,
 }

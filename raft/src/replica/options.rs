@@ -1,4 +1,4 @@
-//! What a node is started with.
+//! The options of a node.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,39 +8,40 @@ use super::error::StartError;
 use crate::platform::Platform;
 use crate::types::Addresses;
 
-/// What a node is started with.
+/// The options with which a node is started.
 pub struct Options {
-    /// The machine it runs on.
+    /// The machine the node runs on.
     pub platform: Arc<dyn Platform>,
-    /// Where log, snapshots and identity are kept.
+    /// The directory of log, snapshots and identity.
     pub data_dir: PathBuf,
     /// The node's stable name.
     pub node_name: String,
-    /// Where others reach this node.
+    /// The addresses at which others reach this node.
     pub advertise: Addresses,
-    /// The static set, this node included: (name, host:port of the peer port). Empty when only `join` is used.
+    /// The static set, this node included: (name, host:port of the peer port). Empty when only `join` is
+    /// used.
     pub peers: Vec<(String, String)>,
-    /// A new cluster is created only when this many members of the static set are there and fresh.
+    /// A new cluster is created only when this many members of the static set are up and fresh.
     pub bootstrap_expect: usize,
     /// Peer addresses of a cluster to join.
     pub join: Vec<String>,
-    /// An election begins after a random time in this range without a leader.
+    /// An election begins when no leader was heard for the upper bound plus a random time in this range.
     pub election_timeout_ms: (u64, u64),
-    /// Between two heartbeats of the leader.
+    /// Interval of the leader's heartbeats, milliseconds.
     pub heartbeat_ms: u64,
     /// A snapshot is written after this many entries.
     pub snapshot_entries: u64,
     /// Size of the largest log segment.
     pub segment_bytes: u64,
-    /// Below this much free space, what adds to the state is refused.
+    /// With less free space than this, requests that add to the state are refused.
     pub disk_free_min_bytes: u64,
     /// Changes kept in memory for watches that resume.
     pub history_changes_max: usize,
-    /// About how many bytes they may take.
+    /// About how many bytes these changes may take.
     pub history_bytes_max: usize,
 }
 
-/// The options, checked, without what start-up uses up.
+/// The checked options, without those that start-up consumes.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) data_dir: PathBuf,
@@ -65,7 +66,7 @@ impl Settled {
             );
         }
         if options.peers.is_empty() && options.join.is_empty() {
-            return wrong("neither cluster.peers nor cluster.join says where the cluster is");
+            return wrong("neither cluster.peers nor cluster.join is set");
         }
         if !options.peers.is_empty() && !options.peers.iter().any(|(name, _)| *name == options.node_name) {
             return wrong("cluster.peers does not contain this node's name");
@@ -90,8 +91,8 @@ impl Settled {
         Duration::from_millis(self.election_timeout_ms.1)
     }
 
-    /// Without word from a majority for so long there is none: a follower stands for election within two of these times, and is elected
-    /// within a third.
+    /// After hearing from no majority for this long, this node assumes there is none: a follower stands for
+    /// election within two of these timeouts, and is elected within a third.
     pub(crate) fn silence_max(&self) -> Duration {
         3 * self.election_timeout_max()
     }

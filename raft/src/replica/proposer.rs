@@ -4,7 +4,7 @@
 //! as it is as large as all of them together, or the last of them is back: so an entry costs its share of what is asked, a
 //! request never waits longer than for one commit, and there are never more than [`IN_FLIGHT_MAX`].
 //!
-//! Requests that would only join a queue wait a moment for one that does more ([`Company`]), keep-alives for one another
+//! Requests that would only join a queue wait a moment for one that does more ([`Linger`]), keep-alives for one another
 //! ([`Renewals`]).
 
 use std::collections::VecDeque;
@@ -30,10 +30,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ClusterClock;
-use super::company::{self, Company};
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
-use super::heard::LeaderHeard;
+use super::leader_contact::LeaderContact;
+use super::linger::{self, Linger};
 use super::renewals::{Renewal, Renewals};
 use crate::codec;
 use crate::machine::Published;
@@ -91,7 +91,7 @@ pub(crate) struct Parts {
     /// Who leads, as this node knows it.
     pub(crate) leads: watch::Receiver<Option<u64>>,
     pub(crate) clock: Arc<ClusterClock>,
-    pub(crate) heard: Arc<LeaderHeard>,
+    pub(crate) heard: Arc<LeaderContact>,
     /// The longest step between two looks at the clock.
     pub(crate) step_max: Duration,
     /// A leader that no majority has acknowledged for so long proposes nothing.
@@ -140,7 +140,7 @@ impl Proposer {
             waiting: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
             callers_in_flight: 0,
-            company: Company::default(),
+            linger: Linger::default(),
             own: None,
         };
         tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
@@ -207,7 +207,7 @@ struct Task {
     /// Entries under way; each gives back how many callers it has.
     in_flight: FuturesUnordered<BoxFuture<'static, usize>>,
     callers_in_flight: usize,
-    company: Company,
+    linger: Linger,
     /// The entry this node proposed for itself: one at a time.
     own: Option<oneshot::Receiver<Proposed>>,
 }
@@ -242,7 +242,7 @@ impl Task {
                 }
                 Ok(()) = leads.changed() => look.as_mut().reset(Instant::now()),
                 leaving = renewals.leave() => self.renew(leaving),
-                () = self.company.missed() => {}
+                () = self.linger.expired() => {}
                 Some(first) = keep_alives.recv(), if renewals.room() => {
                     let state = self.parts.published.view();
                     let mut next = Some(first);
@@ -264,7 +264,7 @@ impl Task {
                 else => return,
             }
             while leaves_now(self.waiting.len(), self.in_flight.len(), self.callers_in_flight)
-                && self.company.lets_go(self.only_queues())
+                && self.linger.may_send(self.only_queues())
             {
                 match self.parts.lead() {
                     Lead::Since { term, now_ms } => self.pack(term, now_ms),
@@ -286,7 +286,7 @@ impl Task {
     /// Whether all that waits would only join queues. With entries under way a lock that nobody else waits for may be free in a
     /// moment; behind others it is not.
     fn only_queues(&self) -> bool {
-        if self.waiting.len() >= company::ENOUGH {
+        if self.waiting.len() >= linger::ENOUGH {
             return false;
         }
         let state = self.parts.published.view();

@@ -1,4 +1,4 @@
-//! Read indexes, one round for all who wait (Raft dissertation, section 6.4).
+//! Read indexes: one round answers all waiting readers (Raft dissertation, section 6.4).
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use super::error::{Failed, ProposeError};
 const QUEUE: usize = 65_536;
 const ROUND_MAX: usize = 8192;
 
-/// One round: the log index a read that began before the round must have applied.
+/// One round: returns the log index that a read that began before the round must have applied.
 pub(crate) type Round = Arc<dyn Fn() -> BoxFuture<'static, Result<u64, Failed>> + Send + Sync>;
 
 type Waiter = oneshot::Sender<Result<u64, Failed>>;
 
-/// Collects reads while a round is under way; the next round answers all of them.
+/// Collects reads while a round is in flight; the next round answers all of them.
 #[derive(Clone)]
 pub(crate) struct Reads {
     waiting: mpsc::Sender<Waiter>,
 }
 
 impl Reads {
-    /// Rounds are made on the runtime that is entered.
+    /// Starts the task that makes the rounds, on the current runtime.
     pub(crate) fn start(round: Round, stop: CancellationToken) -> Self {
         let (waiting, mut receiver) = mpsc::channel::<Waiter>(QUEUE);
         tokio::spawn(async move {

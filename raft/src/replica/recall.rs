@@ -1,8 +1,10 @@
 //! A node that starts asks the others what it has acknowledged, before it votes.
 //!
-//! Its disk may have lost that, or its data directory may be an old copy; its vote could then elect a leader without committed entries.
-//! Whoever is there answers within moments; whoever is not there is not waited for, or a cluster that starts anew would never elect
-//! anybody. What nobody alive knows is found later, when histories are compared (docs/decisions/0024-lost-and-diverged-logs.md).
+//! Its disk may have lost acknowledged entries, or its data directory may be an old copy; its vote could then
+//! elect a leader without committed entries. Members that are up answer within moments. The node does not
+//! wait for members that are down; otherwise a cluster that restarts would never elect a leader. What no
+//! living member knows is found later, when histories are compared
+//! (docs/decisions/0024-lost-and-diverged-logs.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +17,19 @@ use crate::codec::consensus::log_id;
 use crate::peer::{self, Target};
 use crate::types::LogId;
 
-/// How long an answer is waited for: shorter than the default election timeout.
+/// Time limit of an answer, shorter than the default election timeout.
 const ANSWER_WITHIN: Duration = Duration::from_millis(800);
-/// After a reason to stop was found, the other members have so long to hear of it.
-const TELL_WITHIN: Duration = Duration::from_millis(300);
+/// After a reason to stop was found, the other members have this long to hear of it.
+const REPORT_WITHIN: Duration = Duration::from_millis(300);
 
-/// Asks the others, and ends the node whenever its log is found not to be what it was.
+/// Asks the others, and ends the node when its log turns out to have lost entries or to differ.
 pub(super) fn start(inner: &Arc<Inner>, core: &Core, fresh: bool) {
-    ask_what_was_acknowledged(inner, core, fresh);
+    ask_acknowledged(inner, core, fresh);
     watch_integrity(inner, core);
 }
 
-/// Asks, and lets this node vote when its log has everything.
-fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
+/// Asks, and lets this node vote when its log has everything it acknowledged.
+fn ask_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
     if fresh {
         core.integrity.vouch();
         return;
@@ -38,7 +40,7 @@ fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
     let asking = Arc::clone(inner);
     inner.tasks.spawn(stop.run_until_cancelled_owned(async move {
         let me = identity.node_id;
-        // The metrics may not have it yet.
+        // The metrics may not have the membership yet.
         let membership = raft.with_raft_state(|state| state.membership_state.effective().clone()).await;
         let Ok(membership) = membership else { return };
         let others: Vec<(u64, String)> = membership
@@ -64,7 +66,7 @@ fn ask_what_was_acknowledged(inner: &Arc<Inner>, core: &Core, fresh: bool) {
 async fn ask(inner: &Inner, target: Target, address: &str, me: u64) -> Option<LogId> {
     let mut client = peer::client(inner.platform.as_ref(), address).ok()?;
     let request = target.request(wire::AcknowledgedRequest { node_id: me });
-    // Whoever does not answer, or does not know the question, knows nothing.
+    // A member that does not answer, or does not know the question, knows nothing.
     let answer = tokio::time::timeout(ANSWER_WITHIN, client.acknowledged(request)).await.ok()?.ok()?;
     answer.into_inner().last.map(log_id)
 }
@@ -74,7 +76,7 @@ fn watch_integrity(inner: &Arc<Inner>, core: &Core) {
     let failing = Arc::clone(inner);
     inner.tasks.spawn(stop.run_until_cancelled_owned(async move {
         let breach = integrity.breached().await;
-        tokio::time::sleep(TELL_WITHIN).await;
+        tokio::time::sleep(REPORT_WITHIN).await;
         failing.fail(breach.to_string());
     }));
 }

@@ -1,4 +1,4 @@
-//! How this node stands with its cluster: which process it is, whether it was removed, and what it waits for.
+//! This node's standing in its cluster: which process it is, whether it was removed, and what it waits for.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,27 +10,27 @@ use tokio_util::sync::CancellationToken;
 use super::Identity;
 use super::error::ProposeError;
 
-/// Things said once are remembered up to this many; then all of them may be said again.
+/// Logged messages are remembered up to this many; then all of them may be logged again.
 const SAID_MAX: usize = 256;
-/// Addresses of members that a fresh node remembers.
+/// The most addresses of members that a fresh node remembers.
 const GREETED_MAX: usize = 16;
 
 #[derive(Default)]
 struct Notes {
-    /// Who this node is, from the moment it knows.
+    /// This node's identity, once it has one.
     identity: Option<Identity>,
-    /// What keeps it from being a member.
+    /// What keeps the node from being a member.
     waits_for: String,
-    /// Members that do not answer, and addresses that belong to others.
+    /// Members that do not answer, and addresses that belong to other clusters.
     unreached: String,
     said: BTreeSet<String>,
-    /// Where members answer that have said hello to this node while it was fresh.
+    /// Addresses of members that greeted this node while it was fresh.
     greeted_from: BTreeSet<String>,
-    /// Since when other members take this process for the member it says it is.
+    /// Since when other members have accepted this process as the member it claims to be.
     accepted: Option<Instant>,
 }
 
-/// How this node stands with its cluster.
+/// This node's standing in its cluster.
 pub(crate) struct Standing {
     started: Instant,
     removed: CancellationToken,
@@ -44,16 +44,16 @@ impl Standing {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        // Nothing that runs under the lock can leave it half changed.
+        // Code under this lock cannot leave the notes half changed.
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long this process runs.
+    /// How long this process has been running, milliseconds.
     pub(crate) fn running_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Who this node is. Known before consensus runs, when there are data from an earlier start.
+    /// This node's identity. Known before consensus runs if there are data from an earlier start.
     pub(crate) fn identity(&self) -> Option<Identity> {
         self.notes().identity.clone()
     }
@@ -62,7 +62,7 @@ impl Standing {
         self.notes().identity = Some(identity.clone());
     }
 
-    /// A member of a cluster has said hello to this node, which is fresh: it may ask there to join.
+    /// Notes that a member of a cluster greeted this fresh node: the node may ask there to join.
     pub(super) fn note_greeted_from(&self, address: String) {
         let mut notes = self.notes();
         if notes.greeted_from.len() < GREETED_MAX {
@@ -70,22 +70,22 @@ impl Standing {
         }
     }
 
-    /// Where members answer that know of this node; the configuration may name addresses that they have left.
+    /// Addresses of members that know this node; the configuration may name addresses that they have left.
     pub(super) fn greeted_from(&self) -> BTreeSet<String> {
         self.notes().greeted_from.clone()
     }
 
-    /// Another member takes this process for the member it says it is.
+    /// Notes that another member accepts this process as the member it claims to be.
     pub(super) fn note_accepted(&self) {
         self.notes().accepted.get_or_insert_with(Instant::now);
     }
 
-    /// For how long others have taken this process for the member it says it is.
+    /// For how long others have accepted this process as the member it claims to be.
     pub(super) fn accepted_for(&self) -> Duration {
         self.notes().accepted.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    /// The node is no member any more, for good.
+    /// Notes that the node is no longer a member, for good.
     pub(super) fn note_removed(&self) {
         self.removed.cancel();
     }
@@ -110,7 +110,7 @@ impl Standing {
         ProposeError::Removed { node_id: self.identity().map_or(0, |identity| identity.node_id) }
     }
 
-    /// What keeps the node from being a member; empty when nothing does.
+    /// Sets what keeps the node from being a member; empty when nothing does.
     pub(super) fn set_waits_for(&self, what: &str) {
         what.clone_into(&mut self.notes().waits_for);
     }
@@ -119,7 +119,7 @@ impl Standing {
         self.notes().waits_for.clone()
     }
 
-    /// Which members do not answer; empty when all do.
+    /// Sets which members do not answer; empty when all do.
     pub(super) fn set_unreached(&self, what: &str) {
         what.clone_into(&mut self.notes().unreached);
     }
@@ -128,7 +128,7 @@ impl Standing {
         self.notes().unreached.clone()
     }
 
-    /// Whether something is said for the first time.
+    /// Whether a message is new, and should be logged.
     pub(crate) fn is_news(&self, what: &str) -> bool {
         let said = &mut self.notes().said;
         if said.len() >= SAID_MAX {

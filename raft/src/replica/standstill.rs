@@ -1,8 +1,9 @@
-//! A node that stood still for a while: a process that was stopped, a machine that was frozen.
+//! Detects that this node stood still for a while: a stopped process or a frozen machine.
 //!
-//! When it goes on, what the leader sent before the pause may still lie in its sockets. A node that took that for the leader's present
-//! word would say that it is ready although it lacks everything since. So after a standstill it asks the leader how far the cluster is, a
-//! question that cannot be answered by anything older, and is ready when it has got so far.
+//! When the node resumes, messages that the leader sent before the pause may still be in its sockets. A node
+//! that took them for the leader's current messages would report itself ready although it lacks everything
+//! since. So after a standstill the node asks the leader how far the cluster is, a question that no older
+//! message can answer, and is ready once it has caught up to that point.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,51 +13,51 @@ use tokio::time::Instant;
 
 use super::{Core, Inner};
 
-/// Between two questions when there is no answer.
+/// Pause between two questions when there is no answer.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Whether this node stood still, and has caught up since.
+/// Whether this node stood still, and whether it has caught up since.
 pub(crate) struct Standstill {
     start: Instant,
-    /// When it last looked, in milliseconds after the start.
-    looked_ms: AtomicU64,
+    /// The time of the last check, in milliseconds after the start.
+    checked_ms: AtomicU64,
     catching_up: AtomicBool,
 }
 
 impl Standstill {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), looked_ms: AtomicU64::new(0), catching_up: AtomicBool::new(false) }
+        Self { start: Instant::now(), checked_ms: AtomicU64::new(0), catching_up: AtomicBool::new(false) }
     }
 
-    fn note_look(&self) {
+    fn note_check(&self) {
         let after_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.looked_ms.store(after_ms, Ordering::Relaxed);
+        self.checked_ms.store(after_ms, Ordering::Relaxed);
     }
 
-    fn since_look(&self) -> Duration {
-        let looked = Duration::from_millis(self.looked_ms.load(Ordering::Relaxed));
-        self.start.elapsed().saturating_sub(looked)
+    fn since_check(&self) -> Duration {
+        let checked = Duration::from_millis(self.checked_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(checked)
     }
 
-    /// Whether it stood still for longer than `limit` and does not know yet that it has caught up.
+    /// Whether the node stood still for longer than `limit` and does not yet know that it has caught up.
     pub(super) fn is_on(&self, limit: Duration) -> bool {
-        self.catching_up.load(Ordering::Relaxed) || self.since_look() > limit
+        self.catching_up.load(Ordering::Relaxed) || self.since_check() > limit
     }
 }
 
-/// Looks for standstills until the node stops.
-pub(super) fn look_for(inner: &Arc<Inner>, core: &Core) {
+/// Checks for standstills until the node stops.
+pub(super) fn watch(inner: &Arc<Inner>, core: &Core) {
     let (reads, limit) = (core.reads.clone(), inner.options.election_timeout_max());
     let (stop, tasks) = (inner.stop.clone(), inner.tasks.clone());
     let inner = Arc::clone(inner);
     tasks.spawn(stop.run_until_cancelled_owned(async move {
-        inner.standstill.note_look();
+        inner.standstill.note_check();
         loop {
             tokio::time::sleep(limit / 2).await;
-            if inner.standstill.since_look() > limit {
+            if inner.standstill.since_check() > limit {
                 inner.standstill.catching_up.store(true, Ordering::Relaxed);
             }
-            inner.standstill.note_look();
+            inner.standstill.note_check();
             while inner.standstill.catching_up.load(Ordering::Relaxed) {
                 if let Ok(index) = reads.index().await {
                     let mut applied = inner.published.applied();
@@ -66,7 +67,7 @@ pub(super) fn look_for(inner: &Arc<Inner>, core: &Core) {
                 } else {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
-                inner.standstill.note_look();
+                inner.standstill.note_check();
             }
         }
     }));
@@ -84,7 +85,7 @@ mod tests {
         assert!(!standstill.is_on(limit));
         tokio::time::advance(ms).await;
         assert!(standstill.is_on(limit));
-        standstill.note_look();
+        standstill.note_check();
         assert!(!standstill.is_on(limit));
         standstill.catching_up.store(true, Ordering::Relaxed);
         assert!(standstill.is_on(limit), "it looks again, and has not caught up");

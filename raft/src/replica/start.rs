@@ -1,4 +1,4 @@
-//! From a data directory to a running member.
+//! Starts a member from a data directory.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::ClusterClock;
 use super::error::{Failed, StartError};
-use super::heard::LeaderHeard;
+use super::leader_contact::LeaderContact;
 use super::options::{Options, Settled};
 use super::proposer::{Parts, Proposer};
 use super::reads::{Reads, Round};
@@ -37,26 +37,26 @@ use crate::snapshot::SnapshotStore;
 use crate::store::LogStore;
 use crate::types::Raft;
 
-/// The first segment; a small cluster stays small on the disk.
+/// Size of the first segment, so that a small cluster stays small on disk.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
-/// Entries in one replication message.
+/// Most entries in one replication message.
 const MESSAGE_ENTRIES_MAX: u64 = 64;
-/// How long a follower may take to receive and install a snapshot.
+/// How long a follower may take to receive and install a snapshot, milliseconds.
 const SNAPSHOT_WITHIN_MS: u64 = 30 * 60 * 1000;
 /// How long one round of read indexes may take before its readers look for another leader.
 const ROUND_WITHIN: Duration = Duration::from_secs(2);
 
-/// What waits for the node to become a member.
+/// The parts that wait for the node to become a member.
 pub(crate) struct Prepared {
     machine: Machine,
 }
 
-/// The thread that only works for one replica.
+/// The dedicated thread of one replica.
 #[derive(Default)]
 pub(crate) struct OwnThread {
-    /// It is told to end.
+    /// Cancelled to make the thread end.
     pub(super) leave: CancellationToken,
-    /// It has ended, and with it whatever ran there.
+    /// Cancelled once the thread and everything on it have ended.
     pub(super) ended: CancellationToken,
 }
 
@@ -66,18 +66,18 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 }
 
 impl Replica {
-    /// Opens the data directory, recovers what is in it, and starts to talk to the peers. Forming or joining a cluster goes
-    /// on in the background; [`Replica::status`] says how far it is.
+    /// Opens the data directory, recovers its contents, and starts to talk to the peers. Forming or joining a
+    /// cluster continues in the background; [`Replica::status`] reports the progress.
     ///
     /// # Errors
-    /// [`StartError`]; damaged data are never started from.
+    /// [`StartError`]; a node never starts from damaged data.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         Self::start_for(options, Handle::current(), None).await
     }
 
-    /// As [`Self::start`], with a thread of its own for consensus, the log and the peers: what clients do on the calling
-    /// runtime never holds up a heartbeat, and a small entry crosses no other thread on its way to the disk and the peers. The
-    /// thread ends with [`Replica::shutdown`].
+    /// As [`Self::start`], with a dedicated thread for consensus, the log and the peers. Client work on the
+    /// calling runtime never delays a heartbeat, and a small entry crosses no other thread on its way to the
+    /// disk and the peers. The thread ends with [`Replica::shutdown`].
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -93,12 +93,13 @@ impl Replica {
             runtime.block_on(async move {
                 let started = Self::start_for(options, callers, Some(own)).await;
                 let alive = started.is_ok();
-                // Without a receiver nobody waits any more: the process ends.
+                // Without a receiver nobody waits any more: the process is ending.
                 if sender.send(started).is_ok() && alive {
                     leave.cancelled().await;
                 }
             });
-            // What still blocks, a snapshot being written, is not waited for: it is not one before it is whole.
+            // Blocking work, such as writing a snapshot, is not waited for: a partly written snapshot does
+            // not count.
             runtime.shutdown_timeout(Duration::ZERO);
         };
         std::thread::Builder::new().name("consensus".to_owned()).spawn(run).map_err(thread)?;
@@ -131,7 +132,7 @@ impl Replica {
             published: machine.published(),
             snapshots,
             disk: DiskWatch::start(Arc::clone(&dir), disk_free_min_bytes, stop.clone()),
-            leader_heard: Arc::new(LeaderHeard::new()),
+            leader_heard: Arc::new(LeaderContact::new()),
             standstill: Standstill::new(),
             clock: Arc::new(ClusterClock::new(options.election_timeout_max())),
             boot_id: draw_boot_id()?,
@@ -175,7 +176,7 @@ impl Replica {
     }
 }
 
-/// The identity in the data directory, which must be this node's.
+/// Loads the identity from the data directory, which must be this node's.
 fn own_identity(dir: &dyn Disk, layout: &Layout, name: &str) -> Result<Option<Identity>, StartError> {
     match Identity::load(dir)? {
         Some(identity) if identity.name != name => Err(StartError::OtherNode {
@@ -187,14 +188,14 @@ fn own_identity(dir: &dyn Disk, layout: &Layout, name: &str) -> Result<Option<Id
     }
 }
 
-/// Starts consensus over the data of an earlier start, unless somebody who answers knows better.
+/// Starts consensus over the data of an earlier start, unless a member that answers objects.
 async fn start_again(inner: &Arc<Inner>, identity: Identity) -> Result<(), StartError> {
     hello::before_start(inner, &identity).await?;
     become_member(inner, identity, false).await
 }
 
-/// Refuses a directory whose identity file is gone: as a fresh node it would ask to become a new member first, and find its old
-/// data then.
+/// Refuses a directory whose identity file is gone: as a fresh node it would first ask to become a new
+/// member, and find its old data only then.
 fn no_data_without_identity(
     platform: &dyn Platform,
     layout: &Layout,
@@ -208,12 +209,12 @@ fn no_data_without_identity(
 }
 
 fn identity_missing(layout: &Layout) -> StartError {
-    let what = "it is missing, but there are data of a member beside it: put it back, or move the whole data directory away and \
-                start again; the node then joins anew and fetches everything";
+    let what = "the file is missing, but there are data of a member beside it: put it back, or move the whole data directory away and \
+                start again; the node then joins again and fetches everything";
     StartError::Identity { path: layout.dir.join("identity"), what: what.to_owned() }
 }
 
-/// Refuses a log whose beginning only a snapshot has that is not there.
+/// Refuses a log whose missing beginning is in no snapshot.
 fn check_snapshot(log: &Log, applied: u64, layout: &Layout) -> Result<(), StartError> {
     match log.state().purged {
         Some((purged, _)) if purged > applied => {
@@ -230,8 +231,8 @@ fn draw_boot_id() -> Result<u64, StartError> {
     Ok(u64::from_le_bytes(random).max(1))
 }
 
-/// Starts consensus under an identity, which a `fresh` node keeps for good before anything else is kept. Does nothing when the
-/// node is a member already.
+/// Starts consensus under an identity. A `fresh` node stores the identity for good before anything else. Does
+/// nothing when the node is already a member.
 pub(crate) async fn become_member(
     inner: &Arc<Inner>,
     identity: Identity,
@@ -289,7 +290,7 @@ pub(crate) async fn become_member(
     };
     recall::start(inner, &core, fresh);
     start_tasks(inner, &core, leads, snapshot_due);
-    // `becoming` was taken above, so nobody else sets it.
+    // `becoming` was taken above, so nobody else sets the core.
     if inner.core.set(core).is_err() {
         return Err(StartError::Consensus("started twice".to_owned()));
     }
@@ -320,7 +321,7 @@ fn start_proposer(
     })
 }
 
-/// What goes on beside consensus for as long as the node is a member.
+/// Starts the tasks that run beside consensus as long as the node is a member.
 fn start_tasks(
     inner: &Arc<Inner>,
     core: &Core,
@@ -328,15 +329,15 @@ fn start_tasks(
     snapshot_due: Arc<Notify>,
 ) {
     ticks::keep(inner, core, leads.subscribe());
-    lost_nodes::look_for(inner, core, leads.subscribe());
+    lost_nodes::watch_members(inner, core, leads.subscribe());
     disk_handover::keep(inner);
-    standstill::look_for(inner, core);
+    standstill::watch(inner, core);
     membership::finish_changes(inner, core, leads.subscribe());
     watch_consensus(inner, core, leads);
     write_snapshots(inner, core, snapshot_due);
 }
 
-/// openraft's view of the log, which has everything that was noted as committed.
+/// openraft's view of the log. Fails when entries noted as committed are missing.
 fn open_store(layout: &Layout, log: Log) -> Result<LogStore, StartError> {
     let store = LogStore::new(log).map_err(io_error("reading the log"))?;
     let whole = store.check_committed();
@@ -344,7 +345,7 @@ fn open_store(layout: &Layout, log: Log) -> Result<LogStore, StartError> {
     Ok(store)
 }
 
-/// Keeps the identity of a node that had none, before anything else is kept.
+/// Stores the identity of a fresh node before anything else is stored.
 fn keep_identity(inner: &Inner, identity: &Identity, layout: &Layout, log: &Log) -> Result<(), StartError> {
     let state = log.state();
     if state.vote.is_some() || !state.entries.is_empty() {
@@ -383,15 +384,16 @@ fn consensus_config(cluster_id: &str, options: &Settled) -> Result<Config, Start
         election_timeout_min,
         election_timeout_max,
         enable_pre_vote: Some(true),
-        // Without it a leader whose quorum is gone never finds out (openraft's note on the option).
+        // Without this a leader that lost its quorum never finds out (openraft's note on the option).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
-        // A leader sends entries while it still syncs them itself. One that lost such entries in a crash must never go on in
-        // its old term: it would give their log ids to other entries (docs/decisions/0012).
+        // A leader sends entries while it still syncs them itself. A leader that lost such entries in a crash
+        // must never continue in its old term: it would give their log ids to other entries
+        // (docs/decisions/0012).
         enable_leader_restore: Some(false),
         install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
-        // A follower that was away for a moment is served from the log.
+        // A follower that was away briefly is served from the log.
         max_in_snapshot_log_to_keep: options.snapshot_entries / 2,
         purge_batch_size: (options.snapshot_entries / 8).max(1),
         ..Config::default()
@@ -399,7 +401,7 @@ fn consensus_config(cluster_id: &str, options: &Settled) -> Result<Config, Start
     config.validate().map_err(|error| StartError::Consensus(error.to_string()))
 }
 
-/// A round on the leader: it asks a majority whether it still leads.
+/// A round on the leader: asks a majority whether this node still leads.
 fn leader_round(raft: Raft) -> Round {
     Arc::new(move || {
         let raft = raft.clone();
@@ -413,7 +415,7 @@ fn leader_round(raft: Raft) -> Round {
     })
 }
 
-/// A round on any node: its own if it leads, else the leader's.
+/// A round on any node: its own round if it leads, otherwise the leader's.
 fn any_round(inner: &Arc<Inner>) -> Round {
     use batuta_proto::internal as wire;
     use batuta_proto::internal::forward_request::Call;
@@ -442,7 +444,7 @@ fn any_round(inner: &Arc<Inner>) -> Round {
     })
 }
 
-/// Has a snapshot written whenever one is due for what the log has grown.
+/// Requests a snapshot whenever one is due because of the log's growth.
 fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
     let (raft, stop) = (core.raft.clone(), inner.stop.clone());
     inner.tasks.spawn(stop.run_until_cancelled_owned(async move {
@@ -456,8 +458,9 @@ fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
     }));
 }
 
-/// Tells `leads` whenever another member leads, and the process when consensus has stopped by itself: a failed disk, a defect. openraft
-/// publishes its metrics after everything it does: one task, beside it, looks at all of them.
+/// Updates `leads` whenever the leader changes, and fails the node when consensus has stopped by itself (a
+/// failed disk, a defect). openraft publishes metrics after everything it does, so one separate task reads
+/// all of them.
 fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<u64>>) {
     let (metrics, integrity) = (core.metrics.clone(), Arc::clone(&core.integrity));
     let inner = Arc::clone(inner);
@@ -470,18 +473,18 @@ fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<
             leads.send_if_modified(|leader| std::mem::replace(leader, now) != now);
             let leads_itself = metrics.state == ServerState::Leader;
             if leads_itself != led.swap(leads_itself, Ordering::Relaxed) {
-                // Its followers' last word, or what follows from an election: it counts from here.
+                // Contact counts from here: from the followers' last message, or from the election.
                 inner.leader_heard.note();
             }
             metrics.running_state.clone().err()
         });
         let reason = match stop.run_until_cancelled(ended).await {
-            // It was stopped on purpose.
+            // Consensus was stopped on purpose.
             None | Some(Ok(Fatal::Stopped)) => return,
             Some(Ok(fatal)) => Some(fatal.to_string()),
             Some(Err(_)) => None,
         };
-        // Whoever watches that ends the node, for that reason.
+        // The task that watches for breaches ends the node, for that reason.
         let breach = integrity.breach();
         if !stop.is_cancelled() && breach.is_none() {
             inner.fail(format!(

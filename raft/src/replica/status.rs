@@ -1,4 +1,4 @@
-//! What a node knows of itself and of the cluster.
+//! A node's status, and the status of the cluster as the node sees it.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use openraft::{Instant as _, ServerState};
 use super::{Inner, Replica, route};
 use crate::types::Addresses;
 
-/// The part a node plays.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Takes writes.
+    /// Accepts writes.
     Leader,
     /// Votes and follows.
     Follower,
-    /// Wants to lead.
+    /// Stands for election.
     Candidate,
     /// Follows without a vote.
     Learner,
@@ -23,26 +23,26 @@ pub enum Role {
 /// A member as this node sees it.
 #[derive(Debug, Clone)]
 pub struct MemberStatus {
-    /// Its id.
+    /// The member's id.
     pub node_id: u64,
-    /// Its stable name.
+    /// The member's stable name.
     pub name: String,
-    /// Where it answers.
+    /// The member's addresses.
     pub addresses: Addresses,
-    /// Whether it votes.
+    /// Whether the member votes.
     pub voter: bool,
-    /// Its part; of other members only whether they lead and vote is known.
+    /// The member's role; for other members, only whether they lead and vote is known.
     pub role: Role,
-    /// The last entry known to be on its disk; only the leader knows.
+    /// The last entry known to be on the member's disk; only the leader knows.
     pub matched_index: Option<u64>,
-    /// Since its last answer, milliseconds; only the leader knows.
+    /// Time since its last answer, milliseconds; only the leader knows.
     pub last_contact_ms: Option<u64>,
-    /// What this node found wrong with its log: it lost what it had acknowledged, or has applied other entries. Such a member is not
-    /// counted any more.
+    /// The fault this node found in the member's log: it lost acknowledged entries, or has applied other
+    /// entries. Such a member is no longer counted.
     pub fault: Option<String>,
 }
 
-/// What a node knows of itself and of the cluster.
+/// A node's status, and the cluster's as the node sees it.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// The cluster's id, once this node is a member.
@@ -51,11 +51,11 @@ pub struct Status {
     pub node_id: Option<u64>,
     /// This node's name.
     pub node_name: String,
-    /// Its part.
+    /// This node's role.
     pub role: Role,
     /// The Raft term.
     pub term: u64,
-    /// Who leads, as far as this node knows.
+    /// The leader, as far as this node knows.
     pub leader_id: Option<u64>,
     /// Last entry of this node's log.
     pub last_log_index: u64,
@@ -67,11 +67,12 @@ pub struct Status {
     pub snapshot_index: u64,
     /// Last entry no longer in this node's log.
     pub purged_index: u64,
-    /// Since a majority last confirmed this leader, milliseconds; only the leader knows.
+    /// Time since a majority last confirmed this leader, milliseconds; only the leader knows.
     pub quorum_ack_ms: Option<u64>,
     /// Whether this node's disk is nearly full.
     pub disk_full: bool,
-    /// Why writes that add to the state are refused at this moment; `None` when they are taken. The node is ready all the same.
+    /// Why writes that add to the state are refused now; `None` when they are accepted. The node is ready all
+    /// the same.
     pub writes_refused: Option<String>,
     /// Why this node should get no traffic; `None` when it is ready.
     pub not_ready: Option<String>,
@@ -86,14 +87,14 @@ impl Replica {
         status(&self.inner)
     }
 
-    /// The newest term this node knows of, on its disk already; `None` while it is no member.
+    /// The newest term this node knows of, already on its disk; `None` while it is not a member.
     #[must_use]
     pub fn term(&self) -> Option<u64> {
         let core = self.inner.core()?;
         Some(core.metrics.look(|metrics| metrics.current_term))
     }
 
-    /// The term this node leads, if it leads one.
+    /// The term in which this node leads, if it leads.
     #[must_use]
     pub fn leads(&self) -> Option<u64> {
         let core = self.inner.core()?;
@@ -142,7 +143,7 @@ pub(super) fn status(inner: &Inner) -> Status {
     status.purged_index = metrics.purged.map_or(0, |id| id.index);
     status.quorum_ack_ms = metrics.last_quorum_acked.map(|at| route::millis(at.elapsed()));
     let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-    // Under another leader, what this node once found may be mended.
+    // Under another leader, a fault this node once found may have been repaired.
     let judges = metrics.current_leader.is_none_or(|leader| leader == core.identity.node_id);
     for (node_id, member) in metrics.membership_config.nodes() {
         let voter = voters.contains(node_id);
@@ -165,14 +166,14 @@ pub(super) fn status(inner: &Inner) -> Status {
         });
     }
     let heard = &inner.leader_heard;
-    // A leader that was heard says how far it has committed only once its message is taken.
+    // A follower knows how far the leader has committed only once it has processed the leader's message.
     let silence = if status.role == Role::Leader { heard.silence(&metrics) } else { heard.answered() };
     status.writes_refused = writes_refused(&status, inner);
     status.not_ready = not_ready(&status, &voters, silence, inner);
     status
 }
 
-/// The leader decides what is refused, so every node says what it heard of the leader's disk.
+/// The leader decides what is refused, so every other node reports what it knows of the leader's disk.
 fn writes_refused(status: &Status, inner: &Inner) -> Option<String> {
     if status.role == Role::Leader {
         return inner.disk.low().filter(|_| !inner.disk.hands_over()).map(|low| low.to_string());
@@ -195,16 +196,19 @@ fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: 
     } else if !voter {
         Some(with("this node does not vote (yet)".to_owned(), &inner.standing.waits_for()))
     } else if inner.core().is_some_and(|core| !core.integrity.may_vote()) {
-        Some("this node asks the others what it had acknowledged; it does not vote before".to_owned())
+        Some(
+            "this node is asking the others what it had acknowledged, and does not vote until they answer"
+                .to_owned(),
+        )
     } else if status.leader_id.is_none() {
         Some(with("no leader is known".to_owned(), &inner.standing.unreached()))
     } else if silence.is_none() {
-        Some("no leader was heard since this node started".to_owned())
+        Some("no message from a leader since this node started".to_owned())
     } else if silence.is_some_and(|silence| silence > 2 * inner.options.election_timeout_max()) {
-        let reason = format!("no word from a majority for {} ms", silence.map_or(0, route::millis));
+        let reason = format!("no message from a majority for {} ms", silence.map_or(0, route::millis));
         Some(with(reason, &inner.standing.unreached()))
     } else if inner.standstill.is_on(inner.options.election_timeout_max()) {
-        Some("this node stood still; it asks the leader how far the cluster is".to_owned())
+        Some("this node stood still; it is asking the leader how far the cluster is".to_owned())
     } else if inner.published.view().cluster_id().is_none() {
         Some("the cluster has no name yet".to_owned())
     } else {
@@ -212,12 +216,12 @@ fn not_ready(status: &Status, voters: &[u64], silence: Option<Duration>, inner: 
     }
 }
 
-/// A reason and what is known of its cause.
+/// A reason together with its known cause.
 fn with(reason: String, cause: &str) -> String {
     if cause.is_empty() { reason } else { format!("{reason}: {cause}") }
 }
 
-/// Whether the leader has heard from a member lately.
+/// Whether the leader has recently heard from a member.
 pub(super) fn heard_of(status: &Status, node_id: u64, within: Duration) -> bool {
     status.members.iter().any(|member| {
         member.node_id == node_id

@@ -1,9 +1,10 @@
-//! When openraft looks at its timers.
+//! Decides when openraft checks its timers.
 //!
-//! Its ticks come fifty times a second, and nearly all find nothing: a follower whose leader spoke a moment ago has no election due, and
-//! a leader's only timer is that of its heartbeats. Each wakes the thread and costs what openraft does after everything it does. So they
-//! rest while nothing can be due, and a leader's heartbeats have a timer here. Elections begin when they always did: the ticks of a
-//! follower are back before the earliest could.
+//! openraft ticks fifty times a second, and nearly all ticks find nothing: a follower that just heard from
+//! its leader has no election due, and a leader's only timer is that of its heartbeats. Each tick wakes the
+//! thread and costs what openraft does after every event. So the ticks rest while nothing can be due, and a
+//! leader's heartbeats have a timer here. Elections begin exactly as before: a follower's ticks resume before
+//! the earliest possible one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use tokio::sync::watch;
 
 use super::{Core, Inner};
 
-/// What a node has its timers for.
+/// The timers that a node needs.
 #[derive(Debug, PartialEq, Eq)]
 enum Timers {
-    /// It leads.
+    /// The node leads.
     Heartbeats,
-    /// It has a leader, and no election is due for so long.
+    /// The node has a leader, and no election is due for this long.
     Rest(Duration),
-    /// It may have to stand for election.
+    /// The node may have to stand for election.
     Ticks,
 }
 
-/// `leader`: who leads, as the node knows; `silence`: how long it has not heard of a leader.
+/// `leader`: the leader, as this node knows; `silence`: how long it has not heard from a leader.
 fn timers(me: u64, leader: Option<u64>, silence: Duration, election_timeout_min: Duration) -> Timers {
     let rest = election_timeout_min.saturating_sub(silence);
     match leader {
@@ -33,7 +34,8 @@ fn timers(me: u64, leader: Option<u64>, silence: Duration, election_timeout_min:
     }
 }
 
-/// Has openraft tick while something may come of it, and sends a leader's heartbeats, until the node stops.
+/// Lets openraft tick only while a tick may have an effect, and sends a leader's heartbeats, until the node
+/// stops.
 pub(super) fn keep(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<Option<u64>>) {
     let heartbeat = Duration::from_millis(inner.options.heartbeat_ms);
     let election_timeout_min = Duration::from_millis(inner.options.election_timeout_ms.0);
@@ -52,7 +54,7 @@ pub(super) fn keep(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<O
                 return;
             }
             let again = if let Timers::Rest(rest) = timers { rest } else { heartbeat };
-            // Without a sender consensus has ended, and there is nothing to keep.
+            // Without a sender consensus has ended, and nothing is left to do.
             if let Ok(Err(_)) = tokio::time::timeout(again, leads.changed()).await {
                 return;
             }

@@ -1,8 +1,9 @@
-//! Whose turn it is to write: the log's thread, the task of whoever appends, or somebody who takes single steps.
+//! Decides who writes the log: the log's thread, the task that appends, or a caller that steps the writer.
 //!
-//! A sync on another thread costs two changes of threads, which is more than the sync itself on a fast disk. So a log that was
-//! opened with [`Inline`] writes what is small on the spot. Its thread gets what could hold a task up: much at once, a new
-//! segment, a purge, and everything while the disk is slow. The thread then goes on until nothing waits.
+//! A sync on another thread costs two thread switches, which is more than the sync itself on a fast disk. A
+//! log opened with [`Inline`] therefore writes small groups inline, on the appending task. Its thread gets
+//! work that could block a task: large groups, a new segment, a purge, and everything while the disk is slow.
+//! The thread then writes until nothing waits.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,41 +13,42 @@ use std::time::{Duration, Instant};
 use super::writer::{Group, Writer};
 use super::{Op, Queue, Shared, Wake};
 
-/// The largest group written on the spot: what a few callers ask for. With many the thread syncs while their next entry is
-/// being made.
+/// The largest group written inline, enough for a few callers. With many callers the thread syncs while their
+/// next entry is being made.
 const INLINE_BYTES_MAX: usize = 1 << 10;
-/// What a record adds to its payload, at most.
+/// The most bytes a record adds to its payload.
 const RECORD_BYTES_MAX: usize = 64;
-/// A task may be held up this long; a disk that takes longer for a sync is left to the thread.
+/// The longest sync that may block a task; on a slower disk the thread does the syncs.
 const INLINE_SYNC_MAX: Duration = Duration::from_millis(1);
-/// A sync that took longer is a stall, such as shared and network disks have now and then. The thread can wait out the next one
-/// while heartbeats and what the others acknowledge go on.
+/// A sync that took longer is a stall, as shared and network disks have now and then. The thread can wait out
+/// the next stall while heartbeats and acknowledgements of other members continue.
 const STALL: Duration = Duration::from_millis(50);
-/// One stall is seldom alone, but the thread costs each write two changes of threads. So a stall is remembered so many times as long
-/// as it took: what is waited out on the spot is a fiftieth of all time at most.
+/// Stalls tend to come in groups, but the thread costs each write two thread switches. So after a stall,
+/// inline syncs are avoided for 50 times its length: inline stalls block the task for at most a fiftieth of
+/// all time.
 const STALL_REMEMBERED_TIMES: u32 = 50;
-/// A log that is written on the spot gets a mark within this, when it is idle then.
+/// A log written inline gets its mark within this time when it is idle.
 const MARK_AFTER: Duration = Duration::from_millis(10);
 
-/// The writer, for whoever has the turn; [`Queue::thread_works`] says who that is.
+/// The writer, used by the side that writes; [`Queue::thread_works`] says which side that is.
 pub(super) type SharedWriter = Arc<Mutex<Writer>>;
 
 fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
-    // A panic in there is a defect that ends the process.
+    // A panic while the lock is held is a defect that ends the process.
     writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    /// Has somebody look at the queue, which something was put into.
-    pub(super) fn call(&self, queue: MutexGuard<'_, Queue>) {
+    /// Wakes the side that writes, after something was queued.
+    pub(super) fn wake_writer(&self, queue: MutexGuard<'_, Queue>) {
         match &self.wake {
-            // It looks once more before it rests.
+            // The thread checks the queue again before it rests.
             Wake::Thread { .. } if queue.thread_works => {}
             Wake::Thread { asked, .. } if queue.inline => {
                 drop(queue);
                 asked.notify_one();
             }
-            Wake::Thread { .. } => self.call_thread(queue),
+            Wake::Thread { .. } => self.wake_thread(queue),
             Wake::Steps(wake) => {
                 drop(queue);
                 wake.notify_one();
@@ -54,8 +56,8 @@ impl Shared {
         }
     }
 
-    /// Gives the thread the turn, if there is one.
-    fn call_thread(&self, mut queue: MutexGuard<'_, Queue>) {
+    /// Hands the work to the thread, if there is one.
+    fn wake_thread(&self, mut queue: MutexGuard<'_, Queue>) {
         if let Wake::Thread { work, .. } = &self.wake {
             queue.thread_works = true;
             drop(queue);
@@ -63,7 +65,7 @@ impl Shared {
         }
     }
 
-    /// Has everybody find out that the log is closed.
+    /// Wakes everybody to notice that the log is closed.
     pub(super) fn close(&self) {
         self.queue().stopping = true;
         match &self.wake {
@@ -76,7 +78,7 @@ impl Shared {
     }
 }
 
-/// What the log's thread does until the log is closed or has failed.
+/// Body of the log's thread, until the log is closed or has failed.
 pub(super) fn work(shared: &Shared, writer: &Mutex<Writer>) {
     let Wake::Thread { work, .. } = &shared.wake else { return };
     loop {
@@ -94,7 +96,7 @@ pub(super) fn work(shared: &Shared, writer: &Mutex<Writer>) {
     }
 }
 
-/// Writes until nothing waits. `false`: the log was closed, or has failed.
+/// Writes until nothing waits. Returns `false` when the log was closed or has failed.
 fn write_all(shared: &Shared, writer: &mut Writer) -> bool {
     loop {
         let mut queue = shared.queue();
@@ -133,12 +135,12 @@ fn timed_sync(writer: &mut Writer, group: Group) -> bool {
     synced
 }
 
-/// What is to be expected of the disk.
+/// Tracks how fast the disk is.
 #[derive(Default)]
 pub(super) struct Pace {
-    /// What a sync takes.
+    /// The average duration of a sync.
     usual: Duration,
-    /// A stall is remembered until then.
+    /// Inline syncs are avoided until this time, after a stall.
     stalls_until: Option<Instant>,
 }
 
@@ -155,7 +157,8 @@ impl Pace {
     }
 }
 
-/// Writes on the spot what holds nobody up: a task of the runtime that appends. Dropping it leaves everything to the thread.
+/// Writes small groups inline, on a task of the runtime that appends. Dropping it leaves all work to the
+/// thread.
 pub struct Inline {
     shared: Arc<Shared>,
     writer: SharedWriter,
@@ -167,7 +170,7 @@ impl Inline {
         Self { shared, writer }
     }
 
-    /// Writes what is asked for, until the log is closed or has failed.
+    /// Writes requested work until the log is closed or has failed.
     pub async fn run(self) {
         let shared = Arc::clone(&self.shared);
         let Wake::Thread { asked, .. } = &shared.wake else { return };
@@ -177,11 +180,12 @@ impl Inline {
             let goes_on = tokio::select! {
                 biased;
                 () = asked.notified() => {
-                    // Whoever is ready goes first: entries leave for the followers before they are synced here.
+                    // Other ready tasks run first: entries are sent to the followers before they are synced
+                    // here.
                     tokio::task::yield_now().await;
                     self.write()
                 }
-                // A timer that is set anew by every write would cost more than a mark that is written early.
+                // Resetting the timer at every write would cost more than writing a mark early.
                 () = &mut idle, if unmarked => self.mark(),
             };
             if !goes_on {
@@ -193,7 +197,8 @@ impl Inline {
         }
     }
 
-    /// Writes what waits as one group, or leaves it to the thread. `false`: the log was closed, or has failed.
+    /// Writes everything that waits as one group, or leaves it to the thread. Returns `false` when the log
+    /// was closed or has failed.
     fn write(&self) -> bool {
         let mut queue = self.shared.queue();
         if queue.stopping || queue.failed.is_some() {
@@ -202,13 +207,13 @@ impl Inline {
         if queue.thread_works || queue.ops.is_empty() {
             return true;
         }
-        // Its lock is taken after that of the queue here, and before it by the thread: so it is not waited for.
+        // Here the writer's lock is taken after the queue's, in the thread before it, so do not wait for it.
         let writer = self.writer.try_lock().ok();
         let quick = |writer: &MutexGuard<'_, Writer>| {
             is_small(&queue) && writer.has_room(2 * INLINE_BYTES_MAX) && writer.pace.is_fast(Instant::now())
         };
         let Some(mut writer) = writer.filter(quick) else {
-            self.shared.call_thread(queue);
+            self.shared.wake_thread(queue);
             return true;
         };
         let Poll::Ready(Some(taken)) = writer.take(&mut queue) else { return true };
@@ -217,7 +222,7 @@ impl Inline {
         timed_sync(&mut writer, group)
     }
 
-    /// Writes a mark if nothing waits. `false`: the log has failed.
+    /// Writes a mark if nothing waits. Returns `false` when the log has failed.
     fn mark(&self) -> bool {
         let queue = self.shared.queue();
         if queue.failed.is_some() {
@@ -237,12 +242,12 @@ impl Drop for Inline {
         let mut queue = self.shared.queue();
         queue.inline = false;
         if !queue.ops.is_empty() && !queue.thread_works {
-            self.shared.call_thread(queue);
+            self.shared.wake_thread(queue);
         }
     }
 }
 
-/// Whether what waits is written quickly and without a change of the files.
+/// Whether the queued work is written quickly and without changing files.
 fn is_small(queue: &Queue) -> bool {
     let mut bytes = 0;
     queue.ops.iter().all(|op| {
@@ -255,8 +260,8 @@ fn is_small(queue: &Queue) -> bool {
     })
 }
 
-/// The writer of a log without a thread. What it wrote but did not sync is on the disk as far as the system got; dropping it
-/// then is what the end of the process is to a thread.
+/// The writer of a log without a thread. Data written but not synced is on the disk only as far as the system
+/// got; dropping the stepper then corresponds to the end of the process.
 pub struct Stepper {
     shared: Arc<Shared>,
     writer: Writer,
@@ -268,7 +273,8 @@ impl Stepper {
         Self { shared, writer, written: None }
     }
 
-    /// Waits until there is something to do and writes it as one group, unsynced. `false`: the log was closed, or has failed.
+    /// Waits for work and writes it as one group, unsynced. Returns `false` when the log was closed or has
+    /// failed.
     pub async fn write(&mut self) -> bool {
         let Wake::Steps(wake) = &self.shared.wake else { return false };
         loop {
@@ -287,7 +293,8 @@ impl Stepper {
         }
     }
 
-    /// Syncs what [`Self::write`] wrote and tells whoever waits for it. `false`: the log has failed.
+    /// Syncs the group written by [`Self::write`] and notifies its callers. Returns `false` when the log has
+    /// failed.
     pub fn sync(&mut self) -> bool {
         let synced = self.written.take().is_none_or(|group| self.writer.sync(group));
         synced && (!self.shared.queue().ops.is_empty() || self.writer.mark())
