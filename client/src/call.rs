@@ -265,7 +265,7 @@ impl Client {
     }
 
     fn left(&self, url: &str, error: &Error) {
-        tracing::debug!(url, code = error.code, "asking again");
+        tracing::debug!(url, code = error.code, "an attempt failed; retrying");
         if error.is_silence() {
             self.pool.silent(url);
         } else {

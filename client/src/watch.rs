@@ -222,7 +222,7 @@ impl Watch {
             _ if !error.is_passing() => return Err(error),
             _ => {}
         }
-        tracing::debug!(url, code = error.code, "watching elsewhere");
+        tracing::debug!(url, code = error.code, "moving the watch to another node");
         if error.is_silence() {
             self.client.pool.silent(url);
         } else {

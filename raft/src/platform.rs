@@ -126,12 +126,12 @@ impl Platform for OsPlatform {
             // Linux applies this to the calling thread. Without it the work only takes more processor time
             // from others.
             if let Err(error) = setpriority_process(None, BACKGROUND_NICE) {
-                tracing::debug!(%error, "background work has the usual priority");
+                tracing::debug!(%error, "background work runs at normal priority");
             }
             work();
         });
         if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for background work");
+            tracing::warn!(%error, "a thread for background work could not be started");
         }
     }
 

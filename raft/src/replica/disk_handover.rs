@@ -45,7 +45,7 @@ pub(super) fn keep(inner: &Arc<Inner>) {
                 Err(failed) => {
                     tracing::warn!(
                         ?failed,
-                        "the disk is nearly full and leadership could not be handed over"
+                        "the disk is nearly full, but leadership could not be handed over"
                     );
                     TRY_AGAIN
                 }
@@ -71,7 +71,7 @@ async fn hand_over(inner: &Arc<Inner>) -> Result<(), Failed> {
         others.map(voter).collect::<Vec<_>>()
     });
     let Some(to) = successor(voters) else { return Ok(()) };
-    tracing::warn!(to, "the disk is nearly full: leadership goes to a voter that has room");
+    tracing::warn!(to, "the disk is nearly full; handing leadership to a voter that has room");
     let _handing_over = inner.disk.handing_over();
     membership::transfer(inner, Some(to)).await.map(|_| ())
 }

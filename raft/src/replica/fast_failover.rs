@@ -88,7 +88,7 @@ async fn replace(inner: &Inner, vote: &Vote) {
                 let stand = TransferLeaderRequest::new(*vote, core.identity.node_id, end);
                 // Refused when another node stands already.
                 if let Err(error) = core.raft.handle_transfer_leader(stand).await {
-                    tracing::debug!(%error, "consensus ends");
+                    tracing::debug!(%error, "consensus has ended");
                 }
                 return;
             }

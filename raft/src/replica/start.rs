@@ -451,7 +451,7 @@ fn write_snapshots(inner: &Arc<Inner>, core: &Core, due: Arc<Notify>) {
         loop {
             due.notified().await;
             if let Err(fatal) = raft.trigger().snapshot().await {
-                tracing::debug!(%fatal, "consensus ends");
+                tracing::debug!(%fatal, "consensus has ended");
                 return;
             }
         }

@@ -50,7 +50,7 @@ pub(super) fn keep(inner: &Arc<Inner>, core: &Core, mut leads: watch::Receiver<O
             if timers == Timers::Heartbeats
                 && let Err(fatal) = raft.trigger().heartbeat().await
             {
-                tracing::debug!(%fatal, "consensus ends");
+                tracing::debug!(%fatal, "consensus has ended");
                 return;
             }
             let again = if let Timers::Rest(rest) = timers { rest } else { heartbeat };
