@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_longer_than_we_look_is_not_missed() {
+    async fn operation_longer_than_the_measurement_counts() {
         let run = Arc::new(Run::default());
         run.phase.store(MEASURING, Ordering::Relaxed);
         let shared = Arc::clone(&run);

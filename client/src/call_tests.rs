@@ -126,7 +126,7 @@ fn attempts_take_a_fraction_of_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_short_call_asks_the_node_behind_a_silent_one_and_remembers_it() {
+async fn short_call_skips_a_silent_node_and_remembers_it() {
     let (_silent, first) = listener().await;
     let (listener, second) = listener().await;
     let _server = serve(listener, 2, "c", &[first, second]);
@@ -152,7 +152,7 @@ async fn a_silent_node_that_answers_again_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_member_that_was_learned_stands_in_for_the_only_endpoint() {
+async fn learned_member_replaces_the_only_endpoint() {
     let (first_listener, first) = listener().await;
     let (listener, second) = listener().await;
     let _other = serve(listener, 2, "c", &[second, first]);
@@ -192,7 +192,7 @@ async fn a_failure_names_every_address_and_its_cause() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_node_of_batuta_is_said_to_be_none() {
+async fn other_programs_are_reported_as_not_batuta() {
     for greeting in [
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nlost",
         "SSH-2.0-OpenSSH_9.6\r\n",

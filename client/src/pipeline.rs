@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_is_not_there_is_unavailable_each_time_it_is_asked() {
+    async fn missing_node_is_unavailable_on_every_call() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound").to_string();
         drop(free);
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_given_up_is_cancelled_and_forgotten() {
+    async fn abandoned_call_is_cancelled_and_forgotten() {
         let (out, mut sent) = mpsc::unbounded_channel();
         let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
         let (waiter, answer) = oneshot::channel();
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_that_is_not_read_is_given_up_and_says_so_behind_what_is_there() {
+    async fn unread_watch_ends_as_lagged_after_its_queue() {
         let pipeline = Pipeline::at("127.0.0.1:1").expect("an address");
         let (queue, messages) = bounded(2);
         let (out, _sent) = mpsc::unbounded_channel();
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_ends_when_nothing_is_in_flight_for_long() {
+    async fn idle_stream_ends() {
         let (out, queue) = mpsc::unbounded_channel();
         let link = Link { out, shared: Shared::default(), pump: None };
         let mut sent = std::pin::pin!(messages(queue, link.shared.clone(), Duration::from_millis(1)));
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_stream_is_told_to_everyone() {
+    async fn end_of_the_stream_reaches_every_waiter() {
         let (out, _sent) = mpsc::unbounded_channel();
         let link = Link { out, shared: Shared::default(), pump: None };
         let (waiter, answer) = oneshot::channel();

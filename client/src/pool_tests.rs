@@ -48,7 +48,7 @@ async fn a_silent_node_comes_after_all_others() {
 }
 
 #[tokio::test]
-async fn members_stand_behind_what_was_given_until_they_are_members_no_more() {
+async fn members_follow_the_given_nodes_until_removed() {
     let pool = pool(&["given:1", "b:1"]);
     let unproven = pool.learn(&seen("c", Some(3), &["a:1", "b:1", "d:1"])).expect("the leader is new");
     assert_eq!(*unproven.url, *"http://d:1");

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_nobody_answers_for_is_lost_at_its_deadline() {
+    async fn unanswered_session_is_lost_at_its_deadline() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound").to_string();
         drop(free);

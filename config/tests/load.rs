@@ -59,7 +59,7 @@ fn a_later_layer_wins_and_the_origin_is_remembered() {
 }
 
 #[test]
-fn what_is_shown_loads_again_to_the_same() {
+fn shown_configuration_loads_to_the_same() {
     let first = from("", &[], &[SINGLE, ("listen.rest", "[::1]:0")]).unwrap();
     let second = from(&first.show(true), &[], &[]).unwrap();
     assert_eq!(first.config, second.config);
@@ -120,7 +120,7 @@ fn variables_of_kubernetes_services_are_left_alone() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_harmless_or_named() {
+fn bytes_that_are_not_text_are_ignored_or_named() {
     let bytes = |text: &[u8]| OsStr::from_bytes(text).to_owned();
     let loaded = |name: &[u8], value: &[u8]| {
         load(None, &[(bytes(name), bytes(value))], &pairs(&[SINGLE])).map_err(|error| error.to_string())
@@ -199,7 +199,7 @@ fn a_broken_rule_names_key_limit_and_remedy() {
 }
 
 #[test]
-fn beyond_loopback_needs_insecure_and_an_address_to_tell() {
+fn beyond_loopback_needs_insecure_and_an_advertised_address() {
     let open = [SINGLE, ("security.insecure", "true"), ("listen.rest", "0.0.0.0:8080")];
     refused("", &[], &open, &["advertise.rest"]);
     let told = [&open[..], &[("advertise.rest", "batuta-0.example:8080")]].concat();

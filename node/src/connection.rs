@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_is_closed_and_a_freed_place_is_given_again() {
+    async fn extra_connection_is_closed_and_freed_slots_are_reused() {
         let (listener, address) = listener().await;
         let connections = Connections::new(2);
         let mut clients = Vec::new();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_client_and_a_deaf_one_are_cut_off() {
+    async fn client_that_is_silent_or_does_not_read_is_cut_off() {
         let (listener, address) = listener().await;
         let short = Duration::from_millis(100);
         let patience = Patience { first_words: short, deaf: short };

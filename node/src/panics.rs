@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_ends_the_process_when_nobody_can_be_told() {
+    fn panic_ends_the_process_without_a_reader() {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(panicked("thread", full.into()).0, Some(70));
         let (reader, writer) = std::io::pipe().unwrap();

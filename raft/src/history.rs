@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fell_out_is_said_to_be_gone_and_the_rest_is_whole() {
+    fn dropped_changes_are_gone_and_the_rest_is_whole() {
         let log = ChangeLog::new(4, usize::MAX);
         log.push(3, vec![entry(2, 1), entry(3, 1)]);
         log.push(9, vec![entry(5, 1), entry(9, 2)]);

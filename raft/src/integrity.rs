@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_tail_is_told_and_refused() {
+    fn lost_tail_is_reported_and_refused() {
         let leader = leader_of_a_follower_with_32();
         let (request, asked) = append(&leader, 1, 33);
         assert_eq!(request.acknowledged, Some(wire_id(1, 32)));
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_committed_may_go_under_a_later_leader() {
+    fn uncommitted_entries_may_go_under_a_later_leader() {
         let leader = leader_of_a_follower_with_32();
         let (request, _) = append(&leader, 1, 31);
         // The follower gave up entry 32 to the leader of term 2; consensus refuses what the old leader still
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn other_entries_than_the_leaders_end_a_follower() {
+    fn other_entries_than_the_leaders_stop_a_follower() {
         let leader = node(1, 2, Some(id(2, 5)), &[0, 1, 1, 2, 2, 2]);
         let (request, asked) = append(&leader, 2, 5);
         assert_eq!(node(2, 1, Some(id(1, 2)), &[0, 1, 1]).check_append(&request), Ok(()), "behind");

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ahead_is_compared_on_arrival() {
+    fn position_ahead_is_compared_on_arrival() {
         let leader = lineage(&[0, 1, 1, 1]);
         let ahead = leader.applied().expect("something was applied");
         let mut same = lineage(&[0, 1]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_says_nothing_is_not_compared() {
+    fn snapshot_without_a_hash_is_not_compared() {
         let mut lineage = Lineage::restored(Some(id(3, 40)), None, [], None);
         lineage.add(&entry(3, 41, 7)).expect("the next one");
         assert_eq!(lineage.applied(), None);

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_is_due_when_the_log_has_grown_and_later_where_the_last_was_large() {
+    async fn snapshot_is_due_by_log_growth_and_last_size() {
         let dir = tempfile::tempdir().expect("a directory");
         let platform = OsPlatform::new(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let snapshots = SnapshotStore::open(platform.disk(dir.path()).expect("opens")).expect("opens");

@@ -79,7 +79,7 @@ mod tests {
     const MOMENT: Duration = Duration::from_millis(50);
 
     #[tokio::test]
-    async fn metrics_that_say_the_same_are_no_news() {
+    async fn unchanged_metrics_are_not_a_change() {
         let (sender, receiver) = TypeConfig::watch_channel(RaftMetrics::new_initial(1));
         let metrics = Metrics::new(receiver);
         let seen = metrics.leadership();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_leader_is_news_also_when_it_came_before_the_call() {
+    async fn leader_change_before_the_call_is_noticed() {
         let (sender, receiver) = TypeConfig::watch_channel(RaftMetrics::new_initial(1));
         let metrics = Metrics::new(receiver);
         let seen = metrics.leadership();

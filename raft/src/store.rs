@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn decoded_entries_are_kept_by_what_they_take_in_memory() {
+    fn cached_entries_are_bounded_by_memory() {
         let request = Request::new(None, Command::KeepAlive(KeepAlive { sessions: Vec::new() }));
         let data = LogEntry {
             entry: Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: vec![request; 512] }),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_purged_entries_is_not_given_for_them() {
+    async fn entries_after_purged_ones_are_not_returned_for_them() {
         let (_dir, mut store, _) = Builder.build().await.expect("builds");
         let blank = |index| RaftEntry::new_blank(LogId::new_term_index(1, index));
         let (flushed, done) = oneshot::channel();
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_committed_is_never_given_up() {
+    async fn committed_entries_are_never_truncated() {
         let (_dir, mut store, _) = Builder.build().await.expect("builds");
         let id = |index| LogId::new_term_index(1, index);
         let entries = |range: std::ops::Range<u64>| range.map(|index| RaftEntry::new_blank(id(index)));

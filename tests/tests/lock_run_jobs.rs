@@ -174,6 +174,12 @@ async fn command_in_the_foreground_reads_the_terminal() {
     assert_eq!(terminal.job.ended().await.code(), Some(0));
     let mut terminal = Terminal::start(&lock_run(&node, &["x", "--foreground"], &["cat"]));
     held(&node, "x").await;
+    terminal.types(b"hello\n");
+    // The node holds the lock before the keeper knows of it; Ctrl-C must reach the command, so wait until the command runs.
+    eventually("the command reads", || async {
+        (terminal.screen().matches("hello").count() == 2).then_some(())
+    })
+    .await;
     terminal.types(CTRL_C);
     assert_eq!(terminal.job.ended().await.code(), Some(130), "{}", terminal.screen());
     free(&node, "x").await;

@@ -121,7 +121,7 @@ mod tests {
     use crate::types::{Member, Membership, StoredMembership, TypeConfig};
 
     #[test]
-    fn what_answered_last_holds_until_the_membership_changes() {
+    fn last_answer_counts_until_the_membership_changes() {
         let check = |seen: Option<(&str, &str)>, stored: Option<&str>, expected: Option<&str>| {
             let seen = seen.map(|(peer, stored)| Seen {
                 peer: peer.to_owned(),

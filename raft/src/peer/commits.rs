@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_is_told_at_once_while_entries_are_rare() {
+    async fn commit_is_sent_at_once_while_entries_are_rare() {
         let mut follower = Follower::new(Duration::ZERO);
         follower.entries().await;
         follower.send(0, 3);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_goes_with_entries_that_follow_closely() {
+    async fn commit_is_piggybacked_on_close_entries() {
         let mut follower = Follower::new(HOUR);
         follower.entries().await;
         for committed in [3, 4] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_that_nothing_follows_is_told_in_time() {
+    async fn commit_without_following_entries_is_sent_in_time() {
         let mut follower = Follower::new(Duration::from_millis(100));
         follower.entries().await;
         follower.send(0, 3);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_that_somebody_waits_for_is_told_at_once() {
+    async fn awaited_commit_is_sent_at_once() {
         let mut follower = Follower::new(HOUR);
         follower.entries().await;
         follower.send(0, 3);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_that_waits_is_told_before_the_stream_ends() {
+    async fn held_commit_is_sent_before_the_stream_ends() {
         let mut follower = Follower::new(HOUR);
         follower.entries().await;
         follower.send(0, 3);

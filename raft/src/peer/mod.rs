@@ -190,7 +190,7 @@ mod tests {
     use crate::platform::OsPlatform;
 
     #[tokio::test]
-    async fn what_is_wrong_with_an_address_is_said_in_few_words() {
+    async fn address_problems_are_explained_in_few_words() {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = silent.local_addr().expect("an address").to_string();
         let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_refuses_and_a_silent_one_is_unclear() {
+    async fn closed_port_refuses_and_a_silent_one_is_unclear() {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = silent.local_addr().expect("an address").to_string();
         let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_begins_in_what_is_purged_is_not_sent() {
+    async fn request_that_begins_in_purged_entries_is_not_sent() {
         let peer = bind();
         let mut network = network();
         let addresses =
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_follows_its_member_to_another_address() {
+    async fn connection_follows_its_member_to_another_address() {
         let book = Arc::new(AddressBook::default());
         let mut network = Network { book: Arc::clone(&book), ..network() };
         let addresses = Addresses { peer: "127.0.0.1:1".to_owned(), ..Addresses::default() };
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_is_not_there_is_asked_no_faster_than_openraft_wants() {
+    async fn missing_peer_is_retried_no_faster_than_openraft_asks() {
         let gone = bind().local_addr().expect("bound").to_string();
         let mut network = Network { first_index: FirstIndex::default(), ..network() };
         let addresses = Addresses { peer: gone, ..Addresses::default() };

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leader_goes_on_from_what_the_old_one_told() {
+    fn new_leader_continues_from_the_old_ones_time() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         clock.hear(2, 60_000, start);
         clock.hear(2, 59_000, start + ms(1));
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_deposed_leader_told_is_not_used_after_later_entries() {
+    fn reading_of_a_deposed_leader_is_ignored() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         clock.hear(2, 60_000, start);
         assert_eq!(clock.lead(4, || (1_000, 3), start), 1_000, "an entry of term 3 was counted from less");
     }
 
     #[test]
-    fn a_later_term_replaces_what_was_heard_even_by_less() {
+    fn later_term_replaces_a_reading_even_if_smaller() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         clock.hear(2, 60_000, start);
         clock.hear(3, 50_000, start);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_leads_again_does_not_count_the_time_between() {
+    fn leader_that_leads_again_skips_the_time_between() {
         let (start, clock) = (Instant::now(), ClusterClock::new(STEP_MAX));
         clock.lead(2, || (1_000, 1), start);
         assert_eq!(clock.message_ms(2, start + ms(500)), 1_500);

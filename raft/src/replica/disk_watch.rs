@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_member_said_of_its_room_grows_old() {
+    async fn report_of_room_expires() {
         let watch = DiskWatch::new(MIN);
         let within = Duration::from_secs(2);
         assert!(!watch.member_has_room(2, within), "it has said nothing yet");

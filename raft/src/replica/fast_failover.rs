@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_log_of_a_majority_goes_first_and_only_that() {
+    fn only_the_longest_log_of_a_majority_goes_first() {
         let at = |term, index| Some(LogId::new_term_index(term, index));
         assert!(!is_first(1, at(2, 9), &[], 3), "one of three is no majority");
         assert!(is_first(1, at(2, 9), &[(2, at(2, 8))], 3));

@@ -124,7 +124,7 @@ mod tests {
     use crate::disk::SimDisk;
 
     #[test]
-    fn a_node_that_found_itself_among_the_members_does_not_join_again() {
+    fn admitted_node_does_not_join_again() {
         let disk = SimDisk::new();
         let origin = Origin::Joined;
         let identity = Identity { cluster_id: "c0ffee".into(), node_id: 4, name: "d".into(), origin };
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_loaded_and_damage_is_noticed() {
+    fn saved_identity_is_loaded_and_damage_is_noticed() {
         let disk = SimDisk::new();
         assert!(Identity::load(&disk).expect("loads").is_none());
         let origin = Origin::Founder(vec!["a".into(), "b".into()]);

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_only_queues_waits_for_others_but_not_for_long() {
+    async fn requests_that_only_queue_linger_briefly() {
         let mut linger = Linger::default();
         assert!(linger.may_send(false), "nothing keeps what does more");
         assert!(!linger.may_send(true));
