@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn decoded_entries_are_kept_by_what_they_take_in_memory() {
-        let request = Request::new(None, Command::KeepAlive(KeepAlive { sessions: Vec::new() }));
+        let request = Request::new(None, Command::from(KeepAlive { sessions: Vec::new() }));
         let data = LogEntry {
             entry: Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: vec![request; 512] }),
             bytes: bytes::Bytes::new(),
