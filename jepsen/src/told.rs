@@ -2,7 +2,9 @@
 
 use batuta_proto::v1;
 use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, Wait};
-use batuta_statemachine::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
+use batuta_statemachine::{
+    Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd, cluster, lock, register, session,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,30 +92,30 @@ impl Told {
         let told =
             |kind: &str| Self { ordinal: change.ordinal.into(), kind: kind.to_owned(), ..Self::default() };
         match &change.kind {
-            ChangeKind::SessionOpened { session, metadata, .. } => {
+            ChangeKind::Session(session::Change::SessionOpened { session, metadata, .. }) => {
                 Self { session_id: session.to_string(), metadata: metadata.clone(), ..told("session_opened") }
             }
-            ChangeKind::SessionEnded { session, reason } => {
+            ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
                 let reason = if *reason == SessionEnd::Closed { "closed" } else { "expired" };
                 Self { session_id: session.to_string(), reason: reason.to_owned(), ..told("session_ended") }
             }
-            ChangeKind::LockQueued(wait) => of_wait(told("lock_queued"), wait),
-            ChangeKind::WaitEnded { wait, reason } => {
+            ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(told("lock_queued"), wait),
+            ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
                 Self { reason: wait_end(*reason).to_owned(), ..of_wait(told("wait_ended"), wait) }
             }
-            ChangeKind::LockGranted(grant) => of_grant(told("lock_granted"), grant),
-            ChangeKind::LockExtended(grant) => of_grant(told("lock_extended"), grant),
-            ChangeKind::LockReleased { grant, reason } => {
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) => of_grant(told("lock_granted"), grant),
+            ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(told("lock_extended"), grant),
+            ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
                 Self { reason: release_reason(reason).to_owned(), ..of_grant(told("lock_released"), grant) }
             }
-            ChangeKind::RegisterChanged { name, high_water } => {
+            ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
                 let kind = if high_water.is_some() { "register_advanced" } else { "register_deleted" };
                 let names = vec![(name.to_string(), String::new())];
                 Self { names, token: high_water.unwrap_or_default(), ..told(kind) }
             }
-            ChangeKind::LimitsChanged => told("limits_changed"),
-            ChangeKind::NodeAllocated { .. } => told("node_allocated"),
-            ChangeKind::ClusterInitialised => told("cluster_initialised"),
+            ChangeKind::Cluster(cluster::Change::LimitsChanged) => told("limits_changed"),
+            ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => told("node_allocated"),
+            ChangeKind::Cluster(cluster::Change::ClusterInitialised) => told("cluster_initialised"),
         }
     }
 }

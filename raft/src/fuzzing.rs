@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn acquire(name: &str, mode: Mode, session: Option<u64>, wait_ms: u64) -> Command {
-        Command::Acquire(Acquire {
+        Command::from(Acquire {
             namespace: Namespace::default(),
             requests: vec![LockRequest { name: Name::new(name).expect("valid"), mode }],
             owner: Owner { session: session.map(|index| SessionId(at(index))), label: "o".to_owned() },
@@ -152,7 +152,7 @@ mod tests {
     fn life() -> Vec<u8> {
         let namespace = Namespace::default();
         let commands = [
-            Command::OpenSession(OpenSession {
+            Command::from(OpenSession {
                 namespace: namespace.clone(),
                 ttl_ms: 10_000,
                 metadata: String::new(),
@@ -161,13 +161,13 @@ mod tests {
             acquire("a", Mode::Exclusive, None, 50_000),
             acquire("s", Mode::Semaphore { permits: 2, capacity: 3 }, None, 0),
             acquire("r", Mode::Shared, Some(1), 0),
-            Command::Extend(Extend {
+            Command::from(Extend {
                 namespace: namespace.clone(),
                 name: None,
                 lock_id: LockId(at(4)),
                 ttl_ms: 70_000,
             }),
-            Command::Release(Release {
+            Command::from(Release {
                 namespace: namespace.clone(),
                 by: By::Id { lock_id: LockId(at(2)), name: None },
             }),

@@ -117,12 +117,17 @@ impl ChangeLog {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::ChangeKind;
+    use batuta_statemachine::{ChangeKind, cluster};
 
     use super::*;
 
     fn entry(revision: u64, count: u32) -> RevisionChanges {
-        let change = |ordinal| Change { revision, ordinal, namespace: None, kind: ChangeKind::LimitsChanged };
+        let change = |ordinal| Change {
+            revision,
+            ordinal,
+            namespace: None,
+            kind: ChangeKind::Cluster(cluster::Change::LimitsChanged),
+        };
         RevisionChanges { revision, now_ms: 0, wall_ms: 0, changes: (0..count).map(change).collect() }
     }
 

@@ -494,7 +494,7 @@ mod tests {
             };
             let dedup =
                 DedupKey::Idempotency { namespace: Namespace::default(), key: format!("key {index:020}") };
-            let request = codec::request(Some(dedup), Command::Acquire(acquire));
+            let request = codec::request(Some(dedup), Command::from(acquire));
             let _ = state.apply(
                 index,
                 &Entry { stamp: Stamp { now_ms: index, wall_ms: index }, requests: vec![request] },

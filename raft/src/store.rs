@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn cached_entries_are_bounded_by_memory() {
-        let request = Request::new(None, Command::KeepAlive(KeepAlive { sessions: Vec::new() }));
+        let request = Request::new(None, Command::from(KeepAlive { sessions: Vec::new() }));
         let data = LogEntry {
             entry: Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests: vec![request; 512] }),
             bytes: bytes::Bytes::new(),

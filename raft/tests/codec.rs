@@ -4,9 +4,10 @@ use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release, ServingCall, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner, Release,
+    ServingCall, WithdrawWaits,
 };
+use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Position, Request, SessionId, Stamp,
@@ -76,29 +77,28 @@ fn lock_command() -> impl Strategy<Value = Command> {
     let held = || (namespace(), position().prop_map(LockId), prop::option::of(name()));
     let named = || (namespace(), name(), any::<u64>());
     prop_oneof![
-        acquire().prop_map(Command::Acquire),
+        acquire().prop_map(Command::from),
         (namespace(), position(), call(), scope()).prop_map(|(namespace, at, call, scope)| {
-            Command::CancelWait(CancelWait { namespace, lock_id: LockId(at), call, scope })
+            Command::from(CancelWait { namespace, lock_id: LockId(at), call, scope })
         }),
-        (any::<u64>(), prop::option::of(any::<u64>())).prop_map(|(node_id, except_boot)| {
-            Command::WithdrawWaits(WithdrawWaits { node_id, except_boot })
-        }),
+        (any::<u64>(), prop::option::of(any::<u64>()))
+            .prop_map(|(node_id, except_boot)| { Command::from(WithdrawWaits { node_id, except_boot }) }),
         held().prop_map(|(namespace, lock_id, name)| {
-            Command::Release(Release { namespace, by: By::Id { lock_id, name } })
+            Command::from(Release { namespace, by: By::Id { lock_id, name } })
         }),
         named().prop_map(|(namespace, name, token)| {
-            Command::Release(Release { namespace, by: By::Token { name, token } })
+            Command::from(Release { namespace, by: By::Token { name, token } })
         }),
         (held(), any::<u64>()).prop_map(|((namespace, lock_id, name), ttl_ms)| {
-            Command::Extend(Extend { namespace, lock_id, name, ttl_ms })
+            Command::from(Extend { namespace, lock_id, name, ttl_ms })
         }),
         (named(), ".{0,9}").prop_map(|((namespace, name, token), reason)| {
-            Command::ForceRelease(ForceRelease { namespace, name, token, reason })
+            Command::from(ForceRelease { namespace, name, token, reason })
         }),
         named().prop_map(|(namespace, name, token)| {
-            Command::AdvanceRegister(AdvanceRegister { namespace, name, token })
+            Command::from(AdvanceRegister { namespace, name, token })
         }),
-        named().prop_map(|(namespace, name, _)| Command::DeleteRegister(DeleteRegister { namespace, name })),
+        named().prop_map(|(namespace, name, _)| Command::from(DeleteRegister { namespace, name })),
     ]
 }
 
@@ -107,18 +107,18 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         5 => lock_command(),
         1 => (namespace(), any::<u64>(), ".{0,9}").prop_map(|(namespace, ttl_ms, metadata)| {
-            Command::OpenSession(OpenSession { namespace, ttl_ms, metadata })
+            Command::from(OpenSession { namespace, ttl_ms, metadata })
         }),
         1 => prop::collection::vec(session(), 0..5)
-            .prop_map(|sessions| Command::KeepAlive(KeepAlive { sessions })),
+            .prop_map(|sessions| Command::from(KeepAlive { sessions })),
         1 => (namespace(), session())
-            .prop_map(|(namespace, session)| Command::CloseSession(CloseSession { namespace, session })),
+            .prop_map(|(namespace, session)| Command::from(CloseSession { namespace, session })),
         1 => (".{0,9}", any::<u64>()).prop_map(|(cluster_id, next_node_id)| {
-            Command::InitCluster(InitCluster { cluster_id, next_node_id })
+            Command::from(InitCluster { cluster_id, next_node_id })
         }),
-        1 => ".{0,9}".prop_map(|node_name| Command::AllocateNode(AllocateNode { node_name })),
+        1 => ".{0,9}".prop_map(|node_name| Command::from(AllocateNode { node_name })),
         1 => prop::collection::vec((".{0,9}", any::<u64>()), 0..4)
-            .prop_map(|values| Command::SetLimits(SetLimits { patch: LimitsPatch { values } })),
+            .prop_map(|values| Command::from(SetLimits { patch: LimitsPatch { values } })),
     ]
 }
 
@@ -195,7 +195,7 @@ fn an_entry_of_format_1_is_still_read() {
             name: Some(Name::new("a/42").expect("a valid name")),
         },
     };
-    let requests = vec![Request::new(None, Command::Release(release))];
+    let requests = vec![Request::new(None, Command::from(release))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
@@ -220,7 +220,7 @@ fn acquisition_without_a_call_is_still_read() {
         metadata: String::new(),
         call: None,
     };
-    let requests = vec![Request::new(None, Command::Acquire(acquire))];
+    let requests = vec![Request::new(None, Command::from(acquire))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
@@ -242,14 +242,13 @@ fn fingerprint_does_not_depend_on_the_call() {
     };
     let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     let call = ServingCall { node_id: 1, boot_id: 2, number: 3 };
-    let [one, two] =
-        [None, Some(call)].map(|call| codec::request(Some(key()), Command::Acquire(acquire(call))));
+    let [one, two] = [None, Some(call)].map(|call| codec::request(Some(key()), Command::from(acquire(call))));
     assert_eq!(one.dedup, two.dedup);
 }
 
 fn keep_alive(ids: &[(u64, u32)]) -> Request {
     let sessions = ids.iter().map(|&(index, ordinal)| SessionId(Position { index, ordinal })).collect();
-    Request::new(None, Command::KeepAlive(KeepAlive { sessions }))
+    Request::new(None, Command::from(KeepAlive { sessions }))
 }
 
 #[test]

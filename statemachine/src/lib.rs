@@ -4,35 +4,50 @@
 //! [`Entry`]. It does no I/O, reads no clock, draws no randomness and writes no log lines; the same log gives
 //! the same state on every node and every build. Time enters through the [`Stamp`] of each entry.
 
+mod apply;
 mod change;
 mod check;
-mod command;
-mod deadline;
-mod dedup;
+mod due;
+mod entry;
 mod hash;
 mod id;
 mod image;
+mod image_error;
+mod job;
+mod job_macros;
+mod jobs;
+mod limit;
 mod limits;
 mod name;
 mod rejection;
-mod reply;
+mod retry;
 mod state;
-mod transition;
+mod step;
 mod validate;
 
 pub mod cluster;
+pub mod common_limits;
 pub mod invisible;
 pub mod lock;
+pub mod register;
+pub mod retries;
 pub mod session;
 
-pub use change::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
-pub use command::{Command, DedupKey, Entry, Request, Retry, Stamp};
-pub use dedup::Ended;
+pub use apply::Applied;
+pub use change::Change;
+pub use entry::{DedupKey, Entry, Request, Retry, Stamp};
 pub use id::{LockId, ParseIdError, Position, SessionId};
-pub use image::{ImageError, ImageHeader, ImageRecord, RememberedReply};
+pub use image::{ImageHeader, ImageRecord, RememberedReply, RetryRecord};
+pub use image_error::ImageError;
+pub use jobs::{Ask, ChangeKind, Command, Reply};
 pub use limits::{Limits, LimitsPatch};
+pub use lock::{ReleaseReason, WaitEnd};
 pub use name::{Name, NameError, Namespace};
 pub use rejection::Rejection;
-pub use reply::{Outcome, Reply};
-pub use state::{Applied, Counts, NamespaceUsage, State};
+pub use retries::Ended;
+pub use session::SessionEnd;
+pub use state::{Counts, NamespaceUsage, State};
 pub use validate::Check;
+
+/// The answer of a command.
+pub type Outcome = Result<Reply, Rejection>;

@@ -9,13 +9,14 @@ use std::path::Path;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockPart,
-    LockRequest, Mode, Owner, Release, ServingCall, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockPart, LockRequest, Mode, Owner, Release,
+    ServingCall, WithdrawWaits,
 };
+use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Change, ChangeKind, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position,
-    Reply, SessionId, Stamp, State,
+    Reply, SessionId, Stamp, State, lock, register, session,
 };
 
 use common::request;
@@ -99,17 +100,17 @@ impl Story {
                 let session = SessionId(self.next());
                 self.sessions.entry(first.to_owned()).or_insert(session);
                 let ttl_ms = words.number("ttl").unwrap_or(1000);
-                Command::OpenSession(OpenSession { namespace, ttl_ms, metadata: String::new() })
+                Command::from(OpenSession { namespace, ttl_ms, metadata: String::new() })
             }
-            "keep" => Command::KeepAlive(KeepAlive { sessions: vec![self.session(first)] }),
-            "close" => Command::CloseSession(CloseSession { namespace, session: self.session(first) }),
+            "keep" => Command::from(KeepAlive { sessions: vec![self.session(first)] }),
+            "close" => Command::from(CloseSession { namespace, session: self.session(first) }),
             "acquire" => self.acquire(words),
             "release" => {
                 let by = match words.number("token") {
                     Some(token) => By::Token { name: name(first), token },
                     None => By::Id { lock_id: self.lock(first), name: None },
                 };
-                Command::Release(Release { namespace, by })
+                Command::from(Release { namespace, by })
             }
             "cancel" | "abandon" => {
                 let scope = match (words.plain[0], words.number("keeps")) {
@@ -118,29 +119,29 @@ impl Story {
                     (_, Some(_)) => CancelScope::Call,
                 };
                 let (lock_id, call) = (self.lock(first), words.call());
-                Command::CancelWait(CancelWait { namespace, lock_id, call, scope })
+                Command::from(CancelWait { namespace, lock_id, call, scope })
             }
-            "lost" => Command::WithdrawWaits(WithdrawWaits {
+            "lost" => Command::from(WithdrawWaits {
                 node_id: first.parse().expect("a node id"),
                 except_boot: words.number("except"),
             }),
             "extend" => {
                 let ttl_ms = words.number("ttl").unwrap_or(1000);
-                Command::Extend(Extend { namespace, lock_id: self.lock(first), name: None, ttl_ms })
+                Command::from(Extend { namespace, lock_id: self.lock(first), name: None, ttl_ms })
             }
             "force" => {
                 let (token, reason) = (words.number("token").unwrap_or_default(), words.text("reason"));
-                Command::ForceRelease(ForceRelease { namespace, name: name(first), token, reason })
+                Command::from(ForceRelease { namespace, name: name(first), token, reason })
             }
             "register" => {
                 let token = words.number("token").unwrap_or_default();
-                Command::AdvanceRegister(AdvanceRegister { namespace, name: name(first), token })
+                Command::from(AdvanceRegister { namespace, name: name(first), token })
             }
-            "unregister" => Command::DeleteRegister(DeleteRegister { namespace, name: name(first) }),
+            "unregister" => Command::from(DeleteRegister { namespace, name: name(first) }),
             "limit" => {
                 let value = words.number("value").unwrap_or_default();
                 let patch = LimitsPatch { values: vec![(first.to_owned(), value)] };
-                Command::SetLimits(SetLimits { patch })
+                Command::from(SetLimits { patch })
             }
             other => panic!("{other} is not a command"),
         }
@@ -150,7 +151,7 @@ impl Story {
     fn acquire(&mut self, words: &Words<'_>) -> Command {
         let lock_id = LockId(self.next());
         self.locks.entry(words.plain[1].to_owned()).or_insert(lock_id);
-        Command::Acquire(Acquire {
+        Command::from(Acquire {
             namespace: Namespace::default(),
             requests: words.plain[2].split(',').map(lock_request).collect(),
             owner: Owner {
@@ -243,41 +244,53 @@ impl Story {
 fn outcome_line(outcome: &Outcome) -> String {
     match outcome {
         Err(rejection) => format!("refused {}: {rejection}", rejection.code()),
-        Ok(Reply::Granted(grant)) => {
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) => {
             let ends = grant.deadline_ms.map(|at| format!(", until {at}")).unwrap_or_default();
             format!("granted {} token {} count {}{ends}", grant.lock_id, grant.token, grant.count)
         }
-        Ok(Reply::Extended(grant)) => {
+        Ok(Reply::Lock(lock::Reply::Extended(lock::Extended { grant }))) => {
             format!("extended {} until {}", grant.lock_id, grant.deadline_ms.unwrap_or_default())
         }
-        Ok(Reply::Queued(wait)) => {
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) => {
             format!("queued {} position {} until {}", wait.lock_id, wait.queue_position, wait.deadline_ms)
         }
-        Ok(Reply::SessionOpened { session, deadline_ms, .. }) => {
+        Ok(Reply::Session(session::Reply::SessionOpened(session::SessionOpened {
+            session,
+            deadline_ms,
+            ..
+        }))) => {
             format!("opened {session} until {deadline_ms}")
         }
-        Ok(Reply::Released { lock_id, token, remaining_count }) => {
+        Ok(Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, remaining_count }))) => {
             format!("released {lock_id} token {token} count {remaining_count}")
         }
-        Ok(Reply::WaitCancelled { lock_id }) => format!("cancelled {lock_id}"),
+        Ok(Reply::Lock(lock::Reply::WaitCancelled(lock::WaitCancelled { lock_id }))) => {
+            format!("cancelled {lock_id}")
+        }
         Ok(reply) => format!("{reply:?}"),
     }
 }
 
 fn change_line(change: &Change) -> String {
     match &change.kind {
-        ChangeKind::SessionOpened { session, .. } => format!("{session} opened"),
-        ChangeKind::SessionEnded { session, reason } => format!("{session} ended: {reason:?}"),
-        ChangeKind::LockQueued(wait) => format!("{} queued", wait.lock_id),
-        ChangeKind::LockGranted(grant) => {
+        ChangeKind::Session(session::Change::SessionOpened { session, .. }) => format!("{session} opened"),
+        ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
+            format!("{session} ended: {reason:?}")
+        }
+        ChangeKind::Lock(lock::Change::LockQueued(wait)) => format!("{} queued", wait.lock_id),
+        ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
             format!("{} granted, token {} count {}", grant.lock_id, grant.token, grant.count)
         }
-        ChangeKind::LockExtended(grant) => format!("{} extended", grant.lock_id),
-        ChangeKind::LockReleased { grant, reason } => {
+        ChangeKind::Lock(lock::Change::LockExtended(grant)) => format!("{} extended", grant.lock_id),
+        ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
             format!("{} released, count {}: {reason:?}", grant.lock_id, grant.count)
         }
-        ChangeKind::WaitEnded { wait, reason } => format!("{} ended its wait: {reason:?}", wait.lock_id),
-        ChangeKind::RegisterChanged { name, high_water } => format!("register {name} at {high_water:?}"),
+        ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
+            format!("{} ended its wait: {reason:?}", wait.lock_id)
+        }
+        ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
+            format!("register {name} at {high_water:?}")
+        }
         other => format!("{other:?}"),
     }
 }

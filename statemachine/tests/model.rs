@@ -6,13 +6,14 @@ mod common;
 
 use batuta_statemachine::cluster::{InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner,
-    Release, ServingCall, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner, Release,
+    ServingCall, WithdrawWaits,
 };
+use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
-    Request, SessionId, Stamp, State,
+    Request, SessionId, Stamp, State, lock, register, session,
 };
 use common::request;
 use proptest::prelude::*;
@@ -507,11 +508,19 @@ fn permits_of(mode: Mode) -> u32 {
 
 fn told(outcome: &Outcome) -> String {
     match outcome {
-        Ok(Reply::Granted(grant)) => format!("granted {} x{}", grant.token, grant.count),
-        Ok(Reply::Queued(_)) => "queued".to_owned(),
-        Ok(Reply::Released { token, remaining_count, .. }) => format!("released {token} x{remaining_count}"),
-        Ok(Reply::KeptAlive(deadlines)) => format!("kept {}", deadlines.iter().flatten().count()),
-        Ok(Reply::RegisterAdvanced { high_water }) => format!("register {high_water}"),
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) => {
+            format!("granted {} x{}", grant.token, grant.count)
+        }
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(_)))) => "queued".to_owned(),
+        Ok(Reply::Lock(lock::Reply::Released(lock::Released { token, remaining_count, .. }))) => {
+            format!("released {token} x{remaining_count}")
+        }
+        Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive { deadlines_ms: deadlines }))) => {
+            format!("kept {}", deadlines.iter().flatten().count())
+        }
+        Ok(Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced { high_water }))) => {
+            format!("register {high_water}")
+        }
         Ok(_) => "ok".to_owned(),
         Err(rejection) => rejection.code().to_owned(),
     }
@@ -520,8 +529,8 @@ fn told(outcome: &Outcome) -> String {
 /// The acquisition that an answer names.
 fn made(outcome: &Outcome) -> Option<LockId> {
     match outcome {
-        Ok(Reply::Granted(grant)) => Some(grant.lock_id),
-        Ok(Reply::Queued(wait)) => Some(wait.lock_id),
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) => Some(grant.lock_id),
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) => Some(wait.lock_id),
         _ => None,
     }
 }
@@ -550,7 +559,7 @@ fn acquire(
 /// What a state is made of.
 fn objects(state: &State) -> u64 {
     let counts = state.counts();
-    counts.sessions + counts.grants + counts.waits + counts.registers
+    counts.session.sessions + counts.lock.grants + counts.lock.waits + counts.register.registers
 }
 
 fn name(number: usize) -> Name {
@@ -598,7 +607,11 @@ impl Run {
         assert!(adds || objects(&self.state) <= before, "{request:?} was said to add nothing");
         assert_eq!(told(&outcomes[0]), expected, "{request:?}");
         if let Ok(reply) = &outcomes[0] {
-            assert_eq!(foreseen, matches!(reply, Reply::Queued(_)), "{request:?}");
+            assert_eq!(
+                foreseen,
+                matches!(reply, Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(_)))),
+                "{request:?}"
+            );
         }
         self.last = Some((request, expected, self.log.len() as u64));
         made(&outcomes[0])
@@ -616,14 +629,14 @@ impl Run {
                 let session = SessionId(self.next());
                 self.sessions.push(session);
                 let command = OpenSession { namespace, ttl_ms: TTL_MS, metadata: String::new() };
-                self.ask(Command::OpenSession(command), |model| {
+                self.ask(Command::from(command), |model| {
                     model.sessions.push((session, model.now + TTL_MS));
                     "ok".to_owned()
                 });
             }
             Step::KeepAlive { session } => {
                 let Some(session) = self.sessions.get(*session).copied() else { return };
-                self.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] }), |model| {
+                self.ask(Command::from(KeepAlive { sessions: vec![session] }), |model| {
                     let now = model.now;
                     let open = model.sessions.iter_mut().find(|(open, _)| *open == session);
                     let kept = open.map(|open| open.1 = now + TTL_MS).is_some();
@@ -632,7 +645,7 @@ impl Run {
             }
             Step::Close { session } => {
                 let Some(session) = self.sessions.get(*session).copied() else { return };
-                self.ask(Command::CloseSession(CloseSession { namespace, session }), |model| {
+                self.ask(Command::from(CloseSession { namespace, session }), |model| {
                     if !model.sessions.iter().any(|(open, _)| *open == session) {
                         return "session_not_found".to_owned();
                     }
@@ -650,7 +663,7 @@ impl Run {
             Step::Again { lock, call } => self.again(*lock, *call),
             Step::Lose { node_id, boot } => {
                 let (node_id, boot) = (*node_id, *boot);
-                self.ask(Command::WithdrawWaits(WithdrawWaits { node_id, except_boot: boot }), |model| {
+                self.ask(Command::from(WithdrawWaits { node_id, except_boot: boot }), |model| {
                     model.lose(node_id, boot);
                     "ok".to_owned()
                 });
@@ -662,13 +675,13 @@ impl Run {
                     None => By::Id { lock_id, name: None },
                 };
                 let command = Release { namespace, by };
-                self.ask(Command::Release(command), |model| model.release(lock_id));
+                self.ask(Command::from(command), |model| model.release(lock_id));
             }
             Step::Cancel { .. } | Step::Abandon { .. } => self.leave(step),
             Step::Extend { lock } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
                 let command = Extend { namespace, lock_id, name: None, ttl_ms: TTL_MS };
-                self.ask(Command::Extend(command), |model| {
+                self.ask(Command::from(command), |model| {
                     let now = model.now;
                     match model.held.iter_mut().find(|asked| asked.id == lock_id) {
                         None => "lock_not_held".to_owned(),
@@ -685,7 +698,7 @@ impl Run {
                 let Some(grant) = held else { return };
                 let (token, name) = (grant.token, grant.requests[0].name.clone());
                 let command = ForceRelease { namespace, name, token, reason: "test".to_owned() };
-                self.ask(Command::ForceRelease(command), |model| {
+                self.ask(Command::from(command), |model| {
                     let left = model.take(grant.lock_id, true);
                     model.settle(&left);
                     format!("released {token} x0")
@@ -693,7 +706,7 @@ impl Run {
             }
             Step::Advance { token } => {
                 let command = AdvanceRegister { namespace, name: name(0), token: *token };
-                self.ask(Command::AdvanceRegister(command), |model| match model.register {
+                self.ask(Command::from(command), |model| match model.register {
                     _ if *token == 0 || *token > model.token => "invalid_argument".to_owned(),
                     Some(newest) if newest > *token => "token_superseded".to_owned(),
                     _ => {
@@ -714,7 +727,7 @@ impl Run {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
                 let (namespace, scope) = (Namespace::default(), CancelScope::WaitOrGrant);
                 let command = CancelWait { namespace, lock_id, call: *call, scope };
-                self.ask(Command::CancelWait(command), |model| {
+                self.ask(Command::from(command), |model| {
                     model.cancel(lock_id, *call);
                     "ok".to_owned()
                 });
@@ -723,7 +736,7 @@ impl Run {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
                 let scope = if *keeps_place { CancelScope::Call } else { CancelScope::Wait };
                 let command = CancelWait { namespace: Namespace::default(), lock_id, call: *call, scope };
-                self.ask(Command::CancelWait(command), |model| {
+                self.ask(Command::from(command), |model| {
                     let held = model.held.iter().any(|held| held.id == lock_id);
                     if held && call.is_none() && !keeps_place {
                         return "already_granted".to_owned();
@@ -754,7 +767,7 @@ impl Run {
             told: Told::Known,
         };
         let (wait_ms, reentrant, told) = (command.wait_ms, command.reentrant, asked.clone());
-        let state = self.ask(Command::Acquire(command), |model| model.acquire(asked, wait_ms, reentrant));
+        let state = self.ask(Command::from(command), |model| model.acquire(asked, wait_ms, reentrant));
         // Under its key an acquisition is asked for again that is its own: not one that entered again, or joined another.
         if state.is_some_and(|made| made == id)
             && let Some((request, ..)) = &self.last
@@ -767,7 +780,7 @@ impl Run {
     fn again(&mut self, lock: usize, call: Option<ServingCall>) {
         let place = lock % self.asked.len().max(1);
         let Some((request, asked)) = self.asked.get(place).cloned() else { return };
-        let Command::Acquire(command) = &request.command else { return };
+        let Command::Lock(lock::Command::Acquire(command)) = &request.command else { return };
         let command = Acquire { call, ..command.clone() };
         let (wait_ms, reentrant) = (command.wait_ms, command.reentrant);
         let asked = Asked { calls: call.into_iter().collect(), ..asked };
@@ -775,7 +788,7 @@ impl Run {
         let returns = self.model.ended.iter().rev().find(|(ended, _)| *ended == id);
         let returns = returns.is_some_and(|(_, code)| *code == "node_lost")
             && !self.model.held.iter().chain(&self.model.waiting).any(|other| other.id == id);
-        let request = Request { command: Command::Acquire(command), ..request };
+        let request = Request { command: Command::from(command), ..request };
         let (adds, before) = (self.state.adds(&request), objects(&self.state));
         let Applied { outcomes, revisions, .. } = self.apply(0, vec![request]);
         let expected = self.model.again(asked, wait_ms, reentrant);
@@ -820,12 +833,12 @@ impl Run {
             .map(|grant| (grant.lock_id, grant.token, grant.count))
             .collect();
         assert_eq!(seen, held);
-        assert_eq!(self.state.counts().grants, held.len() as u64);
+        assert_eq!(self.state.counts().lock.grants, held.len() as u64);
         let waiting: Vec<LockId> = self.model.waiting.iter().map(|asked| asked.id).collect();
         let seen: Vec<LockId> =
             self.locks.iter().copied().filter(|id| self.state.wait(*id).is_some()).collect();
         assert_eq!(seen, waiting);
-        assert_eq!(self.state.counts().sessions, self.model.sessions.len() as u64);
+        assert_eq!(self.state.counts().session.sessions, self.model.sessions.len() as u64);
     }
 }
 
@@ -842,7 +855,7 @@ fn run(steps: &[Step]) {
     };
     let limits = LimitsPatch { values: vec![("ttl_ms_min".to_owned(), 1)] };
     let init = InitCluster { cluster_id: "c".to_owned(), next_node_id: 4 };
-    let setup = [Command::InitCluster(init), Command::SetLimits(SetLimits { patch: limits })];
+    let setup = [Command::from(init), Command::from(SetLimits { patch: limits })];
     run.apply(0, setup.into_iter().map(|command| Request::new(None, command)).collect());
     for step in steps {
         run.step(step);

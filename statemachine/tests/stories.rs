@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart,
-    LockRequest, Mode, Owner, Release, ServingCall, TokenStatus, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest, Mode, Owner,
+    Release, ServingCall, TokenStatus, WithdrawWaits,
 };
+use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
-    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd,
+    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd, lock, session,
 };
 
 use common::request;
@@ -51,32 +52,36 @@ impl Story {
 
     fn session(&mut self, ttl_ms: u64) -> SessionId {
         let command = OpenSession { namespace: Namespace::default(), ttl_ms, metadata: "story".to_owned() };
-        match self.ask(Command::OpenSession(command)) {
-            Ok(Reply::SessionOpened { session, .. }) => session,
+        match self.ask(Command::from(command)) {
+            Ok(Reply::Session(session::Reply::SessionOpened(session::SessionOpened { session, .. }))) => {
+                session
+            }
             other => panic!("{other:?}"),
         }
     }
 
     fn granted(&mut self, command: Acquire) -> Grant {
-        match self.ask(Command::Acquire(command)) {
-            Ok(Reply::Granted(grant)) => Arc::unwrap_or_clone(grant),
+        match self.ask(Command::from(command)) {
+            Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) => {
+                Arc::unwrap_or_clone(grant)
+            }
             other => panic!("{other:?}"),
         }
     }
 
     fn queued(&mut self, command: Acquire) -> LockId {
-        match self.ask(Command::Acquire(command)) {
-            Ok(Reply::Queued(wait)) => wait.lock_id,
+        match self.ask(Command::from(command)) {
+            Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) => wait.lock_id,
             other => panic!("{other:?}"),
         }
     }
 
     fn refused(&mut self, command: Acquire) -> Rejection {
-        self.ask(Command::Acquire(command)).unwrap_err()
+        self.ask(Command::from(command)).unwrap_err()
     }
 
     fn release(&mut self, lock_id: LockId) -> Outcome {
-        self.ask(Command::Release(release_of(lock_id)))
+        self.ask(Command::from(release_of(lock_id)))
     }
 
     fn token(&self, name: &str, token: u64) -> TokenStatus {
@@ -132,7 +137,7 @@ fn at(node_id: u64, number: u64, command: Acquire) -> Acquire {
 }
 
 fn lost(node_id: u64) -> Command {
-    Command::WithdrawWaits(WithdrawWaits { node_id, except_boot: None })
+    Command::from(WithdrawWaits { node_id, except_boot: None })
 }
 
 fn key(text: &str) -> DedupKey {
@@ -166,10 +171,15 @@ fn a_session_lives_its_ttl_after_the_last_keep_alive() {
     let session = story.session(10_000);
     story.pass(9_999);
     assert!(story.state.session(session).is_some());
-    let kept = story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] }));
-    assert_eq!(kept, Ok(Reply::KeptAlive(vec![Some(19_999)])));
+    let kept = story.ask(Command::from(KeepAlive { sessions: vec![session] }));
+    assert_eq!(
+        kept,
+        Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive {
+            deadlines_ms: vec![Some(19_999)]
+        })))
+    );
     story.now_ms = 5_000;
-    story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] })).unwrap();
+    story.ask(Command::from(KeepAlive { sessions: vec![session] })).unwrap();
     assert_eq!(story.state.now_ms(), 9_999, "a stamp that is behind does not turn time back");
     assert_eq!(story.state.session(session).unwrap().deadline_ms, 19_999);
     story.now_ms = 19_998;
@@ -177,8 +187,12 @@ fn a_session_lives_its_ttl_after_the_last_keep_alive() {
     assert!(story.state.session(session).is_some());
     story.pass(1);
     assert!(story.state.session(session).is_none());
-    let late = story.ask(Command::KeepAlive(KeepAlive { sessions: vec![session] }));
-    assert_eq!(late, Ok(Reply::KeptAlive(vec![None])), "a session that ended stays ended");
+    let late = story.ask(Command::from(KeepAlive { sessions: vec![session] }));
+    assert_eq!(
+        late,
+        Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive { deadlines_ms: vec![None] }))),
+        "a session that ended stays ended"
+    );
 }
 
 #[test]
@@ -196,14 +210,16 @@ fn a_session_takes_everything_with_it_in_one_entry() {
         .changes
         .iter()
         .map(|change| match change {
-            ChangeKind::WaitEnded { wait, reason: WaitEnd::SessionEnded(_) } => {
+            ChangeKind::Lock(lock::Change::WaitEnded { wait, reason: WaitEnd::SessionEnded(_) }) => {
                 format!("wait {}", wait.lock_id)
             }
-            ChangeKind::LockReleased { grant, reason } if *reason == ended => {
+            ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) if *reason == ended => {
                 format!("release {}", grant.lock_id)
             }
-            ChangeKind::SessionEnded { reason: SessionEnd::Expired, .. } => "session".to_owned(),
-            ChangeKind::LockGranted(grant) => format!("grant {}", grant.lock_id),
+            ChangeKind::Session(session::Change::SessionEnded { reason: SessionEnd::Expired, .. }) => {
+                "session".to_owned()
+            }
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) => format!("grant {}", grant.lock_id),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -222,24 +238,41 @@ fn a_retry_is_answered_with_how_the_acquisition_stands_now() {
     let mut story = Story::default();
     let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     let holder = story.granted(exclusive("a"));
-    let ask = || Command::Acquire(waiting(exclusive("a")));
-    let Ok(Reply::Queued(wait)) = story.ask_keyed(key(), ask()) else { panic!("it waits") };
-    let Ok(Reply::Queued(again)) = story.ask_keyed(key(), ask()) else { panic!("it still waits") };
+    let ask = || Command::from(waiting(exclusive("a")));
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) = story.ask_keyed(key(), ask())
+    else {
+        panic!("it waits")
+    };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(again)))) = story.ask_keyed(key(), ask())
+    else {
+        panic!("it still waits")
+    };
     assert_eq!(again.lock_id, wait.lock_id);
-    assert_eq!(story.state.counts().waits, 1);
+    assert_eq!(story.state.counts().lock.waits, 1);
     story.release(holder.lock_id).unwrap();
-    let Ok(Reply::Granted(grant)) = story.ask_keyed(key(), ask()) else { panic!("it is granted") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) =
+        story.ask_keyed(key(), ask())
+    else {
+        panic!("it is granted")
+    };
     assert_eq!(grant.lock_id, wait.lock_id);
-    let Ok(Reply::Granted(same)) = story.ask_keyed(key(), ask()) else { panic!("it is granted") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(same)))) = story.ask_keyed(key(), ask())
+    else {
+        panic!("it is granted")
+    };
     assert_eq!(same.token, grant.token);
-    let other = story.ask_keyed(key(), Command::Acquire(exclusive("b")));
+    let other = story.ask_keyed(key(), Command::from(exclusive("b")));
     assert_eq!(other, Err(Rejection::KeyReused));
     story.release(grant.lock_id).unwrap();
     let ended = story.ask_keyed(key(), ask()).unwrap_err();
     assert_eq!(ended.code(), "grant_ended");
-    let retention_ms = story.state.limits().idempotency_retention_ms;
+    let retention_ms = story.state.limits().retries.idempotency_retention_ms;
     story.pass(retention_ms);
-    let Ok(Reply::Granted(fresh)) = story.ask_keyed(key(), ask()) else { panic!("the key is forgotten") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(fresh)))) =
+        story.ask_keyed(key(), ask())
+    else {
+        panic!("the key is forgotten")
+    };
     assert_ne!(fresh.lock_id, grant.lock_id);
 }
 
@@ -249,9 +282,13 @@ fn a_retry_tells_the_revision_of_its_effect() {
     let session = story.session(60_000);
     let counted = |sequence| DedupKey::Sequence { session, sequence };
     let holder = story.granted(exclusive("a"));
-    let ask = || Command::Acquire(waiting(exclusive("a")));
+    let ask = || Command::from(waiting(exclusive("a")));
     for (place, dedup) in [key("k"), counted(1)].into_iter().enumerate() {
-        let Ok(Reply::Queued(wait)) = story.ask_keyed(dedup.clone(), ask()) else { panic!("it waits") };
+        let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) =
+            story.ask_keyed(dedup.clone(), ask())
+        else {
+            panic!("it waits")
+        };
         let queued = story.revisions.clone();
         assert_eq!(queued, [wait.lock_id.0.index]);
         story.pass(10);
@@ -261,9 +298,13 @@ fn a_retry_tells_the_revision_of_its_effect() {
     story.release(holder.lock_id).unwrap();
     let granted = story.revisions.clone();
     story.pass(10);
-    let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask()) else { panic!("it is granted") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) =
+        story.ask_keyed(key("k"), ask())
+    else {
+        panic!("it is granted")
+    };
     assert_eq!(story.revisions, granted, "when it was granted");
-    let release = || Command::Release(release_of(grant.lock_id));
+    let release = || Command::from(release_of(grant.lock_id));
     story.ask_keyed(key("r"), release()).unwrap();
     let released = story.revisions.clone();
     story.pass(10);
@@ -292,13 +333,13 @@ fn what_lives_elsewhere_is_refused_as_such() {
             let release = Release { namespace: elsewhere(), by };
             let extend = Extend { namespace: elsewhere(), lock_id, name, ttl_ms: 60_000 };
             let cancel = CancelWait { namespace: elsewhere(), ..cancel_of(lock_id, None, CancelScope::Wait) };
-            let commands = [Command::Release(release), Command::Extend(extend), Command::CancelWait(cancel)];
+            let commands = [Command::from(release), Command::from(extend), Command::from(cancel)];
             for command in commands {
-                assert_eq!(story.ask(command), Err(Rejection::ForeignLock { lock_id }));
+                assert_eq!(story.ask(command), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
             }
         }
     }
-    assert_eq!(story.release(waits), Err(Rejection::LockNotHeld { lock_id: waits }));
+    assert_eq!(story.release(waits), Err(Rejection::Lock(lock::Refusal::LockNotHeld { lock_id: waits })));
     story.release(held).unwrap();
 }
 
@@ -308,12 +349,18 @@ fn session_elsewhere_is_not_closed() {
     let session = story.session(60_000);
     let close = |namespace: &str| {
         let namespace = Namespace::new(namespace).unwrap();
-        Command::CloseSession(CloseSession { namespace, session })
+        Command::from(CloseSession { namespace, session })
     };
     let namespace = Namespace::default();
-    assert_eq!(story.ask(close("elsewhere")), Err(Rejection::NamespaceMismatch { session, namespace }));
+    assert_eq!(
+        story.ask(close("elsewhere")),
+        Err(Rejection::Session(session::Refusal::NamespaceMismatch { session, namespace }))
+    );
     story.ask(close("default")).unwrap();
-    assert_eq!(story.ask(close("elsewhere")), Err(Rejection::SessionNotFound { session }));
+    assert_eq!(
+        story.ask(close("elsewhere")),
+        Err(Rejection::Session(session::Refusal::SessionNotFound { session }))
+    );
 }
 
 #[test]
@@ -322,20 +369,30 @@ fn release_by_token_is_repeated_under_its_key() {
     let held = story.granted(exclusive("a"));
     let by = |token| {
         let by = By::Token { name: name("a"), token };
-        Command::Release(Release { namespace: Namespace::default(), by })
+        Command::from(Release { namespace: Namespace::default(), by })
     };
     let newest = held.token;
     assert_eq!(
         story.ask(by(newest + 1)),
-        Err(Rejection::TokenSuperseded { token: newest + 1, newest }),
+        Err(Rejection::Lock(lock::Refusal::TokenSuperseded { token: newest + 1, newest })),
         "somebody else's token"
     );
     let released = story.ask_keyed(key("r"), by(newest)).unwrap();
-    assert_eq!(released, Reply::Released { lock_id: held.lock_id, token: newest, remaining_count: 0 });
+    assert_eq!(
+        released,
+        Reply::Lock(lock::Reply::Released(lock::Released {
+            lock_id: held.lock_id,
+            token: newest,
+            remaining_count: 0
+        }))
+    );
     let next = story.granted(exclusive("a"));
     assert_eq!(story.ask_keyed(key("r"), by(newest)), Ok(released), "the same answer");
     assert!(story.is_granted(next.lock_id), "and the effect once");
-    assert_eq!(story.ask(by(newest)), Err(Rejection::TokenSuperseded { token: newest, newest: next.token }));
+    assert_eq!(
+        story.ask(by(newest)),
+        Err(Rejection::Lock(lock::Refusal::TokenSuperseded { token: newest, newest: next.token }))
+    );
 }
 
 #[test]
@@ -343,8 +400,8 @@ fn owner_cannot_withdraw_what_was_granted() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
     let waits = story.queued(waiting(exclusive("a")));
-    let cancel = |lock_id| Command::CancelWait(cancel_of(lock_id, None, CancelScope::Wait));
-    let refused = Rejection::AlreadyGranted { lock_id: held.lock_id, token: held.token };
+    let cancel = |lock_id| Command::from(cancel_of(lock_id, None, CancelScope::Wait));
+    let refused = Rejection::Lock(lock::Refusal::AlreadyGranted { lock_id: held.lock_id, token: held.token });
     assert_eq!(story.ask(cancel(held.lock_id)), Err(refused));
     assert!(story.is_granted(held.lock_id));
     story.ask(cancel(waits)).unwrap();
@@ -358,8 +415,10 @@ fn sessions_are_listed_by_namespace() {
     let mut open = |namespace: &str| {
         let namespace = Namespace::new(namespace).unwrap();
         let open = OpenSession { namespace, ttl_ms: 60_000, metadata: String::new() };
-        match story.ask(Command::OpenSession(open)) {
-            Ok(Reply::SessionOpened { session, .. }) => session,
+        match story.ask(Command::from(open)) {
+            Ok(Reply::Session(session::Reply::SessionOpened(session::SessionOpened { session, .. }))) => {
+                session
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -374,7 +433,7 @@ fn sessions_are_listed_by_namespace() {
     assert_eq!(listed(&story.state, "b", None, 9), [b1]);
     assert!(listed(&story.state, "c", None, 9).is_empty());
     let close = CloseSession { namespace: Namespace::new("a").unwrap(), session: a2 };
-    story.ask(Command::CloseSession(close)).unwrap();
+    story.ask(Command::from(close)).unwrap();
     assert_eq!(listed(&story.state, "a", None, 9), [a1, a3]);
 }
 
@@ -384,21 +443,19 @@ fn requests_that_add_nothing_are_told_apart() {
     let key = |text: &str| Some(key(text));
     let namespace = Namespace::default;
     let session = story.session(60_000);
-    let again = || Command::Acquire(Acquire { reentrant: true, ..of(session, exclusive("mine")) });
-    let open = || {
-        Command::OpenSession(OpenSession { namespace: namespace(), ttl_ms: 60_000, metadata: String::new() })
-    };
-    let join = || Command::Acquire(of(session, waiting(exclusive("a"))));
-    let advance = |text: &str| {
-        Command::AdvanceRegister(AdvanceRegister { namespace: namespace(), name: name(text), token: 1 })
-    };
+    let again = || Command::from(Acquire { reentrant: true, ..of(session, exclusive("mine")) });
+    let open =
+        || Command::from(OpenSession { namespace: namespace(), ttl_ms: 60_000, metadata: String::new() });
+    let join = || Command::from(of(session, waiting(exclusive("a"))));
+    let advance =
+        |text: &str| Command::from(AdvanceRegister { namespace: namespace(), name: name(text), token: 1 });
     for (dedup, command) in [
         (None, open()),
         (key("open"), open()),
         (None, again()),
-        (key("take"), Command::Acquire(exclusive("a"))),
+        (key("take"), Command::from(exclusive("a"))),
         (None, join()),
-        (key("join"), Command::Acquire(at(2, 1, waiting(exclusive("a"))))),
+        (key("join"), Command::from(at(2, 1, waiting(exclusive("a"))))),
         (None, advance("r")),
     ] {
         let request = request(dedup, command);
@@ -412,20 +469,20 @@ fn requests_that_add_nothing_are_told_apart() {
     for (dedup, command) in [
         (key("open"), open()),
         (None, again()),
-        (key("take"), Command::Acquire(exclusive("a"))),
+        (key("take"), Command::from(exclusive("a"))),
         (None, join()),
-        (key("join"), Command::Acquire(at(2, 2, waiting(exclusive("a"))))),
+        (key("join"), Command::from(at(2, 2, waiting(exclusive("a"))))),
         (None, lost(3)),
         (None, advance("r")),
-        (None, Command::KeepAlive(KeepAlive { sessions: vec![session] })),
+        (None, Command::from(KeepAlive { sessions: vec![session] })),
         (
             key("extend"),
-            Command::Extend(Extend { namespace: namespace(), lock_id, name: None, ttl_ms: 90_000 }),
+            Command::from(Extend { namespace: namespace(), lock_id, name: None, ttl_ms: 90_000 }),
         ),
-        (None, Command::SetLimits(limits)),
-        (None, Command::ForceRelease(force)),
-        (None, Command::CancelWait(cancel_of(lock_id, None, CancelScope::WaitOrGrant))),
-        (key("close"), Command::CloseSession(CloseSession { namespace: Namespace::default(), session })),
+        (None, Command::from(limits)),
+        (None, Command::from(force)),
+        (None, Command::from(cancel_of(lock_id, None, CancelScope::WaitOrGrant))),
+        (key("close"), Command::from(CloseSession { namespace: Namespace::default(), session })),
     ] {
         let request = request(dedup, command);
         assert!(!story.state.adds(&request), "{request:?}");
@@ -437,25 +494,30 @@ fn requests_that_add_nothing_are_told_apart() {
 fn a_session_counts_its_requests() {
     let mut story = Story::default();
     let session = story.session(60_000);
-    let window = story.state.limits().session_window;
+    let window = story.state.limits().retries.session_window;
     let ask = |sequence| (DedupKey::Sequence { session, sequence }, of(session, exclusive("a")));
     let (key, command) = ask(2);
-    let Ok(Reply::Granted(grant)) = story.ask_keyed(key.clone(), Command::Acquire(command.clone())) else {
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) =
+        story.ask_keyed(key.clone(), Command::from(command.clone()))
+    else {
         panic!("granted")
     };
-    assert_eq!(story.ask_keyed(key, Command::Acquire(command)), Ok(Reply::Granted(grant.clone())));
+    assert_eq!(
+        story.ask_keyed(key, Command::from(command)),
+        Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant.clone()))))
+    );
     let (early, _) = ask(1);
     let release = release_of(grant.lock_id);
-    let released = story.ask_keyed(early.clone(), Command::Release(release.clone())).unwrap();
+    let released = story.ask_keyed(early.clone(), Command::from(release.clone())).unwrap();
     assert_eq!(
-        story.ask_keyed(early, Command::Release(release)),
+        story.ask_keyed(early, Command::from(release)),
         Ok(released),
         "out of order within the window"
     );
     let (key, command) = ask(window + 2);
-    story.ask_keyed(key, Command::Acquire(command.clone())).unwrap();
+    story.ask_keyed(key, Command::from(command.clone())).unwrap();
     let (old, _) = ask(2);
-    let refused = story.ask_keyed(old, Command::Acquire(command)).unwrap_err();
+    let refused = story.ask_keyed(old, Command::from(command)).unwrap_err();
     assert_eq!(refused, Rejection::SequenceTooOld { sequence: 2, oldest: 3 });
 }
 
@@ -466,9 +528,9 @@ fn a_free_lock_leaves_nothing_behind() {
     let session = story.session(1_000);
     let set = story.granted(of(session, want(&["a", "b", "c"], Mode::Shared)));
     let waiter = story.queued(waiting(exclusive("b")));
-    story.ask(Command::CancelWait(cancel_of(waiter, None, CancelScope::WaitOrGrant))).unwrap();
+    story.ask(Command::from(cancel_of(waiter, None, CancelScope::WaitOrGrant))).unwrap();
     story.release(set.lock_id).unwrap();
-    story.ask(Command::CloseSession(CloseSession { namespace: Namespace::default(), session })).unwrap();
+    story.ask(Command::from(CloseSession { namespace: Namespace::default(), session })).unwrap();
     assert_eq!(story.state.counts(), empty);
     assert_eq!(empty, Counts::default());
     assert_eq!(story.state.namespaces().count(), 0);
@@ -499,7 +561,7 @@ fn readers_wait_for_one_writer_and_writers_are_not_starved() {
 #[test]
 fn who_would_only_join_a_queue_is_known_before() {
     let mut story = Story::default();
-    let behind = |story: &Story, acquire: Acquire| story.state.waits_behind(&Command::Acquire(acquire));
+    let behind = |story: &Story, acquire: Acquire| story.state.waits_behind(&Command::from(acquire));
     assert_eq!(behind(&story, waiting(exclusive("a"))), None, "it is free");
     let session = story.session(60_000);
     let held = story.granted(Acquire { reentrant: true, ..of(session, exclusive("a")) });
@@ -511,7 +573,7 @@ fn who_would_only_join_a_queue_is_known_before() {
     assert_eq!(behind(&story, waiting(exclusive("a"))), Some(1));
     assert_eq!(behind(&story, waiting(want(&["b", "a"], Mode::Exclusive))), Some(1), "one of two is enough");
     let release = release_of(held.lock_id);
-    assert_eq!(story.state.waits_behind(&Command::Release(release)), None);
+    assert_eq!(story.state.waits_behind(&Command::from(release)), None);
 }
 
 #[test]
@@ -537,7 +599,8 @@ fn a_wait_that_would_close_a_cycle_is_refused_and_the_cycle_named() {
     story.granted(of(one, exclusive("a")));
     story.granted(of(two, exclusive("b")));
     story.queued(of(one, waiting(exclusive("b"))));
-    let Rejection::Deadlock { cycle } = story.refused(of(two, waiting(exclusive("a")))) else {
+    let Rejection::Lock(lock::Refusal::Deadlock { cycle }) = story.refused(of(two, waiting(exclusive("a"))))
+    else {
         panic!("a cycle")
     };
     assert!(cycle[0].contains(&two.to_string()) && cycle[1].contains(&one.to_string()), "{cycle:?}");
@@ -558,7 +621,9 @@ fn long_cycle_is_named_without_its_middle() {
     for (number, session) in sessions.iter().enumerate().skip(1) {
         story.queued(of(*session, waiting(exclusive(&(number - 1).to_string()))));
     }
-    let Rejection::Deadlock { cycle } = story.refused(of(sessions[0], waiting(exclusive("99")))) else {
+    let Rejection::Lock(lock::Refusal::Deadlock { cycle }) =
+        story.refused(of(sessions[0], waiting(exclusive("99"))))
+    else {
         panic!("a cycle")
     };
     assert_eq!(cycle.len(), 33, "{cycle:?}");
@@ -608,7 +673,10 @@ fn a_semaphore_counts_and_a_big_request_is_not_starved() {
     assert!(story.is_granted(big) && !story.is_granted(small));
     assert_eq!(story.refused(exclusive("s")).code(), "mode_mismatch");
     let other = want(&["s"], Mode::Semaphore { permits: 1, capacity: 4 });
-    assert_eq!(story.refused(other), Rejection::CapacityMismatch { name: name("s"), actual: 3 });
+    assert_eq!(
+        story.refused(other),
+        Rejection::Lock(lock::Refusal::CapacityMismatch { name: name("s"), actual: 3 })
+    );
     story.release(big).unwrap();
     assert!(story.is_granted(small));
 }
@@ -622,7 +690,7 @@ fn a_lock_lost_against_its_holders_will_stays_closed_for_its_delay() {
     story.pass(1_000);
     assert!(!story.is_granted(waiter));
     let refused = story.refused(exclusive("a"));
-    assert_eq!(refused, Rejection::LockDelayed { name: name("a"), remaining_ms: 5_000 });
+    assert_eq!(refused, Rejection::Lock(lock::Refusal::LockDelayed { name: name("a"), remaining_ms: 5_000 }));
     story.pass(5_000);
     assert!(story.is_granted(waiter));
     story.release(waiter).unwrap();
@@ -641,7 +709,14 @@ fn an_owner_that_may_enters_again_with_the_same_token() {
     let second = story.granted(again());
     assert_eq!((second.lock_id, second.token, second.count), (first.lock_id, first.token, 2));
     let left = story.release(first.lock_id);
-    assert_eq!(left, Ok(Reply::Released { lock_id: first.lock_id, token: first.token, remaining_count: 1 }));
+    assert_eq!(
+        left,
+        Ok(Reply::Lock(lock::Reply::Released(lock::Released {
+            lock_id: first.lock_id,
+            token: first.token,
+            remaining_count: 1
+        })))
+    );
     assert_eq!(story.refused(exclusive("a")).code(), "lock_held");
     story.release(first.lock_id).unwrap();
     story.granted(exclusive("a"));
@@ -661,7 +736,7 @@ fn a_limit_that_is_hit_is_named() {
         ("name_bytes_max", 8),
         ("namespaces_max", 1),
     ];
-    story.ask(Command::SetLimits(SetLimits { patch: patch(&limits) })).unwrap();
+    story.ask(Command::from(SetLimits { patch: patch(&limits) })).unwrap();
     story.granted(exclusive("a"));
     story.queued(waiting(exclusive("a")));
     let refused = |story: &mut Story, command| match story.ask(command).unwrap_err() {
@@ -669,19 +744,19 @@ fn a_limit_that_is_hit_is_named() {
         Rejection::InvalidArgument { field, .. } => field,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&mut story, Command::Acquire(exclusive("b"))), "grants_per_namespace_max");
+    assert_eq!(refused(&mut story, Command::from(exclusive("b"))), "grants_per_namespace_max");
     let more = SetLimits { patch: patch(&[("grants_per_namespace_max", 9)]) };
-    story.ask(Command::SetLimits(more)).unwrap();
-    assert_eq!(refused(&mut story, Command::Acquire(waiting(exclusive("a")))), "waiters_per_lock_max");
+    story.ask(Command::from(more)).unwrap();
+    assert_eq!(refused(&mut story, Command::from(waiting(exclusive("a")))), "waiters_per_lock_max");
     story.session(60_000);
     let open = |namespace: &str| {
         let namespace = Namespace::new(namespace).unwrap();
-        Command::OpenSession(OpenSession { namespace, ttl_ms: 60_000, metadata: String::new() })
+        Command::from(OpenSession { namespace, ttl_ms: 60_000, metadata: String::new() })
     };
     assert_eq!(refused(&mut story, open("default")), "sessions_per_namespace_max");
     assert_eq!(refused(&mut story, open("other")), "namespaces_max");
-    assert_eq!(refused(&mut story, Command::Acquire(want(&["x", "y", "z"], Mode::Shared))), "locks");
-    assert_eq!(refused(&mut story, Command::Acquire(exclusive("123456789"))), "name");
+    assert_eq!(refused(&mut story, Command::from(want(&["x", "y", "z"], Mode::Shared))), "locks");
+    assert_eq!(refused(&mut story, Command::from(exclusive("123456789"))), "name");
 }
 
 #[test]
@@ -711,10 +786,14 @@ fn lost_node_ends_its_waits_before_anybody_is_granted() {
     let alive = story.queued(at(1, 1, waiting(exclusive("a"))));
     assert_eq!(story.state.serving_boots(), [(1, 11), (3, 13)]);
     let restarted = WithdrawWaits { node_id: 3, except_boot: Some(13) };
-    let none = story.ask(Command::WithdrawWaits(restarted));
-    assert_eq!(none, Ok(Reply::WaitsWithdrawn { waits: 0 }), "the run that lives keeps its waits");
+    let none = story.ask(Command::from(restarted));
+    assert_eq!(
+        none,
+        Ok(Reply::Lock(lock::Reply::WaitsWithdrawn(lock::WaitsWithdrawn { waits: 0 }))),
+        "the run that lives keeps its waits"
+    );
     let release = release_of(held.lock_id);
-    let requests = vec![Request::new(None, lost(3)), Request::new(None, Command::Release(release))];
+    let requests = vec![Request::new(None, lost(3)), Request::new(None, Command::from(release))];
     story.apply(requests).into_iter().for_each(|outcome| drop(outcome.unwrap()));
     assert!(story.is_granted(alive), "the first that lives is next");
     assert!(
@@ -727,13 +806,21 @@ fn lost_node_ends_its_waits_before_anybody_is_granted() {
 fn retry_finds_its_place_again_after_its_node_was_lost() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
-    let ask = |number| Command::Acquire(at(2, number, waiting(exclusive("a"))));
-    let Ok(Reply::Queued(wait)) = story.ask_keyed(key("k"), ask(1)) else { panic!("it waits") };
+    let ask = |number| Command::from(at(2, number, waiting(exclusive("a"))));
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) =
+        story.ask_keyed(key("k"), ask(1))
+    else {
+        panic!("it waits")
+    };
     let behind = story.queued(at(1, 1, waiting(exclusive("a"))));
     story.ask(lost(2)).unwrap();
     assert!(story.state.wait(wait.lock_id).is_none());
     assert!(story.state.adds(&request(Some(key("k")), ask(2))), "the wait that is gone comes back");
-    let Ok(Reply::Queued(again)) = story.ask_keyed(key("k"), ask(2)) else { panic!("it waits again") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(again)))) =
+        story.ask_keyed(key("k"), ask(2))
+    else {
+        panic!("it waits again")
+    };
     assert_eq!((again.lock_id, again.queue_position), (wait.lock_id, 0));
     let returned = [story.state.revision()];
     assert_eq!(story.revisions, returned, "this is when it is queued, not the first time");
@@ -742,7 +829,11 @@ fn retry_finds_its_place_again_after_its_node_was_lost() {
     assert_eq!(story.revisions, returned);
     story.release(held.lock_id).unwrap();
     assert!(story.is_granted(wait.lock_id) && !story.is_granted(behind));
-    let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask(3)) else { panic!("it is granted") };
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) =
+        story.ask_keyed(key("k"), ask(3))
+    else {
+        panic!("it is granted")
+    };
     assert_eq!(grant.lock_id, wait.lock_id);
     story.release(grant.lock_id).unwrap();
     assert_eq!(
@@ -756,12 +847,16 @@ fn retry_finds_its_place_again_after_its_node_was_lost() {
 fn replaced_call_cannot_end_a_wait() {
     let mut story = Story::default();
     story.granted(exclusive("a"));
-    let ask = |node, number| Command::Acquire(at(node, number, waiting(exclusive("a"))));
-    let Ok(Reply::Queued(wait)) = story.ask_keyed(key("k"), ask(3, 1)) else { panic!("it waits") };
+    let ask = |node, number| Command::from(at(node, number, waiting(exclusive("a"))));
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) =
+        story.ask_keyed(key("k"), ask(3, 1))
+    else {
+        panic!("it waits")
+    };
     story.ask_keyed(key("k"), ask(1, 1)).unwrap();
     let leave = |node, number| {
         let call = at(node, number, exclusive("a")).call;
-        Command::CancelWait(cancel_of(wait.lock_id, call, CancelScope::Wait))
+        Command::from(cancel_of(wait.lock_id, call, CancelScope::Wait))
     };
     story.ask(leave(3, 1)).unwrap();
     assert!(story.state.wait(wait.lock_id).is_some(), "the other call waits on");
@@ -782,7 +877,7 @@ fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
     assert_eq!(story.queued(ask(1, 1)), wait, "the same wait, not a deadlock with itself");
     assert!(story.state.was_replaced(wait, ask(3, 1).call.unwrap()), "one of the two calls is told");
     assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
-    assert_eq!(story.state.counts().waits, 1);
+    assert_eq!(story.state.counts().lock.waits, 1);
     story.ask(lost(3)).unwrap();
     assert!(story.state.wait(wait).is_some(), "the second call waits on");
     story.release(held.lock_id).unwrap();
@@ -791,16 +886,18 @@ fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
     assert!(!story.state.was_replaced(wait, ask(1, 1).call.unwrap()));
     assert_eq!(story.state.answered_elsewhere(&ask(2, 1)), Some(vec![1]), "its answer may be on its way");
     assert_eq!(story.state.answered_elsewhere(&ask(1, 2)), None, "the node that answered it knows");
-    let refused = story.ask_keyed(key("k"), Command::Acquire(ask(2, 1))).unwrap_err();
+    let refused = story.ask_keyed(key("k"), Command::from(ask(2, 1))).unwrap_err();
     assert_eq!(refused.code(), "deadlock", "while its node lives, its owner knows");
     story.ask(lost(1)).unwrap();
     assert_eq!(story.state.answered_elsewhere(&ask(2, 2)), Some(vec![]), "asked again it is told");
-    let Ok(Reply::Granted(told)) = story.ask_keyed(key("k"), Command::Acquire(ask(2, 2))) else {
+    let Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(told)))) =
+        story.ask_keyed(key("k"), Command::from(ask(2, 2)))
+    else {
         panic!("it is told, also under the key of a refusal")
     };
     assert_eq!((told.lock_id, told.count), (wait, 1));
     assert_eq!(story.refused(ask(2, 3)).code(), "deadlock", "it is told once");
     let cancel = cancel_of(wait, ask(1, 1).call, CancelScope::WaitOrGrant);
-    story.ask(Command::CancelWait(cancel)).unwrap();
+    story.ask(Command::from(cancel)).unwrap();
     assert!(story.is_granted(wait), "the lost node takes nothing back");
 }

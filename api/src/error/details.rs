@@ -1,7 +1,7 @@
 //! What an error knows beside its text, for programs.
 
 use batuta_raft::ProposeError;
-use batuta_statemachine::Rejection;
+use batuta_statemachine::{Rejection, cluster, lock, register, session};
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
@@ -58,42 +58,54 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::LimitExceeded { limit, max, remedy } => {
             json!({ "limit": limit, "max": max, "remedy": remedy })
         }
-        Rejection::SessionNotFound { session } => json!({ "session_id": session.to_string() }),
-        Rejection::NamespaceMismatch { session, namespace } => {
+        Rejection::Session(session::Refusal::SessionNotFound { session }) => {
+            json!({ "session_id": session.to_string() })
+        }
+        Rejection::Session(session::Refusal::NamespaceMismatch { session, namespace }) => {
             json!({ "session_id": session.to_string(), "namespace": namespace.as_str() })
         }
-        Rejection::LockHeld { name, holder_tokens, waiters } => {
+        Rejection::Lock(lock::Refusal::LockHeld { name, holder_tokens, waiters }) => {
             json!({ "name": name.as_str(), "holder_tokens": holder_tokens, "waiters": waiters })
         }
-        Rejection::LockDelayed { name, remaining_ms } => {
+        Rejection::Lock(lock::Refusal::LockDelayed { name, remaining_ms }) => {
             json!({ "name": name.as_str(), "remaining_ms": remaining_ms })
         }
-        Rejection::LockNotHeld { lock_id }
-        | Rejection::ForeignLock { lock_id }
-        | Rejection::WaitEnded { lock_id, .. } => {
+        Rejection::Lock(
+            lock::Refusal::LockNotHeld { lock_id }
+            | lock::Refusal::ForeignLock { lock_id }
+            | lock::Refusal::WaitEnded { lock_id, .. },
+        ) => {
             json!({ "lock_id": lock_id.to_string() })
         }
-        Rejection::GrantEnded { lock_id, reason } => {
+        Rejection::Lock(lock::Refusal::GrantEnded { lock_id, reason }) => {
             json!({ "lock_id": lock_id.to_string(), "reason": reason.as_str() })
         }
-        Rejection::AlreadyGranted { lock_id, token } => {
+        Rejection::Lock(lock::Refusal::AlreadyGranted { lock_id, token }) => {
             json!({ "lock_id": lock_id.to_string(), "fencing_token": token })
         }
-        Rejection::Deadlock { cycle } => json!({ "cycle": cycle }),
-        Rejection::ModeMismatch { name, actual } => json!({ "name": name.as_str(), "actual": actual }),
-        Rejection::CapacityMismatch { name, actual } => json!({ "name": name.as_str(), "capacity": actual }),
-        Rejection::OwnedBySession { lock_id, session } => {
+        Rejection::Lock(lock::Refusal::Deadlock { cycle }) => json!({ "cycle": cycle }),
+        Rejection::Lock(lock::Refusal::ModeMismatch { name, actual }) => {
+            json!({ "name": name.as_str(), "actual": actual })
+        }
+        Rejection::Lock(lock::Refusal::CapacityMismatch { name, actual }) => {
+            json!({ "name": name.as_str(), "capacity": actual })
+        }
+        Rejection::Lock(lock::Refusal::OwnedBySession { lock_id, session }) => {
             json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
         }
         // Nobody has one: the lock is free.
-        Rejection::TokenSuperseded { token, newest: 0 } => json!({ "fencing_token": token }),
-        Rejection::TokenSuperseded { token, newest } => {
+        Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest: 0 }) => {
+            json!({ "fencing_token": token })
+        }
+        Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest }) => {
             json!({ "fencing_token": token, "newest_token": newest })
         }
-        Rejection::RegisterNotFound { name } => json!({ "name": name.as_str() }),
+        Rejection::Register(register::Refusal::RegisterNotFound { name }) => json!({ "name": name.as_str() }),
         Rejection::KeyReused => json!({}),
         Rejection::SequenceTooOld { sequence, oldest } => json!({ "sequence": sequence, "oldest": oldest }),
-        Rejection::AlreadyInitialised { cluster_id } => json!({ "cluster_id": cluster_id }),
+        Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id }) => {
+            json!({ "cluster_id": cluster_id })
+        }
     }
 }
 

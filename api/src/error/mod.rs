@@ -8,7 +8,7 @@ mod details;
 use std::time::Duration;
 
 use batuta_raft::ProposeError;
-use batuta_statemachine::{LockId, Name, Rejection, SessionId};
+use batuta_statemachine::{LockId, Name, Rejection, SessionId, lock, session};
 
 pub use catalogue::{CATALOGUE, info};
 pub use code_info::CodeInfo;
@@ -196,7 +196,7 @@ impl ApiError {
     /// No such session, at a revision.
     #[must_use]
     pub fn session_not_found(session: SessionId, revision: u64) -> Self {
-        Self::rejected(Rejection::SessionNotFound { session }, revision)
+        Self::rejected(Rejection::Session(session::Refusal::SessionNotFound { session }), revision)
     }
 
     /// The revision at which the refusal is true; `None` when the state was not looked at.
@@ -261,9 +261,10 @@ impl ApiError {
             return None;
         }
         let wait_ms = match self {
-            Self::Rejected { rejection: Rejection::LockDelayed { remaining_ms, .. }, .. } => {
-                (*remaining_ms).max(1)
-            }
+            Self::Rejected {
+                rejection: Rejection::Lock(lock::Refusal::LockDelayed { remaining_ms, .. }),
+                ..
+            } => (*remaining_ms).max(1),
             other => other.info().retry_after_ms.unwrap_or(RETRY_AFTER_MS),
         };
         Some(Duration::from_millis(wait_ms))

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use batuta_statemachine::{Namespace, Position, ReleaseReason, SessionEnd, WaitEnd};
+use batuta_statemachine::{
+    Namespace, Position, ReleaseReason, SessionEnd, WaitEnd, cluster, lock, register, session,
+};
 
 use super::*;
 
@@ -25,24 +27,27 @@ fn rejections() -> Vec<Rejection> {
     let known = |rejection: &Rejection| match rejection {
         Rejection::InvalidArgument { .. }
         | Rejection::LimitExceeded { .. }
-        | Rejection::SessionNotFound { .. }
-        | Rejection::NamespaceMismatch { .. }
-        | Rejection::LockHeld { .. }
-        | Rejection::LockDelayed { .. }
-        | Rejection::LockNotHeld { .. }
-        | Rejection::ForeignLock { .. }
-        | Rejection::AlreadyGranted { .. }
-        | Rejection::GrantEnded { .. }
-        | Rejection::WaitEnded { .. }
-        | Rejection::Deadlock { .. }
-        | Rejection::ModeMismatch { .. }
-        | Rejection::CapacityMismatch { .. }
-        | Rejection::OwnedBySession { .. }
-        | Rejection::TokenSuperseded { .. }
-        | Rejection::RegisterNotFound { .. }
         | Rejection::KeyReused
         | Rejection::SequenceTooOld { .. }
-        | Rejection::AlreadyInitialised { .. } => {}
+        | Rejection::Session(
+            session::Refusal::SessionNotFound { .. } | session::Refusal::NamespaceMismatch { .. },
+        )
+        | Rejection::Lock(
+            lock::Refusal::LockHeld { .. }
+            | lock::Refusal::LockDelayed { .. }
+            | lock::Refusal::LockNotHeld { .. }
+            | lock::Refusal::ForeignLock { .. }
+            | lock::Refusal::AlreadyGranted { .. }
+            | lock::Refusal::GrantEnded { .. }
+            | lock::Refusal::WaitEnded { .. }
+            | lock::Refusal::Deadlock { .. }
+            | lock::Refusal::ModeMismatch { .. }
+            | lock::Refusal::CapacityMismatch { .. }
+            | lock::Refusal::OwnedBySession { .. }
+            | lock::Refusal::TokenSuperseded { .. },
+        )
+        | Rejection::Register(register::Refusal::RegisterNotFound { .. })
+        | Rejection::Cluster(cluster::Refusal::AlreadyInitialised { .. }) => {}
     };
     let ends = [
         WaitEnd::TimedOut,
@@ -54,25 +59,28 @@ fn rejections() -> Vec<Rejection> {
     let mut all = vec![
         Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },
         Rejection::LimitExceeded { limit: "waiters_per_lock_max".into(), max: 3, remedy: "wait".into() },
-        Rejection::SessionNotFound { session: session() },
-        Rejection::NamespaceMismatch { session: session(), namespace: Namespace::default() },
-        Rejection::LockHeld { name: name(), holder_tokens: vec![3], waiters: 1 },
-        Rejection::LockDelayed { name: name(), remaining_ms: 40 },
-        Rejection::LockNotHeld { lock_id: lock_id() },
-        Rejection::ForeignLock { lock_id: lock_id() },
-        Rejection::AlreadyGranted { lock_id: lock_id(), token: 3 },
-        Rejection::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired },
-        Rejection::Deadlock { cycle: vec!["a waits for b".to_owned()] },
-        Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
-        Rejection::CapacityMismatch { name: name(), actual: 3 },
-        Rejection::OwnedBySession { lock_id: lock_id(), session: session() },
-        Rejection::TokenSuperseded { token: 1, newest: 2 },
-        Rejection::RegisterNotFound { name: name() },
+        Rejection::Session(session::Refusal::SessionNotFound { session: session() }),
+        Rejection::Session(session::Refusal::NamespaceMismatch {
+            session: session(),
+            namespace: Namespace::default(),
+        }),
+        Rejection::Lock(lock::Refusal::LockHeld { name: name(), holder_tokens: vec![3], waiters: 1 }),
+        Rejection::Lock(lock::Refusal::LockDelayed { name: name(), remaining_ms: 40 }),
+        Rejection::Lock(lock::Refusal::LockNotHeld { lock_id: lock_id() }),
+        Rejection::Lock(lock::Refusal::ForeignLock { lock_id: lock_id() }),
+        Rejection::Lock(lock::Refusal::AlreadyGranted { lock_id: lock_id(), token: 3 }),
+        Rejection::Lock(lock::Refusal::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired }),
+        Rejection::Lock(lock::Refusal::Deadlock { cycle: vec!["a waits for b".to_owned()] }),
+        Rejection::Lock(lock::Refusal::ModeMismatch { name: name(), actual: "semaphore".into() }),
+        Rejection::Lock(lock::Refusal::CapacityMismatch { name: name(), actual: 3 }),
+        Rejection::Lock(lock::Refusal::OwnedBySession { lock_id: lock_id(), session: session() }),
+        Rejection::Lock(lock::Refusal::TokenSuperseded { token: 1, newest: 2 }),
+        Rejection::Register(register::Refusal::RegisterNotFound { name: name() }),
         Rejection::KeyReused,
         Rejection::SequenceTooOld { sequence: 1, oldest: 2 },
-        Rejection::AlreadyInitialised { cluster_id: "c".to_owned() },
+        Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id: "c".to_owned() }),
     ];
-    all.extend(ends.map(|reason| Rejection::WaitEnded { lock_id: lock_id(), reason }));
+    all.extend(ends.map(|reason| Rejection::Lock(lock::Refusal::WaitEnded { lock_id: lock_id(), reason })));
     all.iter().for_each(known);
     all
 }
@@ -175,8 +183,11 @@ fn details_name_what_is_to_blame() {
             }),
             "limit",
         ),
-        (ApiError::from(Rejection::Deadlock { cycle: vec!["a".to_owned()] }), "cycle"),
-        (ApiError::from(Rejection::TokenSuperseded { token: 1, newest: 2 }), "newest_token"),
+        (ApiError::from(Rejection::Lock(lock::Refusal::Deadlock { cycle: vec!["a".to_owned()] })), "cycle"),
+        (
+            ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded { token: 1, newest: 2 })),
+            "newest_token",
+        ),
         (ApiError::invalid("ttl_ms", "too short"), "field"),
         (ApiError::OutcomeUnknown { waited_ms: 1, keyed: true, lock_id: Some(lock_id()) }, "lock_id"),
     ] {
@@ -187,14 +198,14 @@ fn details_name_what_is_to_blame() {
 
 #[test]
 fn a_token_of_a_free_lock_is_compared_with_none() {
-    let free = ApiError::from(Rejection::TokenSuperseded { token: 7, newest: 0 });
+    let free = ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded { token: 7, newest: 0 }));
     assert_eq!(free.to_string(), "token 7 does not hold the lock: the lock is free");
     assert!(!free.details().contains_key("newest_token"));
     for (newest, told) in [
         (9, "token 7 is superseded; the newest is 9"),
         (5, "token 7 does not hold the lock; the newest token that does is 5"),
     ] {
-        let error = ApiError::from(Rejection::TokenSuperseded { token: 7, newest });
+        let error = ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded { token: 7, newest }));
         assert_eq!((error.to_string().as_str(), &error.details()["newest_token"]), (told, &newest.into()));
     }
 }
@@ -204,7 +215,8 @@ fn only_a_retryable_error_says_when_to_ask_again() {
     for error in all() {
         assert_eq!(error.retry_after_ms().is_some(), error.retryable(), "{}", error.code());
     }
-    let delayed = ApiError::from(Rejection::LockDelayed { name: name(), remaining_ms: 1_234 });
+    let delayed =
+        ApiError::from(Rejection::Lock(lock::Refusal::LockDelayed { name: name(), remaining_ms: 1_234 }));
     assert_eq!(delayed.retry_after_ms(), Some(1_234));
     let keyed = ApiError::OutcomeUnknown { waited_ms: 1, keyed: true, lock_id: None };
     assert!(keyed.retryable() && keyed.to_string().contains("under the same key"));

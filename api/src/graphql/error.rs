@@ -128,6 +128,8 @@ fn input_field(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use batuta_statemachine::{Name, Rejection, lock};
+
     use super::*;
 
     #[test]
@@ -182,9 +184,9 @@ mod tests {
 
     #[test]
     fn details_are_spelled_as_the_schema_has_them() {
-        let name = batuta_statemachine::Name::new("a").unwrap();
-        let held = batuta_statemachine::Rejection::LockHeld { name, holder_tokens: vec![7], waiters: 0 };
-        let error = serde_json::to_value(of(&held.into(), None)).unwrap();
+        let name = Name::new("a").unwrap();
+        let held = lock::Refusal::LockHeld { name, holder_tokens: vec![7], waiters: 0 };
+        let error = serde_json::to_value(of(&Rejection::from(held).into(), None)).unwrap();
         assert_eq!(error["extensions"]["details"]["holderTokens"], serde_json::json!([7]));
         assert_eq!(error["extensions"]["retryable"], true);
         assert!(error["extensions"]["retryAfterMs"].is_u64(), "{error}");

@@ -94,13 +94,16 @@ fn cut(mut text: String) -> String {
 mod tests {
     use std::time::Duration;
 
-    use batuta_statemachine::{Name, Rejection};
+    use batuta_statemachine::{Name, Rejection, lock};
 
     use super::*;
 
     #[test]
     fn a_status_carries_code_reason_and_facts() {
-        let status = Status::from(ApiError::from(Rejection::TokenSuperseded { token: 3, newest: 9 }));
+        let status = Status::from(ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded {
+            token: 3,
+            newest: 9,
+        })));
         assert_eq!(status.code(), Code::FailedPrecondition);
         let info = status.get_details_error_info().expect("has ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("token_superseded", "batuta.dev"));
@@ -114,7 +117,10 @@ mod tests {
     #[test]
     fn a_passing_error_says_when_to_ask_again() {
         let name = Name::new("a").expect("valid");
-        let status = Status::from(ApiError::from(Rejection::LockDelayed { name, remaining_ms: 1_500 }));
+        let status = Status::from(ApiError::from(Rejection::Lock(lock::Refusal::LockDelayed {
+            name,
+            remaining_ms: 1_500,
+        })));
         let retry = status.get_details_retry_info().expect("has RetryInfo");
         assert_eq!(retry.retry_delay, Some(Duration::from_millis(1_500)));
     }

@@ -36,7 +36,7 @@ pub(super) fn from_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::{Name, Rejection};
+    use batuta_statemachine::{Name, Rejection, lock};
 
     use super::*;
     use crate::ApiError;
@@ -45,7 +45,10 @@ mod tests {
     fn retry_after_rounds_up_to_whole_seconds() {
         for (remaining_ms, header) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2")] {
             let name = Name::new("orders/42").unwrap();
-            let problem = Problem::from(ApiError::from(Rejection::LockDelayed { name, remaining_ms }));
+            let problem = Problem::from(ApiError::from(Rejection::Lock(lock::Refusal::LockDelayed {
+                name,
+                remaining_ms,
+            })));
             let response = problem.into_response();
             assert_eq!(response.headers()["retry-after"], header, "{remaining_ms} ms");
             assert_eq!(response.headers()["content-type"], PROBLEM_JSON);

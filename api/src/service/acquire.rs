@@ -24,7 +24,7 @@ use batuta_statemachine::lock::{
     Acquire, Acquisition, CancelScope, CancelWait, Grant, LockRequest, Owner, ServingCall,
 };
 use batuta_statemachine::{
-    Change, ChangeKind, Command, LockId, Namespace, Rejection, Reply, Request, State, WaitEnd,
+    Change, ChangeKind, Command, LockId, Namespace, Rejection, Reply, Request, State, WaitEnd, lock,
 };
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -136,7 +136,7 @@ impl Claim {
 
     fn cancel(&self, scope: CancelScope) -> Command {
         let (namespace, lock_id) = (self.namespace.clone(), self.lock_id);
-        Command::CancelWait(CancelWait { namespace, lock_id, call: self.call, scope })
+        Command::from(CancelWait { namespace, lock_id, call: self.call, scope })
     }
 }
 
@@ -225,7 +225,7 @@ impl Service {
             }
             Asked::Queued { claim, queued } => {
                 tell(queued);
-                self.wait(context, Command::Acquire(command), claim, started, budget).await
+                self.wait(context, Command::from(command), claim, started, budget).await
             }
         }
     }
@@ -256,8 +256,10 @@ impl Service {
     ) -> Result<Asked, ApiError> {
         loop {
             let asked = self.ask(context, command.clone()).await;
-            let refused =
-                matches!(&asked, Err(ApiError::Rejected { rejection: Rejection::Deadlock { .. }, .. }));
+            let refused = matches!(
+                &asked,
+                Err(ApiError::Rejected { rejection: Rejection::Lock(lock::Refusal::Deadlock { .. }), .. })
+            );
             if !refused || started.elapsed() >= wait.min(NEWS_WITHIN) || self.is_draining() {
                 return asked;
             }
@@ -276,7 +278,7 @@ impl Service {
     async fn ask(&self, context: &CallContext, command: Acquire) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
         let call = command.call;
-        let request = codec::request(context.dedup.clone(), Command::Acquire(command));
+        let request = codec::request(context.dedup.clone(), Command::from(command));
         let timeout = self.timeout(context);
         let namespace = context.namespace.clone();
         let proposal = async move {
@@ -288,7 +290,7 @@ impl Service {
             }
             let (answer, reply) = answered?;
             match reply {
-                Reply::Granted(grant) => {
+                Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => {
                     // Under a key the caller can ask again and finds the grant; a count that rose, or a grant from before,
                     // its owner may know. What is left is a lock nobody would ever hear of.
                     let new = grant.count == 1 && grant.granted_revision == answer.revision;
@@ -306,7 +308,7 @@ impl Service {
                     let at = At { revision: answer.revision, value: GrantInfo::new(grant, clock) };
                     Ok(Asked::Granted { at: Box::new(at), claim })
                 }
-                Reply::Queued(wait) => {
+                Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
                     let since = answer.revision;
@@ -354,16 +356,17 @@ impl Service {
         match ended {
             // Its owner asked again by another call, which is told.
             Ended::Granted { revision, .. } if replaced => Err(ApiError::rejected(
-                Rejection::WaitEnded { lock_id, reason: WaitEnd::Cancelled },
+                Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason: WaitEnd::Cancelled }),
                 revision,
             )),
             Ended::Granted { revision, grant } => {
                 let clock = granted_clock(&grant);
                 Ok(At { revision, value: GrantInfo::new(grant, clock) })
             }
-            Ended::Refused { revision, reason } => {
-                Err(ApiError::rejected(Rejection::WaitEnded { lock_id, reason }, revision))
-            }
+            Ended::Refused { revision, reason } => Err(ApiError::rejected(
+                Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason }),
+                revision,
+            )),
             Ended::Gone { .. } if keyed => self.ended_answer(context, command, lock_id).await,
             Ended::Gone { revision } => Err(self.how_it_ended(lock_id, revision).await),
         }
@@ -394,8 +397,9 @@ impl Service {
         let history = self.replica().history();
         // It begins with the entry it is named for.
         let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
-        end_of(told.iter().flatten(), lock_id)
-            .unwrap_or_else(|| ApiError::rejected(Rejection::LockNotHeld { lock_id }, revision))
+        end_of(told.iter().flatten(), lock_id).unwrap_or_else(|| {
+            ApiError::rejected(Rejection::Lock(lock::Refusal::LockNotHeld { lock_id }), revision)
+        })
     }
 
     /// Asks again under the same key for the end of an acquisition whose end was not seen here.
@@ -405,15 +409,16 @@ impl Service {
         command: Command,
         lock_id: LockId,
     ) -> Result<At<GrantInfo>, ApiError> {
-        let call = if let Command::Acquire(acquire) = &command { acquire.call } else { None };
+        let call =
+            if let Command::Lock(lock::Command::Acquire(acquire)) = &command { acquire.call } else { None };
         let (answer, reply) = self.propose(context, command).await?;
         match reply {
-            Reply::Granted(grant) => {
+            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => {
                 let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
                 Ok(At { revision: answer.revision, value: GrantInfo::new(grant, clock) })
             }
             // The key was forgotten meanwhile and the request executed anew: what waits now is another acquisition.
-            Reply::Queued(wait) => {
+            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
                 let claim = Claim {
                     inner: Arc::clone(&self.inner),
                     namespace: wait.namespace,
@@ -425,7 +430,10 @@ impl Service {
                     keyed: true,
                 };
                 drop(claim);
-                Err(ApiError::rejected(Rejection::LockNotHeld { lock_id }, answer.revision))
+                Err(ApiError::rejected(
+                    Rejection::Lock(lock::Refusal::LockNotHeld { lock_id }),
+                    answer.revision,
+                ))
             }
             other => Err(unexpected(&other)),
         }
@@ -459,11 +467,13 @@ impl Service {
 /// The end of an acquisition among changes.
 fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id: LockId) -> Option<ApiError> {
     let end = |change: &Change| match &change.kind {
-        ChangeKind::LockReleased { grant, reason } if grant.lock_id == lock_id && grant.count == 0 => {
-            Some(Rejection::GrantEnded { lock_id, reason: reason.clone() })
+        ChangeKind::Lock(lock::Change::LockReleased { grant, reason })
+            if grant.lock_id == lock_id && grant.count == 0 =>
+        {
+            Some(Rejection::Lock(lock::Refusal::GrantEnded { lock_id, reason: reason.clone() }))
         }
-        ChangeKind::WaitEnded { wait, reason } if wait.lock_id == lock_id => {
-            Some(Rejection::WaitEnded { lock_id, reason: *reason })
+        ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) if wait.lock_id == lock_id => {
+            Some(Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason: *reason }))
         }
         _ => None,
     };
@@ -492,7 +502,7 @@ async fn withdraw_unknown(inner: Arc<Inner>, namespace: Namespace, call: Serving
         }
         if let Some(lock_id) = inner.replica.view().waited_for(call) {
             let command = CancelWait { namespace, lock_id, call: Some(call), scope: CancelScope::Wait };
-            return withdraw(inner, lock_id, Command::CancelWait(command)).await;
+            return withdraw(inner, lock_id, Command::from(command)).await;
         }
     }
 }

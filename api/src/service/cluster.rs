@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use batuta_raft::{MemberStatus, Status};
 use batuta_statemachine::cluster::SetLimits;
-use batuta_statemachine::{Command, Limits, LimitsPatch, Reply, State};
+use batuta_statemachine::{Command, Limits, LimitsPatch, Reply, State, cluster};
 
 use super::{At, CallContext, Consistency, Service, unexpected};
 use crate::ApiError;
@@ -82,10 +82,10 @@ impl Service {
             leader_name: replica.leader_id.and_then(|id| name_of(&replica.members, id)),
             not_ready: self.readiness_of(&replica).not_ready,
             version: self.inner.options.version.clone(),
-            sessions: counts.sessions,
-            grants: counts.grants,
-            waiters: counts.waits,
-            locks: counts.locks,
+            sessions: counts.session.sessions,
+            grants: counts.lock.grants,
+            waiters: counts.lock.waits,
+            locks: counts.lock.locks,
             state_hash,
             state_revision: state.revision(),
             uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -174,10 +174,12 @@ impl Service {
         limits: Vec<Limit>,
     ) -> Result<At<Vec<Limit>>, ApiError> {
         let values = limits.into_iter().map(|limit| (limit.name, limit.value)).collect();
-        let command = Command::SetLimits(SetLimits { patch: LimitsPatch { values } });
+        let command = Command::from(SetLimits { patch: LimitsPatch { values } });
         let (_, reply) = self.propose(context, command).await?;
         match reply {
-            Reply::LimitsSet => self.limits(context, Consistency::Linearizable).await,
+            Reply::Cluster(cluster::Reply::LimitsSet(cluster::LimitsSet)) => {
+                self.limits(context, Consistency::Linearizable).await
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use batuta_statemachine::lock::{
-    AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockPart,
-    LockRequest, Owner, Release,
+    By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest, Owner, Release,
 };
-use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
+use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
+use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId, lock, register};
 
 use super::wall::{Clock, rfc3339};
 use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
@@ -262,7 +262,7 @@ impl Service {
     ) -> Result<At<Released>, ApiError> {
         let ReleaseRequest { lock_id, name } = request;
         let command = Release { namespace: context.namespace.clone(), by: By::Id { lock_id, name } };
-        self.released(context, Command::Release(command)).await
+        self.released(context, Command::from(command)).await
     }
 
     /// Gives back the grant that holds `name` under `fencing_token` now.
@@ -276,7 +276,7 @@ impl Service {
         fencing_token: u64,
     ) -> Result<At<Released>, ApiError> {
         let by = By::Token { name, token: fencing_token };
-        self.released(context, Command::Release(Release { namespace: context.namespace.clone(), by })).await
+        self.released(context, Command::from(Release { namespace: context.namespace.clone(), by })).await
     }
 
     /// Takes a grant away from its owner, if the token is still held.
@@ -291,16 +291,18 @@ impl Service {
         let ForceReleaseRequest { name, fencing_token, reason } = request;
         let command =
             ForceRelease { namespace: context.namespace.clone(), name, token: fencing_token, reason };
-        self.released(context, Command::ForceRelease(command)).await
+        self.released(context, Command::from(command)).await
     }
 
     async fn released(&self, context: &CallContext, command: Command) -> Result<At<Released>, ApiError> {
         let (answer, reply) = self.propose(context, command).await?;
         match reply {
-            Reply::Released { lock_id, token, remaining_count } => Ok(At {
-                revision: answer.revision,
-                value: Released { lock_id, fencing_token: token, remaining_count },
-            }),
+            Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, remaining_count })) => {
+                Ok(At {
+                    revision: answer.revision,
+                    value: Released { lock_id, fencing_token: token, remaining_count },
+                })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -316,9 +318,9 @@ impl Service {
     ) -> Result<At<GrantInfo>, ApiError> {
         let ExtendRequest { lock_id, name, ttl_ms } = request;
         let command = Extend { namespace: context.namespace.clone(), lock_id, name, ttl_ms };
-        let (answer, reply) = self.propose(context, Command::Extend(command)).await?;
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::Extended(grant) => {
+            Reply::Lock(lock::Reply::Extended(lock::Extended { grant })) => {
                 let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
                 Ok(At { revision: answer.revision, value: GrantInfo::new(grant, clock) })
             }
@@ -333,9 +335,9 @@ impl Service {
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
         let namespace = context.namespace.clone();
         let command = CancelWait { namespace, lock_id, call: None, scope: CancelScope::Wait };
-        let (answer, reply) = self.propose(context, Command::CancelWait(command)).await?;
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::WaitCancelled { .. } => Ok(At { revision: answer.revision, value: () }),
+            Reply::Lock(lock::Reply::WaitCancelled(_)) => Ok(At { revision: answer.revision, value: () }),
             other => Err(unexpected(&other)),
         }
     }
@@ -448,9 +450,9 @@ impl Service {
         fencing_token: u64,
     ) -> Result<At<Register>, ApiError> {
         let command = AdvanceRegister { namespace: context.namespace.clone(), name, token: fencing_token };
-        let (answer, reply) = self.propose(context, Command::AdvanceRegister(command)).await?;
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::RegisterAdvanced { high_water } => {
+            Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced { high_water })) => {
                 Ok(At { revision: answer.revision, value: Register { high_water } })
             }
             other => Err(unexpected(&other)),
@@ -469,7 +471,10 @@ impl Service {
     ) -> Result<At<Register>, ApiError> {
         let state = self.state(context, consistency).await?;
         let high_water = state.register(&context.namespace, name).ok_or_else(|| {
-            ApiError::rejected(Rejection::RegisterNotFound { name: name.clone() }, state.revision())
+            ApiError::rejected(
+                Rejection::Register(register::Refusal::RegisterNotFound { name: name.clone() }),
+                state.revision(),
+            )
         })?;
         Ok(At { revision: state.revision(), value: Register { high_water } })
     }
@@ -480,9 +485,9 @@ impl Service {
     /// See `docs/errors.md`.
     pub async fn delete_register(&self, context: &CallContext, name: Name) -> Result<At<Register>, ApiError> {
         let command = DeleteRegister { namespace: context.namespace.clone(), name };
-        let (answer, reply) = self.propose(context, Command::DeleteRegister(command)).await?;
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::RegisterDeleted { high_water } => {
+            Reply::Register(register::Reply::RegisterDeleted(register::RegisterDeleted { high_water })) => {
                 Ok(At { revision: answer.revision, value: Register { high_water } })
             }
             other => Err(unexpected(&other)),

@@ -1,7 +1,7 @@
 //! Sessions: open, keep alive, close, read.
 
 use batuta_statemachine::session::{CloseSession, OpenSession};
-use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State};
+use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State, session};
 
 use super::wall::{Clock, rfc3339};
 use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
@@ -68,7 +68,10 @@ pub struct ListRequest {
 
 /// The session lives in another namespace than the call.
 fn foreign(session: SessionId, namespace: Namespace, revision: u64) -> ApiError {
-    ApiError::rejected(Rejection::NamespaceMismatch { session, namespace }, revision)
+    ApiError::rejected(
+        Rejection::Session(session::Refusal::NamespaceMismatch { session, namespace }),
+        revision,
+    )
 }
 
 impl Service {
@@ -84,8 +87,14 @@ impl Service {
         let OpenRequest { ttl_ms, metadata } = request;
         let namespace = context.namespace.clone();
         let command = OpenSession { namespace: namespace.clone(), ttl_ms, metadata: metadata.clone() };
-        let (answer, reply) = self.propose(context, Command::OpenSession(command)).await?;
-        let Reply::SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } = reply else {
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
+        let Reply::Session(session::Reply::SessionOpened(session::SessionOpened {
+            session,
+            ttl_ms,
+            deadline_ms,
+            opened_wall_ms,
+        })) = reply
+        else {
             return Err(unexpected(&reply));
         };
         let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
@@ -161,9 +170,12 @@ impl Service {
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
         let command = CloseSession { namespace: context.namespace.clone(), session };
-        let (answer, reply) = self.propose(context, Command::CloseSession(command)).await?;
+        let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {
+            Reply::Session(session::Reply::SessionClosed(session::SessionClosed {
+                released_grants,
+                cancelled_waits,
+            })) => Ok(At {
                 revision: answer.revision,
                 value: Closed { released_locks: released_grants, cancelled_waits },
             }),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_statemachine::lock::{Acquisition, Grant};
-use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd};
+use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd, lock};
 use tokio::sync::{Notify, watch};
 
 /// What became of an acquisition that was queued.
@@ -111,10 +111,10 @@ impl Waits {
         }
         for change in changes {
             let (lock_id, ended) = match &change.kind {
-                ChangeKind::LockGranted(grant) => {
+                ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
                     (grant.lock_id, Ended::Granted { revision: change.revision, grant: Arc::clone(grant) })
                 }
-                ChangeKind::WaitEnded { wait, reason } => {
+                ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
                     (wait.lock_id, Ended::Refused { revision: change.revision, reason: *reason })
                 }
                 _ => continue,
@@ -231,7 +231,12 @@ mod tests {
             deadline_ms: 0,
             queue_position: 0,
         };
-        Change { revision: 9, ordinal: 0, namespace: None, kind: ChangeKind::WaitEnded { wait, reason } }
+        Change {
+            revision: 9,
+            ordinal: 0,
+            namespace: None,
+            kind: ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }),
+        }
     }
 
     #[tokio::test]
@@ -285,7 +290,7 @@ mod tests {
     #[test]
     fn after_missed_changes_the_state_tells() {
         let acquire = |wait_ms| {
-            Command::Acquire(Acquire {
+            Command::from(Acquire {
                 namespace: Namespace::default(),
                 requests: vec![LockRequest { name: Name::new("a").expect("valid"), mode: Mode::Exclusive }],
                 owner: Owner { session: None, label: String::new() },
@@ -316,7 +321,7 @@ mod tests {
             call: None,
             scope: CancelScope::WaitOrGrant,
         };
-        let granted = apply(3, Command::CancelWait(cancel));
+        let granted = apply(3, Command::from(cancel));
         waits.recheck_all(&granted);
         let ended = call.ended.borrow().clone();
         assert!(matches!(ended, Some(Ended::Granted { revision: 3, grant }) if grant.lock_id == id(2)));

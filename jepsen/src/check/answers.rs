@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use batuta_statemachine::lock::Grant;
 use batuta_statemachine::{
-    Applied, ChangeKind, Command, Entry, LockId, Name, Namespace, Outcome, Reply, SessionId, State,
+    Applied, ChangeKind, Command, Entry, LockId, Name, Namespace, Outcome, Reply, SessionId, State, lock,
+    register, session,
 };
 
 use serde_json::Value;
@@ -34,7 +35,9 @@ impl At<'_> {
     fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
         self.state.grant(lock_id).or_else(|| {
             self.applied.changes.iter().find_map(|change| match &change.kind {
-                ChangeKind::LockGranted(grant) if grant.lock_id == lock_id => Some(Arc::clone(grant)),
+                ChangeKind::Lock(lock::Change::LockGranted(grant)) if grant.lock_id == lock_id => {
+                    Some(Arc::clone(grant))
+                }
                 _ => None,
             })
         })
@@ -69,19 +72,33 @@ pub(super) fn compare(operation: &Operation, at: &At<'_>) -> Result<(), String> 
         "open_session" | "keep_alive" | "close_session" => session_write(operation, at),
         "advance_register" => {
             let high_water = operation.number("high_water").ok_or("no high_water")?;
-            found(at.has(|reply| *reply == Reply::RegisterAdvanced { high_water }), || {
-                "such advance".to_owned()
-            })
+            found(
+                at.has(|reply| {
+                    *reply
+                        == Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced {
+                            high_water,
+                        }))
+                }),
+                || "such advance".to_owned(),
+            )
         }
         "delete_register" => {
             let high_water = operation.number("high_water").ok_or("no high_water")?;
-            found(at.has(|reply| *reply == Reply::RegisterDeleted { high_water }), || {
-                "such deletion".to_owned()
+            found(
+                at.has(|reply| {
+                    *reply
+                        == Reply::Register(register::Reply::RegisterDeleted(register::RegisterDeleted {
+                            high_water,
+                        }))
+                }),
+                || "such deletion".to_owned(),
+            )
+        }
+        "cancel_wait" => {
+            found(at.has(|reply| matches!(reply, Reply::Lock(lock::Reply::WaitCancelled(_)))), || {
+                "such withdrawal".to_owned()
             })
         }
-        "cancel_wait" => found(at.has(|reply| matches!(reply, Reply::WaitCancelled { .. })), || {
-            "such withdrawal".to_owned()
-        }),
         _ => read(operation, at),
     }
 }
@@ -112,10 +129,12 @@ fn release_or_extend(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     let id = lock_id(operation)?;
     let told = operation.number("fencing_token");
     let is_it = |reply: &Reply| match reply {
-        Reply::Released { lock_id, token, .. } => {
+        Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, .. })) => {
             operation.f == "release" && *lock_id == id && Some(*token) == told
         }
-        Reply::Extended(grant) => operation.f == "extend" && grant.lock_id == id && Some(grant.token) == told,
+        Reply::Lock(lock::Reply::Extended(lock::Extended { grant })) => {
+            operation.f == "extend" && grant.lock_id == id && Some(grant.token) == told
+        }
         _ => false,
     };
     found(at.has(is_it), || format!("{} of {id} at {}", operation.f, at.revision))
@@ -125,15 +144,21 @@ fn session_write(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     let is_it = match operation.f.as_str() {
         "open_session" => {
             let opened = session(operation.answered("session_id"))?;
-            at.has(|reply| matches!(reply, Reply::SessionOpened { session, .. } if *session == opened))
+            at.has(|reply| {
+                let Reply::Session(session::Reply::SessionOpened(told)) = reply else { return false };
+                told.session == opened
+            })
         }
         "keep_alive" => {
             let kept = session(operation.arg("session_id"))?;
             at.requests().any(|(command, outcome)| match (command, outcome) {
-                (Command::KeepAlive(command), Ok(Reply::KeptAlive(deadlines))) => command
+                (
+                    Command::Session(session::Command::KeepAlive(command)),
+                    Ok(Reply::Session(session::Reply::KeptAlive(kept_alive))),
+                ) => command
                     .sessions
                     .iter()
-                    .zip(deadlines)
+                    .zip(&kept_alive.deadlines_ms)
                     .any(|(one, deadline)| *one == kept && deadline.is_some()),
                 _ => false,
             })
@@ -143,8 +168,11 @@ fn session_write(operation: &Operation, at: &At<'_>) -> Result<(), String> {
             let told = (operation.number("released_locks"), operation.number("cancelled_waits"));
             at.requests().any(|(command, outcome)| match (command, outcome) {
                 (
-                    Command::CloseSession(command),
-                    Ok(Reply::SessionClosed { released_grants, cancelled_waits }),
+                    Command::Session(session::Command::CloseSession(command)),
+                    Ok(Reply::Session(session::Reply::SessionClosed(session::SessionClosed {
+                        released_grants,
+                        cancelled_waits,
+                    }))),
                 ) => command.session == closed && (Some(*released_grants), Some(*cancelled_waits)) == told,
                 _ => false,
             })

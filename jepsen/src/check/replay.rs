@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use batuta_statemachine::{Applied, Command, Entry, Reply, State};
+use batuta_statemachine::{Applied, Command, Entry, Reply, State, lock};
 
 use super::answers;
 use crate::history::{Event, Kind, Operation};
@@ -107,14 +107,14 @@ impl Replayer<'_> {
     /// Which acquisitions came of which request; and whether a client was told that it was not executed.
     fn note_effects(&mut self, index: u64, entry: &Entry, applied: &Applied) {
         for (request, outcome) in entry.requests.iter().zip(&applied.outcomes) {
-            let Command::Acquire(acquire) = &request.command else { continue };
+            let Command::Lock(lock::Command::Acquire(acquire)) = &request.command else { continue };
             if let Some(operation) = self.never.get(acquire.metadata.as_str()) {
                 let told = "its client was told that it was not executed";
                 self.problems.push(format!("{told}, entry {index} has it: {}", operation.describe()));
             }
             let lock_id = match outcome {
-                Ok(Reply::Granted(grant)) => grant.lock_id,
-                Ok(Reply::Queued(wait)) => wait.lock_id,
+                Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant)))) => grant.lock_id,
+                Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))) => wait.lock_id,
                 _ => continue,
             };
             if !acquire.metadata.is_empty() {

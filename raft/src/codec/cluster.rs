@@ -1,32 +1,85 @@
-//! The commands of the cluster itself.
+//! The cluster itself.
 
 use batuta_proto::internal as wire;
+use batuta_proto::internal::rejection::Rejection as WireRejection;
+use batuta_proto::internal::reply::Reply as WireReply;
+use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::LimitsPatch;
-use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
+use batuta_statemachine::cluster::{
+    AllocateNode, ClusterInitialised, Command, InitCluster, LimitsSet, NodeAllocated, Refusal, Reply,
+    SetLimits,
+};
 
-pub(super) fn init_to_wire(command: &InitCluster) -> wire::InitCluster {
-    wire::InitCluster { cluster_id: command.cluster_id.clone(), next_node_id: command.next_node_id }
-}
+use super::DecodeError;
+use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_struct, wire_variants};
 
-pub(super) fn init(command: wire::InitCluster) -> InitCluster {
-    InitCluster { cluster_id: command.cluster_id, next_node_id: command.next_node_id }
-}
+wire_struct! { InitCluster = InitCluster { cluster_id, next_node_id } }
+wire_struct! { AllocateNode = AllocateNode { node_name } }
 
-pub(super) fn allocate_node_to_wire(command: &AllocateNode) -> wire::AllocateNode {
-    wire::AllocateNode { node_name: command.node_name.clone() }
-}
-
-pub(super) fn allocate_node(command: wire::AllocateNode) -> AllocateNode {
-    AllocateNode { node_name: command.node_name }
-}
-
-pub(super) fn set_limits_to_wire(command: &SetLimits) -> wire::SetLimits {
-    let value = |(name, value): &(String, u64)| wire::LimitValue { name: name.clone(), value: *value };
-    wire::SetLimits { values: command.patch.values.iter().map(value).collect() }
+impl ToWire<wire::SetLimits> for SetLimits {
+    fn to_wire(&self) -> wire::SetLimits {
+        let Self { patch: LimitsPatch { values } } = self;
+        let value = |(name, value): &(String, u64)| wire::LimitValue { name: name.clone(), value: *value };
+        wire::SetLimits { values: values.iter().map(value).collect() }
+    }
 }
 
 /// A limit this build does not know is refused by apply, not here: every build answers such a request alike.
-pub(super) fn set_limits(command: wire::SetLimits) -> SetLimits {
-    let values = command.values.into_iter().map(|value| (value.name, value.value)).collect();
-    SetLimits { patch: LimitsPatch { values } }
+impl FromWire<wire::SetLimits> for SetLimits {
+    fn from_wire(message: wire::SetLimits, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::SetLimits { values } = message;
+        let value = |wire::LimitValue { name, value }| (name, value);
+        Ok(Self { patch: LimitsPatch { values: values.into_iter().map(value).collect() } })
+    }
 }
+
+wire_variants! { command_to_wire, command: Command = WireCommand {
+    InitCluster = InitCluster,
+    AllocateNode = AllocateNode,
+    SetLimits = SetLimits,
+} }
+
+impl ToWire<wire::Nothing> for ClusterInitialised {
+    fn to_wire(&self) -> wire::Nothing {
+        wire::Nothing {}
+    }
+}
+
+impl FromWire<wire::Nothing> for ClusterInitialised {
+    fn from_wire(wire::Nothing {}: wire::Nothing, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(Self)
+    }
+}
+
+impl ToWire<wire::Nothing> for LimitsSet {
+    fn to_wire(&self) -> wire::Nothing {
+        wire::Nothing {}
+    }
+}
+
+impl FromWire<wire::Nothing> for LimitsSet {
+    fn from_wire(wire::Nothing {}: wire::Nothing, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(Self)
+    }
+}
+
+impl ToWire<u64> for NodeAllocated {
+    fn to_wire(&self) -> u64 {
+        let Self { node_id } = self;
+        *node_id
+    }
+}
+
+impl FromWire<u64> for NodeAllocated {
+    fn from_wire(node_id: u64, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(Self { node_id })
+    }
+}
+
+wire_variants! { reply_to_wire, reply: Reply = WireReply {
+    ClusterInitialised = ClusterInitialised,
+    NodeAllocated = NodeAllocated,
+    LimitsSet = LimitsSet,
+} }
+
+wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {} bare { AlreadyInitialised(cluster_id) } }

@@ -1,197 +1,311 @@
-//! The commands of locks and registers.
+//! Locks.
 
 use batuta_proto::internal as wire;
+use batuta_proto::internal::image_record::Record as WireRecord;
+use batuta_proto::internal::rejection::Rejection as WireRejection;
 use batuta_proto::internal::release::By as WireBy;
+use batuta_proto::internal::reply::Reply as WireReply;
+use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
-    Mode, Owner, Release, ServingCall, WithdrawWaits,
+    Acquire, Acquired, By, CancelScope, CancelWait, Command, Extend, Extended, ForceRelease, Grant,
+    LockRequest, Mode, Owner, Record, Refusal, Release, ReleaseReason, Released, Reply, ServingCall, Wait,
+    WaitCancelled, WaitEnd, WaitRecord, WaitsWithdrawn, WithdrawWaits,
 };
+use batuta_statemachine::session::SessionEnd;
 
-use super::{DecodeError, lock_id, name, namespace, position_to_wire, session_id};
+use super::DecodeError;
+use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_message, wire_struct, wire_variants};
 
-pub(super) fn request_to_wire(request: &LockRequest) -> wire::LockRequest {
-    let (mode, permits, capacity) = match request.mode {
-        Mode::Exclusive => (wire::LockMode::Exclusive, 0, 0),
-        Mode::Shared => (wire::LockMode::Shared, 0, 0),
-        Mode::Semaphore { permits, capacity } => (wire::LockMode::Semaphore, permits, capacity),
-    };
-    wire::LockRequest { name: request.name.to_string(), mode: mode.into(), permits, capacity }
+wire_struct! { Owner = Owner { session, label } }
+wire_struct! { ServingCall = ServingCall { node_id, boot_id, number } }
+
+impl ToWire<wire::LockRequest> for LockRequest {
+    fn to_wire(&self) -> wire::LockRequest {
+        let Self { name, mode } = self;
+        let (mode, permits, capacity) = match *mode {
+            Mode::Exclusive => (wire::LockMode::Exclusive, 0, 0),
+            Mode::Shared => (wire::LockMode::Shared, 0, 0),
+            Mode::Semaphore { permits, capacity } => (wire::LockMode::Semaphore, permits, capacity),
+        };
+        wire::LockRequest { name: name.to_wire(), mode: mode.into(), permits, capacity }
+    }
 }
 
-pub(super) fn request(request: &wire::LockRequest) -> Result<LockRequest, DecodeError> {
-    let mode = match wire::LockMode::try_from(request.mode) {
-        Ok(wire::LockMode::Exclusive) => Mode::Exclusive,
-        Ok(wire::LockMode::Shared) => Mode::Shared,
-        Ok(wire::LockMode::Semaphore) => {
-            Mode::Semaphore { permits: request.permits, capacity: request.capacity }
+impl FromWire<wire::LockRequest> for LockRequest {
+    fn from_wire(request: wire::LockRequest, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::LockRequest { name, mode, permits, capacity } = request;
+        let mode = match wire::LockMode::try_from(mode) {
+            Ok(wire::LockMode::Exclusive) => Mode::Exclusive,
+            Ok(wire::LockMode::Shared) => Mode::Shared,
+            Ok(wire::LockMode::Semaphore) => Mode::Semaphore { permits, capacity },
+            Ok(wire::LockMode::Unspecified) | Err(_) => return Err(DecodeError::Unknown("lock mode")),
+        };
+        Ok(Self { name: FromWire::from_wire(name, "name")?, mode })
+    }
+}
+
+wire_struct! { Acquire = Acquire {
+    namespace, requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata, call,
+} }
+wire_struct! { CancelWait = CancelWait { lock_id, call, namespace, scope } }
+wire_struct! { WithdrawWaits = WithdrawWaits { node_id, except_boot } }
+wire_struct! { Extend = Extend { namespace, lock_id, name, ttl_ms } }
+wire_struct! { ForceRelease = ForceRelease { namespace, name, token, reason } }
+
+impl ToWire<i32> for CancelScope {
+    fn to_wire(&self) -> i32 {
+        match self {
+            Self::Wait => wire::CancelScope::Wait,
+            Self::WaitOrGrant => wire::CancelScope::WaitOrGrant,
+            Self::Call => wire::CancelScope::Call,
         }
-        Ok(wire::LockMode::Unspecified) | Err(_) => return Err(DecodeError::Unknown("lock mode")),
-    };
-    Ok(LockRequest { name: name(&request.name)?, mode })
-}
-
-pub(super) fn owner_to_wire(owner: &Owner) -> wire::Owner {
-    wire::Owner {
-        session: owner.session.map(|session| position_to_wire(session.0)),
-        label: owner.label.clone(),
+        .into()
     }
 }
 
-pub(super) fn owner(owner: wire::Owner) -> Result<Owner, DecodeError> {
-    let session = owner.session.map(|session| session_id(Some(session))).transpose()?;
-    Ok(Owner { session, label: owner.label })
-}
-
-pub(super) fn acquire_to_wire(command: &Acquire) -> wire::Acquire {
-    wire::Acquire {
-        namespace: command.namespace.to_string(),
-        requests: command.requests.iter().map(request_to_wire).collect(),
-        owner: Some(owner_to_wire(&command.owner)),
-        ttl_ms: command.ttl_ms,
-        wait_ms: command.wait_ms,
-        lock_delay_ms: command.lock_delay_ms,
-        reentrant: command.reentrant,
-        metadata: command.metadata.clone(),
-        call: command.call.as_ref().map(call_to_wire),
-    }
-}
-
-pub(super) fn acquire(command: wire::Acquire) -> Result<Acquire, DecodeError> {
-    Ok(Acquire {
-        namespace: namespace(&command.namespace)?,
-        requests: command.requests.iter().map(request).collect::<Result<_, _>>()?,
-        owner: owner(command.owner.ok_or(DecodeError::Missing("owner"))?)?,
-        ttl_ms: command.ttl_ms,
-        wait_ms: command.wait_ms,
-        lock_delay_ms: command.lock_delay_ms,
-        reentrant: command.reentrant,
-        metadata: command.metadata,
-        call: command.call.map(call),
-    })
-}
-
-pub(super) fn cancel_wait_to_wire(command: &CancelWait) -> wire::CancelWait {
-    let scope = match command.scope {
-        CancelScope::Wait => wire::CancelScope::Wait,
-        CancelScope::WaitOrGrant => wire::CancelScope::WaitOrGrant,
-        CancelScope::Call => wire::CancelScope::Call,
-    };
-    wire::CancelWait {
-        namespace: command.namespace.to_string(),
-        lock_id: Some(position_to_wire(command.lock_id.0)),
-        call: command.call.as_ref().map(call_to_wire),
-        scope: scope.into(),
-    }
-}
-
-pub(super) fn cancel_wait(command: &wire::CancelWait) -> Result<CancelWait, DecodeError> {
-    let scope = match command.scope() {
-        wire::CancelScope::Wait => CancelScope::Wait,
-        wire::CancelScope::WaitOrGrant => CancelScope::WaitOrGrant,
-        wire::CancelScope::Call => CancelScope::Call,
-        wire::CancelScope::Unspecified => return Err(DecodeError::Unknown("scope of a cancellation")),
-    };
-    Ok(CancelWait {
-        namespace: namespace(&command.namespace)?,
-        lock_id: lock_id(command.lock_id)?,
-        call: command.call.map(call),
-        scope,
-    })
-}
-
-pub(super) fn withdraw_waits_to_wire(command: &WithdrawWaits) -> wire::WithdrawWaits {
-    wire::WithdrawWaits { node_id: command.node_id, except_boot: command.except_boot }
-}
-
-pub(super) fn withdraw_waits(command: &wire::WithdrawWaits) -> WithdrawWaits {
-    WithdrawWaits { node_id: command.node_id, except_boot: command.except_boot }
-}
-
-pub(super) fn call_to_wire(call: &ServingCall) -> wire::ServingCall {
-    wire::ServingCall { node_id: call.node_id, boot_id: call.boot_id, number: call.number }
-}
-
-pub(super) fn call(call: wire::ServingCall) -> ServingCall {
-    ServingCall { node_id: call.node_id, boot_id: call.boot_id, number: call.number }
-}
-
-pub(super) fn release_to_wire(command: &Release) -> wire::Release {
-    let (by, name) = match &command.by {
-        By::Id { lock_id, name } => {
-            (WireBy::LockId(position_to_wire(lock_id.0)), name.as_ref().map(ToString::to_string))
+impl FromWire<i32> for CancelScope {
+    fn from_wire(scope: i32, _: &'static str) -> Result<Self, DecodeError> {
+        match wire::CancelScope::try_from(scope) {
+            Ok(wire::CancelScope::Wait) => Ok(Self::Wait),
+            Ok(wire::CancelScope::WaitOrGrant) => Ok(Self::WaitOrGrant),
+            Ok(wire::CancelScope::Call) => Ok(Self::Call),
+            Ok(wire::CancelScope::Unspecified) | Err(_) => {
+                Err(DecodeError::Unknown("scope of a cancellation"))
+            }
         }
-        By::Token { name, token } => (WireBy::Token(*token), Some(name.to_string())),
-    };
-    wire::Release { namespace: command.namespace.to_string(), name, by: Some(by) }
+    }
 }
 
-pub(super) fn release(command: &wire::Release) -> Result<Release, DecodeError> {
-    let named = command.name.as_deref().map(name).transpose()?;
-    let by = match command.by.as_ref().ok_or(DecodeError::Unknown("way to name a grant"))? {
-        WireBy::LockId(id) => By::Id { lock_id: lock_id(Some(*id))?, name: named },
-        WireBy::Token(token) => {
-            By::Token { name: named.ok_or(DecodeError::Missing("the name of a lock"))?, token: *token }
+impl ToWire<wire::Release> for Release {
+    fn to_wire(&self) -> wire::Release {
+        let Self { namespace, by } = self;
+        let (by, name) = match by {
+            By::Id { lock_id, name } => (WireBy::LockId(lock_id.to_wire()), name.to_wire()),
+            By::Token { name, token } => (WireBy::Token(*token), Some(name.to_wire())),
+        };
+        wire::Release { namespace: namespace.to_wire(), name, by: Some(by) }
+    }
+}
+
+impl FromWire<wire::Release> for Release {
+    fn from_wire(message: wire::Release, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::Release { namespace, name, by } = message;
+        let by = match by.ok_or(DecodeError::Unknown("way to name a grant"))? {
+            WireBy::LockId(id) => By::Id {
+                lock_id: FromWire::from_wire(id, "lock_id")?,
+                name: FromWire::from_wire(name, "name")?,
+            },
+            WireBy::Token(token) => {
+                let name = name.ok_or(DecodeError::Missing("the name of a lock"))?;
+                By::Token { name: FromWire::from_wire(name, "name")?, token }
+            }
+        };
+        Ok(Self { namespace: FromWire::from_wire(namespace, "namespace")?, by })
+    }
+}
+
+wire_variants! { command_to_wire, command: Command = WireCommand {
+    Acquire = Acquire,
+    CancelWait = CancelWait,
+    WithdrawWaits = WithdrawWaits,
+    Release = Release,
+    Extend = Extend,
+    ForceRelease = ForceRelease,
+} }
+
+wire_struct! { Grant = Grant {
+    lock_id, namespace, requests, owner, token, count, granted_revision, granted_wall_ms, ttl_ms, deadline_ms,
+    lock_delay_ms, metadata,
+} }
+wire_struct! { Wait = Queued { lock_id, namespace, requests, owner, deadline_ms, queue_position } }
+wire_struct! { Released = Released { lock_id, token, remaining_count } }
+
+pub(super) fn reply_to_wire(reply: &Reply) -> WireReply {
+    match reply {
+        Reply::Acquired(Acquired::Granted(grant)) => WireReply::Granted(grant.to_wire()),
+        Reply::Acquired(Acquired::Queued(wait)) => WireReply::Queued(wait.to_wire()),
+        Reply::WaitCancelled(WaitCancelled { lock_id }) => WireReply::WaitCancelled(lock_id.to_wire()),
+        Reply::WaitsWithdrawn(WaitsWithdrawn { waits }) => WireReply::WaitsWithdrawn(*waits),
+        Reply::Released(released) => WireReply::Released(released.to_wire()),
+        Reply::Extended(Extended { grant }) => WireReply::Extended(grant.to_wire()),
+    }
+}
+
+pub(super) fn reply(reply: WireReply) -> Claimed<Reply, WireReply> {
+    Claimed::Here(match reply {
+        WireReply::Granted(grant) => {
+            FromWire::from_wire(grant, "grant").map(|grant| Reply::Acquired(Acquired::Granted(grant)))
         }
+        WireReply::Queued(wait) => {
+            FromWire::from_wire(wait, "wait").map(|wait| Reply::Acquired(Acquired::Queued(wait)))
+        }
+        WireReply::WaitCancelled(id) => {
+            FromWire::from_wire(id, "lock_id").map(|lock_id| Reply::WaitCancelled(WaitCancelled { lock_id }))
+        }
+        WireReply::WaitsWithdrawn(waits) => Ok(Reply::WaitsWithdrawn(WaitsWithdrawn { waits })),
+        WireReply::Released(released) => FromWire::from_wire(released, "released").map(Reply::Released),
+        WireReply::Extended(grant) => {
+            FromWire::from_wire(grant, "grant").map(|grant| Reply::Extended(Extended { grant }))
+        }
+        other => return Claimed::Elsewhere(other),
+    })
+}
+
+wire_message! { ReleaseReason = ReleaseReason }
+
+impl ToWire<wire::ReleaseReason> for ReleaseReason {
+    fn to_wire(&self) -> wire::ReleaseReason {
+        let (kind, words) = match self {
+            Self::Released => (wire::EndKind::Released, ""),
+            Self::Expired => (wire::EndKind::Expired, ""),
+            Self::SessionEnded(SessionEnd::Closed) => (wire::EndKind::SessionClosed, ""),
+            Self::SessionEnded(SessionEnd::Expired) => (wire::EndKind::SessionExpired, ""),
+            Self::Forced { reason } => (wire::EndKind::Forced, reason.as_str()),
+        };
+        wire::ReleaseReason { kind: kind.into(), words: words.to_owned() }
+    }
+}
+
+impl FromWire<wire::ReleaseReason> for ReleaseReason {
+    fn from_wire(message: wire::ReleaseReason, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(match message.kind() {
+            wire::EndKind::Released => Self::Released,
+            wire::EndKind::Expired => Self::Expired,
+            wire::EndKind::SessionClosed => Self::SessionEnded(SessionEnd::Closed),
+            wire::EndKind::SessionExpired => Self::SessionEnded(SessionEnd::Expired),
+            wire::EndKind::Forced => Self::Forced { reason: message.words },
+            wire::EndKind::Unspecified
+            | wire::EndKind::TimedOut
+            | wire::EndKind::Cancelled
+            | wire::EndKind::NodeLost => return Err(DecodeError::Unknown("end of a grant")),
+        })
+    }
+}
+
+wire_message! { WaitEnd = WaitEnd }
+
+impl ToWire<wire::WaitEnd> for WaitEnd {
+    fn to_wire(&self) -> wire::WaitEnd {
+        let kind = match self {
+            Self::TimedOut => wire::EndKind::TimedOut,
+            Self::Cancelled => wire::EndKind::Cancelled,
+            Self::SessionEnded(SessionEnd::Closed) => wire::EndKind::SessionClosed,
+            Self::SessionEnded(SessionEnd::Expired) => wire::EndKind::SessionExpired,
+            Self::NodeLost => wire::EndKind::NodeLost,
+        };
+        wire::WaitEnd { kind: kind.into() }
+    }
+}
+
+impl FromWire<wire::WaitEnd> for WaitEnd {
+    fn from_wire(message: wire::WaitEnd, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(match message.kind() {
+            wire::EndKind::TimedOut => Self::TimedOut,
+            wire::EndKind::Cancelled => Self::Cancelled,
+            wire::EndKind::SessionClosed => Self::SessionEnded(SessionEnd::Closed),
+            wire::EndKind::SessionExpired => Self::SessionEnded(SessionEnd::Expired),
+            wire::EndKind::NodeLost => Self::NodeLost,
+            wire::EndKind::Unspecified
+            | wire::EndKind::Released
+            | wire::EndKind::Expired
+            | wire::EndKind::Forced => return Err(DecodeError::Unknown("end of a wait")),
+        })
+    }
+}
+
+wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {
+    LockHeld { name, holder_tokens, waiters },
+    LockDelayed { name, remaining_ms },
+    AlreadyGranted { lock_id, token },
+    GrantEnded { lock_id, reason },
+    WaitEnded { lock_id, reason },
+    Deadlock { cycle },
+    ModeMismatch { name, actual },
+    CapacityMismatch { name, actual },
+    OwnedBySession { lock_id, session },
+    TokenSuperseded { token, newest },
+} bare {
+    LockNotHeld(lock_id),
+    ForeignLock(lock_id),
+} }
+
+pub(super) fn record_to_wire(record: &Record) -> WireRecord {
+    match record {
+        Record::Grant(grant) => WireRecord::Grant(grant.to_wire()),
+        Record::Wait { lock_id, wait } => {
+            let WaitRecord {
+                namespace,
+                requests,
+                owner,
+                ttl_ms,
+                lock_delay_ms,
+                metadata,
+                deadline_ms,
+                calls,
+            } = wait;
+            WireRecord::Wait(wire::WaitRecord {
+                lock_id: lock_id.to_wire(),
+                namespace: namespace.to_wire(),
+                requests: requests.to_wire(),
+                owner: owner.to_wire(),
+                ttl_ms: *ttl_ms,
+                lock_delay_ms: *lock_delay_ms,
+                metadata: metadata.clone(),
+                deadline_ms: *deadline_ms,
+                calls: calls.to_wire(),
+            })
+        }
+        Record::Unconfirmed { lock_id, calls, at_ms } => WireRecord::Unconfirmed(wire::UnconfirmedRecord {
+            lock_id: lock_id.to_wire(),
+            calls: calls.to_wire(),
+            at_ms: *at_ms,
+        }),
+        Record::Delay { namespace, name, capacity, until_ms } => WireRecord::Delay(wire::DelayRecord {
+            namespace: namespace.to_wire(),
+            name: name.to_wire(),
+            capacity: *capacity,
+            until_ms: *until_ms,
+        }),
+    }
+}
+
+pub(super) fn record(record: WireRecord) -> Claimed<Record, WireRecord> {
+    Claimed::Here(match record {
+        WireRecord::Grant(grant) => FromWire::from_wire(grant, "grant").map(Record::Grant),
+        WireRecord::Wait(record) => wait(record),
+        WireRecord::Unconfirmed(wire::UnconfirmedRecord { lock_id, calls, at_ms }) => (|| {
+            let lock_id = FromWire::from_wire(lock_id, "lock_id")?;
+            Ok(Record::Unconfirmed { lock_id, calls: FromWire::from_wire(calls, "calls")?, at_ms })
+        })(),
+        WireRecord::Delay(wire::DelayRecord { namespace, name, capacity, until_ms }) => (|| {
+            let namespace = FromWire::from_wire(namespace, "namespace")?;
+            Ok(Record::Delay { namespace, name: FromWire::from_wire(name, "name")?, capacity, until_ms })
+        })(),
+        other => return Claimed::Elsewhere(other),
+    })
+}
+
+fn wait(record: wire::WaitRecord) -> Result<Record, DecodeError> {
+    let wire::WaitRecord {
+        lock_id,
+        namespace,
+        requests,
+        owner,
+        ttl_ms,
+        lock_delay_ms,
+        metadata,
+        deadline_ms,
+        calls,
+    } = record;
+    let wait = WaitRecord {
+        namespace: FromWire::from_wire(namespace, "namespace")?,
+        requests: FromWire::from_wire(requests, "requests")?,
+        owner: FromWire::from_wire(owner, "owner")?,
+        ttl_ms,
+        lock_delay_ms,
+        metadata,
+        deadline_ms,
+        calls: FromWire::from_wire(calls, "calls")?,
     };
-    Ok(Release { namespace: namespace(&command.namespace)?, by })
-}
-
-pub(super) fn extend_to_wire(command: &Extend) -> wire::Extend {
-    wire::Extend {
-        namespace: command.namespace.to_string(),
-        lock_id: Some(position_to_wire(command.lock_id.0)),
-        name: command.name.as_ref().map(ToString::to_string),
-        ttl_ms: command.ttl_ms,
-    }
-}
-
-pub(super) fn extend(command: &wire::Extend) -> Result<Extend, DecodeError> {
-    Ok(Extend {
-        namespace: namespace(&command.namespace)?,
-        lock_id: lock_id(command.lock_id)?,
-        name: command.name.as_deref().map(name).transpose()?,
-        ttl_ms: command.ttl_ms,
-    })
-}
-
-pub(super) fn force_release_to_wire(command: &ForceRelease) -> wire::ForceRelease {
-    wire::ForceRelease {
-        namespace: command.namespace.to_string(),
-        name: command.name.to_string(),
-        token: command.token,
-        reason: command.reason.clone(),
-    }
-}
-
-pub(super) fn force_release(command: wire::ForceRelease) -> Result<ForceRelease, DecodeError> {
-    Ok(ForceRelease {
-        namespace: namespace(&command.namespace)?,
-        name: name(&command.name)?,
-        token: command.token,
-        reason: command.reason,
-    })
-}
-
-pub(super) fn advance_register_to_wire(command: &AdvanceRegister) -> wire::AdvanceRegister {
-    wire::AdvanceRegister {
-        namespace: command.namespace.to_string(),
-        name: command.name.to_string(),
-        token: command.token,
-    }
-}
-
-pub(super) fn advance_register(command: &wire::AdvanceRegister) -> Result<AdvanceRegister, DecodeError> {
-    Ok(AdvanceRegister {
-        namespace: namespace(&command.namespace)?,
-        name: name(&command.name)?,
-        token: command.token,
-    })
-}
-
-pub(super) fn delete_register_to_wire(command: &DeleteRegister) -> wire::DeleteRegister {
-    wire::DeleteRegister { namespace: command.namespace.to_string(), name: command.name.to_string() }
-}
-
-pub(super) fn delete_register(command: &wire::DeleteRegister) -> Result<DeleteRegister, DecodeError> {
-    Ok(DeleteRegister { namespace: namespace(&command.namespace)?, name: name(&command.name)? })
+    Ok(Record::Wait { lock_id: FromWire::from_wire(lock_id, "lock_id")?, wait })
 }

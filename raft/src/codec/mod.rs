@@ -1,19 +1,24 @@
-//! Our own types as protobuf and back, by hand, one file per job. Wire types stop here.
+//! Our own types as protobuf and back, a file a job. Wire types stop here.
 //!
 //! Decoding is strict where guessing would let replicas diverge: a request, mode or key that this build does not know is an
 //! error, never skipped. A field this build does not know is ignored; so a field may only be added when ignoring it is right.
 
 mod cluster;
 pub(crate) mod consensus;
+mod encoded;
 mod entry;
 mod image;
 mod lock;
 mod outcome;
+mod register;
+mod retry;
 mod session;
+mod wire;
 
-use batuta_proto::internal as wire;
-use batuta_statemachine::{LockId, Name, NameError, Namespace, Position, SessionId};
+use batuta_proto::internal;
+use batuta_statemachine::{NameError, Position};
 
+pub(crate) use encoded::{EncodedRequests, encode_entry_of};
 pub use entry::{decode_entry, encode_entry, request};
 pub(crate) use entry::{request_from_wire, request_to_wire};
 pub(crate) use image::{image_header, image_header_to_wire, image_record, image_record_to_wire};
@@ -41,32 +46,12 @@ pub enum DecodeError {
     },
 }
 
-pub(crate) fn position_to_wire(position: Position) -> wire::Position {
-    wire::Position { index: position.index, ordinal: position.ordinal }
+pub(crate) fn position_to_wire(position: Position) -> internal::Position {
+    internal::Position { index: position.index, ordinal: position.ordinal }
 }
 
-pub(crate) fn position_from_wire(position: wire::Position) -> Position {
+pub(crate) fn position_from_wire(position: internal::Position) -> Position {
     Position { index: position.index, ordinal: position.ordinal }
-}
-
-fn position(position: Option<wire::Position>, field: &'static str) -> Result<Position, DecodeError> {
-    position.map(position_from_wire).ok_or(DecodeError::Missing(field))
-}
-
-fn session_id(id: Option<wire::Position>) -> Result<SessionId, DecodeError> {
-    position(id, "session id").map(SessionId)
-}
-
-fn lock_id(id: Option<wire::Position>) -> Result<LockId, DecodeError> {
-    position(id, "lock id").map(LockId)
-}
-
-fn namespace(text: &str) -> Result<Namespace, DecodeError> {
-    Namespace::new(text).map_err(|source| DecodeError::Name { field: "namespace", source })
-}
-
-fn name(text: &str) -> Result<Name, DecodeError> {
-    Name::stored(text).map_err(|source| DecodeError::Name { field: "name", source })
 }
 
 #[cfg(test)]

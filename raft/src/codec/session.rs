@@ -1,52 +1,85 @@
-//! The commands of sessions.
+//! Sessions.
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
+use batuta_proto::internal::rejection::Rejection as WireRejection;
+use batuta_proto::internal::reply::Reply as WireReply;
+use batuta_proto::internal::request::Command as WireCommand;
+use batuta_statemachine::session::{
+    CloseSession, Command, KeepAlive, KeptAlive, OpenSession, Record, Refusal, Reply, SessionClosed,
+    SessionOpened,
+};
 use batuta_statemachine::{Position, SessionId};
 
-use super::{DecodeError, namespace, position_to_wire, session_id};
+use super::DecodeError;
+use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_struct, wire_variants};
 
-pub(super) fn open_to_wire(command: &OpenSession) -> wire::OpenSession {
-    wire::OpenSession {
-        namespace: command.namespace.to_string(),
-        ttl_ms: command.ttl_ms,
-        metadata: command.metadata.clone(),
+wire_struct! { OpenSession = OpenSession { namespace, ttl_ms, metadata } }
+wire_struct! { CloseSession = CloseSession { session, namespace } }
+
+impl ToWire<wire::RenewSessions> for KeepAlive {
+    fn to_wire(&self) -> wire::RenewSessions {
+        let Self { sessions } = self;
+        let indexes = sessions.iter().map(|session| session.0.index);
+        let before = std::iter::once(0).chain(indexes.clone());
+        wire::RenewSessions {
+            index_steps: indexes.zip(before).map(|(index, before)| index.wrapping_sub(before)).collect(),
+            ordinals: sessions.iter().map(|session| session.0.ordinal).collect(),
+        }
     }
 }
 
-pub(super) fn open(command: wire::OpenSession) -> Result<OpenSession, DecodeError> {
-    let namespace = namespace(&command.namespace)?;
-    Ok(OpenSession { namespace, ttl_ms: command.ttl_ms, metadata: command.metadata })
-}
-
-pub(super) fn keep_alive_to_wire(command: &KeepAlive) -> wire::RenewSessions {
-    let indexes = command.sessions.iter().map(|session| session.0.index);
-    let before = std::iter::once(0).chain(indexes.clone());
-    wire::RenewSessions {
-        index_steps: indexes.zip(before).map(|(index, before)| index.wrapping_sub(before)).collect(),
-        ordinals: command.sessions.iter().map(|session| session.0.ordinal).collect(),
+impl FromWire<wire::RenewSessions> for KeepAlive {
+    fn from_wire(message: wire::RenewSessions, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::RenewSessions { index_steps, ordinals } = message;
+        if index_steps.len() != ordinals.len() {
+            return Err(DecodeError::Missing("half of a session id"));
+        }
+        let mut index = 0_u64;
+        let sessions = index_steps.into_iter().zip(ordinals).map(|(step, ordinal)| {
+            index = index.wrapping_add(step);
+            SessionId(Position { index, ordinal })
+        });
+        Ok(Self { sessions: sessions.collect() })
     }
 }
 
-pub(super) fn keep_alive(command: &wire::RenewSessions) -> Result<KeepAlive, DecodeError> {
-    if command.index_steps.len() != command.ordinals.len() {
-        return Err(DecodeError::Missing("half of a session id"));
-    }
-    let mut index = 0_u64;
-    let sessions = command.index_steps.iter().zip(&command.ordinals).map(|(&step, &ordinal)| {
-        index = index.wrapping_add(step);
-        SessionId(Position { index, ordinal })
-    });
-    Ok(KeepAlive { sessions: sessions.collect() })
-}
+wire_variants! { command_to_wire, command: Command = WireCommand {
+    OpenSession = OpenSession,
+    KeepAlive = RenewSessions,
+    CloseSession = CloseSession,
+} }
 
-pub(super) fn close_to_wire(command: &CloseSession) -> wire::CloseSession {
-    wire::CloseSession {
-        session: Some(position_to_wire(command.session.0)),
-        namespace: command.namespace.to_string(),
+wire_struct! { SessionOpened = SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } }
+wire_struct! { SessionClosed = SessionClosed { released_grants, cancelled_waits } }
+
+impl ToWire<wire::SessionsKeptAlive> for KeptAlive {
+    fn to_wire(&self) -> wire::SessionsKeptAlive {
+        let Self { deadlines_ms } = self;
+        let deadline = |deadline_ms: &Option<u64>| wire::SessionDeadline { deadline_ms: *deadline_ms };
+        wire::SessionsKeptAlive { deadlines: deadlines_ms.iter().map(deadline).collect() }
     }
 }
 
-pub(super) fn close(command: &wire::CloseSession) -> Result<CloseSession, DecodeError> {
-    Ok(CloseSession { session: session_id(command.session)?, namespace: namespace(&command.namespace)? })
+impl FromWire<wire::SessionsKeptAlive> for KeptAlive {
+    fn from_wire(message: wire::SessionsKeptAlive, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::SessionsKeptAlive { deadlines } = message;
+        let deadline_ms = |wire::SessionDeadline { deadline_ms }| deadline_ms;
+        Ok(Self { deadlines_ms: deadlines.into_iter().map(deadline_ms).collect() })
+    }
 }
+
+wire_variants! { reply_to_wire, reply: Reply = WireReply {
+    SessionOpened = SessionOpened,
+    KeptAlive = KeptAlive,
+    SessionClosed = SessionClosed,
+} }
+
+wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {
+    NamespaceMismatch { session, namespace },
+} bare {
+    SessionNotFound(session),
+} }
+
+wire_struct! { Record = SessionRecord {
+    session, namespace, ttl_ms, deadline_ms, opened_wall_ms, metadata, window_floor,
+} }

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::batch::Batches;
 use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
-use crate::codec::{self, consensus};
+use crate::codec::{self, EncodedRequests, consensus};
 use crate::integrity::{Breach, Integrity, PeerName};
 use crate::platform::blocking;
 use crate::replica::{self, Core, Failed, Identity, Inner, Leader, LeaderStream, Origin, ProposeError};
@@ -427,11 +427,9 @@ async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Resul
     match call {
         None => Err(not_understood("the leader does not know this call; upgrade it".to_owned())),
         Some(Call::Propose(proposal)) => {
-            let decode = |bytes| codec::request_from_wire(wire::Request::decode(bytes)?);
-            let requests =
-                proposal.requests.into_iter().map(decode).collect::<Result<_, codec::DecodeError>>();
-            let requests = requests.map_err(|error| not_understood(error.to_string()))?;
-            let applied = core.proposer.propose(requests).await?;
+            let encoded = EncodedRequests::received(proposal.requests);
+            let encoded = encoded.map_err(|error| not_understood(error.to_string()))?;
+            let applied = core.proposer.propose(encoded).await?;
             Ok(Answer::Proposed(wire::ProposedAnswer {
                 revision: applied.revision,
                 now_ms: applied.now_ms,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batuta_statemachine::lock::WithdrawWaits;
-use batuta_statemachine::{Command, Reply, Request};
+use batuta_statemachine::{Command, Reply, Request, lock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -154,9 +154,9 @@ async fn is_lost(inner: &Inner, core: &Core, node_id: u64, left: bool, silence: 
 async fn withdraw(inner: &Arc<Inner>, command: WithdrawWaits) {
     let node_id = command.node_id;
     let replica = Replica { inner: Arc::clone(inner) };
-    let request = Request::new(None, Command::WithdrawWaits(command));
+    let request = Request::new(None, Command::from(command));
     match replica.propose(request, WITHDRAW_WITHIN).await.map(|answer| answer.outcome) {
-        Ok(Ok(Reply::WaitsWithdrawn { waits })) => {
+        Ok(Ok(Reply::Lock(lock::Reply::WaitsWithdrawn(lock::WaitsWithdrawn { waits })))) => {
             tracing::info!(node_id, waits, "withdrew what a lost node had queued");
         }
         // The next check tries again: waits that were not withdrawn are still there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::AllocateNode;
-use batuta_statemachine::{Command, Reply, Request};
+use batuta_statemachine::{Command, Reply, Request, cluster};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::error::{Failed, ProposeError};
 use super::route::Leader;
 use super::status::{heard_of, status};
 use super::{Core, Inner};
-use crate::codec::consensus;
+use crate::codec::{EncodedRequests, consensus};
 use crate::metrics::RaftMetrics;
 use crate::types::Member;
 
@@ -324,10 +324,12 @@ async fn allocate(inner: &Arc<Inner>, core: &Core, name: &str) -> Result<u64, Fa
             other.node_id
         )));
     }
-    let command = Command::AllocateNode(AllocateNode { node_name: name.to_owned() });
-    let applied = core.proposer.propose(vec![Request::new(None, command)]).await?;
+    let command = Command::from(AllocateNode { node_name: name.to_owned() });
+    let applied = core.proposer.propose(EncodedRequests::new(vec![Request::new(None, command)])).await?;
     match applied.outcomes.into_iter().next() {
-        Some(Ok(Reply::NodeAllocated { node_id })) => Ok(node_id),
+        Some(Ok(Reply::Cluster(cluster::Reply::NodeAllocated(cluster::NodeAllocated { node_id })))) => {
+            Ok(node_id)
+        }
         Some(Err(rejection)) => Err(refused(rejection.to_string())),
         other => Err(refused(format!("no id was given: {other:?}"))),
     }

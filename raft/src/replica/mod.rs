@@ -39,7 +39,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::codec;
+use crate::codec::{self, EncodedRequests};
 use crate::disk::Disk;
 use crate::history::History;
 use crate::integrity::Integrity;
@@ -258,14 +258,11 @@ impl Replica {
     ) -> Result<Vec<Answer>, ProposeError> {
         // Without a key a second copy would take effect a second time.
         let repeatable = requests.iter().all(|request| request.dedup.is_some());
-        let call = || {
-            let encode = |request| codec::request_to_wire(request).encode_to_vec().into();
-            let requests = requests.iter().map(encode).collect();
-            Call::Propose(wire::Proposal { requests })
-        };
+        let encoded = EncodedRequests::new(requests);
+        let call = || Call::Propose(wire::Proposal { requests: encoded.bytes.clone() });
         let local = |core: &Core| {
-            let (proposer, requests) = (core.proposer.clone(), requests.clone());
-            async move { proposer.propose(requests).await }
+            let (proposer, encoded) = (core.proposer.clone(), encoded.clone());
+            async move { proposer.propose(encoded).await }
         };
         self.on_leader(timeout, repeatable, local, call, proposed).await.map(into_answers)
     }

@@ -12,10 +12,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use batuta_proto::internal as wire;
 use batuta_statemachine::cluster::InitCluster;
 use batuta_statemachine::session::KeepAlive;
-use batuta_statemachine::{Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp, State};
+use batuta_statemachine::{
+    Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp, State, session,
+};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +25,6 @@ use openraft::alias::CommittedLeaderIdOf;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
-use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ use super::error::{Failed, ProposeError};
 use super::leader_contact::LeaderContact;
 use super::linger::{self, Linger};
 use super::renewals::{Renewal, Renewals};
-use crate::codec;
+use crate::codec::{self, EncodedRequests};
 use crate::machine::Published;
 use crate::metrics::{Metrics, RaftMetrics};
 use crate::types::{AppliedEntry, LogEntry, Raft, TypeConfig};
@@ -67,9 +67,7 @@ pub struct KeptAlive {
 }
 
 struct Proposal {
-    requests: Vec<Request>,
-    encoded: Vec<wire::Request>,
-    bytes: usize,
+    encoded: EncodedRequests,
     answer: oneshot::Sender<Proposed>,
 }
 
@@ -148,11 +146,9 @@ impl Proposer {
     }
 
     /// Proposes on this node and waits for the answers; all requests go into one entry.
-    pub(crate) async fn propose(&self, requests: Vec<Request>) -> Proposed {
-        let encoded: Vec<wire::Request> = requests.iter().map(codec::request_to_wire).collect();
-        let bytes = encoded.iter().map(prost::Message::encoded_len).sum();
+    pub(crate) async fn propose(&self, encoded: EncodedRequests) -> Proposed {
         let (answer, receiver) = oneshot::channel();
-        submit(&self.proposals, Proposal { requests, encoded, bytes, answer })?;
+        submit(&self.proposals, Proposal { encoded, answer })?;
         // A dropped sender: the node stops; the entry may have been sent before.
         receiver.await.unwrap_or(Err(Failed::Unknown))
     }
@@ -293,7 +289,7 @@ impl Task {
         let queues = |request: &Request| {
             state.waits_behind(&request.command).is_some_and(|others| others > 0 || self.in_flight.is_empty())
         };
-        self.waiting.iter().flat_map(|proposal| &proposal.requests).all(queues)
+        self.waiting.iter().flat_map(|proposal| &proposal.encoded.requests).all(queues)
     }
 
     /// Takes what waits and fits into one entry, and proposes it.
@@ -304,12 +300,12 @@ impl Task {
             && bytes < ENTRY_BYTES_MAX
             && let Some(proposal) = self.waiting.pop_front()
         {
-            if let Some(refusal) = self.refusal(&proposal.requests) {
+            if let Some(refusal) = self.refusal(&proposal.encoded.requests) {
                 // The caller may have given up.
                 let _ = proposal.answer.send(Err(refusal));
             } else {
-                requests += proposal.requests.len();
-                bytes += proposal.bytes;
+                requests += proposal.encoded.requests.len();
+                bytes += proposal.encoded.bytes_len();
                 batch.push(proposal);
             }
         }
@@ -331,16 +327,16 @@ impl Task {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let stamp = Stamp { now_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
         let mut entry = Entry { stamp, requests: Vec::new() };
-        let mut encoded = wire::Entry { now_ms: stamp.now_ms, wall_ms: stamp.wall_ms, requests: Vec::new() };
+        let mut encoded = Vec::new();
         let mut callers = Vec::with_capacity(batch.len());
-        for proposal in batch {
-            callers.push((proposal.requests.len(), proposal.answer));
-            entry.requests.extend(proposal.requests);
-            encoded.requests.extend(proposal.encoded);
+        for Proposal { encoded: EncodedRequests { requests, bytes }, answer } in batch {
+            callers.push((requests.len(), answer));
+            entry.requests.extend(requests);
+            encoded.extend(bytes);
         }
         let count = callers.len();
         self.callers_in_flight += count;
-        let data = LogEntry { entry: Arc::new(entry), bytes: encoded.encode_to_vec().into() };
+        let data = LogEntry { entry: Arc::new(entry), bytes: codec::encode_entry_of(stamp, encoded) };
         let raft = self.parts.raft.clone();
         self.in_flight.push(Box::pin(async move {
             let applied = write(&raft, term, data).await;
@@ -351,10 +347,9 @@ impl Task {
 
     /// Proposes something of this node's own and keeps the answer.
     fn propose_own(&mut self, term: u64, now_ms: u64, requests: Vec<Request>) {
-        let encoded = requests.iter().map(codec::request_to_wire).collect();
         let (answer, receiver) = oneshot::channel();
         self.own = Some(receiver);
-        self.propose(term, now_ms, vec![Proposal { requests, encoded, bytes: 0, answer }]);
+        self.propose(term, now_ms, vec![Proposal { encoded: EncodedRequests::new(requests), answer }]);
     }
 
     /// When a leader should look again.
@@ -386,7 +381,7 @@ impl Task {
                 cluster_id: self.parts.cluster_id.clone(),
                 next_node_id: members.unwrap_or_default() + 1,
             };
-            self.propose_own(term, now_ms, vec![Request::new(None, Command::InitCluster(init))]);
+            self.propose_own(term, now_ms, vec![Request::new(None, Command::from(init))]);
         } else if tick_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
             self.propose_own(term, now_ms, Vec::new());
         }
@@ -397,11 +392,10 @@ impl Task {
             renewals.iter().flat_map(|renewal| &renewal.sessions).copied().collect();
         sessions.sort_unstable();
         sessions.dedup();
-        let command = Command::KeepAlive(KeepAlive { sessions: sessions.clone() });
+        let command = Command::from(KeepAlive { sessions: sessions.clone() });
         let request = Request::new(None, command);
-        let encoded = vec![codec::request_to_wire(&request)];
         let (answer, receiver) = oneshot::channel();
-        let proposal = Proposal { requests: vec![request], encoded, bytes: 0, answer };
+        let proposal = Proposal { encoded: EncodedRequests::new(vec![request]), answer };
         match self.parts.lead() {
             Lead::Since { term, now_ms } => self.propose(term, now_ms, vec![proposal]),
             Lead::NotYet => self.waiting.push_front(proposal),
@@ -423,7 +417,9 @@ impl Task {
 /// What an entry that renewed `sessions` did for those that were `asked` for together.
 fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) -> Result<KeptAlive, Failed> {
     let deadlines = match applied.outcomes.first() {
-        Some(Ok(Reply::KeptAlive(deadlines))) => deadlines,
+        Some(Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive {
+            deadlines_ms: deadlines,
+        })))) => deadlines,
         other => {
             return Err(Failed::Final(ProposeError::Fatal(format!(
                 "a keep-alive was answered with {other:?}"

@@ -1,45 +1,47 @@
 //! How the commands of the cluster itself change the state.
 
-use crate::check::invalid;
-use crate::cluster::{AllocateNode, InitCluster, SetLimits};
-use crate::transition::Transition;
-use crate::{ChangeKind, Outcome, Rejection, Reply};
+use crate::Rejection;
+use crate::cluster::{
+    AllocateNode, Change, ClusterInitialised, InitCluster, LimitsSet, NodeAllocated, Refusal, SetLimits,
+};
+use crate::rejection::invalid;
+use crate::step::Step;
 
 impl InitCluster {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        if let Some(cluster_id) = &transition.state.cluster_id {
-            return Err(Rejection::AlreadyInitialised { cluster_id: cluster_id.clone() });
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<ClusterInitialised, Rejection> {
+        if let Some(cluster_id) = &step.state.cluster.cluster_id {
+            return Err(Refusal::AlreadyInitialised { cluster_id: cluster_id.clone() }.into());
         }
         if self.cluster_id.is_empty() {
             return Err(invalid("cluster_id", "must not be empty"));
         }
-        transition.state.cluster_id = Some(self.cluster_id.clone());
-        transition.state.next_node_id = transition.state.next_node_id.max(self.next_node_id);
-        transition.emit(None, ChangeKind::ClusterInitialised);
-        Ok(Reply::ClusterInitialised)
+        step.state.cluster.cluster_id = Some(self.cluster_id.clone());
+        step.state.cluster.next_node_id = step.state.cluster.next_node_id.max(self.next_node_id);
+        step.emit(None, Change::ClusterInitialised);
+        Ok(ClusterInitialised)
     }
 }
 
 impl AllocateNode {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        if transition.state.cluster_id.is_none() {
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<NodeAllocated, Rejection> {
+        if step.state.cluster.cluster_id.is_none() {
             return Err(invalid(
                 "cluster_id",
                 "the cluster is not initialised yet; ask again when it has a leader",
             ));
         }
-        let node_id = transition.state.next_node_id;
-        transition.state.next_node_id = node_id.saturating_add(1);
-        transition.emit(None, ChangeKind::NodeAllocated { node_id, node_name: self.node_name.clone() });
-        Ok(Reply::NodeAllocated { node_id })
+        let node_id = step.state.cluster.next_node_id;
+        step.state.cluster.next_node_id = node_id.saturating_add(1);
+        step.emit(None, Change::NodeAllocated { node_id, node_name: self.node_name.clone() });
+        Ok(NodeAllocated { node_id })
     }
 }
 
 impl SetLimits {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        transition.state.limits = transition.state.limits.patched(&self.patch)?;
-        transition.state.dedup.keep_at_most(transition.state.limits.idempotency_keys_max);
-        transition.emit(None, ChangeKind::LimitsChanged);
-        Ok(Reply::LimitsSet)
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<LimitsSet, Rejection> {
+        step.state.limits = step.state.limits.patched(&self.patch)?;
+        step.state.retries.keep_at_most(step.state.limits.retries.idempotency_keys_max);
+        step.emit(None, Change::LimitsChanged);
+        Ok(LimitsSet)
     }
 }

@@ -2,50 +2,52 @@
 
 use std::sync::Arc;
 
-use crate::check::invalid;
-use crate::lock::grant::TOKEN_END;
-use crate::lock::{Acquire, Grant, Kind, LockKey, LockRequest, Mode, WaitRecord, same_locks};
-use crate::transition::Transition;
-use crate::{ChangeKind, Command, LockId, Outcome, Position, Rejection, Reply, State};
+use crate::lock::record::{Kind, LockKey, WaitRecord};
+use crate::lock::serving::same_locks;
+use crate::lock::table::TOKEN_END;
+use crate::lock::{Acquire, Acquired, Change, Grant, LockRequest, Mode, Refusal};
+use crate::rejection::invalid;
+use crate::step::Step;
+use crate::{Command, LockId, Position, Rejection, State, lock};
 
 /// Most holders that a refusal names.
 const HOLDERS_NAMED_MAX: usize = 16;
 
 impl Acquire {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>, position: Position) -> Outcome {
-        let state = &*transition.state;
+    pub(super) fn apply(&self, step: &mut Step<'_>, position: Position) -> Result<Acquired, Rejection> {
+        let state = &*step.state;
         self.validate(state)?;
         if let Some(grant) = self.held_unknowingly(state) {
-            transition.claim(&grant, self.call);
-            return Ok(Reply::Granted(grant));
+            step.claim(&grant, self.call);
+            return Ok(Acquired::Granted(grant));
         }
         if let Some(grant) = self.held_already(state) {
-            return self.enter_again(transition, &grant);
+            return self.enter_again(step, &grant);
         }
         if let Some(lock_id) = self.waits_already(state) {
-            return self.take_over(transition, lock_id);
+            return self.take_over(step, lock_id);
         }
         self.check_kinds(state)?;
         self.check_room(state)?;
         let lock_id = LockId(position);
-        let wait = self.wait_record(transition);
-        if transition.state.admits(lock_id, &wait, |_| false) {
-            return Ok(Reply::Granted(transition.grant(lock_id, &wait)));
+        let wait = self.wait_record(step);
+        if step.state.admits(lock_id, &wait, |_| false) {
+            return Ok(Acquired::Granted(step.grant(lock_id, &wait)));
         }
         if self.wait_ms == 0 {
-            return Err(self.refusal(transition.state, lock_id, &wait));
+            return Err(self.refusal(step.state, lock_id, &wait).into());
         }
-        self.check_queues(transition.state)?;
-        transition.state.check_deadlock(lock_id, &wait)?;
-        transition.enqueue(lock_id, wait);
-        self.check_those_behind(transition, lock_id)?;
-        let queued = transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?;
-        transition.emit(Some(&self.namespace), ChangeKind::LockQueued(queued.clone()));
-        Ok(Reply::Queued(queued))
+        self.check_queues(step.state)?;
+        step.state.check_deadlock(lock_id, &wait)?;
+        step.enqueue(lock_id, wait);
+        self.check_those_behind(step, lock_id)?;
+        let queued = step.state.wait(lock_id).ok_or(Refusal::LockNotHeld { lock_id })?;
+        step.emit(Some(&self.namespace), Change::LockQueued(queued.clone()));
+        Ok(Acquired::Queued(queued))
     }
 
     fn validate(&self, state: &State) -> Result<(), Rejection> {
-        let max = state.limits.names_per_acquire_max;
+        let max = state.limits.lock.names_per_acquire_max;
         if self.requests.is_empty() {
             return Err(invalid("locks", "must name at least one lock"));
         }
@@ -72,7 +74,7 @@ impl Acquire {
             }
             (None, None) => Err(invalid("ttl_ms", "must be given when there is no session_id")),
             (None, Some(_)) if self.reentrant => Err(invalid("reentrant", "needs a session_id")),
-            (Some(session), None) => state.check_session(session, &self.namespace),
+            (Some(session), None) => Ok(state.check_session(session, &self.namespace)?),
             (None, Some(ttl_ms)) => {
                 state.check_ttl(ttl_ms)?;
                 state.check_room_for_namespace(&self.namespace)
@@ -91,23 +93,23 @@ impl Acquire {
 
     /// The owner's own grant of exactly these locks, when the node that should have told it was lost.
     fn held_unknowingly(&self, state: &State) -> Option<Arc<Grant>> {
-        if state.serving.unclaimed.is_empty() {
+        if state.lock.serving.unclaimed.is_empty() {
             return None;
         }
-        state.held_by_owner(self).filter(|grant| state.serving.unclaimed.contains(&grant.lock_id))
+        state.held_by_owner(self).filter(|grant| state.lock.serving.unclaimed.contains(&grant.lock_id))
     }
 
     /// The owner's own wait for exactly these locks, when it asks to wait.
     fn waits_already(&self, state: &State) -> Option<LockId> {
-        let session = self.owner.session.and_then(|session| state.sessions.get(&session))?;
+        let session = self.owner.session.and_then(|session| state.session.owned(session))?;
         if self.wait_ms == 0 || session.waits.is_empty() {
             return None;
         }
         let same = |lock_id: &LockId| {
-            let wait = state.waits.get(lock_id);
+            let wait = state.lock.waits.get(lock_id);
             wait.is_some_and(|wait| wait.owner == self.owner && same_locks(&wait.requests, &self.requests))
         };
-        let lock = state.locks.get(&self.key(self.requests.first()?))?;
+        let lock = state.lock.by_key.get(&self.key(self.requests.first()?))?;
         if lock.waiters() < session.waits.len() {
             return lock.queue().find(same);
         }
@@ -115,30 +117,30 @@ impl Acquire {
     }
 
     /// Takes the owner's own wait over: it keeps its place, and lasts as long as the longer of the two.
-    fn take_over(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Outcome {
-        transition.serve_instead(lock_id, self.call);
-        let deadline_ms = transition.state.now_ms.saturating_add(self.wait_ms);
-        transition.wait_until(lock_id, deadline_ms);
-        Ok(Reply::Queued(transition.state.wait(lock_id).ok_or(Rejection::LockNotHeld { lock_id })?))
+    fn take_over(&self, step: &mut Step<'_>, lock_id: LockId) -> Result<Acquired, Rejection> {
+        step.serve_instead(lock_id, self.call);
+        let deadline_ms = step.state.now_ms.saturating_add(self.wait_ms);
+        step.wait_until(lock_id, deadline_ms);
+        Ok(Acquired::Queued(step.state.wait(lock_id).ok_or(Refusal::LockNotHeld { lock_id })?))
     }
 
     /// A wait that is queued again at its old place has others behind it, which wait for it from now on: that must not close a
     /// cycle either.
-    fn check_those_behind(&self, transition: &mut Transition<'_>, lock_id: LockId) -> Result<(), Rejection> {
-        if lock_id.0.index == transition.state.revision {
+    fn check_those_behind(&self, step: &mut Step<'_>, lock_id: LockId) -> Result<(), Rejection> {
+        if lock_id.0.index == step.state.revision {
             return Ok(());
         }
-        let state = &transition.state;
-        let session = self.owner.session.and_then(|session| state.sessions.get(&session));
+        let state = &step.state;
+        let session = self.owner.session.and_then(|session| state.session.owned(session));
         let waits = session.into_iter().flat_map(|session| &session.waits);
-        let own = waits.filter_map(|waiting| Some((*waiting, state.waits.get(waiting)?)));
+        let own = waits.filter_map(|waiting| Some((*waiting, state.lock.waits.get(waiting)?)));
         // Whoever waits for this owner waits for all that it waits for.
         let mut own = own.filter(|(_, wait)| wait.owner == self.owner);
         let checked = own.try_for_each(|(waiting, wait)| state.check_deadlock(waiting, wait));
         if checked.is_err() {
-            transition.dequeue(lock_id);
+            step.dequeue(lock_id);
         }
-        checked
+        Ok(checked?)
     }
 
     /// Whether its owner would be answered with a grant or a wait that it has already.
@@ -147,8 +149,8 @@ impl Acquire {
             || self.waits_already(state).is_some()
     }
 
-    fn enter_again(&self, transition: &mut Transition<'_>, grant: &Grant) -> Outcome {
-        let max = transition.state.limits.reentrancy_max;
+    fn enter_again(&self, step: &mut Step<'_>, grant: &Grant) -> Result<Acquired, Rejection> {
+        let max = step.state.limits.lock.reentrancy_max;
         if grant.count >= max {
             return Err(Rejection::LimitExceeded {
                 limit: "reentrancy_max".into(),
@@ -156,28 +158,28 @@ impl Acquire {
                 remedy: "release as often as the lock is taken, or raise the limit".into(),
             });
         }
-        transition.state.serving.forget_grant(grant);
+        step.state.lock.serving.forget_grant(grant);
         let grant = Arc::new(Grant { count: grant.count + 1, ..grant.clone() });
-        transition.state.grants.insert(grant.lock_id, Arc::clone(&grant));
-        transition.emit(Some(&self.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
-        Ok(Reply::Granted(grant))
+        step.state.lock.grants.insert(grant.lock_id, Arc::clone(&grant));
+        step.emit(Some(&self.namespace), Change::LockGranted(Arc::clone(&grant)));
+        Ok(Acquired::Granted(grant))
     }
 
     fn check_kinds(&self, state: &State) -> Result<(), Rejection> {
         for request in &self.requests {
-            let Some(lock) = state.locks.get(&self.key(request)) else { continue };
+            let Some(lock) = state.lock.by_key.get(&self.key(request)) else { continue };
             let name = request.name.clone();
             match (lock.kind, Kind::of(request.mode)) {
                 (Kind::Semaphore { capacity: actual }, Kind::Semaphore { capacity })
                     if actual != capacity =>
                 {
-                    return Err(Rejection::CapacityMismatch { name, actual });
+                    return Err(Refusal::CapacityMismatch { name, actual }.into());
                 }
                 (Kind::Semaphore { .. }, Kind::ReadWrite) => {
-                    return Err(Rejection::ModeMismatch { name, actual: "semaphore".into() });
+                    return Err(Refusal::ModeMismatch { name, actual: "semaphore".into() }.into());
                 }
                 (Kind::ReadWrite, Kind::Semaphore { .. }) => {
-                    return Err(Rejection::ModeMismatch { name, actual: "exclusive/shared".into() });
+                    return Err(Refusal::ModeMismatch { name, actual: "exclusive/shared".into() }.into());
                 }
                 _ => {}
             }
@@ -187,15 +189,15 @@ impl Acquire {
 
     fn check_room(&self, state: &State) -> Result<(), Rejection> {
         let usage = state.namespaces.get(&self.namespace).copied().unwrap_or_default();
-        let max = state.limits.grants_per_namespace_max;
-        if usage.grants + usage.waits >= max {
+        let max = state.limits.lock.grants_per_namespace_max;
+        if usage.lock.grants + usage.lock.waits >= max {
             return Err(Rejection::LimitExceeded {
                 limit: "grants_per_namespace_max".into(),
                 max,
                 remedy: "release locks, use another namespace, or raise the limit".into(),
             });
         }
-        if state.last_token + 1 >= TOKEN_END {
+        if state.lock.last_token + 1 >= TOKEN_END {
             return Err(Rejection::LimitExceeded {
                 limit: "fencing_tokens".into(),
                 max: TOKEN_END - 1,
@@ -206,8 +208,9 @@ impl Acquire {
     }
 
     fn check_queues(&self, state: &State) -> Result<(), Rejection> {
-        let max = state.limits.waiters_per_lock_max;
-        let queued = |request| state.locks.get(&self.key(request)).map_or(0, |lock| lock.waiters() as u64);
+        let max = state.limits.lock.waiters_per_lock_max;
+        let queued =
+            |request| state.lock.by_key.get(&self.key(request)).map_or(0, |lock| lock.waiters() as u64);
         if self.requests.iter().any(|request| queued(request) >= max) {
             return Err(Rejection::LimitExceeded {
                 limit: "waiters_per_lock_max".into(),
@@ -218,37 +221,37 @@ impl Acquire {
         Ok(())
     }
 
-    fn wait_record(&self, transition: &Transition<'_>) -> WaitRecord {
+    fn wait_record(&self, step: &Step<'_>) -> WaitRecord {
         WaitRecord {
-            namespace: transition.intern(&self.namespace),
+            namespace: step.intern(&self.namespace),
             requests: self.requests.clone(),
             owner: self.owner.clone(),
             ttl_ms: self.ttl_ms,
             lock_delay_ms: self.lock_delay_ms,
             metadata: self.metadata.clone(),
-            deadline_ms: transition.state.now_ms.saturating_add(self.wait_ms),
+            deadline_ms: step.state.now_ms.saturating_add(self.wait_ms),
             calls: self.call.into_iter().collect(),
         }
     }
 
     /// Why the locks are not to be had at once: the first name that is not free.
-    fn refusal(&self, state: &State, lock_id: LockId, wait: &WaitRecord) -> Rejection {
+    fn refusal(&self, state: &State, lock_id: LockId, wait: &WaitRecord) -> Refusal {
         let closed = self.requests.iter().find_map(|request| {
-            let lock = state.locks.get(&wait.key(request))?;
+            let lock = state.lock.by_key.get(&wait.key(request))?;
             (!lock.admits(lock_id, request.mode, false)).then_some((request.name.clone(), lock))
         });
-        let Some((name, lock)) = closed else { return Rejection::LockNotHeld { lock_id } };
+        let Some((name, lock)) = closed else { return Refusal::LockNotHeld { lock_id } };
         match lock.delayed_until_ms() {
             Some(until_ms) if lock.holders.is_empty() => {
-                Rejection::LockDelayed { name, remaining_ms: until_ms.saturating_sub(state.now_ms) }
+                Refusal::LockDelayed { name, remaining_ms: until_ms.saturating_sub(state.now_ms) }
             }
-            _ => Rejection::LockHeld {
+            _ => Refusal::LockHeld {
                 name,
                 holder_tokens: lock
                     .holders
                     .iter()
                     .take(HOLDERS_NAMED_MAX)
-                    .filter_map(|holder| state.grants.get(&holder))
+                    .filter_map(|holder| state.lock.grants.get(&holder))
                     .map(|grant| grant.token)
                     .collect(),
                 waiters: lock.waiters() as u64,
@@ -261,21 +264,21 @@ impl State {
     /// The grant of exactly these locks that the owner, which has a session, holds already.
     pub(crate) fn held_by_owner(&self, acquire: &Acquire) -> Option<Arc<Grant>> {
         acquire.owner.session?;
-        let lock = self.locks.get(&acquire.key(acquire.requests.first()?))?;
+        let lock = self.lock.by_key.get(&acquire.key(acquire.requests.first()?))?;
         let same = |grant: &&Arc<Grant>| {
             grant.owner == acquire.owner && same_locks(&grant.requests, &acquire.requests)
         };
-        lock.holders.iter().filter_map(|lock_id| self.grants.get(&lock_id)).find(same).cloned()
+        lock.holders.iter().filter_map(|lock_id| self.lock.grants.get(&lock_id)).find(same).cloned()
     }
 
     /// How many wait already where a command, if it came now, would only join a queue. `None`: it does more than that, or is
     /// answered at once. It says nothing of what happens until the command is there: good to decide when it is sent, not what.
     #[must_use]
     pub fn waits_behind(&self, command: &Command) -> Option<usize> {
-        let Command::Acquire(acquire) = command else { return None };
+        let Command::Lock(lock::Command::Acquire(acquire)) = command else { return None };
         let newest = LockId(Position { index: u64::MAX, ordinal: u32::MAX });
         let behind = |request: &LockRequest| {
-            let lock = self.locks.get(&acquire.key(request))?;
+            let lock = self.lock.by_key.get(&acquire.key(request))?;
             (!lock.admits(newest, request.mode, false)).then(|| lock.waiters())
         };
         let held = acquire.held_unknowingly(self).or_else(|| acquire.held_already(self));
@@ -286,7 +289,7 @@ impl State {
 
 fn check_mode(state: &State, request: &LockRequest) -> Result<(), Rejection> {
     let Mode::Semaphore { permits, capacity } = request.mode else { return Ok(()) };
-    let max = state.limits.semaphore_capacity_max;
+    let max = state.limits.lock.semaphore_capacity_max;
     if capacity == 0 || u64::from(capacity) > max {
         return Err(invalid("capacity", format!("is {capacity}; it must be from 1 to {max}")));
     }

@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lock::{LockKey, LockRequest, Mode, Owner, WaitRecord};
-use crate::{LockId, Rejection, State};
+use crate::lock::record::{LockKey, WaitRecord};
+use crate::lock::{LockRequest, Mode, Owner, Refusal};
+use crate::{LockId, State};
 
 /// Most steps of a cycle that a refusal names: it is answered and remembered, and thousands of owners may be in the cycle.
 const STEPS_NAMED_MAX: usize = 32;
@@ -26,7 +27,7 @@ pub(crate) enum Obstacle {
 impl State {
     /// The acquisitions without whose end this request can not be granted, holders first, oldest first.
     pub(crate) fn obstacles(&self, lock_id: LockId, key: &LockKey, mode: Mode) -> Vec<Obstacle> {
-        let Some(lock) = self.locks.get(key) else { return Vec::new() };
+        let Some(lock) = self.lock.by_key.get(key) else { return Vec::new() };
         let holders = lock.holders.iter().filter(|holder| match mode {
             Mode::Exclusive => true,
             Mode::Shared => lock.held_exclusive,
@@ -40,7 +41,7 @@ impl State {
     }
 
     fn permits_held(&self, holder: LockId, key: &LockKey) -> u32 {
-        let requests = self.grants.get(&holder).map(|grant| grant.requests.as_ref()).unwrap_or_default();
+        let requests = self.lock.grants.get(&holder).map(|grant| grant.requests.as_ref()).unwrap_or_default();
         requests
             .iter()
             .find(|request| request.name == key.name)
@@ -48,13 +49,13 @@ impl State {
     }
 
     pub(crate) fn owner_of(&self, lock_id: LockId) -> Option<&Owner> {
-        let holder = self.grants.get(&lock_id).map(|grant| &grant.owner);
-        holder.or_else(|| self.waits.get(&lock_id).map(|wait| &wait.owner))
+        let holder = self.lock.grants.get(&lock_id).map(|grant| &grant.owner);
+        holder.or_else(|| self.lock.waits.get(&lock_id).map(|wait| &wait.owner))
     }
 
     /// Refuses a wait that would close a cycle, and names the cycle.
-    pub(crate) fn check_deadlock(&self, lock_id: LockId, wait: &WaitRecord) -> Result<(), Rejection> {
-        let Some(session) = wait.owner.session.and_then(|session| self.sessions.get(&session)) else {
+    pub(crate) fn check_deadlock(&self, lock_id: LockId, wait: &WaitRecord) -> Result<(), Refusal> {
+        let Some(session) = wait.owner.session.and_then(|session| self.session.owned(session)) else {
             return Ok(());
         };
         // Nobody waits for an owner that holds nothing and is queued nowhere.
@@ -64,7 +65,7 @@ impl State {
         let mut search =
             Search { state: self, asking: &wait.owner, owners: BTreeSet::new(), ahead: BTreeMap::new() };
         match search.cycle_through(lock_id, wait) {
-            Some(cycle) => Err(Rejection::Deadlock { cycle: shortened(cycle) }),
+            Some(cycle) => Err(Refusal::Deadlock { cycle: shortened(cycle) }),
             None => Ok(()),
         }
     }
@@ -101,13 +102,13 @@ impl Search<'_> {
                 cycle.push(format!("{} ({name})", describe(owner)));
                 return Some(cycle);
             }
-            let Some(session) = owner.session.and_then(|session| self.state.sessions.get(&session)) else {
+            let Some(session) = owner.session.and_then(|session| self.state.session.owned(session)) else {
                 continue;
             };
             if !self.owners.insert(owner.clone()) {
                 continue;
             }
-            let waits = session.waits.iter().filter_map(|id| Some((*id, self.state.waits.get(id)?)));
+            let waits = session.waits.iter().filter_map(|id| Some((*id, self.state.lock.waits.get(id)?)));
             let own: Vec<_> = waits.filter(|(_, wait)| wait.owner == *owner).collect();
             let obstacles = own.into_iter().flat_map(|(id, wait)| self.obstacles_of(id, wait)).collect();
             path.push(Frame { step: format!("{} ({name})", describe(owner)), obstacles });

@@ -1,7 +1,8 @@
 //! Why nobody gets on: a lock's holders, its waiters, and what is in the way of each.
 
 use crate::lock::deadlock::Obstacle;
-use crate::lock::{LockKey, LockPart, LockView, Owner, Wait};
+use crate::lock::record::LockKey;
+use crate::lock::{LockPart, LockView, Owner, Wait};
 use crate::{LockId, Name, Namespace, State};
 
 /// Most obstacles named per waiter, and most waits named per obstacle.
@@ -61,14 +62,14 @@ impl State {
 
     fn blocker(&self, obstacle: Obstacle, name: &Name) -> Option<Blocker> {
         let (lock_id, token) = match obstacle {
-            Obstacle::Holder(lock_id) => (lock_id, self.grants.get(&lock_id).map(|grant| grant.token)),
+            Obstacle::Holder(lock_id) => (lock_id, self.lock.grants.get(&lock_id).map(|grant| grant.token)),
             Obstacle::WaiterAhead(lock_id) => (lock_id, None),
         };
         let owner = self.owner_of(lock_id)?.clone();
-        let session = owner.session.and_then(|session| self.sessions.get(&session));
+        let session = owner.session.and_then(|session| self.session.owned(session));
         let waits = session.into_iter().flat_map(|session| session.waits.iter());
         let waits_for = waits
-            .filter_map(|waiting| self.waits.get(waiting))
+            .filter_map(|waiting| self.lock.waits.get(waiting))
             .filter(|wait| wait.owner == owner)
             .flat_map(|wait| wait.requests.iter().map(|request| request.name.clone()))
             .take(NAMED_MAX)

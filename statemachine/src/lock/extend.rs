@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::deadline::Due;
-use crate::lock::Extend;
-use crate::transition::Transition;
-use crate::{ChangeKind, Outcome, Rejection, Reply};
+use crate::Rejection;
+use crate::due::Due;
+use crate::lock::{Change, Extend, Extended, Refusal};
+use crate::step::Step;
 
 impl Extend {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        let state = &mut *transition.state;
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Extended, Rejection> {
+        let state = &mut *step.state;
         state.check_ttl(self.ttl_ms)?;
         let grant = state.held(&self.namespace, self.lock_id, self.name.as_ref())?.clone();
         let lock_id = self.lock_id;
         if let Some(session) = grant.owner.session {
-            return Err(Rejection::OwnedBySession { lock_id, session });
+            return Err(Refusal::OwnedBySession { lock_id, session }.into());
         }
         let before_ms = grant.deadline_ms.unwrap_or_default();
         let deadline_ms = before_ms.max(state.now_ms.saturating_add(self.ttl_ms));
@@ -23,8 +23,8 @@ impl Extend {
         (changed.ttl_ms, changed.deadline_ms) = (Some(self.ttl_ms), Some(deadline_ms));
         state.deadlines.remove(&(before_ms, Due::Grant(lock_id)));
         state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
-        state.grants.insert(lock_id, Arc::clone(&extended));
-        transition.emit(Some(&self.namespace), ChangeKind::LockExtended(Arc::clone(&extended)));
-        Ok(Reply::Extended(extended))
+        state.lock.grants.insert(lock_id, Arc::clone(&extended));
+        step.emit(Some(&self.namespace), Change::LockExtended(Arc::clone(&extended)));
+        Ok(Extended { grant: extended })
     }
 }

@@ -1,16 +1,16 @@
 //! Taking a grant away.
 
-use crate::lock::{ForceRelease, end_grant};
-use crate::transition::Transition;
-use crate::{Outcome, ReleaseReason, Reply};
+use crate::Rejection;
+use crate::lock::{ForceRelease, ReleaseReason, Released, end_grant};
+use crate::step::Step;
 
 impl ForceRelease {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        let state = &*transition.state;
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Released, Rejection> {
+        let state = &*step.state;
         state.check_reason(&self.reason)?;
         let grant = state.held_under(&self.namespace, &self.name, self.token)?;
         let (lock_id, token) = (grant.lock_id, grant.token);
-        end_grant(transition, lock_id, ReleaseReason::Forced { reason: self.reason.clone() });
-        Ok(Reply::Released { lock_id, token, remaining_count: 0 })
+        end_grant(step, lock_id, ReleaseReason::Forced { reason: self.reason.clone() });
+        Ok(Released { lock_id, token, remaining_count: 0 })
     }
 }

@@ -2,32 +2,31 @@
 
 use std::sync::Arc;
 
-use crate::deadline::Due;
-use crate::dedup::Ended;
-use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, Wait, WaitRecord};
-use crate::transition::Transition;
-use crate::{ChangeKind, LockId, ReleaseReason, WaitEnd};
+use crate::LockId;
+use crate::due::Due;
+use crate::lock::record::{Kind, LockKey, LockRecord, WaitRecord};
+use crate::lock::{Change, Grant, Mode, ReleaseReason, Wait, WaitEnd};
+use crate::retries::Ended;
+use crate::session::{Owned, SessionEnd};
+use crate::step::Step;
 
-/// Tokens stay below this, so that JSON numbers carry them exactly.
-pub(crate) const TOKEN_END: u64 = 1 << 53;
-
-impl Transition<'_> {
+impl Step<'_> {
     /// Changes a lock, which is made when it is not there.
     pub(crate) fn change_lock(&mut self, key: LockKey, kind: Kind, change: impl FnOnce(&mut LockRecord)) {
-        if let Some(lock) = self.state.locks.get_mut(&key) {
+        if let Some(lock) = self.state.lock.by_key.get_mut(&key) {
             return change(lock);
         }
         let mut lock = LockRecord::new(kind);
         change(&mut lock);
-        self.account(&key.namespace, |usage| usage.locks += 1);
-        self.state.locks.insert(key, lock);
+        self.account(&key.namespace, |usage| usage.lock.locks += 1);
+        self.state.lock.by_key.insert(key, lock);
     }
 
     /// A lock nobody holds, waits for or is kept from leaves nothing behind.
     pub(crate) fn drop_if_idle(&mut self, key: &LockKey) {
-        if self.state.locks.get(key).is_some_and(LockRecord::is_idle) {
-            self.state.locks.remove(key);
-            self.account(&key.namespace, |usage| usage.locks -= 1);
+        if self.state.lock.by_key.get(key).is_some_and(LockRecord::is_idle) {
+            self.state.lock.by_key.remove(key);
+            self.account(&key.namespace, |usage| usage.lock.locks -= 1);
         }
     }
 
@@ -37,43 +36,43 @@ impl Transition<'_> {
             let enqueue = |lock: &mut LockRecord| lock.enqueue(lock_id, request.mode);
             self.change_lock(wait.key(request), Kind::of(request.mode), enqueue);
         }
-        if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
-            Arc::make_mut(record).waits.insert(lock_id);
+        if let Some(owned) = wait.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
+            owned.waits.insert(lock_id);
         }
         self.state.deadlines.insert((wait.deadline_ms, Due::Wait(lock_id)));
-        self.state.serving.index(lock_id, &wait.calls);
-        self.account(&wait.namespace, |usage| usage.waits += 1);
-        self.state.waits.insert(lock_id, Arc::new(wait));
+        self.state.lock.serving.index(lock_id, &wait.calls);
+        self.account(&wait.namespace, |usage| usage.lock.waits += 1);
+        self.state.lock.waits.insert(lock_id, Arc::new(wait));
     }
 
     /// Takes an acquisition out of the queues; gives what it was.
     pub(crate) fn dequeue(&mut self, lock_id: LockId) -> Option<Arc<WaitRecord>> {
-        let wait = self.state.waits.remove(&lock_id)?;
+        let wait = self.state.lock.waits.remove(&lock_id)?;
         for request in &wait.requests {
             let key = wait.key(request);
-            if let Some(lock) = self.state.locks.get_mut(&key) {
+            if let Some(lock) = self.state.lock.by_key.get_mut(&key) {
                 lock.dequeue(lock_id, request.mode);
             }
-            self.touch(key, false);
+            self.state.lock.touch(key, false);
         }
-        if let Some(record) = wait.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
-            Arc::make_mut(record).waits.remove(&lock_id);
+        if let Some(owned) = wait.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
+            owned.waits.remove(&lock_id);
         }
         self.state.deadlines.remove(&(wait.deadline_ms, Due::Wait(lock_id)));
-        self.state.serving.unindex(lock_id, &wait.calls);
-        self.account(&wait.namespace, |usage| usage.waits -= 1);
+        self.state.lock.serving.unindex(lock_id, &wait.calls);
+        self.account(&wait.namespace, |usage| usage.lock.waits -= 1);
         Some(wait)
     }
 
     /// Grants: takes the token now. The caller has checked that every lock admits it and that a token is left.
     pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Arc<Grant> {
-        self.state.last_token += 1;
+        self.state.lock.last_token += 1;
         let grant = self.hold(Grant {
             lock_id,
             namespace: wait.namespace.clone(),
             requests: wait.requests.clone().into(),
             owner: wait.owner.clone(),
-            token: self.state.last_token,
+            token: self.state.lock.last_token,
             count: 1,
             granted_revision: self.state.revision,
             granted_wall_ms: self.state.wall_ms,
@@ -83,8 +82,8 @@ impl Transition<'_> {
             metadata: wait.metadata.clone().into(),
         });
         let now_ms = self.state.now_ms;
-        self.state.serving.note_grant(&grant, wait.calls.clone(), now_ms);
-        self.emit(Some(&grant.namespace), ChangeKind::LockGranted(Arc::clone(&grant)));
+        self.state.lock.serving.note_grant(&grant, wait.calls.clone(), now_ms);
+        self.emit(Some(&grant.namespace), Change::LockGranted(Arc::clone(&grant)));
         grant
     }
 
@@ -98,30 +97,30 @@ impl Transition<'_> {
         if let Some(deadline_ms) = grant.deadline_ms {
             self.state.deadlines.insert((deadline_ms, Due::Grant(lock_id)));
         }
-        if let Some(record) = grant.owner.session.and_then(|session| self.state.sessions.get_mut(&session)) {
-            Arc::make_mut(record).grants.insert(lock_id);
+        if let Some(owned) = grant.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
+            owned.grants.insert(lock_id);
         }
-        self.account(&grant.namespace, |usage| usage.grants += 1);
+        self.account(&grant.namespace, |usage| usage.lock.grants += 1);
         let grant = Arc::new(grant);
-        self.state.grants.insert(lock_id, Arc::clone(&grant));
+        self.state.lock.grants.insert(lock_id, Arc::clone(&grant));
         grant
     }
 }
 
 /// Ends a grant: its locks are free, or closed for its lock-delay when the loss was involuntary.
 /// The caller runs [`crate::lock::promote`] afterwards.
-pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason: ReleaseReason) {
-    let Some(grant) = transition.state.grants.remove(&lock_id) else { return };
+pub(crate) fn end_grant(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason) {
+    let Some(grant) = step.state.lock.grants.remove(&lock_id) else { return };
     let involuntary = match &reason {
         ReleaseReason::Released => false,
-        ReleaseReason::SessionEnded(end) => *end == crate::SessionEnd::Expired,
+        ReleaseReason::SessionEnded(end) => *end == SessionEnd::Expired,
         ReleaseReason::Expired | ReleaseReason::Forced { .. } => true,
     };
     let delayed_until_ms = (involuntary && grant.lock_delay_ms > 0)
-        .then(|| transition.state.now_ms.saturating_add(grant.lock_delay_ms));
+        .then(|| step.state.now_ms.saturating_add(grant.lock_delay_ms));
     for request in &grant.requests {
         let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
-        if let Some(lock) = transition.state.locks.get_mut(&key) {
+        if let Some(lock) = step.state.lock.by_key.get_mut(&key) {
             lock.remove_holder(lock_id, request.mode);
             let before = lock.delayed_until_ms();
             // Of two delays the later one holds.
@@ -130,35 +129,34 @@ pub(crate) fn end_grant(transition: &mut Transition<'_>, lock_id: LockId, reason
                 lock.delay_until(after);
                 let due = Due::Delay(Box::new(key.clone()));
                 if let Some(before) = before {
-                    transition.state.deadlines.remove(&(before, due.clone()));
+                    step.state.deadlines.remove(&(before, due.clone()));
                 }
                 if let Some(after) = after {
-                    transition.state.deadlines.insert((after, due));
+                    step.state.deadlines.insert((after, due));
                 }
             }
         }
-        transition.touch(key, request.mode == Mode::Exclusive);
+        step.state.lock.touch(key, request.mode == Mode::Exclusive);
     }
     if let Some(deadline_ms) = grant.deadline_ms {
-        transition.state.deadlines.remove(&(deadline_ms, Due::Grant(lock_id)));
+        step.state.deadlines.remove(&(deadline_ms, Due::Grant(lock_id)));
     }
-    if let Some(record) = grant.owner.session.and_then(|session| transition.state.sessions.get_mut(&session))
-    {
-        Arc::make_mut(record).grants.remove(&lock_id);
+    if let Some(owned) = grant.owner.session.and_then(|session| step.state.session.owned_mut(session)) {
+        owned.grants.remove(&lock_id);
     }
-    transition.account(&grant.namespace, |usage| usage.grants -= 1);
-    transition.state.serving.forget_grant(&grant);
-    transition.state.dedup.note_end(lock_id, Ended::Grant(reason.clone()));
+    step.account(&grant.namespace, |usage| usage.lock.grants -= 1);
+    step.state.lock.serving.forget_grant(&grant);
+    step.state.retries.note_end(lock_id, Ended::Grant(reason.clone()));
     let mut ended = grant;
     Arc::make_mut(&mut ended).count = 0;
     let namespace = ended.namespace.clone();
-    transition.emit(Some(&namespace), ChangeKind::LockReleased { grant: ended, reason });
+    step.emit(Some(&namespace), Change::LockReleased { grant: ended, reason });
 }
 
 /// Ends a wait without a grant. The caller runs [`crate::lock::promote`] afterwards.
-pub(crate) fn end_wait(transition: &mut Transition<'_>, lock_id: LockId, reason: WaitEnd) {
-    let Some(wait) = transition.dequeue(lock_id) else { return };
-    transition.state.dedup.note_end(lock_id, Ended::Wait(reason));
+pub(crate) fn end_wait(step: &mut Step<'_>, lock_id: LockId, reason: WaitEnd) {
+    let Some(wait) = step.dequeue(lock_id) else { return };
+    step.state.retries.note_end(lock_id, Ended::Wait(reason));
     let ended = Wait {
         lock_id,
         namespace: wait.namespace.clone(),
@@ -167,5 +165,23 @@ pub(crate) fn end_wait(transition: &mut Transition<'_>, lock_id: LockId, reason:
         deadline_ms: wait.deadline_ms,
         queue_position: 0,
     };
-    transition.emit(Some(&wait.namespace), ChangeKind::WaitEnded { wait: ended, reason });
+    step.emit(Some(&wait.namespace), Change::WaitEnded { wait: ended, reason });
+}
+
+/// The delay of a lock is over.
+pub(crate) fn end_delay(step: &mut Step<'_>, key: LockKey) {
+    if let Some(lock) = step.state.lock.by_key.get_mut(&key) {
+        lock.delay_until(None);
+    }
+    step.state.lock.touch(key, false);
+}
+
+/// Ends what a session owned: its waits, then its grants.
+pub(crate) fn end_owned(step: &mut Step<'_>, owned: &Owned, reason: SessionEnd) {
+    for lock_id in &owned.waits {
+        end_wait(step, *lock_id, WaitEnd::SessionEnded(reason));
+    }
+    for lock_id in &owned.grants {
+        end_grant(step, *lock_id, ReleaseReason::SessionEnded(reason));
+    }
 }

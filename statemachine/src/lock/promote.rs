@@ -11,44 +11,44 @@
 
 use std::sync::Arc;
 
-use crate::lock::grant::TOKEN_END;
-use crate::lock::{LockKey, WaitRecord};
-use crate::transition::Transition;
+use crate::lock::record::{LockKey, WaitRecord};
+use crate::lock::table::TOKEN_END;
+use crate::step::Step;
 use crate::{LockId, State};
 
 /// Grants every waiter that may go, until none may.
-pub(crate) fn promote(transition: &mut Transition<'_>) {
-    while let Some(key) = transition.touched.pop_first() {
-        if transition.reader_turns.contains(&key) {
-            grant_waiting_readers(transition, &key);
+pub(crate) fn promote(step: &mut Step<'_>) {
+    while let Some(key) = step.state.lock.touched.pop_first() {
+        if step.state.lock.reader_turns.contains(&key) {
+            grant_waiting_readers(step, &key);
         }
-        while let Some((lock_id, wait)) = next_in_line(transition.state, &key) {
-            grant_waiter(transition, lock_id, &wait);
+        while let Some((lock_id, wait)) = next_in_line(step.state, &key) {
+            grant_waiter(step, lock_id, &wait);
         }
-        transition.drop_if_idle(&key);
+        step.drop_if_idle(&key);
     }
-    transition.reader_turns.clear();
+    step.state.lock.reader_turns.clear();
 }
 
-fn grant_waiter(transition: &mut Transition<'_>, lock_id: LockId, wait: &WaitRecord) {
-    transition.dequeue(lock_id);
-    transition.grant(lock_id, wait);
+fn grant_waiter(step: &mut Step<'_>, lock_id: LockId, wait: &WaitRecord) {
+    step.dequeue(lock_id);
+    step.grant(lock_id, wait);
 }
 
-fn grant_waiting_readers(transition: &mut Transition<'_>, key: &LockKey) {
-    let readers = transition.state.locks.get(key).map(|lock| lock.shared_queue().clone()).unwrap_or_default();
+fn grant_waiting_readers(step: &mut Step<'_>, key: &LockKey) {
+    let readers = step.state.lock.by_key.get(key).map(|lock| lock.shared_queue().clone()).unwrap_or_default();
     for lock_id in &readers {
-        let Some(wait) = transition.state.waits.get(lock_id).cloned() else { continue };
-        let turns = &transition.reader_turns;
-        if transition.state.admits(*lock_id, &wait, |key| turns.contains(key)) {
-            grant_waiter(transition, *lock_id, &wait);
+        let Some(wait) = step.state.lock.waits.get(lock_id).cloned() else { continue };
+        let turns = &step.state.lock.reader_turns;
+        if step.state.admits(*lock_id, &wait, |key| turns.contains(key)) {
+            grant_waiter(step, *lock_id, &wait);
         }
     }
 }
 
 /// The oldest waiter if it may go; else the first shared waiter behind it that no exclusive waiter is ahead of.
 fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>)> {
-    let lock = state.locks.get(key)?;
+    let lock = state.lock.by_key.get(key)?;
     let head = lock.head()?;
     let first_other = lock.other_queue().get_min().copied();
     let readers = lock.shared_queue().iter().copied();
@@ -62,7 +62,7 @@ fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>
         return None;
     }
     candidates
-        .filter_map(|lock_id| Some((lock_id, state.waits.get(&lock_id)?)))
+        .filter_map(|lock_id| Some((lock_id, state.lock.waits.get(&lock_id)?)))
         .find(|(lock_id, wait)| state.admits(*lock_id, wait, |_| false))
         .map(|(lock_id, wait)| (lock_id, wait.clone()))
 }
@@ -75,10 +75,10 @@ impl State {
         wait: &WaitRecord,
         bypass: impl Fn(&LockKey) -> bool,
     ) -> bool {
-        self.last_token + 1 < TOKEN_END
+        self.lock.last_token + 1 < TOKEN_END
             && wait.requests.iter().all(|request| {
                 let key = wait.key(request);
-                self.locks.get(&key).is_none_or(|lock| lock.admits(lock_id, request.mode, bypass(&key)))
+                self.lock.by_key.get(&key).is_none_or(|lock| lock.admits(lock_id, request.mode, bypass(&key)))
             })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use imbl::OrdSet;
 
-use crate::lock::{LockRequest, Mode, Owner, ServingCall};
+use crate::lock::types::{LockRequest, Mode, Owner, ServingCall};
 use crate::{LockId, Name, Namespace};
 
 /// Where a lock (or register) is found: names of different namespaces are different.
@@ -242,16 +242,23 @@ impl LockRecord {
 
 /// A queued acquisition: everything its grant will need.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WaitRecord {
-    pub(crate) namespace: Namespace,
-    pub(crate) requests: Vec<LockRequest>,
-    pub(crate) owner: Owner,
-    pub(crate) ttl_ms: Option<u64>,
-    pub(crate) lock_delay_ms: u64,
-    pub(crate) metadata: String,
-    pub(crate) deadline_ms: u64,
+pub struct WaitRecord {
+    /// Where its locks live.
+    pub namespace: Namespace,
+    /// What it wants.
+    pub requests: Vec<LockRequest>,
+    /// Who waits.
+    pub owner: Owner,
+    /// Time to live of a one-shot grant.
+    pub ttl_ms: Option<u64>,
+    /// Lock-delay.
+    pub lock_delay_ms: u64,
+    /// Free text.
+    pub metadata: String,
+    /// When the wait times out.
+    pub deadline_ms: u64,
     /// The calls that wait for it, oldest first. Empty when its caller was told to ask again.
-    pub(crate) calls: Vec<ServingCall>,
+    pub calls: Vec<ServingCall>,
 }
 
 impl WaitRecord {
@@ -262,7 +269,6 @@ impl WaitRecord {
 
 #[cfg(test)]
 mod tests {
-    use crate::deadline::Due;
     use crate::lock::Grant;
 
     use super::*;
@@ -270,7 +276,6 @@ mod tests {
     #[test]
     fn what_there_may_be_millions_of_stays_small() {
         assert_eq!(size_of::<(LockKey, LockRecord)>(), 72);
-        assert_eq!(size_of::<(u64, Due)>(), 24);
         assert_eq!(size_of::<Grant>(), 176);
     }
 

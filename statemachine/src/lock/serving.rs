@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::deadline::Due;
-use crate::lock::{Acquire, Grant, LockRequest, WithdrawWaits, end_wait};
-use crate::transition::Transition;
-use crate::{LockId, Reply, State, WaitEnd};
+use crate::due::Due;
+use crate::lock::{Acquire, Grant, LockRequest, ServingCall};
+use crate::step::Step;
+use crate::{LockId, State};
 
 /// Calls that one acquisition remembers; the oldest is forgotten first.
 const CALLS_MAX: usize = 8;
@@ -25,17 +25,6 @@ const CALLS_MAX: usize = 8;
 pub(crate) const UNCONFIRMED_MS: u64 = 15_000;
 /// Grants for which that is remembered; the oldest is forgotten first.
 const UNCONFIRMED_MAX: usize = 10_000;
-
-/// A call that waits for an acquisition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServingCall {
-    /// The node that answers the call.
-    pub node_id: u64,
-    /// Tells the runs of the node's process apart.
-    pub boot_id: u64,
-    /// Tells the calls of one run apart.
-    pub number: u64,
-}
 
 /// A grant whose answer may not have reached its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +84,7 @@ impl Serving {
 }
 
 /// Whether the owner of a grant must have heard of it by now.
-fn is_told(at_ms: u64, now_ms: u64) -> bool {
+pub(super) fn is_told(at_ms: u64, now_ms: u64) -> bool {
     at_ms.saturating_add(UNCONFIRMED_MS) < now_ms
 }
 
@@ -105,12 +94,12 @@ impl State {
     pub fn serving_boots(&self) -> Vec<(u64, u64)> {
         let mut boots = Vec::new();
         let mut from = (ServingCall { node_id: 0, boot_id: 0, number: 0 }, LockId::MIN);
-        while let Some((call, _)) = self.serving.by_call.range(from..).next() {
+        while let Some((call, _)) = self.lock.serving.by_call.range(from..).next() {
             boots.push((call.node_id, call.boot_id));
             let Some(boot_id) = call.boot_id.checked_add(1) else { break };
             from = (ServingCall { node_id: call.node_id, boot_id, number: 0 }, LockId::MIN);
         }
-        let answered = self.serving.unconfirmed.values().flat_map(|unconfirmed| &unconfirmed.calls);
+        let answered = self.lock.serving.unconfirmed.values().flat_map(|unconfirmed| &unconfirmed.calls);
         boots.extend(answered.map(|call| (call.node_id, call.boot_id)));
         boots.sort_unstable();
         boots.dedup();
@@ -122,10 +111,10 @@ impl State {
     #[must_use]
     pub fn answered_elsewhere(&self, acquire: &Acquire) -> Option<Vec<u64>> {
         let (call, grant) = (acquire.call?, self.held_by_owner(acquire)?);
-        if self.serving.unclaimed.contains(&grant.lock_id) {
+        if self.lock.serving.unclaimed.contains(&grant.lock_id) {
             return Some(Vec::new());
         }
-        let unconfirmed = self.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id))?;
+        let unconfirmed = self.lock.serving.unconfirmed.get(&(grant.granted_revision, grant.lock_id))?;
         let here = |other: &ServingCall| (other.node_id, other.boot_id) == (call.node_id, call.boot_id);
         let told = is_told(unconfirmed.at_ms, self.now_ms) || unconfirmed.calls.iter().any(here);
         (!told).then(|| unconfirmed.calls.iter().map(|call| call.node_id).collect())
@@ -134,7 +123,7 @@ impl State {
     /// What a call waits for.
     #[must_use]
     pub fn waited_for(&self, call: ServingCall) -> Option<LockId> {
-        let (other, lock_id) = self.serving.by_call.range((call, LockId::MIN)..).next()?;
+        let (other, lock_id) = self.lock.serving.by_call.range((call, LockId::MIN)..).next()?;
         (*other == call).then_some(*lock_id)
     }
 }
@@ -144,44 +133,46 @@ impl State {
     /// this one is not.
     #[must_use]
     pub fn was_replaced(&self, lock_id: LockId, call: ServingCall) -> bool {
-        if let Some(wait) = self.waits.get(&lock_id) {
+        if let Some(wait) = self.lock.waits.get(&lock_id) {
             return !wait.calls.is_empty() && !wait.calls.contains(&call);
         }
-        let grant = self.grants.get(&lock_id);
+        let grant = self.lock.grants.get(&lock_id);
         let unconfirmed =
-            grant.and_then(|grant| self.serving.unconfirmed.get(&(grant.granted_revision, lock_id)));
+            grant.and_then(|grant| self.lock.serving.unconfirmed.get(&(grant.granted_revision, lock_id)));
         unconfirmed.is_some_and(|unconfirmed| !unconfirmed.calls.contains(&call))
     }
 }
 
-impl Transition<'_> {
+impl Step<'_> {
     /// A call waits for an acquisition that is queued already.
     pub(crate) fn serve(&mut self, lock_id: LockId, call: Option<ServingCall>) {
-        let (Some(call), Some(mut wait)) = (call, self.state.waits.get(&lock_id).cloned()) else { return };
+        let (Some(call), Some(mut wait)) = (call, self.state.lock.waits.get(&lock_id).cloned()) else {
+            return;
+        };
         if wait.calls.contains(&call) {
             return;
         }
-        self.state.serving.unindex(lock_id, &wait.calls);
+        self.state.lock.serving.unindex(lock_id, &wait.calls);
         let calls = &mut Arc::make_mut(&mut wait).calls;
         if calls.len() >= CALLS_MAX {
             calls.remove(0);
         }
         calls.push(call);
-        self.state.serving.index(lock_id, &wait.calls);
-        self.state.waits.insert(lock_id, wait);
+        self.state.lock.serving.index(lock_id, &wait.calls);
+        self.state.lock.waits.insert(lock_id, wait);
     }
 
     /// A call takes the place of those that waited for an acquisition.
     pub(crate) fn serve_instead(&mut self, lock_id: LockId, call: Option<ServingCall>) {
-        let (Some(call), Some(wait)) = (call, self.state.waits.get_mut(&lock_id)) else { return };
+        let (Some(call), Some(wait)) = (call, self.state.lock.waits.get_mut(&lock_id)) else { return };
         let before = std::mem::replace(&mut Arc::make_mut(wait).calls, vec![call]);
-        self.state.serving.unindex(lock_id, &before);
-        self.state.serving.index(lock_id, &[call]);
+        self.state.lock.serving.unindex(lock_id, &before);
+        self.state.lock.serving.index(lock_id, &[call]);
     }
 
     /// A wait lives at least so long.
     pub(crate) fn wait_until(&mut self, lock_id: LockId, deadline_ms: u64) {
-        let Some(wait) = self.state.waits.get_mut(&lock_id) else { return };
+        let Some(wait) = self.state.lock.waits.get_mut(&lock_id) else { return };
         if wait.deadline_ms < deadline_ms {
             self.state.deadlines.remove(&(wait.deadline_ms, Due::Wait(lock_id)));
             self.state.deadlines.insert((deadline_ms, Due::Wait(lock_id)));
@@ -191,84 +182,43 @@ impl Transition<'_> {
 
     /// A call leaves a wait. True when it was the last one.
     pub(crate) fn leave_wait(&mut self, lock_id: LockId, call: ServingCall) -> bool {
-        let Some(wait) = self.state.waits.get_mut(&lock_id) else { return false };
+        let Some(wait) = self.state.lock.waits.get_mut(&lock_id) else { return false };
         let Some(place) = wait.calls.iter().position(|other| *other == call) else { return false };
         let wait = Arc::make_mut(wait);
         wait.calls.remove(place);
         let last = wait.calls.is_empty();
-        self.state.serving.unindex(lock_id, &[call]);
+        self.state.lock.serving.unindex(lock_id, &[call]);
         last
     }
 
     /// A call leaves whose wait was granted before it could be answered. True when the grant is nobody's.
     pub(crate) fn leave_grant(&mut self, lock_id: LockId, call: ServingCall) -> bool {
-        let Some(grant) = self.state.grants.get(&lock_id) else { return false };
+        let Some(grant) = self.state.lock.grants.get(&lock_id) else { return false };
         if grant.owner.session.is_none() {
             return true;
         }
         let place = (grant.granted_revision, lock_id);
-        let Some(unconfirmed) = self.state.serving.unconfirmed.get_mut(&place) else {
+        let Some(unconfirmed) = self.state.lock.serving.unconfirmed.get_mut(&place) else {
             // Somebody else may have been told of it: under a key, when it entered again, or because the node of this call
             // counted as lost.
             return grant.count == 1
-                && !self.state.dedup.tracked.contains_key(&lock_id)
-                && !self.state.serving.unclaimed.contains(&lock_id);
+                && !self.state.retries.refers_to(lock_id)
+                && !self.state.lock.serving.unclaimed.contains(&lock_id);
         };
         let before = unconfirmed.calls.len();
         unconfirmed.calls.retain(|other| *other != call);
         let last = unconfirmed.calls.is_empty();
         if last {
-            self.state.serving.unconfirmed.remove(&place);
+            self.state.lock.serving.unconfirmed.remove(&place);
         }
         last && before > 0
     }
 
     /// An owner asks for what it holds without knowing: it is told now.
     pub(crate) fn claim(&mut self, grant: &Grant, call: Option<ServingCall>) {
-        self.state.serving.forget_grant(grant);
+        self.state.lock.serving.forget_grant(grant);
         let now_ms = self.state.now_ms;
-        self.state.serving.note_grant(grant, call.into_iter().collect(), now_ms);
-    }
-}
-
-impl WithdrawWaits {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
-        let lost =
-            |call: &ServingCall| call.node_id == self.node_id && Some(call.boot_id) != self.except_boot;
-        let from = (ServingCall { node_id: self.node_id, boot_id: 0, number: 0 }, LockId::MIN);
-        let served = transition.state.serving.by_call.range(from..);
-        let served = served.take_while(|(call, _)| call.node_id == self.node_id);
-        let left: Vec<(LockId, ServingCall)> =
-            served.filter(|(call, _)| lost(call)).map(|(call, lock_id)| (*lock_id, *call)).collect();
-        let mut ended: Vec<LockId> = left
-            .into_iter()
-            .filter(|(lock_id, call)| transition.leave_wait(*lock_id, *call))
-            .map(|(lock_id, _)| lock_id)
-            .collect();
-        ended.sort_unstable();
-        for lock_id in &ended {
-            end_wait(transition, *lock_id, WaitEnd::NodeLost);
-        }
-        let now_ms = transition.state.now_ms;
-        let serving = &mut transition.state.serving;
-        let touched: Vec<(u64, LockId)> = serving
-            .unconfirmed
-            .iter()
-            .filter(|(_, unconfirmed)| unconfirmed.calls.iter().any(lost))
-            .map(|(place, _)| *place)
-            .collect();
-        for place in touched {
-            let Some(unconfirmed) = serving.unconfirmed.get_mut(&place) else { continue };
-            unconfirmed.calls.retain(|call| !lost(call));
-            if unconfirmed.calls.is_empty() {
-                let told = is_told(unconfirmed.at_ms, now_ms);
-                serving.unconfirmed.remove(&place);
-                if !told {
-                    serving.unclaimed.insert(place.1);
-                }
-            }
-        }
-        Reply::WaitsWithdrawn { waits: ended.len() as u64 }
+        self.state.lock.serving.note_grant(grant, call.into_iter().collect(), now_ms);
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
-use crate::lock::{Grant, Kind, LockKey, LockRecord, Mode, Wait};
+use crate::lock::record::{Kind, LockKey, LockRecord};
+use crate::lock::{Grant, Wait};
 use crate::{LockId, Name, Namespace, SessionId, State};
 
 /// Most locks one page of a listing looks at; a page may be short, or empty, and still have a cursor.
@@ -115,14 +116,15 @@ impl State {
     /// The grant of that id, if it is held.
     #[must_use]
     pub fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
-        self.grants.get(&lock_id).cloned()
+        self.lock.grants.get(&lock_id).cloned()
     }
 
     /// The wait of that id, if it is queued.
     #[must_use]
     pub fn wait(&self, lock_id: LockId) -> Option<Wait> {
-        let wait = self.waits.get(&lock_id)?;
-        let ahead = |request| self.locks.get(&wait.key(request)).map_or(0, |lock| ahead_of(lock, lock_id));
+        let wait = self.lock.waits.get(&lock_id)?;
+        let ahead =
+            |request| self.lock.by_key.get(&wait.key(request)).map_or(0, |lock| ahead_of(lock, lock_id));
         Some(Wait {
             lock_id,
             namespace: wait.namespace.clone(),
@@ -150,14 +152,14 @@ impl State {
     #[must_use]
     pub fn lock_part(&self, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<LockView> {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
-        self.locks.get(&key).map(|lock| self.lock_view(&key, lock, part))
+        self.lock.by_key.get(&key).map(|lock| self.lock_view(&key, lock, part))
     }
 
     /// The grant that holds a name under a token; `None` when the token does not hold it.
     #[must_use]
     pub fn holder(&self, namespace: &Namespace, name: &Name, token: u64) -> Option<Arc<Grant>> {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
-        let mut holders = self.locks.get(&key)?.holders.iter().filter_map(|holder| self.grant(holder));
+        let mut holders = self.lock.by_key.get(&key)?.holders.iter().filter_map(|holder| self.grant(holder));
         holders.find(|grant| grant.token == token)
     }
 
@@ -199,7 +201,8 @@ impl State {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(key(after.clone())),
             _ => at_prefix,
         };
-        self.locks
+        self.lock
+            .by_key
             .range((from, Bound::Unbounded))
             .take_while(move |(key, _)| key.namespace == *namespace && key.name.as_str().starts_with(prefix))
     }
@@ -247,10 +250,10 @@ impl State {
     #[must_use]
     pub fn check(&self, namespace: &Namespace, name: &Name, token: u64) -> TokenCheck {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
-        let lock = self.locks.get(&key);
+        let lock = self.lock.by_key.get(&key);
         let holders = lock.into_iter().flat_map(|lock| lock.holders.iter());
         let tokens: Vec<u64> =
-            holders.filter_map(|holder| self.grants.get(&holder)).map(|grant| grant.token).collect();
+            holders.filter_map(|holder| self.lock.grants.get(&holder)).map(|grant| grant.token).collect();
         let status = match tokens.is_empty() {
             true => TokenStatus::NotHeld,
             false if tokens.contains(&token) => TokenStatus::Held,
@@ -267,16 +270,4 @@ fn ahead_of(lock: &LockRecord, lock_id: LockId) -> u64 {
         return (lock.waiters() as u64).saturating_sub(1);
     }
     lock.queue().take_while(|waiter| *waiter < lock_id).count() as u64
-}
-
-impl Mode {
-    /// The word the APIs use.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exclusive => "exclusive",
-            Self::Shared => "shared",
-            Self::Semaphore { .. } => "semaphore",
-        }
-    }
 }

@@ -1,41 +1,37 @@
 //! The end of a session, by its owner or by time, and of everything it owns, in one entry.
 
-use crate::deadline::Due;
-use crate::lock::{end_grant, end_wait};
-use crate::session::CloseSession;
-use crate::transition::Transition;
-use crate::{ChangeKind, Outcome, Rejection, ReleaseReason, Reply, SessionEnd, SessionId, WaitEnd};
+use crate::due::Due;
+use crate::lock;
+use crate::session::{Change, CloseSession, Refusal, SessionClosed, SessionEnd};
+use crate::step::Step;
+use crate::{Rejection, SessionId};
 
 impl CloseSession {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
-        transition.state.check_session(self.session, &self.namespace)?;
-        let (released_grants, cancelled_waits) = end_session(transition, self.session, SessionEnd::Closed)
-            .ok_or(Rejection::SessionNotFound { session: self.session })?;
-        Ok(Reply::SessionClosed { released_grants, cancelled_waits })
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<SessionClosed, Rejection> {
+        let session = self.session;
+        step.state.check_session(session, &self.namespace)?;
+        Ok(end_session(step, session, SessionEnd::Closed).ok_or(Refusal::SessionNotFound { session })?)
     }
 }
 
-/// Ends a session. Watchers see its waits end, its grants end, then the session itself; what others get from it
+/// Ends a session. Watchers see what it owns end, a job after the other, then the session itself; what others get from it
 /// comes after. Gives the number of grants and of waits that went with it, `None` when there is no such session.
 pub(crate) fn end_session(
-    transition: &mut Transition<'_>,
+    step: &mut Step<'_>,
     session: SessionId,
     reason: SessionEnd,
-) -> Option<(u64, u64)> {
-    let record = transition.state.sessions.get(&session)?.clone();
-    for lock_id in &record.waits {
-        end_wait(transition, *lock_id, WaitEnd::SessionEnded(reason));
+) -> Option<SessionClosed> {
+    let owned = step.state.session.owned(session)?.clone();
+    lock::end_owned(step, &owned, reason);
+    let ended = step.state.session.remove(session)?;
+    for remembered in ended.window.answers.values() {
+        step.state.retries.forget(remembered);
     }
-    for lock_id in &record.grants {
-        end_grant(transition, *lock_id, ReleaseReason::SessionEnded(reason));
-    }
-    let window = transition.state.sessions.remove(&session).map(|ended| ended.window.clone());
-    for remembered in window.iter().flat_map(|window| window.values()) {
-        transition.state.dedup.forget(remembered);
-    }
-    transition.state.sessions_by_namespace.remove(&(record.namespace.clone(), session));
-    transition.state.deadlines.remove(&(record.deadline_ms, Due::Session(session)));
-    transition.account(&record.namespace, |usage| usage.sessions -= 1);
-    transition.emit(Some(&record.namespace), ChangeKind::SessionEnded { session, reason });
-    Some((record.grants.len() as u64, record.waits.len() as u64))
+    step.state.deadlines.remove(&(ended.deadline_ms, Due::Session(session)));
+    step.account(&ended.namespace, |usage| usage.session.sessions -= 1);
+    step.emit(Some(&ended.namespace), Change::SessionEnded { session, reason });
+    Some(SessionClosed {
+        released_grants: owned.grants.len() as u64,
+        cancelled_waits: owned.waits.len() as u64,
+    })
 }

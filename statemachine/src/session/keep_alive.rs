@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::deadline::Due;
-use crate::session::KeepAlive;
-use crate::transition::Transition;
-use crate::{Reply, SessionId, State};
+use crate::due::Due;
+use crate::session::{KeepAlive, KeptAlive};
+use crate::step::Step;
+use crate::{SessionId, State};
 
 impl KeepAlive {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
-        Reply::KeptAlive(self.sessions.iter().map(|session| renew(transition.state, *session)).collect())
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> KeptAlive {
+        let deadlines_ms = self.sessions.iter().map(|session| renew(step.state, *session)).collect();
+        KeptAlive { deadlines_ms }
     }
 }
 
 /// A session's deadline moves out, never in. A session that ended stays ended.
 fn renew(state: &mut State, session: SessionId) -> Option<u64> {
-    let record = state.sessions.get_mut(&session)?;
+    let record = state.session.by_id.get_mut(&session)?;
     let deadline_ms = state.now_ms.saturating_add(record.ttl_ms).max(record.deadline_ms);
     if deadline_ms != record.deadline_ms {
         state.deadlines.remove(&(record.deadline_ms, Due::Session(session)));

@@ -1,42 +1,21 @@
 //! Sessions: one heartbeat keeps everything a client owns alive.
 
 mod close;
+mod command;
+mod job;
 mod keep_alive;
+mod limits;
 mod open;
+mod outcome;
 mod record;
+mod table;
+mod validate;
 
-pub use record::SessionView;
+pub use command::{CloseSession, Command, KeepAlive, OpenSession};
+pub use limits::Limits;
+pub use outcome::{Change, KeptAlive, Refusal, Reply, SessionClosed, SessionEnd, SessionOpened, Usage};
+pub use record::{Record, SessionView};
 
 pub(crate) use close::end_session;
-pub(crate) use record::SessionRecord;
-
-use crate::{Namespace, SessionId};
-
-/// Opens a session. Reply: [`crate::Reply::SessionOpened`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenSession {
-    /// Where the session lives; what it owns lives there too.
-    pub namespace: Namespace,
-    /// Lower bound of how long it lives without a keep-alive, milliseconds.
-    pub ttl_ms: u64,
-    /// Free text for people (host, process), shown in listings.
-    pub metadata: String,
-}
-
-/// Renews sessions: one entry carries many sessions that called one after the other.
-/// Reply: [`crate::Reply::KeptAlive`], one result per session, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeepAlive {
-    /// The sessions that called.
-    pub sessions: Vec<SessionId>,
-}
-
-/// Ends a session and everything it owns, in this entry. Reply: [`crate::Reply::SessionClosed`]; refused with
-/// `session_not_found`, `namespace_mismatch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseSession {
-    /// Where the session lives.
-    pub namespace: Namespace,
-    /// The session.
-    pub session: SessionId,
-}
+pub(crate) use job::Session;
+pub(crate) use table::{Owned, Table};

@@ -1,22 +1,19 @@
 //! Opening a session.
 
-use std::sync::Arc;
-
-use imbl::{OrdMap, OrdSet};
-
-use crate::deadline::Due;
-use crate::session::{OpenSession, SessionRecord};
-use crate::transition::Transition;
-use crate::{ChangeKind, Outcome, Position, Rejection, Reply, SessionId};
+use crate::due::Due;
+use crate::session::table::{Owned, SessionRecord, Window};
+use crate::session::{Change, OpenSession, SessionOpened};
+use crate::step::Step;
+use crate::{Position, Rejection, SessionId};
 
 impl OpenSession {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>, position: Position) -> Outcome {
-        let state = &transition.state;
+    pub(super) fn apply(&self, step: &mut Step<'_>, position: Position) -> Result<SessionOpened, Rejection> {
+        let state = &step.state;
         state.check_ttl(self.ttl_ms)?;
         state.check_metadata(&self.metadata)?;
         state.check_room_for_namespace(&self.namespace)?;
-        let max = state.limits.sessions_per_namespace_max;
-        if state.namespaces.get(&self.namespace).is_some_and(|usage| usage.sessions >= max) {
+        let max = state.limits.session.sessions_per_namespace_max;
+        if state.namespaces.get(&self.namespace).is_some_and(|usage| usage.session.sessions >= max) {
             return Err(Rejection::LimitExceeded {
                 limit: "sessions_per_namespace_max".into(),
                 max,
@@ -26,26 +23,25 @@ impl OpenSession {
         let session = SessionId(position);
         let deadline_ms = state.now_ms.saturating_add(self.ttl_ms);
         let opened_wall_ms = state.wall_ms;
-        let namespace = transition.intern(&self.namespace);
+        let namespace = step.intern(&self.namespace);
         let record = SessionRecord {
             namespace: namespace.clone(),
             ttl_ms: self.ttl_ms,
             deadline_ms,
             opened_wall_ms,
             metadata: self.metadata.clone(),
-            grants: OrdSet::new(),
-            waits: OrdSet::new(),
-            window: OrdMap::new(),
-            window_floor: 0,
+            owned: Owned::default(),
+            window: Window::default(),
         };
-        transition.state.sessions.insert(session, Arc::new(record));
-        transition.state.sessions_by_namespace.insert((namespace.clone(), session));
-        transition.state.deadlines.insert((deadline_ms, Due::Session(session)));
-        transition.account(&namespace, |usage| usage.sessions += 1);
-        transition.emit(
-            Some(&namespace),
-            ChangeKind::SessionOpened { session, ttl_ms: self.ttl_ms, metadata: self.metadata.clone() },
-        );
-        Ok(Reply::SessionOpened { session, ttl_ms: self.ttl_ms, deadline_ms, opened_wall_ms })
+        insert(step, session, record);
+        let (ttl_ms, metadata) = (self.ttl_ms, self.metadata.clone());
+        step.emit(Some(&namespace), Change::SessionOpened { session, ttl_ms, metadata });
+        Ok(SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms })
     }
+}
+
+pub(super) fn insert(step: &mut Step<'_>, session: SessionId, record: SessionRecord) {
+    step.account(&record.namespace, |usage| usage.session.sessions += 1);
+    step.state.deadlines.insert((record.deadline_ms, Due::Session(session)));
+    step.state.session.insert(session, record);
 }

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use batuta_statemachine::lock::Acquire;
-use batuta_statemachine::{Command, DedupKey, Request, Retry};
+use batuta_statemachine::{Command, DedupKey, Request, Retry, lock};
 
 /// A request as a front makes it. The fingerprint is one of its own kind: the state machine compares fingerprints and makes none.
 pub(crate) fn request(key: Option<DedupKey>, command: Command) -> Request {
@@ -13,7 +13,7 @@ pub(crate) fn request(key: Option<DedupKey>, command: Command) -> Request {
 
 fn fingerprint(command: &Command) -> u64 {
     let asked = match command {
-        Command::Acquire(acquire) => Command::Acquire(Acquire { call: None, ..acquire.clone() }),
+        Command::Lock(lock::Command::Acquire(acquire)) => Acquire { call: None, ..acquire.clone() }.into(),
         other => other.clone(),
     };
     let mut hasher = DefaultHasher::new();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use batuta_statemachine::lock::{Grant, Mode};
-use batuta_statemachine::{ChangeKind, LockId, Name, ReleaseReason, SessionEnd, SessionId};
+use batuta_statemachine::{
+    ChangeKind, LockId, Name, ReleaseReason, SessionEnd, SessionId, cluster, lock, register, session,
+};
 
 use crate::context::{Violation, violation};
 use crate::ledger::{Ledger, Seen};
@@ -57,48 +59,49 @@ pub(crate) fn verify(observer: &Observer, ledger: &Ledger) -> Result<(), Violati
 impl Replay {
     fn apply(&mut self, revision: u64, seen_ms: u64, change: &ChangeKind) -> Result<(), Violation> {
         match change {
-            ChangeKind::SessionOpened { session, metadata, .. } => {
+            ChangeKind::Session(session::Change::SessionOpened { session, metadata, .. }) => {
                 self.opened.insert(*session);
                 self.once(metadata)?;
             }
-            ChangeKind::SessionEnded { session, reason } => {
+            ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
                 self.sessions_ended.insert(*session, (revision, seen_ms, *reason));
                 if let Some(grant) = self.held.values().find(|grant| grant.owner.session == Some(*session)) {
                     let what = format!("{} is held after the end of {session}", grant.lock_id);
                     return Err(violation("what a session owns goes with it", what));
                 }
             }
-            ChangeKind::LockGranted(grant) if self.held.contains_key(&grant.lock_id) => {
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) if self.held.contains_key(&grant.lock_id) => {
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
-            ChangeKind::LockGranted(grant) => self.grant(revision, grant)?,
-            ChangeKind::LockExtended(grant) => {
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) => self.grant(revision, grant)?,
+            ChangeKind::Lock(lock::Change::LockExtended(grant)) => {
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
-            ChangeKind::LockReleased { grant, .. } if grant.count > 0 => {
+            ChangeKind::Lock(lock::Change::LockReleased { grant, .. }) if grant.count > 0 => {
                 self.released.insert(grant.lock_id);
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
-            ChangeKind::LockReleased { grant, reason } => {
+            ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
                 self.held.remove(&grant.lock_id);
                 self.released.insert(grant.lock_id);
                 let expired = matches!(reason, ReleaseReason::Expired);
                 self.ended.insert(grant.lock_id, (seen_ms, expired));
             }
-            ChangeKind::RegisterChanged { name, high_water: Some(value) } => {
+            ChangeKind::Register(register::Change::RegisterChanged { name, high_water: Some(value) }) => {
                 if self.registers.insert(name.clone(), *value).is_some_and(|before| before >= *value) {
                     return Err(violation("registers only rise", format!("{name} to {value}")));
                 }
                 self.register_values.insert((name.clone(), *value));
             }
-            ChangeKind::RegisterChanged { name, high_water: None } => {
+            ChangeKind::Register(register::Change::RegisterChanged { name, high_water: None }) => {
                 self.registers.remove(name);
             }
-            ChangeKind::LockQueued(_)
-            | ChangeKind::WaitEnded { .. }
-            | ChangeKind::LimitsChanged
-            | ChangeKind::NodeAllocated { .. }
-            | ChangeKind::ClusterInitialised => {}
+            ChangeKind::Lock(lock::Change::LockQueued(_) | lock::Change::WaitEnded { .. })
+            | ChangeKind::Cluster(
+                cluster::Change::LimitsChanged
+                | cluster::Change::NodeAllocated { .. }
+                | cluster::Change::ClusterInitialised,
+            ) => {}
         }
         Ok(())
     }

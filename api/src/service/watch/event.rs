@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 
 use batuta_raft::RevisionChanges;
 use batuta_statemachine::lock::{Grant, LockRequest, Wait};
-use batuta_statemachine::{Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionId};
+use batuta_statemachine::{
+    Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionId, cluster, lock, register, session,
+};
 use bytes::Bytes;
 
 use super::super::lock::{GrantInfo, Waiter};
@@ -249,33 +251,35 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         ..plain(kind, Facts::Wait(Box::new(super::super::view::waiter_of(wait.clone(), clock))))
     };
     match &change.kind {
-        ChangeKind::SessionOpened { session, ttl_ms, metadata } => {
+        ChangeKind::Session(session::Change::SessionOpened { session, ttl_ms, metadata }) => {
             let facts = Facts::Opened { ttl_ms: *ttl_ms, metadata: metadata.clone() };
             Event { session: Some(*session), ..plain(Kind::SessionOpened, facts) }
         }
-        ChangeKind::SessionEnded { session, reason } => {
+        ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
             let reason = Some(reason.as_str());
             Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::None) }
         }
-        ChangeKind::LockQueued(wait) => waiting(Kind::LockQueued, wait),
-        ChangeKind::LockGranted(grant) => granted(Kind::LockGranted, grant),
-        ChangeKind::LockExtended(grant) => granted(Kind::LockExtended, grant),
-        ChangeKind::LockReleased { grant, reason } => {
+        ChangeKind::Lock(lock::Change::LockQueued(wait)) => waiting(Kind::LockQueued, wait),
+        ChangeKind::Lock(lock::Change::LockGranted(grant)) => granted(Kind::LockGranted, grant),
+        ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(Kind::LockExtended, grant),
+        ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };
             Event { reason: Some(reason.as_str()), words, ..granted(Kind::LockReleased, grant) }
         }
-        ChangeKind::WaitEnded { wait, reason } => {
+        ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
             Event { reason: Some(reason.as_str()), ..waiting(Kind::WaitEnded, wait) }
         }
-        ChangeKind::RegisterChanged { name, high_water } => {
+        ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };
             plain(kind, Facts::Register { name: name.clone(), high_water: *high_water })
         }
-        ChangeKind::LimitsChanged => plain(Kind::LimitsChanged, Facts::None),
-        ChangeKind::NodeAllocated { node_id, node_name } => {
+        ChangeKind::Cluster(cluster::Change::LimitsChanged) => plain(Kind::LimitsChanged, Facts::None),
+        ChangeKind::Cluster(cluster::Change::NodeAllocated { node_id, node_name }) => {
             plain(Kind::NodeAllocated, Facts::Node { node_id: *node_id, node_name: node_name.clone() })
         }
-        ChangeKind::ClusterInitialised => plain(Kind::ClusterInitialised, Facts::None),
+        ChangeKind::Cluster(cluster::Change::ClusterInitialised) => {
+            plain(Kind::ClusterInitialised, Facts::None)
+        }
     }
 }

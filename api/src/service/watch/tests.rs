@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use batuta_raft::RevisionChanges;
 use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner};
-use batuta_statemachine::{Change, ChangeKind, LockId, Name, Namespace, Position, ReleaseReason, SessionId};
+use batuta_statemachine::{
+    Change, ChangeKind, LockId, Name, Namespace, Position, ReleaseReason, SessionId, cluster, lock, session,
+};
 
 use super::hub::{Hub, Next, Registered};
 use super::*;
@@ -31,7 +33,7 @@ fn released(names: &[&str], session: Option<SessionId>) -> ChangeKind {
         lock_delay_ms: 0,
         metadata: "".into(),
     };
-    ChangeKind::LockReleased { grant: Arc::new(grant), reason: ReleaseReason::Released }
+    ChangeKind::Lock(lock::Change::LockReleased { grant: Arc::new(grant), reason: ReleaseReason::Released })
 }
 
 fn entry(revision: u64, namespace: Option<&str>, kinds: Vec<ChangeKind>) -> RevisionChanges {
@@ -74,13 +76,15 @@ fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
         (Filter { kinds: vec![Kind::SessionEnded], ..Filter::default() }, [0, 1, 0, 0, 0]),
     ];
     let hub = Arc::new(Hub::new(0, 100, 100, Arc::default()));
-    let ended =
-        ChangeKind::SessionEnded { session: session(7), reason: batuta_statemachine::SessionEnd::Closed };
+    let ended = ChangeKind::Session(session::Change::SessionEnded {
+        session: session(7),
+        reason: batuta_statemachine::SessionEnd::Closed,
+    });
     let watchers: Vec<Registered> =
         cases.iter().map(|(filter, _)| hub.register(filter.clone(), None, 0).expect("room")).collect();
     hub.dispatch(&entry(1, Some("default"), vec![released(&["orders/42"], None)]));
     hub.dispatch(&entry(2, Some("default"), vec![released(&["b"], of), ended]));
-    hub.dispatch(&entry(3, None, vec![ChangeKind::LimitsChanged]));
+    hub.dispatch(&entry(3, None, vec![ChangeKind::Cluster(cluster::Change::LimitsChanged)]));
     hub.dispatch(&entry(4, Some("other"), vec![released(&["orders/42"], None)]));
     hub.dispatch(&entry(5, Some("default"), vec![released(&["orders/42", "größe/1"], None)]));
     for ((filter, counts), watcher) in cases.iter().zip(&watchers) {
@@ -122,7 +126,7 @@ fn slow_watcher_is_bounded_in_bytes() {
     let hub = Arc::new(Hub::new(0, 100, 1_000_000, Arc::default()));
     let slow = hub.register(Filter::default(), None, 0).expect("room");
     let mut large = released(&["a"], None);
-    if let ChangeKind::LockReleased { grant, .. } = &mut large {
+    if let ChangeKind::Lock(lock::Change::LockReleased { grant, .. }) = &mut large {
         Arc::make_mut(grant).metadata = "m".repeat(7 << 20).into();
     }
     for revision in 1..=3 {

@@ -2,9 +2,9 @@
 
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, Release,
-    WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, Release, WithdrawWaits,
 };
+use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, Request, SessionId, Stamp,
@@ -19,14 +19,14 @@ fn sessions() -> Vec<(&'static str, Command)> {
     vec![
         (
             "open_session",
-            Command::OpenSession(OpenSession {
+            Command::from(OpenSession {
                 namespace: namespace.clone(),
                 ttl_ms: 10_000,
                 metadata: "m".to_owned(),
             }),
         ),
-        ("keep_alive", Command::KeepAlive(KeepAlive { sessions: vec![session, SessionId(at(9))] })),
-        ("close_session", Command::CloseSession(CloseSession { namespace, session })),
+        ("keep_alive", Command::from(KeepAlive { sessions: vec![session, SessionId(at(9))] })),
+        ("close_session", Command::from(CloseSession { namespace, session })),
     ]
 }
 
@@ -47,24 +47,24 @@ fn acquire() -> Acquire {
 fn locks() -> Vec<(&'static str, Command)> {
     let (namespace, lock_id) = (Namespace::default(), LockId(at(9)));
     let cancel =
-        |call, scope| Command::CancelWait(CancelWait { namespace: namespace.clone(), lock_id, call, scope });
-    let release = |by| Command::Release(Release { namespace: namespace.clone(), by });
+        |call, scope| Command::from(CancelWait { namespace: namespace.clone(), lock_id, call, scope });
+    let release = |by| Command::from(Release { namespace: namespace.clone(), by });
     vec![
-        ("acquire", Command::Acquire(acquire())),
+        ("acquire", Command::from(acquire())),
         ("cancel_wait", cancel(None, CancelScope::Wait)),
         ("cancel_wait_or_grant", cancel(calls().first().copied(), CancelScope::WaitOrGrant)),
         ("cancel_call", cancel(calls().first().copied(), CancelScope::Call)),
-        ("withdraw_waits", Command::WithdrawWaits(WithdrawWaits { node_id: 3, except_boot: Some(4) })),
+        ("withdraw_waits", Command::from(WithdrawWaits { node_id: 3, except_boot: Some(4) })),
         ("release_by_id", release(By::Id { lock_id, name: None })),
         ("release_by_id_and_name", release(By::Id { lock_id, name: Some(name()) })),
         ("release_by_token", release(By::Token { name: name(), token: 11 })),
         (
             "extend",
-            Command::Extend(Extend { namespace: namespace.clone(), lock_id, name: Some(name()), ttl_ms: 9 }),
+            Command::from(Extend { namespace: namespace.clone(), lock_id, name: Some(name()), ttl_ms: 9 }),
         ),
         (
             "force_release",
-            Command::ForceRelease(ForceRelease {
+            Command::from(ForceRelease {
                 namespace: namespace.clone(),
                 name: name(),
                 token: 11,
@@ -78,20 +78,17 @@ fn registers() -> Vec<(&'static str, Command)> {
     let (namespace, name) = (Namespace::default(), name());
     let advance = AdvanceRegister { namespace: namespace.clone(), name: name.clone(), token: 11 };
     vec![
-        ("advance_register", Command::AdvanceRegister(advance)),
-        ("delete_register", Command::DeleteRegister(DeleteRegister { namespace, name })),
+        ("advance_register", Command::from(advance)),
+        ("delete_register", Command::from(DeleteRegister { namespace, name })),
     ]
 }
 
 fn cluster() -> Vec<(&'static str, Command)> {
     let values = vec![("name_bytes_max".to_owned(), 64)];
     vec![
-        (
-            "init_cluster",
-            Command::InitCluster(InitCluster { cluster_id: "c0ffee".to_owned(), next_node_id: 4 }),
-        ),
-        ("allocate_node", Command::AllocateNode(AllocateNode { node_name: "n3".to_owned() })),
-        ("set_limits", Command::SetLimits(SetLimits { patch: LimitsPatch { values } })),
+        ("init_cluster", Command::from(InitCluster { cluster_id: "c0ffee".to_owned(), next_node_id: 4 })),
+        ("allocate_node", Command::from(AllocateNode { node_name: "n3".to_owned() })),
+        ("set_limits", Command::from(SetLimits { patch: LimitsPatch { values } })),
     ]
 }
 
@@ -107,10 +104,10 @@ pub(super) fn samples() -> Vec<Sample> {
         commands.map(|(name, command)| sample(name, Request::new(None, command))).collect();
     // With a key: the fingerprint is made here, and must not change either.
     let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
-    samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::Acquire(acquire()))));
+    samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::from(acquire()))));
     let key = DedupKey::Sequence { session: SessionId(at(7)), sequence: 12 };
     let release =
         Release { namespace: Namespace::default(), by: By::Id { lock_id: LockId(at(9)), name: None } };
-    samples.push(sample("release_by_sequence", codec::request(Some(key), Command::Release(release))));
+    samples.push(sample("release_by_sequence", codec::request(Some(key), Command::from(release))));
     samples
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait};
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait, WaitRecord};
 use batuta_statemachine::{
     Ended, ImageHeader, ImageRecord, Limits, LockId, Name, Namespace, Outcome, Position, Rejection,
-    ReleaseReason, RememberedReply, Reply, SessionEnd, SessionId, WaitEnd,
+    ReleaseReason, RememberedReply, Reply, RetryRecord, SessionEnd, SessionId, WaitEnd, cluster, lock,
+    register, session,
 };
 use prost::Message as _;
 
@@ -63,23 +64,60 @@ fn replies() -> Vec<(&'static str, Reply)> {
         deadline_ms: 99,
         queue_position: 4,
     };
-    let opened =
-        Reply::SessionOpened { session: SessionId(at(1)), ttl_ms: 2, deadline_ms: 3, opened_wall_ms: 4 };
+    let opened = Reply::Session(session::Reply::SessionOpened(session::SessionOpened {
+        session: SessionId(at(1)),
+        ttl_ms: 2,
+        deadline_ms: 3,
+        opened_wall_ms: 4,
+    }));
     vec![
         ("session_opened", opened),
-        ("kept_alive", Reply::KeptAlive(vec![Some(0), None, Some(7)])),
-        ("session_closed", Reply::SessionClosed { released_grants: 1, cancelled_waits: 2 }),
-        ("granted", Reply::Granted(Arc::new(grant()))),
-        ("queued", Reply::Queued(wait)),
-        ("wait_cancelled", Reply::WaitCancelled { lock_id: LockId(at(2)) }),
-        ("released", Reply::Released { lock_id: LockId(at(3)), token: 5, remaining_count: 1 }),
-        ("extended", Reply::Extended(Arc::new(grant()))),
-        ("register_advanced", Reply::RegisterAdvanced { high_water: 6 }),
-        ("register_deleted", Reply::RegisterDeleted { high_water: 0 }),
-        ("cluster_initialised", Reply::ClusterInitialised),
-        ("node_allocated", Reply::NodeAllocated { node_id: 4 }),
-        ("limits_set", Reply::LimitsSet),
-        ("waits_withdrawn", Reply::WaitsWithdrawn { waits: 3 }),
+        (
+            "kept_alive",
+            Reply::Session(session::Reply::KeptAlive(session::KeptAlive {
+                deadlines_ms: vec![Some(0), None, Some(7)],
+            })),
+        ),
+        (
+            "session_closed",
+            Reply::Session(session::Reply::SessionClosed(session::SessionClosed {
+                released_grants: 1,
+                cancelled_waits: 2,
+            })),
+        ),
+        ("granted", Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(Arc::new(grant()))))),
+        ("queued", Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait)))),
+        (
+            "wait_cancelled",
+            Reply::Lock(lock::Reply::WaitCancelled(lock::WaitCancelled { lock_id: LockId(at(2)) })),
+        ),
+        (
+            "released",
+            Reply::Lock(lock::Reply::Released(lock::Released {
+                lock_id: LockId(at(3)),
+                token: 5,
+                remaining_count: 1,
+            })),
+        ),
+        ("extended", Reply::Lock(lock::Reply::Extended(lock::Extended { grant: Arc::new(grant()) }))),
+        (
+            "register_advanced",
+            Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced { high_water: 6 })),
+        ),
+        (
+            "register_deleted",
+            Reply::Register(register::Reply::RegisterDeleted(register::RegisterDeleted { high_water: 0 })),
+        ),
+        (
+            "cluster_initialised",
+            Reply::Cluster(cluster::Reply::ClusterInitialised(cluster::ClusterInitialised)),
+        ),
+        (
+            "node_allocated",
+            Reply::Cluster(cluster::Reply::NodeAllocated(cluster::NodeAllocated { node_id: 4 })),
+        ),
+        ("limits_set", Reply::Cluster(cluster::Reply::LimitsSet(cluster::LimitsSet))),
+        ("waits_withdrawn", Reply::Lock(lock::Reply::WaitsWithdrawn(lock::WaitsWithdrawn { waits: 3 }))),
     ]
 }
 
@@ -109,21 +147,21 @@ fn rejections() -> Vec<Rejection> {
     vec![
         Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },
         Rejection::LimitExceeded { limit: "a_max".into(), max: 3, remedy: "wait".into() },
-        Rejection::SessionNotFound { session },
-        Rejection::NamespaceMismatch { session, namespace: Namespace::default() },
-        Rejection::LockHeld { name: name(), holder_tokens: vec![1, 2], waiters: 3 },
-        Rejection::LockDelayed { name: name(), remaining_ms: 4 },
-        Rejection::LockNotHeld { lock_id },
-        Rejection::AlreadyGranted { lock_id, token: 7 },
-        Rejection::Deadlock { cycle: vec!["a".to_owned(), "b".to_owned()] },
-        Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
-        Rejection::CapacityMismatch { name: name(), actual: 9 },
-        Rejection::OwnedBySession { lock_id, session },
-        Rejection::TokenSuperseded { token: 1, newest: 2 },
-        Rejection::RegisterNotFound { name: name() },
+        Rejection::Session(session::Refusal::SessionNotFound { session }),
+        Rejection::Session(session::Refusal::NamespaceMismatch { session, namespace: Namespace::default() }),
+        Rejection::Lock(lock::Refusal::LockHeld { name: name(), holder_tokens: vec![1, 2], waiters: 3 }),
+        Rejection::Lock(lock::Refusal::LockDelayed { name: name(), remaining_ms: 4 }),
+        Rejection::Lock(lock::Refusal::LockNotHeld { lock_id }),
+        Rejection::Lock(lock::Refusal::AlreadyGranted { lock_id, token: 7 }),
+        Rejection::Lock(lock::Refusal::Deadlock { cycle: vec!["a".to_owned(), "b".to_owned()] }),
+        Rejection::Lock(lock::Refusal::ModeMismatch { name: name(), actual: "semaphore".into() }),
+        Rejection::Lock(lock::Refusal::CapacityMismatch { name: name(), actual: 9 }),
+        Rejection::Lock(lock::Refusal::OwnedBySession { lock_id, session }),
+        Rejection::Lock(lock::Refusal::TokenSuperseded { token: 1, newest: 2 }),
+        Rejection::Register(register::Refusal::RegisterNotFound { name: name() }),
         Rejection::KeyReused,
         Rejection::SequenceTooOld { sequence: 1, oldest: 2 },
-        Rejection::AlreadyInitialised { cluster_id: "c0ffee".to_owned() },
+        Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id: "c0ffee".to_owned() }),
     ]
 }
 
@@ -132,80 +170,79 @@ fn outcomes() -> Vec<(String, Outcome)> {
     let replies = replies().into_iter().map(|(name, reply)| (name.to_owned(), Ok(reply)));
     let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_owned(), Err(rejection)));
     // Several refusals have the code of another, or more than one.
-    let foreign = ("foreign_lock".to_owned(), Err(Rejection::ForeignLock { lock_id }));
+    let foreign = ("foreign_lock".to_owned(), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
     let grants = release_reasons().into_iter().map(|reason| {
-        (format!("grant_ended_{}", reason.as_str()), Err(Rejection::GrantEnded { lock_id, reason }))
+        (
+            format!("grant_ended_{}", reason.as_str()),
+            Err(Rejection::Lock(lock::Refusal::GrantEnded { lock_id, reason })),
+        )
     });
     let waits = wait_ends().into_iter().map(|reason| {
-        (format!("wait_ended_{}", reason.as_str()), Err(Rejection::WaitEnded { lock_id, reason }))
+        (
+            format!("wait_ended_{}", reason.as_str()),
+            Err(Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason })),
+        )
     });
     replies.chain(rejections).chain([foreign]).chain(grants).chain(waits).collect()
 }
 
 fn records() -> Vec<(&'static str, ImageRecord)> {
     let (namespace, session) = (Namespace::default(), SessionId(at(1)));
+    let opened = session::Record {
+        session,
+        namespace: namespace.clone(),
+        ttl_ms: 1,
+        deadline_ms: 2,
+        opened_wall_ms: 3,
+        metadata: "m".to_owned(),
+        window_floor: 4,
+    };
+    let wait = WaitRecord {
+        namespace: namespace.clone(),
+        requests: requests(),
+        owner: owner(),
+        ttl_ms: Some(5),
+        lock_delay_ms: 6,
+        metadata: "m".to_owned(),
+        deadline_ms: 7,
+        calls: calls(),
+    };
+    let unconfirmed =
+        |index, calls, at_ms| lock::Record::Unconfirmed { lock_id: LockId(at(index)), calls, at_ms };
+    let delay =
+        lock::Record::Delay { namespace: namespace.clone(), name: name(), capacity: Some(5), until_ms: 8 };
+    let register = register::Record { namespace: namespace.clone(), name: name(), high_water: 9 };
+    let sequence = RetryRecord::Sequence {
+        session,
+        sequence: 10,
+        fingerprint: u64::MAX,
+        revision: 16,
+        reply: RememberedReply::Acquisition(LockId(at(11))),
+    };
+    let idempotency = RetryRecord::Idempotency {
+        namespace,
+        key: "k".to_owned(),
+        fingerprint: 12,
+        position: at(13),
+        at_ms: 14,
+        reply: RememberedReply::Outcome(Err(Rejection::KeyReused)),
+    };
     vec![
-        (
-            "session",
-            ImageRecord::Session {
-                session,
-                namespace: namespace.clone(),
-                ttl_ms: 1,
-                deadline_ms: 2,
-                opened_wall_ms: 3,
-                metadata: "m".to_owned(),
-                window_floor: 4,
-            },
-        ),
-        ("grant", ImageRecord::Grant(grant())),
-        (
-            "wait",
-            ImageRecord::Wait {
-                lock_id: LockId(at(2)),
-                namespace: namespace.clone(),
-                requests: requests(),
-                owner: owner(),
-                ttl_ms: Some(5),
-                lock_delay_ms: 6,
-                metadata: "m".to_owned(),
-                deadline_ms: 7,
-                calls: calls(),
-            },
-        ),
-        ("unconfirmed", ImageRecord::Unconfirmed { lock_id: LockId(at(3)), calls: calls(), at_ms: 8 }),
-        ("unclaimed", ImageRecord::Unconfirmed { lock_id: LockId(at(4)), calls: Vec::new(), at_ms: 0 }),
-        (
-            "delay",
-            ImageRecord::Delay { namespace: namespace.clone(), name: name(), capacity: Some(5), until_ms: 8 },
-        ),
-        ("register", ImageRecord::Register { namespace: namespace.clone(), name: name(), high_water: 9 }),
-        (
-            "sequence",
-            ImageRecord::Sequence {
-                session,
-                sequence: 10,
-                fingerprint: u64::MAX,
-                revision: 16,
-                reply: RememberedReply::Acquisition(LockId(at(11))),
-            },
-        ),
-        (
-            "idempotency",
-            ImageRecord::Idempotency {
-                namespace,
-                key: "k".to_owned(),
-                fingerprint: 12,
-                position: at(13),
-                at_ms: 14,
-                reply: RememberedReply::Outcome(Err(Rejection::KeyReused)),
-            },
-        ),
+        ("session", opened.into()),
+        ("grant", lock::Record::Grant(grant()).into()),
+        ("wait", lock::Record::Wait { lock_id: LockId(at(2)), wait }.into()),
+        ("unconfirmed", unconfirmed(3, calls(), 8).into()),
+        ("unclaimed", unconfirmed(4, Vec::new(), 0).into()),
+        ("delay", delay.into()),
+        ("register", register.into()),
+        ("sequence", sequence.into()),
+        ("idempotency", idempotency.into()),
     ]
 }
 
 fn all_records() -> Vec<(String, ImageRecord)> {
     let lock_id = LockId(at(15));
-    let ended = |name: String, ended| (name, ImageRecord::Ended { lock_id, ended });
+    let ended = |name: String, ended| (name, ImageRecord::from(RetryRecord::Ended { lock_id, ended }));
     let grants = release_reasons()
         .into_iter()
         .map(|reason| ended(format!("ended_grant_{}", reason.as_str()), Ended::Grant(reason)));
@@ -217,11 +254,13 @@ fn all_records() -> Vec<(String, ImageRecord)> {
 }
 
 fn header() -> ImageHeader {
+    let mut limits = Limits::default();
+    limits.common.name_bytes_max = 64;
     ImageHeader {
         revision: 1,
         now_ms: 2,
         wall_ms: 3,
-        limits: Limits { name_bytes_max: 64, ..Limits::default() },
+        limits,
         cluster_id: Some("c0ffee".to_owned()),
         next_node_id: 4,
         last_token: 5,

@@ -1,6 +1,6 @@
 //! A node that goes while calls wait at it: whoever asks elsewhere does not wait for callers that are gone.
 
-use batuta_statemachine::ChangeKind;
+use batuta_statemachine::{ChangeKind, lock};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -33,7 +33,8 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     run.until("calls that wait are in their queue", |run| {
         let entries = run.observer.history.range(holder.lock_id.0.index..);
         let changes = entries.flat_map(|(_, entry)| &entry.changes.changes);
-        let queued = changes.filter(|change| matches!(change.kind, ChangeKind::LockQueued(_)));
+        let queued =
+            changes.filter(|change| matches!(change.kind, ChangeKind::Lock(lock::Change::LockQueued(_))));
         queued.count() >= WAITERS
     })?;
     run.crash(lost, End::Kill);

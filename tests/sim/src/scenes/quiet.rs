@@ -4,7 +4,7 @@
 
 use std::ops::Bound;
 
-use batuta_statemachine::{ChangeKind, LockId};
+use batuta_statemachine::{ChangeKind, LockId, lock};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -89,7 +89,7 @@ fn has_ended(run: &Run<'_>, lock_id: LockId) -> bool {
     let after = (Bound::Excluded(lock_id.0.index), Bound::Unbounded);
     let mut changes = run.observer.history.range(after).flat_map(|(_, entry)| &entry.changes.changes);
     changes.any(
-        |change| matches!(&change.kind, ChangeKind::LockReleased { grant, .. } if grant.lock_id == lock_id),
+        |change| matches!(&change.kind, ChangeKind::Lock(lock::Change::LockReleased { grant, .. }) if grant.lock_id == lock_id),
     )
 }
 

@@ -1,0 +1,137 @@
+//! The one function that changes the state.
+
+use crate::due::Due;
+use crate::job::Job as _;
+use crate::jobs::jobs;
+use crate::lock::{ReleaseReason, WaitEnd, end_delay, end_grant, end_wait};
+use crate::retry::{Answered, Recalled};
+use crate::session::{SessionEnd, end_session};
+use crate::step::Step;
+use crate::{
+    Change, Command, Entry, Outcome, Position, Rejection, Request, State, cluster, lock, register, session,
+};
+
+/// What applying one entry did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// One outcome per request of the entry, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Of each outcome, the revision of what it tells of: the entry's own, or, for a retry under a known key, that of the entry that
+    /// executed the request.
+    pub revisions: Vec<u64>,
+    /// What changed, in order.
+    pub changes: Vec<Change>,
+}
+
+impl State {
+    /// Applies the entry at log index `revision`: takes its time, ends what is due, then executes its requests in
+    /// order. Total (never panics, refuses instead) and deterministic.
+    pub fn apply(&mut self, revision: u64, entry: &Entry) -> Applied {
+        self.revision = revision;
+        self.now_ms = self.now_ms.max(entry.stamp.now_ms);
+        if entry.stamp.wall_ms != 0 {
+            self.wall_ms = entry.stamp.wall_ms;
+        }
+        let mut step = Step::new(self);
+        step.end_due();
+        let mut outcomes = Vec::with_capacity(entry.requests.len());
+        let mut revisions = Vec::with_capacity(entry.requests.len());
+        for (request, ordinal) in entry.requests.iter().zip(0..) {
+            let answered = step.execute(Position { index: revision, ordinal }, request);
+            outcomes.push(answered.outcome);
+            revisions.push(answered.revision);
+        }
+        Applied { outcomes, revisions, changes: step.into_changes() }
+    }
+
+    /// Whether a request, if it came now, would add an object to the state: a session, an acquisition, a register. What only changes or
+    /// removes objects is still accepted when the disk is nearly full, and so is the retry of a request that was executed.
+    ///
+    /// What is remembered of a request under a key does not count: that memory is bounded, whatever is asked.
+    #[must_use]
+    pub fn adds(&self, request: &Request) -> bool {
+        macro_rules! adds {
+            ($($Job:ident = $module:ident),*) => {
+                match &request.command {
+                    $(Command::$Job(command) => $module::$Job::adds(self, command),)*
+                }
+            };
+        }
+        jobs!(adds) && !request.dedup.as_ref().is_some_and(|retry| self.remembers(&retry.key))
+    }
+}
+
+impl Step<'_> {
+    /// Ends everything whose deadline has come, earliest first.
+    fn end_due(&mut self) {
+        while let Some((deadline_ms, due)) = self.state.deadlines.get_min().cloned() {
+            if deadline_ms > self.state.now_ms {
+                break;
+            }
+            self.state.deadlines.remove(&(deadline_ms, due.clone()));
+            match due {
+                Due::Session(session) => {
+                    end_session(self, session, SessionEnd::Expired);
+                }
+                Due::Grant(lock_id) => end_grant(self, lock_id, ReleaseReason::Expired),
+                Due::Delay(key) => end_delay(self, *key),
+                Due::Wait(lock_id) => end_wait(self, lock_id, WaitEnd::TimedOut),
+            }
+            self.settle();
+        }
+    }
+
+    /// Executes one request, once: a retry under a known key gets the remembered answer.
+    fn execute(&mut self, position: Position, request: &Request) -> Answered {
+        let recalled = request.dedup.as_ref().and_then(|retry| self.recall(retry, &request.command));
+        let outcome = match recalled {
+            Some(Recalled::Answer(answered)) => return answered,
+            Some(Recalled::Lost(lock_id)) => {
+                let outcome = self.run(lock_id.0, &request.command);
+                if self.state.lock.lives(lock_id) {
+                    self.state.retries.note_return(lock_id);
+                }
+                outcome
+            }
+            None => self.run(position, &request.command),
+        };
+        self.settle();
+        if let Some(retry) = &request.dedup
+            && !self.may_turn_around(&request.command, &outcome)
+        {
+            self.remember(position, retry, &outcome);
+        }
+        self.state.answered_now(outcome)
+    }
+
+    /// Whether a refusal is the owner's own grant, which it is told when the node that should have told it counts as lost.
+    fn may_turn_around(&self, command: &Command, outcome: &Outcome) -> bool {
+        match (command, outcome) {
+            (
+                Command::Lock(lock::Command::Acquire(acquire)),
+                Err(Rejection::Lock(lock::Refusal::Deadlock { .. })),
+            ) => self.state.answered_elsewhere(acquire).is_some(),
+            _ => false,
+        }
+    }
+
+    fn run(&mut self, position: Position, command: &Command) -> Outcome {
+        macro_rules! run {
+            ($($Job:ident = $module:ident),*) => {
+                match command {
+                    $(Command::$Job(command) => $module::$Job::apply(self, position, command),)*
+                }
+            };
+        }
+        jobs!(run)
+    }
+
+    fn settle(&mut self) {
+        macro_rules! settle {
+            ($($Job:ident = $module:ident),*) => {
+                $($module::$Job::settle(self);)*
+            };
+        }
+        jobs!(settle);
+    }
+}

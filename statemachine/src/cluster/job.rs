@@ -1,0 +1,45 @@
+//! The cluster itself as a job of the core.
+
+use crate::cluster::{Command, Record};
+use crate::due::Due;
+use crate::image_error::ImageError;
+use crate::job::Job;
+use crate::state::NamespaceUsage;
+use crate::step::Step;
+use crate::{Namespace, Outcome, Position, State};
+
+/// The cluster itself.
+pub(crate) struct Cluster;
+
+impl Job for Cluster {
+    type Command = Command;
+    type Record = Record;
+
+    fn apply(step: &mut Step<'_>, _: Position, command: &Command) -> Outcome {
+        match command {
+            Command::InitCluster(command) => command.apply(step).map(Into::into),
+            Command::AllocateNode(command) => command.apply(step).map(Into::into),
+            Command::SetLimits(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    fn adds(_: &State, command: &Command) -> bool {
+        match command {
+            Command::InitCluster(_) | Command::AllocateNode(_) | Command::SetLimits(_) => false,
+        }
+    }
+
+    fn records(_: &State) -> impl Iterator<Item = Record> {
+        std::iter::empty()
+    }
+
+    fn restore(_: &mut Step<'_>, record: Record) -> Result<(), ImageError> {
+        match record {}
+    }
+
+    fn deadlines(_: &State) -> impl Iterator<Item = (u64, Due)> {
+        std::iter::empty()
+    }
+
+    fn count(_: &State, _: &mut impl FnMut(&Namespace, fn(&mut NamespaceUsage))) {}
+}

@@ -1,0 +1,85 @@
+//! What the commands of the cluster itself answer, refuse and change.
+
+use crate::job_macros::{job_replies, job_usage};
+
+/// The cluster has its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClusterInitialised;
+
+/// A node id was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeAllocated {
+    /// The id.
+    pub node_id: u64,
+}
+
+/// The limits are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LimitsSet;
+
+job_replies! {
+    Cluster {
+        /// The cluster has its identity.
+        ClusterInitialised,
+        /// A node id was given out.
+        NodeAllocated,
+        /// The limits are in force.
+        LimitsSet,
+    }
+}
+
+job_usage! {}
+
+/// Why a command of the cluster itself is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The cluster has its identity already.
+    #[error("the cluster is already initialised as {cluster_id}")]
+    AlreadyInitialised {
+        /// Its id.
+        cluster_id: String,
+    },
+}
+
+impl Refusal {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyInitialised { .. } => "already_initialised",
+        }
+    }
+
+    pub(crate) fn retryable(&self) -> bool {
+        match self {
+            Self::AlreadyInitialised { .. } => false,
+        }
+    }
+}
+
+/// The changes of the cluster itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// The limits in force changed.
+    LimitsChanged,
+    /// A node id was given out.
+    NodeAllocated {
+        /// The id.
+        node_id: u64,
+        /// Who asked.
+        node_name: String,
+    },
+    /// The cluster got its identity.
+    ClusterInitialised,
+}
+
+impl Change {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::NodeAllocated { node_name, .. } => node_name.len(),
+            Self::LimitsChanged | Self::ClusterInitialised => 0,
+        }
+    }
+}
+
+/// There is none: what the cluster knows of itself stands in the header of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {}

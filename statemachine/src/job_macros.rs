@@ -1,0 +1,110 @@
+//! What is the same in every job, written once: the enums over its commands and replies, its usage and its limits.
+
+/// The commands of a job: `Command`, one variant each, and what each is answered.
+macro_rules! job_commands {
+    ($Job:ident { $($(#[$doc:meta])* $Name:ident => $Reply:ty),* $(,)? }) => {
+        /// Everything that can be asked of this job.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Command {
+            $($(#[$doc])* $Name($Name),)*
+        }
+
+        $(impl From<$Name> for crate::Command {
+            fn from(command: $Name) -> Self {
+                Self::$Job(Command::$Name(command))
+            }
+        }
+
+        impl crate::Ask for $Name {
+            type Reply = $Reply;
+        })*
+    };
+}
+
+/// The replies of a job: `Reply`, one variant each.
+macro_rules! job_replies {
+    ($Job:ident { $($(#[$doc:meta])* $Name:ident),* $(,)? }) => {
+        /// The answers of this job's commands.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Reply {
+            $($(#[$doc])* $Name($Name),)*
+        }
+
+        $(impl From<$Name> for crate::Reply {
+            fn from(reply: $Name) -> Self {
+                Self::$Job(Reply::$Name(reply))
+            }
+        }
+
+        impl TryFrom<crate::Reply> for $Name {
+            type Error = crate::Reply;
+
+            fn try_from(reply: crate::Reply) -> Result<Self, Self::Error> {
+                match reply {
+                    crate::Reply::$Job(Reply::$Name(reply)) => Ok(reply),
+                    other => Err(other),
+                }
+            }
+        })*
+    };
+}
+
+/// What a namespace holds of a job, in numbers.
+macro_rules! job_usage {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What a namespace, or all of them together, hold of this job.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub struct Usage {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl std::ops::AddAssign for Usage {
+            fn add_assign(&mut self, other: Self) {
+                let Self { $($name,)* } = other;
+                $(self.$name += $name;)*
+            }
+        }
+    };
+}
+
+/// The limits of a job: each with its default and the range in which it may be set.
+macro_rules! job_limits {
+    ($(#[$doc:meta])* { $($(#[$limit_doc:meta])* $name:ident = $value:expr, $min:expr => $max:expr;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub struct Limits {
+            $($(#[$limit_doc])* pub $name: u64,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $value,)* }
+            }
+        }
+
+        impl Limits {
+            /// Each limit with its name and the range in which it may be set, in the order of the fields.
+            pub(crate) fn settings(&self) -> impl Iterator<Item = crate::limit::Setting> {
+                let Self { $($name,)* } = self;
+                [$(crate::limit::Setting {
+                    name: stringify!($name),
+                    value: *$name,
+                    min: $min,
+                    max: $max,
+                },)*].into_iter()
+            }
+
+            /// Sets a limit; `false` when there is none of that name.
+            pub(crate) fn set(&mut self, name: &str, value: u64) -> bool {
+                $(if name == stringify!($name) {
+                    self.$name = value;
+                    return true;
+                })*
+                let _ = (name, value);
+                false
+            }
+        }
+    };
+}
+
+pub(crate) use {job_commands, job_limits, job_replies, job_usage};

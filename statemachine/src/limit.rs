@@ -1,0 +1,13 @@
+//! One limit as a change of the limits sees it.
+
+/// A limit, its value, and the range in which it may be set.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) value: u64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+}
+
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// More entries than this would not fit in a node's memory.
+pub(crate) const ENTRIES_MAX: u64 = 100_000_000;

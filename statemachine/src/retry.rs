@@ -1,0 +1,221 @@
+//! Recognising retries and remembering answers. Refusals that a retry may turn around (`lock_held`, `lock_delayed`,
+//! `limit_exceeded`) are not remembered.
+
+use std::sync::Arc;
+
+use crate::check::text_within;
+use crate::lock::{self, Acquired, WaitEnd};
+use crate::rejection::invalid;
+use crate::retries::{Answer, Ended, Keyed, Remembered};
+use crate::step::Step;
+use crate::{
+    Command, DedupKey, LockId, Outcome, Position, Rejection, Reply, Retry, SessionId, State, session,
+};
+
+fn answer_of(outcome: &Outcome) -> Option<Answer> {
+    match outcome {
+        Ok(Reply::Lock(lock::Reply::Acquired(acquired))) => Some(Answer::Acquisition(acquired.lock_id())),
+        Err(rejection) if rejection.retryable() => None,
+        _ => Some(Answer::Outcome(Arc::new(outcome.clone()))),
+    }
+}
+
+/// An outcome and the revision of what it tells of.
+pub(crate) struct Answered {
+    pub(crate) revision: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// What is known of a retry.
+pub(crate) enum Recalled {
+    /// Its answer.
+    Answer(Answered),
+    /// Its acquisition ended only because the node that served it was lost: it is asked for anew, under the same id, and its
+    /// old answer is forgotten.
+    Lost(LockId),
+}
+
+impl State {
+    /// How a wait ended that remembered answers refer to.
+    #[must_use]
+    pub fn wait_end(&self, lock_id: LockId) -> Option<WaitEnd> {
+        match self.retries.ended(lock_id)? {
+            Ended::Wait(reason) => Some(*reason),
+            Ended::Grant(_) => None,
+        }
+    }
+
+    /// An outcome of the entry that is being applied.
+    pub(crate) fn answered_now(&self, outcome: Outcome) -> Answered {
+        Answered { revision: self.revision, outcome }
+    }
+
+    /// The answer to a retry. Its revision is that of the effect it tells of; how an acquisition ended is told as of now.
+    fn answer_again(&self, remembered: &Remembered) -> Answered {
+        // A snapshot of a build that did not keep it has none.
+        let effect = if remembered.revision == 0 { self.revision } else { remembered.revision };
+        let lock_id = match &remembered.answer {
+            Answer::Outcome(outcome) => {
+                return Answered { revision: effect, outcome: outcome.as_ref().clone() };
+            }
+            Answer::Acquisition(lock_id) => *lock_id,
+        };
+        if let Some(grant) = self.grant(lock_id) {
+            let revision = effect.max(grant.granted_revision);
+            return Answered { revision, outcome: Ok(Acquired::Granted(grant).into()) };
+        }
+        if let Some(wait) = self.wait(lock_id) {
+            return Answered { revision: effect, outcome: Ok(Acquired::Queued(wait).into()) };
+        }
+        let refusal = match self.retries.ended(lock_id).cloned() {
+            Some(Ended::Grant(reason)) => lock::Refusal::GrantEnded { lock_id, reason },
+            Some(Ended::Wait(reason)) => lock::Refusal::WaitEnded { lock_id, reason },
+            None => lock::Refusal::LockNotHeld { lock_id },
+        };
+        self.answered_now(Err(refusal.into()))
+    }
+
+    /// Whether the answer to a request under this key is remembered, so that the request would not be executed again.
+    pub(crate) fn remembers(&self, key: &DedupKey) -> bool {
+        let remembered = match key {
+            DedupKey::Sequence { session, sequence } => {
+                self.session.window(*session).and_then(|window| window.answers.get(sequence))
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                let keyed = self.retries.keys.get(&(namespace.clone(), key.clone()));
+                keyed.filter(|keyed| !self.is_stale(keyed)).map(|keyed| &keyed.remembered)
+            }
+        };
+        remembered.is_some_and(|remembered| match &remembered.answer {
+            Answer::Outcome(_) => true,
+            Answer::Acquisition(lock_id) => !self.retries.was_lost(*lock_id),
+        })
+    }
+
+    fn recall_sequence(&self, session: SessionId, sequence: u64) -> Result<Option<&Remembered>, Rejection> {
+        let window = self.session.window(session).ok_or(session::Refusal::SessionNotFound { session })?;
+        if sequence < window.floor || sequence == 0 {
+            return Err(Rejection::SequenceTooOld { sequence, oldest: window.floor.max(1) });
+        }
+        Ok(window.answers.get(&sequence))
+    }
+}
+
+impl Step<'_> {
+    /// What is known of a retry, or `None` when the request is new. Its call, if it is one that waits, waits for the acquisition
+    /// that the first one queued.
+    pub(crate) fn recall(&mut self, retry: &Retry, command: &Command) -> Option<Recalled> {
+        let remembered = match self.remembered(retry) {
+            Ok(remembered) => remembered?,
+            Err(rejection) => return Some(Recalled::Answer(self.state.answered_now(Err(rejection)))),
+        };
+        if let (Answer::Acquisition(lock_id), Command::Lock(lock::Command::Acquire(acquire))) =
+            (&remembered.answer, command)
+        {
+            if self.state.retries.was_lost(*lock_id) {
+                self.forget_answer(retry);
+                return Some(Recalled::Lost(*lock_id));
+            }
+            self.serve(*lock_id, acquire.call);
+        }
+        Some(Recalled::Answer(self.state.answer_again(&remembered)))
+    }
+
+    /// The answer remembered under a key.
+    fn remembered(&mut self, retry: &Retry) -> Result<Option<Remembered>, Rejection> {
+        let remembered = match &retry.key {
+            DedupKey::Sequence { session, sequence } => self.state.recall_sequence(*session, *sequence)?,
+            DedupKey::Idempotency { namespace, key } => {
+                self.state.check_idempotency_key(key)?;
+                match self.state.retries.keys.get(&(namespace.clone(), key.clone())) {
+                    Some(keyed) if self.state.is_stale(keyed) => {
+                        self.forget_stale();
+                        None
+                    }
+                    keyed => keyed.map(|keyed| &keyed.remembered),
+                }
+            }
+        };
+        match remembered {
+            Some(remembered) if remembered.fingerprint != retry.fingerprint => Err(Rejection::KeyReused),
+            remembered => Ok(remembered.cloned()),
+        }
+    }
+
+    /// Forgets what is remembered under a key.
+    fn forget_answer(&mut self, retry: &Retry) {
+        let forgotten = match &retry.key {
+            DedupKey::Sequence { session, sequence } => {
+                let window = self.state.session.window_mut(*session);
+                window.and_then(|window| window.answers.remove(sequence))
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                let keyed = self.state.retries.keys.remove(&(namespace.clone(), key.clone()));
+                keyed.map(|keyed| {
+                    self.state.retries.by_age.remove(&keyed.position);
+                    keyed.remembered
+                })
+            }
+        };
+        if let Some(forgotten) = forgotten {
+            self.state.retries.forget(&forgotten);
+        }
+    }
+
+    pub(crate) fn remember(&mut self, position: Position, retry: &Retry, outcome: &Outcome) {
+        let Some(answer) = answer_of(outcome) else { return };
+        let remembered = Remembered { fingerprint: retry.fingerprint, revision: position.index, answer };
+        match &retry.key {
+            DedupKey::Sequence { session, sequence } => {
+                self.remember_sequence(*session, *sequence, remembered);
+            }
+            DedupKey::Idempotency { namespace, key } => {
+                self.forget_stale();
+                self.state.retries.track(&remembered.answer);
+                let at_ms = self.state.now_ms;
+                let key = (self.intern(namespace), key.clone());
+                self.state.retries.by_age.insert(position, key.clone());
+                self.state.retries.keys.insert(key, Keyed { remembered, position, at_ms });
+                self.state.retries.keep_at_most(self.state.limits.retries.idempotency_keys_max);
+            }
+        }
+    }
+
+    fn remember_sequence(&mut self, session: SessionId, sequence: u64, remembered: Remembered) {
+        let kept = self.state.limits.retries.session_window;
+        // The command itself may have closed the session.
+        let Some(window) = self.state.session.window_mut(session) else { return };
+        self.state.retries.track(&remembered.answer);
+        window.answers.insert(sequence, remembered);
+        let newest = window.answers.get_max().map_or(sequence, |(newest, _)| *newest);
+        window.floor = window.floor.max(newest.saturating_add(1).saturating_sub(kept));
+        while let Some((oldest, forgotten)) = window.answers.get_min().cloned()
+            && oldest < window.floor
+        {
+            window.answers.remove(&oldest);
+            self.state.retries.forget(&forgotten);
+        }
+    }
+
+    /// Keys past their retention go, oldest first.
+    fn forget_stale(&mut self) {
+        while let Some((_, key)) = self.state.retries.by_age.get_min()
+            && self.state.retries.keys.get(key).is_none_or(|keyed| self.state.is_stale(keyed))
+        {
+            self.state.retries.forget_oldest();
+        }
+    }
+}
+
+impl State {
+    fn is_stale(&self, keyed: &Keyed) -> bool {
+        keyed.at_ms.saturating_add(self.limits.retries.idempotency_retention_ms) <= self.now_ms
+    }
+
+    fn check_idempotency_key(&self, key: &str) -> Result<(), Rejection> {
+        if key.is_empty() {
+            return Err(invalid("idempotency_key", "must not be empty"));
+        }
+        text_within("idempotency_key", key, self.limits.retries.idempotency_key_bytes_max)
+    }
+}

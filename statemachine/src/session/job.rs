@@ -1,0 +1,65 @@
+//! Sessions as a job of the core.
+
+use crate::due::Due;
+use crate::image_error::ImageError;
+use crate::job::Job;
+use crate::session::open::insert;
+use crate::session::table::{Owned, SessionRecord, Window};
+use crate::session::{Command, Record};
+use crate::state::NamespaceUsage;
+use crate::step::Step;
+use crate::{Namespace, Outcome, Position, State};
+
+/// Sessions.
+pub(crate) struct Session;
+
+impl Job for Session {
+    type Command = Command;
+    type Record = Record;
+
+    fn apply(step: &mut Step<'_>, position: Position, command: &Command) -> Outcome {
+        match command {
+            Command::OpenSession(command) => command.apply(step, position).map(Into::into),
+            Command::KeepAlive(command) => Ok(command.apply(step).into()),
+            Command::CloseSession(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    fn adds(_: &State, command: &Command) -> bool {
+        match command {
+            Command::OpenSession(_) => true,
+            Command::KeepAlive(_) | Command::CloseSession(_) => false,
+        }
+    }
+
+    fn records(state: &State) -> impl Iterator<Item = Record> {
+        state.session.by_id.iter().map(|(session, record)| record.record(*session))
+    }
+
+    fn restore(step: &mut Step<'_>, record: Record) -> Result<(), ImageError> {
+        let Record { session, namespace, ttl_ms, deadline_ms, opened_wall_ms, metadata, window_floor } =
+            record;
+        let record = SessionRecord {
+            namespace: step.intern(&namespace),
+            ttl_ms,
+            deadline_ms,
+            opened_wall_ms,
+            metadata,
+            owned: Owned::default(),
+            window: Window { floor: window_floor, ..Window::default() },
+        };
+        insert(step, session, record);
+        Ok(())
+    }
+
+    fn deadlines(state: &State) -> impl Iterator<Item = (u64, Due)> {
+        let sessions = state.session.by_id.iter();
+        sessions.map(|(session, record)| (record.deadline_ms, Due::Session(*session)))
+    }
+
+    fn count(state: &State, count: &mut impl FnMut(&Namespace, fn(&mut NamespaceUsage))) {
+        for record in state.session.by_id.values() {
+            count(&record.namespace, |usage| usage.session.sessions += 1);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The limits of sessions.
+
+use crate::job_macros::job_limits;
+use crate::limit::ENTRIES_MAX;
+
+job_limits! {
+    /// What bounds sessions.
+    {
+        /// Sessions in one namespace.
+        sessions_per_namespace_max = 200_000, 0 => ENTRIES_MAX;
+    }
+}

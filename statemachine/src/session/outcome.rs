@@ -1,0 +1,133 @@
+//! What the commands of sessions answer, refuse and change.
+
+use crate::job_macros::{job_replies, job_usage};
+use crate::{Namespace, SessionId};
+
+/// A session is open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionOpened {
+    /// Names it.
+    pub session: SessionId,
+    /// Its time to live, milliseconds.
+    pub ttl_ms: u64,
+    /// Cluster time before which it does not expire.
+    pub deadline_ms: u64,
+    /// Wall clock of the entry, for people.
+    pub opened_wall_ms: u64,
+}
+
+/// Keep-alives were taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeptAlive {
+    /// Per session, in order: its new deadline in cluster time, `None` when it does not exist (any more).
+    pub deadlines_ms: Vec<Option<u64>>,
+}
+
+/// A session is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionClosed {
+    /// How many grants went with it.
+    pub released_grants: u64,
+    /// How many waits went with it.
+    pub cancelled_waits: u64,
+}
+
+job_replies! {
+    Session {
+        /// A session is open.
+        SessionOpened,
+        /// Keep-alives were taken.
+        KeptAlive,
+        /// A session is closed.
+        SessionClosed,
+    }
+}
+
+job_usage! {
+    /// Open sessions.
+    sessions,
+}
+
+/// Why a command of sessions is refused, or one that names a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// No such session: never opened, closed or expired.
+    #[error("session {session} does not exist: it was closed, expired, or never opened here; open a new one")]
+    SessionNotFound {
+        /// The id given.
+        session: SessionId,
+    },
+    /// The session lives in another namespace.
+    #[error("session {session} lives in namespace {namespace}; nothing spans two namespaces")]
+    NamespaceMismatch {
+        /// The session.
+        session: SessionId,
+        /// Where it lives.
+        namespace: Namespace,
+    },
+}
+
+impl Refusal {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::SessionNotFound { .. } => "session_not_found",
+            Self::NamespaceMismatch { .. } => "namespace_mismatch",
+        }
+    }
+
+    pub(crate) fn retryable(&self) -> bool {
+        match self {
+            Self::SessionNotFound { .. } | Self::NamespaceMismatch { .. } => false,
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEnd {
+    /// Its owner closed it.
+    Closed,
+    /// No keep-alive came in time.
+    Expired,
+}
+
+impl SessionEnd {
+    /// The word that events and errors use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The changes of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// A session was opened.
+    SessionOpened {
+        /// Which.
+        session: SessionId,
+        /// Its time to live.
+        ttl_ms: u64,
+        /// Its free text.
+        metadata: String,
+    },
+    /// A session ended; the ends of what it owned precede this in the same revision.
+    SessionEnded {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: SessionEnd,
+    },
+}
+
+impl Change {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::SessionOpened { metadata, .. } => metadata.len(),
+            Self::SessionEnded { .. } => 0,
+        }
+    }
+}

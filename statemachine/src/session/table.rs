@@ -1,0 +1,165 @@
+//! The table of sessions.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::retries::Remembered;
+use crate::session::{Record, Refusal, SessionView};
+use crate::{LockId, Namespace, SessionId, State};
+
+/// The open sessions.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Table {
+    pub(super) by_id: OrdMap<SessionId, Arc<SessionRecord>>,
+    /// The sessions of each namespace, oldest first.
+    pub(super) by_namespace: OrdSet<(Namespace, SessionId)>,
+}
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SessionRecord {
+    pub(super) namespace: Namespace,
+    pub(super) ttl_ms: u64,
+    pub(super) deadline_ms: u64,
+    pub(super) opened_wall_ms: u64,
+    pub(super) metadata: String,
+    pub(super) owned: Owned,
+    pub(super) window: Window,
+}
+
+/// What a session owns, in the order in which it ends with the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Owned {
+    pub(crate) waits: OrdSet<LockId>,
+    pub(crate) grants: OrdSet<LockId>,
+}
+
+/// The answers that a session's sequences are remembered by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Window {
+    /// Answers by sequence, the newest [`crate::retries::Limits::session_window`] of them.
+    pub(crate) answers: OrdMap<u64, Remembered>,
+    /// Sequences below this are forgotten.
+    pub(crate) floor: u64,
+}
+
+impl Table {
+    pub(super) fn get(&self, session: SessionId) -> Option<&SessionRecord> {
+        self.by_id.get(&session).map(AsRef::as_ref)
+    }
+
+    pub(super) fn insert(&mut self, session: SessionId, record: SessionRecord) {
+        self.by_namespace.insert((record.namespace.clone(), session));
+        self.by_id.insert(session, Arc::new(record));
+    }
+
+    pub(super) fn remove(&mut self, session: SessionId) -> Option<Arc<SessionRecord>> {
+        let record = self.by_id.remove(&session)?;
+        self.by_namespace.remove(&(record.namespace.clone(), session));
+        Some(record)
+    }
+
+    /// What a session owns, while it is open.
+    pub(crate) fn owned(&self, session: SessionId) -> Option<&Owned> {
+        self.get(session).map(|record| &record.owned)
+    }
+
+    /// As [`Self::owned`], to be changed.
+    pub(crate) fn owned_mut(&mut self, session: SessionId) -> Option<&mut Owned> {
+        self.by_id.get_mut(&session).map(|record| &mut Arc::make_mut(record).owned)
+    }
+
+    /// The answers a session is remembered by, while it is open.
+    pub(crate) fn window(&self, session: SessionId) -> Option<&Window> {
+        self.get(session).map(|record| &record.window)
+    }
+
+    /// As [`Self::window`], to be changed.
+    pub(crate) fn window_mut(&mut self, session: SessionId) -> Option<&mut Window> {
+        self.by_id.get_mut(&session).map(|record| &mut Arc::make_mut(record).window)
+    }
+
+    /// The windows of all sessions, by id.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (SessionId, &Window)> {
+        self.by_id.iter().map(|(session, record)| (*session, &record.window))
+    }
+}
+
+impl SessionRecord {
+    fn view(&self, session: SessionId) -> SessionView {
+        SessionView {
+            session,
+            namespace: self.namespace.clone(),
+            ttl_ms: self.ttl_ms,
+            deadline_ms: self.deadline_ms,
+            opened_wall_ms: self.opened_wall_ms,
+            metadata: self.metadata.clone(),
+            grants: self.owned.grants.len() as u64,
+            waits: self.owned.waits.len() as u64,
+        }
+    }
+
+    pub(super) fn record(&self, session: SessionId) -> Record {
+        Record {
+            session,
+            namespace: self.namespace.clone(),
+            ttl_ms: self.ttl_ms,
+            deadline_ms: self.deadline_ms,
+            opened_wall_ms: self.opened_wall_ms,
+            metadata: self.metadata.clone(),
+            window_floor: self.window.floor,
+        }
+    }
+}
+
+impl State {
+    /// The session of that id, while it is open.
+    #[must_use]
+    pub fn session(&self, session: SessionId) -> Option<SessionView> {
+        self.session.get(session).map(|record| record.view(session))
+    }
+
+    /// Where a session lives, while it is alive.
+    #[must_use]
+    pub fn session_namespace(&self, session: SessionId) -> Option<&Namespace> {
+        self.session.get(session).map(|record| &record.namespace)
+    }
+
+    /// The time to live of a session, milliseconds, while it is alive.
+    #[must_use]
+    pub fn session_ttl_ms(&self, session: SessionId) -> Option<u64> {
+        self.session.get(session).map(|record| record.ttl_ms)
+    }
+
+    /// The sessions of a namespace after `after`, oldest first, at most `limit`. O(`limit`), however many there are.
+    #[must_use]
+    pub fn sessions(
+        &self,
+        namespace: &Namespace,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Vec<SessionView> {
+        let from = match after {
+            Some(after) => Bound::Excluded((namespace.clone(), after)),
+            None => Bound::Included((namespace.clone(), SessionId::MIN)),
+        };
+        self.session
+            .by_namespace
+            .range((from, Bound::Unbounded))
+            .take_while(|(lives_in, _)| lives_in == namespace)
+            .take(limit)
+            .filter_map(|(_, session)| self.session(*session))
+            .collect()
+    }
+
+    /// The session exists and lives in the namespace.
+    pub(crate) fn check_session(&self, session: SessionId, namespace: &Namespace) -> Result<(), Refusal> {
+        match self.session_namespace(session) {
+            None => Err(Refusal::SessionNotFound { session }),
+            Some(lives_in) if lives_in == namespace => Ok(()),
+            Some(lives_in) => Err(Refusal::NamespaceMismatch { session, namespace: lives_in.clone() }),
+        }
+    }
+}

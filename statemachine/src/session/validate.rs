@@ -1,0 +1,32 @@
+//! The invariants of sessions.
+
+use crate::session::Owned;
+use crate::validate::ensure;
+use crate::{LockId, Namespace, SessionId, State};
+
+impl State {
+    pub(crate) fn validate_sessions(&self) -> Result<(), String> {
+        let mut listed: Vec<(Namespace, SessionId)> =
+            self.session.by_id.iter().map(|(session, record)| (record.namespace.clone(), *session)).collect();
+        listed.sort_unstable();
+        ensure!(self.session.by_namespace.iter().eq(listed.iter()), "namespaces list other sessions");
+        for (session, record) in &self.session.by_id {
+            let own = |lock_id: &LockId| {
+                let owner = self.owner_of(*lock_id);
+                owner.is_some_and(|owner| owner.session == Some(*session))
+            };
+            let Owned { waits, grants } = &record.owned;
+            ensure!(
+                grants.iter().all(|id| own(id) && self.lock.is_held(*id)),
+                "{session}: owns a grant that is not its own"
+            );
+            ensure!(
+                waits.iter().all(|id| own(id) && !self.lock.is_held(*id)),
+                "{session}: owns a wait that is not its own"
+            );
+            let oldest = record.window.answers.get_min().map_or(u64::MAX, |(oldest, _)| *oldest);
+            ensure!(oldest >= record.window.floor, "{session}: remembers {oldest}, below its window");
+        }
+        Ok(())
+    }
+}

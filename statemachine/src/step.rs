@@ -1,0 +1,51 @@
+//! One entry on its way into the state: the state, and what was changed so far.
+
+use crate::state::NamespaceUsage;
+use crate::{Change, ChangeKind, Namespace, State};
+
+/// The state while an entry is applied.
+pub(crate) struct Step<'a> {
+    pub(crate) state: &'a mut State,
+    changes: Vec<Change>,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(state: &'a mut State) -> Self {
+        Self { state, changes: Vec::new() }
+    }
+
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Records a change for the watchers.
+    pub(crate) fn emit(&mut self, namespace: Option<&Namespace>, kind: impl Into<ChangeKind>) {
+        // An entry is bounded in bytes far below 2^32 changes; saturating keeps the function total all the same.
+        let ordinal = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
+        self.changes.push(Change {
+            revision: self.state.revision,
+            ordinal,
+            namespace: namespace.cloned(),
+            kind: kind.into(),
+        });
+    }
+
+    /// The stored twin of a namespace, so that a million keys share one text.
+    pub(crate) fn intern(&self, namespace: &Namespace) -> Namespace {
+        self.state
+            .namespaces
+            .get_key_value(namespace)
+            .map_or_else(|| namespace.clone(), |(stored, _)| stored.clone())
+    }
+
+    /// Changes what a namespace holds; a namespace that holds nothing goes.
+    pub(crate) fn account(&mut self, namespace: &Namespace, change: impl FnOnce(&mut NamespaceUsage)) {
+        let mut usage = self.state.namespaces.get(namespace).copied().unwrap_or_default();
+        change(&mut usage);
+        if usage == NamespaceUsage::default() {
+            self.state.namespaces.remove(namespace);
+        } else {
+            self.state.namespaces.insert(namespace.clone(), usage);
+        }
+    }
+}
