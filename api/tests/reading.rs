@@ -41,7 +41,7 @@ async fn a_forced_release_takes_the_lock_that_was_looked_at_only() {
         |fencing_token| ForceReleaseRequest { name: name("a"), fencing_token, reason: "stuck".to_owned() };
     let refused =
         node.service.force_release(&node.context, force(held.token + 1)).await.expect_err("another token");
-    assert_eq!(refused.code(), "token_superseded");
+    assert_eq!(refused.code().as_str(), "token_superseded");
     let released = node.service.force_release(&node.context, force(held.token)).await.expect("held").value;
     assert_eq!(released.lock_id, held.lock_id);
     let check =
@@ -58,12 +58,15 @@ async fn a_register_only_rises() {
     let register = name("files/7");
     let refused =
         node.service.get_register(&node.context, &register, Linearizable).await.expect_err("is not there");
-    assert_eq!(refused.code(), "register_not_found");
+    assert_eq!(refused.code().as_str(), "register_not_found");
     let raised = node.service.advance_register(&node.context, register.clone(), new).await.expect("rises");
     assert_eq!(raised.value.high_water, new);
     let refused =
         node.service.advance_register(&node.context, register.clone(), old).await.expect_err("is lower");
-    assert_eq!((refused.code(), refused.details()["newest_token"].as_u64()), ("token_superseded", Some(new)));
+    assert_eq!(
+        (refused.code().as_str(), refused.details()["newest_token"].as_u64()),
+        ("token_superseded", Some(new))
+    );
     let read = node.service.get_register(&node.context, &register, Linearizable).await.expect("is there");
     assert!(read.value.high_water == new && read.revision >= raised.revision);
     let last = node.service.delete_register(&node.context, register).await.expect("is there").value;
@@ -81,7 +84,7 @@ async fn the_cluster_shows_itself_and_its_limits() {
     assert!(read.value.contains(&lower[0]), "what was answered as set is applied where it was asked");
     let unknown = vec![Limit { name: "waiters_per_lock_mx".to_owned(), value: 7 }];
     let refused = node.service.set_limits(&node.context, unknown).await.expect_err("no such limit");
-    assert_eq!(refused.code(), "invalid_argument");
+    assert_eq!(refused.code().as_str(), "invalid_argument");
 
     node.service.acquire(&node.context, one_shot("a")).await.expect("free");
     let status = node.service.cluster_status(true).await.expect("shows");
@@ -89,7 +92,7 @@ async fn the_cluster_shows_itself_and_its_limits() {
     assert_eq!((status.grants, status.locks, status.waiters, status.sessions), (1, 1, 0, 0));
     assert!(status.token_high_water > 0 && status.state_hash.is_some_and(|hash| hash.len() == 16));
     let refused = node.service.remove_member(&node.context, "n9").await.expect_err("no such member");
-    assert_eq!(refused.code(), "unknown_member");
+    assert_eq!(refused.code().as_str(), "unknown_member");
     assert!(refused.to_string().contains("n1"), "{refused}");
     node.stop().await;
 }

@@ -39,7 +39,7 @@ impl Node {
         let service = self.service.clone();
         let call = tokio::spawn(async move {
             let answer = service.acquire(&context, request).await;
-            answer.map(|at| at.value.grant.token).map_err(|error| error.code())
+            answer.map(|at| at.value.grant.token).map_err(|error| error.code().as_str())
         });
         eventually("the call is queued", async || self.waiters().await == before + 1).await;
         call
@@ -59,7 +59,7 @@ async fn a_waiter_is_granted_when_the_holder_releases() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
     let refused = node.service.acquire(&node.context, one_shot("orders/42")).await.expect_err("held");
-    assert_eq!((refused.code(), refused.retryable()), ("lock_held", true));
+    assert_eq!((refused.code().as_str(), refused.retryable()), ("lock_held", true));
 
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
     let release = ReleaseRequest { lock_id: held.lock_id, name: None };
@@ -76,7 +76,7 @@ async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
     let refused = node.service.acquire(&node.context, waiting(50)).await.expect_err("held throughout");
-    assert_eq!((refused.code(), refused.retryable()), ("wait_timeout", false));
+    assert_eq!((refused.code().as_str(), refused.retryable()), ("wait_timeout", false));
     assert_eq!(node.waiters().await, 0);
     assert_eq!(node.holder_tokens().await, [held.token]);
     node.stop().await;
@@ -136,7 +136,7 @@ async fn a_retry_under_the_same_key_joins_the_same_wait() {
             .acquire(&keyed("k"), waiting(60_000))
             .await
             .map(|at| at.value.grant.token)
-            .map_err(|error| error.code())
+            .map_err(|error| error.code().as_str())
     });
     // A call that waits behind both tells that the second was not queued on its own.
     let third = node.queue(keyed("other"), waiting(60_000)).await;
@@ -157,7 +157,7 @@ async fn a_call_whose_own_deadline_ends_first_is_unknown_and_can_be_repeated() {
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
     let context = CallContext { timeout: Some(Duration::from_secs(2)), ..keyed("k") };
     let error = node.service.acquire(&context, waiting(60_000)).await.expect_err("the deadline is shorter");
-    assert_eq!((error.code(), error.retryable()), ("outcome_unknown", true));
+    assert_eq!((error.code().as_str(), error.retryable()), ("outcome_unknown", true));
     assert_eq!(node.waiters().await, 1, "under a key the wait keeps its place");
     let service = node.service.clone();
     let again = tokio::spawn(async move { service.acquire(&keyed("k"), waiting(60_000)).await });
@@ -182,7 +182,7 @@ async fn a_node_that_drains_sends_waiting_calls_away() {
     assert_eq!(node.waiters().await, 1, "the wait with a key stays for the retry at another node");
     assert!(!node.service.readiness().ready());
     let refused = node.service.acquire(&node.context, waiting(1_000)).await.expect_err("drains");
-    assert_eq!(refused.code(), "draining");
+    assert_eq!(refused.code().as_str(), "draining");
     node.stop().await;
 }
 
@@ -207,7 +207,7 @@ async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
     assert_eq!((closed.released_locks, closed.cancelled_waits), (1, 0));
     call.await.expect("no panic").expect("granted");
     let gone = node.service.keep_alive(&node.context, session.session_id).await.expect_err("closed");
-    assert_eq!(gone.code(), "session_not_found");
+    assert_eq!(gone.code().as_str(), "session_not_found");
     node.stop().await;
 }
 
@@ -254,7 +254,7 @@ async fn a_grant_that_ended_unseen_is_told_with_its_end() {
         let force = ForceReleaseRequest { name, fencing_token: token, reason };
         let forced = node.service.force_release(&node.context, force).await.expect("held");
         let error = call.await.expect_err("it was granted and has ended");
-        assert_eq!(error.code(), "grant_ended", "{error}");
+        assert_eq!(error.code().as_str(), "grant_ended", "{error}");
         assert!(error.details()["reason"].to_string().contains("stuck"), "{error}");
         assert!(error.revision() >= Some(forced.revision), "{error}");
     }
@@ -273,7 +273,7 @@ async fn a_retry_says_the_revision_of_the_effect() {
     assert!(released.revision > first.revision);
     assert_eq!(node.service.release(&keyed("give"), release()).await.expect("the same answer"), released);
     let ended = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect_err("it ended");
-    assert_eq!(ended.code(), "grant_ended");
+    assert_eq!(ended.code().as_str(), "grant_ended");
     assert!(ended.revision() > Some(released.revision), "how it stands now");
     node.stop().await;
 }
@@ -288,12 +288,12 @@ async fn nothing_spans_two_namespaces() {
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value.session_id;
     let refused = node.service.close_session(&elsewhere, session).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let refused = node.service.keep_alive(&elsewhere, session).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let grant = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
     let refused = node.service.cancel_wait(&elsewhere, grant.lock_id).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let foreign = grant.lock_id;
     let extend = ExtendRequest { lock_id: foreign, name: None, ttl_ms: 60_000 };
     let named = ReleaseRequest { lock_id: foreign, name: Some(support::name("orders/42")) };
@@ -305,7 +305,11 @@ async fn nothing_spans_two_namespaces() {
     ];
     for refused in refusals {
         let refused = refused.expect_err("lives elsewhere");
-        assert_eq!((refused.code(), refused.revision().is_some()), ("namespace_mismatch", true), "{refused}");
+        assert_eq!(
+            (refused.code().as_str(), refused.revision().is_some()),
+            ("namespace_mismatch", true),
+            "{refused}"
+        );
     }
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
     let lock = support::name("orders/42");
@@ -313,9 +317,9 @@ async fn nothing_spans_two_namespaces() {
     let waiter = found.await.expect("held").value.waiters[0].lock_id;
     let release = ReleaseRequest { lock_id: waiter, name: None };
     let refused = node.service.release(&elsewhere, release.clone()).await.expect_err("waits elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let refused = node.service.release(&node.context, release).await.expect_err("only waits");
-    assert_eq!(refused.code(), "lock_not_held");
+    assert_eq!(refused.code().as_str(), "lock_not_held");
     call.abort();
     node.service.acquire(&elsewhere, one_shot("orders/42")).await.expect("another lock of the same name");
     node.stop().await;

@@ -6,6 +6,7 @@
 
 mod change;
 mod check;
+mod code;
 mod command;
 mod deadline;
 mod dedup;
@@ -26,6 +27,7 @@ pub mod lock;
 pub mod session;
 
 pub use change::{Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd};
+pub use code::Code;
 pub use command::{Command, DedupKey, Entry, Request, Retry, Stamp};
 pub use dedup::Ended;
 pub use id::{LockId, ParseIdError, Position, SessionId};

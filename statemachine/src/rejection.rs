@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{LockId, Name, Namespace, ReleaseReason, SessionEnd, SessionId, WaitEnd};
+use crate::{Code, LockId, Name, Namespace, ReleaseReason, SessionEnd, SessionId, WaitEnd};
 
 /// Why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -162,42 +162,38 @@ fn superseded_text(token: u64, newest: u64) -> String {
 impl Rejection {
     /// The stable code of `docs/errors.md`.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::InvalidArgument { .. } => "invalid_argument",
-            Self::LimitExceeded { .. } => "limit_exceeded",
-            Self::SessionNotFound { .. } => "session_not_found",
-            Self::NamespaceMismatch { .. } | Self::ForeignLock { .. } => "namespace_mismatch",
-            Self::LockHeld { .. } => "lock_held",
-            Self::LockDelayed { .. } => "lock_delayed",
-            Self::LockNotHeld { .. } => "lock_not_held",
-            Self::GrantEnded { .. } => "grant_ended",
-            Self::WaitEnded { reason: WaitEnd::TimedOut, .. } => "wait_timeout",
-            Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => "wait_cancelled",
-            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Closed), .. } => "session_closed",
-            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Expired), .. } => "session_expired",
-            Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => "node_lost",
-            Self::Deadlock { .. } => "deadlock",
-            Self::ModeMismatch { .. } => "mode_mismatch",
-            Self::CapacityMismatch { .. } => "capacity_mismatch",
-            Self::OwnedBySession { .. } => "owned_by_session",
-            Self::TokenSuperseded { .. } => "token_superseded",
-            Self::RegisterNotFound { .. } => "register_not_found",
-            Self::KeyReused => "key_reused",
-            Self::SequenceTooOld { .. } => "sequence_too_old",
-            Self::AlreadyInitialised { .. } => "already_initialised",
+            Self::InvalidArgument { .. } => Code::InvalidArgument,
+            Self::LimitExceeded { .. } => Code::LimitExceeded,
+            Self::SessionNotFound { .. } => Code::SessionNotFound,
+            Self::NamespaceMismatch { .. } | Self::ForeignLock { .. } => Code::NamespaceMismatch,
+            Self::LockHeld { .. } => Code::LockHeld,
+            Self::LockDelayed { .. } => Code::LockDelayed,
+            Self::LockNotHeld { .. } => Code::LockNotHeld,
+            Self::GrantEnded { .. } => Code::GrantEnded,
+            Self::WaitEnded { reason: WaitEnd::TimedOut, .. } => Code::WaitTimeout,
+            Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => Code::WaitCancelled,
+            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Closed), .. } => Code::SessionClosed,
+            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Expired), .. } => {
+                Code::SessionExpired
+            }
+            Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => Code::NodeLost,
+            Self::Deadlock { .. } => Code::Deadlock,
+            Self::ModeMismatch { .. } => Code::ModeMismatch,
+            Self::CapacityMismatch { .. } => Code::CapacityMismatch,
+            Self::OwnedBySession { .. } => Code::OwnedBySession,
+            Self::TokenSuperseded { .. } => Code::TokenSuperseded,
+            Self::RegisterNotFound { .. } => Code::RegisterNotFound,
+            Self::KeyReused => Code::KeyReused,
+            Self::SequenceTooOld { .. } => Code::SequenceTooOld,
+            Self::AlreadyInitialised { .. } => Code::AlreadyInitialised,
         }
     }
 
-    /// Whether the same request, sent again later, may succeed.
+    /// Whether the same request, sent again later, may succeed: see [`Code::retryable`].
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::LockHeld { .. }
-                | Self::LockDelayed { .. }
-                | Self::LimitExceeded { .. }
-                | Self::WaitEnded { reason: WaitEnd::NodeLost, .. }
-        )
+        self.code().retryable()
     }
 }

@@ -509,7 +509,7 @@ fn told(outcome: &Outcome) -> String {
         Ok(Reply::KeptAlive(deadlines)) => format!("kept {}", deadlines.iter().flatten().count()),
         Ok(Reply::RegisterAdvanced { high_water }) => format!("register {high_water}"),
         Ok(_) => "ok".to_owned(),
-        Err(rejection) => rejection.code().to_owned(),
+        Err(rejection) => rejection.code().to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sessions that end with whoever opened them: with a connection, for instance.
 
-use batuta_statemachine::SessionId;
+use batuta_statemachine::{Code, SessionId};
 use tokio::time::{Duration, sleep};
 
 use super::session::{OpenRequest, Session};
@@ -66,7 +66,7 @@ async fn close(service: Service, context: CallContext, session: SessionId) {
     for _ in 0..CLOSE_TRIES {
         match service.close_session(&context, session).await {
             Ok(_) => return,
-            Err(error) if error.code() == "session_not_found" => return,
+            Err(error) if error.code() == Code::SessionNotFound => return,
             Err(error) => tracing::debug!(%session, %error, "closing a bound session: trying again"),
         }
         sleep(CLOSE_PAUSE).await;

@@ -337,7 +337,7 @@ mod tests {
 
     fn field_of<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
         let error = result.expect_err("must be refused");
-        assert_eq!(error.code(), "invalid_argument");
+        assert_eq!(error.code().as_str(), "invalid_argument");
         error.field().expect("names the field").to_owned()
     }
 

@@ -163,7 +163,7 @@ mod tests {
         ] {
             let unreadable = decode(text).expect_err(text);
             assert_eq!(unreadable.id.as_deref(), id, "{text}");
-            assert_eq!((unreadable.error.code(), unreadable.error.field()), (code, field), "{text}");
+            assert_eq!((unreadable.error.code().as_str(), unreadable.error.field()), (code, field), "{text}");
         }
         let long = format!(r#"{{"id":"{}","op":"ping"}}"#, "x".repeat(ID_CHARS_MAX + 1));
         assert_eq!(decode(&long).expect_err("too long").error.field(), Some("id"));

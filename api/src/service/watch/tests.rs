@@ -149,7 +149,7 @@ fn what_the_node_skipped_is_said_to_every_watcher() {
 fn there_is_room_for_so_many_watchers() {
     let hub = Arc::new(Hub::new(0, 1, 10, Arc::default()));
     let first = hub.register(Filter::default(), None, 0).expect("room");
-    assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code(), "overloaded");
+    assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code().as_str(), "overloaded");
     drop(first);
     assert!(hub.register(Filter::default(), None, 0).is_ok());
 }
