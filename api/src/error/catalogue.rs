@@ -7,6 +7,7 @@ use super::code_info::{CodeInfo, line};
 
 /// What a code means on every front, and what to do about it. `docs/errors.md` is written from here.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one match, a line a code")]
 pub fn info(code: Code) -> CodeInfo {
     match code {
         Code::AlreadyGranted => line(code, 409, Grpc::FailedPrecondition, [
