@@ -118,10 +118,10 @@ pub fn peer_messages(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::lock::{Acquire, Extend, LockRequest, Mode, Owner, Release};
+    use batuta_statemachine::lock::{Acquire, By, Extend, LockRequest, Mode, Owner, Release};
     use batuta_statemachine::session::OpenSession;
     use batuta_statemachine::{
-        Command, DedupKey, Entry, LockId, Name, Namespace, Position, Request, SessionId, Stamp,
+        Command, DedupKey, Entry, LockId, Name, Namespace, Position, SessionId, Stamp,
     };
     use proptest::prelude::*;
 
@@ -164,13 +164,16 @@ mod tests {
                 lock_id: LockId(at(4)),
                 ttl_ms: 70_000,
             }),
-            Command::Release(Release { namespace: namespace.clone(), name: None, lock_id: LockId(at(2)) }),
+            Command::Release(Release {
+                namespace: namespace.clone(),
+                by: By::Id { lock_id: LockId(at(2)), name: None },
+            }),
         ];
         let mut bytes = Vec::new();
         for (number, command) in (0_u64..).zip(commands) {
             let key = DedupKey::Idempotency { namespace: namespace.clone(), key: format!("k{number}") };
             let stamp = Stamp { now_ms: number * 1_000, wall_ms: number };
-            let requests = vec![Request::new(Some(key), command)];
+            let requests = vec![codec::request(Some(key), command)];
             let entry = encode_entry(&Entry { stamp, requests });
             bytes.extend_from_slice(&u16::try_from(entry.len()).expect("small").to_le_bytes());
             bytes.extend_from_slice(&entry);

@@ -468,7 +468,7 @@ impl Read for At<'_> {
 #[cfg(test)]
 mod tests {
     use batuta_statemachine::lock::{Acquire, LockRequest, Mode, Owner};
-    use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Request, Stamp};
+    use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Stamp};
 
     use super::*;
     use crate::disk::{RealDisk, SimDisk};
@@ -491,7 +491,7 @@ mod tests {
             };
             let dedup =
                 DedupKey::Idempotency { namespace: Namespace::default(), key: format!("key {index:020}") };
-            let request = Request::new(Some(dedup), Command::Acquire(acquire));
+            let request = codec::request(Some(dedup), Command::Acquire(acquire));
             let _ = state.apply(
                 index,
                 &Entry { stamp: Stamp { now_ms: index, wall_ms: index }, requests: vec![request] },

@@ -1,10 +1,10 @@
 //! Every command survives its encoding; what a newer build wrote, or what is damaged, is refused and never guessed.
 
 use batuta_proto::internal as wire;
-use batuta_raft::codec::{DecodeError, decode_entry, encode_entry};
+use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
     Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -68,20 +68,27 @@ fn call() -> impl Strategy<Value = Option<ServingCall>> {
     prop::option::of(call.prop_map(|(node_id, boot_id, number)| ServingCall { node_id, boot_id, number }))
 }
 
+fn scope() -> impl Strategy<Value = CancelScope> {
+    prop_oneof![Just(CancelScope::Wait), Just(CancelScope::WaitOrGrant), Just(CancelScope::Call)]
+}
+
 fn lock_command() -> impl Strategy<Value = Command> {
     let held = || (namespace(), position().prop_map(LockId), prop::option::of(name()));
     let named = || (namespace(), name(), any::<u64>());
     prop_oneof![
         acquire().prop_map(Command::Acquire),
-        (position(), call())
-            .prop_map(|(at, call)| Command::CancelWait(CancelWait { lock_id: LockId(at), call })),
-        (position(), call(), any::<bool>()).prop_map(|(at, call, keeps_place)| {
-            Command::AbandonWait(AbandonWait { lock_id: LockId(at), call, keeps_place })
+        (namespace(), position(), call(), scope()).prop_map(|(namespace, at, call, scope)| {
+            Command::CancelWait(CancelWait { namespace, lock_id: LockId(at), call, scope })
         }),
         (any::<u64>(), prop::option::of(any::<u64>())).prop_map(|(node_id, except_boot)| {
             Command::WithdrawWaits(WithdrawWaits { node_id, except_boot })
         }),
-        held().prop_map(|(namespace, lock_id, name)| Command::Release(Release { namespace, lock_id, name })),
+        held().prop_map(|(namespace, lock_id, name)| {
+            Command::Release(Release { namespace, by: By::Id { lock_id, name } })
+        }),
+        named().prop_map(|(namespace, name, token)| {
+            Command::Release(Release { namespace, by: By::Token { name, token } })
+        }),
         (held(), any::<u64>()).prop_map(|((namespace, lock_id, name), ttl_ms)| {
             Command::Extend(Extend { namespace, lock_id, name, ttl_ms })
         }),
@@ -104,7 +111,8 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => prop::collection::vec(session(), 0..5)
             .prop_map(|sessions| Command::KeepAlive(KeepAlive { sessions })),
-        1 => session().prop_map(|session| Command::CloseSession(CloseSession { session })),
+        1 => (namespace(), session())
+            .prop_map(|(namespace, session)| Command::CloseSession(CloseSession { namespace, session })),
         1 => (".{0,9}", any::<u64>()).prop_map(|(cluster_id, next_node_id)| {
             Command::InitCluster(InitCluster { cluster_id, next_node_id })
         }),
@@ -121,7 +129,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         (namespace(), ".{0,9}").prop_map(|(namespace, key)| DedupKey::Idempotency { namespace, key }),
     ];
     let request =
-        (prop::option::of(dedup), command()).prop_map(|(dedup, command)| Request::new(dedup, command));
+        (prop::option::of(dedup), command()).prop_map(|(dedup, command)| codec::request(dedup, command));
     (any::<u64>(), any::<u64>(), prop::collection::vec(request, 0..4))
         .prop_map(|(now_ms, wall_ms, requests)| Entry { stamp: Stamp { now_ms, wall_ms }, requests })
 }
@@ -155,7 +163,7 @@ fn what_a_newer_build_wrote_is_refused() {
     let key = wire::DedupKey { key: None, fingerprint: 0 };
     let unknown_key = wire::Request {
         dedup: Some(key),
-        command: Some(wire::request::Command::KeepAlive(wire::KeepAlive { sessions: Vec::new() })),
+        command: Some(wire::request::Command::RenewSessions(wire::RenewSessions::default())),
     };
     let request = wire::LockRequest { name: "a".to_owned(), mode: 99, permits: 0, capacity: 0 };
     let acquire = wire::Acquire {
@@ -182,8 +190,10 @@ fn an_entry_of_format_1_is_still_read() {
     ];
     let release = Release {
         namespace: Namespace::default(),
-        lock_id: LockId(Position { index: 9, ordinal: 2 }),
-        name: Some(Name::new("a/42").expect("a valid name")),
+        by: By::Id {
+            lock_id: LockId(Position { index: 9, ordinal: 2 }),
+            name: Some(Name::new("a/42").expect("a valid name")),
+        },
     };
     let requests = vec![Request::new(None, Command::Release(release))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
@@ -191,13 +201,12 @@ fn an_entry_of_format_1_is_still_read() {
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
 }
 
-/// Likewise an acquisition and its withdrawal from before calls were named.
+/// Likewise an acquisition from before calls were named.
 #[test]
 fn acquisition_without_a_call_is_still_read() {
     let bytes = [
         0x08, 0x05, 0x10, 0x07, 0x1a, 0x19, 0xa2, 0x01, 0x16, 0x0a, 0x07, b'd', b'e', b'f', b'a', b'u', b'l',
-        b't', 0x12, 0x05, 0x0a, 0x01, b'a', 0x10, 0x01, 0x1a, 0x00, 0x20, 0x09, 0x28, 0x04, 0x1a, 0x09, 0xaa,
-        0x01, 0x06, 0x0a, 0x04, 0x08, 0x09, 0x10, 0x02,
+        b't', 0x12, 0x05, 0x0a, 0x01, b'a', 0x10, 0x01, 0x1a, 0x00, 0x20, 0x09, 0x28, 0x04,
     ];
     let name = Name::new("a").expect("a valid name");
     let acquire = Acquire {
@@ -211,9 +220,7 @@ fn acquisition_without_a_call_is_still_read() {
         metadata: String::new(),
         call: None,
     };
-    let cancel = CancelWait { lock_id: LockId(Position { index: 9, ordinal: 2 }), call: None };
-    let requests = [Command::Acquire(acquire), Command::CancelWait(cancel)];
-    let requests = requests.map(|command| Request::new(None, command)).to_vec();
+    let requests = vec![Request::new(None, Command::Acquire(acquire))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
@@ -236,18 +243,8 @@ fn fingerprint_does_not_depend_on_the_call() {
     let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     let call = ServingCall { node_id: 1, boot_id: 2, number: 3 };
     let [one, two] =
-        [None, Some(call)].map(|call| Request::new(Some(key()), Command::Acquire(acquire(call))));
+        [None, Some(call)].map(|call| codec::request(Some(key()), Command::Acquire(acquire(call))));
     assert_eq!(one.dedup, two.dedup);
-}
-
-/// Likewise a keep-alive, which is written in fewer bytes now.
-#[test]
-fn a_keep_alive_of_format_1_is_still_read() {
-    let bytes = [
-        0x08, 0x05, 0x10, 0x07, 0x1a, 0x0c, 0x5a, 0x0a, 0x0a, 0x04, 0x08, 0x09, 0x10, 0x02, 0x0a, 0x02, 0x08,
-        0x08,
-    ];
-    assert_eq!(decode_entry(&bytes).expect("a fixture").requests, [keep_alive(&[(9, 2), (8, 0)])]);
 }
 
 fn keep_alive(ids: &[(u64, u32)]) -> Request {

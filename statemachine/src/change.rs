@@ -56,6 +56,45 @@ pub enum WaitEnd {
     NodeLost,
 }
 
+impl SessionEnd {
+    /// The word that events and errors use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl ReleaseReason {
+    /// The word that events and errors use.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::SessionEnded(SessionEnd::Closed) => "session_closed",
+            Self::SessionEnded(SessionEnd::Expired) => "session_expired",
+            Self::Forced { .. } => "forced",
+        }
+    }
+}
+
+impl WaitEnd {
+    /// The word that events and errors use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::SessionEnded(SessionEnd::Closed) => "session_closed",
+            Self::SessionEnded(SessionEnd::Expired) => "session_expired",
+            Self::NodeLost => "node_lost",
+        }
+    }
+}
+
 /// The kinds of change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ChangeKind {

@@ -1,12 +1,8 @@
 //! What the log carries: stamped entries of requests.
 
-use std::hash::{Hash as _, Hasher as _};
-
 use crate::cluster::{AllocateNode, InitCluster, SetLimits};
-use crate::hash::PortableHasher;
 use crate::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release,
-    WithdrawWaits,
+    Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, Release, WithdrawWaits,
 };
 use crate::session::{CloseSession, KeepAlive, OpenSession};
 use crate::{Namespace, SessionId, State};
@@ -39,10 +35,9 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request as a front makes it.
+    /// A command, and how a retry of it is recognised.
     #[must_use]
-    pub fn new(key: Option<DedupKey>, command: Command) -> Self {
-        let dedup = key.map(|key| Retry { key, fingerprint: fingerprint(&command) });
+    pub fn new(dedup: Option<Retry>, command: Command) -> Self {
         Self { dedup, command }
     }
 }
@@ -52,15 +47,9 @@ impl Request {
 pub struct Retry {
     /// Under what it is remembered.
     pub key: DedupKey,
-    /// Of the command. Made once, where the request is, and part of the log: replicas of different versions must not
-    /// each make their own.
+    /// A hash of the encoded command without the call that waits for it: equal for requests that ask the same, in every build. The
+    /// node that takes the request makes the hash; the log carries it.
     pub fingerprint: u64,
-}
-
-fn fingerprint(command: &Command) -> u64 {
-    let mut hasher = PortableHasher::new();
-    command.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// How a retry is recognised.
@@ -85,7 +74,7 @@ pub enum DedupKey {
 }
 
 /// Everything that can be asked of the state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// See [`OpenSession`].
     OpenSession(OpenSession),
@@ -97,8 +86,6 @@ pub enum Command {
     Acquire(Acquire),
     /// See [`CancelWait`].
     CancelWait(CancelWait),
-    /// See [`AbandonWait`].
-    AbandonWait(AbandonWait),
     /// See [`WithdrawWaits`].
     WithdrawWaits(WithdrawWaits),
     /// See [`Release`].
@@ -136,7 +123,6 @@ impl State {
             Command::KeepAlive(_)
             | Command::CloseSession(_)
             | Command::CancelWait(_)
-            | Command::AbandonWait(_)
             | Command::WithdrawWaits(_)
             | Command::Release(_)
             | Command::Extend(_)

@@ -52,6 +52,11 @@ pub struct SessionId(pub Position);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub Position);
 
+impl SessionId {
+    /// The least there can be.
+    pub(crate) const MIN: Self = Self(Position { index: 0, ordinal: 0 });
+}
+
 impl LockId {
     /// The least there can be.
     pub(crate) const MIN: Self = Self(Position { index: 0, ordinal: 0 });

@@ -434,6 +434,7 @@ fn restore_own(state: &mut State, record: ImageRecord) {
                 window_floor,
             };
             state.deadlines.insert((deadline_ms, Due::Session(session)));
+            state.sessions_by_namespace.insert((record.namespace.clone(), session));
             state.sessions.insert(session, Arc::new(record));
         }
         ImageRecord::Register { namespace, name, high_water } => {

@@ -77,7 +77,7 @@ impl Default for Limits {
 }
 
 /// A change of some limits: `None` leaves a limit as it is. Fields as in [`Limits`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitsPatch {
     /// `(field name of Limits, new value)`, at most one per field.
     pub values: Vec<(String, u64)>,

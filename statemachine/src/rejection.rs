@@ -69,8 +69,18 @@ pub enum Rejection {
         /// The acquisition.
         lock_id: LockId,
     },
+    /// The wait that was to be withdrawn was granted.
+    #[error(
+        "acquisition {lock_id} waits no more: it holds its lock, under token {token}; release it instead"
+    )]
+    AlreadyGranted {
+        /// The acquisition.
+        lock_id: LockId,
+        /// Its fencing token.
+        token: u64,
+    },
     /// A grant that was asked for earlier under the same key has ended since.
-    #[error("acquisition {lock_id} was granted and has ended since ({reason:?}); ask again under a new key")]
+    #[error("acquisition {lock_id} was granted and has ended since ({}); ask again under a new key", .reason.as_str())]
     GrantEnded {
         /// The acquisition.
         lock_id: LockId,
@@ -78,7 +88,7 @@ pub enum Rejection {
         reason: ReleaseReason,
     },
     /// The wait ended without a grant.
-    #[error("acquisition {lock_id} ended without a grant ({reason:?})")]
+    #[error("acquisition {lock_id} ended without a grant ({})", .reason.as_str())]
     WaitEnded {
         /// The acquisition.
         lock_id: LockId,
@@ -171,6 +181,7 @@ impl Rejection {
             Self::LockHeld { .. } => Code::LockHeld,
             Self::LockDelayed { .. } => Code::LockDelayed,
             Self::LockNotHeld { .. } => Code::LockNotHeld,
+            Self::AlreadyGranted { .. } => Code::AlreadyGranted,
             Self::GrantEnded { .. } => Code::GrantEnded,
             Self::WaitEnded { reason: WaitEnd::TimedOut, .. } => Code::WaitTimeout,
             Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => Code::WaitCancelled,

@@ -24,6 +24,8 @@ pub struct State {
     pub(crate) last_token: u64,
     pub(crate) namespaces: OrdMap<Namespace, NamespaceUsage>,
     pub(crate) sessions: OrdMap<SessionId, Arc<SessionRecord>>,
+    /// The sessions of each namespace, oldest first.
+    pub(crate) sessions_by_namespace: OrdSet<(Namespace, SessionId)>,
     pub(crate) grants: OrdMap<LockId, Arc<Grant>>,
     pub(crate) waits: OrdMap<LockId, Arc<WaitRecord>>,
     pub(crate) locks: OrdMap<LockKey, LockRecord>,

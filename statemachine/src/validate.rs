@@ -6,7 +6,7 @@ use crate::deadline::Due;
 use crate::dedup::{Answer, Remembered};
 use crate::lock::{Kind, LockKey, LockRequest, Mode, TOKEN_END};
 use crate::state::NamespaceUsage;
-use crate::{LockId, Namespace, State};
+use crate::{LockId, Namespace, SessionId, State};
 
 macro_rules! ensure {
     ($condition:expr, $($why:tt)+) => {
@@ -174,6 +174,10 @@ impl State {
     }
 
     fn validate_sessions(&self) -> Result<(), String> {
+        let mut listed: Vec<(Namespace, SessionId)> =
+            self.sessions.iter().map(|(session, record)| (record.namespace.clone(), *session)).collect();
+        listed.sort_unstable();
+        ensure!(self.sessions_by_namespace.iter().eq(listed.iter()), "namespaces list other sessions");
         for (session, record) in &self.sessions {
             let owned = |owner: &crate::lock::Owner| owner.session == Some(*session);
             let grants = record

@@ -2,19 +2,23 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p batuta-statemachine --test golden` writes what happens now; review the difference.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockPart,
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockPart,
     LockRequest, Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Change, ChangeKind, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position,
-    Reply, Request, SessionId, Stamp, State,
+    Reply, SessionId, Stamp, State,
 };
+
+use common::request;
 
 /// A story while it is told. People in it have names; ids in what it prints are replaced by them.
 #[derive(Default)]
@@ -98,15 +102,24 @@ impl Story {
                 Command::OpenSession(OpenSession { namespace, ttl_ms, metadata: String::new() })
             }
             "keep" => Command::KeepAlive(KeepAlive { sessions: vec![self.session(first)] }),
-            "close" => Command::CloseSession(CloseSession { session: self.session(first) }),
+            "close" => Command::CloseSession(CloseSession { namespace, session: self.session(first) }),
             "acquire" => self.acquire(words),
-            "release" => Command::Release(Release { namespace, lock_id: self.lock(first), name: None }),
-            "cancel" => Command::CancelWait(CancelWait { lock_id: self.lock(first), call: words.call() }),
-            "abandon" => Command::AbandonWait(AbandonWait {
-                lock_id: self.lock(first),
-                call: words.call(),
-                keeps_place: words.number("keeps").is_some(),
-            }),
+            "release" => {
+                let by = match words.number("token") {
+                    Some(token) => By::Token { name: name(first), token },
+                    None => By::Id { lock_id: self.lock(first), name: None },
+                };
+                Command::Release(Release { namespace, by })
+            }
+            "cancel" | "abandon" => {
+                let scope = match (words.plain[0], words.number("keeps")) {
+                    ("cancel", _) => CancelScope::WaitOrGrant,
+                    (_, None) => CancelScope::Wait,
+                    (_, Some(_)) => CancelScope::Call,
+                };
+                let (lock_id, call) = (self.lock(first), words.call());
+                Command::CancelWait(CancelWait { namespace, lock_id, call, scope })
+            }
             "lost" => Command::WithdrawWaits(WithdrawWaits {
                 node_id: first.parse().expect("a node id"),
                 except_boot: words.number("except"),
@@ -181,7 +194,7 @@ impl Story {
             Vec::new()
         } else {
             let dedup = self.dedup(&words);
-            vec![Request::new(dedup, self.command(&words))]
+            vec![request(dedup, self.command(&words))]
         };
         self.revision += 1;
         let stamp = Stamp { now_ms: self.now_ms, wall_ms: 0 };

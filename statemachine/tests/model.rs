@@ -2,9 +2,11 @@
 //!
 //! The model shares no code with the state machine: plain vectors, looked through from end to end, obviously right.
 
+mod common;
+
 use batuta_statemachine::cluster::{InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner,
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner,
     Release, ServingCall, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -12,6 +14,7 @@ use batuta_statemachine::{
     Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
     Request, SessionId, Stamp, State,
 };
+use common::request;
 use proptest::prelude::*;
 
 const TTL_MS: u64 = 1000;
@@ -51,6 +54,7 @@ enum Step {
     },
     Release {
         lock: usize,
+        by_token: bool,
     },
     Abandon {
         lock: usize,
@@ -95,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         3 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Again { lock, call }),
         2 => (1..3_u64, prop::option::of(1..3_u64)).prop_map(|(node_id, boot)| Step::Lose { node_id, boot }),
-        5 => (0..12_usize).prop_map(|lock| Step::Release { lock }),
+        5 => (0..12_usize, any::<bool>()).prop_map(|(lock, by_token)| Step::Release { lock, by_token }),
         2 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Cancel { lock, call }),
         2 => (0..12_usize, call(), any::<bool>()).prop_map(|(lock, call, keeps_place)| {
             Step::Abandon { lock, call, keeps_place }
@@ -585,7 +589,7 @@ impl Run {
     fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) -> Option<LockId> {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
-        let request = Request::new(Some(key), command);
+        let request = request(Some(key), command);
         let foreseen = self.state.waits_behind(&request.command).is_some();
         let (adds, before) = (self.state.adds(&request), objects(&self.state));
         let Applied { outcomes, revisions, .. } = self.apply(0, vec![request.clone()]);
@@ -628,7 +632,7 @@ impl Run {
             }
             Step::Close { session } => {
                 let Some(session) = self.sessions.get(*session).copied() else { return };
-                self.ask(Command::CloseSession(CloseSession { session }), |model| {
+                self.ask(Command::CloseSession(CloseSession { namespace, session }), |model| {
                     if !model.sessions.iter().any(|(open, _)| *open == session) {
                         return "session_not_found".to_owned();
                     }
@@ -651,9 +655,13 @@ impl Run {
                     "ok".to_owned()
                 });
             }
-            Step::Release { lock } => {
+            Step::Release { lock, by_token } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                let command = Release { namespace, lock_id, name: None };
+                let by = match self.state.grant(lock_id).filter(|_| *by_token) {
+                    Some(grant) => By::Token { name: grant.requests[0].name.clone(), token: grant.token },
+                    None => By::Id { lock_id, name: None },
+                };
+                let command = Release { namespace, by };
                 self.ask(Command::Release(command), |model| model.release(lock_id));
             }
             Step::Cancel { .. } | Step::Abandon { .. } => self.leave(step),
@@ -704,15 +712,22 @@ impl Run {
         match step {
             Step::Cancel { lock, call } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                self.ask(Command::CancelWait(CancelWait { lock_id, call: *call }), |model| {
+                let (namespace, scope) = (Namespace::default(), CancelScope::WaitOrGrant);
+                let command = CancelWait { namespace, lock_id, call: *call, scope };
+                self.ask(Command::CancelWait(command), |model| {
                     model.cancel(lock_id, *call);
                     "ok".to_owned()
                 });
             }
             Step::Abandon { lock, call, keeps_place } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                let command = AbandonWait { lock_id, call: *call, keeps_place: *keeps_place };
-                self.ask(Command::AbandonWait(command), |model| {
+                let scope = if *keeps_place { CancelScope::Call } else { CancelScope::Wait };
+                let command = CancelWait { namespace: Namespace::default(), lock_id, call: *call, scope };
+                self.ask(Command::CancelWait(command), |model| {
+                    let held = model.held.iter().any(|held| held.id == lock_id);
+                    if held && call.is_none() && !keeps_place {
+                        return "already_granted".to_owned();
+                    }
                     let last = call.is_none_or(|call| model.leaves(lock_id, call));
                     if last && !keeps_place {
                         model.withdraw(lock_id, "wait_cancelled");

@@ -1,17 +1,21 @@
 //! Stories, one promise each.
 
+mod common;
+
 use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest,
-    Mode, Owner, Release, ServingCall, TokenStatus, WithdrawWaits,
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart,
+    LockRequest, Mode, Owner, Release, ServingCall, TokenStatus, WithdrawWaits,
 };
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
     ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd,
 };
+
+use common::request;
 
 #[derive(Default)]
 struct Story {
@@ -42,7 +46,7 @@ impl Story {
     }
 
     fn ask_keyed(&mut self, dedup: DedupKey, command: Command) -> Outcome {
-        self.apply(vec![Request::new(Some(dedup), command)]).remove(0)
+        self.apply(vec![request(Some(dedup), command)]).remove(0)
     }
 
     fn session(&mut self, ttl_ms: u64) -> SessionId {
@@ -72,7 +76,7 @@ impl Story {
     }
 
     fn release(&mut self, lock_id: LockId) -> Outcome {
-        self.ask(Command::Release(Release { namespace: Namespace::default(), lock_id, name: None }))
+        self.ask(Command::Release(release_of(lock_id)))
     }
 
     fn token(&self, name: &str, token: u64) -> TokenStatus {
@@ -86,6 +90,14 @@ impl Story {
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
+}
+
+fn release_of(lock_id: LockId) -> Release {
+    Release { namespace: Namespace::default(), by: By::Id { lock_id, name: None } }
+}
+
+fn cancel_of(lock_id: LockId, call: Option<ServingCall>, scope: CancelScope) -> CancelWait {
+    CancelWait { namespace: Namespace::default(), lock_id, call, scope }
 }
 
 fn want(names: &[&str], mode: Mode) -> Acquire {
@@ -251,8 +263,7 @@ fn a_retry_tells_the_revision_of_its_effect() {
     story.pass(10);
     let Ok(Reply::Granted(grant)) = story.ask_keyed(key("k"), ask()) else { panic!("it is granted") };
     assert_eq!(story.revisions, granted, "when it was granted");
-    let release =
-        || Command::Release(Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None });
+    let release = || Command::Release(release_of(grant.lock_id));
     story.ask_keyed(key("r"), release()).unwrap();
     let released = story.revisions.clone();
     story.pass(10);
@@ -277,15 +288,94 @@ fn what_lives_elsewhere_is_refused_as_such() {
     let waits = story.queued(waiting(exclusive("a")));
     for lock_id in [held, waits] {
         for name in [None, Some(name("a")), Some(name("b"))] {
-            let release = Release { namespace: elsewhere(), lock_id, name: name.clone() };
+            let by = By::Id { lock_id, name: name.clone() };
+            let release = Release { namespace: elsewhere(), by };
             let extend = Extend { namespace: elsewhere(), lock_id, name, ttl_ms: 60_000 };
-            for command in [Command::Release(release), Command::Extend(extend)] {
+            let cancel = CancelWait { namespace: elsewhere(), ..cancel_of(lock_id, None, CancelScope::Wait) };
+            let commands = [Command::Release(release), Command::Extend(extend), Command::CancelWait(cancel)];
+            for command in commands {
                 assert_eq!(story.ask(command), Err(Rejection::ForeignLock { lock_id }));
             }
         }
     }
     assert_eq!(story.release(waits), Err(Rejection::LockNotHeld { lock_id: waits }));
     story.release(held).unwrap();
+}
+
+#[test]
+fn session_elsewhere_is_not_closed() {
+    let mut story = Story::default();
+    let session = story.session(60_000);
+    let close = |namespace: &str| {
+        let namespace = Namespace::new(namespace).unwrap();
+        Command::CloseSession(CloseSession { namespace, session })
+    };
+    let namespace = Namespace::default();
+    assert_eq!(story.ask(close("elsewhere")), Err(Rejection::NamespaceMismatch { session, namespace }));
+    story.ask(close("default")).unwrap();
+    assert_eq!(story.ask(close("elsewhere")), Err(Rejection::SessionNotFound { session }));
+}
+
+#[test]
+fn release_by_token_is_repeated_under_its_key() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let by = |token| {
+        let by = By::Token { name: name("a"), token };
+        Command::Release(Release { namespace: Namespace::default(), by })
+    };
+    let newest = held.token;
+    assert_eq!(
+        story.ask(by(newest + 1)),
+        Err(Rejection::TokenSuperseded { token: newest + 1, newest }),
+        "somebody else's token"
+    );
+    let released = story.ask_keyed(key("r"), by(newest)).unwrap();
+    assert_eq!(released, Reply::Released { lock_id: held.lock_id, token: newest, remaining_count: 0 });
+    let next = story.granted(exclusive("a"));
+    assert_eq!(story.ask_keyed(key("r"), by(newest)), Ok(released), "the same answer");
+    assert!(story.is_granted(next.lock_id), "and the effect once");
+    assert_eq!(story.ask(by(newest)), Err(Rejection::TokenSuperseded { token: newest, newest: next.token }));
+}
+
+#[test]
+fn owner_cannot_withdraw_what_was_granted() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let waits = story.queued(waiting(exclusive("a")));
+    let cancel = |lock_id| Command::CancelWait(cancel_of(lock_id, None, CancelScope::Wait));
+    let refused = Rejection::AlreadyGranted { lock_id: held.lock_id, token: held.token };
+    assert_eq!(story.ask(cancel(held.lock_id)), Err(refused));
+    assert!(story.is_granted(held.lock_id));
+    story.ask(cancel(waits)).unwrap();
+    assert!(story.state.wait(waits).is_none());
+    story.ask(cancel(waits)).unwrap();
+}
+
+#[test]
+fn sessions_are_listed_by_namespace() {
+    let mut story = Story::default();
+    let mut open = |namespace: &str| {
+        let namespace = Namespace::new(namespace).unwrap();
+        let open = OpenSession { namespace, ttl_ms: 60_000, metadata: String::new() };
+        match story.ask(Command::OpenSession(open)) {
+            Ok(Reply::SessionOpened { session, .. }) => session,
+            other => panic!("{other:?}"),
+        }
+    };
+    let [a1, b1, a2, a3] = ["a", "b", "a", "a"].map(&mut open);
+    let listed = |state: &State, namespace: &str, after, limit| {
+        let namespace = Namespace::new(namespace).unwrap();
+        state.sessions(&namespace, after, limit).into_iter().map(|view| view.session).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&story.state, "a", None, 2), [a1, a2]);
+    assert_eq!(listed(&story.state, "a", Some(a2), 2), [a3]);
+    assert_eq!(listed(&story.state, "a", Some(b1), 9), [a2, a3], "a cursor may be any id");
+    assert_eq!(listed(&story.state, "b", None, 9), [b1]);
+    assert!(listed(&story.state, "c", None, 9).is_empty());
+    let close = CloseSession { namespace: Namespace::new("a").unwrap(), session: a2 };
+    story.ask(Command::CloseSession(close)).unwrap();
+    assert_eq!(listed(&story.state, "a", None, 9), [a1, a3]);
 }
 
 #[test]
@@ -311,7 +401,7 @@ fn requests_that_add_nothing_are_told_apart() {
         (key("join"), Command::Acquire(at(2, 1, waiting(exclusive("a"))))),
         (None, advance("r")),
     ] {
-        let request = Request::new(dedup, command);
+        let request = request(dedup, command);
         assert!(story.state.adds(&request), "{request:?}");
         story.apply(vec![request]).remove(0).unwrap();
     }
@@ -334,10 +424,10 @@ fn requests_that_add_nothing_are_told_apart() {
         ),
         (None, Command::SetLimits(limits)),
         (None, Command::ForceRelease(force)),
-        (None, Command::CancelWait(CancelWait { lock_id, call: None })),
-        (key("close"), Command::CloseSession(CloseSession { session })),
+        (None, Command::CancelWait(cancel_of(lock_id, None, CancelScope::WaitOrGrant))),
+        (key("close"), Command::CloseSession(CloseSession { namespace: Namespace::default(), session })),
     ] {
-        let request = Request::new(dedup, command);
+        let request = request(dedup, command);
         assert!(!story.state.adds(&request), "{request:?}");
         story.apply(vec![request]).remove(0).unwrap();
     }
@@ -355,7 +445,7 @@ fn a_session_counts_its_requests() {
     };
     assert_eq!(story.ask_keyed(key, Command::Acquire(command)), Ok(Reply::Granted(grant.clone())));
     let (early, _) = ask(1);
-    let release = Release { namespace: Namespace::default(), lock_id: grant.lock_id, name: None };
+    let release = release_of(grant.lock_id);
     let released = story.ask_keyed(early.clone(), Command::Release(release.clone())).unwrap();
     assert_eq!(
         story.ask_keyed(early, Command::Release(release)),
@@ -376,9 +466,9 @@ fn a_free_lock_leaves_nothing_behind() {
     let session = story.session(1_000);
     let set = story.granted(of(session, want(&["a", "b", "c"], Mode::Shared)));
     let waiter = story.queued(waiting(exclusive("b")));
-    story.ask(Command::CancelWait(CancelWait { lock_id: waiter, call: None })).unwrap();
+    story.ask(Command::CancelWait(cancel_of(waiter, None, CancelScope::WaitOrGrant))).unwrap();
     story.release(set.lock_id).unwrap();
-    story.ask(Command::CloseSession(CloseSession { session })).unwrap();
+    story.ask(Command::CloseSession(CloseSession { namespace: Namespace::default(), session })).unwrap();
     assert_eq!(story.state.counts(), empty);
     assert_eq!(empty, Counts::default());
     assert_eq!(story.state.namespaces().count(), 0);
@@ -420,7 +510,7 @@ fn who_would_only_join_a_queue_is_known_before() {
     story.queued(waiting(exclusive("a")));
     assert_eq!(behind(&story, waiting(exclusive("a"))), Some(1));
     assert_eq!(behind(&story, waiting(want(&["b", "a"], Mode::Exclusive))), Some(1), "one of two is enough");
-    let release = Release { namespace: Namespace::default(), lock_id: held.lock_id, name: None };
+    let release = release_of(held.lock_id);
     assert_eq!(story.state.waits_behind(&Command::Release(release)), None);
 }
 
@@ -623,7 +713,7 @@ fn lost_node_ends_its_waits_before_anybody_is_granted() {
     let restarted = WithdrawWaits { node_id: 3, except_boot: Some(13) };
     let none = story.ask(Command::WithdrawWaits(restarted));
     assert_eq!(none, Ok(Reply::WaitsWithdrawn { waits: 0 }), "the run that lives keeps its waits");
-    let release = Release { namespace: Namespace::default(), lock_id: held.lock_id, name: None };
+    let release = release_of(held.lock_id);
     let requests = vec![Request::new(None, lost(3)), Request::new(None, Command::Release(release))];
     story.apply(requests).into_iter().for_each(|outcome| drop(outcome.unwrap()));
     assert!(story.is_granted(alive), "the first that lives is next");
@@ -642,7 +732,7 @@ fn retry_finds_its_place_again_after_its_node_was_lost() {
     let behind = story.queued(at(1, 1, waiting(exclusive("a"))));
     story.ask(lost(2)).unwrap();
     assert!(story.state.wait(wait.lock_id).is_none());
-    assert!(story.state.adds(&Request::new(Some(key("k")), ask(2))), "the wait that is gone comes back");
+    assert!(story.state.adds(&request(Some(key("k")), ask(2))), "the wait that is gone comes back");
     let Ok(Reply::Queued(again)) = story.ask_keyed(key("k"), ask(2)) else { panic!("it waits again") };
     assert_eq!((again.lock_id, again.queue_position), (wait.lock_id, 0));
     let returned = [story.state.revision()];
@@ -671,7 +761,7 @@ fn replaced_call_cannot_end_a_wait() {
     story.ask_keyed(key("k"), ask(1, 1)).unwrap();
     let leave = |node, number| {
         let call = at(node, number, exclusive("a")).call;
-        Command::AbandonWait(AbandonWait { lock_id: wait.lock_id, call, keeps_place: false })
+        Command::CancelWait(cancel_of(wait.lock_id, call, CancelScope::Wait))
     };
     story.ask(leave(3, 1)).unwrap();
     assert!(story.state.wait(wait.lock_id).is_some(), "the other call waits on");
@@ -710,7 +800,7 @@ fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
     };
     assert_eq!((told.lock_id, told.count), (wait, 1));
     assert_eq!(story.refused(ask(2, 3)).code().as_str(), "deadlock", "it is told once");
-    let cancel = CancelWait { lock_id: wait, call: ask(1, 1).call };
+    let cancel = cancel_of(wait, ask(1, 1).call, CancelScope::WaitOrGrant);
     story.ask(Command::CancelWait(cancel)).unwrap();
     assert!(story.is_granted(wait), "the lost node takes nothing back");
 }

@@ -26,9 +26,6 @@ impl ApiError {
             Self::LockNotFound { name, .. } => json!({ "name": name.as_str() }),
             Self::UnsupportedCoding { header, coding } => json!({ "header": header, "coding": coding }),
             Self::UnknownMember { member, members } => json!({ "member": member, "members": members }),
-            Self::AlreadyGranted { lock_id, fencing_token, .. } => {
-                json!({ "lock_id": lock_id.to_string(), "fencing_token": fencing_token })
-            }
             Self::Busy { what, max } => json!({ "limit": what, "max": max }),
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),
@@ -77,7 +74,10 @@ fn rejection_details(rejection: &Rejection) -> Value {
             json!({ "lock_id": lock_id.to_string() })
         }
         Rejection::GrantEnded { lock_id, reason } => {
-            json!({ "lock_id": lock_id.to_string(), "reason": format!("{reason:?}") })
+            json!({ "lock_id": lock_id.to_string(), "reason": reason.as_str() })
+        }
+        Rejection::AlreadyGranted { lock_id, token } => {
+            json!({ "lock_id": lock_id.to_string(), "fencing_token": token })
         }
         Rejection::Deadlock { cycle } => json!({ "cycle": cycle }),
         Rejection::ModeMismatch { name, actual } => json!({ "name": name.as_str(), "actual": actual }),

@@ -124,18 +124,6 @@ pub enum ApiError {
         /// The names there are.
         members: Vec<String>,
     },
-    /// What is to be withdrawn waits no more: it holds its lock.
-    #[error(
-        "acquisition {lock_id} waits no more: it holds its lock, under token {fencing_token}; release it instead"
-    )]
-    AlreadyGranted {
-        /// The acquisition.
-        lock_id: LockId,
-        /// Of its grant.
-        fencing_token: u64,
-        /// The revision at which it holds the lock.
-        revision: u64,
-    },
     /// The node is shutting down.
     #[error("this node is shutting down; ask another node")]
     Draining,
@@ -217,7 +205,7 @@ impl ApiError {
     pub fn revision(&self) -> Option<u64> {
         match self {
             Self::Rejected { revision, .. } => *revision,
-            Self::LockNotFound { revision, .. } | Self::AlreadyGranted { revision, .. } => Some(*revision),
+            Self::LockNotFound { revision, .. } => Some(*revision),
             _ => None,
         }
     }
@@ -240,7 +228,6 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::LockNotFound { .. } => Code::LockNotFound,
             Self::UnknownMember { .. } => Code::UnknownMember,
-            Self::AlreadyGranted { .. } => Code::AlreadyGranted,
             Self::Draining => Code::Draining,
             Self::Busy { .. } => Code::Overloaded,
             Self::CallCancelled => Code::WaitCancelled,

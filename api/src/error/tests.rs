@@ -31,6 +31,7 @@ fn rejections() -> Vec<Rejection> {
         | Rejection::LockDelayed { .. }
         | Rejection::LockNotHeld { .. }
         | Rejection::ForeignLock { .. }
+        | Rejection::AlreadyGranted { .. }
         | Rejection::GrantEnded { .. }
         | Rejection::WaitEnded { .. }
         | Rejection::Deadlock { .. }
@@ -59,6 +60,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::LockDelayed { name: name(), remaining_ms: 40 },
         Rejection::LockNotHeld { lock_id: lock_id() },
         Rejection::ForeignLock { lock_id: lock_id() },
+        Rejection::AlreadyGranted { lock_id: lock_id(), token: 3 },
         Rejection::GrantEnded { lock_id: lock_id(), reason: ReleaseReason::Expired },
         Rejection::Deadlock { cycle: vec!["a waits for b".to_owned()] },
         Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
@@ -90,7 +92,6 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::MethodNotAllowed { method: "PUT".to_owned(), path: "/x".to_owned() },
         ApiError::LockNotFound { name: name(), revision: 9 },
         ApiError::UnknownMember { member: "n9".to_owned(), members: vec!["n1".to_owned()] },
-        ApiError::AlreadyGranted { lock_id: lock_id(), fencing_token: 3, revision: 9 },
         ApiError::Draining,
         ApiError::Busy { what: "waiting_calls_max", max: 1 },
         ApiError::CallCancelled,

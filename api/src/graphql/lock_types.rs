@@ -68,7 +68,7 @@ pub(super) struct ReleaseInput {
     pub(super) lock_id: Option<String>,
     /// With `lockId`: must be a name of the grant, when given. With `fencingToken`: required.
     pub(super) name: Option<String>,
-    /// The token that holds `name`. A release under a retry key is by `lockId`.
+    /// The token that holds `name`. A retry under the same key gets the same answer.
     pub(super) fencing_token: Option<Long>,
 }
 

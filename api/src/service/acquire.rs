@@ -19,11 +19,13 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use batuta_raft::{ProposeError, RevisionChanges};
+use batuta_raft::{ProposeError, RevisionChanges, codec};
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, Acquisition, CancelWait, Grant, LockRequest, Owner, ServingCall,
+    Acquire, Acquisition, CancelScope, CancelWait, Grant, LockRequest, Owner, ServingCall,
 };
-use batuta_statemachine::{Change, ChangeKind, Command, LockId, Rejection, Reply, Request, State, WaitEnd};
+use batuta_statemachine::{
+    Change, ChangeKind, Command, LockId, Namespace, Rejection, Reply, Request, State, WaitEnd,
+};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -87,6 +89,7 @@ enum Asked {
 /// The duty to withdraw an acquisition, unless its caller is answered.
 struct Claim {
     inner: Arc<Inner>,
+    namespace: Namespace,
     lock_id: LockId,
     call: Option<ServingCall>,
     /// From this revision on the call waits for it: a state before it says nothing.
@@ -106,10 +109,10 @@ impl Claim {
     /// The caller has a key to ask for the answer again: the acquisition keeps its place, although nobody waits here.
     fn keep(mut self) {
         self.armed = false;
-        let command = AbandonWait { lock_id: self.lock_id, call: self.call, keeps_place: true };
+        let command = self.cancel(CancelScope::Call);
         let inner = Arc::clone(&self.inner);
         let left = async move {
-            let request = Request::new(None, Command::AbandonWait(command));
+            let request = Request::new(None, command);
             // Should it fail, the wait ends with this node at the latest, and the key finds its place again.
             if let Err(error) = inner.replica.propose(request, inner.options.timeout).await {
                 tracing::debug!(%error, "a wait that goes on elsewhere still counts as one of this node");
@@ -126,14 +129,14 @@ impl Claim {
 
     /// The command that takes the call out of those that wait.
     fn withdrawal(&self) -> Command {
-        let (lock_id, call) = (self.lock_id, self.call);
         // Under a key its caller may have asked again and been told that the lock is its own: then only the wait is withdrawn,
         // never a grant.
-        if self.keyed {
-            Command::AbandonWait(AbandonWait { lock_id, call, keeps_place: false })
-        } else {
-            Command::CancelWait(CancelWait { lock_id, call })
-        }
+        self.cancel(if self.keyed { CancelScope::Wait } else { CancelScope::WaitOrGrant })
+    }
+
+    fn cancel(&self, scope: CancelScope) -> Command {
+        let (namespace, lock_id) = (self.namespace.clone(), self.lock_id);
+        Command::CancelWait(CancelWait { namespace, lock_id, call: self.call, scope })
     }
 }
 
@@ -273,13 +276,14 @@ impl Service {
     async fn ask(&self, context: &CallContext, command: Acquire) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
         let call = command.call;
-        let request = Request::new(context.dedup.clone(), Command::Acquire(command));
+        let request = codec::request(context.dedup.clone(), Command::Acquire(command));
         let timeout = self.timeout(context);
+        let namespace = context.namespace.clone();
         let proposal = async move {
             let keyed = request.dedup.is_some();
             let answered = split(inner.replica.propose(request, timeout).await, keyed);
             if let (Err(ApiError::OutcomeUnknown { .. }), Some(call), false) = (&answered, call, keyed) {
-                let work = withdraw_unknown(Arc::clone(&inner), call);
+                let work = withdraw_unknown(Arc::clone(&inner), namespace.clone(), call);
                 inner.background.spawn_on(work, &inner.runtime);
             }
             let (answer, reply) = answered?;
@@ -290,6 +294,7 @@ impl Service {
                     let new = grant.count == 1 && grant.granted_revision == answer.revision;
                     let claim = (!keyed && new).then(|| Claim {
                         inner,
+                        namespace,
                         lock_id: grant.lock_id,
                         call,
                         since: answer.revision,
@@ -305,7 +310,8 @@ impl Service {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
                     let since = answer.revision;
-                    let claim = Claim { inner, lock_id, call, since, attached, armed: true, keyed };
+                    let claim =
+                        Claim { inner, namespace, lock_id, call, since, attached, armed: true, keyed };
                     let queued = Queued { lock_id, queue_position, revision: answer.revision };
                     Ok(Asked::Queued { claim, queued })
                 }
@@ -410,6 +416,7 @@ impl Service {
             Reply::Queued(wait) => {
                 let claim = Claim {
                     inner: Arc::clone(&self.inner),
+                    namespace: wait.namespace,
                     lock_id: wait.lock_id,
                     call,
                     since: answer.revision,
@@ -476,7 +483,7 @@ fn granted_clock(grant: &Grant) -> Clock {
 
 /// Withdraws what a call waits for that was told that it is not known whether it waits: without a key nobody ever asks for it. A grant
 /// stays: its owner may have found it.
-async fn withdraw_unknown(inner: Arc<Inner>, call: ServingCall) {
+async fn withdraw_unknown(inner: Arc<Inner>, namespace: Namespace, call: ServingCall) {
     for _ in 0..UNKNOWN_LOOKS {
         tokio::select! {
             () = sleep(WITHDRAW_PAUSE) => {}
@@ -484,8 +491,8 @@ async fn withdraw_unknown(inner: Arc<Inner>, call: ServingCall) {
             () = inner.draining.cancelled() => return,
         }
         if let Some(lock_id) = inner.replica.view().waited_for(call) {
-            let command = AbandonWait { lock_id, call: Some(call), keeps_place: false };
-            return withdraw(inner, lock_id, Command::AbandonWait(command)).await;
+            let command = CancelWait { namespace, lock_id, call: Some(call), scope: CancelScope::Wait };
+            return withdraw(inner, lock_id, Command::CancelWait(command)).await;
         }
     }
 }

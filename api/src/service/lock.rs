@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use batuta_statemachine::lock::{
-    AbandonWait, Acquisition, AdvanceRegister, DeleteRegister, Extend, ForceRelease, Grant, LockPart,
+    AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, Grant, LockPart,
     LockRequest, Owner, Release,
 };
 use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId};
@@ -261,14 +261,11 @@ impl Service {
         request: ReleaseRequest,
     ) -> Result<At<Released>, ApiError> {
         let ReleaseRequest { lock_id, name } = request;
-        let command = Release { namespace: context.namespace.clone(), lock_id, name };
+        let command = Release { namespace: context.namespace.clone(), by: By::Id { lock_id, name } };
         self.released(context, Command::Release(command)).await
     }
 
     /// Gives back the grant that holds `name` under `fencing_token` now.
-    ///
-    /// A retry key is refused: once the release has happened its token leads nowhere, so a retry could not get the same
-    /// answer.
     ///
     /// # Errors
     /// `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
@@ -278,16 +275,8 @@ impl Service {
         name: Name,
         fencing_token: u64,
     ) -> Result<At<Released>, ApiError> {
-        if context.dedup.is_some() {
-            return Err(ApiError::invalid("fencing_token", "a release under a retry key is by lock_id"));
-        }
-        let state = self.state(context, Consistency::Linearizable).await?;
-        let Some(held) = state.holder(&context.namespace, &name, fencing_token) else {
-            let newest = state.check(&context.namespace, &name, fencing_token).newest.unwrap_or(0);
-            let superseded = Rejection::TokenSuperseded { token: fencing_token, newest };
-            return Err(ApiError::rejected(superseded, state.revision()));
-        };
-        self.release(context, ReleaseRequest { lock_id: held.lock_id, name: Some(name) }).await
+        let by = By::Token { name, token: fencing_token };
+        self.released(context, Command::Release(Release { namespace: context.namespace.clone(), by })).await
     }
 
     /// Takes a grant away from its owner, if the token is still held.
@@ -342,30 +331,12 @@ impl Service {
     /// # Errors
     /// `already_granted` when it holds its lock, `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
-        self.is_not_granted(context, lock_id).await?;
-        let (answer, reply) = self
-            .propose(context, Command::AbandonWait(AbandonWait { lock_id, call: None, keeps_place: false }))
-            .await?;
-        let Reply::WaitCancelled { .. } = reply else { return Err(unexpected(&reply)) };
-        // A grant that came between the look and the entry is left alone by the entry.
-        self.is_not_granted(context, lock_id).await?;
-        Ok(At { revision: answer.revision, value: () })
-    }
-
-    async fn is_not_granted(&self, context: &CallContext, lock_id: LockId) -> Result<(), ApiError> {
-        let state = self.state(context, Consistency::Linearizable).await?;
-        let (namespace, fencing_token) = match state.acquisition(lock_id) {
-            Acquisition::Granted(grant) => (grant.namespace.clone(), Some(grant.token)),
-            Acquisition::Waiting(wait) => (wait.namespace, None),
-            Acquisition::Unknown => return Ok(()),
-        };
-        let revision = state.revision();
-        match fencing_token {
-            _ if namespace != context.namespace => {
-                Err(ApiError::rejected(Rejection::ForeignLock { lock_id }, revision))
-            }
-            Some(fencing_token) => Err(ApiError::AlreadyGranted { lock_id, fencing_token, revision }),
-            None => Ok(()),
+        let namespace = context.namespace.clone();
+        let command = CancelWait { namespace, lock_id, call: None, scope: CancelScope::Wait };
+        let (answer, reply) = self.propose(context, Command::CancelWait(command)).await?;
+        match reply {
+            Reply::WaitCancelled { .. } => Ok(At { revision: answer.revision, value: () }),
+            other => Err(unexpected(&other)),
         }
     }
 

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use batuta_raft::{Answer, ProposeError, Replica};
-use batuta_statemachine::{Command, DedupKey, Namespace, Reply, Request, State};
+use batuta_raft::{Answer, ProposeError, Replica, codec};
+use batuta_statemachine::{Command, DedupKey, Namespace, Reply, State};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -216,7 +216,7 @@ impl Service {
 
     /// Proposes a command of this call and returns its answer, refusals as errors.
     async fn propose(&self, context: &CallContext, command: Command) -> Result<(Answer, Reply), ApiError> {
-        let request = Request::new(context.dedup.clone(), command);
+        let request = codec::request(context.dedup.clone(), command);
         let answer = self.replica().propose(request, self.timeout(context)).await;
         split(answer, context.dedup.is_some())
     }

@@ -160,10 +160,8 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
-        for checked in self.check_namespaces(context, &[session]).await? {
-            checked?;
-        }
-        let (answer, reply) = self.propose(context, Command::CloseSession(CloseSession { session })).await?;
+        let command = CloseSession { namespace: context.namespace.clone(), session };
+        let (answer, reply) = self.propose(context, Command::CloseSession(command)).await?;
         match reply {
             Reply::SessionClosed { released_grants, cancelled_waits } => Ok(At {
                 revision: answer.revision,

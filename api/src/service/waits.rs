@@ -213,7 +213,7 @@ impl Drop for Attached {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::lock::{Acquire, CancelWait, LockRequest, Mode, Owner, Wait};
+    use batuta_statemachine::lock::{Acquire, CancelScope, CancelWait, LockRequest, Mode, Owner, Wait};
     use batuta_statemachine::{Command, Entry, Name, Namespace, Position, Request, Stamp};
 
     use super::*;
@@ -310,7 +310,13 @@ mod tests {
         let call = waits.attach(id(2), 2);
         waits.recheck_all(&queued);
         assert!(call.ended.borrow().is_none(), "it waits still");
-        let granted = apply(3, Command::CancelWait(CancelWait { lock_id: id(1), call: None }));
+        let cancel = CancelWait {
+            namespace: Namespace::default(),
+            lock_id: id(1),
+            call: None,
+            scope: CancelScope::WaitOrGrant,
+        };
+        let granted = apply(3, Command::CancelWait(cancel));
         waits.recheck_all(&granted);
         let ended = call.ended.borrow().clone();
         assert!(matches!(ended, Some(Ended::Granted { revision: 3, grant }) if grant.lock_id == id(2)));

@@ -4,6 +4,7 @@ use batuta_proto::internal as wire;
 use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::{Command, DedupKey, Entry, Request, Retry, Stamp};
 use prost::Message as _;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{DecodeError, cluster, lock, namespace, position_to_wire, session, session_id};
 
@@ -20,18 +21,39 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 /// [`DecodeError`] when the bytes are damaged or written by a build that knows more than this one.
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     let entry = wire::Entry::decode(bytes)?;
-    let requests = entry.requests.into_iter().map(request).collect::<Result<_, _>>()?;
+    let requests = entry.requests.into_iter().map(request_from_wire).collect::<Result<_, _>>()?;
     Ok(Entry { stamp: Stamp { now_ms: entry.now_ms, wall_ms: entry.wall_ms }, requests })
 }
 
+/// A request as a front makes it. With a key a retry is recognised by the fingerprint that is made here: a hash of the encoded command,
+/// so that a field that a newer build adds, and that is not set, changes nothing.
+#[must_use]
+pub fn request(key: Option<DedupKey>, command: Command) -> Request {
+    let dedup = key.map(|key| Retry { key, fingerprint: fingerprint(&command) });
+    Request::new(dedup, command)
+}
+
+/// Which call waits for an acquisition is not part of what is asked.
+fn fingerprint(command: &Command) -> u64 {
+    let mut command = command_to_wire(command);
+    if let WireCommand::Acquire(acquire) = &mut command {
+        acquire.call = None;
+    }
+    xxh3_64(&wire::Request { dedup: None, command: Some(command) }.encode_to_vec())
+}
+
 pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
-    let command = match &request.command {
+    let command = Some(command_to_wire(&request.command));
+    wire::Request { dedup: request.dedup.as_ref().map(dedup_to_wire), command }
+}
+
+fn command_to_wire(command: &Command) -> WireCommand {
+    match command {
         Command::OpenSession(command) => WireCommand::OpenSession(session::open_to_wire(command)),
         Command::KeepAlive(command) => WireCommand::RenewSessions(session::keep_alive_to_wire(command)),
         Command::CloseSession(command) => WireCommand::CloseSession(session::close_to_wire(command)),
         Command::Acquire(command) => WireCommand::Acquire(lock::acquire_to_wire(command)),
         Command::CancelWait(command) => WireCommand::CancelWait(lock::cancel_wait_to_wire(command)),
-        Command::AbandonWait(command) => WireCommand::AbandonWait(lock::abandon_wait_to_wire(command)),
         Command::WithdrawWaits(command) => WireCommand::WithdrawWaits(lock::withdraw_waits_to_wire(command)),
         Command::Release(command) => WireCommand::Release(lock::release_to_wire(command)),
         Command::Extend(command) => WireCommand::Extend(lock::extend_to_wire(command)),
@@ -45,19 +67,16 @@ pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
         Command::InitCluster(command) => WireCommand::InitCluster(cluster::init_to_wire(command)),
         Command::AllocateNode(command) => WireCommand::AllocateNode(cluster::allocate_node_to_wire(command)),
         Command::SetLimits(command) => WireCommand::SetLimits(cluster::set_limits_to_wire(command)),
-    };
-    wire::Request { dedup: request.dedup.as_ref().map(dedup_to_wire), command: Some(command) }
+    }
 }
 
-pub(crate) fn request(request: wire::Request) -> Result<Request, DecodeError> {
+pub(crate) fn request_from_wire(request: wire::Request) -> Result<Request, DecodeError> {
     let command = match request.command.ok_or(DecodeError::Unknown("request"))? {
         WireCommand::OpenSession(command) => Command::OpenSession(session::open(command)?),
-        WireCommand::KeepAlive(command) => Command::KeepAlive(session::keep_alive_by_position(command)?),
         WireCommand::RenewSessions(command) => Command::KeepAlive(session::keep_alive(&command)?),
-        WireCommand::CloseSession(command) => Command::CloseSession(session::close(command)?),
+        WireCommand::CloseSession(command) => Command::CloseSession(session::close(&command)?),
         WireCommand::Acquire(command) => Command::Acquire(lock::acquire(command)?),
-        WireCommand::CancelWait(command) => Command::CancelWait(lock::cancel_wait(command)?),
-        WireCommand::AbandonWait(command) => Command::AbandonWait(lock::abandon_wait(command)?),
+        WireCommand::CancelWait(command) => Command::CancelWait(lock::cancel_wait(&command)?),
         WireCommand::WithdrawWaits(command) => Command::WithdrawWaits(lock::withdraw_waits(&command)),
         WireCommand::Release(command) => Command::Release(lock::release(&command)?),
         WireCommand::Extend(command) => Command::Extend(lock::extend(&command)?),

@@ -1,8 +1,9 @@
 //! The commands of locks and registers.
 
 use batuta_proto::internal as wire;
+use batuta_proto::internal::release::By as WireBy;
 use batuta_statemachine::lock::{
-    AbandonWait, Acquire, AdvanceRegister, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, LockRequest,
     Mode, Owner, Release, ServingCall, WithdrawWaits,
 };
 
@@ -70,29 +71,31 @@ pub(super) fn acquire(command: wire::Acquire) -> Result<Acquire, DecodeError> {
 }
 
 pub(super) fn cancel_wait_to_wire(command: &CancelWait) -> wire::CancelWait {
+    let scope = match command.scope {
+        CancelScope::Wait => wire::CancelScope::Wait,
+        CancelScope::WaitOrGrant => wire::CancelScope::WaitOrGrant,
+        CancelScope::Call => wire::CancelScope::Call,
+    };
     wire::CancelWait {
+        namespace: command.namespace.to_string(),
         lock_id: Some(position_to_wire(command.lock_id.0)),
         call: command.call.as_ref().map(call_to_wire),
+        scope: scope.into(),
     }
 }
 
-pub(super) fn cancel_wait(command: wire::CancelWait) -> Result<CancelWait, DecodeError> {
-    Ok(CancelWait { lock_id: lock_id(command.lock_id)?, call: command.call.map(call) })
-}
-
-pub(super) fn abandon_wait_to_wire(command: &AbandonWait) -> wire::AbandonWait {
-    wire::AbandonWait {
-        lock_id: Some(position_to_wire(command.lock_id.0)),
-        call: command.call.as_ref().map(call_to_wire),
-        keeps_place: command.keeps_place,
-    }
-}
-
-pub(super) fn abandon_wait(command: wire::AbandonWait) -> Result<AbandonWait, DecodeError> {
-    Ok(AbandonWait {
+pub(super) fn cancel_wait(command: &wire::CancelWait) -> Result<CancelWait, DecodeError> {
+    let scope = match command.scope() {
+        wire::CancelScope::Wait => CancelScope::Wait,
+        wire::CancelScope::WaitOrGrant => CancelScope::WaitOrGrant,
+        wire::CancelScope::Call => CancelScope::Call,
+        wire::CancelScope::Unspecified => return Err(DecodeError::Unknown("scope of a cancellation")),
+    };
+    Ok(CancelWait {
+        namespace: namespace(&command.namespace)?,
         lock_id: lock_id(command.lock_id)?,
         call: command.call.map(call),
-        keeps_place: command.keeps_place,
+        scope,
     })
 }
 
@@ -113,19 +116,24 @@ pub(super) fn call(call: wire::ServingCall) -> ServingCall {
 }
 
 pub(super) fn release_to_wire(command: &Release) -> wire::Release {
-    wire::Release {
-        namespace: command.namespace.to_string(),
-        lock_id: Some(position_to_wire(command.lock_id.0)),
-        name: command.name.as_ref().map(ToString::to_string),
-    }
+    let (by, name) = match &command.by {
+        By::Id { lock_id, name } => {
+            (WireBy::LockId(position_to_wire(lock_id.0)), name.as_ref().map(ToString::to_string))
+        }
+        By::Token { name, token } => (WireBy::Token(*token), Some(name.to_string())),
+    };
+    wire::Release { namespace: command.namespace.to_string(), name, by: Some(by) }
 }
 
 pub(super) fn release(command: &wire::Release) -> Result<Release, DecodeError> {
-    Ok(Release {
-        namespace: namespace(&command.namespace)?,
-        lock_id: lock_id(command.lock_id)?,
-        name: command.name.as_deref().map(name).transpose()?,
-    })
+    let named = command.name.as_deref().map(name).transpose()?;
+    let by = match command.by.as_ref().ok_or(DecodeError::Unknown("way to name a grant"))? {
+        WireBy::LockId(id) => By::Id { lock_id: lock_id(Some(*id))?, name: named },
+        WireBy::Token(token) => {
+            By::Token { name: named.ok_or(DecodeError::Missing("the name of a lock"))?, token: *token }
+        }
+    };
+    Ok(Release { namespace: namespace(&command.namespace)?, by })
 }
 
 pub(super) fn extend_to_wire(command: &Extend) -> wire::Extend {

@@ -14,8 +14,8 @@ mod session;
 use batuta_proto::internal as wire;
 use batuta_statemachine::{LockId, Name, NameError, Namespace, Position, SessionId};
 
-pub use entry::{decode_entry, encode_entry};
-pub(crate) use entry::{request as request_from_wire, request_to_wire};
+pub use entry::{decode_entry, encode_entry, request};
+pub(crate) use entry::{request_from_wire, request_to_wire};
 pub(crate) use image::{image_header, image_header_to_wire, image_record, image_record_to_wire};
 pub(crate) use outcome::{outcome, outcome_to_wire};
 
@@ -70,4 +70,4 @@ fn name(text: &str) -> Result<Name, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests;
+mod golden;

@@ -249,6 +249,10 @@ fn rejection_to_wire(rejection: &Rejection) -> WireRejection {
         }),
         Rejection::LockNotHeld { lock_id } => WireRejection::LockNotHeld(position_to_wire(lock_id.0)),
         Rejection::ForeignLock { lock_id } => WireRejection::ForeignLock(position_to_wire(lock_id.0)),
+        Rejection::AlreadyGranted { lock_id, token } => WireRejection::AlreadyGranted(wire::AlreadyGranted {
+            lock_id: Some(position_to_wire(lock_id.0)),
+            token: *token,
+        }),
         Rejection::GrantEnded { lock_id, reason } => WireRejection::GrantEnded(wire::GrantEnded {
             lock_id: Some(position_to_wire(lock_id.0)),
             reason: Some(release_reason_to_wire(reason)),
@@ -298,6 +302,7 @@ fn rejection_of_kind_to_wire(rejection: &Rejection) -> WireRejection {
         | Rejection::LockDelayed { .. }
         | Rejection::LockNotHeld { .. }
         | Rejection::ForeignLock { .. }
+        | Rejection::AlreadyGranted { .. }
         | Rejection::GrantEnded { .. }
         | Rejection::WaitEnded { .. }
         | Rejection::Deadlock { .. } => rejection_to_wire(rejection),
@@ -327,6 +332,9 @@ fn rejection(rejection: WireRejection) -> Result<Rejection, DecodeError> {
         }
         WireRejection::LockNotHeld(id) => Rejection::LockNotHeld { lock_id: lock_id(Some(id))? },
         WireRejection::ForeignLock(id) => Rejection::ForeignLock { lock_id: lock_id(Some(id))? },
+        WireRejection::AlreadyGranted(granted) => {
+            Rejection::AlreadyGranted { lock_id: lock_id(granted.lock_id)?, token: granted.token }
+        }
         WireRejection::GrantEnded(ended) => Rejection::GrantEnded {
             lock_id: lock_id(ended.lock_id)?,
             reason: release_reason(ended.reason.ok_or(DecodeError::Missing("reason"))?)?,

@@ -40,15 +40,13 @@ pub(super) fn keep_alive(command: &wire::RenewSessions) -> Result<KeepAlive, Dec
     Ok(KeepAlive { sessions: sessions.collect() })
 }
 
-pub(super) fn keep_alive_by_position(command: wire::KeepAlive) -> Result<KeepAlive, DecodeError> {
-    let sessions = command.sessions.into_iter().map(|session| session_id(Some(session)));
-    Ok(KeepAlive { sessions: sessions.collect::<Result<_, _>>()? })
-}
-
 pub(super) fn close_to_wire(command: &CloseSession) -> wire::CloseSession {
-    wire::CloseSession { session: Some(position_to_wire(command.session.0)) }
+    wire::CloseSession {
+        session: Some(position_to_wire(command.session.0)),
+        namespace: command.namespace.to_string(),
+    }
 }
 
-pub(super) fn close(command: wire::CloseSession) -> Result<CloseSession, DecodeError> {
-    Ok(CloseSession { session: session_id(command.session)? })
+pub(super) fn close(command: &wire::CloseSession) -> Result<CloseSession, DecodeError> {
+    Ok(CloseSession { session: session_id(command.session)?, namespace: namespace(&command.namespace)? })
 }

@@ -6,7 +6,7 @@ use crate::LimitsPatch;
 
 /// Names the cluster. The first entry a new cluster commits; refused when it already has a name.
 /// Reply: [`crate::Reply::ClusterInitialised`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitCluster {
     /// The id born with the cluster.
     pub cluster_id: String,
@@ -15,14 +15,14 @@ pub struct InitCluster {
 }
 
 /// Takes a node id that was never used before. Reply: [`crate::Reply::NodeAllocated`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocateNode {
     /// The name of the node that asks, for people.
     pub node_name: String,
 }
 
 /// Changes limits for every node at once. Reply: [`crate::Reply::LimitsSet`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetLimits {
     /// What to change.
     pub patch: LimitsPatch,

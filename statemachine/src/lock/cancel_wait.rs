@@ -1,32 +1,41 @@
-//! Withdrawing a wait.
+//! Withdrawing an acquisition.
 
-use crate::lock::{AbandonWait, CancelWait, end_grant, end_wait};
+use crate::lock::{CancelScope, CancelWait, end_grant, end_wait};
 use crate::transition::Transition;
-use crate::{ReleaseReason, Reply, WaitEnd};
+use crate::{Outcome, Rejection, ReleaseReason, Reply, WaitEnd};
 
 impl CancelWait {
-    /// Always succeeds: whoever withdraws wants neither the wait nor a grant it may have become meanwhile.
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
-        let waits = transition.state.waits.contains_key(&self.lock_id);
-        let ends = match self.call {
-            None => true,
-            Some(call) if waits => transition.leave_wait(self.lock_id, call),
-            Some(call) => transition.leave_grant(self.lock_id, call),
-        };
-        if ends {
-            end_wait(transition, self.lock_id, WaitEnd::Cancelled);
-            end_grant(transition, self.lock_id, ReleaseReason::Released);
+    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
+        let Self { namespace, lock_id, call, scope } = self;
+        let (lock_id, call) = (*lock_id, *call);
+        transition.state.check_lives_in(lock_id, namespace)?;
+        match scope {
+            CancelScope::Wait => {
+                if let (None, Some(grant)) = (call, transition.state.grants.get(&lock_id)) {
+                    return Err(Rejection::AlreadyGranted { lock_id, token: grant.token });
+                }
+                if call.is_none_or(|call| transition.leave_wait(lock_id, call)) {
+                    end_wait(transition, lock_id, WaitEnd::Cancelled);
+                }
+            }
+            CancelScope::WaitOrGrant => {
+                let waits = transition.state.waits.contains_key(&lock_id);
+                let ends = match call {
+                    None => true,
+                    Some(call) if waits => transition.leave_wait(lock_id, call),
+                    Some(call) => transition.leave_grant(lock_id, call),
+                };
+                if ends {
+                    end_wait(transition, lock_id, WaitEnd::Cancelled);
+                    end_grant(transition, lock_id, ReleaseReason::Released);
+                }
+            }
+            CancelScope::Call => {
+                if let Some(call) = call {
+                    transition.leave_wait(lock_id, call);
+                }
+            }
         }
-        Reply::WaitCancelled { lock_id: self.lock_id }
-    }
-}
-
-impl AbandonWait {
-    pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Reply {
-        let last = self.call.is_none_or(|call| transition.leave_wait(self.lock_id, call));
-        if last && !self.keeps_place {
-            end_wait(transition, self.lock_id, WaitEnd::Cancelled);
-        }
-        Reply::WaitCancelled { lock_id: self.lock_id }
+        Ok(Reply::WaitCancelled { lock_id })
     }
 }

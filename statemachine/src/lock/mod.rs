@@ -23,8 +23,6 @@ pub(crate) use promote::promote;
 pub(crate) use record::{Kind, LockKey, LockRecord, WaitRecord};
 pub(crate) use serving::{Serving, Unconfirmed, same_locks};
 
-use std::hash::{Hash, Hasher};
-
 use crate::{LockId, Name, Namespace, SessionId};
 
 /// How a lock is taken.
@@ -96,49 +94,38 @@ pub struct Acquire {
     pub call: Option<ServingCall>,
 }
 
-impl Hash for Acquire {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { namespace, requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata, call: _ } =
-            self;
-        namespace.hash(state);
-        requests.hash(state);
-        owner.hash(state);
-        ttl_ms.hash(state);
-        wait_ms.hash(state);
-        lock_delay_ms.hash(state);
-        reentrant.hash(state);
-        metadata.hash(state);
-    }
-}
-
-/// Withdraws an acquisition whatever became of it: a wait ends, and a grant that it became meanwhile is released. For a node whose
-/// caller left a wait without a retry key, so that nobody else can know of the grant; what a user withdraws is an [`AbandonWait`].
-/// Reply: [`crate::Reply::WaitCancelled`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Withdraws an acquisition, or takes one call out of those that wait for it. An acquisition that ended already is left alone.
+///
+/// Reply: [`crate::Reply::WaitCancelled`]; refused with `namespace_mismatch`, and with `already_granted` when its owner withdraws a
+/// wait that was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CancelWait {
+    /// Where its locks live.
+    pub namespace: Namespace,
     /// The acquisition.
     pub lock_id: LockId,
-    /// The call that leaves: nothing happens while others wait for the acquisition, or when it is not one of those any more.
-    /// `None`: the owner withdraws it, whoever waits.
+    /// The call that leaves: nothing ends while other calls wait for the acquisition, or when this call is none of them (any more).
+    /// `None`: the owner withdraws the acquisition, whoever waits for it.
     pub call: Option<ServingCall>,
+    /// What ends.
+    pub scope: CancelScope,
 }
 
-/// Withdraws an acquisition while it waits, and only then: one that was granted meanwhile stays granted. For users, and for a node whose
-/// caller left a wait that has a retry key: the caller may have asked again elsewhere and hold the lock by now.
-/// Reply: [`crate::Reply::WaitCancelled`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AbandonWait {
-    /// The acquisition.
-    pub lock_id: LockId,
-    /// As in [`CancelWait`].
-    pub call: Option<ServingCall>,
-    /// The caller was told to ask again: the wait goes on without a call.
-    pub keeps_place: bool,
+/// What a [`CancelWait`] ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelScope {
+    /// The wait, and never a grant. For users, and for a call that leaves under a retry key: its caller may have asked again
+    /// elsewhere and hold the lock by now.
+    Wait,
+    /// The wait, or the grant that it became meanwhile. For a call that leaves without a retry key: nobody else can know of the grant.
+    WaitOrGrant,
+    /// Nothing: the call leaves, and the wait goes on without it. For a caller that was told to ask again.
+    Call,
 }
 
 /// Ends the calls that a lost node served, and every wait that no other call waits for, at once and before anybody is granted.
 /// Reply: [`crate::Reply::WaitsWithdrawn`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WithdrawWaits {
     /// The node.
     pub node_id: u64,
@@ -147,20 +134,37 @@ pub struct WithdrawWaits {
 }
 
 /// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`crate::Reply::Released`];
-/// refused with `lock_not_held`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// Where the lock lives.
     pub namespace: Namespace,
-    /// The grant.
-    pub lock_id: LockId,
-    /// When given, must be a name of the grant (guards against releasing another lock by mistake).
-    pub name: Option<Name>,
+    /// What is given back.
+    pub by: By,
+}
+
+/// How a command names a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By its id.
+    Id {
+        /// The grant.
+        lock_id: LockId,
+        /// When given, must be a name of the grant (guards against releasing another lock by mistake).
+        name: Option<Name>,
+    },
+    /// By a lock and the token that holds it now.
+    Token {
+        /// A name of the grant.
+        name: Name,
+        /// Its fencing token.
+        token: u64,
+    },
 }
 
 /// Renews a one-shot grant: it lives at least `ttl_ms` from now. Never shortens. Reply: [`crate::Reply::Extended`];
 /// refused with `lock_not_held`, `owned_by_session`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extend {
     /// Where the lock lives.
     pub namespace: Namespace,
@@ -174,7 +178,7 @@ pub struct Extend {
 
 /// Takes a grant away from its owner. Conditional: refused with `token_superseded` unless `token` is held on `name`
 /// now, so that an operator never breaks a lock other than the one looked at. Reply: [`crate::Reply::Released`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForceRelease {
     /// Where the lock lives.
     pub namespace: Namespace,
@@ -189,7 +193,7 @@ pub struct ForceRelease {
 /// Raises a high-water register to `token`, for resources that cannot store one themselves.
 /// Reply: [`crate::Reply::RegisterAdvanced`]; refused with `token_superseded` when the register is already higher, and
 /// with `invalid_argument` when the cluster never gave out such a token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdvanceRegister {
     /// Where the register lives.
     pub namespace: Namespace,
@@ -200,7 +204,7 @@ pub struct AdvanceRegister {
 }
 
 /// Forgets a register. Reply: [`crate::Reply::RegisterDeleted`]; refused with `register_not_found`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRegister {
     /// Where the register lives.
     pub namespace: Namespace,

@@ -8,6 +8,7 @@ use crate::{ChangeKind, Outcome, Rejection, ReleaseReason, Reply, SessionEnd, Se
 
 impl CloseSession {
     pub(crate) fn apply(&self, transition: &mut Transition<'_>) -> Outcome {
+        transition.state.check_session(self.session, &self.namespace)?;
         let (released_grants, cancelled_waits) = end_session(transition, self.session, SessionEnd::Closed)
             .ok_or(Rejection::SessionNotFound { session: self.session })?;
         Ok(Reply::SessionClosed { released_grants, cancelled_waits })
@@ -32,6 +33,7 @@ pub(crate) fn end_session(
     for remembered in window.iter().flat_map(|window| window.values()) {
         transition.state.dedup.forget(remembered);
     }
+    transition.state.sessions_by_namespace.remove(&(record.namespace.clone(), session));
     transition.state.deadlines.remove(&(record.deadline_ms, Due::Session(session)));
     transition.account(&record.namespace, |usage| usage.sessions -= 1);
     transition.emit(Some(&record.namespace), ChangeKind::SessionEnded { session, reason });

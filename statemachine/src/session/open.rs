@@ -39,6 +39,7 @@ impl OpenSession {
             window_floor: 0,
         };
         transition.state.sessions.insert(session, Arc::new(record));
+        transition.state.sessions_by_namespace.insert((namespace.clone(), session));
         transition.state.deadlines.insert((deadline_ms, Due::Session(session)));
         transition.account(&namespace, |usage| usage.sessions += 1);
         transition.emit(

@@ -78,7 +78,7 @@ impl State {
         self.sessions.get(&session).map(|record| record.ttl_ms)
     }
 
-    /// The sessions of a namespace after `after`, oldest first, at most `limit`.
+    /// The sessions of a namespace after `after`, oldest first, at most `limit`. O(`limit`), however many there are.
     #[must_use]
     pub fn sessions(
         &self,
@@ -86,12 +86,15 @@ impl State {
         after: Option<SessionId>,
         limit: usize,
     ) -> Vec<SessionView> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.sessions
+        let from = match after {
+            Some(after) => Bound::Excluded((namespace.clone(), after)),
+            None => Bound::Included((namespace.clone(), SessionId::MIN)),
+        };
+        self.sessions_by_namespace
             .range((from, Bound::Unbounded))
-            .filter(|(_, record)| record.namespace == *namespace)
+            .take_while(|(lives_in, _)| lives_in == namespace)
             .take(limit)
-            .map(|(session, record)| record.view(*session))
+            .filter_map(|(_, session)| self.session(*session))
             .collect()
     }
 }

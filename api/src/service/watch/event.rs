@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 
 use batuta_raft::RevisionChanges;
 use batuta_statemachine::lock::{Grant, LockRequest, Wait};
-use batuta_statemachine::{
-    Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionEnd, SessionId, WaitEnd,
-};
+use batuta_statemachine::{Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionId};
 use bytes::Bytes;
 
 use super::super::lock::{GrantInfo, Waiter};
@@ -256,11 +254,8 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             Event { session: Some(*session), ..plain(Kind::SessionOpened, facts) }
         }
         ChangeKind::SessionEnded { session, reason } => {
-            let reason = match reason {
-                SessionEnd::Closed => "closed",
-                SessionEnd::Expired => "expired",
-            };
-            Event { session: Some(*session), reason: Some(reason), ..plain(Kind::SessionEnded, Facts::None) }
+            let reason = Some(reason.as_str());
+            Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::None) }
         }
         ChangeKind::LockQueued(wait) => waiting(Kind::LockQueued, wait),
         ChangeKind::LockGranted(grant) => granted(Kind::LockGranted, grant),
@@ -268,10 +263,10 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         ChangeKind::LockReleased { grant, reason } => {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };
-            Event { reason: Some(release_reason(reason)), words, ..granted(Kind::LockReleased, grant) }
+            Event { reason: Some(reason.as_str()), words, ..granted(Kind::LockReleased, grant) }
         }
         ChangeKind::WaitEnded { wait, reason } => {
-            Event { reason: Some(wait_end(*reason)), ..waiting(Kind::WaitEnded, wait) }
+            Event { reason: Some(reason.as_str()), ..waiting(Kind::WaitEnded, wait) }
         }
         ChangeKind::RegisterChanged { name, high_water } => {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };
@@ -282,25 +277,5 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             plain(Kind::NodeAllocated, Facts::Node { node_id: *node_id, node_name: node_name.clone() })
         }
         ChangeKind::ClusterInitialised => plain(Kind::ClusterInitialised, Facts::None),
-    }
-}
-
-fn release_reason(reason: &ReleaseReason) -> &'static str {
-    match reason {
-        ReleaseReason::Released => "released",
-        ReleaseReason::Expired => "expired",
-        ReleaseReason::SessionEnded(SessionEnd::Closed) => "session_closed",
-        ReleaseReason::SessionEnded(SessionEnd::Expired) => "session_expired",
-        ReleaseReason::Forced { .. } => "forced",
-    }
-}
-
-fn wait_end(reason: WaitEnd) -> &'static str {
-    match reason {
-        WaitEnd::TimedOut => "timed_out",
-        WaitEnd::Cancelled => "cancelled",
-        WaitEnd::SessionEnded(SessionEnd::Closed) => "session_closed",
-        WaitEnd::SessionEnded(SessionEnd::Expired) => "session_expired",
-        WaitEnd::NodeLost => "node_lost",
     }
 }

@@ -1,0 +1,116 @@
+//! Entries of the log.
+
+use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
+use batuta_statemachine::lock::{
+    Acquire, AdvanceRegister, By, CancelScope, CancelWait, DeleteRegister, Extend, ForceRelease, Release,
+    WithdrawWaits,
+};
+use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
+use batuta_statemachine::{
+    Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, Request, SessionId, Stamp,
+};
+
+use super::Sample;
+use super::state::{at, calls, name, owner, requests};
+use crate::codec::{self, decode_entry, encode_entry};
+
+fn sessions() -> Vec<(&'static str, Command)> {
+    let (namespace, session) = (Namespace::default(), SessionId(at(7)));
+    vec![
+        (
+            "open_session",
+            Command::OpenSession(OpenSession {
+                namespace: namespace.clone(),
+                ttl_ms: 10_000,
+                metadata: "m".to_owned(),
+            }),
+        ),
+        ("keep_alive", Command::KeepAlive(KeepAlive { sessions: vec![session, SessionId(at(9))] })),
+        ("close_session", Command::CloseSession(CloseSession { namespace, session })),
+    ]
+}
+
+fn acquire() -> Acquire {
+    Acquire {
+        namespace: Namespace::default(),
+        requests: requests(),
+        owner: owner(),
+        ttl_ms: Some(60_000),
+        wait_ms: 5_000,
+        lock_delay_ms: 15,
+        reentrant: true,
+        metadata: "m".to_owned(),
+        call: calls().first().copied(),
+    }
+}
+
+fn locks() -> Vec<(&'static str, Command)> {
+    let (namespace, lock_id) = (Namespace::default(), LockId(at(9)));
+    let cancel =
+        |call, scope| Command::CancelWait(CancelWait { namespace: namespace.clone(), lock_id, call, scope });
+    let release = |by| Command::Release(Release { namespace: namespace.clone(), by });
+    vec![
+        ("acquire", Command::Acquire(acquire())),
+        ("cancel_wait", cancel(None, CancelScope::Wait)),
+        ("cancel_wait_or_grant", cancel(calls().first().copied(), CancelScope::WaitOrGrant)),
+        ("cancel_call", cancel(calls().first().copied(), CancelScope::Call)),
+        ("withdraw_waits", Command::WithdrawWaits(WithdrawWaits { node_id: 3, except_boot: Some(4) })),
+        ("release_by_id", release(By::Id { lock_id, name: None })),
+        ("release_by_id_and_name", release(By::Id { lock_id, name: Some(name()) })),
+        ("release_by_token", release(By::Token { name: name(), token: 11 })),
+        (
+            "extend",
+            Command::Extend(Extend { namespace: namespace.clone(), lock_id, name: Some(name()), ttl_ms: 9 }),
+        ),
+        (
+            "force_release",
+            Command::ForceRelease(ForceRelease {
+                namespace: namespace.clone(),
+                name: name(),
+                token: 11,
+                reason: "stuck".to_owned(),
+            }),
+        ),
+    ]
+}
+
+fn registers() -> Vec<(&'static str, Command)> {
+    let (namespace, name) = (Namespace::default(), name());
+    let advance = AdvanceRegister { namespace: namespace.clone(), name: name.clone(), token: 11 };
+    vec![
+        ("advance_register", Command::AdvanceRegister(advance)),
+        ("delete_register", Command::DeleteRegister(DeleteRegister { namespace, name })),
+    ]
+}
+
+fn cluster() -> Vec<(&'static str, Command)> {
+    let values = vec![("name_bytes_max".to_owned(), 64)];
+    vec![
+        (
+            "init_cluster",
+            Command::InitCluster(InitCluster { cluster_id: "c0ffee".to_owned(), next_node_id: 4 }),
+        ),
+        ("allocate_node", Command::AllocateNode(AllocateNode { node_name: "n3".to_owned() })),
+        ("set_limits", Command::SetLimits(SetLimits { patch: LimitsPatch { values } })),
+    ]
+}
+
+fn sample(name: &str, request: Request) -> Sample {
+    let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 1_700_000_000_000 }, requests: vec![request] };
+    let read = |bytes: &[u8]| decode_entry(bytes).expect("decodes");
+    Sample::new(format!("entry/{name}"), "Entry", entry, encode_entry, read)
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let commands = sessions().into_iter().chain(locks()).chain(registers()).chain(cluster());
+    let mut samples: Vec<Sample> =
+        commands.map(|(name, command)| sample(name, Request::new(None, command))).collect();
+    // With a key: the fingerprint is made here, and must not change either.
+    let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
+    samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::Acquire(acquire()))));
+    let key = DedupKey::Sequence { session: SessionId(at(7)), sequence: 12 };
+    let release =
+        Release { namespace: Namespace::default(), by: By::Id { lock_id: LockId(at(9)), name: None } };
+    samples.push(sample("release_by_sequence", codec::request(Some(key), Command::Release(release))));
+    samples
+}

@@ -1,0 +1,254 @@
+//! Answers, and the state as snapshots keep it.
+
+use std::sync::Arc;
+
+use batuta_proto::internal as wire;
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait};
+use batuta_statemachine::{
+    Ended, ImageHeader, ImageRecord, Limits, LockId, Name, Namespace, Outcome, Position, Rejection,
+    ReleaseReason, RememberedReply, Reply, SessionEnd, SessionId, WaitEnd,
+};
+use prost::Message as _;
+
+use super::Sample;
+use crate::codec::{
+    image_header, image_header_to_wire, image_record, image_record_to_wire, outcome, outcome_to_wire,
+};
+
+pub(super) fn at(index: u64) -> Position {
+    Position { index, ordinal: 3 }
+}
+
+pub(super) fn name() -> Name {
+    Name::new("orders/42").expect("valid")
+}
+
+pub(super) fn requests() -> Vec<LockRequest> {
+    let modes = [Mode::Exclusive, Mode::Shared, Mode::Semaphore { permits: 2, capacity: 5 }];
+    modes.into_iter().map(|mode| LockRequest { name: name(), mode }).collect()
+}
+
+pub(super) fn owner() -> Owner {
+    Owner { session: Some(SessionId(at(7))), label: "worker".to_owned() }
+}
+
+pub(super) fn calls() -> Vec<ServingCall> {
+    let call = |number| ServingCall { node_id: 3, boot_id: u64::MAX, number };
+    vec![call(1), call(2)]
+}
+
+fn grant() -> Grant {
+    Grant {
+        lock_id: LockId(at(9)),
+        namespace: Namespace::default(),
+        requests: requests().into(),
+        owner: owner(),
+        token: 11,
+        count: 2,
+        granted_revision: 9,
+        granted_wall_ms: 1_700_000_000_000,
+        ttl_ms: Some(0),
+        deadline_ms: Some(77),
+        lock_delay_ms: 5,
+        metadata: "m".into(),
+    }
+}
+
+fn replies() -> Vec<(&'static str, Reply)> {
+    let wait = Wait {
+        lock_id: LockId(at(10)),
+        namespace: Namespace::default(),
+        requests: requests(),
+        owner: Owner { session: None, label: String::new() },
+        deadline_ms: 99,
+        queue_position: 4,
+    };
+    let opened =
+        Reply::SessionOpened { session: SessionId(at(1)), ttl_ms: 2, deadline_ms: 3, opened_wall_ms: 4 };
+    vec![
+        ("session_opened", opened),
+        ("kept_alive", Reply::KeptAlive(vec![Some(0), None, Some(7)])),
+        ("session_closed", Reply::SessionClosed { released_grants: 1, cancelled_waits: 2 }),
+        ("granted", Reply::Granted(Arc::new(grant()))),
+        ("queued", Reply::Queued(wait)),
+        ("wait_cancelled", Reply::WaitCancelled { lock_id: LockId(at(2)) }),
+        ("released", Reply::Released { lock_id: LockId(at(3)), token: 5, remaining_count: 1 }),
+        ("extended", Reply::Extended(Arc::new(grant()))),
+        ("register_advanced", Reply::RegisterAdvanced { high_water: 6 }),
+        ("register_deleted", Reply::RegisterDeleted { high_water: 0 }),
+        ("cluster_initialised", Reply::ClusterInitialised),
+        ("node_allocated", Reply::NodeAllocated { node_id: 4 }),
+        ("limits_set", Reply::LimitsSet),
+        ("waits_withdrawn", Reply::WaitsWithdrawn { waits: 3 }),
+    ]
+}
+
+fn release_reasons() -> Vec<ReleaseReason> {
+    vec![
+        ReleaseReason::Released,
+        ReleaseReason::Expired,
+        ReleaseReason::SessionEnded(SessionEnd::Closed),
+        ReleaseReason::SessionEnded(SessionEnd::Expired),
+        ReleaseReason::Forced { reason: "stuck".to_owned() },
+    ]
+}
+
+fn wait_ends() -> Vec<WaitEnd> {
+    vec![
+        WaitEnd::TimedOut,
+        WaitEnd::Cancelled,
+        WaitEnd::SessionEnded(SessionEnd::Closed),
+        WaitEnd::SessionEnded(SessionEnd::Expired),
+        WaitEnd::NodeLost,
+    ]
+}
+
+fn rejections() -> Vec<Rejection> {
+    let lock_id = LockId(at(5));
+    let session = SessionId(at(6));
+    vec![
+        Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },
+        Rejection::LimitExceeded { limit: "a_max".into(), max: 3, remedy: "wait".into() },
+        Rejection::SessionNotFound { session },
+        Rejection::NamespaceMismatch { session, namespace: Namespace::default() },
+        Rejection::LockHeld { name: name(), holder_tokens: vec![1, 2], waiters: 3 },
+        Rejection::LockDelayed { name: name(), remaining_ms: 4 },
+        Rejection::LockNotHeld { lock_id },
+        Rejection::AlreadyGranted { lock_id, token: 7 },
+        Rejection::Deadlock { cycle: vec!["a".to_owned(), "b".to_owned()] },
+        Rejection::ModeMismatch { name: name(), actual: "semaphore".into() },
+        Rejection::CapacityMismatch { name: name(), actual: 9 },
+        Rejection::OwnedBySession { lock_id, session },
+        Rejection::TokenSuperseded { token: 1, newest: 2 },
+        Rejection::RegisterNotFound { name: name() },
+        Rejection::KeyReused,
+        Rejection::SequenceTooOld { sequence: 1, oldest: 2 },
+        Rejection::AlreadyInitialised { cluster_id: "c0ffee".to_owned() },
+    ]
+}
+
+fn outcomes() -> Vec<(String, Outcome)> {
+    let lock_id = LockId(at(5));
+    let replies = replies().into_iter().map(|(name, reply)| (name.to_owned(), Ok(reply)));
+    let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_string(), Err(rejection)));
+    // Several refusals have the code of another, or more than one.
+    let foreign = ("foreign_lock".to_owned(), Err(Rejection::ForeignLock { lock_id }));
+    let grants = release_reasons().into_iter().map(|reason| {
+        (format!("grant_ended_{}", reason.as_str()), Err(Rejection::GrantEnded { lock_id, reason }))
+    });
+    let waits = wait_ends().into_iter().map(|reason| {
+        (format!("wait_ended_{}", reason.as_str()), Err(Rejection::WaitEnded { lock_id, reason }))
+    });
+    replies.chain(rejections).chain([foreign]).chain(grants).chain(waits).collect()
+}
+
+fn records() -> Vec<(&'static str, ImageRecord)> {
+    let (namespace, session) = (Namespace::default(), SessionId(at(1)));
+    vec![
+        (
+            "session",
+            ImageRecord::Session {
+                session,
+                namespace: namespace.clone(),
+                ttl_ms: 1,
+                deadline_ms: 2,
+                opened_wall_ms: 3,
+                metadata: "m".to_owned(),
+                window_floor: 4,
+            },
+        ),
+        ("grant", ImageRecord::Grant(grant())),
+        (
+            "wait",
+            ImageRecord::Wait {
+                lock_id: LockId(at(2)),
+                namespace: namespace.clone(),
+                requests: requests(),
+                owner: owner(),
+                ttl_ms: Some(5),
+                lock_delay_ms: 6,
+                metadata: "m".to_owned(),
+                deadline_ms: 7,
+                calls: calls(),
+            },
+        ),
+        ("unconfirmed", ImageRecord::Unconfirmed { lock_id: LockId(at(3)), calls: calls(), at_ms: 8 }),
+        ("unclaimed", ImageRecord::Unconfirmed { lock_id: LockId(at(4)), calls: Vec::new(), at_ms: 0 }),
+        (
+            "delay",
+            ImageRecord::Delay { namespace: namespace.clone(), name: name(), capacity: Some(5), until_ms: 8 },
+        ),
+        ("register", ImageRecord::Register { namespace: namespace.clone(), name: name(), high_water: 9 }),
+        (
+            "sequence",
+            ImageRecord::Sequence {
+                session,
+                sequence: 10,
+                fingerprint: u64::MAX,
+                revision: 16,
+                reply: RememberedReply::Acquisition(LockId(at(11))),
+            },
+        ),
+        (
+            "idempotency",
+            ImageRecord::Idempotency {
+                namespace,
+                key: "k".to_owned(),
+                fingerprint: 12,
+                position: at(13),
+                at_ms: 14,
+                reply: RememberedReply::Outcome(Err(Rejection::KeyReused)),
+            },
+        ),
+    ]
+}
+
+fn all_records() -> Vec<(String, ImageRecord)> {
+    let lock_id = LockId(at(15));
+    let ended = |name: String, ended| (name, ImageRecord::Ended { lock_id, ended });
+    let grants = release_reasons()
+        .into_iter()
+        .map(|reason| ended(format!("ended_grant_{}", reason.as_str()), Ended::Grant(reason)));
+    let waits = wait_ends()
+        .into_iter()
+        .map(|reason| ended(format!("ended_wait_{}", reason.as_str()), Ended::Wait(reason)));
+    let records = records().into_iter().map(|(name, record)| (name.to_owned(), record));
+    records.chain(grants).chain(waits).collect()
+}
+
+fn header() -> ImageHeader {
+    ImageHeader {
+        revision: 1,
+        now_ms: 2,
+        wall_ms: 3,
+        limits: Limits { name_bytes_max: 64, ..Limits::default() },
+        cluster_id: Some("c0ffee".to_owned()),
+        next_node_id: 4,
+        last_token: 5,
+    }
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let outcomes = outcomes().into_iter().map(|(name, answer)| {
+        let write = |answer: &Outcome| outcome_to_wire(answer).encode_to_vec();
+        let read = |bytes: &[u8]| outcome(wire::Outcome::decode(bytes).expect("decodes")).expect("is known");
+        Sample::new(format!("outcome/{name}"), "Outcome", answer, write, read)
+    });
+    let records = all_records().into_iter().map(|(name, record)| {
+        let write = |record: &ImageRecord| image_record_to_wire(record).encode_to_vec();
+        let read = |bytes: &[u8]| {
+            image_record(wire::ImageRecord::decode(bytes).expect("decodes")).expect("is known")
+        };
+        Sample::new(format!("record/{name}"), "ImageRecord", record, write, read)
+    });
+    // One of the limits: a build with more of them writes it in the same way.
+    let write = |header: &ImageHeader| {
+        let mut header = image_header_to_wire(header);
+        header.limits.retain(|limit| limit.name == "name_bytes_max");
+        header.encode_to_vec()
+    };
+    let read =
+        |bytes: &[u8]| image_header(wire::ImageHeader::decode(bytes).expect("decodes")).expect("is known");
+    let header = Sample::new("header", "ImageHeader", header(), write, read);
+    outcomes.chain(records).chain([header]).collect()
+}
