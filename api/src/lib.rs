@@ -5,6 +5,7 @@
 //! same code of [`error::Code`].
 
 pub mod client_work;
+mod contract;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

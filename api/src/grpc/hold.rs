@@ -98,7 +98,7 @@ async fn acquire(
             }
         },
     };
-    tell(answers, granted.revision, Event::Granted(lock::grant_message(granted.value))).await;
+    tell(answers, granted.revision, Event::Granted(lock::held_message(&granted))).await;
     Ok(Some(hold))
 }
 

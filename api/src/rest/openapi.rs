@@ -11,8 +11,8 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type};
 
+use crate::contract::watch::WatchItem;
 use crate::error::{Code, CodeInfo, info};
-use crate::json::watch_dto::Message;
 use crate::json::{PROBLEM_JSON, Problem, TYPE_PREFIX};
 
 /// What the document says before the routes say theirs.
@@ -32,7 +32,7 @@ use crate::json::{PROBLEM_JSON, Problem, TYPE_PREFIX};
         (name = "cluster", description = "Members, leadership, snapshots, limits."),
         (name = "health", description = "For probes. None of them needs a quorum.")
     ),
-    components(schemas(Problem, Message))
+    components(schemas(Problem, WatchItem))
 )]
 struct Base;
 
@@ -97,10 +97,8 @@ fn own_codes(operation: &str) -> Option<(&'static [Code], bool)> {
         }
         "watch_changes" | "poll_changes" => (&[Code::Compacted, Code::Lagged, Code::Draining], false),
         "set_limits" => (&[], true),
-        "list_locks" | "check_token" | "check_token_post" | "check_token_put" | "explain_lock"
-        | "list_sessions" | "get_cluster" | "list_members" | "trigger_snapshot" | "get_limits" => {
-            (&[], false)
-        }
+        "list_locks" | "check_token" | "explain_lock" | "list_sessions" | "get_cluster" | "list_members"
+        | "trigger_snapshot" | "get_limits" => (&[], false),
         _ => return None,
     })
 }
@@ -221,10 +219,8 @@ mod tests {
         "POST /api/v1/cluster/snapshot",
         "POST /api/v1/cluster/transfer-leader",
         "POST /api/v1/locks",
-        "POST /api/v1/locks/{name}/check",
         "POST /api/v1/sessions",
         "PUT /api/v1/cluster/limits",
-        "PUT /api/v1/locks/{name}/check",
         "PUT /api/v1/locks/{name}/extend",
         "PUT /api/v1/registers/{name}",
         "PUT /api/v1/sessions/{session_id}/keep-alive",

@@ -181,8 +181,8 @@ async fn a_change_wakes_a_watcher_that_sleeps() {
 #[test]
 fn filters_are_read_from_words() {
     let parse = |jobs: &str, kinds: &str, prefix, name, session_id| {
-        let text = FilterText { prefix, name, session_id };
-        Filter::parse(Namespace::default(), jobs.split(','), kinds.split(','), text)
+        let (jobs, kinds) = (words("jobs", jobs)?, words("kinds", kinds)?);
+        FilterRequest { jobs, kinds, prefix, name, session_id }.read(Namespace::default())
     };
     let filter = parse("lock, session", "lock_granted", "a/", "", "s-3.0").expect("valid");
     assert_eq!(filter.jobs, [Job::Lock, Job::Session]);
