@@ -2,11 +2,12 @@
 //!
 //! Each function takes any bytes and must return: no panic, no memory out of proportion.
 
+use crate::contract::cluster::{SetLimitsRequest, TransferLeaderRequest};
+use crate::contract::lock::{AcquireRequest, ExtendRequest, ForceReleaseRequest, ReleaseRequest};
+use crate::contract::register::AdvanceRegisterRequest;
+use crate::contract::session::OpenSessionRequest;
 use crate::graphql;
-use crate::json::cluster_dto::{SetLimitsRequest, TransferLeaderRequest};
-use crate::json::lock_dto::{AcquireRequest, AdvanceRequest, CheckRequest, ExtendRequest};
-use crate::json::session_dto::OpenSessionRequest;
-use crate::json::{acquire_request, decode_json};
+use crate::json::decode_json;
 use crate::ws;
 
 /// Reads a frame of a WebSocket client, and the fields of its operation.
@@ -19,11 +20,18 @@ pub fn web_socket_frame(bytes: &[u8]) {
 /// Reads a body as each kind of body that REST takes.
 pub fn rest_body(bytes: &[u8]) {
     if let Ok(request) = decode_json::<AcquireRequest>(bytes) {
-        let _ = acquire_request(request);
+        let _ = request.read();
     }
-    let _ = decode_json::<ExtendRequest>(bytes);
-    let _ = decode_json::<CheckRequest>(bytes);
-    let _ = decode_json::<AdvanceRequest>(bytes);
+    if let Ok(request) = decode_json::<ExtendRequest>(bytes) {
+        let _ = request.read();
+    }
+    if let Ok(request) = decode_json::<ReleaseRequest>(bytes) {
+        let _ = request.read();
+    }
+    if let Ok(request) = decode_json::<ForceReleaseRequest>(bytes) {
+        let _ = request.read();
+    }
+    let _ = decode_json::<AdvanceRegisterRequest>(bytes);
     let _ = decode_json::<OpenSessionRequest>(bytes);
     let _ = decode_json::<TransferLeaderRequest>(bytes);
     let _ = decode_json::<SetLimitsRequest>(bytes);

@@ -2,9 +2,10 @@
 //! [`graphql`], [`grpc`], [`ws`]).
 //!
 //! A front decodes, calls the service, encodes. No rule lives in a front: what one front refuses, all refuse, with the
-//! same code of [`error::CATALOGUE`].
+//! same code of [`error::Code`].
 
 pub mod client_work;
+mod contract;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -11,13 +11,13 @@ use batuta_api::service::Consistency::Linearizable;
 use batuta_api::service::lock::{ListRequest, LockCursors};
 use batuta_api::service::session::{ListRequest as ListSessions, OpenRequest};
 use batuta_api::service::size::ANSWER_BYTES;
-use batuta_api::service::watch::{Filter, Item, Names, Start, WatchRequest};
+use batuta_api::service::watch::{Filter, Item, Names, Object, Start, WatchRequest};
 use batuta_proto::v1;
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_statemachine::LockId;
-use batuta_statemachine::lock::{LockRequest, Mode};
+use batuta_statemachine::lock::{By, LockRequest, Mode};
 use front::Front;
 use prost::Message as _;
 use support::{Node, eventually, name, one_shot};
@@ -36,7 +36,7 @@ async fn held_often(node: &Node, lock: &str, holders: usize) -> Vec<LockId> {
         request.requests = vec![LockRequest { name: name(lock), mode }];
         request.metadata = "m".repeat(4_000);
         let granted = node.service.acquire(&node.context, request).await.expect("granted");
-        held.push(granted.value.grant.lock_id);
+        held.push(granted.value.lock_id);
     }
     held
 }
@@ -48,30 +48,30 @@ async fn holders_are_read_behind_a_cursor() {
     let (mut seen, mut cursors, mut answers) = (Vec::new(), LockCursors::default(), 0);
     loop {
         let lock = name("s");
-        let found = node.service.get_lock_part(&node.context, &lock, &cursors, Linearizable).await;
+        let found = node.service.get_lock(&node.context, &lock, cursors, Linearizable).await;
         let found = found.expect("is held").value;
-        assert_eq!(found.holder_count, 150);
-        seen.extend(found.holders.iter().map(|info| info.grant.lock_id));
+        assert_eq!(found.view.holder_count, 150);
+        seen.extend(found.view.holders.iter().map(|grant| grant.lock_id));
         answers += 1;
-        cursors.holders = found.next_holders_cursor;
-        if cursors.holders.is_none() {
+        cursors.holders_after = found.next_holders;
+        if cursors.holders_after.is_none() {
             break;
         }
-        let explained = node.service.explain_part(&node.context, &lock, &cursors, Linearizable).await;
+        let explained = node.service.explain(&node.context, &lock, cursors, Linearizable).await;
         let explained = explained.expect("is held").value;
         assert!(explained.summary.contains("147 more"), "{}", explained.summary);
     }
     assert!(answers > 2, "{answers} answers");
     assert_eq!(seen, held, "each once, oldest first");
-    let wrong = LockCursors { holders: Some("n61".to_owned()), waiters: None };
-    let refused = node.service.get_lock_part(&node.context, &name("s"), &wrong, Linearizable).await;
+    let refused = LockCursors::read("n61", "");
     assert_eq!(refused.expect_err("of another kind").field(), Some("holders_cursor"));
     // A release by token finds a holder that no first answer shows.
-    let first = node.service.get_lock(&node.context, &name("s"), Linearizable).await.expect("is held");
-    assert!(first.value.holders.len() < 149);
+    let first = node.service.get_lock(&node.context, &name("s"), LockCursors::default(), Linearizable).await;
+    assert!(first.expect("is held").value.view.holders.len() < 149);
     let token = node.service.check(&node.context, &name("s"), 0, Linearizable).await.expect("checks");
-    let token = token.value.newest_token.expect("is held");
-    let released = node.service.release_by_token(&node.context, name("s"), token).await.expect("is held");
+    let token = token.value.newest.expect("is held");
+    let released =
+        node.service.release(&node.context, By::Token { name: name("s"), token }).await.expect("is held");
     assert_eq!(released.value.lock_id, held[149]);
     node.stop().await;
 }
@@ -94,23 +94,23 @@ async fn waiters_are_explained_behind_a_cursor() {
         .collect();
     let lock = name(&names[0]);
     eventually("all wait", async || {
-        let found = node.service.get_lock(&node.context, &lock, Linearizable).await;
-        found.expect("is held").value.waiter_count == 20
+        let found = node.service.get_lock(&node.context, &lock, LockCursors::default(), Linearizable).await;
+        found.expect("is held").value.view.waiter_count == 20
     })
     .await;
     let (mut seen, mut cursors, mut answers) = (BTreeSet::new(), LockCursors::default(), 0);
     loop {
-        let found = node.service.explain_part(&node.context, &lock, &cursors, Linearizable).await;
+        let found = node.service.explain(&node.context, &lock, cursors, Linearizable).await;
         let found = found.expect("is held").value;
         let shown = found.lock.expect("is held");
-        let explained: Vec<LockId> = found.waiters.iter().map(|waiter| waiter.waiter.lock_id).collect();
-        let listed: Vec<LockId> = shown.waiters.iter().map(|waiter| waiter.lock_id).collect();
+        let explained: Vec<LockId> = found.waiters.iter().map(|waiter| waiter.wait.lock_id).collect();
+        let listed: Vec<LockId> = shown.view.waiters.iter().map(|wait| wait.lock_id).collect();
         assert_eq!(explained, listed, "one cursor leads behind both");
         assert!(!explained.is_empty());
         seen.extend(explained);
         answers += 1;
-        cursors.waiters = shown.next_waiters_cursor;
-        if cursors.waiters.is_none() {
+        cursors.waiters_after = shown.next_waiters;
+        if cursors.waiters_after.is_none() {
             break;
         }
     }
@@ -135,10 +135,14 @@ async fn snapshot_of_a_lock_with_many_holders_is_whole() {
         let (mut seen, mut pages) = (Vec::new(), 0);
         loop {
             let Item::Snapshot(page) = watch.next().await.expect("goes on") else { panic!("pages first") };
-            let holders = page.locks.iter().flat_map(|lock| &lock.holders);
-            let bytes: usize = holders.clone().map(|info| info.grant.metadata.len()).sum();
+            let locks = page.objects.iter().filter_map(|object| match object {
+                Object::Lock(lock) => Some(lock),
+                Object::Session(_) | Object::Register(_) => None,
+            });
+            let holders = locks.flat_map(|lock| &lock.view.holders);
+            let bytes: usize = holders.clone().map(|info| info.metadata.len()).sum();
             assert!(bytes <= ANSWER_BYTES, "{bytes} bytes");
-            seen.extend(holders.map(|info| info.grant.lock_id));
+            seen.extend(holders.map(|info| info.lock_id));
             pages += 1;
             if page.last {
                 break;
@@ -161,13 +165,13 @@ async fn pages_are_bounded_in_bytes() {
         request.metadata = "m".repeat(4_000);
         service.acquire(context, request).await.expect("granted");
     }
-    let (mut sessions, mut pages, mut request) = (0, 0, ListSessions { limit: Some(1_000), cursor: None });
+    let (mut sessions, mut pages, mut request) = (0, 0, ListSessions { limit: Some(1_000), after: None });
     loop {
         let page = service.list_sessions(context, &request, Linearizable).await.expect("a page").value;
         sessions += page.items.len();
         pages += 1;
-        request.cursor = page.next_cursor;
-        if request.cursor.is_none() {
+        request.after = page.next;
+        if request.after.is_none() {
             break;
         }
     }
@@ -176,10 +180,10 @@ async fn pages_are_bounded_in_bytes() {
     let mut request = ListRequest { limit: Some(1_000), ..ListRequest::default() };
     loop {
         let page = service.list_locks(context, &request, Linearizable).await.expect("a page").value;
-        locks.extend(page.items.iter().map(|lock| lock.name.to_string()));
+        locks.extend(page.items.iter().map(|lock| lock.view.name.to_string()));
         pages += 1;
-        request.cursor = page.next_cursor;
-        if request.cursor.is_none() {
+        request.after = page.next;
+        if request.after.is_none() {
             break;
         }
     }

@@ -334,7 +334,7 @@ async fn listings_are_relay_connections() {
     }
     let list = "query ($prefix: String!, $first: Int, $after: String) {
         locks(prefix: $prefix, first: $first, after: $after) {
-            edges { node { name revision } cursor }
+            edges { node { name } cursor }
             pageInfo { hasNextPage hasPreviousPage startCursor endCursor } revision } }";
     let page = api.field(list, json!({"prefix": "a/", "first": 2})).await;
     let (edges, info) = (&page["edges"], &page["pageInfo"]);
@@ -495,7 +495,7 @@ async fn a_document_that_is_wrong_says_where() {
         "query A { members { revision } } query B { members { revision } }",
         "subscription { members { revision } }",
         "query ($name: String!) { members { revision } }",
-        "{ members { ...f } } fragment f on Members { members { ...g } } fragment g on Member { ...f }",
+        "{ members { ...f } } fragment f on MemberList { members { ...g } } fragment g on Member { ...f }",
     ] {
         let Answer(status, body) = api.ask(query, json!({})).await;
         assert_eq!(body.get("data"), None, "nothing is executed of {query}");
@@ -640,7 +640,7 @@ async fn introspection_and_its_page_can_be_off() {
     assert_eq!(body.get("data"), None);
     Answer(status, body).refused(200, "invalid_query");
     let Answer(_, body) = closed.ask("{ __typename members { __typename } }", json!({})).await;
-    assert_eq!(body["data"], json!({"__typename": "Query", "members": {"__typename": "Members"}}));
+    assert_eq!(body["data"], json!({"__typename": "Query", "members": {"__typename": "MemberList"}}));
     let (status, headers, body) = closed.send(page()).await;
     assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
     Answer(status, serde_json::from_slice(&body).unwrap()).refused(405, "method_not_allowed");

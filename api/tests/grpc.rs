@@ -258,7 +258,10 @@ async fn a_watch_streams_and_its_end_says_how_to_go_on() {
                 changes
                     .events
                     .into_iter()
-                    .filter_map(|event| event.grant)
+                    .filter_map(|event| match event.facts {
+                        Some(v1::event::Facts::Lock(facts)) => facts.grant,
+                        _ => None,
+                    })
                     .map(|grant| grant.locks[0].name.clone()),
             );
         }

@@ -34,7 +34,7 @@ const JSON_BYTES_MAX: usize = ANSWER_BYTES + 1_024;
 /// The revision that ended a session with [`LOCKS`] locks of 4,000 bytes of metadata each.
 async fn large_revision(node: &Node) -> u64 {
     let open = OpenRequest { ttl_ms: 600_000, metadata: String::new() };
-    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session_id;
+    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
     for number in 0..LOCKS {
         let mut request = one_shot(&format!("held/{number:03}"));
         request.ttl_ms = None;
@@ -198,7 +198,7 @@ async fn items_of_a_subscription_are_parts() {
     client.send(json!({"type": "connection_init"})).await;
     client.frame("connection_ack").await;
     let query = "subscription ($from: Long!) { changes(fromRevision: $from) {
-        ... on Changes { revision more events { ordinal grant { name metadata } } } } }";
+        ... on Changes { revision more events { ordinal facts { ... on LockFacts { grant { name metadata } } } } } } }";
     let payload = json!({"query": query, "variables": {"from": revision}});
     client.send(json!({"type": "subscribe", "id": "s", "payload": payload})).await;
     let mut parts = Vec::new();

@@ -5,30 +5,34 @@ mod support;
 use batuta_api::service::Consistency::{Linearizable, Stale};
 use batuta_api::service::acquire::AcquireRequest;
 use batuta_api::service::cluster::Limit;
-use batuta_api::service::lock::{ForceReleaseRequest, LockKind, TokenStatus};
+use batuta_api::service::lock::{ForceRelease, LockCursors};
+use batuta_statemachine::lock::{LockKind, TokenStatus};
 use support::{Node, eventually, name, one_shot};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_explanation_names_what_is_in_the_way() {
     let node = Node::start().await;
     let lock = name("orders/42");
-    let free = node.service.explain(&node.context, &lock, Linearizable).await.expect("explains").value;
+    let free = node.service.explain(&node.context, &lock, LockCursors::default(), Linearizable).await;
+    let free = free.expect("explains").value;
     assert!(free.lock.is_none() && free.waiters.is_empty());
     assert_eq!(free.summary, "orders/42 is free: nobody holds it or waits for it.");
 
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let (service, context) = (node.service.clone(), node.context.clone());
     let request = AcquireRequest { wait_ms: 60_000, ..one_shot("orders/42") };
     let call = tokio::spawn(async move { service.acquire(&context, request).await });
-    let explain =
-        async || node.service.explain(&node.context, &lock, Linearizable).await.expect("explains").value;
+    let explain = async || {
+        let told = node.service.explain(&node.context, &lock, LockCursors::default(), Linearizable).await;
+        told.expect("explains").value
+    };
     eventually("the call is queued", async || !explain().await.waiters.is_empty()).await;
     let told = explain().await;
     assert!(told.summary.starts_with("orders/42 is held by \"test\" (token "), "{}", told.summary);
     assert!(told.summary.ends_with("; \"test\" waits."), "{}", told.summary);
     let blocker = &told.waiters[0].blockers[0];
-    assert_eq!((blocker.lock_id, blocker.fencing_token), (held.lock_id, Some(held.token)));
-    assert_eq!(told.lock.expect("is held").kind, Some(LockKind::Exclusive));
+    assert_eq!((blocker.lock_id, blocker.token), (held.lock_id, Some(held.token)));
+    assert_eq!(told.lock.expect("is held").view.kind, LockKind::Exclusive);
     call.abort();
     node.stop().await;
 }
@@ -36,35 +40,41 @@ async fn an_explanation_names_what_is_in_the_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forced_release_takes_the_lock_that_was_looked_at_only() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("a")).await.expect("free").value.grant;
-    let force =
-        |fencing_token| ForceReleaseRequest { name: name("a"), fencing_token, reason: "stuck".to_owned() };
+    let held = node.service.acquire(&node.context, one_shot("a")).await.expect("free").value;
+    let force = |fencing_token| ForceRelease { name: name("a"), fencing_token, reason: "stuck".to_owned() };
     let refused =
         node.service.force_release(&node.context, force(held.token + 1)).await.expect_err("another token");
-    assert_eq!(refused.code(), "token_superseded");
+    assert_eq!(refused.code().as_str(), "token_superseded");
     let released = node.service.force_release(&node.context, force(held.token)).await.expect("held").value;
     assert_eq!(released.lock_id, held.lock_id);
     let check =
         node.service.check(&node.context, &name("a"), held.token, Linearizable).await.expect("checks").value;
-    assert_eq!((check.status, check.current(), check.newest_token), (TokenStatus::NotHeld, false, None));
+    assert_eq!((check.status, check.newest), (TokenStatus::NotHeld, None));
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_register_only_rises() {
     let node = Node::start().await;
-    let old = node.service.acquire(&node.context, one_shot("a")).await.expect("free").value.grant.token;
-    let new = node.service.acquire(&node.context, one_shot("b")).await.expect("free").value.grant.token;
+    let old = node.service.acquire(&node.context, one_shot("a")).await.expect("free").value.token;
+    let new = node.service.acquire(&node.context, one_shot("b")).await.expect("free").value.token;
     let register = name("files/7");
-    let refused =
-        node.service.get_register(&node.context, &register, Linearizable).await.expect_err("is not there");
-    assert_eq!(refused.code(), "register_not_found");
+    let refused = node
+        .service
+        .get_register(&node.context, register.clone(), Linearizable)
+        .await
+        .expect_err("is not there");
+    assert_eq!(refused.code().as_str(), "register_not_found");
     let raised = node.service.advance_register(&node.context, register.clone(), new).await.expect("rises");
     assert_eq!(raised.value.high_water, new);
     let refused =
         node.service.advance_register(&node.context, register.clone(), old).await.expect_err("is lower");
-    assert_eq!((refused.code(), refused.details()["newest_token"].as_u64()), ("token_superseded", Some(new)));
-    let read = node.service.get_register(&node.context, &register, Linearizable).await.expect("is there");
+    assert_eq!(
+        (refused.code().as_str(), refused.details()["newest_token"].as_u64()),
+        ("token_superseded", Some(new))
+    );
+    let read =
+        node.service.get_register(&node.context, register.clone(), Linearizable).await.expect("is there");
     assert!(read.value.high_water == new && read.revision >= raised.revision);
     let last = node.service.delete_register(&node.context, register).await.expect("is there").value;
     assert_eq!(last.high_water, new);
@@ -81,7 +91,7 @@ async fn the_cluster_shows_itself_and_its_limits() {
     assert!(read.value.contains(&lower[0]), "what was answered as set is applied where it was asked");
     let unknown = vec![Limit { name: "waiters_per_lock_mx".to_owned(), value: 7 }];
     let refused = node.service.set_limits(&node.context, unknown).await.expect_err("no such limit");
-    assert_eq!(refused.code(), "invalid_argument");
+    assert_eq!(refused.code().as_str(), "invalid_argument");
 
     node.service.acquire(&node.context, one_shot("a")).await.expect("free");
     let status = node.service.cluster_status(true).await.expect("shows");
@@ -89,7 +99,7 @@ async fn the_cluster_shows_itself_and_its_limits() {
     assert_eq!((status.grants, status.locks, status.waiters, status.sessions), (1, 1, 0, 0));
     assert!(status.token_high_water > 0 && status.state_hash.is_some_and(|hash| hash.len() == 16));
     let refused = node.service.remove_member(&node.context, "n9").await.expect_err("no such member");
-    assert_eq!(refused.code(), "unknown_member");
+    assert_eq!(refused.code().as_str(), "unknown_member");
     assert!(refused.to_string().contains("n1"), "{refused}");
     node.stop().await;
 }

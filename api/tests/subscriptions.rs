@@ -10,6 +10,7 @@ use std::time::Duration;
 use batuta_api::ServiceOptions;
 use batuta_api::graphql::{self, GraphqlOptions, SocketOptions};
 use batuta_api::service::Consistency;
+use batuta_api::service::lock::LockCursors;
 use client::{Client, Front};
 use serde_json::{Value, json};
 use support::{Node, eventually, name, one_shot};
@@ -18,14 +19,15 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 const CHANGES: &str = "subscription ($from: Long, $snapshot: Boolean! = false, $prefix: String! = \"\", $jobs: [Job!]! = []) {
     changes(fromRevision: $from, snapshot: $snapshot, prefix: $prefix, jobs: $jobs, progressMs: 100) {
         __typename
-        ... on SnapshotPage { revision last locks { name revision holders { fencingToken } } registers { name highWater } sessions { sessionId } }
-        ... on Changes { revision events { ordinal job kind lockId reason name highWater grant { name fencingToken revision } } }
+        ... on SnapshotPage { revision last objects { __typename
+            ... on Lock { name holders { fencingToken } } ... on Register { name highWater } ... on Session { sessionId } } }
+        ... on Changes { revision events { ordinal kind reason facts { __typename
+            ... on LockFacts { lockId words grant { name fencingToken } } ... on RegisterFacts { name highWater } } } }
         ... on Progress { revision }
     }
 }";
 /// Some 270 KB of the three hundred locks that tests of deaf clients take.
-const PAGES: &str =
-    "subscription { changes(snapshot: true) { ... on SnapshotPage { locks { holders { metadata } } } } }";
+const PAGES: &str = "subscription { changes(snapshot: true) { ... on SnapshotPage { objects { ... on Lock { holders { metadata } } } } } }";
 const ACQUIRE: &str = "mutation ($input: AcquireInput!) { acquire(input: $input) { name fencingToken } }";
 
 async fn start(socket: SocketOptions) -> Front {
@@ -81,8 +83,9 @@ async fn answer(client: &mut Client, id: &str) -> Value {
 }
 
 async fn waiters(node: &Node, lock: &str) -> u64 {
-    let found = node.service.explain(&node.context, &name(lock), Consistency::Linearizable).await;
-    found.expect("explain").value.lock.map_or(0, |lock| lock.waiter_count)
+    let (lock, cursors) = (name(lock), LockCursors::default());
+    let found = node.service.explain(&node.context, &lock, cursors, Consistency::Linearizable).await;
+    found.expect("explain").value.lock.map_or(0, |lock| lock.view.waiter_count)
 }
 
 fn number(value: &Value) -> u64 {
@@ -103,11 +106,11 @@ async fn changes_come_from_now_on_from_a_revision_and_behind_a_snapshot() {
             continue;
         }
         let changes = item(&mut client, "now", "Changes").await;
-        let token = grant.value.grant.token;
+        let token = grant.value.token;
         assert_eq!(changes["revision"], grant.revision);
-        let expected = json!({"ordinal": 0, "job": "LOCK", "kind": "LOCK_GRANTED", "reason": null, "name": null, "highWater": null,
-            "lockId": grant.value.grant.lock_id.to_string(),
-            "grant": {"name": lock, "fencingToken": token, "revision": grant.revision}});
+        let facts = json!({"__typename": "LockFacts", "lockId": grant.value.lock_id.to_string(), "words": null,
+            "grant": {"name": lock, "fencingToken": token}});
+        let expected = json!({"ordinal": 0, "kind": "LOCK_GRANTED", "reason": null, "facts": facts});
         assert_eq!(changes["events"], json!([expected]));
         told.push(changes);
     }
@@ -125,16 +128,16 @@ async fn changes_come_from_now_on_from_a_revision_and_behind_a_snapshot() {
     node.service.advance_register(&node.context, name("orders/r"), 1).await.expect("rises");
     subscribe(&mut client, "s", CHANGES, json!({"prefix": "orders/", "snapshot": true})).await;
     let page = item(&mut client, "s", "SnapshotPage").await;
-    let locks: Vec<&Value> =
-        page["locks"].as_array().expect("a list").iter().map(|lock| &lock["name"]).collect();
-    assert_eq!((locks, &page["last"]), (vec![&json!("orders/1"), &json!("orders/2")], &json!(true)));
-    assert_eq!(page["locks"][0]["revision"], page["revision"]);
-    assert_eq!(page["registers"], json!([{"name": "orders/r", "highWater": 1}]));
+    let objects = page["objects"].as_array().expect("a list");
+    let names: Vec<&Value> = objects.iter().map(|object| &object["name"]).collect();
+    assert_eq!((json!(names), &page["last"]), (json!(["orders/1", "orders/2", "orders/r"]), &json!(true)));
+    assert_eq!(objects[0]["__typename"], "Lock");
+    assert_eq!(objects[2], json!({"__typename": "Register", "name": "orders/r", "highWater": 1}));
     node.service.advance_register(&node.context, name("orders/r"), 2).await.expect("rises");
     let risen = item(&mut client, "s", "Changes").await;
     assert!(risen["revision"].as_u64() > page["revision"].as_u64());
     assert_eq!(
-        (&risen["events"][0]["kind"], &risen["events"][0]["highWater"]),
+        (&risen["events"][0]["kind"], &risen["events"][0]["facts"]["highWater"]),
         (&json!("REGISTER_ADVANCED"), &json!(2))
     );
     // An idle one says how far it is.
@@ -179,7 +182,7 @@ async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
     // More than all buffers between the two hold: every change is told three hundred times.
     let copies = (0..300).map(|number| format!("m{number}: metadata")).collect::<Vec<_>>().join(" ");
     let query = format!(
-        "subscription ($from: Long) {{ changes(fromRevision: $from, progressMs: 100) {{ __typename ... on Changes {{ revision events {{ grant {{ name {copies} }} }} }} ... on Progress {{ revision }} }} }}"
+        "subscription ($from: Long) {{ changes(fromRevision: $from, progressMs: 100) {{ __typename ... on Changes {{ revision events {{ facts {{ ... on LockFacts {{ grant {{ name {copies} }} }} }} }} }} ... on Progress {{ revision }} }} }}"
     );
     subscribe(&mut client, "1", &query, json!({})).await;
     item(&mut client, "1", "Progress").await;

@@ -5,10 +5,11 @@ mod support;
 use std::time::Duration;
 
 use batuta_api::service::acquire::AcquireRequest;
-use batuta_api::service::lock::{ExtendRequest, ForceReleaseRequest, ListRequest, ReleaseRequest};
+use batuta_api::service::lock::{Extend, ForceRelease, ListRequest, LockCursors};
 use batuta_api::service::session::OpenRequest;
 use batuta_api::service::{CallContext, Consistency};
 use batuta_statemachine::DedupKey;
+use batuta_statemachine::lock::By;
 use futures_util::FutureExt as _;
 use support::{Node, eventually, one_shot};
 
@@ -24,9 +25,9 @@ fn waiting(wait_ms: u64) -> AcquireRequest {
 
 impl Node {
     async fn waiters(&self) -> u64 {
-        let found =
-            self.service.explain(&self.context, &support::name("orders/42"), Consistency::Linearizable).await;
-        found.expect("explain").value.lock.map_or(0, |lock| lock.waiter_count)
+        let (lock, cursors) = (support::name("orders/42"), LockCursors::default());
+        let found = self.service.explain(&self.context, &lock, cursors, Consistency::Linearizable).await;
+        found.expect("explain").value.lock.map_or(0, |lock| lock.view.waiter_count)
     }
 
     /// Starts a call that waits, and returns when it is queued.
@@ -39,30 +40,29 @@ impl Node {
         let service = self.service.clone();
         let call = tokio::spawn(async move {
             let answer = service.acquire(&context, request).await;
-            answer.map(|at| at.value.grant.token).map_err(|error| error.code())
+            answer.map(|at| at.value.token).map_err(|error| error.code().as_str())
         });
         eventually("the call is queued", async || self.waiters().await == before + 1).await;
         call
     }
 
     async fn holder_tokens(&self) -> Vec<u64> {
-        let found = self
-            .service
-            .get_lock(&self.context, &support::name("orders/42"), Consistency::Linearizable)
-            .await;
-        found.map(|at| at.value.holders.iter().map(|info| info.grant.token).collect()).unwrap_or_default()
+        let (lock, cursors) = (support::name("orders/42"), LockCursors::default());
+        let found = self.service.get_lock(&self.context, &lock, cursors, Consistency::Linearizable).await;
+        let tokens = found.map(|at| at.value.view.holders.iter().map(|grant| grant.token).collect());
+        tokens.unwrap_or_default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_is_granted_when_the_holder_releases() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let refused = node.service.acquire(&node.context, one_shot("orders/42")).await.expect_err("held");
-    assert_eq!((refused.code(), refused.retryable()), ("lock_held", true));
+    assert_eq!((refused.code().as_str(), refused.retryable()), ("lock_held", true));
 
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
-    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    let release = By::Id { lock_id: held.lock_id, name: None };
     let released = node.service.release(&node.context, release).await.expect("held");
     assert_eq!(released.value.fencing_token, held.token);
     let token = call.await.expect("no panic").expect("granted");
@@ -74,9 +74,9 @@ async fn a_waiter_is_granted_when_the_holder_releases() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let refused = node.service.acquire(&node.context, waiting(50)).await.expect_err("held throughout");
-    assert_eq!((refused.code(), refused.retryable()), ("wait_timeout", false));
+    assert_eq!((refused.code().as_str(), refused.retryable()), ("wait_timeout", false));
     assert_eq!(node.waiters().await, 0);
     assert_eq!(node.holder_tokens().await, [held.token]);
     node.stop().await;
@@ -85,7 +85,7 @@ async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_leaves_takes_its_waiter_along() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     for context in [node.context.clone(), keyed("leaves")] {
         let call = node.queue(context, waiting(60_000)).await;
         call.abort();
@@ -113,9 +113,9 @@ async fn a_caller_that_leaves_before_its_answer_leaves_no_lock_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answered_caller_keeps_its_lock() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
-    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    let release = By::Id { lock_id: held.lock_id, name: None };
     node.service.release(&node.context, release).await.expect("held");
     let token = call.await.expect("no panic").expect("granted");
     node.service.drain();
@@ -128,20 +128,20 @@ async fn an_answered_caller_keeps_its_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_under_the_same_key_joins_the_same_wait() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let first = node.queue(keyed("k"), waiting(60_000)).await;
     let service = node.service.clone();
     let second = tokio::spawn(async move {
         service
             .acquire(&keyed("k"), waiting(60_000))
             .await
-            .map(|at| at.value.grant.token)
-            .map_err(|error| error.code())
+            .map(|at| at.value.token)
+            .map_err(|error| error.code().as_str())
     });
     // A call that waits behind both tells that the second was not queued on its own.
     let third = node.queue(keyed("other"), waiting(60_000)).await;
     assert_eq!(node.waiters().await, 2);
-    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    let release = By::Id { lock_id: held.lock_id, name: None };
     node.service.release(&node.context, release).await.expect("held");
     let token = first.await.expect("no panic").expect("granted");
     assert_eq!(second.await.expect("no panic").expect("granted"), token);
@@ -154,16 +154,16 @@ async fn a_retry_under_the_same_key_joins_the_same_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_own_deadline_ends_first_is_unknown_and_can_be_repeated() {
     let node = Node::start().await;
-    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let context = CallContext { timeout: Some(Duration::from_secs(2)), ..keyed("k") };
     let error = node.service.acquire(&context, waiting(60_000)).await.expect_err("the deadline is shorter");
-    assert_eq!((error.code(), error.retryable()), ("outcome_unknown", true));
+    assert_eq!((error.code().as_str(), error.retryable()), ("outcome_unknown", true));
     assert_eq!(node.waiters().await, 1, "under a key the wait keeps its place");
     let service = node.service.clone();
     let again = tokio::spawn(async move { service.acquire(&keyed("k"), waiting(60_000)).await });
-    let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+    let release = By::Id { lock_id: held.lock_id, name: None };
     node.service.release(&node.context, release).await.expect("held");
-    let grant = again.await.expect("no panic").expect("granted").value.grant;
+    let grant = again.await.expect("no panic").expect("granted").value;
     assert_eq!(error.details()["lock_id"], grant.lock_id.to_string());
     node.stop().await;
 }
@@ -182,7 +182,7 @@ async fn a_node_that_drains_sends_waiting_calls_away() {
     assert_eq!(node.waiters().await, 1, "the wait with a key stays for the retry at another node");
     assert!(!node.service.readiness().ready());
     let refused = node.service.acquire(&node.context, waiting(1_000)).await.expect_err("drains");
-    assert_eq!(refused.code(), "draining");
+    assert_eq!(refused.code().as_str(), "draining");
     node.stop().await;
 }
 
@@ -193,21 +193,21 @@ async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
     let session = node.service.open_session(&node.context, open).await.expect("opens").value;
     let owned = AcquireRequest { ttl_ms: None, wait_ms: 0, ..one_shot("orders/42") };
     let owned = AcquireRequest {
-        owner: batuta_statemachine::lock::Owner { session: Some(session.session_id), label: String::new() },
+        owner: batuta_statemachine::lock::Owner { session: Some(session.session), label: String::new() },
         ..owned
     };
     node.service.acquire(&node.context, owned).await.expect("free");
-    let shown = node.service.get_session(&node.context, session.session_id, Consistency::Linearizable).await;
-    assert_eq!(shown.expect("open").value.locks_held, 1);
-    let kept = node.service.keep_alive(&node.context, session.session_id).await.expect("open");
+    let shown = node.service.get_session(&node.context, session.session, Consistency::Linearizable).await;
+    assert_eq!(shown.expect("open").value.grants, 1);
+    let kept = node.service.keep_alive(&node.context, session.session).await.expect("open");
     assert_eq!(kept.value.ttl_ms, 60_000);
 
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
-    let closed = node.service.close_session(&node.context, session.session_id).await.expect("open").value;
+    let closed = node.service.close_session(&node.context, session.session).await.expect("open").value;
     assert_eq!((closed.released_locks, closed.cancelled_waits), (1, 0));
     call.await.expect("no panic").expect("granted");
-    let gone = node.service.keep_alive(&node.context, session.session_id).await.expect_err("closed");
-    assert_eq!(gone.code(), "session_not_found");
+    let gone = node.service.keep_alive(&node.context, session.session).await.expect_err("closed");
+    assert_eq!(gone.code().as_str(), "session_not_found");
     node.stop().await;
 }
 
@@ -227,9 +227,9 @@ async fn listings_go_on_where_the_cursor_says() {
             .expect("lists")
             .value;
         assert!(page.items.len() <= 2);
-        names.extend(page.items.iter().map(|lock| lock.name.to_string()));
-        request.cursor = page.next_cursor;
-        if request.cursor.is_none() {
+        names.extend(page.items.iter().map(|lock| lock.view.name.to_string()));
+        request.after = page.next;
+        if request.after.is_none() {
             break;
         }
     }
@@ -241,21 +241,23 @@ async fn listings_go_on_where_the_cursor_says() {
 async fn a_grant_that_ended_unseen_is_told_with_its_end() {
     let node = Node::start().await;
     for context in [node.context.clone(), keyed("k")] {
-        let held =
-            node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+        let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
         // Its proposal is on its way; then nobody looks at the call until everything is over.
         let mut call = Box::pin(node.service.acquire(&context, waiting(60_000)));
         assert!((&mut call).now_or_never().is_none());
         eventually("it is queued", async || node.waiters().await == 1).await;
-        let release = ReleaseRequest { lock_id: held.lock_id, name: None };
+        let release = By::Id { lock_id: held.lock_id, name: None };
         node.service.release(&node.context, release).await.expect("held");
         let token = node.holder_tokens().await[0];
         let (name, reason) = (support::name("orders/42"), "stuck".to_owned());
-        let force = ForceReleaseRequest { name, fencing_token: token, reason };
+        let force = ForceRelease { name, fencing_token: token, reason };
         let forced = node.service.force_release(&node.context, force).await.expect("held");
         let error = call.await.expect_err("it was granted and has ended");
-        assert_eq!(error.code(), "grant_ended", "{error}");
-        assert!(error.details()["reason"].to_string().contains("stuck"), "{error}");
+        assert_eq!(error.code().as_str(), "grant_ended", "{error}");
+        assert_eq!(
+            (&error.details()["reason"], &error.details()["words"]),
+            (&"forced".into(), &"stuck".into())
+        );
         assert!(error.revision() >= Some(forced.revision), "{error}");
     }
     node.stop().await;
@@ -267,13 +269,14 @@ async fn a_retry_says_the_revision_of_the_effect() {
     let first = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect("free");
     node.service.acquire(&node.context, one_shot("other")).await.expect("free");
     let again = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect("its own");
-    assert_eq!((again.revision, again.value.grant.token), (first.revision, first.value.grant.token));
-    let release = || ReleaseRequest { lock_id: first.value.grant.lock_id, name: None };
+    assert_eq!((again.revision, again.value.token), (first.revision, first.value.token));
+    let release = || By::Id { lock_id: first.value.lock_id, name: None };
     let released = node.service.release(&keyed("give"), release()).await.expect("held");
     assert!(released.revision > first.revision);
-    assert_eq!(node.service.release(&keyed("give"), release()).await.expect("the same answer"), released);
+    let again = node.service.release(&keyed("give"), release()).await.expect("the same answer");
+    assert_eq!((again.revision, again.value), (released.revision, released.value));
     let ended = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect_err("it ended");
-    assert_eq!(ended.code(), "grant_ended");
+    assert_eq!(ended.code().as_str(), "grant_ended");
     assert!(ended.revision() > Some(released.revision), "how it stands now");
     node.stop().await;
 }
@@ -286,36 +289,41 @@ async fn nothing_spans_two_namespaces() {
         ..CallContext::default()
     };
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
-    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session_id;
+    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
     let refused = node.service.close_session(&elsewhere, session).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let refused = node.service.keep_alive(&elsewhere, session).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
-    let grant = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value.grant;
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
+    let grant = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let refused = node.service.cancel_wait(&elsewhere, grant.lock_id).await.expect_err("lives elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let foreign = grant.lock_id;
-    let extend = ExtendRequest { lock_id: foreign, name: None, ttl_ms: 60_000 };
-    let named = ReleaseRequest { lock_id: foreign, name: Some(support::name("orders/42")) };
+    let extend = Extend { lock_id: foreign, name: None, ttl_ms: 60_000 };
+    let named = By::Id { lock_id: foreign, name: Some(support::name("orders/42")) };
     let refusals = [
-        node.service.release(&elsewhere, ReleaseRequest { lock_id: foreign, name: None }).await.map(|_| ()),
+        node.service.release(&elsewhere, By::Id { lock_id: foreign, name: None }).await.map(|_| ()),
         node.service.release(&elsewhere, named).await.map(|_| ()),
         node.service.extend(&elsewhere, extend).await.map(|_| ()),
         node.service.get_session(&elsewhere, session, Consistency::Linearizable).await.map(|_| ()),
     ];
     for refused in refusals {
         let refused = refused.expect_err("lives elsewhere");
-        assert_eq!((refused.code(), refused.revision().is_some()), ("namespace_mismatch", true), "{refused}");
+        assert_eq!(
+            (refused.code().as_str(), refused.revision().is_some()),
+            ("namespace_mismatch", true),
+            "{refused}"
+        );
     }
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
     let lock = support::name("orders/42");
-    let found = node.service.get_lock(&node.context, &lock, Consistency::Linearizable);
-    let waiter = found.await.expect("held").value.waiters[0].lock_id;
-    let release = ReleaseRequest { lock_id: waiter, name: None };
+    let cursors = LockCursors::default();
+    let found = node.service.get_lock(&node.context, &lock, cursors, Consistency::Linearizable);
+    let waiter = found.await.expect("held").value.view.waiters[0].lock_id;
+    let release = By::Id { lock_id: waiter, name: None };
     let refused = node.service.release(&elsewhere, release.clone()).await.expect_err("waits elsewhere");
-    assert_eq!(refused.code(), "namespace_mismatch");
+    assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let refused = node.service.release(&node.context, release).await.expect_err("only waits");
-    assert_eq!(refused.code(), "lock_not_held");
+    assert_eq!(refused.code().as_str(), "lock_not_held");
     call.abort();
     node.service.acquire(&elsewhere, one_shot("orders/42")).await.expect("another lock of the same name");
     node.stop().await;

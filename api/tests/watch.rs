@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use batuta_api::rest;
-use batuta_api::service::lock::ReleaseRequest;
 use batuta_api::service::session::OpenRequest;
-use batuta_api::service::watch::{Filter, Item, Job, Names, Start, Watch, WatchRequest};
+use batuta_api::service::watch::{Filter, Item, Job, Names, Object, Start, Watch, WatchRequest};
+use batuta_statemachine::lock::By;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use support::{Node, one_shot};
@@ -31,8 +31,8 @@ async fn changes(watch: &mut Watch) -> (u64, Vec<&'static str>) {
 }
 
 async fn take_and_give_back(node: &Node, lock: &str) {
-    let grant = node.service.acquire(&node.context, one_shot(lock)).await.expect("granted").value.grant;
-    let release = ReleaseRequest { lock_id: grant.lock_id, name: None };
+    let grant = node.service.acquire(&node.context, one_shot(lock)).await.expect("granted").value;
+    let release = By::Id { lock_id: grant.lock_id, name: None };
     node.service.release(&node.context, release).await.expect("released");
 }
 
@@ -87,8 +87,11 @@ async fn a_snapshot_and_what_comes_after_it_have_no_gap() {
     let mut seen = Vec::new();
     let revision = loop {
         let Item::Snapshot(page) = next(&mut watch).await else { panic!("pages come first") };
-        assert!(page.locks.len() <= 100);
-        seen.extend(page.locks.iter().map(|lock| lock.name.to_string()));
+        assert!(page.objects.len() <= 100);
+        seen.extend(page.objects.iter().map(|object| match object {
+            Object::Lock(lock) => lock.view.name.to_string(),
+            other => panic!("a name fits locks only: {other:?}"),
+        }));
         if page.last {
             break page.revision;
         }
@@ -113,13 +116,13 @@ async fn a_beginning_that_is_gone_is_compacted_and_says_where_the_history_begins
     }
     let watch = |start| node.service.watch(&node.context, WatchRequest { start, ..WatchRequest::default() });
     let Err(error) = watch(Start::Revision(1)).await else { panic!("revision 1 is gone") };
-    assert_eq!(error.code(), "compacted");
+    assert_eq!(error.code().as_str(), "compacted");
     let oldest = error.details()["oldest_revision"].as_u64().expect("a revision");
     let mut there = watch(Start::Revision(oldest)).await.expect("as the error says");
     next(&mut there).await;
     assert!(changes(&mut there).await.0 >= oldest);
     let Err(before) = watch(Start::Revision(oldest - 1)).await else { panic!("one before it is gone") };
-    assert_eq!(before.code(), "compacted");
+    assert_eq!(before.code().as_str(), "compacted");
     drop(there);
     // As many again while nobody watches: whoever begins now has missed nothing.
     for number in 0..510 {
@@ -137,7 +140,7 @@ async fn a_beginning_that_is_gone_is_compacted_and_says_where_the_history_begins
 async fn a_session_takes_everything_with_it_in_one_batch() {
     let node = Node::start().await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: "m".to_owned() };
-    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session_id;
+    let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
     for lock in ["a", "b"] {
         let mut request = one_shot(lock);
         request.ttl_ms = None;
@@ -148,7 +151,16 @@ async fn a_session_takes_everything_with_it_in_one_batch() {
     let request = WatchRequest { filter, start: Start::Snapshot, ..WatchRequest::default() };
     let mut watch = node.service.watch(&node.context, request).await.expect("opens");
     let Item::Snapshot(page) = next(&mut watch).await else { panic!("the snapshot") };
-    assert_eq!((page.sessions.len(), page.locks.len(), page.last), (1, 2, true));
+    let kinds: Vec<char> = page
+        .objects
+        .iter()
+        .map(|object| match object {
+            Object::Session(_) => 's',
+            Object::Lock(_) => 'l',
+            Object::Register(_) => 'r',
+        })
+        .collect();
+    assert_eq!((kinds, page.last), (vec!['s', 'l', 'l'], true));
     take_and_give_back(&node, "of nobody").await;
     node.service.close_session(&node.context, session).await.expect("closes");
     let (_, kinds) = changes(&mut watch).await;
@@ -163,7 +175,7 @@ async fn a_node_that_drains_ends_its_watches() {
     next(&mut watch).await;
     node.service.drain();
     let error = tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect_err("it ends");
-    assert_eq!(error.code(), "draining");
+    assert_eq!(error.code().as_str(), "draining");
     drop(watch);
     node.stop().await;
 }
@@ -220,7 +232,9 @@ async fn server_sent_events_resume_by_their_id() {
     let locks = |events: &[(String, String, Value)]| -> Vec<String> {
         let granted = events.iter().filter(|(name, ..)| name == "changes");
         granted
-            .map(|(.., data)| data["events"][0]["grant"]["name"].as_str().expect("a name").to_owned())
+            .map(|(.., data)| {
+                data["events"][0]["facts"]["grant"]["name"].as_str().expect("a name").to_owned()
+            })
             .collect()
     };
     assert_eq!(locks(&events), ["a/1", "a/2", "a/3"]);

@@ -7,7 +7,7 @@ mod client;
 
 use std::time::Duration;
 
-use batuta_api::service::lock::ForceReleaseRequest;
+use batuta_api::service::lock::{ForceRelease, LockCursors};
 use batuta_api::service::session::OpenRequest;
 use batuta_api::service::{CallContext, Consistency};
 use batuta_api::ws::WsOptions;
@@ -17,8 +17,9 @@ use support::{Node, eventually, name, one_shot};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 async fn waiters(node: &Node, lock: &str) -> u64 {
-    let found = node.service.explain(&node.context, &name(lock), Consistency::Linearizable).await;
-    found.expect("explain").value.lock.map_or(0, |lock| lock.waiter_count)
+    let (lock, cursors) = (name(lock), LockCursors::default());
+    let found = node.service.explain(&node.context, &lock, cursors, Consistency::Linearizable).await;
+    found.expect("explain").value.lock.map_or(0, |lock| lock.view.waiter_count)
 }
 
 async fn sessions(node: &Node) -> usize {
@@ -226,7 +227,7 @@ async fn a_forced_release_by_somebody_else_is_told() {
     let mut client = front.connect().await;
     let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 600_000})).await;
     let fencing_token = held["result"]["fencing_token"].as_u64().expect("a token");
-    let force = ForceReleaseRequest { name: name("a"), fencing_token, reason: "stuck".to_owned() };
+    let force = ForceRelease { name: name("a"), fencing_token, reason: "stuck".to_owned() };
     front.node.service.force_release(&front.node.context, force).await.expect("held");
     let lost = client.lease("lost").await;
     assert_eq!((&lost["reason"], &lost["lock_id"]), (&json!("forced"), &held["result"]["lock_id"]));
@@ -266,7 +267,10 @@ async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
     let mut told = Vec::new();
     for lock in ["orders/1", "orders/2"] {
         let changes = client.frame("changes").await;
-        assert_eq!((&changes["id"], &changes["events"][0]["grant"]["name"]), (&json!("w"), &json!(lock)));
+        assert_eq!(
+            (&changes["id"], &changes["events"][0]["facts"]["grant"]["name"]),
+            (&json!("w"), &json!(lock))
+        );
         told.push(changes);
     }
     let ended = client.ask(json!({"id": "u", "op": "unwatch", "watch_id": "w"})).await;
@@ -283,7 +287,7 @@ async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
         .ask(json!({"id": "s", "op": "watch", "prefix": "orders/", "snapshot": true, "progress_ms": 100}))
         .await;
     let page = client.frame("snapshot").await;
-    assert_eq!((page["locks"].as_array().map(Vec::len), &page["last"]), (Some(2), &json!(true)), "{page}");
+    assert_eq!((page["objects"].as_array().map(Vec::len), &page["last"]), (Some(2), &json!(true)), "{page}");
     client.frame("progress").await;
     front.stop().await;
 }
@@ -472,7 +476,8 @@ async fn a_session_of_another_namespace_is_refused_by_hello() {
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = front.node.service.open_session(&CallContext::default(), open).await.expect("opens").value;
     let mut client: Client = front.connect().await;
-    let hello = json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session_id.to_string()});
+    let hello =
+        json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session.to_string()});
     assert_eq!(client.fail(hello).await["code"], "namespace_mismatch");
     front.stop().await;
 }

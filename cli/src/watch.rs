@@ -3,7 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use batuta_client::v1::{Event, SnapshotPage};
+use batuta_client::v1::event::Facts;
+use batuta_client::v1::object::Object;
+use batuta_client::v1::{Event, Register, SnapshotPage};
 use batuta_client::{WatchItem, WatchOptions};
 use clap::Args;
 use serde_json::{Value, json};
@@ -106,104 +108,133 @@ pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure>
 
 /// The objects of a snapshot, a line each.
 fn objects(revision: u64, page: &SnapshotPage) -> Vec<(String, Value)> {
-    let of = |kind: &str, key: &str, value: Value| json!({"revision": revision, "kind": kind, key: value});
-    let sessions = page.sessions.iter().map(|found| {
-        let text = format!("{revision}  session  {}", found.session_id);
-        (text, of("session", "session", session::to_json(found)))
-    });
-    let locks = page.locks.iter().map(|lock| {
-        let tokens: Vec<String> = lock.holders.iter().map(|grant| grant.fencing_token.to_string()).collect();
-        let (name, waiting) = (printable(&lock.name), lock.waiter_count);
-        let text = format!("{revision}  lock  {name}  tokens {}  waiting {waiting}", tokens.join(","));
-        (text, of("lock", "lock", render::lock_json(lock)))
-    });
-    let registers = page.registers.iter().map(|register| {
-        let text = format!(
-            "{revision}  register  {}  high water {}",
-            printable(&register.name),
-            register.high_water
-        );
-        (text, of("register", "register", json!({"name": register.name, "high_water": register.high_water})))
-    });
-    sessions.chain(locks).chain(registers).collect()
+    let known = page.objects.iter().filter_map(|object| object.object.as_ref());
+    known.map(|found| object(revision, found)).collect()
+}
+
+fn object(revision: u64, found: &Object) -> (String, Value) {
+    match found {
+        Object::Session(found) => {
+            let text = format!("{revision}  session  {}", found.session_id);
+            (text, json!({"revision": revision, "kind": "session", "session": session::to_json(found)}))
+        }
+        Object::Lock(lock) => {
+            let tokens: Vec<String> =
+                lock.holders.iter().map(|grant| grant.fencing_token.to_string()).collect();
+            let (name, waiting) = (printable(&lock.name), lock.waiter_count);
+            let text = format!("{revision}  lock  {name}  tokens {}  waiting {waiting}", tokens.join(","));
+            (text, json!({"revision": revision, "kind": "lock", "lock": render::lock_json(lock)}))
+        }
+        Object::Register(Register { name, high_water }) => {
+            let text = format!("{revision}  register  {}  high water {high_water}", printable(name));
+            let register = json!({"name": name, "high_water": high_water});
+            (text, json!({"revision": revision, "kind": "register", "register": register}))
+        }
+    }
 }
 
 /// A change for people.
 fn line(revision: u64, event: &Event) -> String {
     let mut parts = vec![revision.to_string(), event.kind.clone()];
-    if let Some(grant) = &event.grant {
-        parts.push(printable(&render::names(&grant.locks)));
-        parts.push(format!("token {}", grant.fencing_token));
-    }
-    if let Some(waiter) = &event.waiter {
-        parts.push(printable(&render::names(&waiter.locks)));
-        parts.push(event.lock_id.clone());
-    }
-    if let Some(register) = &event.register {
-        parts.push(printable(&register.name));
-        parts.push(format!("high water {}", register.high_water));
-    }
-    if event.node_id > 0 {
-        parts.push(format!("{} {}", event.node_id, printable(&event.node_name)));
+    let mut words = None;
+    match &event.facts {
+        Some(Facts::Lock(lock)) => {
+            if let Some(grant) = &lock.grant {
+                parts.push(printable(&render::names(&grant.locks)));
+                parts.push(format!("token {}", grant.fencing_token));
+            }
+            if let Some(waiter) = &lock.waiter {
+                parts.push(printable(&render::names(&waiter.locks)));
+                parts.push(lock.lock_id.clone());
+            }
+            words = Some(printable(&lock.words));
+        }
+        Some(Facts::Register(register)) => {
+            parts.push(printable(&register.name));
+            parts.push(format!("high water {}", register.high_water.unwrap_or_default()));
+        }
+        Some(Facts::Cluster(node)) if node.node_id > 0 => {
+            parts.push(format!("{} {}", node.node_id, printable(&node.node_name)));
+        }
+        Some(Facts::Session(_) | Facts::Cluster(_)) | None => {}
     }
     parts.push(event.session_id.clone());
     parts.push(event.reason.clone());
-    parts.push(printable(&event.words));
+    parts.extend(words);
     parts.retain(|part| !part.is_empty());
     parts.join("  ")
 }
 
 /// A change for programs; `more`: whether other lines of its revision follow.
 fn to_json(revision: u64, event: &Event, more: bool) -> Value {
-    let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
-    let opened = event.kind == "session_opened";
     json!({
         "revision": revision,
         "more": more,
         "ordinal": event.ordinal,
-        "namespace": text(&event.namespace),
-        "job": event.job,
+        "namespace": text_json(&event.namespace),
         "kind": event.kind,
-        "session_id": text(&event.session_id),
-        "lock_id": text(&event.lock_id),
-        "reason": text(&event.reason),
-        "words": text(&event.words),
-        "grant": event.grant.as_ref().map(render::grant_json),
-        "waiter": event.waiter.as_ref().map(render::waiter_json),
-        "ttl_ms": opened.then_some(event.ttl_ms),
-        "metadata": opened.then_some(event.metadata.as_str()),
-        "register": event.register.as_ref().map(|register| {
-            json!({"name": register.name, "high_water": register.high_water})
-        }),
-        "node_id": (event.node_id > 0).then_some(event.node_id),
-        "node_name": text(&event.node_name),
+        "session_id": text_json(&event.session_id),
+        "reason": text_json(&event.reason),
+        "facts": event.facts.as_ref().map(facts_json),
     })
+}
+
+fn facts_json(facts: &Facts) -> Value {
+    match facts {
+        Facts::Lock(lock) => json!({
+            "job": "lock",
+            "lock_id": lock.lock_id,
+            "grant": lock.grant.as_ref().map(render::grant_json),
+            "waiter": lock.waiter.as_ref().map(render::waiter_json),
+            "words": text_json(&lock.words),
+        }),
+        Facts::Session(session) => json!({
+            "job": "session",
+            "ttl_ms": session.ttl_ms,
+            "metadata": session.ttl_ms.map(|_| session.metadata.as_str()),
+        }),
+        Facts::Register(register) => json!({
+            "job": "register", "name": register.name, "high_water": register.high_water,
+        }),
+        Facts::Cluster(node) => json!({
+            "job": "cluster",
+            "node_id": (node.node_id > 0).then_some(node.node_id),
+            "node_name": text_json(&node.node_name),
+        }),
+    }
+}
+
+fn text_json(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { json!(text) }
 }
 
 #[cfg(test)]
 mod tests {
-    use batuta_client::v1::{Grant, LockRequest, Register};
+    use batuta_client::v1::{Grant, LockFacts, LockRequest, RegisterFacts};
 
     use super::*;
 
     #[test]
-    fn a_change_is_one_line_without_what_is_not_there() {
+    fn change_is_one_line_without_what_is_not_there() {
         let lock = LockRequest { name: "a\n1".to_owned(), ..Default::default() };
         let grant = Grant { locks: vec![lock], fencing_token: 7, ..Default::default() };
+        let facts = LockFacts { grant: Some(grant), words: "stuck".to_owned(), ..Default::default() };
         let released = Event {
             kind: "lock_released".to_owned(),
-            grant: Some(grant),
             session_id: "s-1.0".to_owned(),
             reason: "forced".to_owned(),
-            words: "stuck".to_owned(),
+            facts: Some(Facts::Lock(facts)),
             ..Default::default()
         };
         assert_eq!(line(9, &released), "9  lock_released  a\\n1  token 7  s-1.0  forced  stuck");
-        assert_eq!(to_json(9, &released, true)["grant"]["fencing_token"], 7);
-        assert_eq!(to_json(9, &released, false)["ttl_ms"], Value::Null);
-        let register = Register { name: "r".to_owned(), high_water: 3 };
-        let advanced =
-            Event { kind: "register_advanced".to_owned(), register: Some(register), ..Default::default() };
+        assert_eq!(to_json(9, &released, true)["facts"]["grant"]["fencing_token"], 7);
+        assert_eq!(to_json(9, &released, false)["facts"]["waiter"], Value::Null);
+        let facts = RegisterFacts { name: "r".to_owned(), high_water: Some(3) };
+        let advanced = Event {
+            kind: "register_advanced".to_owned(),
+            facts: Some(Facts::Register(facts)),
+            ..Default::default()
+        };
         assert_eq!(line(10, &advanced), "10  register_advanced  r  high water 3");
     }
 }

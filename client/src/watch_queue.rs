@@ -94,12 +94,13 @@ fn counted(message: &WatchResponse) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use batuta_proto::v1::{Changes, Event, Register, SnapshotPage};
+    use batuta_proto::v1::object::Object as Found;
+    use batuta_proto::v1::{Changes, Event, Object, Register, SnapshotPage};
 
     use super::*;
 
     fn message(bytes: usize) -> WatchResponse {
-        let event = Event { words: "x".repeat(bytes), ..Event::default() };
+        let event = Event { reason: "x".repeat(bytes), ..Event::default() };
         let changes = Changes { events: vec![event], more: false };
         WatchResponse { revision: 1, item: Some(Item::Changes(changes)) }
     }
@@ -119,8 +120,9 @@ mod tests {
     #[tokio::test]
     async fn snapshot_always_has_room() {
         let (putter, mut taker) = bounded(1);
-        let registers = vec![Register { name: "x".repeat(BYTES_MAX), high_water: 1 }];
-        let page = SnapshotPage { registers, ..SnapshotPage::default() };
+        let register = Register { name: "x".repeat(BYTES_MAX), high_water: 1 };
+        let objects = vec![Object { object: Some(Found::Register(register)) }];
+        let page = SnapshotPage { objects, last: false };
         for _ in 0..3 {
             assert!(putter.put(WatchResponse { revision: 1, item: Some(Item::Snapshot(page.clone())) }));
         }

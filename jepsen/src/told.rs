@@ -1,6 +1,7 @@
 //! What a watcher is told of one change, the same from every front and from a replay of the log.
 
 use batuta_proto::v1;
+use batuta_proto::v1::event::Facts;
 use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, Wait};
 use batuta_statemachine::{
     Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd, cluster, lock, register, session,
@@ -36,25 +37,27 @@ impl Told {
     #[must_use]
     pub fn from_json(event: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let about = if event["grant"].is_null() { &event["waiter"] } else { &event["grant"] };
+        let facts = &event["facts"];
+        let about = if facts["grant"].is_null() { &facts["waiter"] } else { &facts["grant"] };
         let mut names: Vec<(String, String)> = Vec::new();
         for lock in about["locks"].as_array().into_iter().flatten() {
             names.push((text(&lock["name"]), text(&lock["mode"])));
         }
-        if event["job"] == "register" {
-            names.push((text(&event["name"]), String::new()));
+        // GraphQL says by a type what the others say by `job`; only registers have a name.
+        if facts["name"].is_string() {
+            names.push((text(&facts["name"]), String::new()));
         }
-        let token = event["grant"]["fencing_token"].as_u64().or_else(|| event["high_water"].as_u64());
+        let token = facts["grant"]["fencing_token"].as_u64().or_else(|| facts["high_water"].as_u64());
         let metadata =
-            if event["grant"].is_null() { &event["metadata"] } else { &event["grant"]["metadata"] };
+            if facts["grant"].is_null() { &facts["metadata"] } else { &facts["grant"]["metadata"] };
         Self {
             ordinal: event["ordinal"].as_u64().unwrap_or_default(),
             kind: text(&event["kind"]),
             session_id: text(&event["session_id"]),
-            lock_id: text(&event["lock_id"]),
+            lock_id: text(&facts["lock_id"]),
             reason: text(&event["reason"]),
             token: token.unwrap_or_default(),
-            count: event["grant"]["count"].as_u64().unwrap_or_default(),
+            count: facts["grant"]["count"].as_u64().unwrap_or_default(),
             names,
             metadata: text(metadata),
         }
@@ -66,23 +69,32 @@ impl Told {
         let of = |locks: &[v1::LockRequest]| -> Vec<(String, String)> {
             locks.iter().map(|lock| (lock.name.clone(), wire_mode(lock.mode()).to_owned())).collect()
         };
-        let (grant, waiter, register) = (&event.grant, &event.waiter, &event.register);
-        let names = grant
-            .as_ref()
-            .map(|grant| of(&grant.locks))
-            .or_else(|| waiter.as_ref().map(|waiter| of(&waiter.locks)))
-            .or_else(|| register.as_ref().map(|register| vec![(register.name.clone(), String::new())]));
-        let high_water = register.as_ref().map_or(0, |register| register.high_water);
-        Self {
+        let told = Self {
             ordinal: event.ordinal.into(),
             kind: event.kind.clone(),
             session_id: event.session_id.clone(),
-            lock_id: event.lock_id.clone(),
             reason: event.reason.clone(),
-            token: grant.as_ref().map_or(high_water, |grant| grant.fencing_token),
-            count: grant.as_ref().map_or(0, |grant| grant.count),
-            names: names.unwrap_or_default(),
-            metadata: grant.as_ref().map_or_else(|| event.metadata.clone(), |grant| grant.metadata.clone()),
+            ..Self::default()
+        };
+        match &event.facts {
+            Some(Facts::Lock(v1::LockFacts { lock_id, grant: Some(grant), .. })) => Self {
+                lock_id: lock_id.clone(),
+                token: grant.fencing_token,
+                count: grant.count,
+                names: of(&grant.locks),
+                metadata: grant.metadata.clone(),
+                ..told
+            },
+            Some(Facts::Lock(v1::LockFacts { lock_id, waiter, .. })) => {
+                let names = waiter.as_ref().map(|waiter| of(&waiter.locks)).unwrap_or_default();
+                Self { lock_id: lock_id.clone(), names, ..told }
+            }
+            Some(Facts::Register(register)) => {
+                let names = vec![(register.name.clone(), String::new())];
+                Self { names, token: register.high_water.unwrap_or_default(), ..told }
+            }
+            Some(Facts::Session(session)) => Self { metadata: session.metadata.clone(), ..told },
+            Some(Facts::Cluster(_)) | None => told,
         }
     }
 

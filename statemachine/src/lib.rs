@@ -7,6 +7,7 @@
 mod apply;
 mod change;
 mod check;
+mod code;
 mod due;
 mod entry;
 mod hash;
@@ -35,6 +36,7 @@ pub mod session;
 
 pub use apply::Applied;
 pub use change::Change;
+pub use code::Code;
 pub use entry::{DedupKey, Entry, Request, Retry, Stamp};
 pub use id::{LockId, ParseIdError, Position, SessionId};
 pub use image::{ImageHeader, ImageRecord, RememberedReply, RetryRecord};

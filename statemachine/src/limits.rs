@@ -109,7 +109,7 @@ mod tests {
             &[("ttl_ms_min", 20_000), ("ttl_ms_max", 10_000)],
         ] {
             let error = Limits::default().patched(&patch(values)).unwrap_err();
-            assert_eq!(error.code(), "invalid_argument");
+            assert_eq!(error.code().as_str(), "invalid_argument");
             assert!(error.to_string().contains(values[0].0), "{error}");
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::jobs::jobs;
-use crate::{cluster, lock, register, session};
+use crate::{Code, cluster, lock, register, session};
 
 macro_rules! rejection {
     ($($Job:ident = $module:ident),*) => {
@@ -51,24 +51,20 @@ macro_rules! rejection {
         impl Rejection {
             /// The stable code of `docs/errors.md`.
             #[must_use]
-            pub fn code(&self) -> &'static str {
+            pub fn code(&self) -> Code {
                 match self {
-                    Self::InvalidArgument { .. } => "invalid_argument",
-                    Self::LimitExceeded { .. } => "limit_exceeded",
-                    Self::KeyReused => "key_reused",
-                    Self::SequenceTooOld { .. } => "sequence_too_old",
+                    Self::InvalidArgument { .. } => Code::InvalidArgument,
+                    Self::LimitExceeded { .. } => Code::LimitExceeded,
+                    Self::KeyReused => Code::KeyReused,
+                    Self::SequenceTooOld { .. } => Code::SequenceTooOld,
                     $(Self::$Job(refusal) => refusal.code(),)*
                 }
             }
 
-            /// Whether the same request, sent again later, may succeed.
+            /// Whether the same request, sent again later, may succeed: see [`Code::retryable`].
             #[must_use]
             pub fn retryable(&self) -> bool {
-                match self {
-                    Self::LimitExceeded { .. } => true,
-                    Self::InvalidArgument { .. } | Self::KeyReused | Self::SequenceTooOld { .. } => false,
-                    $(Self::$Job(refusal) => refusal.retryable(),)*
-                }
+                self.code().retryable()
             }
         }
     };

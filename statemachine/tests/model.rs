@@ -522,7 +522,7 @@ fn told(outcome: &Outcome) -> String {
             format!("register {high_water}")
         }
         Ok(_) => "ok".to_owned(),
-        Err(rejection) => rejection.code().to_owned(),
+        Err(rejection) => rejection.code().to_string(),
     }
 }
 

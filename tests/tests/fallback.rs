@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use batuta_client::{Client, LockOptions, WatchItem, WatchOptions};
+use batuta_client::{Client, LockOptions, WatchItem, WatchOptions, v1};
 use batuta_tests::{Cluster, PATIENCE, eventually, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -75,6 +75,11 @@ async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
     assert_eq!(output.status.code(), Some(expected), "{}", said(&output));
     eventually("it is given back", || async { holder(cluster, other).await.is_none().then_some(()) }).await;
     outlived
+}
+
+/// Whether a change is one of this acquisition.
+fn is_about(event: &v1::Event, lock_id: &str) -> bool {
+    matches!(&event.facts, Some(v1::event::Facts::Lock(facts)) if facts.lock_id == lock_id)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +170,7 @@ async fn clients_continue_while_the_first_node_is_paused() {
     let seen = tokio::time::timeout(PATIENCE, async {
         loop {
             if let WatchItem::Changes { events, .. } = watch.next().await.expect("watches")
-                && events.iter().any(|event| event.lock_id == lock.lock_id())
+                && events.iter().any(|event| is_about(event, lock.lock_id()))
             {
                 return;
             }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const CHANGES: &str =
     "subscription ($from: Long) { changes(jobs: [LOCK], fromRevision: $from, progressMs: 100) {
-    ... on Changes { revision events { grant { name } } } ... on Progress { revision } } }";
+    ... on Changes { revision events { facts { ... on LockFacts { grant { name } } } } } ... on Progress { revision } } }";
 
 async fn ask(node: &Node, query: &str, variables: Value) -> Answer {
     node.rest.post("/graphql", &json!({"query": query, "variables": variables})).await.expect(200)
@@ -50,7 +50,8 @@ async fn names_until(subscription: &mut GraphqlOperation, last: &str) -> (Vec<St
         let item = &answer["data"]["changes"];
         told = item["revision"].as_u64().expect("a revision");
         let events = item["events"].as_array().into_iter().flatten();
-        names.extend(events.map(|event| event["grant"]["name"].as_str().expect("a name").to_owned()));
+        names
+            .extend(events.map(|event| event["facts"]["grant"]["name"].as_str().expect("a name").to_owned()));
     }
     (names, told)
 }

@@ -156,7 +156,7 @@ async fn watch_restarts_from_a_snapshot_after_an_install() {
     loop {
         match tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("goes on") {
             WatchItem::Snapshot { page, .. } => {
-                locks += page.locks.len();
+                locks += page.objects.len();
                 if page.last {
                     break;
                 }
@@ -204,7 +204,8 @@ async fn open_watch_reports_the_gap_of_a_snapshot_install() {
                 told_to = told_to.max(message.revision);
                 if let Some(v1::watch_response::Item::Changes(changes)) = message.item {
                     seen.extend(changes.events.iter().map(|event| {
-                        event.grant.as_ref().map(|grant| grant.fencing_token).expect("grants only")
+                        let Some(v1::event::Facts::Lock(facts)) = &event.facts else { panic!("locks only") };
+                        facts.grant.as_ref().map(|grant| grant.fencing_token).expect("grants only")
                     }));
                 }
             }
@@ -244,7 +245,9 @@ async fn the_command_line_prints_changes_from_a_revision_on() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("a JSON line"))
         .collect();
-    let names: Vec<&str> =
-        lines.iter().map(|line| line["grant"]["locks"][0]["name"].as_str().expect("a name")).collect();
+    let names: Vec<&str> = lines
+        .iter()
+        .map(|line| line["facts"]["grant"]["locks"][0]["name"].as_str().expect("a name"))
+        .collect();
     assert_eq!(names, ["a/1", "a/2"]);
 }

@@ -1,7 +1,7 @@
 //! What an error knows beside its text, for programs.
 
 use batuta_raft::ProposeError;
-use batuta_statemachine::{Rejection, cluster, lock, register, session};
+use batuta_statemachine::{Rejection, ReleaseReason, cluster, lock, register, session};
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
@@ -78,7 +78,11 @@ fn rejection_details(rejection: &Rejection) -> Value {
             json!({ "lock_id": lock_id.to_string() })
         }
         Rejection::Lock(lock::Refusal::GrantEnded { lock_id, reason }) => {
-            json!({ "lock_id": lock_id.to_string(), "reason": reason.as_str() })
+            let mut value = json!({ "lock_id": lock_id.to_string(), "reason": reason.as_str() });
+            if let ReleaseReason::Forced { reason } = reason {
+                value["words"] = json!(reason);
+            }
+            value
         }
         Rejection::Lock(lock::Refusal::AlreadyGranted { lock_id, token }) => {
             json!({ "lock_id": lock_id.to_string(), "fencing_token": token })

@@ -1,5 +1,5 @@
 //! What the public APIs answer when a request fails: one type, one stable code per kind of failure, and one table
-//! ([`CATALOGUE`]) that says how each front spells the code and what the reader can do.
+//! ([`info`]) that says how each front spells the code and what the reader can do.
 
 mod catalogue;
 mod code_info;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use batuta_raft::ProposeError;
 use batuta_statemachine::{LockId, Name, Rejection, SessionId, lock, session};
 
-pub use catalogue::{CATALOGUE, info};
+pub use batuta_statemachine::Code;
+pub use catalogue::info;
 pub use code_info::CodeInfo;
 
 /// The pause before a retry where nothing better is known, milliseconds.
@@ -57,7 +58,7 @@ pub enum ApiError {
         suggestion: Option<String>,
     },
     /// The body is not what the content type says.
-    #[error("the body can not be read: {problem}")]
+    #[error("the body cannot be read: {problem}")]
     MalformedBody {
         /// Where and what.
         problem: String,
@@ -137,7 +138,7 @@ pub enum ApiError {
     /// The client took its call back while it waited.
     #[error("the call was cancelled by its client, and its acquisition is withdrawn")]
     CallCancelled,
-    /// A WebSocket connection can not be made this way.
+    /// A WebSocket connection cannot be made this way.
     #[error("the WebSocket handshake is refused: {problem}")]
     HandshakeRefused {
         /// What is wrong and what would be right.
@@ -209,37 +210,37 @@ impl ApiError {
         }
     }
 
-    /// The stable code, a key of [`CATALOGUE`].
+    /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::Rejected { rejection, .. } => rejection.code(),
             Self::Propose(error) => error.code(),
-            Self::OutcomeUnknown { .. } => "outcome_unknown",
-            Self::InvalidArgument { .. } => "invalid_argument",
-            Self::UnknownField { .. } => "unknown_field",
-            Self::MalformedBody { .. } => "malformed_body",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::UnsupportedMediaType | Self::UnsupportedCoding { .. } => "unsupported_media_type",
-            Self::InvalidQuery { .. } => "invalid_query",
-            Self::QueryTooLarge { .. } => "query_too_large",
-            Self::PathNotFound { .. } => "path_not_found",
-            Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::LockNotFound { .. } => "lock_not_found",
-            Self::UnknownMember { .. } => "unknown_member",
-            Self::Draining => "draining",
-            Self::Busy { .. } => "overloaded",
-            Self::CallCancelled => "wait_cancelled",
-            Self::HandshakeRefused { .. } => "handshake_refused",
-            Self::Compacted { .. } => "compacted",
-            Self::Lagged { .. } => "lagged",
-            Self::Internal(_) => "internal",
+            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Self::InvalidArgument { .. } => Code::InvalidArgument,
+            Self::UnknownField { .. } => Code::UnknownField,
+            Self::MalformedBody { .. } => Code::MalformedBody,
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::UnsupportedMediaType | Self::UnsupportedCoding { .. } => Code::UnsupportedMediaType,
+            Self::InvalidQuery { .. } => Code::InvalidQuery,
+            Self::QueryTooLarge { .. } => Code::QueryTooLarge,
+            Self::PathNotFound { .. } => Code::PathNotFound,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::LockNotFound { .. } => Code::LockNotFound,
+            Self::UnknownMember { .. } => Code::UnknownMember,
+            Self::Draining => Code::Draining,
+            Self::Busy { .. } => Code::Overloaded,
+            Self::CallCancelled => Code::WaitCancelled,
+            Self::HandshakeRefused { .. } => Code::HandshakeRefused,
+            Self::Compacted { .. } => Code::Compacted,
+            Self::Lagged { .. } => Code::Lagged,
+            Self::Internal(_) => Code::Internal,
         }
     }
 
-    /// The table's line for this error.
+    /// What the code means on every front.
     #[must_use]
-    pub fn info(&self) -> &'static CodeInfo {
+    pub fn info(&self) -> CodeInfo {
         info(self.code())
     }
 
@@ -250,7 +251,7 @@ impl ApiError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::OutcomeUnknown { keyed, .. } => *keyed,
-            other => other.info().retryable,
+            other => other.code().retryable(),
         }
     }
 

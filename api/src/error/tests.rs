@@ -136,17 +136,10 @@ fn all() -> Vec<ApiError> {
 
 #[test]
 fn every_failure_is_in_the_table_and_every_line_can_occur() {
-    let occurring: BTreeSet<&str> = all().iter().map(ApiError::code).collect();
-    let listed: BTreeSet<&str> = CATALOGUE.iter().map(|info| info.code).collect();
-    assert_eq!(occurring, listed);
-    assert_eq!(listed.len(), CATALOGUE.len(), "a code is listed once");
-    assert!(CATALOGUE.is_sorted_by_key(|info| info.code), "in alphabetical order");
-}
-
-#[test]
-fn the_table_agrees_with_the_state_machine_about_retries() {
-    for rejection in rejections() {
-        assert_eq!(info(rejection.code()).retryable, rejection.retryable(), "{}", rejection.code());
+    let occurring: BTreeSet<Code> = all().iter().map(ApiError::code).collect();
+    assert_eq!(occurring, BTreeSet::from(Code::ALL));
+    for code in Code::ALL {
+        assert_eq!(info(code).code, code);
     }
 }
 
@@ -163,12 +156,12 @@ fn it_is_known_which_facts_are_json() {
 
 #[test]
 fn statuses_are_errors_and_titles_are_short() {
-    for info in CATALOGUE {
+    for info in Code::ALL.map(info) {
         assert!((400..600).contains(&info.http), "{}", info.code);
         assert_ne!(info.grpc, tonic::Code::Ok, "{}", info.code);
         assert!(info.summary.len() <= 60 && !info.summary.ends_with('.'), "{}", info.code);
         assert!(info.cause.ends_with('.') && info.remedy.ends_with(['.', ')']), "{}", info.code);
-        assert_eq!(info.retryable, info.retry_after_ms.is_some(), "{}", info.code);
+        assert_eq!(info.code.retryable(), info.retry_after_ms.is_some(), "{}", info.code);
     }
 }
 
@@ -225,7 +218,7 @@ fn only_a_retryable_error_says_when_to_ask_again() {
 fn page() -> String {
     let mut page = String::from(
         "# Errors\n\n\
-         <!-- Written from `CATALOGUE` in api/src/error/catalogue.rs; BATUTA_WRITE_DOCS=1 cargo test -p batuta-api renews it. -->\n\n\
+         <!-- Written from `info` in api/src/error/catalogue.rs; BATUTA_WRITE_DOCS=1 cargo test -p batuta-api renews it. -->\n\n\
          Every failed call carries one of these codes, the same on every API: in REST as `code` of a problem document\n\
          (RFC 9457, `application/problem+json`), over WebSocket as `code` of the same document in an error frame, in gRPC as\n\
          `reason` of `google.rpc.ErrorInfo` (domain `batuta.dev`), in GraphQL as `extensions.code` of an error.\n\
@@ -233,19 +226,19 @@ fn page() -> String {
          (`retry_after_ms` and `Retry-After`, `google.rpc.RetryInfo`, or `extensions.retryAfterMs`).\n\n\
          | code | HTTP | gRPC | retry |\n|---|---|---|---|\n",
     );
-    let retry = |info: &CodeInfo| match (info.code, info.retryable) {
-        ("outcome_unknown", _) => "with the same key",
+    let retry = |info: &CodeInfo| match (info.code, info.code.retryable()) {
+        (Code::OutcomeUnknown, _) => "with the same key",
         (_, true) => "yes",
         (_, false) => "no",
     };
     // Writing to a String can not fail.
-    for info in CATALOGUE {
+    for info in Code::ALL.map(info) {
         let CodeInfo { code, http, grpc, .. } = info;
-        let _ = writeln!(page, "| [`{code}`](#{code}) | {http} | {grpc:?} | {} |", retry(info));
+        let _ = writeln!(page, "| [`{code}`](#{code}) | {http} | {grpc:?} | {} |", retry(&info));
     }
-    for info in CATALOGUE {
+    for info in Code::ALL.map(info) {
         let CodeInfo { code, http, grpc, summary, cause, remedy, .. } = info;
-        let retry = retry(info);
+        let retry = retry(&info);
         let _ = write!(
             page,
             "\n## {code}\n\n{summary}. HTTP {http}, gRPC {grpc:?}, retry: {retry}.\n\n**Cause.** {cause}\n\n**What to do.** {remedy}\n"

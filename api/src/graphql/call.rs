@@ -2,31 +2,12 @@
 
 use std::future::Future;
 
-use async_graphql::{Context, Enum};
+use async_graphql::Context;
 use batuta_statemachine::SessionId;
 
 use super::error;
 use crate::ApiError;
-use crate::service::{self, CallContext, Service, parse};
-
-/// How current the answer of a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
-pub(super) enum Consistency {
-    /// Sees every write that was acknowledged before the read began.
-    #[default]
-    Linearizable,
-    /// Answers from the node's own applied state; the revision says how old it is.
-    Stale,
-}
-
-impl From<Consistency> for service::Consistency {
-    fn from(consistency: Consistency) -> Self {
-        match consistency {
-            Consistency::Linearizable => Self::Linearizable,
-            Consistency::Stale => Self::Stale,
-        }
-    }
-}
+use crate::service::{CallContext, Service, parse};
 
 /// What the arguments of a write say beside its input.
 #[derive(Clone, Debug)]

@@ -1,9 +1,12 @@
 //! Listings as Relay connections: forwards, a page at a time.
 
-use async_graphql::SimpleObject;
+use async_graphql::{OutputType, SimpleObject};
 
 use crate::ApiError;
-use crate::service::parse;
+use crate::contract::Long;
+use crate::contract::lock::Lock;
+use crate::contract::session::Session;
+use crate::service::{At, Clock, Page, parse};
 
 /// Where a page stands in its listing.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
@@ -31,9 +34,55 @@ impl PageInfo {
     }
 }
 
-/// The cursor a page begins after; the empty text is none.
-pub(super) fn cursor(after: Option<String>) -> Option<String> {
-    after.filter(|after| !after.is_empty())
+/// An item and where the listing goes on after it.
+#[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
+#[graphql(concrete(name = "LockEdge", params(Lock)), concrete(name = "SessionEdge", params(Session)))]
+pub(super) struct Edge<T: OutputType> {
+    /// The item.
+    pub(super) node: T,
+    /// The `after` of a page that begins behind this item.
+    pub(super) cursor: String,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
+#[graphql(
+    concrete(name = "LockConnection", params(Lock)),
+    concrete(name = "SessionConnection", params(Session))
+)]
+pub(super) struct Connection<T: OutputType>
+where
+    Edge<T>: OutputType,
+{
+    /// The items.
+    pub(super) edges: Vec<Edge<T>>,
+    /// Whether there is more, and how to get it.
+    pub(super) page_info: PageInfo,
+    /// The answer is true at this revision.
+    pub(super) revision: Long,
+}
+
+impl<T: OutputType> Connection<T>
+where
+    Edge<T>: OutputType,
+{
+    /// The page that was asked for with `after`; `cursor` is where a listing goes on behind a place.
+    pub(super) fn new<V, P>(
+        page: At<Page<V, P>>,
+        after: Option<&str>,
+        place: impl Fn(&V) -> P,
+        cursor: impl Fn(&P) -> String,
+        seen: impl Fn(V, Clock) -> T,
+    ) -> Self {
+        let At { revision, clock, value: Page { items, next } } = page;
+        let edge = |item: V| Edge { cursor: cursor(&place(&item)), node: seen(item, clock) };
+        let edges: Vec<Edge<T>> = items.into_iter().map(edge).collect();
+        let ends = edges.first().zip(edges.last());
+        let ends = ends.map(|(first, last)| (first.cursor.as_str(), last.cursor.as_str()));
+        let after = after.filter(|after| !after.is_empty());
+        let page_info = PageInfo::new(after, ends, next.as_ref().map(cursor));
+        Self { edges, page_info, revision: Long(revision) }
+    }
 }
 
 /// Names the arguments of a listing as this API has them.

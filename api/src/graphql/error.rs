@@ -25,7 +25,7 @@ pub(super) fn complete(error: &mut ServerError) {
 
 fn extensions(error: &ApiError) -> ErrorExtensionValues {
     let mut values = ErrorExtensionValues::default();
-    values.set("code", error.code());
+    values.set("code", error.code().as_str());
     values.set("retryable", error.retryable());
     if let Some(after_ms) = error.retry_after_ms() {
         values.set("retryAfterMs", after_ms);

@@ -2,15 +2,15 @@
 
 use async_graphql::{Context, Object};
 
-use super::call::{Consistency, Keys, answered, read_context, service};
-use super::connection::{self, cost};
-use super::lock_types::{
-    AcquireInput, CancelWaitInput, Check, Done, Explanation, ExtendInput, ForceReleaseInput, Grant, Lock,
-    LockConnection, ReleaseInput, Released,
+use super::call::{Keys, answered, read_context, service};
+use super::connection::{self, Connection, cost};
+use crate::contract::lock::{
+    AcquireRequest, CancelWaitRequest, CheckAnswer, ExplainAnswer, ExtendRequest, ForceReleaseRequest,
+    GrantAnswer, Lock, LockAnswer, ReleaseAnswer, ReleaseRequest,
 };
-use super::long::Long;
-use crate::ApiError;
-use crate::service::{CallContext, Service, lock, parse};
+use crate::contract::{Done, Long};
+use crate::service::lock::{ListRequest, LockCursors};
+use crate::service::{Consistency, parse};
 
 /// What can be read of locks.
 #[derive(Default)]
@@ -29,13 +29,12 @@ impl LockQuery {
         waiters_after: String,
         #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
         #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
-    ) -> Option<Lock> {
+    ) -> Option<LockAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            let cursors = lock::LockCursors::of(holders_after, waiters_after);
-            let found = service(ctx)?.get_lock_part(&context, &name, &cursors, consistency.into()).await;
-            Ok(found.map_err(connection::renamed)?.into())
+            let cursors = LockCursors::read(&holders_after, &waiters_after).map_err(connection::renamed)?;
+            Ok(service(ctx)?.get_lock(&context, &name, cursors, consistency).await?.into())
         })
         .await
     }
@@ -53,19 +52,20 @@ impl LockQuery {
         #[graphql(desc = "A cursor of the same listing.")] after: Option<String>,
         #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
         #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
-    ) -> Option<LockConnection> {
+    ) -> Option<Connection<Lock>> {
         answered(ctx, async {
             let session = session_id.as_deref().unwrap_or_default();
-            let request = lock::ListRequest {
-                prefix,
-                session: parse::parse_optional_session_id("session_id", session)?,
-                owner,
-                limit: first,
-                cursor: connection::cursor(after),
-            };
+            let session = parse::parse_optional_session_id("session_id", session)?;
             let context = read_context(&namespace)?;
-            let page = service(ctx)?.list_locks(&context, &request, consistency.into()).await;
-            Ok(LockConnection::new(page.map_err(connection::renamed)?, request.cursor.as_deref()))
+            let page = async {
+                let begin = parse::name_cursor(after.as_deref())?;
+                let request = ListRequest { prefix, session, owner, limit: first, after: begin };
+                service(ctx)?.list_locks(&context, &request, consistency).await
+            };
+            let page = page.await.map_err(connection::renamed)?;
+            let name = |lock: &crate::service::lock::Lock| lock.view.name.clone();
+            let seen = |lock, clock| Lock::seen(&lock, clock);
+            Ok(Connection::new(page, after.as_deref(), name, parse::name_cursor_text, seen))
         })
         .await
     }
@@ -78,11 +78,10 @@ impl LockQuery {
         fencing_token: Long,
         #[graphql(default)] consistency: Consistency,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Check> {
+    ) -> Option<CheckAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            let consistency = consistency.into();
             Ok(service(ctx)?.check(&context, &name, fencing_token.into(), consistency).await?.into())
         })
         .await
@@ -99,13 +98,12 @@ impl LockQuery {
         waiters_after: String,
         #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
         #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
-    ) -> Option<Explanation> {
+    ) -> Option<ExplainAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
             let context = read_context(&namespace)?;
-            let cursors = lock::LockCursors::of(holders_after, waiters_after);
-            let found = service(ctx)?.explain_part(&context, &name, &cursors, consistency.into()).await;
-            Ok(found.map_err(connection::renamed)?.into())
+            let cursors = LockCursors::read(&holders_after, &waiters_after).map_err(connection::renamed)?;
+            Ok(service(ctx)?.explain(&context, &name, cursors, consistency).await?.into())
         })
         .await
     }
@@ -123,16 +121,16 @@ impl LockMutation {
     async fn acquire(
         &self,
         ctx: &Context<'_>,
-        input: AcquireInput,
+        input: AcquireRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Grant> {
+    ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            let owner = parse::parse_owner(input.session_id.as_deref().unwrap_or_default(), &input.owner)?;
-            let context = keys.context(owner.session)?;
-            Ok(service(ctx)?.acquire(&context, input.request(owner)?).await?.into())
+            let request = input.read()?;
+            let context = keys.context(request.owner.session)?;
+            Ok(service(ctx)?.acquire(&context, request).await?.into())
         })
         .await
     }
@@ -141,30 +139,28 @@ impl LockMutation {
     async fn release(
         &self,
         ctx: &Context<'_>,
-        input: ReleaseInput,
+        input: ReleaseRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Released> {
+    ) -> Option<ReleaseAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async { release(service(ctx)?, &keys.context(None)?, &input).await }).await
+        answered(ctx, async { Ok(service(ctx)?.release(&keys.context(None)?, input.read()?).await?.into()) })
+            .await
     }
 
     /// Takes a grant away from its owner, if the token that was looked at still holds the lock.
     async fn force_release(
         &self,
         ctx: &Context<'_>,
-        input: ForceReleaseInput,
+        input: ForceReleaseRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Released> {
+    ) -> Option<ReleaseAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            let ForceReleaseInput { name, fencing_token, reason } = input;
-            let name = parse::parse_name("name", &name)?;
-            let request = lock::ForceReleaseRequest { name, fencing_token: fencing_token.into(), reason };
-            Ok(service(ctx)?.force_release(&keys.context(None)?, request).await?.into())
+            Ok(service(ctx)?.force_release(&keys.context(None)?, input.read()?).await?.into())
         })
         .await
     }
@@ -173,28 +169,21 @@ impl LockMutation {
     async fn extend(
         &self,
         ctx: &Context<'_>,
-        input: ExtendInput,
+        input: ExtendRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Grant> {
+    ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async {
-            let request = lock::ExtendRequest {
-                lock_id: parse::parse_lock_id("lock_id", &input.lock_id)?,
-                name: parse::parse_optional_name("name", input.name.as_deref().unwrap_or_default())?,
-                ttl_ms: input.ttl_ms.into(),
-            };
-            Ok(service(ctx)?.extend(&keys.context(None)?, request).await?.into())
-        })
-        .await
+        answered(ctx, async { Ok(service(ctx)?.extend(&keys.context(None)?, input.read()?).await?.into()) })
+            .await
     }
 
     /// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
     async fn cancel_wait(
         &self,
         ctx: &Context<'_>,
-        input: CancelWaitInput,
+        input: CancelWaitRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
@@ -207,30 +196,4 @@ impl LockMutation {
         })
         .await
     }
-}
-
-async fn release(
-    service: &Service,
-    context: &CallContext,
-    input: &ReleaseInput,
-) -> Result<Released, ApiError> {
-    let name = parse::parse_optional_name("name", input.name.as_deref().unwrap_or_default())?;
-    let released = match (&input.lock_id, input.fencing_token, name) {
-        (Some(_), Some(_), _) => {
-            return Err(ApiError::invalid("fencing_token", "give lock_id or fencing_token, not both"));
-        }
-        (None, None, _) => {
-            let problem = "is required (or fencing_token): which grant to give back";
-            return Err(ApiError::invalid("lock_id", problem));
-        }
-        (None, Some(_), None) => {
-            return Err(ApiError::invalid("name", "is required with fencing_token: the lock it holds"));
-        }
-        (Some(lock_id), None, name) => {
-            let lock_id = parse::parse_lock_id("lock_id", lock_id)?;
-            service.release(context, lock::ReleaseRequest { lock_id, name }).await?
-        }
-        (None, Some(token), Some(name)) => service.release_by_token(context, name, token.into()).await?,
-    };
-    Ok(released.into())
 }

@@ -6,10 +6,7 @@
 //! field waits for. Subscriptions need a WebSocket (`ws/`), which carries queries and mutations too.
 
 mod call;
-mod changes;
-mod changes_types;
 mod cluster;
-mod cluster_types;
 mod connection;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -17,13 +14,10 @@ pub(crate) mod fuzzing;
 mod guard;
 mod http;
 mod lock;
-mod lock_convert;
-mod lock_types;
-mod long;
 mod register;
 mod request;
 mod session;
-mod session_types;
+mod watch;
 mod ws;
 
 use async_graphql::{MergedObject, SchemaBuilder};
@@ -57,10 +51,10 @@ struct Mutation(
     cluster::ClusterMutation,
 );
 
-type Schema = async_graphql::Schema<Query, Mutation, changes::Subscription>;
+type Schema = async_graphql::Schema<Query, Mutation, watch::Subscription>;
 
-fn builder() -> SchemaBuilder<Query, Mutation, changes::Subscription> {
-    Schema::build(Query::default(), Mutation::default(), changes::Subscription)
+fn builder() -> SchemaBuilder<Query, Mutation, watch::Subscription> {
+    Schema::build(Query::default(), Mutation::default(), watch::Subscription)
 }
 
 /// The GraphQL API over the service at `/graphql`: POST for one answer, a WebSocket for subscriptions as well, and a page

@@ -2,13 +2,13 @@
 
 use async_graphql::{Context, Object};
 
-use super::call::{Consistency, Keys, answered, read_context, service};
-use super::connection::{self, cost};
-use super::long::Long;
-use super::session_types::{
-    CloseSessionInput, KeepAliveInput, KeptAlive, OpenSessionInput, Session, SessionClosed, SessionConnection,
+use super::call::{Keys, answered, read_context, service};
+use super::connection::{self, Connection, cost};
+use crate::contract::session::{
+    CloseSessionAnswer, CloseSessionRequest, KeepAliveAnswer, KeepAliveRequest, OpenSessionRequest, Session,
+    SessionAnswer,
 };
-use crate::service::{parse, session};
+use crate::service::{Consistency, parse, session};
 
 /// What can be read of sessions.
 #[derive(Default)]
@@ -23,11 +23,11 @@ impl SessionQuery {
         id: String,
         #[graphql(default)] consistency: Consistency,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Session> {
+    ) -> Option<SessionAnswer> {
         answered(ctx, async {
             let session = parse::parse_session_id("id", &id)?;
             let context = read_context(&namespace)?;
-            Ok(service(ctx)?.get_session(&context, session, consistency.into()).await?.into())
+            Ok(service(ctx)?.get_session(&context, session, consistency).await?.into())
         })
         .await
     }
@@ -41,12 +41,17 @@ impl SessionQuery {
         #[graphql(desc = "A cursor of the same listing.")] after: Option<String>,
         #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
         #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
-    ) -> Option<SessionConnection> {
+    ) -> Option<Connection<Session>> {
         answered(ctx, async {
-            let request = session::ListRequest { limit: first, cursor: connection::cursor(after) };
             let context = read_context(&namespace)?;
-            let page = service(ctx)?.list_sessions(&context, &request, consistency.into()).await;
-            Ok(SessionConnection::new(page.map_err(connection::renamed)?, request.cursor.as_deref()))
+            let page = async {
+                let begin = parse::session_cursor(after.as_deref())?;
+                let request = session::ListRequest { limit: first, after: begin };
+                service(ctx)?.list_sessions(&context, &request, consistency).await
+            };
+            let page = page.await.map_err(connection::renamed)?;
+            let cursor = |session: &_| parse::session_cursor_text(*session);
+            Ok(Connection::new(page, after.as_deref(), |view| view.session, cursor, Session::seen))
         })
         .await
     }
@@ -62,11 +67,11 @@ impl SessionMutation {
     async fn open_session(
         &self,
         ctx: &Context<'_>,
-        input: OpenSessionInput,
+        input: OpenSessionRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<Session> {
+    ) -> Option<SessionAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let request = session::OpenRequest { ttl_ms: input.ttl_ms.into(), metadata: input.metadata };
@@ -79,18 +84,12 @@ impl SessionMutation {
     async fn keep_alive(
         &self,
         ctx: &Context<'_>,
-        input: KeepAliveInput,
+        input: KeepAliveRequest,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<KeptAlive> {
+    ) -> Option<KeepAliveAnswer> {
         answered(ctx, async {
             let session = parse::parse_session_id("session_id", &input.session_id)?;
-            let kept = service(ctx)?.keep_alive(&read_context(&namespace)?, session).await?;
-            let session::KeptAlive { session_id, ttl_ms } = kept.value;
-            Ok(KeptAlive {
-                session_id: session_id.to_string(),
-                ttl_ms: Long(ttl_ms),
-                revision: Long(kept.revision),
-            })
+            Ok(service(ctx)?.keep_alive(&read_context(&namespace)?, session).await?.into())
         })
         .await
     }
@@ -99,21 +98,15 @@ impl SessionMutation {
     async fn close_session(
         &self,
         ctx: &Context<'_>,
-        input: CloseSessionInput,
+        input: CloseSessionRequest,
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<SessionClosed> {
+    ) -> Option<CloseSessionAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let session = parse::parse_session_id("session_id", &input.session_id)?;
-            let closed = service(ctx)?.close_session(&keys.context(Some(session))?, session).await?;
-            let session::Closed { released_locks, cancelled_waits } = closed.value;
-            Ok(SessionClosed {
-                released_locks: Long(released_locks),
-                cancelled_waits: Long(cancelled_waits),
-                revision: Long(closed.revision),
-            })
+            Ok(service(ctx)?.close_session(&keys.context(Some(session))?, session).await?.into())
         })
         .await
     }

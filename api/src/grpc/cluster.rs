@@ -95,7 +95,7 @@ impl ClusterService for Front {
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
         let context = context(request.metadata(), None)?;
-        let node_id = self.service.remove_member(&context, &request.get_ref().member).await?;
+        let node_id = self.service.remove_member(&context, &request.get_ref().member).await?.value.node_id;
         Ok(Response::new(v1::RemoveMemberResponse { node_id }))
     }
 
@@ -104,7 +104,7 @@ impl ClusterService for Front {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         let context = context(request.metadata(), None)?;
-        let leader = self.service.transfer_leader(&context, Some(&request.get_ref().member)).await?;
+        let leader = self.service.transfer_leader(&context, Some(&request.get_ref().member)).await?.value;
         let leader_name = leader.leader_name.unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderResponse { leader_id: leader.leader_id, leader_name }))
     }
@@ -114,7 +114,7 @@ impl ClusterService for Front {
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
         let context = context(request.metadata(), None)?;
-        let node_id = self.service.promote_member(&context, &request.get_ref().member).await?;
+        let node_id = self.service.promote_member(&context, &request.get_ref().member).await?.value.node_id;
         Ok(Response::new(v1::PromoteMemberResponse { node_id }))
     }
 
@@ -123,7 +123,7 @@ impl ClusterService for Front {
         request: Request<v1::TriggerSnapshotRequest>,
     ) -> Result<Response<v1::TriggerSnapshotResponse>, Status> {
         let context = context(request.metadata(), None)?;
-        let snapshot_index = self.service.trigger_snapshot(&context).await?;
+        let snapshot_index = self.service.trigger_snapshot(&context).await?.value.snapshot_index;
         Ok(Response::new(v1::TriggerSnapshotResponse { snapshot_index }))
     }
 

@@ -10,6 +10,7 @@ use tonic::{Code, Status, Streaming};
 use super::lock;
 use crate::ApiError;
 use crate::client_work::client_work;
+use crate::error::Code as ErrorCode;
 use crate::service::hold::Hold;
 use crate::service::{CallContext, Service};
 
@@ -97,13 +98,13 @@ async fn acquire(
             }
         },
     };
-    tell(answers, granted.revision, Event::Granted(lock::grant_message(granted.value))).await;
+    tell(answers, granted.revision, Event::Granted(lock::held_message(&granted))).await;
     Ok(Some(hold))
 }
 
 /// Whether a keep-alive that failed may be taken the next time.
 fn passes(error: &ApiError) -> bool {
-    error.retryable() || error.code() == "outcome_unknown"
+    error.retryable() || error.code() == ErrorCode::OutcomeUnknown
 }
 
 async fn keep(
@@ -130,7 +131,7 @@ async fn keep(
                 }
                 // The loss itself is about to be told, with its reason. What may succeed the next time is no loss: the client hears
                 // nothing and asks again while its time to live lasts.
-                Err(error) if error.code() == "lock_not_held" || passes(&error) => {}
+                Err(error) if error.code() == ErrorCode::LockNotHeld || passes(&error) => {}
                 Err(error) => return Err(error),
             },
             Heard::Message(Some(Wanted::Release(_))) => {

@@ -3,48 +3,43 @@
 use batuta_proto::v1;
 use batuta_proto::v1::lock_service_server::LockService;
 use batuta_statemachine::SessionId;
-use batuta_statemachine::lock::{LockRequest, Mode};
+use batuta_statemachine::lock::{
+    Blocker, Grant, LockKind, LockRequest, Mode, TokenStatus, Wait, WaiterExplanation,
+};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
+use super::{Front, OfSession, calls_of_the_front, consistency, context};
 use crate::ApiError;
-use crate::service::acquire::AcquireRequest;
+use crate::contract::lock as contract;
+use crate::service::acquire::{AcquireRequest, Held};
 use crate::service::lock::{
-    Blocker, ExtendRequest, ForceReleaseRequest, GrantInfo, ListRequest, Lock, LockCursors, LockKind,
-    ReleaseRequest, Released, TokenStatus, Waiter, WaiterExplanation,
+    Extend, ForceRelease, ListRequest, Lock, LockCursors, LockMode, Released, grant_named,
 };
 use crate::service::parse::{
-    parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id, parse_owner,
+    self, parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id,
 };
-use crate::service::{At, CallContext};
+use crate::service::{At, CallContext, Clock, Page, rfc3339};
 
 fn session_text(session: Option<SessionId>) -> String {
     session.map(|session| session.to_string()).unwrap_or_default()
 }
 
-fn lock_request(index: usize, message: &v1::LockRequest) -> Result<LockRequest, ApiError> {
-    let field = |name: &str| format!("locks[{index}].{name}");
-    let name = parse_name(&field("name"), &message.name)?;
-    let mode = match v1::LockMode::try_from(message.mode) {
-        Ok(v1::LockMode::Semaphore) => {
-            return Ok(LockRequest {
-                name,
-                mode: Mode::Semaphore { permits: message.permits.max(1), capacity: message.capacity },
-            });
+/// On the wire 0 says nothing about permits and capacity.
+fn given(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}
+
+fn lock_request(index: usize, message: v1::LockRequest) -> Result<contract::LockRequest, ApiError> {
+    let v1::LockRequest { name, mode, permits, capacity } = message;
+    let mode = match v1::LockMode::try_from(mode) {
+        Ok(v1::LockMode::Unspecified | v1::LockMode::Exclusive) => LockMode::Exclusive,
+        Ok(v1::LockMode::Shared) => LockMode::Shared,
+        Ok(v1::LockMode::Semaphore) => LockMode::Semaphore,
+        Err(_) => {
+            return Err(ApiError::invalid(format!("locks[{index}].mode"), "must be a value of LockMode"));
         }
-        Ok(v1::LockMode::Unspecified | v1::LockMode::Exclusive) => Mode::Exclusive,
-        Ok(v1::LockMode::Shared) => Mode::Shared,
-        Err(_) => return Err(ApiError::invalid(field("mode"), "must be a value of LockMode")),
     };
-    for (given, which) in [(message.permits, "permits"), (message.capacity, "capacity")] {
-        if given != 0 {
-            return Err(ApiError::invalid(
-                field(which),
-                "only a semaphore has it; set mode to LOCK_MODE_SEMAPHORE",
-            ));
-        }
-    }
-    Ok(LockRequest { name, mode })
+    Ok(contract::LockRequest { name, mode, permits: given(permits), capacity: given(capacity) })
 }
 
 pub(super) fn released_message(at: &At<Released>) -> v1::ReleaseResponse {
@@ -57,16 +52,19 @@ pub(super) fn released_message(at: &At<Released>) -> v1::ReleaseResponse {
 }
 
 pub(super) fn acquire_request(message: v1::AcquireRequest) -> Result<AcquireRequest, ApiError> {
-    let requests = message.locks.iter().enumerate().map(|(index, lock)| lock_request(index, lock));
-    Ok(AcquireRequest {
-        requests: requests.collect::<Result<_, _>>()?,
-        owner: parse_owner(&message.session_id, &message.owner)?,
-        ttl_ms: message.ttl_ms,
-        wait_ms: message.wait_ms,
-        lock_delay_ms: message.lock_delay_ms,
+    let locks = message.locks.into_iter().enumerate().map(|(index, lock)| lock_request(index, lock));
+    contract::AcquireRequest {
+        locks: Some(locks.collect::<Result<_, _>>()?),
+        session_id: Some(message.session_id),
+        owner: message.owner,
+        ttl_ms: message.ttl_ms.map(Into::into),
+        wait_ms: message.wait_ms.into(),
+        lock_delay_ms: message.lock_delay_ms.into(),
         reentrant: message.reentrant,
         metadata: message.metadata,
-    })
+        ..contract::AcquireRequest::default()
+    }
+    .read()
 }
 
 fn request_message(request: &LockRequest) -> v1::LockRequest {
@@ -78,8 +76,7 @@ fn request_message(request: &LockRequest) -> v1::LockRequest {
     v1::LockRequest { name: request.name.to_string(), mode: mode.into(), permits, capacity }
 }
 
-pub(super) fn grant_message(info: GrantInfo) -> v1::Grant {
-    let GrantInfo { grant, remaining_ms, granted_at, expires_at } = info;
+pub(super) fn grant_message(grant: &Grant, clock: Clock) -> v1::Grant {
     v1::Grant {
         lock_id: grant.lock_id.to_string(),
         namespace: grant.namespace.to_string(),
@@ -89,48 +86,51 @@ pub(super) fn grant_message(info: GrantInfo) -> v1::Grant {
         fencing_token: grant.token,
         count: grant.count,
         granted_revision: grant.granted_revision,
-        granted_at,
+        granted_at: rfc3339(grant.granted_wall_ms),
         ttl_ms: grant.ttl_ms,
-        remaining_ms,
-        expires_at: expires_at.unwrap_or_default(),
+        remaining_ms: grant.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms)),
+        expires_at: grant.deadline_ms.map(|deadline_ms| clock.text_of(deadline_ms)).unwrap_or_default(),
         lock_delay_ms: grant.lock_delay_ms,
         metadata: grant.metadata.to_string(),
     }
 }
 
-pub(super) fn waiter_message(waiter: Waiter) -> v1::Waiter {
+pub(super) fn held_message(at: &At<Held>) -> v1::Grant {
+    grant_message(&at.value, at.clock)
+}
+
+pub(super) fn waiter_message(wait: &Wait, clock: Clock) -> v1::Waiter {
     v1::Waiter {
-        lock_id: waiter.lock_id.to_string(),
-        locks: waiter.requests.iter().map(request_message).collect(),
-        session_id: session_text(waiter.owner.session),
-        owner: waiter.owner.label,
-        queue_position: waiter.queue_position,
-        remaining_ms: waiter.remaining_ms,
+        lock_id: wait.lock_id.to_string(),
+        locks: wait.requests.iter().map(request_message).collect(),
+        session_id: session_text(wait.owner.session),
+        owner: wait.owner.label.clone(),
+        queue_position: wait.queue_position,
+        remaining_ms: clock.remaining_ms(wait.deadline_ms),
     }
 }
 
-pub(super) fn lock_message(lock: Lock) -> v1::Lock {
-    let (mode, capacity, permits_free) = match lock.kind {
-        None => (v1::LockMode::Unspecified, 0, 0),
-        Some(LockKind::Exclusive) => (v1::LockMode::Exclusive, 0, 0),
-        Some(LockKind::Shared) => (v1::LockMode::Shared, 0, 0),
-        Some(LockKind::Semaphore { capacity, permits_free }) => {
-            (v1::LockMode::Semaphore, capacity, permits_free)
-        }
+pub(super) fn lock_message(lock: &Lock, clock: Clock) -> v1::Lock {
+    let Lock { view, next_holders, next_waiters } = lock;
+    let (mode, capacity, permits_free) = match view.kind {
+        _ if !lock.is_used() => (v1::LockMode::Unspecified, 0, 0),
+        LockKind::Exclusive => (v1::LockMode::Exclusive, 0, 0),
+        LockKind::Shared => (v1::LockMode::Shared, 0, 0),
+        LockKind::Semaphore { capacity, permits_free } => (v1::LockMode::Semaphore, capacity, permits_free),
     };
     v1::Lock {
-        name: lock.name.to_string(),
-        namespace: lock.namespace.to_string(),
+        name: view.name.to_string(),
+        namespace: view.namespace.to_string(),
         mode: mode.into(),
         capacity,
         permits_free,
-        holders: lock.holders.into_iter().map(grant_message).collect(),
-        waiters: lock.waiters.into_iter().map(waiter_message).collect(),
-        waiter_count: lock.waiter_count,
-        delayed_ms: lock.delayed_ms,
-        holder_count: lock.holder_count,
-        next_holders_cursor: lock.next_holders_cursor.unwrap_or_default(),
-        next_waiters_cursor: lock.next_waiters_cursor.unwrap_or_default(),
+        holders: view.holders.iter().map(|grant| grant_message(grant, clock)).collect(),
+        waiters: view.waiters.iter().map(|wait| waiter_message(wait, clock)).collect(),
+        waiter_count: view.waiter_count,
+        delayed_ms: view.delayed_until_ms.map(|until_ms| clock.remaining_ms(until_ms)),
+        holder_count: view.holder_count,
+        next_holders_cursor: next_holders.map(parse::holders_cursor_text).unwrap_or_default(),
+        next_waiters_cursor: next_waiters.map(parse::waiters_cursor_text).unwrap_or_default(),
     }
 }
 
@@ -140,14 +140,14 @@ fn blocker_message(blocker: Blocker) -> v1::Blocker {
         name: blocker.name.to_string(),
         session_id: session_text(blocker.owner.session),
         owner: blocker.owner.label,
-        fencing_token: blocker.fencing_token.unwrap_or(0),
+        fencing_token: blocker.token.unwrap_or(0),
         waits_for: blocker.waits_for.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn explanation_message(explanation: WaiterExplanation) -> v1::WaiterExplanation {
+fn explanation_message(explanation: WaiterExplanation, clock: Clock) -> v1::WaiterExplanation {
     v1::WaiterExplanation {
-        waiter: Some(waiter_message(explanation.waiter)),
+        waiter: Some(waiter_message(&explanation.wait, clock)),
         blockers: explanation.blockers.into_iter().map(blocker_message).collect(),
     }
 }
@@ -201,9 +201,6 @@ impl OfSession for v1::CheckRequest {}
 impl OfSession for v1::GetLockRequest {}
 impl OfSession for v1::ListLocksRequest {}
 impl OfSession for v1::ExplainRequest {}
-impl OfSession for v1::AdvanceRegisterRequest {}
-impl OfSession for v1::GetRegisterRequest {}
-impl OfSession for v1::DeleteRegisterRequest {}
 
 impl Front {
     pub(super) async fn acquire(
@@ -212,7 +209,7 @@ impl Front {
         message: v1::AcquireRequest,
     ) -> Result<v1::AcquireResponse, ApiError> {
         let at = self.service.acquire(context, acquire_request(message)?).await?;
-        let grant = Some(grant_message(at.value));
+        let grant = Some(held_message(&at));
         Ok(v1::AcquireResponse { grant, revision: at.revision })
     }
 
@@ -221,10 +218,9 @@ impl Front {
         context: &CallContext,
         message: v1::ReleaseRequest,
     ) -> Result<v1::ReleaseResponse, ApiError> {
-        let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
         let name = parse_optional_name("name", &message.name)?;
-        let at = self.service.release(context, ReleaseRequest { lock_id, name }).await?;
-        Ok(released_message(&at))
+        let by = grant_named(name, Some(&message.lock_id), None)?;
+        Ok(released_message(&self.service.release(context, by).await?))
     }
 
     pub(super) async fn extend(
@@ -234,9 +230,8 @@ impl Front {
     ) -> Result<v1::ExtendResponse, ApiError> {
         let lock_id = parse_lock_id("lock_id", &message.lock_id)?;
         let name = parse_optional_name("name", &message.name)?;
-        let at =
-            self.service.extend(context, ExtendRequest { lock_id, name, ttl_ms: message.ttl_ms }).await?;
-        let grant = Some(grant_message(at.value));
+        let at = self.service.extend(context, Extend { lock_id, name, ttl_ms: message.ttl_ms }).await?;
+        let grant = Some(held_message(&at));
         Ok(v1::ExtendResponse { grant, revision: at.revision })
     }
 
@@ -257,8 +252,7 @@ impl Front {
     ) -> Result<v1::ForceReleaseResponse, ApiError> {
         let v1::ForceReleaseRequest { name, fencing_token, reason } = message;
         let name = parse_name("name", &name)?;
-        let at =
-            self.service.force_release(context, ForceReleaseRequest { name, fencing_token, reason }).await?;
+        let at = self.service.force_release(context, ForceRelease { name, fencing_token, reason }).await?;
         let lock_id = at.value.lock_id.to_string();
         Ok(v1::ForceReleaseResponse { lock_id, revision: at.revision })
     }
@@ -272,9 +266,9 @@ impl Front {
         let consistency = consistency(message.consistency)?;
         let at = self.service.check(context, &name, message.fencing_token, consistency).await?;
         Ok(v1::CheckResponse {
-            current: at.value.current(),
+            current: at.value.status == TokenStatus::Held,
             status: status_message(at.value.status).into(),
-            newest_token: at.value.newest_token,
+            newest_token: at.value.newest,
             revision: at.revision,
         })
     }
@@ -286,9 +280,9 @@ impl Front {
     ) -> Result<v1::GetLockResponse, ApiError> {
         let name = parse_name("name", &message.name)?;
         let consistency = consistency(message.consistency)?;
-        let cursors = LockCursors::of(message.holders_cursor, message.waiters_cursor);
-        let at = self.service.get_lock_part(context, &name, &cursors, consistency).await?;
-        let lock = Some(lock_message(at.value));
+        let cursors = LockCursors::read(&message.holders_cursor, &message.waiters_cursor)?;
+        let at = self.service.get_lock(context, &name, cursors, consistency).await?;
+        let lock = Some(lock_message(&at.value, at.clock));
         Ok(v1::GetLockResponse { lock, revision: at.revision })
     }
 
@@ -300,13 +294,14 @@ impl Front {
         let consistency = consistency(message.consistency)?;
         let session = parse_optional_session_id("session_id", &message.session_id)?;
         let owner = (!message.owner.is_empty()).then_some(message.owner);
-        let (limit, cursor) = page(message.limit, message.cursor);
-        let list = ListRequest { prefix: message.prefix, session, owner, limit, cursor };
-        let at = self.service.list_locks(context, &list, consistency).await?;
+        let (limit, after) = (Some(message.limit), parse::name_cursor(Some(&message.cursor))?);
+        let list = ListRequest { prefix: message.prefix, session, owner, limit, after };
+        let At { revision, clock, value: Page { items, next } } =
+            self.service.list_locks(context, &list, consistency).await?;
         Ok(v1::ListLocksResponse {
-            locks: at.value.items.into_iter().map(lock_message).collect(),
-            next_cursor: at.value.next_cursor.unwrap_or_default(),
-            revision: at.revision,
+            locks: items.iter().map(|lock| lock_message(lock, clock)).collect(),
+            next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),
+            revision,
         })
     }
 
@@ -317,44 +312,14 @@ impl Front {
     ) -> Result<v1::ExplainResponse, ApiError> {
         let name = parse_name("name", &message.name)?;
         let consistency = consistency(message.consistency)?;
-        let cursors = LockCursors::of(message.holders_cursor, message.waiters_cursor);
-        let at = self.service.explain_part(context, &name, &cursors, consistency).await?;
+        let cursors = LockCursors::read(&message.holders_cursor, &message.waiters_cursor)?;
+        let At { revision, clock, value } =
+            self.service.explain(context, &name, cursors, consistency).await?;
         Ok(v1::ExplainResponse {
-            lock: at.value.lock.map(lock_message),
-            waiters: at.value.waiters.into_iter().map(explanation_message).collect(),
-            summary: at.value.summary,
-            revision: at.revision,
+            lock: value.lock.map(|lock| lock_message(&lock, clock)),
+            waiters: value.waiters.into_iter().map(|waiter| explanation_message(waiter, clock)).collect(),
+            summary: value.summary,
+            revision,
         })
-    }
-
-    pub(super) async fn advance_register(
-        &self,
-        context: &CallContext,
-        message: v1::AdvanceRegisterRequest,
-    ) -> Result<v1::AdvanceRegisterResponse, ApiError> {
-        let name = parse_name("name", &message.name)?;
-        let at = self.service.advance_register(context, name, message.fencing_token).await?;
-        Ok(v1::AdvanceRegisterResponse { high_water: at.value.high_water, revision: at.revision })
-    }
-
-    pub(super) async fn get_register(
-        &self,
-        context: &CallContext,
-        message: v1::GetRegisterRequest,
-    ) -> Result<v1::GetRegisterResponse, ApiError> {
-        let name = parse_name("name", &message.name)?;
-        let consistency = consistency(message.consistency)?;
-        let at = self.service.get_register(context, &name, consistency).await?;
-        Ok(v1::GetRegisterResponse { high_water: at.value.high_water, revision: at.revision })
-    }
-
-    pub(super) async fn delete_register(
-        &self,
-        context: &CallContext,
-        message: v1::DeleteRegisterRequest,
-    ) -> Result<v1::DeleteRegisterResponse, ApiError> {
-        let name = parse_name("name", &message.name)?;
-        let at = self.service.delete_register(context, name).await?;
-        Ok(v1::DeleteRegisterResponse { high_water: at.value.high_water, revision: at.revision })
     }
 }

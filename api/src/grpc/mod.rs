@@ -7,6 +7,7 @@ mod cluster;
 mod hold;
 mod lock;
 mod pipeline;
+mod register;
 mod session;
 mod status;
 mod watch;
@@ -51,7 +52,7 @@ struct Front {
 /// All public services, health and reflection. Must be called inside a Tokio runtime.
 ///
 /// # Panics
-/// When the descriptors compiled into this binary can not be read, which the tests rule out.
+/// When the descriptors compiled into this binary cannot be read, which the tests rule out.
 #[must_use]
 pub fn routes(service: Service) -> Routes {
     let front = Front { service: service.clone() };
@@ -206,11 +207,6 @@ fn consistency(value: i32) -> Result<Consistency, ApiError> {
         Ok(v1::Consistency::Stale) => Ok(Consistency::Stale),
         Err(_) => Err(ApiError::invalid("consistency", "must be a value of Consistency")),
     }
-}
-
-/// On the wire 0 says nothing about the page size, and the empty text nothing about the cursor.
-fn page(limit: u32, cursor: String) -> (Option<u32>, Option<String>) {
-    ((limit > 0).then_some(limit), (!cursor.is_empty()).then_some(cursor))
 }
 
 #[cfg(test)]

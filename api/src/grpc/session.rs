@@ -5,30 +5,31 @@ use batuta_proto::v1::session_service_server::SessionService;
 use tonic::{Request, Response, Status};
 
 use batuta_statemachine::SessionId;
+use batuta_statemachine::session::SessionView;
 
-use super::{Front, OfSession, calls_of_the_front, consistency, context, page};
+use super::{Front, OfSession, calls_of_the_front, consistency, context};
 use crate::ApiError;
-use crate::service::parse::parse_session_id;
-use crate::service::session::{KeptAlive, ListRequest, OpenRequest, Session};
-use crate::service::{At, CallContext};
+use crate::service::parse::{self, parse_session_id};
+use crate::service::session::{KeptAlive, ListRequest, OpenRequest};
+use crate::service::{At, CallContext, Clock, Page, rfc3339};
 
-pub(super) fn session_message(session: Session) -> v1::Session {
+pub(super) fn session_message(view: SessionView, clock: Clock) -> v1::Session {
     v1::Session {
-        session_id: session.session_id.to_string(),
-        namespace: session.namespace.to_string(),
-        ttl_ms: session.ttl_ms,
-        remaining_ms: session.remaining_ms,
-        opened_at: session.opened_at,
-        expires_at: session.expires_at,
-        metadata: session.metadata,
-        locks_held: session.locks_held,
-        locks_waiting: session.locks_waiting,
+        session_id: view.session.to_string(),
+        namespace: view.namespace.to_string(),
+        ttl_ms: view.ttl_ms,
+        remaining_ms: clock.remaining_ms(view.deadline_ms),
+        opened_at: rfc3339(view.opened_wall_ms),
+        expires_at: clock.text_of(view.deadline_ms),
+        metadata: view.metadata,
+        locks_held: view.grants,
+        locks_waiting: view.waits,
     }
 }
 
 pub(super) fn kept_message(at: &At<KeptAlive>) -> v1::KeepAliveResponse {
-    let KeptAlive { session_id, ttl_ms } = at.value;
-    v1::KeepAliveResponse { session_id: session_id.to_string(), ttl_ms, revision: at.revision }
+    let KeptAlive { session, ttl_ms } = at.value;
+    v1::KeepAliveResponse { session_id: session.to_string(), ttl_ms, revision: at.revision }
 }
 
 calls_of_the_front! {
@@ -62,7 +63,7 @@ impl Front {
     ) -> Result<v1::OpenSessionResponse, ApiError> {
         let v1::OpenSessionRequest { ttl_ms, metadata } = message;
         let at = self.service.open_session(context, OpenRequest { ttl_ms, metadata }).await?;
-        let session = Some(session_message(at.value));
+        let session = Some(session_message(at.value, at.clock));
         Ok(v1::OpenSessionResponse { session, revision: at.revision })
     }
 
@@ -97,7 +98,7 @@ impl Front {
         let session = parse_session_id("session_id", &message.session_id)?;
         let consistency = consistency(message.consistency)?;
         let at = self.service.get_session(context, session, consistency).await?;
-        let session = Some(session_message(at.value));
+        let session = Some(session_message(at.value, at.clock));
         Ok(v1::GetSessionResponse { session, revision: at.revision })
     }
 
@@ -107,12 +108,14 @@ impl Front {
         message: v1::ListSessionsRequest,
     ) -> Result<v1::ListSessionsResponse, ApiError> {
         let consistency = consistency(message.consistency)?;
-        let (limit, cursor) = page(message.limit, message.cursor);
-        let at = self.service.list_sessions(context, &ListRequest { limit, cursor }, consistency).await?;
+        let after = parse::session_cursor(Some(&message.cursor))?;
+        let list = ListRequest { limit: Some(message.limit), after };
+        let At { revision, clock, value: Page { items, next } } =
+            self.service.list_sessions(context, &list, consistency).await?;
         Ok(v1::ListSessionsResponse {
-            sessions: at.value.items.into_iter().map(session_message).collect(),
-            next_cursor: at.value.next_cursor.unwrap_or_default(),
-            revision: at.revision,
+            sessions: items.into_iter().map(|view| session_message(view, clock)).collect(),
+            next_cursor: next.map(parse::session_cursor_text).unwrap_or_default(),
+            revision,
         })
     }
 }

@@ -27,7 +27,7 @@ impl From<ApiError> for Status {
             .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| (key, fact(value)))
             .collect();
-        let mut details = ErrorDetails::with_error_info(info.code, DOMAIN, facts);
+        let mut details = ErrorDetails::with_error_info(info.code.as_str(), DOMAIN, facts);
         if let Some(wait) = error.retry_after() {
             details.set_retry_info(Some(wait));
         }

@@ -16,39 +16,62 @@ use super::by_hand::OneMethod;
 use super::status::sendable;
 use super::{Front, consistency, context, lock, session};
 use crate::ApiError;
-use crate::service::CallContext;
-use crate::service::watch::{Event, Facts, Filter, FilterText, Item, Start, Watch, WatchRequest};
+use crate::service::register::Register;
+use crate::service::watch::{
+    Event, Facts, Filter, FilterRequest, Item, Object, SnapshotPage, Start, Watch, WatchRequest, Word, word,
+};
+use crate::service::{CallContext, Clock};
 
 fn event_message(event: &Event) -> v1::Event {
-    let mut message = v1::Event {
+    v1::Event {
         ordinal: event.ordinal,
         namespace: event.namespace.as_ref().map(ToString::to_string).unwrap_or_default(),
-        job: event.kind.job().as_str().to_owned(),
         kind: event.kind.as_str().to_owned(),
         session_id: event.session.map(|session| session.to_string()).unwrap_or_default(),
-        lock_id: event.lock_id().map(|lock_id| lock_id.to_string()).unwrap_or_default(),
         reason: event.reason.unwrap_or_default().to_owned(),
-        words: event.words.clone().unwrap_or_default(),
-        ..v1::Event::default()
-    };
+        facts: Some(facts_message(event)),
+    }
+}
+
+fn facts_message(event: &Event) -> v1::event::Facts {
+    use v1::event::Facts as Sent;
     match &event.facts {
-        Facts::Opened { ttl_ms, metadata } => {
-            message.ttl_ms = *ttl_ms;
-            message.metadata.clone_from(metadata);
+        Facts::Grant { grant, words } => Sent::Lock(v1::LockFacts {
+            lock_id: grant.lock_id.to_string(),
+            grant: Some(lock::grant_message(grant, event.clock)),
+            waiter: None,
+            words: words.clone().unwrap_or_default(),
+        }),
+        Facts::Wait(wait) => Sent::Lock(v1::LockFacts {
+            lock_id: wait.lock_id.to_string(),
+            grant: None,
+            waiter: Some(lock::waiter_message(wait, event.clock)),
+            words: String::new(),
+        }),
+        Facts::SessionOpened { ttl_ms, metadata } => {
+            Sent::Session(v1::SessionFacts { ttl_ms: Some(*ttl_ms), metadata: metadata.clone() })
         }
-        Facts::Grant(info) => message.grant = Some(lock::grant_message(info.as_ref().clone())),
-        Facts::Wait(wait) => message.waiter = Some(lock::waiter_message(wait.as_ref().clone())),
+        Facts::SessionEnded => Sent::Session(v1::SessionFacts::default()),
         Facts::Register { name, high_water } => {
-            let high_water = high_water.unwrap_or_default();
-            message.register = Some(v1::Register { name: name.to_string(), high_water });
+            Sent::Register(v1::RegisterFacts { name: name.to_string(), high_water: *high_water })
         }
         Facts::Node { node_id, node_name } => {
-            message.node_id = *node_id;
-            message.node_name.clone_from(node_name);
+            Sent::Cluster(v1::ClusterFacts { node_id: *node_id, node_name: node_name.clone() })
         }
-        Facts::None => {}
+        Facts::Cluster => Sent::Cluster(v1::ClusterFacts::default()),
     }
-    message
+}
+
+fn object_message(object: Object, clock: Clock) -> v1::Object {
+    use v1::object::Object as Sent;
+    let object = match object {
+        Object::Session(view) => Sent::Session(session::session_message(view, clock)),
+        Object::Lock(lock) => Sent::Lock(lock::lock_message(&lock, clock)),
+        Object::Register(Register { name, high_water }) => {
+            Sent::Register(v1::Register { name: name.to_string(), high_water })
+        }
+    };
+    v1::Object { object: Some(object) }
 }
 
 /// `batuta.v1.WatchResponse` on the wire, with the events as the bytes they were made once for all watchers.
@@ -75,17 +98,9 @@ struct SentChanges {
 
 pub(super) fn sent(item: Item) -> Sent {
     match item {
-        Item::Snapshot(page) => {
-            let registers = page.registers.into_iter();
-            let message = v1::SnapshotPage {
-                sessions: page.sessions.into_iter().map(session::session_message).collect(),
-                locks: page.locks.into_iter().map(lock::lock_message).collect(),
-                registers: registers
-                    .map(|(name, high_water)| v1::Register { name: name.to_string(), high_water })
-                    .collect(),
-                last: page.last,
-            };
-            Sent { revision: page.revision, snapshot: Some(message), ..Sent::default() }
+        Item::Snapshot(SnapshotPage { revision, clock, objects, last }) => {
+            let objects = objects.into_iter().map(|object| object_message(object, clock)).collect();
+            Sent { revision, snapshot: Some(v1::SnapshotPage { objects, last }), ..Sent::default() }
         }
         Item::Changes(batch) => {
             let encoded = |event: &Arc<Event>| event.grpc.get(|| event_message(event).encode_to_vec().into());
@@ -158,17 +173,30 @@ impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
     }
 }
 
+/// Words of a filter; empty ones say nothing.
+fn known<T: Word>(field: &str, texts: &[String]) -> Result<Vec<T>, ApiError> {
+    texts
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .map(|text| word(field, text))
+        .collect()
+}
+
 impl Front {
     pub(super) async fn watch(
         &self,
         context: &CallContext,
         message: &v1::WatchRequest,
     ) -> Result<Watch, ApiError> {
-        let text =
-            FilterText { prefix: &message.prefix, name: &message.name, session_id: &message.session_id };
-        let (jobs, kinds) = (message.jobs.iter(), message.kinds.iter());
-        let namespace = context.namespace.clone();
-        let filter = Filter::parse(namespace, jobs.map(String::as_str), kinds.map(String::as_str), text)?;
+        let filter = FilterRequest {
+            jobs: known("jobs", &message.jobs)?,
+            kinds: known("kinds", &message.kinds)?,
+            prefix: &message.prefix,
+            name: &message.name,
+            session_id: &message.session_id,
+        };
+        let filter = filter.read(context.namespace.clone())?;
         self.service.watch(context, watch_request(message, filter)?).await
     }
 }
@@ -188,7 +216,7 @@ mod tests {
             kind: Kind::RegisterAdvanced,
             session: None,
             reason: None,
-            words: None,
+            clock: Clock { now_ms: 0, wall_ms: 0 },
             facts: Facts::Register { name: Name::new("a/b").expect("valid"), high_water: Some(7) },
             grpc: Rendered::default(),
         };

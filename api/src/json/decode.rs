@@ -34,6 +34,11 @@ pub(crate) fn decode_value<T: DeserializeOwned>(value: serde_json::Value) -> Res
         .map_err(|error| shape_error(&error.path().to_string(), &error.inner().to_string()))
 }
 
+/// Refuses a field of the contract that REST has in the path.
+pub(crate) fn not_in_body(field: &str, absent: bool) -> Result<(), ApiError> {
+    if absent { Ok(()) } else { Err(ApiError::UnknownField { field: field.to_owned(), suggestion: None }) }
+}
+
 /// Names the field a decoder stumbled over. The names of missing, unknown and repeated fields are only in its words.
 pub(crate) fn shape_error(path: &str, words: &str) -> ApiError {
     let quoted = |prefix: &str| words.strip_prefix(prefix)?.split_once('`').map(|(field, _)| field);

@@ -65,7 +65,7 @@ impl From<ApiError> for Problem {
             kind: format!("{TYPE_PREFIX}{}", info.code),
             title: info.summary.to_owned(),
             status: info.http,
-            code: info.code.to_owned(),
+            code: info.code.to_string(),
             detail: error.to_string(),
             field: error.field().map(str::to_owned),
             limit: details.get("limit").and_then(Value::as_str).map(str::to_owned),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::extract::Headers;
 use crate::json::Problem;
+use crate::service::At;
 
 /// The revision an answer is true at.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("batuta-revision");
@@ -17,7 +18,7 @@ pub(super) type Result<T> = std::result::Result<Answer<T>, Problem>;
 #[derive(Debug)]
 pub(super) struct Answer<T> {
     status: StatusCode,
-    revision: Option<u64>,
+    revision: u64,
     location: Option<String>,
     etag: Option<String>,
     body: T,
@@ -26,12 +27,15 @@ pub(super) struct Answer<T> {
 impl<T> Answer<T> {
     /// 200 with a body that is true at a revision.
     pub(super) fn at(revision: u64, body: T) -> Self {
-        Self { status: StatusCode::OK, revision: Some(revision), location: None, etag: None, body }
+        Self { status: StatusCode::OK, revision, location: None, etag: None, body }
     }
 
-    /// 200 with a body that belongs to no revision.
-    pub(super) fn plain(body: T) -> Self {
-        Self { status: StatusCode::OK, revision: None, location: None, etag: None, body }
+    /// 200 with what a use case answered.
+    pub(super) fn of<V>(at: At<V>) -> Self
+    where
+        T: From<At<V>>,
+    {
+        Self::at(at.revision, at.into())
     }
 
     /// 201, and where what was made can be read.
@@ -58,9 +62,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
         } else {
             (self.status, axum::Json(self.body)).into_response()
         };
-        if let Some(revision) = self.revision {
-            response.headers_mut().insert(REVISION, HeaderValue::from(revision));
-        }
+        response.headers_mut().insert(REVISION, HeaderValue::from(self.revision));
         // A location is made of percent-encoded segments, which every header may carry.
         if let Some(location) = self.location.and_then(|text| HeaderValue::try_from(text).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
@@ -111,6 +113,5 @@ mod tests {
         assert_eq!(response.status(), StatusCode::CREATED);
         assert_eq!(response.headers()["batuta-revision"], "17");
         assert_eq!(response.headers()["location"], "/api/v1/locks/a%2Fb");
-        assert!(!Answer::plain(()).into_response().headers().contains_key("batuta-revision"));
     }
 }

@@ -6,12 +6,12 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, OptionalBody, Query, TextPath};
-use crate::json::cluster_dto::{
-    ClusterStatus, LeaderAnswer, Limit, LimitsAnswer, Member, MemberAnswer, MemberList, SetLimitsRequest,
-    SnapshotAnswer, TransferLeaderRequest,
+use crate::contract::cluster::{
+    ClusterStatus, LeaderAnswer, LimitsAnswer, MemberAnswer, MemberList, SetLimitsRequest, SnapshotAnswer,
+    TransferLeaderRequest,
 };
-use crate::json::session_dto::{NoQuery, ReadQuery};
-use crate::service::{At, CallContext, Service, cluster};
+use crate::contract::{NoQuery, ReadQuery};
+use crate::service::{CallContext, Service};
 
 /// The routes of this job.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -47,9 +47,7 @@ async fn list_members(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberList> {
-    let At { revision, value } = service.members();
-    let members = value.into_iter().map(Member::from).collect();
-    Ok(Answer::at(revision, MemberList { members, revision }))
+    Ok(Answer::of(service.members()))
 }
 
 /// Takes a member out: first its vote, then the member.
@@ -63,8 +61,7 @@ async fn remove_member(
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    let node_id = service.remove_member(&CallContext::default(), &member).await?;
-    Ok(Answer::plain(MemberAnswer { node_id }))
+    Ok(Answer::of(service.remove_member(&CallContext::default(), &member).await?))
 }
 
 /// Makes a learner a voter.
@@ -78,8 +75,7 @@ async fn promote_member(
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    let node_id = service.promote_member(&CallContext::default(), &member).await?;
-    Ok(Answer::plain(MemberAnswer { node_id }))
+    Ok(Answer::of(service.promote_member(&CallContext::default(), &member).await?))
 }
 
 /// Hands leadership over, to a member or to the most up-to-date follower.
@@ -92,9 +88,7 @@ async fn transfer_leader(
     Query(NoQuery {}): Query<NoQuery>,
     OptionalBody(TransferLeaderRequest { member }): OptionalBody<TransferLeaderRequest>,
 ) -> answer::Result<LeaderAnswer> {
-    let leader = service.transfer_leader(&CallContext::default(), member.as_deref()).await?;
-    let cluster::Leader { leader_id, leader_name } = leader;
-    Ok(Answer::plain(LeaderAnswer { leader_id, leader_name: leader_name.unwrap_or_default() }))
+    Ok(Answer::of(service.transfer_leader(&CallContext::default(), member.as_deref()).await?))
 }
 
 /// Takes a snapshot on the node that answers and purges its log.
@@ -106,8 +100,7 @@ async fn trigger_snapshot(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<SnapshotAnswer> {
-    let snapshot_index = service.trigger_snapshot(&CallContext::default()).await?;
-    Ok(Answer::plain(SnapshotAnswer { snapshot_index }))
+    Ok(Answer::of(service.trigger_snapshot(&CallContext::default()).await?))
 }
 
 /// Reads the limits in force.
@@ -119,7 +112,7 @@ async fn get_limits(
     State(service): State<Service>,
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<LimitsAnswer> {
-    Ok(limits_answer(service.limits(&CallContext::default(), consistency.into()).await?))
+    Ok(Answer::of(service.limits(&CallContext::default(), consistency).await?))
 }
 
 /// Changes limits on every node at once; the ones not named stay. Answers all of them.
@@ -131,15 +124,7 @@ async fn set_limits(
     State(service): State<Service>,
     headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
-    Body(SetLimitsRequest { limits }): Body<SetLimitsRequest>,
+    Body(request): Body<SetLimitsRequest>,
 ) -> answer::Result<LimitsAnswer> {
-    let limits = limits.into_iter().map(|Limit { name, value }| cluster::Limit { name, value }).collect();
-    Ok(limits_answer(service.set_limits(&headers.context(None)?, limits).await?))
-}
-
-fn limits_answer(limits: At<Vec<cluster::Limit>>) -> Answer<LimitsAnswer> {
-    let revision = limits.revision;
-    let limits =
-        limits.value.into_iter().map(|cluster::Limit { name, value }| Limit { name, value }).collect();
-    Answer::at(revision, LimitsAnswer { limits, revision })
+    Ok(Answer::of(service.set_limits(&headers.context(None)?, request.read()).await?))
 }

@@ -6,9 +6,8 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::json::cluster_dto::{Health, HealthDetail, Member};
-use crate::service::health::Readiness;
-use crate::service::{At, Service};
+use crate::contract::cluster::{Health, HealthDetail, HealthStatus};
+use crate::service::Service;
 
 /// The routes of this job.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -17,10 +16,10 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 /// The process answers.
 #[utoipa::path(
-    get, path = "/livez", tag = "health", responses((status = 200, description = "It lives.", body = Health))
+    get, path = "/livez", tag = "health", responses((status = 200, description = "The process answers.", body = Health))
 )]
 async fn livez() -> Json<Health> {
-    Json(Health { status: "live", reason: None, writes_refused_reason: None })
+    Json(Health { status: HealthStatus::Live, reason: None, writes_refused_reason: None })
 }
 
 /// Whether the node should get requests: a leader is known, apply keeps up, no shutdown is under way.
@@ -29,44 +28,28 @@ async fn livez() -> Json<Health> {
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
-        (status = 200, description = "It is ready.", body = Health),
-        (status = 503, description = "It is not ready; `reason` says why.", body = Health)
+        (status = 200, description = "The node is ready.", body = Health),
+        (status = 503, description = "The node is not ready; `reason` says why.", body = Health)
     )
 )]
 async fn readyz(State(service): State<Service>) -> (StatusCode, Json<Health>) {
-    let Readiness { not_ready: reason, writes_refused: writes_refused_reason } = service.readiness();
-    let (code, status) = outcome(reason.is_none());
-    (code, Json(Health { status, reason, writes_refused_reason }))
+    let readiness = service.readiness();
+    (status(readiness.ready()), Json(readiness.into()))
 }
 
 /// How the node is, in detail.
 #[utoipa::path(
     get, path = "/healthz", tag = "health",
     responses(
-        (status = 200, description = "It is ready.", body = HealthDetail),
-        (status = 503, description = "It is not ready; `reason` says why.", body = HealthDetail)
+        (status = 200, description = "The node is ready.", body = HealthDetail),
+        (status = 503, description = "The node is not ready; `reason` says why.", body = HealthDetail)
     )
 )]
 async fn healthz(State(service): State<Service>) -> (StatusCode, Json<HealthDetail>) {
-    let Readiness { not_ready: reason, writes_refused: writes_refused_reason } = service.readiness();
-    let ready = reason.is_none();
-    let (code, status) = outcome(ready);
-    let At { revision, value: members } = service.members();
-    let leader = members.iter().find(|member| member.role == batuta_raft::Role::Leader);
-    let detail = HealthDetail {
-        status,
-        live: service.live(),
-        ready,
-        reason,
-        writes_refused_reason,
-        draining: service.is_draining(),
-        revision,
-        leader_name: leader.map(|member| member.name.clone()),
-        members: members.into_iter().map(Member::from).collect(),
-    };
-    (code, Json(detail))
+    let health = service.health();
+    (status(health.value.readiness.ready()), Json(health.into()))
 }
 
-fn outcome(ready: bool) -> (StatusCode, &'static str) {
-    if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") }
+fn status(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

@@ -6,9 +6,10 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, IfNoneMatch, NamePath, Query, ReadHeaders};
-use crate::json::lock_dto::{AdvanceRequest, RegisterAnswer};
-use crate::json::session_dto::{NoQuery, ReadQuery};
-use crate::service::{At, Service, lock};
+use crate::contract::register::{AdvanceRegisterRequest, RegisterAnswer};
+use crate::contract::{NoQuery, ReadQuery};
+use crate::json::not_in_body;
+use crate::service::Service;
 
 /// The routes of this job.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -17,7 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 /// Raises a register to a token; refused when it has seen a newer one.
 #[utoipa::path(
-    put, path = "/api/v1/registers/{name}", tag = "registers", request_body = AdvanceRequest,
+    put, path = "/api/v1/registers/{name}", tag = "registers", request_body = AdvanceRegisterRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The register stands at the token.", body = RegisterAnswer))
 )]
@@ -26,9 +27,11 @@ async fn advance_register(
     headers: Headers,
     NamePath(name): NamePath,
     Query(NoQuery {}): Query<NoQuery>,
-    Body(AdvanceRequest { fencing_token }): Body<AdvanceRequest>,
+    Body(request): Body<AdvanceRegisterRequest>,
 ) -> answer::Result<RegisterAnswer> {
-    Ok(register(&service.advance_register(&headers.context(None)?, name, fencing_token).await?))
+    not_in_body("name", request.name.is_empty())?;
+    let token = request.fencing_token.into();
+    Ok(Answer::of(service.advance_register(&headers.context(None)?, name, token).await?))
 }
 
 /// Reads a register. Its `ETag` is its value: with it as `If-None-Match` a poll of a register at rest costs no body.
@@ -46,9 +49,9 @@ async fn get_register(
     NamePath(name): NamePath,
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<RegisterAnswer> {
-    let found = service.get_register(&headers.read_context(), &name, consistency.into()).await?;
+    let found = service.get_register(&headers.read_context(), name, consistency).await?;
     let etag = format!("\"{}\"", found.value.high_water);
-    Ok(register(&found).tagged(etag, &headers))
+    Ok(Answer::of(found).tagged(etag, &headers))
 }
 
 /// Forgets a register; answers its last value.
@@ -63,10 +66,5 @@ async fn delete_register(
     NamePath(name): NamePath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<RegisterAnswer> {
-    Ok(register(&service.delete_register(&headers.context(None)?, name).await?))
-}
-
-fn register(at: &At<lock::Register>) -> Answer<RegisterAnswer> {
-    let At { revision, value: lock::Register { high_water } } = *at;
-    Answer::at(revision, RegisterAnswer { high_water, revision })
+    Ok(Answer::of(service.delete_register(&headers.context(None)?, name).await?))
 }

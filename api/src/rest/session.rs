@@ -6,10 +6,10 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, Query, ReadHeaders, TextPath};
-use crate::json::session_dto::{
-    CloseSessionAnswer, KeepAliveAnswer, ListSessionsQuery, NoQuery, OpenSessionRequest, ReadQuery, Session,
-    SessionAnswer, SessionPage,
+use crate::contract::session::{
+    CloseSessionAnswer, KeepAliveAnswer, ListSessionsQuery, OpenSessionRequest, SessionAnswer, SessionPage,
 };
+use crate::contract::{NoQuery, ReadQuery};
 use crate::service::{Service, parse, session};
 
 /// The routes of this job.
@@ -33,12 +33,10 @@ async fn open_session(
     Body(request): Body<OpenSessionRequest>,
 ) -> answer::Result<SessionAnswer> {
     let OpenSessionRequest { ttl_ms, metadata } = request;
-    let opened =
-        service.open_session(&headers.context(None)?, session::OpenRequest { ttl_ms, metadata }).await?;
-    let revision = opened.revision;
-    let session = Session::from(opened.value);
-    let location = format!("/api/v1/sessions/{}", session.session_id);
-    Ok(Answer::at(revision, SessionAnswer { session, revision }).created(location))
+    let request = session::OpenRequest { ttl_ms: ttl_ms.into(), metadata };
+    let opened = service.open_session(&headers.context(None)?, request).await?;
+    let location = format!("/api/v1/sessions/{}", opened.value.session);
+    Ok(Answer::of(opened).created(location))
 }
 
 /// Lists the sessions of the namespace, oldest first.
@@ -52,12 +50,8 @@ async fn list_sessions(
     Query(query): Query<ListSessionsQuery>,
 ) -> answer::Result<SessionPage> {
     let ListSessionsQuery { limit, cursor, consistency } = query;
-    let request = session::ListRequest { limit, cursor: cursor.filter(|cursor| !cursor.is_empty()) };
-    let page = service.list_sessions(&headers.read_context(), &request, consistency.into()).await?;
-    let revision = page.revision;
-    let sessions = page.value.items.into_iter().map(Session::from).collect();
-    let next_cursor = page.value.next_cursor.unwrap_or_default();
-    Ok(Answer::at(revision, SessionPage { sessions, next_cursor, revision }))
+    let request = session::ListRequest { limit, after: parse::session_cursor(cursor.as_deref())? };
+    Ok(Answer::of(service.list_sessions(&headers.read_context(), &request, consistency).await?))
 }
 
 /// Reads one session.
@@ -73,9 +67,7 @@ async fn get_session(
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<SessionAnswer> {
     let session = parse::parse_session_id("session_id", &session_id)?;
-    let found = service.get_session(&headers.read_context(), session, consistency.into()).await?;
-    let revision = found.revision;
-    Ok(Answer::at(revision, SessionAnswer { session: found.value.into(), revision }))
+    Ok(Answer::of(service.get_session(&headers.read_context(), session, consistency).await?))
 }
 
 /// Ends a session and everything it owns, in one revision.
@@ -91,10 +83,7 @@ async fn close_session(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<CloseSessionAnswer> {
     let session = parse::parse_session_id("session_id", &session_id)?;
-    let closed = service.close_session(&headers.context(Some(session))?, session).await?;
-    let revision = closed.revision;
-    let session::Closed { released_locks, cancelled_waits } = closed.value;
-    Ok(Answer::at(revision, CloseSessionAnswer { released_locks, cancelled_waits, revision }))
+    Ok(Answer::of(service.close_session(&headers.context(Some(session))?, session).await?))
 }
 
 /// Renews a session. The new time to live counts from when the request was sent.
@@ -110,8 +99,5 @@ async fn keep_session_alive(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<KeepAliveAnswer> {
     let session = parse::parse_session_id("session_id", &session_id)?;
-    let kept = service.keep_alive(&headers.read_context(), session).await?;
-    let revision = kept.revision;
-    let session::KeptAlive { session_id, ttl_ms } = kept.value;
-    Ok(Answer::at(revision, KeepAliveAnswer { session_id: session_id.to_string(), ttl_ms, revision }))
+    Ok(Answer::of(service.keep_alive(&headers.read_context(), session).await?))
 }

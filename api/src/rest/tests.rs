@@ -9,10 +9,10 @@ use tower::ServiceExt;
 
 use super::extract::{BODY_BYTES_MAX, Body, Headers, NamePath, OptionalBody, Query};
 use super::{documentation, documented_routes, finish};
+use crate::contract::NoQuery;
+use crate::contract::cluster::TransferLeaderRequest;
+use crate::contract::lock::{AcquireRequest, CheckQuery, ReleaseQuery};
 use crate::json::Problem;
-use crate::json::cluster_dto::TransferLeaderRequest;
-use crate::json::lock_dto::{AcquireRequest, CheckQuery, ReleaseQuery};
-use crate::json::session_dto::NoQuery;
 
 async fn acquire(headers: Headers, _: Query<NoQuery>, Body(_): Body<AcquireRequest>) -> Result<(), Problem> {
     headers.context(None)?;

@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 use super::answer::{self, Answer};
 use super::extract::{Headers, Query, ReadHeaders};
 use crate::ApiError;
+use crate::contract::watch::{Changes, PollAnswer, PollQuery, WatchItem, WatchQuery};
 use crate::json::Problem;
-use crate::json::watch_dto::{Changes, Message, PollAnswer, PollQuery, WatchQuery};
-use crate::service::watch::{Filter, FilterText, Item, Start, Watch, WatchRequest};
-use crate::service::{self, Service, size};
+use crate::service::watch::{Item, Start, Watch, WatchRequest};
+use crate::service::{Service, size};
 
 /// Where a browser says what it has seen when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -53,15 +53,10 @@ async fn watch_changes(
     Query(query): Query<WatchQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<ServerEvent, Infallible>>>, Problem> {
     let context = headers.read_context();
-    let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
-    let namespace = context.namespace.clone();
-    let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
-    let start = match last_event_id(&raw)? {
-        Some(seen) => Start::Revision(seen + 1),
-        None => Start::parse(query.from_revision, query.snapshot)?,
-    };
-    let (consistency, progress_ms) = (query.consistency.into(), query.progress_ms);
-    let request = WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms };
+    let mut request = query.read(&context)?;
+    if let Some(seen) = last_event_id(&raw)? {
+        request.start = Start::Revision(seen + 1);
+    }
     let watch = service.watch(&context, request).await?;
     Ok(Sse::new(events(watch)))
 }
@@ -89,7 +84,7 @@ fn events(watch: Watch) -> impl Stream<Item = Result<ServerEvent, Infallible>> {
 }
 
 fn event(item: Item) -> ServerEvent {
-    let message = Message::from(item);
+    let message = WatchItem::from(item);
     let mut event =
         ServerEvent::default().event(message.event_name()).retry(Duration::from_millis(RECONNECT_MS));
     if let Some(revision) = message.resume_after() {
@@ -115,28 +110,21 @@ async fn poll_changes(
     Query(query): Query<PollQuery>,
 ) -> answer::Result<PollAnswer> {
     let context = headers.read_context();
-    let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
-    let namespace = context.namespace.clone();
-    let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
-    let wait_ms = query.wait_ms.unwrap_or(POLL_MS_DEFAULT);
+    let wait_ms = query.wait_ms.map_or(POLL_MS_DEFAULT, u64::from);
     if wait_ms > POLL_MS_MAX {
         return Err(
             ApiError::invalid("wait_ms", format!("is {wait_ms}; must be at most {POLL_MS_MAX}")).into()
         );
     }
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    let start = query.from_revision.map_or(Start::Now, Start::Revision);
-    let request = WatchRequest {
-        filter,
-        start,
-        from_ordinal: query.from_ordinal,
-        consistency: service::Consistency::Linearizable,
-        progress_ms: Some(wait_ms.clamp(100, POLL_MS_MAX)),
-    };
+    let (begins, from_ordinal) = (query.from_revision.is_some(), query.from_ordinal);
+    let request = query.read(&context)?;
+    let progress_ms = Some(wait_ms.clamp(100, POLL_MS_MAX));
+    let request = WatchRequest { from_ordinal, progress_ms, ..request };
     let mut watch = service.watch(&context, request).await?;
     let mut found = Found::default();
     // Without a beginning there is nothing to wait for: the caller has to learn it first.
-    if query.from_revision.is_some() {
+    if begins {
         while found.changes.is_empty() {
             match timeout_at(deadline, watch.next()).await {
                 Ok(item) => found.push(item?),
@@ -152,7 +140,9 @@ async fn poll_changes(
     let revision = watch.caught_up();
     let (next_revision, next_ordinal) = found.within.unwrap_or((revision + 1, 0));
     let next_ordinal = (next_ordinal > 0).then_some(next_ordinal);
-    let answer = PollAnswer { changes: found.changes, next_revision, next_ordinal, revision };
+    let changes = found.changes;
+    let next_revision = next_revision.into();
+    let answer = PollAnswer { changes, next_revision, next_ordinal, revision: revision.into() };
     Ok(Answer::at(revision, answer))
 }
 

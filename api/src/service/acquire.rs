@@ -29,11 +29,12 @@ use batuta_statemachine::{
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::lock::GrantInfo;
 use super::waits::{Attached, Ended};
-use super::wall::Clock;
-use super::{At, CallContext, Consistency, Inner, Service, split, unexpected};
+use super::{At, CallContext, Clock, Consistency, Inner, Service, split, unexpected};
 use crate::ApiError;
+
+/// A held acquisition.
+pub type Held = Arc<Grant>;
 
 /// Asks for one lock, or several all or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the proposal answered.
 enum Asked {
-    Granted { at: Box<At<GrantInfo>>, claim: Option<Claim> },
+    Granted { at: Box<At<Held>>, claim: Option<Claim> },
     Queued { claim: Claim, queued: Queued },
 }
 
@@ -190,7 +191,7 @@ impl Service {
         &self,
         context: &CallContext,
         request: AcquireRequest,
-    ) -> Result<At<GrantInfo>, ApiError> {
+    ) -> Result<At<Held>, ApiError> {
         self.acquire_telling(context, request, |_| ()).await
     }
 
@@ -203,7 +204,7 @@ impl Service {
         context: &CallContext,
         request: AcquireRequest,
         tell: impl FnOnce(Queued) + Send,
-    ) -> Result<At<GrantInfo>, ApiError> {
+    ) -> Result<At<Held>, ApiError> {
         let wait = Duration::from_millis(request.wait_ms);
         if !wait.is_zero() {
             if self.is_draining() {
@@ -304,9 +305,7 @@ impl Service {
                         armed: true,
                         keyed,
                     });
-                    let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
-                    let at = At { revision: answer.revision, value: GrantInfo::new(grant, clock) };
-                    Ok(Asked::Granted { at: Box::new(at), claim })
+                    Ok(Asked::Granted { at: Box::new(At::of(&answer, grant)), claim })
                 }
                 Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
@@ -330,7 +329,7 @@ impl Service {
         mut claim: Claim,
         started: Instant,
         budget: Duration,
-    ) -> Result<At<GrantInfo>, ApiError> {
+    ) -> Result<At<Held>, ApiError> {
         let lock_id = claim.lock_id;
         let keyed = context.dedup.is_some();
         let ended = tokio::select! {
@@ -360,8 +359,7 @@ impl Service {
                 revision,
             )),
             Ended::Granted { revision, grant } => {
-                let clock = granted_clock(&grant);
-                Ok(At { revision, value: GrantInfo::new(grant, clock) })
+                Ok(At { revision, clock: granted_clock(&grant), value: grant })
             }
             Ended::Refused { revision, reason } => Err(ApiError::rejected(
                 Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason }),
@@ -408,15 +406,12 @@ impl Service {
         context: &CallContext,
         command: Command,
         lock_id: LockId,
-    ) -> Result<At<GrantInfo>, ApiError> {
+    ) -> Result<At<Held>, ApiError> {
         let call =
             if let Command::Lock(lock::Command::Acquire(acquire)) = &command { acquire.call } else { None };
         let (answer, reply) = self.propose(context, command).await?;
         match reply {
-            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => {
-                let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
-                Ok(At { revision: answer.revision, value: GrantInfo::new(grant, clock) })
-            }
+            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => Ok(At::of(&answer, grant)),
             // The key was forgotten meanwhile and the request executed anew: what waits now is another acquisition.
             Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
                 let claim = Claim {

@@ -1,12 +1,13 @@
 //! Sessions that end with whoever opened them: with a connection, for instance.
 
-use batuta_statemachine::SessionId;
+use batuta_statemachine::{Code, SessionId};
 use tokio::time::{Duration, sleep};
 
-use super::session::{OpenRequest, Session};
+use super::session::OpenRequest;
 use super::{At, CallContext, Service};
 use crate::ApiError;
 use crate::client_work::client_work;
+use batuta_statemachine::session::SessionView;
 
 /// How often closing is tried, and the pause between two tries. After that the session ends by its time to live.
 const CLOSE_TRIES: u32 = 5;
@@ -36,15 +37,15 @@ impl Service {
         &self,
         context: &CallContext,
         request: OpenRequest,
-    ) -> Result<At<(Session, BoundSession)>, ApiError> {
+    ) -> Result<At<(SessionView, BoundSession)>, ApiError> {
         // In a task of its own, so that a session is not left behind when the caller leaves before it is known.
         let (service, context) = (self.clone(), context.clone());
         let task = self.inner.background.spawn(client_work(async move {
             let opened = service.open_session(&context, request).await?;
-            let session = opened.value.session_id;
+            let session = opened.value.session;
             let context = CallContext { dedup: None, ..context };
             let bound = BoundSession { service, context, session, armed: true };
-            Ok(At { revision: opened.revision, value: (opened.value, bound) })
+            Ok(opened.map(|view| (view, bound)))
         }));
         task.await
             .unwrap_or_else(|error| Err(ApiError::Internal(format!("the proposal's task failed: {error}"))))
@@ -66,7 +67,7 @@ async fn close(service: Service, context: CallContext, session: SessionId) {
     for _ in 0..CLOSE_TRIES {
         match service.close_session(&context, session).await {
             Ok(_) => return,
-            Err(error) if error.code() == "session_not_found" => return,
+            Err(error) if error.code() == Code::SessionNotFound => return,
             Err(error) => tracing::debug!(%session, %error, "closing a bound session: trying again"),
         }
         sleep(CLOSE_PAUSE).await;

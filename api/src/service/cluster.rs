@@ -58,6 +58,20 @@ pub struct Leader {
     pub leader_name: Option<String>,
 }
 
+/// A member that was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangedMember {
+    /// Its id.
+    pub node_id: u64,
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenSnapshot {
+    /// Last entry it covers.
+    pub snapshot_index: u64,
+}
+
 /// The hash of a state, as text; not on a thread that serves requests, since it reads everything.
 async fn hash(state: Arc<State>) -> Result<String, ApiError> {
     let hash = tokio::task::spawn_blocking(move || state.hash()).await;
@@ -98,7 +112,7 @@ impl Service {
     /// The members, as this node knows them.
     #[must_use]
     pub fn members(&self) -> At<Vec<MemberStatus>> {
-        At { revision: self.replica().view().revision(), value: self.replica().status().members }
+        self.seen(&self.replica().view(), self.replica().status().members)
     }
 
     /// The members besides this node, as it knows them: where its clients can go on.
@@ -108,24 +122,32 @@ impl Service {
         members.into_iter().filter(|member| Some(member.node_id) != node_id).collect()
     }
 
-    /// Takes a member out, named by id or name; answers its id.
+    /// Takes a member out, named by id or name.
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn remove_member(&self, context: &CallContext, member: &str) -> Result<u64, ApiError> {
+    pub async fn remove_member(
+        &self,
+        context: &CallContext,
+        member: &str,
+    ) -> Result<At<ChangedMember>, ApiError> {
         let node_id = self.member_id(member)?;
         self.replica().remove_member(node_id, self.timeout(context)).await?;
-        Ok(node_id)
+        Ok(self.applied(ChangedMember { node_id }))
     }
 
-    /// Makes a learner a voter; answers its id.
+    /// Makes a learner a voter.
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn promote_member(&self, context: &CallContext, member: &str) -> Result<u64, ApiError> {
+    pub async fn promote_member(
+        &self,
+        context: &CallContext,
+        member: &str,
+    ) -> Result<At<ChangedMember>, ApiError> {
         let node_id = self.member_id(member)?;
         self.replica().promote_member(node_id, self.timeout(context)).await?;
-        Ok(node_id)
+        Ok(self.applied(ChangedMember { node_id }))
     }
 
     /// Hands leadership over: to the member named, or to the most up-to-date follower.
@@ -136,19 +158,21 @@ impl Service {
         &self,
         context: &CallContext,
         member: Option<&str>,
-    ) -> Result<Leader, ApiError> {
+    ) -> Result<At<Leader>, ApiError> {
         let to =
             member.filter(|member| !member.is_empty()).map(|member| self.member_id(member)).transpose()?;
         let leader_id = self.replica().transfer_leader(to, self.timeout(context)).await?;
-        Ok(Leader { leader_id, leader_name: name_of(&self.replica().status().members, leader_id) })
+        let leader_name = name_of(&self.replica().status().members, leader_id);
+        Ok(self.applied(Leader { leader_id, leader_name }))
     }
 
-    /// Takes a snapshot on this node and purges its log; answers the snapshot's last log index.
+    /// Takes a snapshot on this node and purges its log.
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<u64, ApiError> {
-        Ok(self.replica().trigger_snapshot(self.timeout(context)).await?)
+    pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<At<TakenSnapshot>, ApiError> {
+        let snapshot_index = self.replica().trigger_snapshot(self.timeout(context)).await?;
+        Ok(self.applied(TakenSnapshot { snapshot_index }))
     }
 
     /// The limits in force.
@@ -161,7 +185,7 @@ impl Service {
         consistency: Consistency,
     ) -> Result<At<Vec<Limit>>, ApiError> {
         let state = self.state(context, consistency).await?;
-        Ok(At { revision: state.revision(), value: limits_list(state.limits()) })
+        Ok(self.seen(&state, limits_list(state.limits())))
     }
 
     /// Changes limits on every node at once; answers all the limits as they are then.
@@ -182,6 +206,11 @@ impl Service {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What changes members or snapshots has no revision of its own: it is told with the newest that is applied.
+    fn applied<T>(&self, value: T) -> At<T> {
+        self.seen(&self.replica().view(), value)
     }
 
     fn member_id(&self, member: &str) -> Result<u64, ApiError> {

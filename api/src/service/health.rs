@@ -1,8 +1,8 @@
 //! Whether the node lives, and whether it should get requests.
 
-use batuta_raft::Status;
+use batuta_raft::{MemberStatus, Role, Status};
 
-use super::Service;
+use super::{At, Service};
 
 /// Whether the node should get requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,32 @@ impl Readiness {
     }
 }
 
+/// How a node is, in detail. A node that cannot go on exits, so one that answers lives.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Whether it should get requests.
+    pub readiness: Readiness,
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// The leader's name, when one is known.
+    pub leader_name: Option<String>,
+    /// The members, as the node knows them.
+    pub members: Vec<MemberStatus>,
+}
+
 impl Service {
-    /// The process answers. Needs no quorum, and never fails: a node that can not go on exits.
+    /// How this node is, in detail. Needs no quorum.
     #[must_use]
-    pub fn live(&self) -> bool {
-        true
+    pub fn health(&self) -> At<Health> {
+        self.members().map(|members| Health {
+            readiness: self.readiness(),
+            draining: self.is_draining(),
+            leader_name: members
+                .iter()
+                .find(|member| member.role == Role::Leader)
+                .map(|member| member.name.clone()),
+            members,
+        })
     }
 
     /// Ready = a leader was heard a moment ago, nearly all of what it has committed is applied here, and the node does not drain. A

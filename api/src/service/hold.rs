@@ -1,12 +1,12 @@
 //! Holding locks over one connection: acquired, kept alive by its messages, lost or given back.
 
-use batuta_statemachine::lock::Acquisition;
+use batuta_statemachine::lock::{Acquisition, By};
 use batuta_statemachine::{LockId, Name};
 
-use super::acquire::AcquireRequest;
-use super::lock::{ExtendRequest, GrantInfo, ReleaseRequest, Released};
+use super::acquire::{AcquireRequest, Held};
+use super::lock::{Extend, Released};
 use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchRequest};
-use super::{At, CallContext, Consistency, Service};
+use super::{At, CallContext, Clock, Consistency, Service};
 use crate::ApiError;
 
 /// Locks that are held for a connection.
@@ -39,13 +39,13 @@ impl Service {
         &self,
         context: &CallContext,
         request: AcquireRequest,
-    ) -> Result<(At<GrantInfo>, Hold), ApiError> {
+    ) -> Result<(At<Held>, Hold), ApiError> {
         if request.owner.session.is_some() {
             let problem = "a hold lives by its own ttl_ms; acquire with the session instead";
             return Err(ApiError::invalid("session_id", problem));
         }
         let granted = self.acquire(context, request).await?;
-        let grant = &granted.value.grant;
+        let grant = &granted.value;
         // The state machine refuses an acquisition without a name, and a one-shot one without a time to live.
         let name = grant.requests.first().map(|request| request.name.clone());
         let (Some(name), Some(ttl_ms)) = (name, grant.ttl_ms) else {
@@ -55,8 +55,8 @@ impl Service {
             Ok(watched) => watched,
             Err(error) => {
                 // Nobody would hear of the grant: it goes back at once, or by its time to live.
-                let release = ReleaseRequest { lock_id: grant.lock_id, name: None };
-                if let Err(error) = self.release(&plain(context), release).await {
+                let by = By::Id { lock_id: grant.lock_id, name: None };
+                if let Err(error) = self.release(&plain(context), by).await {
                     tracing::debug!(%error, "a grant that can not be held ends by its time to live");
                 }
                 return Err(error);
@@ -113,10 +113,10 @@ impl Hold {
     /// # Errors
     /// `lock_not_held` when it is lost; otherwise see `docs/errors.md`.
     pub async fn keep_alive(&self) -> Result<At<u64>, ApiError> {
-        let request = ExtendRequest { lock_id: self.lock_id, name: None, ttl_ms: self.ttl_ms };
+        let request = Extend { lock_id: self.lock_id, name: None, ttl_ms: self.ttl_ms };
         let extended = self.service.extend(&self.context, request).await?;
-        let remaining_ms = extended.value.remaining_ms.unwrap_or_default();
-        Ok(At { revision: extended.revision, value: remaining_ms })
+        let clock = extended.clock;
+        Ok(extended.map(|grant| grant.deadline_ms.map_or(0, |deadline_ms| clock.remaining_ms(deadline_ms))))
     }
 
     /// Gives the locks back.
@@ -124,8 +124,7 @@ impl Hold {
     /// # Errors
     /// `lock_not_held` when they are lost; otherwise see `docs/errors.md`.
     pub async fn release(&self) -> Result<At<Released>, ApiError> {
-        let request = ReleaseRequest { lock_id: self.lock_id, name: None };
-        self.service.release(&self.context, request).await
+        self.service.release(&self.context, By::Id { lock_id: self.lock_id, name: None }).await
     }
 
     /// Resolves when the locks are held no longer. May be dropped while it waits.
@@ -138,14 +137,14 @@ impl Hold {
                 let state = self.service.state(&self.context, Consistency::Linearizable).await?;
                 if !matches!(state.acquisition(self.lock_id), Acquisition::Granted(_)) {
                     let value = Lost { reason: "unknown", words: None };
-                    return Ok(At { revision: state.revision(), value });
+                    return Ok(self.service.seen(&state, value));
                 }
                 self.seamless = true;
             }
             match self.watch.next().await {
                 Ok(Item::Changes(batch)) => {
                     if let Some(lost) = batch.events.iter().find_map(|event| self.loss(event)) {
-                        return Ok(At { revision: batch.revision, value: lost });
+                        return Ok(At { revision: batch.revision, clock: lost.1, value: lost.0 });
                     }
                 }
                 Ok(_) => {}
@@ -160,9 +159,10 @@ impl Hold {
         }
     }
 
-    fn loss(&self, event: &Event) -> Option<Lost> {
-        let Facts::Grant(info) = &event.facts else { return None };
-        (info.grant.lock_id == self.lock_id && info.grant.count == 0)
-            .then(|| Lost { reason: event.reason.unwrap_or("unknown"), words: event.words.clone() })
+    fn loss(&self, event: &Event) -> Option<(Lost, Clock)> {
+        let Facts::Grant { grant, words } = &event.facts else { return None };
+        let reason = event.reason.unwrap_or("unknown");
+        (grant.lock_id == self.lock_id && grant.count == 0)
+            .then(|| (Lost { reason, words: words.clone() }, event.clock))
     }
 }

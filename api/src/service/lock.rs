@@ -1,120 +1,123 @@
 //! Locks: the calls beside acquire (which is in [`super::acquire`]).
 
-use std::sync::Arc;
+mod summary;
+mod view;
 
 use batuta_statemachine::lock::{
-    By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest, Owner, Release,
+    By, CancelScope, CancelWait, LockFilter, LockKind, LockPart, LockView, Mode, TokenCheck,
+    WaiterExplanation,
 };
-use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
-use batuta_statemachine::{Command, LockId, Name, Namespace, Rejection, Reply, SessionId, lock, register};
+use batuta_statemachine::lock::{Extend as ExtendCommand, ForceRelease as ForceReleaseCommand, Release};
+use batuta_statemachine::{Command, LockId, Name, Reply, SessionId, lock};
 
-use super::wall::{Clock, rfc3339};
-use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
+use super::acquire::Held;
+use super::{At, CallContext, Consistency, Page, Service, parse, unexpected};
 use crate::ApiError;
 
-/// A held acquisition as answers show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantInfo {
-    /// The grant.
-    pub grant: Arc<Grant>,
-    /// At least this long a one-shot grant lives from the answer's revision on.
-    pub remaining_ms: Option<u64>,
-    /// RFC 3339 UTC.
-    pub granted_at: String,
-    /// One-shot grants only. RFC 3339 UTC; for people.
-    pub expires_at: Option<String>,
+pub(crate) use view::{listed_lock, locks};
+
+/// How a lock is taken, held or wanted, as one word.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Deserialize,
+    serde::Serialize,
+    utoipa::ToSchema,
+    async_graphql::Enum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LockMode {
+    /// One holder.
+    #[default]
+    Exclusive,
+    /// Any number of holders, none of them exclusive.
+    Shared,
+    /// `permits` out of `capacity`.
+    Semaphore,
 }
 
-impl GrantInfo {
-    pub(crate) fn new(grant: Arc<Grant>, clock: Clock) -> Self {
-        Self {
-            remaining_ms: grant.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms)),
-            granted_at: rfc3339(grant.granted_wall_ms),
-            expires_at: grant.deadline_ms.map(|deadline_ms| clock.text_of(deadline_ms)),
-            grant,
+impl LockMode {
+    /// The mode with the numbers that belong to it: a semaphore needs its capacity and takes one permit unless told otherwise; the
+    /// other modes have neither.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the field `permits` or `capacity`.
+    pub fn with(self, permits: Option<u32>, capacity: Option<u32>) -> Result<Mode, ApiError> {
+        let plain = match self {
+            Self::Exclusive => Mode::Exclusive,
+            Self::Shared => Mode::Shared,
+            Self::Semaphore => {
+                let capacity = capacity
+                    .ok_or_else(|| ApiError::invalid("capacity", "a semaphore needs its capacity"))?;
+                return Ok(Mode::Semaphore { permits: permits.unwrap_or(1), capacity });
+            }
+        };
+        for (field, given) in [("permits", permits), ("capacity", capacity)] {
+            if given.is_some() {
+                return Err(ApiError::invalid(field, "only a semaphore has it; set mode to 'semaphore'"));
+            }
+        }
+        Ok(plain)
+    }
+}
+
+impl From<Mode> for LockMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Exclusive => Self::Exclusive,
+            Mode::Shared => Self::Shared,
+            Mode::Semaphore { .. } => Self::Semaphore,
         }
     }
 }
 
-/// A queued acquisition as answers show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiter {
-    /// Names it; the grant will have the same id.
-    pub lock_id: LockId,
-    /// What it wants.
-    pub requests: Vec<LockRequest>,
-    /// Who waits.
-    pub owner: Owner,
-    /// Waiters ahead.
-    pub queue_position: u64,
-    /// At least this long it waits on from the answer's revision on.
-    pub remaining_ms: u64,
+impl From<LockKind> for LockMode {
+    fn from(kind: LockKind) -> Self {
+        match kind {
+            LockKind::Exclusive => Self::Exclusive,
+            LockKind::Shared => Self::Shared,
+            LockKind::Semaphore { .. } => Self::Semaphore,
+        }
+    }
 }
 
-/// How a lock is held or wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockKind {
-    /// One holder.
-    Exclusive,
-    /// Any number of holders.
-    Shared,
-    /// Counted permits.
-    Semaphore {
-        /// Permits there are.
-        capacity: u32,
-        /// Permits nobody holds.
-        permits_free: u32,
-    },
-}
-
-/// A lock that is held, waited for, or closed by lock-delay.
+/// A part of a lock that fits into an answer, and where the rest of its holders and waiters begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// Its name.
-    pub name: Name,
-    /// Where it lives.
-    pub namespace: Namespace,
-    /// How it is held; without holders, how the first waiter wants it; `None` when it is only closed by lock-delay.
-    pub kind: Option<LockKind>,
-    /// The holders, oldest first, as far as they fit.
-    pub holders: Vec<GrantInfo>,
-    /// How many hold it in all.
-    pub holder_count: u64,
-    /// Leads to the holders that did not fit.
-    pub next_holders_cursor: Option<String>,
-    /// The first waiters.
-    pub waiters: Vec<Waiter>,
-    /// How many wait in all.
-    pub waiter_count: u64,
-    /// Leads to the waiters that did not fit.
-    pub next_waiters_cursor: Option<String>,
-    /// How long lock-delay keeps it closed.
-    pub delayed_ms: Option<u64>,
+    /// The lock, with the holders and waiters of this part.
+    pub view: LockView,
+    /// The last holder of this part when there are more.
+    pub next_holders: Option<LockId>,
+    /// The last waiter of this part when there are more.
+    pub next_waiters: Option<LockId>,
 }
 
-/// A grant was given back.
+impl Lock {
+    /// Whether somebody holds or wants the lock. One that is only closed by lock-delay has no mode.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.view.holder_count > 0 || self.view.waiter_count > 0
+    }
+}
+
+/// A grant that was given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// The grant.
     pub lock_id: LockId,
-    /// Its token.
+    /// The token of the grant.
     pub fencing_token: u64,
     /// What is left of a re-entrant count; 0 = free.
     pub remaining_count: u64,
 }
 
-/// Gives a grant back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReleaseRequest {
-    /// The grant.
-    pub lock_id: LockId,
-    /// When given, must be a name of the grant.
-    pub name: Option<Name>,
-}
-
 /// Renews a one-shot grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtendRequest {
+pub struct Extend {
     /// The grant.
     pub lock_id: LockId,
     /// When given, must be a name of the grant.
@@ -125,7 +128,7 @@ pub struct ExtendRequest {
 
 /// Takes a grant away from its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForceReleaseRequest {
+pub struct ForceRelease {
     /// A name of the grant.
     pub name: Name,
     /// The token the operator saw.
@@ -134,31 +137,69 @@ pub struct ForceReleaseRequest {
     pub reason: String,
 }
 
-/// What a check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenStatus {
-    /// The token is held on that name.
-    Held,
-    /// Another token is held.
-    Superseded,
-    /// Nobody holds the lock.
-    NotHeld,
+/// The grant that a release names: by its id, or by a lock and the token that holds it.
+///
+/// # Errors
+/// `invalid_argument` with the field that is missing, wrong, or one too many.
+pub fn grant_named(
+    name: Option<Name>,
+    lock_id: Option<&str>,
+    fencing_token: Option<u64>,
+) -> Result<By, ApiError> {
+    match (lock_id, fencing_token, name) {
+        (Some(_), Some(_), _) => {
+            Err(ApiError::invalid("fencing_token", "give lock_id or fencing_token, not both"))
+        }
+        (None, None, _) => {
+            Err(ApiError::invalid("lock_id", "is required (or fencing_token): which grant to give back"))
+        }
+        (None, Some(_), None) => {
+            Err(ApiError::invalid("name", "is required with fencing_token: the lock it holds"))
+        }
+        (Some(lock_id), None, name) => {
+            Ok(By::Id { lock_id: parse::parse_lock_id("lock_id", lock_id)?, name })
+        }
+        (None, Some(token), Some(name)) => Ok(By::Token { name, token }),
+    }
 }
 
-/// The answer of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was found.
-    pub status: TokenStatus,
-    /// The newest token held on that name, if any.
-    pub newest_token: Option<u64>,
+/// How a grant is to be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its owner gives it back.
+    Release(By),
+    /// An operator takes it away.
+    Force(ForceRelease),
 }
 
-impl Check {
-    /// Whether the token is held now.
-    #[must_use]
-    pub fn current(self) -> bool {
-        self.status == TokenStatus::Held
+impl Ending {
+    /// What a call that may be a release or a forced release asks for.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the field that is missing, wrong, or one too many.
+    pub fn of(
+        name: Name,
+        lock_id: Option<&str>,
+        fencing_token: Option<u64>,
+        force: bool,
+        reason: Option<String>,
+    ) -> Result<Self, ApiError> {
+        if !force {
+            if reason.is_some() {
+                return Err(ApiError::invalid("reason", "only a forced release has one; set force=true"));
+            }
+            return Ok(Self::Release(grant_named(Some(name), lock_id, fencing_token)?));
+        }
+        if lock_id.is_some() {
+            return Err(ApiError::invalid("lock_id", "a forced release takes fencing_token instead"));
+        }
+        let fencing_token = fencing_token.ok_or_else(|| {
+            ApiError::invalid("fencing_token", "is required with force: the token that was looked at")
+        })?;
+        let reason = reason.filter(|reason| !reason.is_empty());
+        let reason = reason
+            .ok_or_else(|| ApiError::invalid("reason", "is required with force, for the audit trail"))?;
+        Ok(Self::Force(ForceRelease { name, fencing_token, reason }))
     }
 }
 
@@ -173,32 +214,8 @@ pub struct ListRequest {
     pub owner: Option<String>,
     /// Page size; `None` = 100.
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
-}
-
-/// What keeps one waiter waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocker {
-    /// The acquisition in the way.
-    pub lock_id: LockId,
-    /// The name it is in the way on.
-    pub name: Name,
-    /// Its owner.
-    pub owner: Owner,
-    /// Its token; `None` when it is a waiter ahead.
-    pub fencing_token: Option<u64>,
-    /// What that owner itself waits for.
-    pub waits_for: Vec<Name>,
-}
-
-/// A waiter and what is in its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaiterExplanation {
-    /// The waiter.
-    pub waiter: Waiter,
-    /// What is in its way.
-    pub blockers: Vec<Blocker>,
+    /// The page begins after this name.
+    pub after: Option<Name>,
 }
 
 /// Who holds a lock, who waits, and why.
@@ -213,36 +230,30 @@ pub struct Explanation {
 }
 
 /// Where an answer about one lock goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockCursors {
-    /// `next_holders_cursor` of the answer before.
-    pub holders: Option<String>,
-    /// `next_waiters_cursor` of the answer before.
-    pub waiters: Option<String>,
+    /// Only the holders after this one.
+    pub holders_after: Option<LockId>,
+    /// Only the waiters after this one.
+    pub waiters_after: Option<LockId>,
 }
 
 impl LockCursors {
-    /// Of texts that may be empty.
-    #[must_use]
-    pub fn of(holders: String, waiters: String) -> Self {
-        let given = |text: String| (!text.is_empty()).then_some(text);
-        Self { holders: given(holders), waiters: given(waiters) }
-    }
-
-    fn part(&self) -> Result<LockPart, ApiError> {
-        Ok(LockPart {
-            holders_after: self.holders.as_deref().map(parse::holders_cursor).transpose()?,
-            waiters_after: self.waiters.as_deref().map(parse::waiters_cursor).transpose()?,
-            ..LockPart::first(HOLDERS_SHOWN_MAX, WAITERS_SHOWN_MAX)
+    /// Reads the cursors of the answer before; an empty text is none.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the field `holders_cursor` or `waiters_cursor`.
+    pub fn read(holders: &str, waiters: &str) -> Result<Self, ApiError> {
+        Ok(Self {
+            holders_after: parse::holders_cursor(holders)?,
+            waiters_after: parse::waiters_cursor(waiters)?,
         })
     }
-}
 
-/// A register's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Register {
-    /// The highest token it was raised to.
-    pub high_water: u64,
+    fn part(self) -> LockPart {
+        let Self { holders_after, waiters_after } = self;
+        LockPart { holders_after, waiters_after, ..LockPart::first(HOLDERS_SHOWN_MAX, WAITERS_SHOWN_MAX) }
+    }
 }
 
 /// Holders that an answer about one lock shows.
@@ -254,28 +265,8 @@ impl Service {
     /// Gives a grant back.
     ///
     /// # Errors
-    /// See `docs/errors.md`.
-    pub async fn release(
-        &self,
-        context: &CallContext,
-        request: ReleaseRequest,
-    ) -> Result<At<Released>, ApiError> {
-        let ReleaseRequest { lock_id, name } = request;
-        let command = Release { namespace: context.namespace.clone(), by: By::Id { lock_id, name } };
-        self.released(context, Command::from(command)).await
-    }
-
-    /// Gives back the grant that holds `name` under `fencing_token` now.
-    ///
-    /// # Errors
-    /// `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
-    pub async fn release_by_token(
-        &self,
-        context: &CallContext,
-        name: Name,
-        fencing_token: u64,
-    ) -> Result<At<Released>, ApiError> {
-        let by = By::Token { name, token: fencing_token };
+    /// `lock_not_held`, or `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
+    pub async fn release(&self, context: &CallContext, by: By) -> Result<At<Released>, ApiError> {
         self.released(context, Command::from(Release { namespace: context.namespace.clone(), by })).await
     }
 
@@ -286,11 +277,11 @@ impl Service {
     pub async fn force_release(
         &self,
         context: &CallContext,
-        request: ForceReleaseRequest,
+        request: ForceRelease,
     ) -> Result<At<Released>, ApiError> {
-        let ForceReleaseRequest { name, fencing_token, reason } = request;
-        let command =
-            ForceRelease { namespace: context.namespace.clone(), name, token: fencing_token, reason };
+        let ForceRelease { name, fencing_token, reason } = request;
+        let namespace = context.namespace.clone();
+        let command = ForceReleaseCommand { namespace, name, token: fencing_token, reason };
         self.released(context, Command::from(command)).await
     }
 
@@ -298,10 +289,7 @@ impl Service {
         let (answer, reply) = self.propose(context, command).await?;
         match reply {
             Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, remaining_count })) => {
-                Ok(At {
-                    revision: answer.revision,
-                    value: Released { lock_id, fencing_token: token, remaining_count },
-                })
+                Ok(At::of(&answer, Released { lock_id, fencing_token: token, remaining_count }))
             }
             other => Err(unexpected(&other)),
         }
@@ -311,19 +299,12 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn extend(
-        &self,
-        context: &CallContext,
-        request: ExtendRequest,
-    ) -> Result<At<GrantInfo>, ApiError> {
-        let ExtendRequest { lock_id, name, ttl_ms } = request;
-        let command = Extend { namespace: context.namespace.clone(), lock_id, name, ttl_ms };
+    pub async fn extend(&self, context: &CallContext, request: Extend) -> Result<At<Held>, ApiError> {
+        let Extend { lock_id, name, ttl_ms } = request;
+        let command = ExtendCommand { namespace: context.namespace.clone(), lock_id, name, ttl_ms };
         let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::Lock(lock::Reply::Extended(lock::Extended { grant })) => {
-                let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
-                Ok(At { revision: answer.revision, value: GrantInfo::new(grant, clock) })
-            }
+            Reply::Lock(lock::Reply::Extended(lock::Extended { grant })) => Ok(At::of(&answer, grant)),
             other => Err(unexpected(&other)),
         }
     }
@@ -333,16 +314,16 @@ impl Service {
     /// # Errors
     /// `already_granted` when it holds its lock, `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
-        let namespace = context.namespace.clone();
-        let command = CancelWait { namespace, lock_id, call: None, scope: CancelScope::Wait };
+        let (namespace, scope) = (context.namespace.clone(), CancelScope::Wait);
+        let command = CancelWait { namespace, lock_id, call: None, scope };
         let (answer, reply) = self.propose(context, Command::from(command)).await?;
         match reply {
-            Reply::Lock(lock::Reply::WaitCancelled(_)) => Ok(At { revision: answer.revision, value: () }),
+            Reply::Lock(lock::Reply::WaitCancelled(_)) => Ok(At::of(&answer, ())),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Is this token the newest?
+    /// Whether a token is the newest that holds a lock.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -352,13 +333,12 @@ impl Service {
         name: &Name,
         fencing_token: u64,
         consistency: Consistency,
-    ) -> Result<At<Check>, ApiError> {
+    ) -> Result<At<TokenCheck>, ApiError> {
         let state = self.state(context, consistency).await?;
-        let value = view::check(&state, &context.namespace, name, fencing_token);
-        Ok(At { revision: state.revision(), value })
+        Ok(self.seen(&state, state.check(&context.namespace, name, fencing_token)))
     }
 
-    /// Reads one lock.
+    /// Reads one lock, or the holders and waiters behind those of an answer before.
     ///
     /// # Errors
     /// `lock_not_found` when it is free; otherwise see `docs/errors.md`.
@@ -366,27 +346,13 @@ impl Service {
         &self,
         context: &CallContext,
         name: &Name,
+        cursors: LockCursors,
         consistency: Consistency,
     ) -> Result<At<Lock>, ApiError> {
-        self.get_lock_part(context, name, &LockCursors::default(), consistency).await
-    }
-
-    /// Reads one lock with the holders and waiters behind those of an answer before.
-    ///
-    /// # Errors
-    /// As [`Self::get_lock`].
-    pub async fn get_lock_part(
-        &self,
-        context: &CallContext,
-        name: &Name,
-        cursors: &LockCursors,
-        consistency: Consistency,
-    ) -> Result<At<Lock>, ApiError> {
-        let part = cursors.part()?;
         let state = self.state(context, consistency).await?;
-        let value = view::lock(&state, &context.namespace, name, &part, self.clock(&state))
+        let lock = view::lock(&state, &context.namespace, name, &cursors.part())
             .ok_or_else(|| ApiError::LockNotFound { name: name.clone(), revision: state.revision() })?;
-        Ok(At { revision: state.revision(), value })
+        Ok(self.seen(&state, lock))
     }
 
     /// Lists locks in name order.
@@ -398,18 +364,22 @@ impl Service {
         context: &CallContext,
         request: &ListRequest,
         consistency: Consistency,
-    ) -> Result<At<Page<Lock>>, ApiError> {
+    ) -> Result<At<Page<Lock, Name>>, ApiError> {
         parse::require_visible("prefix", &request.prefix)?;
         parse::require_visible("owner", request.owner.as_deref().unwrap_or_default())?;
         let limit = parse::page_limit(request.limit)?;
-        let after = request.cursor.as_deref().map(parse::name_cursor).transpose()?;
+        let filter = LockFilter {
+            prefix: (!request.prefix.is_empty()).then(|| request.prefix.clone()),
+            session: request.session,
+            owner: request.owner.clone(),
+        };
         let state = self.state(context, consistency).await?;
-        let value =
-            view::locks(&state, &context.namespace, request, after.as_ref(), limit, self.clock(&state));
-        Ok(At { revision: state.revision(), value })
+        let page = view::locks(&state, &context.namespace, &filter, request.after.as_ref(), limit);
+        Ok(self.seen(&state, page))
     }
 
-    /// Says who holds a lock, who waits, and what each waiter is blocked by.
+    /// Says who holds a lock, who waits, and what each waiter is blocked by; or the same of the holders and waiters behind those of
+    /// an answer before.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -417,80 +387,67 @@ impl Service {
         &self,
         context: &CallContext,
         name: &Name,
+        cursors: LockCursors,
         consistency: Consistency,
     ) -> Result<At<Explanation>, ApiError> {
-        self.explain_part(context, name, &LockCursors::default(), consistency).await
-    }
-
-    /// Explains a lock with the holders and waiters behind those of an answer before.
-    ///
-    /// # Errors
-    /// See `docs/errors.md`.
-    pub async fn explain_part(
-        &self,
-        context: &CallContext,
-        name: &Name,
-        cursors: &LockCursors,
-        consistency: Consistency,
-    ) -> Result<At<Explanation>, ApiError> {
-        let part = cursors.part()?;
         let state = self.state(context, consistency).await?;
-        let value = view::explain(&state, &context.namespace, name, &part, self.clock(&state));
-        Ok(At { revision: state.revision(), value })
+        let clock = self.clock(&state);
+        let value = view::explain(&state, &context.namespace, name, &cursors.part(), clock);
+        Ok(At { revision: state.revision(), clock, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("valid")
     }
 
-    /// Raises a high-water register.
-    ///
-    /// # Errors
-    /// See `docs/errors.md`.
-    pub async fn advance_register(
-        &self,
-        context: &CallContext,
-        name: Name,
-        fencing_token: u64,
-    ) -> Result<At<Register>, ApiError> {
-        let command = AdvanceRegister { namespace: context.namespace.clone(), name, token: fencing_token };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        match reply {
-            Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced { high_water })) => {
-                Ok(At { revision: answer.revision, value: Register { high_water } })
-            }
-            other => Err(unexpected(&other)),
+    #[test]
+    fn modes_know_what_belongs_to_them() {
+        for (mode, permits, capacity, expected) in [
+            (LockMode::Exclusive, None, None, Mode::Exclusive),
+            (LockMode::Shared, None, None, Mode::Shared),
+            (LockMode::Semaphore, None, Some(5), Mode::Semaphore { permits: 1, capacity: 5 }),
+            (LockMode::Semaphore, Some(3), Some(5), Mode::Semaphore { permits: 3, capacity: 5 }),
+        ] {
+            assert_eq!(mode.with(permits, capacity).expect("valid"), expected);
+        }
+        for (mode, permits, capacity, field) in [
+            (LockMode::Semaphore, Some(1), None, "capacity"),
+            (LockMode::Shared, Some(1), None, "permits"),
+            (LockMode::Exclusive, None, Some(2), "capacity"),
+        ] {
+            assert_eq!(mode.with(permits, capacity).expect_err("refused").field(), Some(field));
         }
     }
 
-    /// Reads a high-water register.
-    ///
-    /// # Errors
-    /// `register_not_found`; otherwise see `docs/errors.md`.
-    pub async fn get_register(
-        &self,
-        context: &CallContext,
-        name: &Name,
-        consistency: Consistency,
-    ) -> Result<At<Register>, ApiError> {
-        let state = self.state(context, consistency).await?;
-        let high_water = state.register(&context.namespace, name).ok_or_else(|| {
-            ApiError::rejected(
-                Rejection::Register(register::Refusal::RegisterNotFound { name: name.clone() }),
-                state.revision(),
-            )
-        })?;
-        Ok(At { revision: state.revision(), value: Register { high_water } })
-    }
-
-    /// Forgets a high-water register; answers its last value.
-    ///
-    /// # Errors
-    /// See `docs/errors.md`.
-    pub async fn delete_register(&self, context: &CallContext, name: Name) -> Result<At<Register>, ApiError> {
-        let command = DeleteRegister { namespace: context.namespace.clone(), name };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        match reply {
-            Reply::Register(register::Reply::RegisterDeleted(register::RegisterDeleted { high_water })) => {
-                Ok(At { revision: answer.revision, value: Register { high_water } })
-            }
-            other => Err(unexpected(&other)),
+    #[test]
+    fn release_names_one_grant() {
+        let end = |force, lock_id: Option<&str>, token, reason: Option<&str>| {
+            Ending::of(name("a"), lock_id, token, force, reason.map(str::to_owned))
+        };
+        for (force, lock_id, token, reason, field) in [
+            (false, None, None, None, "lock_id"),
+            (false, Some("s-1.0"), None, None, "lock_id"),
+            (false, Some("l-1.0"), Some(1), None, "fencing_token"),
+            (false, Some("l-1.0"), None, Some("why"), "reason"),
+            (true, None, None, Some("why"), "fencing_token"),
+            (true, None, Some(1), None, "reason"),
+            (true, Some("l-1.0"), Some(1), Some("why"), "lock_id"),
+        ] {
+            let error = end(force, lock_id, token, reason).expect_err("refused");
+            assert_eq!(error.field(), Some(field), "{force} {lock_id:?} {token:?} {reason:?}");
         }
+        let forced = ForceRelease { name: name("a"), fencing_token: 7, reason: "stuck".to_owned() };
+        assert_eq!(end(true, None, Some(7), Some("stuck")).expect("valid"), Ending::Force(forced));
+        let token = By::Token { name: name("a"), token: 7 };
+        assert_eq!(end(false, None, Some(7), None).expect("valid"), Ending::Release(token));
+        let lock_id = "l-1.0".parse().expect("an id");
+        let id = By::Id { lock_id, name: Some(name("a")) };
+        assert_eq!(end(false, Some("l-1.0"), None, None).expect("valid"), Ending::Release(id));
+        assert_eq!(grant_named(None, None, Some(7)).expect_err("refused").field(), Some("name"));
     }
 }

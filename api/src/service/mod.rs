@@ -5,17 +5,16 @@
 
 pub mod acquire;
 pub mod bound;
+mod clock;
 pub mod cluster;
 pub mod health;
 pub mod hold;
 pub mod lock;
 pub mod parse;
+pub mod register;
 pub mod session;
 pub mod size;
-mod summary;
-mod view;
 mod waits;
-mod wall;
 pub mod watch;
 
 use std::sync::Arc;
@@ -30,9 +29,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::ApiError;
 use waits::Waits;
-use wall::Clock;
 
-pub use wall::rfc3339;
+pub use clock::{Clock, rfc3339};
 
 /// How a [`Service`] behaves. Nothing here changes an outcome: what does is replicated.
 #[derive(Clone, Debug)]
@@ -76,31 +74,49 @@ pub struct CallContext {
 }
 
 /// How current a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema, async_graphql::Enum,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Consistency {
-    /// Sees every write that was acknowledged before the read began.
+    /// Sees every write that was acknowledged before the read began. The default.
     #[default]
     Linearizable,
     /// Answers from the node's own applied state; the revision says how old it is.
     Stale,
 }
 
-/// An answer and the revision it is true at.
+/// A view of the core and the instant it is true at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
     /// Log index of the last entry the answer has seen.
     pub revision: u64,
+    /// The instant, in cluster time and on the wall clock.
+    pub clock: Clock,
     /// The answer.
     pub value: T,
 }
 
+impl<T> At<T> {
+    /// The effect of a command.
+    pub(crate) fn of(answer: &Answer, value: T) -> Self {
+        let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
+        Self { revision: answer.revision, clock, value }
+    }
+
+    /// Another value of the same instant.
+    pub(crate) fn map<U>(self, value: impl FnOnce(T) -> U) -> At<U> {
+        At { revision: self.revision, clock: self.clock, value: value(self.value) }
+    }
+}
+
 /// Part of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct Page<T, P> {
     /// The items, in order.
     pub items: Vec<T>,
-    /// Where the next page begins; opaque; `None` on the last page.
-    pub next_cursor: Option<String>,
+    /// What the next page begins after; `None` on the last page.
+    pub next: Option<P>,
 }
 
 /// The use cases. A clone is another handle to the same service.
@@ -208,6 +224,11 @@ impl Service {
     /// What time it is for whoever looks at this state now.
     fn clock(&self, state: &State) -> Clock {
         Clock::seen(state, self.replica().now_ms())
+    }
+
+    /// What a state shows, true at its revision.
+    fn seen<T>(&self, state: &State, value: T) -> At<T> {
+        At { revision: state.revision(), clock: self.clock(state), value }
     }
 
     fn timeout(&self, context: &CallContext) -> Duration {

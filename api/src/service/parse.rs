@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use batuta_statemachine::lock::{LockRequest, Mode, Owner};
+use batuta_statemachine::lock::Owner;
 use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId, invisible};
 
-use super::Consistency;
 use crate::ApiError;
 
 /// Page size of a listing whose caller does not say.
@@ -61,115 +60,6 @@ pub fn parse_optional_session_id(field: &str, text: &str) -> Result<Option<Sessi
 pub fn parse_lock_id(field: &str, text: &str) -> Result<LockId, ApiError> {
     text.parse()
         .map_err(|error: batuta_statemachine::ParseIdError| ApiError::invalid(field, error.to_string()))
-}
-
-/// The consistency of a read: `linearizable` or `stale`; nothing = linearizable.
-///
-/// # Errors
-/// `invalid_argument` with the field.
-pub fn parse_consistency(field: &str, text: Option<&str>) -> Result<Consistency, ApiError> {
-    match text {
-        None | Some("" | "linearizable") => Ok(Consistency::Linearizable),
-        Some("stale") => Ok(Consistency::Stale),
-        Some(_) => Err(ApiError::invalid(field, "must be 'linearizable' or 'stale'")),
-    }
-}
-
-/// A lock's mode as text: `exclusive` (also when nothing is said), `shared` or `semaphore`. A semaphore needs its
-/// capacity and takes one permit unless told otherwise; the others know neither.
-///
-/// # Errors
-/// `invalid_argument` with the field `mode`, `permits` or `capacity`.
-pub fn parse_mode(mode: &str, permits: Option<u32>, capacity: Option<u32>) -> Result<Mode, ApiError> {
-    let plain = match mode {
-        "" | "exclusive" => Mode::Exclusive,
-        "shared" => Mode::Shared,
-        "semaphore" => {
-            let capacity =
-                capacity.ok_or_else(|| ApiError::invalid("capacity", "a semaphore needs its capacity"))?;
-            return Ok(Mode::Semaphore { permits: permits.unwrap_or(1), capacity });
-        }
-        _ => return Err(ApiError::invalid("mode", "must be 'exclusive', 'shared' or 'semaphore'")),
-    };
-    for (field, given) in [("permits", permits), ("capacity", capacity)] {
-        if given.is_some() {
-            return Err(ApiError::invalid(field, "only a semaphore has it; set mode to 'semaphore'"));
-        }
-    }
-    Ok(plain)
-}
-
-/// One name of an acquisition.
-///
-/// # Errors
-/// `invalid_argument` with the field.
-pub fn parse_lock_request(
-    name: &str,
-    mode: &str,
-    permits: Option<u32>,
-    capacity: Option<u32>,
-) -> Result<LockRequest, ApiError> {
-    Ok(LockRequest { name: parse_name("name", name)?, mode: parse_mode(mode, permits, capacity)? })
-}
-
-/// What an acquisition says about one lock, as text. Nothing = not said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LockText<'a> {
-    /// Its name.
-    pub name: Option<&'a str>,
-    /// Its mode, as [`parse_mode`] knows it.
-    pub mode: Option<&'a str>,
-    /// Semaphore only.
-    pub permits: Option<u32>,
-    /// Semaphore only.
-    pub capacity: Option<u32>,
-}
-
-impl LockText<'_> {
-    fn parse(&self) -> Result<LockRequest, ApiError> {
-        let name = self.name.unwrap_or_default();
-        parse_lock_request(name, self.mode.unwrap_or_default(), self.permits, self.capacity)
-    }
-}
-
-/// The locks an acquisition asks for: the `single` one or the `several`, never both, never neither.
-///
-/// # Errors
-/// `invalid_argument` with the field, of an item as `locks[1].name`.
-pub fn parse_requested_locks(
-    single: LockText,
-    several: Option<&[LockText]>,
-) -> Result<Vec<LockRequest>, ApiError> {
-    let locks = match (single.name, several) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid("locks", "give name for one lock or locks for several, not both"));
-        }
-        (None, None) => {
-            return Err(ApiError::invalid(
-                "name",
-                "is required: give name for one lock or locks for several",
-            ));
-        }
-        (Some(_), None) => return Ok(vec![single.parse()?]),
-        (None, Some(locks)) => locks,
-    };
-    let stray = [
-        ("mode", single.mode.is_some()),
-        ("permits", single.permits.is_some()),
-        ("capacity", single.capacity.is_some()),
-    ];
-    if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
-        return Err(ApiError::invalid(field, "belongs into each item of locks"));
-    }
-    let item = |(index, lock): (usize, &LockText)| {
-        lock.parse().map_err(|error| match error {
-            ApiError::InvalidArgument { field, problem } => {
-                ApiError::InvalidArgument { field: format!("locks[{index}].{field}"), problem }
-            }
-            other => other,
-        })
-    };
-    locks.iter().enumerate().map(item).collect()
 }
 
 /// The retry key of a call. `sequence` is the text of the session sequence header: a number, which then counts the requests
@@ -268,12 +158,23 @@ pub(crate) fn session_cursor_text(session: SessionId) -> String {
     seal('s', &session.to_string())
 }
 
-pub(crate) fn name_cursor(cursor: &str) -> Result<Name, ApiError> {
-    unseal('n', cursor).and_then(|text| Name::stored(&text).ok()).ok_or_else(bad_cursor)
+/// What a page of names begins after; nothing and the empty text are the beginning.
+pub(crate) fn name_cursor(cursor: Option<&str>) -> Result<Option<Name>, ApiError> {
+    listing_cursor('n', cursor, |text| Name::stored(text).ok())
 }
 
-pub(crate) fn session_cursor(cursor: &str) -> Result<SessionId, ApiError> {
-    unseal('s', cursor).and_then(|text| text.parse().ok()).ok_or_else(bad_cursor)
+/// What a page of sessions begins after; nothing and the empty text are the beginning.
+pub(crate) fn session_cursor(cursor: Option<&str>) -> Result<Option<SessionId>, ApiError> {
+    listing_cursor('s', cursor, |text| text.parse().ok())
+}
+
+fn listing_cursor<T>(
+    kind: char,
+    cursor: Option<&str>,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, ApiError> {
+    let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) else { return Ok(None) };
+    unseal(kind, cursor).and_then(|text| read(&text)).map(Some).ok_or_else(bad_cursor)
 }
 
 /// The cursor after a holder of a lock.
@@ -286,16 +187,20 @@ pub(crate) fn waiters_cursor_text(lock_id: LockId) -> String {
     seal('w', &lock_id.to_string())
 }
 
-pub(crate) fn holders_cursor(cursor: &str) -> Result<LockId, ApiError> {
+pub(crate) fn holders_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
     lock_cursor('h', "holders_cursor", cursor)
 }
 
-pub(crate) fn waiters_cursor(cursor: &str) -> Result<LockId, ApiError> {
+pub(crate) fn waiters_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
     lock_cursor('w', "waiters_cursor", cursor)
 }
 
-fn lock_cursor(kind: char, field: &str, cursor: &str) -> Result<LockId, ApiError> {
-    unseal(kind, cursor).and_then(|text| text.parse().ok()).ok_or_else(|| {
+/// The empty text is no cursor.
+fn lock_cursor(kind: char, field: &str, cursor: &str) -> Result<Option<LockId>, ApiError> {
+    if cursor.is_empty() {
+        return Ok(None);
+    }
+    unseal(kind, cursor).and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
         ApiError::invalid(
             field,
             format!("must be the next_{field} of the same lock's answer before, unchanged"),
@@ -310,7 +215,7 @@ fn bad_cursor() -> ApiError {
 /// Cursors are hexadecimal with a letter for what they point at, so that nobody is tempted to write one by hand.
 fn seal(kind: char, text: &str) -> String {
     text.bytes().fold(kind.to_string(), |mut cursor, byte| {
-        // Writing to a String can not fail.
+        // Writing to a String cannot fail.
         let _ = write!(cursor, "{byte:02x}");
         cursor
     })
@@ -337,29 +242,8 @@ mod tests {
 
     fn field_of<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
         let error = result.expect_err("must be refused");
-        assert_eq!(error.code(), "invalid_argument");
+        assert_eq!(error.code().as_str(), "invalid_argument");
         error.field().expect("names the field").to_owned()
-    }
-
-    #[test]
-    fn modes_know_what_belongs_to_them() {
-        for (mode, permits, capacity, expected) in [
-            ("", None, None, Mode::Exclusive),
-            ("exclusive", None, None, Mode::Exclusive),
-            ("shared", None, None, Mode::Shared),
-            ("semaphore", None, Some(5), Mode::Semaphore { permits: 1, capacity: 5 }),
-            ("semaphore", Some(3), Some(5), Mode::Semaphore { permits: 3, capacity: 5 }),
-        ] {
-            assert_eq!(parse_mode(mode, permits, capacity).expect("valid"), expected);
-        }
-        for (mode, permits, capacity, field) in [
-            ("semaphore", Some(1), None, "capacity"),
-            ("shared", Some(1), None, "permits"),
-            ("", None, Some(2), "capacity"),
-            ("Exclusive", None, None, "mode"),
-        ] {
-            assert_eq!(field_of(parse_mode(mode, permits, capacity)), field);
-        }
     }
 
     #[test]
@@ -370,7 +254,6 @@ mod tests {
         assert_eq!(field_of(parse_namespace(NAMESPACE_FIELD, "A")), NAMESPACE_FIELD);
         assert_eq!(field_of(parse_session_id("session_id", "l-1.0")), "session_id");
         assert_eq!(field_of(parse_lock_id("lock_id", "s-1.0")), "lock_id");
-        assert_eq!(field_of(parse_consistency("consistency", Some("eventual"))), "consistency");
         assert_eq!(field_of(page_limit(Some(PAGE_LIMIT_MAX + 1))), "limit");
     }
 
@@ -402,11 +285,12 @@ mod tests {
     #[test]
     fn cursors_survive_a_round_trip_and_nothing_else_does() {
         let name = Name::new("größe/π").expect("valid");
-        assert_eq!(name_cursor(&name_cursor_text(&name)).expect("own cursor"), name);
+        assert_eq!(name_cursor(Some(&name_cursor_text(&name))).expect("own cursor"), Some(name));
         let session = SessionId(Position { index: 7, ordinal: 1 });
-        assert_eq!(session_cursor(&session_cursor_text(session)).expect("own cursor"), session);
-        for cursor in ["", "n", "n6", "nzz", "n2f", "orders/42", &session_cursor_text(session), "nff"] {
-            assert_eq!(field_of(name_cursor(cursor)), "cursor", "{cursor:?}");
+        assert_eq!(session_cursor(Some(&session_cursor_text(session))).expect("own cursor"), Some(session));
+        assert_eq!(name_cursor(Some("")).expect("the beginning"), None);
+        for cursor in ["n", "n6", "nzz", "n2f", "orders/42", &session_cursor_text(session), "nff"] {
+            assert_eq!(field_of(name_cursor(Some(cursor))), "cursor", "{cursor:?}");
         }
     }
 }

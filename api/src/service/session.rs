@@ -1,34 +1,10 @@
 //! Sessions: open, keep alive, close, read.
 
-use batuta_statemachine::session::{CloseSession, OpenSession};
-use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State, session};
+use batuta_statemachine::session::{self, CloseSession, OpenSession, SessionView};
+use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State};
 
-use super::wall::{Clock, rfc3339};
-use super::{At, CallContext, Consistency, Page, Service, parse, unexpected, view};
+use super::{At, CallContext, Consistency, Page, Service, parse, size, unexpected};
 use crate::ApiError;
-
-/// A session as answers show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Names it.
-    pub session_id: SessionId,
-    /// Where it lives.
-    pub namespace: Namespace,
-    /// Lower bound of its life without a keep-alive.
-    pub ttl_ms: u64,
-    /// At least this long it lives from the answer's revision on.
-    pub remaining_ms: u64,
-    /// RFC 3339 UTC.
-    pub opened_at: String,
-    /// RFC 3339 UTC; for people.
-    pub expires_at: String,
-    /// Free text.
-    pub metadata: String,
-    /// Grants it owns.
-    pub locks_held: u64,
-    /// Acquisitions it has queued.
-    pub locks_waiting: u64,
-}
 
 /// Opens a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +19,8 @@ pub struct OpenRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAlive {
     /// The session.
-    pub session_id: SessionId,
-    /// It lives at least this long from when the request was sent.
+    pub session: SessionId,
+    /// The session lives at least this long from when the request was sent.
     pub ttl_ms: u64,
 }
 
@@ -62,8 +38,8 @@ pub struct Closed {
 pub struct ListRequest {
     /// Page size; `None` = 100.
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
+    /// The page begins after this session.
+    pub after: Option<SessionId>,
 }
 
 /// The session lives in another namespace than the call.
@@ -83,7 +59,7 @@ impl Service {
         &self,
         context: &CallContext,
         request: OpenRequest,
-    ) -> Result<At<Session>, ApiError> {
+    ) -> Result<At<SessionView>, ApiError> {
         let OpenRequest { ttl_ms, metadata } = request;
         let namespace = context.namespace.clone();
         let command = OpenSession { namespace: namespace.clone(), ttl_ms, metadata: metadata.clone() };
@@ -97,19 +73,17 @@ impl Service {
         else {
             return Err(unexpected(&reply));
         };
-        let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
-        let value = Session {
-            session_id: session,
+        let opened = SessionView {
+            session,
             namespace,
             ttl_ms,
-            remaining_ms: clock.remaining_ms(deadline_ms),
-            opened_at: rfc3339(opened_wall_ms),
-            expires_at: clock.text_of(deadline_ms),
+            deadline_ms,
+            opened_wall_ms,
             metadata,
-            locks_held: 0,
-            locks_waiting: 0,
+            grants: 0,
+            waits: 0,
         };
-        Ok(At { revision: answer.revision, value })
+        Ok(At::of(&answer, opened))
     }
 
     /// Renews a session.
@@ -128,10 +102,10 @@ impl Service {
             .unwrap_or_else(|| Err(ApiError::Internal("a keep-alive without an answer".to_owned())))
     }
 
-    /// Renews sessions at once, a few hundred at most. Each has the answer, in their order, that it had by itself.
+    /// Renews several sessions in one request, a few hundred at most. Answers are in the order of `sessions`, each as if renewed alone.
     ///
     /// # Errors
-    /// What all of them have in common; see `docs/errors.md`.
+    /// Only failures that affect the whole batch; failures of one session are in the vector.
     pub async fn keep_alive_all(
         &self,
         context: &CallContext,
@@ -144,12 +118,13 @@ impl Service {
         }
         let kept = self.replica().keep_alive(&ours, self.timeout(context)).await?;
         let mut kept_until_ms = kept.deadlines_ms.into_iter();
+        let clock = self.clock(&self.replica().view());
         let mut answer = |session| {
             let deadline_ms = kept_until_ms.next().flatten();
             let deadline_ms =
                 deadline_ms.ok_or_else(|| ApiError::session_not_found(session, kept.revision))?;
             let ttl_ms = deadline_ms.saturating_sub(kept.now_ms);
-            Ok(At { revision: kept.revision, value: KeptAlive { session_id: session, ttl_ms } })
+            Ok(At { revision: kept.revision, clock, value: KeptAlive { session, ttl_ms } })
         };
         Ok(checked.into_iter().map(|session| session.and_then(&mut answer)).collect())
     }
@@ -175,10 +150,7 @@ impl Service {
             Reply::Session(session::Reply::SessionClosed(session::SessionClosed {
                 released_grants,
                 cancelled_waits,
-            })) => Ok(At {
-                revision: answer.revision,
-                value: Closed { released_locks: released_grants, cancelled_waits },
-            }),
+            })) => Ok(At::of(&answer, Closed { released_locks: released_grants, cancelled_waits })),
             other => Err(unexpected(&other)),
         }
     }
@@ -192,15 +164,14 @@ impl Service {
         context: &CallContext,
         session: SessionId,
         consistency: Consistency,
-    ) -> Result<At<Session>, ApiError> {
+    ) -> Result<At<SessionView>, ApiError> {
         let state = self.state(context, consistency).await?;
         let revision = state.revision();
-        let value = view::session(&state, session, self.clock(&state))
-            .ok_or_else(|| ApiError::session_not_found(session, revision))?;
-        if value.namespace != context.namespace {
-            return Err(foreign(session, value.namespace, revision));
+        let found = state.session(session).ok_or_else(|| ApiError::session_not_found(session, revision))?;
+        if found.namespace != context.namespace {
+            return Err(foreign(session, found.namespace, revision));
         }
-        Ok(At { revision, value })
+        Ok(self.seen(&state, found))
     }
 
     /// Lists the sessions of the namespace, oldest first.
@@ -212,12 +183,10 @@ impl Service {
         context: &CallContext,
         request: &ListRequest,
         consistency: Consistency,
-    ) -> Result<At<Page<Session>>, ApiError> {
+    ) -> Result<At<Page<SessionView, SessionId>>, ApiError> {
         let limit = parse::page_limit(request.limit)?;
-        let after = request.cursor.as_deref().map(parse::session_cursor).transpose()?;
         let state = self.state(context, consistency).await?;
-        let value = view::sessions(&state, &context.namespace, after, limit, self.clock(&state));
-        Ok(At { revision: state.revision(), value })
+        Ok(self.seen(&state, sessions(&state, &context.namespace, request.after, limit)))
     }
 
     /// Refuses each session of another namespace. A session never moves, so that what this node knows of it is enough; only when there
@@ -244,4 +213,18 @@ impl Service {
         };
         Ok(sessions.iter().zip(namespaces).map(check).collect())
     }
+}
+
+/// A page of sessions.
+pub(crate) fn sessions(
+    state: &State,
+    namespace: &Namespace,
+    after: Option<SessionId>,
+    limit: usize,
+) -> Page<SessionView, SessionId> {
+    // One more than asked for tells whether there is a next page.
+    let mut items = state.sessions(namespace, after, limit + 1);
+    let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::session);
+    let next = items.last().filter(|_| more).map(|view| view.session);
+    Page { items, next }
 }

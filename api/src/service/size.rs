@@ -7,10 +7,9 @@
 //! A weight is an upper bound of what an object takes over gRPC, and of its JSON where no character needs an escape.
 
 use batuta_statemachine::Name;
-use batuta_statemachine::lock::{Grant, LockRequest};
+use batuta_statemachine::lock::{Blocker, Grant, LockRequest, LockView, Wait, WaiterExplanation};
+use batuta_statemachine::session::SessionView;
 
-use super::lock::{Blocker, Lock, Waiter, WaiterExplanation};
-use super::session::Session;
 use super::watch::{Event, Facts};
 
 /// What the objects of one answer weigh at most, bytes.
@@ -57,11 +56,11 @@ pub(crate) fn grant(grant: &Grant) -> usize {
     OBJECT_BYTES + requests(&grant.requests) + grant.owner.label.len() + grant.metadata.len()
 }
 
-pub(crate) fn waiter(waiter: &Waiter) -> usize {
+pub(crate) fn waiter(waiter: &Wait) -> usize {
     OBJECT_BYTES + requests(&waiter.requests) + waiter.owner.label.len()
 }
 
-pub(crate) fn session(session: &Session) -> usize {
+pub(crate) fn session(session: &SessionView) -> usize {
     OBJECT_BYTES + session.metadata.len()
 }
 
@@ -69,26 +68,26 @@ pub(crate) fn register(name: &Name) -> usize {
     NAME_BYTES + name.as_str().len()
 }
 
-pub(crate) fn lock(lock: &Lock) -> usize {
-    let holders: usize = lock.holders.iter().map(|info| grant(&info.grant)).sum();
+pub(crate) fn lock(lock: &LockView) -> usize {
+    let holders: usize = lock.holders.iter().map(|held| grant(held)).sum();
     let waiters: usize = lock.waiters.iter().map(waiter).sum();
     OBJECT_BYTES + lock.name.as_str().len() + holders + waiters
 }
 
 pub(crate) fn explanation(explained: &WaiterExplanation) -> usize {
-    waiter(&explained.waiter) + explained.blockers.iter().map(blocker).sum::<usize>()
+    waiter(&explained.wait) + explained.blockers.iter().map(blocker).sum::<usize>()
 }
 
 pub(crate) fn event(event: &Event) -> usize {
     let facts = match &event.facts {
-        Facts::Opened { metadata, .. } => metadata.len(),
-        Facts::Grant(info) => grant(&info.grant),
+        Facts::SessionOpened { metadata, .. } => metadata.len(),
+        Facts::Grant { grant: held, words } => grant(held) + words.as_ref().map_or(0, String::len),
         Facts::Wait(wait) => waiter(wait),
         Facts::Register { name, .. } => register(name),
         Facts::Node { node_name, .. } => node_name.len(),
-        Facts::None => 0,
+        Facts::SessionEnded | Facts::Cluster => 0,
     };
-    OBJECT_BYTES + event.words.as_ref().map_or(0, String::len) + facts
+    OBJECT_BYTES + facts
 }
 
 fn requests(requests: &[LockRequest]) -> usize {

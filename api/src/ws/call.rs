@@ -8,14 +8,12 @@ use tokio::sync::oneshot;
 use super::lease::Follower;
 use super::op::{Call, What};
 use crate::ApiError;
-use crate::json::lock_dto::{
-    CheckAnswer, ExplainAnswer, Grant, GrantAnswer, LockAnswer, RegisterAnswer, ReleaseAnswer,
-};
-use crate::json::session_dto::{CloseSessionAnswer, KeepAliveAnswer, Session, SessionAnswer};
-use crate::service::acquire::AcquireRequest;
+use crate::contract::lock::{CheckAnswer, ExplainAnswer, GrantAnswer, LockAnswer, ReleaseAnswer};
+use crate::contract::register::RegisterAnswer;
+use crate::contract::session::{CloseSessionAnswer, KeepAliveAnswer, SessionAnswer};
+use crate::service::acquire::{AcquireRequest, Held};
 use crate::service::bound::BoundSession;
-use crate::service::lock::{GrantInfo, Register, Released};
-use crate::service::session::{Closed, KeptAlive, OpenRequest};
+use crate::service::session::OpenRequest;
 use crate::service::{At, CallContext, Service};
 
 /// What a call means for the connection beside its answer.
@@ -31,7 +29,7 @@ pub(super) enum Effect {
     Closed(SessionId),
     /// The connection holds a lock.
     Granted {
-        grant: Box<GrantInfo>,
+        held: At<Held>,
         queued: bool,
     },
 }
@@ -48,43 +46,34 @@ pub(super) async fn call(service: Service, call: Call, follower: Follower) -> Re
     let Call { context, what } = call;
     match what {
         What::OpenSession { request, bound } => open(&service, &context, request, bound).await,
-        What::KeepAlive(session) => {
-            let At { revision, value: KeptAlive { session_id, ttl_ms } } =
-                service.keep_alive(&context, session).await?;
-            done(revision, KeepAliveAnswer { session_id: session_id.to_string(), ttl_ms, revision })
-        }
+        What::KeepAlive(session) => done::<KeepAliveAnswer, _>(service.keep_alive(&context, session).await?),
         What::CloseSession(session) => {
-            let At { revision, value: Closed { released_locks, cancelled_waits } } =
-                service.close_session(&context, session).await?;
-            let answer = CloseSessionAnswer { released_locks, cancelled_waits, revision };
-            Ok(Done { effect: Effect::Closed(session), ..done(revision, answer)? })
+            let closed = service.close_session(&context, session).await?;
+            Ok(Done { effect: Effect::Closed(session), ..done::<CloseSessionAnswer, _>(closed)? })
         }
         What::Acquire(request) => acquire(&service, &context, request, follower).await,
-        What::Release(request) => released(&service.release(&context, request).await?),
-        What::ForceRelease(request) => released(&service.force_release(&context, request).await?),
-        What::Extend(request) => {
-            let At { revision, value } = service.extend(&context, request).await?;
-            done(revision, GrantAnswer { grant: Grant::from(value), revision })
+        What::Release(by) => done::<ReleaseAnswer, _>(service.release(&context, by).await?),
+        What::ForceRelease(request) => {
+            done::<ReleaseAnswer, _>(service.force_release(&context, request).await?)
         }
+        What::Extend(request) => done::<GrantAnswer, _>(service.extend(&context, request).await?),
         What::Check { name, fencing_token, consistency } => {
-            let checked = service.check(&context, &name, fencing_token, consistency).await?;
-            done(checked.revision, CheckAnswer::from(checked))
+            done::<CheckAnswer, _>(service.check(&context, &name, fencing_token, consistency).await?)
         }
         What::GetLock { name, cursors, consistency } => {
-            let found = service.get_lock_part(&context, &name, &cursors, consistency).await?;
-            let At { revision, value } = found;
-            done(revision, LockAnswer { lock: value.into(), revision })
+            done::<LockAnswer, _>(service.get_lock(&context, &name, cursors, consistency).await?)
         }
         What::Explain { name, cursors, consistency } => {
-            let explained = service.explain_part(&context, &name, &cursors, consistency).await?;
-            done(explained.revision, ExplainAnswer::from(explained))
+            done::<ExplainAnswer, _>(service.explain(&context, &name, cursors, consistency).await?)
         }
         What::AdvanceRegister { name, fencing_token } => {
-            register(&service.advance_register(&context, name, fencing_token).await?)
+            done::<RegisterAnswer, _>(service.advance_register(&context, name, fencing_token).await?)
         }
-        What::DeleteRegister { name } => register(&service.delete_register(&context, name).await?),
+        What::DeleteRegister { name } => {
+            done::<RegisterAnswer, _>(service.delete_register(&context, name).await?)
+        }
         What::GetRegister { name, consistency } => {
-            register(&service.get_register(&context, &name, consistency).await?)
+            done::<RegisterAnswer, _>(service.get_register(&context, name, consistency).await?)
         }
     }
 }
@@ -95,15 +84,15 @@ async fn open(
     request: OpenRequest,
     bound: bool,
 ) -> Result<Done, ApiError> {
-    let (revision, session, bound) = if bound {
-        let At { revision, value: (session, bound) } = service.open_bound_session(context, request).await?;
-        (revision, session, Some(bound))
+    let (opened, bound) = if bound {
+        let At { revision, clock, value: (view, bound) } =
+            service.open_bound_session(context, request).await?;
+        (At { revision, clock, value: view }, Some(bound))
     } else {
-        let At { revision, value } = service.open_session(context, request).await?;
-        (revision, value, None)
+        (service.open_session(context, request).await?, None)
     };
-    let effect = Effect::Opened { session: session.session_id, ttl_ms: session.ttl_ms, bound };
-    Ok(Done { effect, ..done(revision, SessionAnswer { session: Session::from(session), revision })? })
+    let effect = Effect::Opened { session: opened.value.session, ttl_ms: opened.value.ttl_ms, bound };
+    Ok(Done { effect, ..done::<SessionAnswer, _>(opened)? })
 }
 
 async fn acquire(
@@ -132,23 +121,13 @@ async fn acquire(
             () = position => return Err(ApiError::Internal("a follower of a wait ended".to_owned())),
         }
     };
-    let revision = granted.revision;
-    let effect = Effect::Granted { grant: Box::new(granted.value.clone()), queued };
-    Ok(Done { effect, ..done(revision, GrantAnswer { grant: Grant::from(granted.value), revision })? })
+    let effect = Effect::Granted { held: granted.clone(), queued };
+    Ok(Done { effect, ..done::<GrantAnswer, _>(granted)? })
 }
 
-fn released(released: &At<Released>) -> Result<Done, ApiError> {
-    let At { revision, value: Released { lock_id, fencing_token, remaining_count } } = *released;
-    let lock_id = lock_id.to_string();
-    done(revision, ReleaseAnswer { lock_id, fencing_token, remaining_count, revision })
-}
-
-fn register(register: &At<Register>) -> Result<Done, ApiError> {
-    let At { revision, value: Register { high_water } } = *register;
-    done(revision, RegisterAnswer { high_water, revision })
-}
-
-fn done(revision: u64, answer: impl Serialize) -> Result<Done, ApiError> {
-    let result = serde_json::to_value(answer).map_err(|error| ApiError::Internal(error.to_string()))?;
+/// An answer of the contract, made of what the use case answered.
+fn done<A: Serialize + From<At<V>>, V>(at: At<V>) -> Result<Done, ApiError> {
+    let revision = at.revision;
+    let result = serde_json::to_value(A::from(at)).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(Done { revision, result, effect: Effect::None })
 }

@@ -22,9 +22,10 @@ use super::op::{self, Call, Defaults, Op, What};
 use super::watch;
 use crate::ApiError;
 use crate::client_work::client_work;
+use crate::contract::session::Session;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
-use crate::service::{CallContext, Consistency, Service};
+use crate::service::{At, CallContext, Consistency, Service};
 use crate::socket::{self, Gone, Out};
 
 /// Serves a connection to its end.
@@ -98,7 +99,7 @@ struct Unwatched {
 struct Greeting {
     namespace: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<crate::json::session_dto::Session>,
+    session: Option<Session>,
 }
 
 impl Connection {
@@ -229,8 +230,9 @@ impl Connection {
         match self.service.get_session(&self.context(), session, Consistency::Linearizable).await {
             Ok(found) => {
                 self.adopt(id.clone(), session, found.value.ttl_ms, found.revision);
-                let result = Greeting { namespace, session: Some(found.value.into()) };
-                self.out.send(Outgoing::Reply { id, revision: found.revision, result }).await
+                let At { revision, clock, value } = found;
+                let result = Greeting { namespace, session: Some(Session::seen(value, clock)) };
+                self.out.send(Outgoing::Reply { id, revision, result }).await
             }
             Err(error) => self.out.send(Outgoing::error(Some(id), error)).await,
         }
@@ -360,10 +362,10 @@ impl Connection {
                 }
                 self.defaults.session = self.defaults.session.filter(|own| *own != session);
             }
-            Effect::Granted { grant, queued } => {
-                if self.followed.insert(Followed::Lock(grant.grant.lock_id)) {
+            Effect::Granted { held, queued } => {
+                if self.followed.insert(Followed::Lock(held.value.lock_id)) {
                     let follower = self.follower(id);
-                    self.followers.spawn(follower.held(*grant, queued));
+                    self.followers.spawn(follower.held(held, queued));
                 }
             }
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ApiError;
-use crate::json::{Problem, decode_json, watch_dto};
+use crate::contract::watch::{Changes, SnapshotPage};
+use crate::json::{Problem, decode_json};
 
 /// The longest id of a request, in characters.
 const ID_CHARS_MAX: usize = 64;
@@ -91,13 +92,13 @@ pub(super) enum Outgoing<T = ()> {
     Snapshot {
         id: String,
         #[serde(flatten)]
-        page: watch_dto::SnapshotPage,
+        page: SnapshotPage,
     },
     /// What one revision changed of what a watch asks for.
     Changes {
         id: String,
         #[serde(flatten)]
-        changes: watch_dto::Changes,
+        changes: Changes,
     },
     /// How far a watch is.
     Progress { id: String, revision: u64 },
@@ -163,7 +164,7 @@ mod tests {
         ] {
             let unreadable = decode(text).expect_err(text);
             assert_eq!(unreadable.id.as_deref(), id, "{text}");
-            assert_eq!((unreadable.error.code(), unreadable.error.field()), (code, field), "{text}");
+            assert_eq!((unreadable.error.code().as_str(), unreadable.error.field()), (code, field), "{text}");
         }
         let long = format!(r#"{{"id":"{}","op":"ping"}}"#, "x".repeat(ID_CHARS_MAX + 1));
         assert_eq!(decode(&long).expect_err("too long").error.field(), Some("id"));

@@ -15,12 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::frame::{Lease, Outgoing};
 use crate::ApiError;
-use crate::service::acquire::Queued;
-use crate::service::lock::GrantInfo;
+use crate::service::acquire::{Held, Queued};
 use crate::service::watch::{
     Event, Facts, Filter, Item, Job, Kind, Names, PROGRESS_MS, Start, Watch, WatchRequest,
 };
-use crate::service::{CallContext, Consistency, Service};
+use crate::service::{At, CallContext, Clock, Consistency, Service};
 use crate::socket::{Gone, Out};
 
 /// How often a follower looks by itself while the hub does not take it.
@@ -106,22 +105,23 @@ impl Follower {
     }
 
     /// Follows a grant to its end.
-    pub(super) async fn held(self, info: GrantInfo, queued: bool) -> Followed {
-        let followed = Followed::Lock(info.grant.lock_id);
+    pub(super) async fn held(self, held: At<Held>, queued: bool) -> Followed {
+        let followed = Followed::Lock(held.value.lock_id);
         // An error means that the client is gone: there is nobody to tell.
-        let _ = self.follow_grant(info, queued).await;
+        let _ = self.follow_grant(&held, queued).await;
         followed
     }
 
-    async fn follow_grant(&self, info: GrantInfo, queued: bool) -> Result<(), Gone> {
-        let (lock_id, token) = (info.grant.lock_id, Some(info.grant.token));
+    async fn follow_grant(&self, held: &At<Held>, queued: bool) -> Result<(), Gone> {
+        let grant = &held.value;
+        let (lock_id, token) = (grant.lock_id, Some(grant.token));
         let lease = |event| Lease { event, fencing_token: token, ..self.lock(lock_id) };
         if queued {
             self.out.send(Outgoing::<()>::Lease(lease("granted"))).await?;
         }
-        let mut expiring_at = expiring_at(&info);
-        let mut from = info.grant.granted_revision + 1;
-        let Some(name) = info.grant.requests.first().map(|request| request.name.clone()) else {
+        let mut expiring_at = expiring_at(grant, held.clock);
+        let mut from = grant.granted_revision + 1;
+        let Some(name) = grant.requests.first().map(|request| request.name.clone()) else {
             return Ok(());
         };
         let filter = self.filter(name, vec![Kind::LockReleased, Kind::LockExtended]);
@@ -142,7 +142,7 @@ impl Follower {
                     _ => None,
                 },
                 () = at(expiring_at) => {
-                    let left = info.grant.ttl_ms.map(|ttl_ms| ttl_ms / u64::from(EXPIRING_PART));
+                    let left = grant.ttl_ms.map(|ttl_ms| ttl_ms / u64::from(EXPIRING_PART));
                     self.out.send(Outgoing::<()>::Lease(Lease { remaining_ms: left, ..lease("expiring") })).await?;
                     expiring_at = None;
                     None
@@ -150,7 +150,7 @@ impl Follower {
             };
             // A change that tells the end may wait in the watch; only without one the state has to do.
             let end = match end {
-                None if watch.is_none() && self.is_gone(&info) => Some(End::Lost { reason: UNSEEN }),
+                None if watch.is_none() && self.is_gone(grant) => Some(End::Lost { reason: UNSEEN }),
                 end => end,
             };
             match end {
@@ -165,9 +165,8 @@ impl Follower {
     }
 
     /// Whether a grant is gone. A node that does not know of it yet can not say.
-    fn is_gone(&self, info: &GrantInfo) -> bool {
-        self.service.applied_revision() >= info.grant.granted_revision
-            && !self.service.is_held(info.grant.lock_id)
+    fn is_gone(&self, grant: &Held) -> bool {
+        self.service.applied_revision() >= grant.granted_revision && !self.service.is_held(grant.lock_id)
     }
 
     /// Follows a session, known at a revision, to its end.
@@ -282,21 +281,22 @@ async fn next(watch: &mut Option<Watch>) -> Option<Item> {
 
 /// What a change of a grant means: its end, or a longer life.
 fn end_of(event: &Event, expiring: &mut Option<Instant>) -> Option<End> {
-    let Facts::Grant(info) = &event.facts else { return None };
+    let Facts::Grant { grant, .. } = &event.facts else { return None };
     match (event.kind, event.reason) {
         (Kind::LockExtended, _) => {
-            *expiring = expiring_at(info);
+            *expiring = expiring_at(grant, event.clock);
             None
         }
-        (Kind::LockReleased, Some("released")) => (info.grant.count == 0).then_some(End::GivenBack),
+        (Kind::LockReleased, Some("released")) => (grant.count == 0).then_some(End::GivenBack),
         (Kind::LockReleased, Some(reason)) => Some(End::Lost { reason }),
         _ => None,
     }
 }
 
 /// When a grant with a life of its own is about to expire.
-fn expiring_at(info: &GrantInfo) -> Option<Instant> {
-    let (ttl_ms, remaining_ms) = info.grant.ttl_ms.zip(info.remaining_ms)?;
+fn expiring_at(grant: &Held, clock: Clock) -> Option<Instant> {
+    let (ttl_ms, deadline_ms) = grant.ttl_ms.zip(grant.deadline_ms)?;
+    let remaining_ms = clock.remaining_ms(deadline_ms);
     let notice_ms = remaining_ms.saturating_sub(ttl_ms / u64::from(EXPIRING_PART));
     Some(Instant::now() + Duration::from_millis(notice_ms))
 }

@@ -1,20 +1,26 @@
 //! Requests: the fields of every operation, and what they mean as types of the service.
 
-use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
+use batuta_statemachine::lock::By;
+use batuta_statemachine::{DedupKey, Name, Namespace, SessionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::frame::Request;
 use crate::ApiError;
-use crate::json::lock_dto::{AcquireRequest as AcquireFields, CheckRequest, LockQuery};
-use crate::json::session_dto::{NoQuery, ReadQuery};
-use crate::json::watch_dto::WatchQuery;
-use crate::json::{acquire_request, decode_value};
+use crate::contract::ReadQuery;
+use crate::contract::lock::{
+    AcquireRequest as AcquireFields, CheckQuery, ExtendRequest, ForceReleaseRequest, LockQuery,
+    ReleaseRequest,
+};
+use crate::contract::register::{AdvanceRegisterRequest, DeleteRegisterRequest};
+use crate::contract::session::{CloseSessionRequest, KeepAliveRequest, OpenSessionRequest};
+use crate::contract::watch::WatchQuery;
+use crate::json::decode_value;
 use crate::service::acquire::AcquireRequest;
-use crate::service::lock::{ExtendRequest, ForceReleaseRequest, LockCursors, ReleaseRequest};
+use crate::service::lock::{Extend, ForceRelease, LockCursors};
 use crate::service::session::OpenRequest;
-use crate::service::watch::{Filter, FilterText, Start, WatchRequest};
+use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Consistency, parse};
 
 /// What a connection lends to requests that do not say it themselves.
@@ -55,9 +61,9 @@ pub(super) enum What {
     KeepAlive(SessionId),
     CloseSession(SessionId),
     Acquire(AcquireRequest),
-    Release(ReleaseRequest),
-    Extend(ExtendRequest),
-    ForceRelease(ForceReleaseRequest),
+    Release(By),
+    Extend(Extend),
+    ForceRelease(ForceRelease),
     Check { name: Name, fencing_token: u64, consistency: Consistency },
     GetLock { name: Name, cursors: LockCursors, consistency: Consistency },
     Explain { name: Name, cursors: LockCursors, consistency: Consistency },
@@ -114,50 +120,6 @@ struct UnwatchFields {
     watch_id: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OpenSessionFields {
-    ttl_ms: u64,
-    #[serde(default)]
-    metadata: String,
-    #[serde(default)]
-    bound: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SessionFields {
-    session_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReleaseFields {
-    lock_id: String,
-    name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExtendFields {
-    lock_id: String,
-    name: Option<String>,
-    ttl_ms: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ForceReleaseFields {
-    fencing_token: u64,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AdvanceFields {
-    fencing_token: u64,
-}
-
 /// Reads a request; what it does not say comes from the connection.
 pub(super) fn decode(request: Request, defaults: &Defaults) -> Result<Op, ApiError> {
     let Request { op, mut fields, .. } = request;
@@ -177,11 +139,11 @@ pub(super) fn decode(request: Request, defaults: &Defaults) -> Result<Op, ApiErr
             if !keep_alive {
                 return Ok(Op::Ping);
             }
-            What::KeepAlive(session(None, defaults)?)
+            What::KeepAlive(own_session(defaults)?)
         }
         "keep_alive" => {
-            let SessionFields { session_id } = decode_fields(fields)?;
-            What::KeepAlive(session(session_id.as_deref(), defaults)?)
+            let KeepAliveRequest { session_id } = decode_fields(with_session(fields, defaults)?)?;
+            What::KeepAlive(parse::parse_session_id("session_id", &session_id)?)
         }
         "check" | "get_lock" | "explain" | "get_register" => read(&op, fields)?,
         "open_session" | "close_session" | "acquire" | "release" | "extend" | "force_release"
@@ -206,27 +168,22 @@ fn hello(fields: Map<String, Value>) -> Result<Op, ApiError> {
 
 fn watch(fields: Map<String, Value>, defaults: &Defaults) -> Result<Op, ApiError> {
     let query: WatchQuery = decode_fields(fields)?;
-    let text = FilterText { prefix: &query.prefix, name: &query.name, session_id: &query.session_id };
-    let namespace = defaults.namespace.clone();
-    let filter = Filter::parse(namespace, query.jobs.split(','), query.kinds.split(','), text)?;
-    let start = Start::parse(query.from_revision, query.snapshot)?;
-    let (consistency, progress_ms) = (query.consistency.into(), query.progress_ms);
-    Ok(Op::Watch(Box::new(WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms })))
+    let context = CallContext { namespace: defaults.namespace.clone(), ..CallContext::default() };
+    Ok(Op::Watch(Box::new(query.read(&context)?)))
 }
 
 fn read(op: &str, mut fields: Map<String, Value>) -> Result<What, ApiError> {
     let name = take_name(&mut fields)?;
     if op == "check" {
-        let CheckRequest { fencing_token, consistency } = decode_fields(fields)?;
-        return Ok(What::Check { name, fencing_token, consistency: consistency.into() });
+        let CheckQuery { fencing_token, consistency } = decode_fields(fields)?;
+        return Ok(What::Check { name, fencing_token: fencing_token.into(), consistency });
     }
     if op == "get_register" {
         let ReadQuery { consistency } = decode_fields(fields)?;
-        return Ok(What::GetRegister { name, consistency: consistency.into() });
+        return Ok(What::GetRegister { name, consistency });
     }
-    let LockQuery { consistency, holders_cursor, waiters_cursor } = decode_fields(fields)?;
-    let cursors = LockCursors::of(holders_cursor, waiters_cursor);
-    let consistency = consistency.into();
+    let query: LockQuery = decode_fields(fields)?;
+    let (cursors, consistency) = (query.cursors()?, query.consistency);
     match op {
         "get_lock" => Ok(What::GetLock { name, cursors, consistency }),
         "explain" => Ok(What::Explain { name, cursors, consistency }),
@@ -237,47 +194,39 @@ fn read(op: &str, mut fields: Map<String, Value>) -> Result<What, ApiError> {
 fn write(op: &str, mut fields: Map<String, Value>, defaults: &Defaults) -> Result<What, ApiError> {
     match op {
         "open_session" => {
-            let OpenSessionFields { ttl_ms, metadata, bound } = decode_fields(fields)?;
-            Ok(What::OpenSession { request: OpenRequest { ttl_ms, metadata }, bound })
+            let bound = match fields.remove("bound") {
+                None => false,
+                Some(Value::Bool(bound)) => bound,
+                Some(_) => return Err(ApiError::invalid("bound", "must be true or false")),
+            };
+            let OpenSessionRequest { ttl_ms, metadata } = decode_fields(fields)?;
+            Ok(What::OpenSession { request: OpenRequest { ttl_ms: ttl_ms.into(), metadata }, bound })
         }
         "close_session" => {
-            let SessionFields { session_id } = decode_fields(fields)?;
-            Ok(What::CloseSession(session(session_id.as_deref(), defaults)?))
+            let CloseSessionRequest { session_id } = decode_fields(with_session(fields, defaults)?)?;
+            Ok(What::CloseSession(parse::parse_session_id("session_id", &session_id)?))
         }
         "acquire" => {
             let fields: AcquireFields = decode_fields(fields)?;
             let own_life = fields.ttl_ms.is_some() || fields.session_id.is_some();
-            let mut request = acquire_request(fields)?;
+            let mut request = fields.read()?;
             // A grant without a session and without a time to live does not exist: it is the connection's session's.
             if !own_life {
                 request.owner.session = defaults.session;
             }
             Ok(What::Acquire(request))
         }
-        "release" => {
-            let ReleaseFields { lock_id, name } = decode_fields(fields)?;
-            let (lock_id, name) = grant_named(&lock_id, name.as_deref())?;
-            Ok(What::Release(ReleaseRequest { lock_id, name }))
-        }
-        "extend" => {
-            let ExtendFields { lock_id, name, ttl_ms } = decode_fields(fields)?;
-            let (lock_id, name) = grant_named(&lock_id, name.as_deref())?;
-            Ok(What::Extend(ExtendRequest { lock_id, name, ttl_ms }))
-        }
-        "force_release" => {
-            let name = take_name(&mut fields)?;
-            let ForceReleaseFields { fencing_token, reason } = decode_fields(fields)?;
-            Ok(What::ForceRelease(ForceReleaseRequest { name, fencing_token, reason }))
-        }
+        "release" => Ok(What::Release(decode_fields::<ReleaseRequest>(fields)?.read()?)),
+        "extend" => Ok(What::Extend(decode_fields::<ExtendRequest>(fields)?.read()?)),
+        "force_release" => Ok(What::ForceRelease(decode_fields::<ForceReleaseRequest>(fields)?.read()?)),
         "advance_register" => {
-            let name = take_name(&mut fields)?;
-            let AdvanceFields { fencing_token } = decode_fields(fields)?;
-            Ok(What::AdvanceRegister { name, fencing_token })
+            let AdvanceRegisterRequest { name, fencing_token } = decode_fields(fields)?;
+            let name = parse::parse_name("name", &name)?;
+            Ok(What::AdvanceRegister { name, fencing_token: fencing_token.into() })
         }
         "delete_register" => {
-            let name = take_name(&mut fields)?;
-            let NoQuery {} = decode_fields(fields)?;
-            Ok(What::DeleteRegister { name })
+            let DeleteRegisterRequest { name } = decode_fields(fields)?;
+            Ok(What::DeleteRegister { name: parse::parse_name("name", &name)? })
         }
         _ => Err(unknown_op(op)),
     }
@@ -306,21 +255,17 @@ fn retry_key(fields: &mut Map<String, Value>, namespace: &Namespace) -> Result<O
     }
 }
 
-fn grant_named(lock_id: &str, name: Option<&str>) -> Result<(LockId, Option<Name>), ApiError> {
-    let name = name.map(|text| parse::parse_name("name", text)).transpose()?;
-    Ok((parse::parse_lock_id("lock_id", lock_id)?, name))
+/// The fields with the connection's session where they name none.
+fn with_session(mut fields: Map<String, Value>, defaults: &Defaults) -> Result<Map<String, Value>, ApiError> {
+    if fields.get("session_id").is_none_or(Value::is_null) {
+        fields.insert("session_id".to_owned(), Value::String(own_session(defaults)?.to_string()));
+    }
+    Ok(fields)
 }
 
-fn session(given: Option<&str>, defaults: &Defaults) -> Result<SessionId, ApiError> {
-    match given {
-        Some(text) => parse::parse_session_id("session_id", text),
-        None => defaults.session.ok_or_else(|| {
-            ApiError::invalid(
-                "session_id",
-                "is required: this connection has no session; see hello and open_session",
-            )
-        }),
-    }
+fn own_session(defaults: &Defaults) -> Result<SessionId, ApiError> {
+    let problem = "is required: this connection has no session; see hello and open_session";
+    defaults.session.ok_or_else(|| ApiError::invalid("session_id", problem))
 }
 
 fn unknown_op(op: &str) -> ApiError {

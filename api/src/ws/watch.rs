@@ -2,7 +2,7 @@
 
 use super::frame::Outgoing;
 use crate::ApiError;
-use crate::json::watch_dto::Message;
+use crate::contract::watch::WatchItem;
 use crate::service::watch::WatchRequest;
 use crate::service::{CallContext, Service};
 use crate::socket::{Gone, Out};
@@ -39,10 +39,10 @@ async fn follow(
             Err(error) => return Ok(Err(error)),
         };
         let id = id.to_owned();
-        let frame: Outgoing = match Message::from(item) {
-            Message::Snapshot(page) => Outgoing::Snapshot { id, page },
-            Message::Changes(changes) => Outgoing::Changes { id, changes },
-            Message::Progress(progress) => Outgoing::Progress { id, revision: progress.revision },
+        let frame: Outgoing = match WatchItem::from(item) {
+            WatchItem::Snapshot(page) => Outgoing::Snapshot { id, page },
+            WatchItem::Changes(changes) => Outgoing::Changes { id, changes },
+            WatchItem::Progress(progress) => Outgoing::Progress { id, revision: progress.revision.into() },
         };
         out.send(frame).await?;
     }

@@ -24,9 +24,12 @@ const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
         __typename
         ... on Progress { revision }
         ... on Changes { revision more events {
-            ordinal job kind sessionId lockId reason metadata name highWater
-            grant { fencingToken count metadata locks { name mode } }
-            waiter { locks { name mode } }
+            ordinal kind sessionId reason facts {
+                ... on LockFacts {
+                    lockId grant { fencingToken count metadata locks { name mode } } waiter { locks { name mode } }
+                }
+                ... on SessionFacts { metadata } ... on RegisterFacts { name highWater }
+            }
         } }
     }
 }";

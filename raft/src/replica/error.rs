@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::refused::Reason;
+use batuta_statemachine::Code;
 
 use crate::disk::LockError;
 use crate::log::LogError;
@@ -169,32 +170,17 @@ pub enum ProposeError {
 impl ProposeError {
     /// The stable code, see docs/errors.md.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::NoLeader { .. } => "no_leader",
-            Self::OutcomeUnknown { .. } => "outcome_unknown",
-            Self::DiskFull { .. } => "disk_full",
-            Self::Overloaded => "overloaded",
-            Self::ShuttingDown => "shutting_down",
-            Self::NotAMember { .. } => "unknown_member",
-            Self::Removed { .. } => "node_removed",
-            Self::Membership(_) => "membership_change_refused",
-            Self::Fatal(_) => "internal",
-        }
-    }
-
-    /// Whether the same request may be sent again unchanged. After an unknown outcome only with a retry key.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        match self {
-            Self::NoLeader { .. }
-            | Self::DiskFull { .. }
-            | Self::Overloaded
-            | Self::ShuttingDown
-            | Self::Removed { .. } => true,
-            Self::OutcomeUnknown { .. } | Self::NotAMember { .. } | Self::Membership(_) | Self::Fatal(_) => {
-                false
-            }
+            Self::NoLeader { .. } => Code::NoLeader,
+            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Self::DiskFull { .. } => Code::DiskFull,
+            Self::Overloaded => Code::Overloaded,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::NotAMember { .. } => Code::UnknownMember,
+            Self::Removed { .. } => Code::NodeRemoved,
+            Self::Membership(_) => Code::MembershipChangeRefused,
+            Self::Fatal(_) => Code::Internal,
         }
     }
 }

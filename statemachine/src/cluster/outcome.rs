@@ -1,5 +1,6 @@
 //! What the commands of the cluster itself answer, refuse and change.
 
+use crate::Code;
 use crate::job_macros::{job_replies, job_usage};
 
 /// The cluster has its identity.
@@ -42,15 +43,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::AlreadyInitialised { .. } => "already_initialised",
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::AlreadyInitialised { .. } => false,
+            Self::AlreadyInitialised { .. } => Code::AlreadyInitialised,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::lock::{ReleaseReason, WaitEnd};
 use crate::session::SessionEnd;
-use crate::{LockId, Name, SessionId};
+use crate::{Code, LockId, Name, SessionId};
 
 /// Why a command of locks is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -115,42 +115,26 @@ fn superseded_text(token: u64, newest: u64) -> String {
 }
 
 impl Refusal {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::LockHeld { .. } => "lock_held",
-            Self::LockDelayed { .. } => "lock_delayed",
-            Self::LockNotHeld { .. } => "lock_not_held",
-            Self::ForeignLock { .. } => "namespace_mismatch",
-            Self::AlreadyGranted { .. } => "already_granted",
-            Self::GrantEnded { .. } => "grant_ended",
-            Self::WaitEnded { reason: WaitEnd::TimedOut, .. } => "wait_timeout",
-            Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => "wait_cancelled",
-            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Closed), .. } => "session_closed",
-            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Expired), .. } => "session_expired",
-            Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => "node_lost",
-            Self::Deadlock { .. } => "deadlock",
-            Self::ModeMismatch { .. } => "mode_mismatch",
-            Self::CapacityMismatch { .. } => "capacity_mismatch",
-            Self::OwnedBySession { .. } => "owned_by_session",
-            Self::TokenSuperseded { .. } => "token_superseded",
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::LockHeld { .. }
-            | Self::LockDelayed { .. }
-            | Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => true,
-            Self::LockNotHeld { .. }
-            | Self::ForeignLock { .. }
-            | Self::AlreadyGranted { .. }
-            | Self::GrantEnded { .. }
-            | Self::WaitEnded { .. }
-            | Self::Deadlock { .. }
-            | Self::ModeMismatch { .. }
-            | Self::CapacityMismatch { .. }
-            | Self::OwnedBySession { .. }
-            | Self::TokenSuperseded { .. } => false,
+            Self::LockHeld { .. } => Code::LockHeld,
+            Self::LockDelayed { .. } => Code::LockDelayed,
+            Self::LockNotHeld { .. } => Code::LockNotHeld,
+            Self::ForeignLock { .. } => Code::NamespaceMismatch,
+            Self::AlreadyGranted { .. } => Code::AlreadyGranted,
+            Self::GrantEnded { .. } => Code::GrantEnded,
+            Self::WaitEnded { reason: WaitEnd::TimedOut, .. } => Code::WaitTimeout,
+            Self::WaitEnded { reason: WaitEnd::Cancelled, .. } => Code::WaitCancelled,
+            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Closed), .. } => Code::SessionClosed,
+            Self::WaitEnded { reason: WaitEnd::SessionEnded(SessionEnd::Expired), .. } => {
+                Code::SessionExpired
+            }
+            Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => Code::NodeLost,
+            Self::Deadlock { .. } => Code::Deadlock,
+            Self::ModeMismatch { .. } => Code::ModeMismatch,
+            Self::CapacityMismatch { .. } => Code::CapacityMismatch,
+            Self::OwnedBySession { .. } => Code::OwnedBySession,
+            Self::TokenSuperseded { .. } => Code::TokenSuperseded,
         }
     }
 }

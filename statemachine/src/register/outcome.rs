@@ -1,7 +1,7 @@
 //! What the commands of registers answer, refuse and change.
 
 use crate::job_macros::{job_replies, job_usage};
-use crate::{Name, Namespace};
+use crate::{Code, Name, Namespace};
 
 /// The register stands at the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,15 +43,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::RegisterNotFound { .. } => "register_not_found",
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::RegisterNotFound { .. } => false,
+            Self::RegisterNotFound { .. } => Code::RegisterNotFound,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the commands of sessions answer, refuse and change.
 
 use crate::job_macros::{job_replies, job_usage};
-use crate::{Namespace, SessionId};
+use crate::{Code, Namespace, SessionId};
 
 /// A session is open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,16 +68,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::SessionNotFound { .. } => "session_not_found",
-            Self::NamespaceMismatch { .. } => "namespace_mismatch",
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::SessionNotFound { .. } | Self::NamespaceMismatch { .. } => false,
+            Self::SessionNotFound { .. } => Code::SessionNotFound,
+            Self::NamespaceMismatch { .. } => Code::NamespaceMismatch,
         }
     }
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batuta_api::ApiError;
-use batuta_api::service::acquire::AcquireRequest;
-use batuta_api::service::lock::{ExtendRequest, GrantInfo, Lock, Register, ReleaseRequest, Released};
-use batuta_api::service::session::{Closed, KeptAlive, OpenRequest, Session};
+use batuta_api::service::acquire::{AcquireRequest, Held};
+use batuta_api::service::lock::{Extend, Lock, LockCursors, Released};
+use batuta_api::service::register::Register;
+use batuta_api::service::session::{Closed, KeptAlive, OpenRequest};
 use batuta_api::service::{At, CallContext, Consistency, Service};
 use batuta_raft::ProposeError;
-use batuta_statemachine::{Name, SessionId};
+use batuta_statemachine::lock::By;
+use batuta_statemachine::session::SessionView;
+use batuta_statemachine::{LockId, Name, SessionId};
 use tokio::sync::oneshot;
 
 use crate::context::{Context, violation};
@@ -23,8 +26,8 @@ pub(crate) enum Call {
     KeepAlive(SessionId),
     Close(SessionId),
     Acquire(AcquireRequest),
-    Release(ReleaseRequest),
-    Extend(ExtendRequest),
+    Release(LockId),
+    Extend(Extend),
     Advance { name: Name, token: u64 },
     GetLock(Name, Consistency),
     GetRegister(Name, Consistency),
@@ -33,12 +36,12 @@ pub(crate) enum Call {
 /// An answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Opened(At<Session>),
+    Opened(At<SessionView>),
     KeptAlive(At<KeptAlive>),
     Closed(At<Closed>),
-    Granted(Box<At<GrantInfo>>),
+    Granted(Box<At<Held>>),
     Released(At<Released>),
-    Extended(Box<At<GrantInfo>>),
+    Extended(Box<At<Held>>),
     Advanced(At<Register>),
     Lock(Box<At<Lock>>),
     Register(At<Register>),
@@ -77,16 +80,19 @@ impl Call {
             Self::KeepAlive(session) => Answer::KeptAlive(service.keep_alive(&context, session).await?),
             Self::Close(session) => Answer::Closed(service.close_session(&context, session).await?),
             Self::Acquire(request) => Answer::Granted(Box::new(service.acquire(&context, request).await?)),
-            Self::Release(request) => Answer::Released(service.release(&context, request).await?),
+            Self::Release(lock_id) => {
+                Answer::Released(service.release(&context, By::Id { lock_id, name: None }).await?)
+            }
             Self::Extend(request) => Answer::Extended(Box::new(service.extend(&context, request).await?)),
             Self::Advance { name, token } => {
                 Answer::Advanced(service.advance_register(&context, name, token).await?)
             }
             Self::GetLock(name, consistency) => {
-                Answer::Lock(Box::new(service.get_lock(&context, &name, consistency).await?))
+                let cursors = LockCursors::default();
+                Answer::Lock(Box::new(service.get_lock(&context, &name, cursors, consistency).await?))
             }
             Self::GetRegister(name, consistency) => {
-                Answer::Register(service.get_register(&context, &name, consistency).await?)
+                Answer::Register(service.get_register(&context, name, consistency).await?)
             }
         })
     }
@@ -203,33 +209,33 @@ impl Caller {
             (_, Answer::Opened(at)) => {
                 let renewals = Renewals {
                     ttl_ms: at.value.ttl_ms,
-                    acknowledged: vec![(begun_ms, at.value.session_id.0.index)],
+                    acknowledged: vec![(begun_ms, at.value.session.0.index)],
                 };
-                ledger.sessions.entry(at.value.session_id).or_insert(renewals);
+                ledger.sessions.entry(at.value.session).or_insert(renewals);
             }
             (_, Answer::KeptAlive(at)) => {
-                if let Some(renewals) = ledger.sessions.get_mut(&at.value.session_id) {
+                if let Some(renewals) = ledger.sessions.get_mut(&at.value.session) {
                     renewals.acknowledged.push((begun_ms, at.revision));
                 }
             }
             (Call::Close(session), Answer::Closed(_)) => ledger.closed.push(*session),
             (_, Answer::Granted(at)) => {
-                let grant = &at.value.grant;
+                let grant = &at.value;
                 ledger.granted.push(Granted { lock_id: grant.lock_id, token: grant.token });
                 if let Some(ttl_ms) = grant.ttl_ms {
                     ledger.lives.push(Life { lock_id: grant.lock_id, begun_ms, ttl_ms });
                 }
             }
             (Call::Extend(request), Answer::Extended(at)) => {
-                let lock_id = at.value.grant.lock_id;
+                let lock_id = at.value.lock_id;
                 ledger.lives.push(Life { lock_id, begun_ms, ttl_ms: request.ttl_ms });
             }
-            (Call::Release(request), Answer::Released(_)) => ledger.released.push(request.lock_id),
+            (Call::Release(lock_id), Answer::Released(_)) => ledger.released.push(*lock_id),
             (Call::Advance { name, token }, Answer::Advanced(_)) => {
                 ledger.registers.push((name.clone(), *token));
             }
             (Call::GetLock(name, _), Answer::Lock(at)) => {
-                let mut tokens: Vec<u64> = at.value.holders.iter().map(|holder| holder.grant.token).collect();
+                let mut tokens: Vec<u64> = at.value.view.holders.iter().map(|holder| holder.token).collect();
                 tokens.sort_unstable();
                 ledger.reads.push(read(name, at.revision, Seen::Holders(tokens)));
             }

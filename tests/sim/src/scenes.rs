@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batuta_api::service::CallContext;
-use batuta_api::service::acquire::AcquireRequest;
-use batuta_api::service::lock::{GrantInfo, ReleaseRequest};
+use batuta_api::service::acquire::{AcquireRequest, Held};
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
 use batuta_statemachine::{DedupKey, LockId, Name, Namespace};
 use rand::Rng as _;
@@ -109,7 +108,7 @@ impl Run<'_> {
     }
 
     /// Takes a lock.
-    fn take(&mut self, node: usize, request: AcquireRequest, within_ms: u64) -> Result<GrantInfo, Violation> {
+    fn take(&mut self, node: usize, request: AcquireRequest, within_ms: u64) -> Result<Held, Violation> {
         let key = request.metadata.clone();
         match self.insist(node, &Call::Acquire(request), &key, within_ms)? {
             Answer::Granted(at) => Ok(at.value),
@@ -118,7 +117,7 @@ impl Run<'_> {
     }
 
     fn give_back(&mut self, node: usize, lock_id: LockId) -> Result<(), Violation> {
-        let call = Call::Release(ReleaseRequest { lock_id, name: None });
+        let call = Call::Release(lock_id);
         self.insist(node, &call, &format!("release-{lock_id}"), ANSWERED_WITHIN_MS).map(drop)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batuta_api::ApiError;
 use batuta_api::service::acquire::AcquireRequest;
-use batuta_api::service::lock::{ExtendRequest, ReleaseRequest};
+use batuta_api::service::lock::Extend;
 use batuta_api::service::session::OpenRequest;
 use batuta_api::service::{CallContext, Consistency};
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
@@ -127,7 +127,7 @@ impl Client {
         self.keys += 1;
         let told = self.write(Call::Open(OpenRequest { ttl_ms, metadata })).await;
         if let Told::Answer(Answer::Opened(at)) = told {
-            let id = at.value.session_id;
+            let id = at.value.session;
             self.session = Some(OwnSession { id, next_sequence: 1 });
             let seed = self.rng.random();
             tokio::spawn(keep_alive(self.caller.clone(), id, ttl_ms, seed));
@@ -165,7 +165,7 @@ impl Client {
             metadata: format!("{}-lock-{}", self.caller.who, self.keys),
         };
         if let Told::Answer(Answer::Granted(at)) = self.write(Call::Acquire(request)).await {
-            let grant = at.value.grant;
+            let grant = at.value;
             self.held.push(Held {
                 lock_id: grant.lock_id,
                 token: grant.token,
@@ -180,13 +180,13 @@ impl Client {
         }
         let at = self.rng.random_range(0..self.held.len());
         let held = self.held.swap_remove(at);
-        self.write(Call::Release(ReleaseRequest { lock_id: held.lock_id, name: None })).await;
+        self.write(Call::Release(held.lock_id)).await;
     }
 
     async fn extend(&mut self) {
         let Some(held) = self.held.iter().find(|held| held.one_shot) else { return self.acquire().await };
         let lock_id = held.lock_id;
-        let request = ExtendRequest { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
+        let request = Extend { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
         if let Told::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
             self.held.retain(|held| held.lock_id != lock_id);
         }

@@ -4,11 +4,14 @@ use syn::visit::Visit;
 
 use crate::source::{Finding, Source};
 
-/// Every text that a function named `code` of the core, the raft layer or the API can give has its line in the page.
+/// Where the codes are listed, and the function that spells them.
+const FILE: &str = "statemachine/src/code.rs";
+const FUNCTION: &str = "as_str";
+
+/// Every text that [`FUNCTION`] of the core can give has its heading in the page.
 pub(crate) fn check(sources: &[Source], page: &str) -> Vec<Finding> {
-    let judged = ["statemachine/src/", "raft/src/", "api/src/"];
     let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| judged.iter().any(|room| source.path.starts_with(room))) {
+    for source in sources.iter().filter(|source| source.path == FILE) {
         let mut codes = Codes::default();
         codes.visit_file(&source.syntax);
         for (code, line) in codes.found {
@@ -29,13 +32,13 @@ struct Codes {
 
 impl<'ast> Visit<'ast> for Codes {
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-        let outside = std::mem::replace(&mut self.inside, function.sig.ident == "code");
+        let outside = std::mem::replace(&mut self.inside, function.sig.ident == FUNCTION);
         syn::visit::visit_item_fn(self, function);
         self.inside = outside;
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        let outside = std::mem::replace(&mut self.inside, function.sig.ident == "code");
+        let outside = std::mem::replace(&mut self.inside, function.sig.ident == FUNCTION);
         syn::visit::visit_impl_item_fn(self, function);
         self.inside = outside;
     }
@@ -56,8 +59,8 @@ mod tests {
 
     #[test]
     fn a_code_without_its_heading_is_found() {
-        let text = "impl E {\n  /// Words.\n  fn code(&self) -> &str {\n    match self {\n      A => \"known\",\n      B => \"new\" } }\n  fn text(&self) -> &str { \"free\" }\n}";
-        let sources = [Source::parse("api/src/error.rs", text).unwrap()];
+        let text = "impl E {\n  /// Words.\n  fn as_str(&self) -> &str {\n    match self {\n      A => \"known\",\n      B => \"new\" } }\n  fn text(&self) -> &str { \"free\" }\n}";
+        let sources = [Source::parse(FILE, text).unwrap()];
         let found = check(&sources, "# Errors\n\n## known\n\nnew\n");
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].line, found[0].message.contains("\"new\"")), (6, true));

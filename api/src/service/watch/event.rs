@@ -10,11 +10,11 @@ use batuta_statemachine::{
 };
 use bytes::Bytes;
 
-use super::super::lock::{GrantInfo, Waiter};
-use super::super::wall::Clock;
+use super::super::Clock;
+use crate::ApiError;
 
 /// What a change is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
 pub enum Job {
     /// Locks: acquisitions and their ends.
     Lock,
@@ -27,7 +27,12 @@ pub enum Job {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema, async_graphql::Enum,
+)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ChangeKind)]
+#[graphql(name = "ChangeKind")]
 pub enum Kind {
     /// A session was opened.
     SessionOpened,
@@ -123,21 +128,28 @@ impl Kind {
     }
 }
 
-/// The facts of a change. Which are there follows from the kind.
+/// The facts of a change, by what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     /// Of `session_opened`.
-    Opened {
+    SessionOpened {
         /// Its time to live.
         ttl_ms: u64,
         /// Its free text.
         metadata: String,
     },
-    /// Of `lock_granted`, `lock_extended` and `lock_released` (the count that is left).
-    Grant(Box<GrantInfo>),
+    /// Of `session_ended`: nothing more than the session and the reason.
+    SessionEnded,
+    /// Of `lock_granted`, `lock_extended` and `lock_released`.
+    Grant {
+        /// The grant as it is now; of a release, as it was, with the count that is left.
+        grant: Arc<Grant>,
+        /// Of a forced release: the operator's words.
+        words: Option<String>,
+    },
     /// Of `lock_queued` and `wait_ended`.
-    Wait(Box<Waiter>),
-    /// Of `register_advanced` and `register_deleted` (nothing).
+    Wait(Box<Wait>),
+    /// Of `register_advanced` and `register_deleted` (no value).
     Register {
         /// The register.
         name: Name,
@@ -151,8 +163,8 @@ pub enum Facts {
         /// Who asked.
         node_name: String,
     },
-    /// Nothing more than the kind.
-    None,
+    /// Of the other changes of the cluster: nothing more than the kind.
+    Cluster,
 }
 
 /// The form in which a front sends an event: the first watcher who is sent it has it made, all others share it.
@@ -188,8 +200,8 @@ pub struct Event {
     pub session: Option<SessionId>,
     /// Of an end: why, as one word.
     pub reason: Option<&'static str>,
-    /// Of a forced release: the operator's words.
-    pub words: Option<String>,
+    /// The instant of its revision.
+    pub clock: Clock,
     /// The rest.
     pub facts: Facts,
     /// As gRPC sends it.
@@ -201,7 +213,7 @@ impl Event {
     #[must_use]
     pub fn lock_id(&self) -> Option<LockId> {
         match &self.facts {
-            Facts::Grant(info) => Some(info.grant.lock_id),
+            Facts::Grant { grant, .. } => Some(grant.lock_id),
             Facts::Wait(wait) => Some(wait.lock_id),
             _ => None,
         }
@@ -210,10 +222,12 @@ impl Event {
     /// The names it is about.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         let (requests, own): (&[LockRequest], Option<&Name>) = match &self.facts {
-            Facts::Grant(info) => (&info.grant.requests, None),
+            Facts::Grant { grant, .. } => (&grant.requests, None),
             Facts::Wait(wait) => (&wait.requests, None),
             Facts::Register { name, .. } => (&[], Some(name)),
-            Facts::Opened { .. } | Facts::Node { .. } | Facts::None => (&[], None),
+            Facts::SessionOpened { .. } | Facts::SessionEnded | Facts::Node { .. } | Facts::Cluster => {
+                (&[], None)
+            }
         };
         requests.iter().map(|request| &request.name).chain(own)
     }
@@ -238,26 +252,26 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         kind,
         session: None,
         reason: None,
-        words: None,
+        clock,
         facts,
         grpc: Rendered::default(),
     };
     let granted = |kind, grant: &Arc<Grant>| Event {
         session: grant.owner.session,
-        ..plain(kind, Facts::Grant(Box::new(GrantInfo::new(Arc::clone(grant), clock))))
+        ..plain(kind, Facts::Grant { grant: Arc::clone(grant), words: None })
     };
     let waiting = |kind, wait: &Wait| Event {
         session: wait.owner.session,
-        ..plain(kind, Facts::Wait(Box::new(super::super::view::waiter_of(wait.clone(), clock))))
+        ..plain(kind, Facts::Wait(Box::new(wait.clone())))
     };
     match &change.kind {
         ChangeKind::Session(session::Change::SessionOpened { session, ttl_ms, metadata }) => {
-            let facts = Facts::Opened { ttl_ms: *ttl_ms, metadata: metadata.clone() };
+            let facts = Facts::SessionOpened { ttl_ms: *ttl_ms, metadata: metadata.clone() };
             Event { session: Some(*session), ..plain(Kind::SessionOpened, facts) }
         }
         ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
             let reason = Some(reason.as_str());
-            Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::None) }
+            Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::SessionEnded) }
         }
         ChangeKind::Lock(lock::Change::LockQueued(wait)) => waiting(Kind::LockQueued, wait),
         ChangeKind::Lock(lock::Change::LockGranted(grant)) => granted(Kind::LockGranted, grant),
@@ -265,7 +279,8 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };
-            Event { reason: Some(reason.as_str()), words, ..granted(Kind::LockReleased, grant) }
+            let facts = Facts::Grant { grant: Arc::clone(grant), words };
+            Event { reason: Some(reason.as_str()), facts, ..granted(Kind::LockReleased, grant) }
         }
         ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
             Event { reason: Some(reason.as_str()), ..waiting(Kind::WaitEnded, wait) }
@@ -274,12 +289,57 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };
             plain(kind, Facts::Register { name: name.clone(), high_water: *high_water })
         }
-        ChangeKind::Cluster(cluster::Change::LimitsChanged) => plain(Kind::LimitsChanged, Facts::None),
+        ChangeKind::Cluster(cluster::Change::LimitsChanged) => plain(Kind::LimitsChanged, Facts::Cluster),
         ChangeKind::Cluster(cluster::Change::NodeAllocated { node_id, node_name }) => {
             plain(Kind::NodeAllocated, Facts::Node { node_id: *node_id, node_name: node_name.clone() })
         }
         ChangeKind::Cluster(cluster::Change::ClusterInitialised) => {
-            plain(Kind::ClusterInitialised, Facts::None)
+            plain(Kind::ClusterInitialised, Facts::Cluster)
         }
     }
+}
+
+/// A word of the APIs that a filter names.
+pub trait Word: Copy + 'static {
+    /// Every word there is.
+    const WORDS: &'static [Self];
+
+    /// Its text.
+    fn text(self) -> &'static str;
+}
+
+impl Word for Job {
+    const WORDS: &'static [Self] = &Self::ALL;
+
+    fn text(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for Kind {
+    const WORDS: &'static [Self] = &Self::ALL;
+
+    fn text(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// Reads words that are separated by commas; empty ones say nothing.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn words<T: Word>(field: &str, text: &str) -> Result<Vec<T>, ApiError> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(|text| word(field, text)).collect()
+}
+
+/// Reads one word.
+///
+/// # Errors
+/// `invalid_argument` with the field.
+pub fn word<T: Word>(field: &str, text: &str) -> Result<T, ApiError> {
+    T::WORDS.iter().copied().find(|known| known.text() == text).ok_or_else(|| {
+        let known: Vec<&str> = T::WORDS.iter().map(|known| known.text()).collect();
+        let shown: String = text.chars().take(64).collect();
+        ApiError::invalid(field, format!("does not know {shown:?}; there are {}", known.join(", ")))
+    })
 }

@@ -33,9 +33,13 @@ pub struct Filter {
     pub session: Option<SessionId>,
 }
 
-/// A filter as texts of the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FilterText<'a> {
+/// A filter as a call says it.
+#[derive(Clone, Debug, Default)]
+pub struct FilterRequest<'a> {
+    /// About what; empty = everything.
+    pub jobs: Vec<Job>,
+    /// What happened; empty = everything.
+    pub kinds: Vec<Kind>,
     /// Names that start with it; empty = all.
     pub prefix: &'a str,
     /// One name; empty = all.
@@ -44,33 +48,25 @@ pub struct FilterText<'a> {
     pub session_id: &'a str,
 }
 
-impl Filter {
-    /// Reads a filter.
+impl FilterRequest<'_> {
+    /// The filter, in a namespace.
     ///
     /// # Errors
     /// `invalid_argument` with the field.
-    pub fn parse<'a>(
-        namespace: Namespace,
-        jobs: impl IntoIterator<Item = &'a str>,
-        kinds: impl IntoIterator<Item = &'a str>,
-        text: FilterText<'_>,
-    ) -> Result<Self, ApiError> {
-        parse::require_visible("prefix", text.prefix)?;
-        let names = match (text.prefix, text.name) {
+    pub fn read(self, namespace: Namespace) -> Result<Filter, ApiError> {
+        parse::require_visible("prefix", self.prefix)?;
+        let names = match (self.prefix, self.name) {
             ("", "") => Names::Any,
             (prefix, "") => Names::Prefix(prefix.to_owned()),
             ("", name) => Names::Exact(parse::parse_name("name", name)?),
             _ => return Err(ApiError::invalid("name", "give name or prefix, not both")),
         };
-        Ok(Self {
-            namespace,
-            jobs: words("jobs", jobs, &Job::ALL, Job::as_str)?,
-            kinds: words("kinds", kinds, &Kind::ALL, Kind::as_str)?,
-            names,
-            session: parse::parse_optional_session_id("session_id", text.session_id)?,
-        })
+        let session = parse::parse_optional_session_id("session_id", self.session_id)?;
+        Ok(Filter { namespace, jobs: self.jobs, kinds: self.kinds, names, session })
     }
+}
 
+impl Filter {
     /// Whether the watcher wants changes of this job at all.
     #[must_use]
     pub fn wants(&self, job: Job) -> bool {
@@ -91,20 +87,4 @@ impl Filter {
             && (self.session.is_none() || self.session == event.session)
             && (self.names == Names::Any || event.names().any(name_fits))
     }
-}
-
-fn words<'a, T: Copy>(
-    field: &str,
-    given: impl IntoIterator<Item = &'a str>,
-    all: &[T],
-    text: fn(T) -> &'static str,
-) -> Result<Vec<T>, ApiError> {
-    let read = |word: &str| {
-        all.iter().copied().find(|known| text(*known) == word).ok_or_else(|| {
-            let known: Vec<&str> = all.iter().map(|known| text(*known)).collect();
-            let shown: String = word.chars().take(64).collect();
-            ApiError::invalid(field, format!("does not know {shown:?}; there are {}", known.join(", ")))
-        })
-    };
-    given.into_iter().map(str::trim).filter(|word| !word.is_empty()).map(read).collect()
 }

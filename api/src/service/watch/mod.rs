@@ -35,11 +35,11 @@ use crate::ApiError;
 use hub::{Next, Registered};
 use snapshot::Snapshot;
 
-pub use event::{Event, Facts, Job, Kind, Rendered};
-pub use filter::{Filter, FilterText, Names};
+pub use event::{Event, Facts, Job, Kind, Rendered, Word, word, words};
+pub use filter::{Filter, FilterRequest, Names};
 pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
-pub use snapshot::SnapshotPage;
+pub use snapshot::{Object, SnapshotPage};
 
 /// The shortest and the longest pause between two progress marks, milliseconds.
 pub const PROGRESS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
@@ -271,7 +271,7 @@ impl Watch {
             return Ok(Some(Item::Progress { revision: self.told }));
         }
         if let Some(snapshot) = &mut self.snapshot {
-            if let Some(page) = snapshot.page()? {
+            if let Some(page) = snapshot.page() {
                 return Ok(Some(Item::Snapshot(page)));
             }
             self.snapshot = None;

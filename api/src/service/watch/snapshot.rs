@@ -2,32 +2,40 @@
 
 use std::sync::Arc;
 
-use batuta_statemachine::{Name, SessionId, State};
+use batuta_statemachine::lock::LockFilter;
+use batuta_statemachine::session::SessionView;
+use batuta_statemachine::{LockId, Name, SessionId, State};
 
-use super::super::lock::{ListRequest, Lock};
-use super::super::session::Session;
+use super::super::lock::{self, Lock};
+use super::super::register::Register;
 use super::super::size::{self, Room};
-use super::super::wall::Clock;
-use super::super::{Page, parse, view};
+use super::super::{Clock, Page, session};
 use super::event::Job;
 use super::filter::{Filter, Names};
-use crate::ApiError;
 
 /// Objects on one page.
 const PAGE: usize = 100;
 
-/// A part of the objects at one revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// An object that a watcher wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// An open session.
+    Session(SessionView),
+    /// A lock that is held, waited for, or closed by lock-delay. One with more holders than fit comes again with the next ones.
+    Lock(Box<Lock>),
+    /// A register.
+    Register(Register),
+}
+
+/// A part of the objects at one revision: sessions, oldest first, then locks, then registers, in name order.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPage {
-    /// What they are true at; the same on every page.
+    /// The revision all objects are true at; the same on every page.
     pub revision: u64,
-    /// Sessions, oldest first.
-    pub sessions: Vec<Session>,
-    /// Locks that are held, waited for, or closed by lock-delay, in name order. One with more holders than fit comes again with
-    /// the next ones.
-    pub locks: Vec<Lock>,
-    /// Registers and their values, in name order.
-    pub registers: Vec<(Name, u64)>,
+    /// The instant of that revision.
+    pub clock: Clock,
+    /// The objects.
+    pub objects: Vec<Object>,
     /// Whether changes come next.
     pub last: bool,
 }
@@ -36,25 +44,24 @@ pub struct SnapshotPage {
 enum Stage {
     Sessions(Option<SessionId>),
     Locks(Option<Name>),
-    /// The holders of a lock behind this cursor.
-    Holders(Name, String),
+    /// The holders of a lock behind this one.
+    Holders(Name, LockId),
     Registers(Option<Name>),
     Done,
 }
 
 /// A page that is being filled.
 struct Filling {
-    page: SnapshotPage,
+    objects: Vec<Object>,
     room: Room,
-    places: usize,
 }
 
 impl Filling {
-    /// Takes a place for an object; `false` when the page is full.
-    fn take(&mut self, bytes: usize) -> bool {
-        let fits = self.places > 0 && self.room.take(bytes);
+    /// Adds an object; `false` when the page is full.
+    fn take(&mut self, bytes: usize, object: impl FnOnce() -> Object) -> bool {
+        let fits = self.objects.len() < PAGE && self.room.take(bytes);
         if fits {
-            self.places -= 1;
+            self.objects.push(object());
         }
         fits
     }
@@ -85,17 +92,16 @@ impl Snapshot {
     }
 
     /// The next page; `None` after the last one.
-    pub(super) fn page(&mut self) -> Result<Option<SnapshotPage>, ApiError> {
+    pub(super) fn page(&mut self) -> Option<SnapshotPage> {
         if matches!(self.stage, Stage::Done) {
-            return Ok(None);
+            return None;
         }
-        let page = SnapshotPage { revision: self.revision(), ..SnapshotPage::default() };
-        let mut filling = Filling { page, room: Room::new(size::ANSWER_BYTES), places: PAGE };
+        let mut filling = Filling { objects: Vec::new(), room: Room::new(size::ANSWER_BYTES) };
         loop {
             let step = match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Sessions(after) => self.sessions(after, &mut filling)?,
-                Stage::Locks(after) => self.locks(after.as_ref(), &mut filling)?,
-                Stage::Holders(name, after) => self.holders(name, &after, &mut filling)?,
+                Stage::Sessions(after) => self.sessions(after, &mut filling),
+                Stage::Locks(after) => self.locks(after.as_ref(), &mut filling),
+                Stage::Holders(name, after) => self.holders(name, after, &mut filling),
                 Stage::Registers(after) => self.registers(after.as_ref(), &mut filling),
                 Stage::Done => break,
             };
@@ -107,88 +113,81 @@ impl Snapshot {
                 }
             }
         }
-        filling.page.last = matches!(self.stage, Stage::Done);
-        Ok(Some(filling.page))
+        let last = matches!(self.stage, Stage::Done);
+        Some(SnapshotPage { revision: self.revision(), clock: self.clock, objects: filling.objects, last })
     }
 
-    fn sessions(&self, mut after: Option<SessionId>, filling: &mut Filling) -> Result<Step, ApiError> {
+    fn sessions(&self, mut after: Option<SessionId>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A session has no name: who asks for names does not ask for sessions.
         if !self.filter.wants(Job::Session) || *names != Names::Any {
-            return Ok(Step::Further(Stage::Locks(None)));
+            return Step::Further(Stage::Locks(None));
         }
         if let Some(session) = session {
-            let own = view::session(&self.state, *session, self.clock);
-            filling.page.sessions.extend(own.filter(|own| own.namespace == *namespace));
-            return Ok(Step::Further(Stage::Locks(None)));
+            let own = self.state.session(*session).filter(|own| own.namespace == *namespace);
+            filling.objects.extend(own.map(Object::Session));
+            return Step::Further(Stage::Locks(None));
         }
-        let found = view::sessions(&self.state, namespace, after, PAGE, self.clock);
-        for session in found.items {
-            if !filling.take(size::session(&session)) {
-                return Ok(Step::NextPage(Stage::Sessions(after)));
+        let found = session::sessions(&self.state, namespace, after, PAGE);
+        for view in found.items {
+            let session = view.session;
+            if !filling.take(size::session(&view), || Object::Session(view)) {
+                return Step::NextPage(Stage::Sessions(after));
             }
-            after = Some(session.session_id);
-            filling.page.sessions.push(session);
+            after = Some(session);
         }
-        Ok(Step::Further(match found.next_cursor {
-            Some(cursor) => Stage::Sessions(Some(parse::session_cursor(&cursor)?)),
+        Step::Further(match found.next {
+            Some(session) => Stage::Sessions(Some(session)),
             None => Stage::Locks(None),
-        }))
+        })
     }
 
-    fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Result<Step, ApiError> {
+    fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         if !self.filter.wants(Job::Lock) {
-            return Ok(Step::Further(Stage::Registers(None)));
+            return Step::Further(Stage::Registers(None));
         }
         let found = if let Names::Exact(name) = names {
-            let lock = if after.is_none() {
-                view::listed_lock(&self.state, namespace, name, None, self.clock)
-            } else {
-                None
-            };
-            Page { items: lock.into_iter().collect(), next_cursor: None }
+            let lock =
+                if after.is_none() { lock::listed_lock(&self.state, namespace, name, None) } else { None };
+            Page { items: lock.into_iter().collect(), next: None }
         } else {
-            let request =
-                ListRequest { prefix: self.prefix().to_owned(), session: *session, ..ListRequest::default() };
-            view::locks(&self.state, namespace, &request, after, PAGE, self.clock)
+            let prefix = (!self.prefix().is_empty()).then(|| self.prefix().to_owned());
+            let filter = LockFilter { prefix, session: *session, owner: None };
+            lock::locks(&self.state, namespace, &filter, after, PAGE)
         };
         let mut after = after.cloned();
         for lock in found.items {
-            if !filling.take(size::lock(&lock)) {
-                return Ok(Step::NextPage(Stage::Locks(after)));
+            let (name, more) = (lock.view.name.clone(), lock.next_holders);
+            if !filling.take(size::lock(&lock.view), || Object::Lock(Box::new(lock))) {
+                return Step::NextPage(Stage::Locks(after));
             }
-            after = Some(lock.name.clone());
-            let holders =
-                lock.next_holders_cursor.clone().map(|cursor| Stage::Holders(lock.name.clone(), cursor));
-            filling.page.locks.push(lock);
-            if let Some(holders) = holders {
-                return Ok(Step::Further(holders));
+            if let Some(holders_after) = more {
+                return Step::Further(Stage::Holders(name, holders_after));
             }
+            after = Some(name);
         }
-        Ok(Step::Further(match found.next_cursor {
-            Some(cursor) => Stage::Locks(Some(parse::name_cursor(&cursor)?)),
+        Step::Further(match found.next {
+            Some(name) => Stage::Locks(Some(name)),
             None => Stage::Registers(None),
-        }))
+        })
     }
 
     /// The next holders of a lock: the lock comes again with them.
-    fn holders(&self, name: Name, after: &str, filling: &mut Filling) -> Result<Step, ApiError> {
-        let holders_after = Some(parse::holders_cursor(after)?);
-        let found = view::listed_lock(&self.state, &self.filter.namespace, &name, holders_after, self.clock);
-        let Some(mut lock) = found else { return Ok(Step::Further(Stage::Locks(Some(name)))) };
-        // These came with the first holders.
-        lock.waiters = Vec::new();
-        lock.next_waiters_cursor = None;
-        if !filling.take(size::lock(&lock)) {
-            return Ok(Step::NextPage(Stage::Holders(name, after.to_owned())));
+    fn holders(&self, name: Name, after: LockId, filling: &mut Filling) -> Step {
+        let found = lock::listed_lock(&self.state, &self.filter.namespace, &name, Some(after));
+        let Some(mut lock) = found else { return Step::Further(Stage::Locks(Some(name))) };
+        // The waiters came with the first holders.
+        lock.view.waiters = Vec::new();
+        lock.next_waiters = None;
+        let next = lock.next_holders;
+        if !filling.take(size::lock(&lock.view), || Object::Lock(Box::new(lock))) {
+            return Step::NextPage(Stage::Holders(name, after));
         }
-        let next = lock.next_holders_cursor.clone();
-        filling.page.locks.push(lock);
-        Ok(Step::Further(match next {
-            Some(cursor) => Stage::Holders(name, cursor),
+        Step::Further(match next {
+            Some(after) => Stage::Holders(name, after),
             None => Stage::Locks(Some(name)),
-        }))
+        })
     }
 
     fn registers(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
@@ -206,11 +205,11 @@ impl Snapshot {
         let full = found.len() == PAGE;
         let mut after = after.cloned();
         for (name, high_water) in found {
-            if !filling.take(size::register(&name)) {
+            let register = Register { name: name.clone(), high_water };
+            if !filling.take(size::register(&name), || Object::Register(register)) {
                 return Step::NextPage(Stage::Registers(after));
             }
-            after = Some(name.clone());
-            filling.page.registers.push((name, high_water));
+            after = Some(name);
         }
         Step::Further(if full { Stage::Registers(after) } else { Stage::Done })
     }

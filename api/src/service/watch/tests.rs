@@ -153,7 +153,7 @@ fn what_the_node_skipped_is_said_to_every_watcher() {
 fn there_is_room_for_so_many_watchers() {
     let hub = Arc::new(Hub::new(0, 1, 10, Arc::default()));
     let first = hub.register(Filter::default(), None, 0).expect("room");
-    assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code(), "overloaded");
+    assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code().as_str(), "overloaded");
     drop(first);
     assert!(hub.register(Filter::default(), None, 0).is_ok());
 }
@@ -185,8 +185,8 @@ async fn a_change_wakes_a_watcher_that_sleeps() {
 #[test]
 fn filters_are_read_from_words() {
     let parse = |jobs: &str, kinds: &str, prefix, name, session_id| {
-        let text = FilterText { prefix, name, session_id };
-        Filter::parse(Namespace::default(), jobs.split(','), kinds.split(','), text)
+        let (jobs, kinds) = (words("jobs", jobs)?, words("kinds", kinds)?);
+        FilterRequest { jobs, kinds, prefix, name, session_id }.read(Namespace::default())
     };
     let filter = parse("lock, session", "lock_granted", "a/", "", "s-3.0").expect("valid");
     assert_eq!(filter.jobs, [Job::Lock, Job::Session]);

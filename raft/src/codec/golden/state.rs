@@ -168,7 +168,7 @@ fn rejections() -> Vec<Rejection> {
 fn outcomes() -> Vec<(String, Outcome)> {
     let lock_id = LockId(at(5));
     let replies = replies().into_iter().map(|(name, reply)| (name.to_owned(), Ok(reply)));
-    let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_owned(), Err(rejection)));
+    let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_string(), Err(rejection)));
     // Several refusals have the code of another, or more than one.
     let foreign = ("foreign_lock".to_owned(), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
     let grants = release_reasons().into_iter().map(|reason| {

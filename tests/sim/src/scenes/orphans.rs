@@ -22,7 +22,7 @@ const NOTICED_WITHIN_MS: u64 = 4_000;
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
     let lost = rng.random_range(0..run.context.plan.nodes);
     let live = run.other(lost, rng);
-    let holder = run.take(live, request("orphans", 120_000, 0, "orphans-holder"), ANSWERED_WITHIN_MS)?.grant;
+    let holder = run.take(live, request("orphans", 120_000, 0, "orphans-holder"), ANSWERED_WITHIN_MS)?;
     let mut waiting = Vec::new();
     for number in 0..WAITERS {
         let text = format!("orphans-{number}");
@@ -56,5 +56,5 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
             violation("who waited at a node that is lost keeps nobody waiting", what)
         })?;
     run.sim.bounce(node::name(lost));
-    run.give_back(live, next.grant.lock_id)
+    run.give_back(live, next.lock_id)
 }

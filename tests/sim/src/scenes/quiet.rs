@@ -97,7 +97,7 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     run.until("a cluster without clients comes to rest", Run::idle)?;
     let ttl_ms = rng.random_range(4_000..7_000);
     let node = rng.random_range(0..run.context.plan.nodes);
-    let grant = run.take(node, request("quiet", ttl_ms, 0, "quiet"), ANSWERED_WITHIN_MS)?.grant;
+    let grant = run.take(node, request("quiet", ttl_ms, 0, "quiet"), ANSWERED_WITHIN_MS)?;
     // Its time began no later than this.
     let taken_ms = run.context.now_ms();
     let mut silence = Silence { term: run.leader(None).map_or(0, |(term, _)| term), ..Silence::default() };

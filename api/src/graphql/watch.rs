@@ -3,14 +3,14 @@
 use async_graphql::{Context, Error, Subscription, value};
 use futures_util::Stream;
 
-use super::call::{Consistency, read_context, service};
-use super::changes_types::{ChangeKind, Job, WatchItem};
+use super::call::{read_context, service};
 use super::connection::cost;
 use super::error;
-use super::long::Long;
 use crate::ApiError;
-use crate::service::watch::{self, Filter, FilterText, Start, Watch, WatchRequest};
-use crate::service::{CallContext, Service};
+use crate::contract::Long;
+use crate::contract::watch::WatchItem;
+use crate::service::watch::{FilterRequest, Job, Kind, Start, Watch, WatchRequest};
+use crate::service::{Consistency, Service};
 
 /// What can be subscribed to.
 pub(super) struct Subscription;
@@ -28,7 +28,7 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "About what; empty = everything.", default)] jobs: Vec<Job>,
-        #[graphql(desc = "Only these kinds of change; empty = all.", default)] kinds: Vec<ChangeKind>,
+        #[graphql(desc = "Only these kinds of change; empty = all.", default)] kinds: Vec<Kind>,
         #[graphql(desc = "Names that start with it.", default)] prefix: String,
         #[graphql(desc = "One name; not together with `prefix`.", default)] name: String,
         #[graphql(desc = "What belongs to this session.", default)] session_id: String,
@@ -43,41 +43,20 @@ impl Subscription {
         #[graphql(desc = "Where; changes of the cluster itself are everywhere.", default = "default")]
         namespace: String,
     ) -> Result<impl Stream<Item = Result<WatchItem, Error>> + use<>, Error> {
-        let asked = Asked { jobs, kinds, prefix, name, session_id, from_revision, snapshot, progress_ms };
         let opened = async {
             let context = read_context(&namespace)?;
-            let request = asked.request(&context, consistency)?;
+            let filter = FilterRequest { jobs, kinds, prefix: &prefix, name: &name, session_id: &session_id };
+            let request = WatchRequest {
+                filter: filter.read(context.namespace.clone())?,
+                start: Start::parse(from_revision.map(u64::from), snapshot)?,
+                from_ordinal: 0,
+                consistency,
+                progress_ms: progress_ms.map(u64::from),
+            };
             Ok((service(ctx)?.clone(), service(ctx)?.watch(&context, request).await?))
         };
         let (service, watch) = opened.await.map_err(|error: ApiError| ended(ctx.data().ok(), &error))?;
         Ok(items(service, watch))
-    }
-}
-
-/// The arguments of a watch.
-struct Asked {
-    jobs: Vec<Job>,
-    kinds: Vec<ChangeKind>,
-    prefix: String,
-    name: String,
-    session_id: String,
-    from_revision: Option<Long>,
-    snapshot: bool,
-    progress_ms: Option<Long>,
-}
-
-impl Asked {
-    fn request(self, context: &CallContext, consistency: Consistency) -> Result<WatchRequest, ApiError> {
-        let text = FilterText { prefix: &self.prefix, name: &self.name, session_id: &self.session_id };
-        let jobs = self.jobs.into_iter().map(|job| watch::Job::from(job).as_str());
-        let kinds = self.kinds.into_iter().map(|kind| watch::Kind::from(kind).as_str());
-        Ok(WatchRequest {
-            filter: Filter::parse(context.namespace.clone(), jobs, kinds, text)?,
-            start: Start::parse(self.from_revision.map(u64::from), self.snapshot)?,
-            from_ordinal: 0,
-            consistency: consistency.into(),
-            progress_ms: self.progress_ms.map(u64::from),
-        })
     }
 }
 

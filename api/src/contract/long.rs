@@ -1,12 +1,16 @@
 //! Whole numbers beyond the 32 bits of GraphQL's `Int`.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// A revision, a token, a duration or a count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Long(pub(super) u64);
+/// A whole number from 0: a revision, a token, a duration or a count. Batuta's numbers stay below 2^53, so that every JSON
+/// reader keeps them exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(transparent)]
+pub(crate) struct Long(pub(crate) u64);
 
-/// A whole number from 0, as a JSON number. Those of Batuta stay below 2^53, so that every JSON reader keeps them exact.
+/// A whole number from 0, as a JSON number. Batuta's numbers stay below 2^53, so that every JSON reader keeps them exact.
 #[Scalar(name = "Long")]
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {

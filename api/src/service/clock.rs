@@ -1,14 +1,14 @@
-//! Wall-clock texts for people.
+//! Cluster time beside the wall clock, and wall-clock texts for people.
 
 use batuta_statemachine::State;
 
 /// The instants an answer is true at: what relates cluster time to the wall clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
     /// Cluster time, milliseconds.
-    pub(crate) now_ms: u64,
+    pub now_ms: u64,
     /// Wall clock beside it, milliseconds since the Unix epoch.
-    pub(crate) wall_ms: u64,
+    pub wall_ms: u64,
 }
 
 impl Clock {

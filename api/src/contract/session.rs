@@ -1,0 +1,191 @@
+//! Objects of sessions.
+
+use async_graphql::{InputObject, SimpleObject};
+use batuta_statemachine::SessionId;
+use batuta_statemachine::session::SessionView;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Long;
+use crate::service::session::{Closed, KeptAlive};
+use crate::service::{At, Clock, Consistency, Page, parse, rfc3339};
+
+/// Opens a session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "OpenSessionInput")]
+#[schema(example = json!({"ttl_ms": 15000, "metadata": "billing@host-3"}))]
+pub(crate) struct OpenSessionRequest {
+    /// The session lives at least this long without a keep-alive, milliseconds.
+    pub(crate) ttl_ms: Long,
+    /// Free text for people (host, process), shown in listings.
+    #[serde(default)]
+    #[graphql(default)]
+    pub(crate) metadata: String,
+}
+
+/// Renews a session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "KeepAliveInput")]
+pub(crate) struct KeepAliveRequest {
+    /// The session.
+    pub(crate) session_id: String,
+}
+
+/// Ends a session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "CloseSessionInput")]
+pub(crate) struct CloseSessionRequest {
+    /// The session.
+    pub(crate) session_id: String,
+}
+
+/// A session.
+#[expect(clippy::struct_field_names, reason = "the contract names the field")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[schema(example = json!({
+    "session_id": "s-12.0", "namespace": "default", "ttl_ms": 15000, "remaining_ms": 15000,
+    "opened_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:15.000Z",
+    "metadata": "billing@host-3", "locks_held": 0, "locks_waiting": 0
+}))]
+pub(crate) struct Session {
+    /// Names the session.
+    pub(crate) session_id: String,
+    /// The namespace the session lives in.
+    pub(crate) namespace: String,
+    /// The session lives at least this long without a keep-alive, milliseconds.
+    pub(crate) ttl_ms: Long,
+    /// The session lives at least this long from the answer's revision on, milliseconds.
+    pub(crate) remaining_ms: Long,
+    /// When the session was opened. RFC 3339 UTC, for people.
+    pub(crate) opened_at: String,
+    /// When the session expires unless it is renewed. RFC 3339 UTC, for people; decides nothing.
+    pub(crate) expires_at: String,
+    /// Free text of the owner.
+    pub(crate) metadata: String,
+    /// Grants the session owns.
+    pub(crate) locks_held: Long,
+    /// Acquisitions the session has queued.
+    pub(crate) locks_waiting: Long,
+}
+
+/// A session and the revision it is true at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[schema(example = json!({
+    "session_id": "s-12.0", "namespace": "default", "ttl_ms": 15000, "remaining_ms": 15000,
+    "opened_at": "2026-11-23T10:00:00.000Z", "expires_at": "2026-11-23T10:00:15.000Z",
+    "metadata": "billing@host-3", "locks_held": 0, "locks_waiting": 0, "revision": 12
+}))]
+pub(crate) struct SessionAnswer {
+    /// The session.
+    #[serde(flatten)]
+    #[graphql(flatten)]
+    pub(crate) session: Session,
+    /// The answer is true at this revision.
+    pub(crate) revision: Long,
+}
+
+/// A page of sessions, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({"sessions": [], "next_cursor": "", "revision": 40}))]
+pub(crate) struct SessionPage {
+    /// The sessions.
+    pub(crate) sessions: Vec<Session>,
+    /// The `cursor` of the next page; empty on the last page.
+    pub(crate) next_cursor: String,
+    /// The answer is true at this revision.
+    pub(crate) revision: Long,
+}
+
+/// A renewed session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[schema(example = json!({"session_id": "s-12.0", "ttl_ms": 15000, "revision": 44}))]
+pub(crate) struct KeepAliveAnswer {
+    /// The session.
+    pub(crate) session_id: String,
+    /// The session lives at least this long from when the request was sent, milliseconds.
+    pub(crate) ttl_ms: Long,
+    /// The revision of the renewal.
+    pub(crate) revision: Long,
+}
+
+/// What ended with a closed session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[schema(example = json!({"released_locks": 2, "cancelled_waits": 0, "revision": 60}))]
+pub(crate) struct CloseSessionAnswer {
+    /// Grants that were released.
+    pub(crate) released_locks: Long,
+    /// Waits that were withdrawn.
+    pub(crate) cancelled_waits: Long,
+    /// The one revision in which all of it happened.
+    pub(crate) revision: Long,
+}
+
+/// Query of a listing of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListSessionsQuery {
+    /// Page size, default 100, at most 1,000.
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// How current the answer must be.
+    #[serde(default)]
+    #[param(inline)]
+    pub(crate) consistency: Consistency,
+}
+
+impl Session {
+    /// The session as it stands at an instant.
+    pub(crate) fn seen(view: SessionView, clock: Clock) -> Self {
+        Self {
+            session_id: view.session.to_string(),
+            namespace: view.namespace.to_string(),
+            ttl_ms: Long(view.ttl_ms),
+            remaining_ms: Long(clock.remaining_ms(view.deadline_ms)),
+            opened_at: rfc3339(view.opened_wall_ms),
+            expires_at: clock.text_of(view.deadline_ms),
+            metadata: view.metadata,
+            locks_held: Long(view.grants),
+            locks_waiting: Long(view.waits),
+        }
+    }
+}
+
+impl From<At<SessionView>> for SessionAnswer {
+    fn from(At { revision, clock, value }: At<SessionView>) -> Self {
+        Self { session: Session::seen(value, clock), revision: Long(revision) }
+    }
+}
+
+impl From<At<Page<SessionView, SessionId>>> for SessionPage {
+    fn from(page: At<Page<SessionView, SessionId>>) -> Self {
+        let At { revision, clock, value: Page { items, next } } = page;
+        Self {
+            sessions: items.into_iter().map(|view| Session::seen(view, clock)).collect(),
+            next_cursor: next.map(parse::session_cursor_text).unwrap_or_default(),
+            revision: Long(revision),
+        }
+    }
+}
+
+impl From<At<KeptAlive>> for KeepAliveAnswer {
+    fn from(At { revision, value, .. }: At<KeptAlive>) -> Self {
+        let KeptAlive { session, ttl_ms } = value;
+        Self { session_id: session.to_string(), ttl_ms: Long(ttl_ms), revision: Long(revision) }
+    }
+}
+
+impl From<At<Closed>> for CloseSessionAnswer {
+    fn from(At { revision, value, .. }: At<Closed>) -> Self {
+        let Closed { released_locks, cancelled_waits } = value;
+        Self {
+            released_locks: Long(released_locks),
+            cancelled_waits: Long(cancelled_waits),
+            revision: Long(revision),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Parts of locks that fit into an answer.
+
+use batuta_statemachine::lock::{LockFilter, LockPart, LockView, WaiterExplanation};
+use batuta_statemachine::{LockId, Name, Namespace, State};
+
+use super::super::{Clock, Page, size};
+use super::{Explanation, Lock, summary};
+
+/// Holders shown with each lock of a listing.
+const LISTED_HOLDERS_MAX: usize = 100;
+/// Waiters shown with each lock of a listing.
+const LISTED_WAITERS_MAX: usize = 10;
+/// Most bytes that the holders of one lock weigh in an answer, and its waiters likewise.
+const HALF_BYTES: usize = size::ANSWER_BYTES / 2;
+
+/// One more of each than a part shows tells whether there are more.
+fn one_more(part: &LockPart) -> LockPart {
+    let LockPart { holders_max, waiters_max, .. } = *part;
+    LockPart { holders_max: holders_max + 1, waiters_max: waiters_max + 1, ..*part }
+}
+
+/// The part of a lock that fits into an answer; read with [`one_more`].
+fn part_of(mut view: LockView, part: &LockPart) -> Lock {
+    let more = size::keep(&mut view.holders, part.holders_max, HALF_BYTES, |grant| size::grant(grant));
+    let next_holders = view.holders.last().filter(|_| more).map(|grant| grant.lock_id);
+    let more = size::keep(&mut view.waiters, part.waiters_max, HALF_BYTES, size::waiter);
+    let next_waiters = view.waiters.last().filter(|_| more).map(|wait| wait.lock_id);
+    Lock { view, next_holders, next_waiters }
+}
+
+pub(super) fn lock(state: &State, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<Lock> {
+    state.lock_part(namespace, name, &one_more(part)).map(|view| part_of(view, part))
+}
+
+/// A lock as listings show it, with the holders behind one.
+pub(crate) fn listed_lock(
+    state: &State,
+    namespace: &Namespace,
+    name: &Name,
+    holders_after: Option<LockId>,
+) -> Option<Lock> {
+    lock(state, namespace, name, &LockPart { holders_after, ..listed() })
+}
+
+/// What listings show of each lock.
+fn listed() -> LockPart {
+    LockPart::first(LISTED_HOLDERS_MAX, LISTED_WAITERS_MAX)
+}
+
+/// A page of locks.
+pub(crate) fn locks(
+    state: &State,
+    namespace: &Namespace,
+    filter: &LockFilter,
+    after: Option<&Name>,
+    limit: usize,
+) -> Page<Lock, Name> {
+    let part = listed();
+    let (views, next) = state.locks(namespace, filter, after, limit, &one_more(&part));
+    let mut items: Vec<Lock> = views.into_iter().map(|view| part_of(view, &part)).collect();
+    let more = size::keep(&mut items, limit, size::ANSWER_BYTES, |lock| size::lock(&lock.view));
+    let last = items.last().filter(|_| more).map(|lock| lock.view.name.clone());
+    Page { items, next: last.or(next) }
+}
+
+pub(super) fn explain(
+    state: &State,
+    namespace: &Namespace,
+    name: &Name,
+    part: &LockPart,
+    clock: Clock,
+) -> Explanation {
+    let Some(found) = state.explain(namespace, name, &one_more(part)) else {
+        let summary = format!("{name} is free: nobody holds it or waits for it.");
+        return Explanation { lock: None, waiters: Vec::new(), summary };
+    };
+    let mut lock = part_of(found.lock, part);
+    let shown = lock.view.waiters.len();
+    let mut waiters: Vec<WaiterExplanation> = found.waiters.into_iter().take(shown).collect();
+    if size::keep(&mut waiters, part.waiters_max, size::ANSWER_BYTES, size::explanation) {
+        // The lock shows the waiters that are explained, so that one cursor leads to the next ones.
+        lock.view.waiters.truncate(waiters.len());
+        lock.next_waiters = lock.view.waiters.last().map(|wait| wait.lock_id);
+    }
+    Explanation { waiters, summary: summary::of(&lock, clock), lock: Some(lock) }
+}
