@@ -88,8 +88,8 @@ impl Holder {
     /// Waits for the lock and holds it as long as a session lives.
     async fn with_session(&mut self, ttl_ms: u64) {
         let Ok(session) = self.cluster.open_session(Duration::from_millis(ttl_ms)).await else { return };
-        let lost = lost(session.state());
-        tokio::pin!(lost);
+        let ending = loss_of(session.state());
+        tokio::pin!(ending);
         let args = json!({"name": self.name, "session_id": session.id(), "wait_ms": WAIT_MS});
         let (op, args) = self.invoke("acquire", args);
         let request = AcquireRequest {
@@ -105,7 +105,7 @@ impl Holder {
         };
         let answer = tokio::select! {
             answer = self.cluster.acquire_detached(request, None) => answer,
-            loss = &mut lost => {
+            loss = &mut ending => {
                 self.end(op, Kind::Info, Value::Null, "its session is lost");
                 return self.note_loss(&loss, "", ttl_ms);
             }
@@ -120,7 +120,7 @@ impl Holder {
         };
         let held = Held { lock_id: grant.lock_id, token: grant.fencing_token, ttl_ms };
         self.granted(op, &held, revision);
-        self.hold(&held, lost).await;
+        self.hold(&held, ending).await;
         // Nothing else is in it; one that cannot be closed ends by itself.
         let _ = session.close().await;
     }
@@ -152,15 +152,15 @@ impl Holder {
     }
 
     /// Relies on the lock for a while, asks now and then whether its token is the newest, and gives the lock back.
-    async fn hold(&mut self, held: &Held, lost: impl Future<Output = Loss>) {
-        tokio::pin!(lost);
+    async fn hold(&mut self, held: &Held, ending: impl Future<Output = Loss>) {
+        tokio::pin!(ending);
         let hold_ms = self.client.random.between(HOLD_MS.0, HOLD_MS.1);
         let over = tokio::time::sleep(Duration::from_millis(hold_ms));
         tokio::pin!(over);
         loop {
             let pause_ms = self.client.random.between(150, 400);
             tokio::select! {
-                loss = &mut lost => return self.note_loss(&loss, &held.lock_id, held.ttl_ms),
+                loss = &mut ending => return self.note_loss(&loss, &held.lock_id, held.ttl_ms),
                 () = &mut over => break,
                 () = self.client.shared.stop.cancelled() => break,
                 () = self.check_after(held, pause_ms) => {}
@@ -249,9 +249,9 @@ fn is_certain(code: &str) -> bool {
     matches!(code, "wait_timeout" | "deadlock" | "lock_not_held" | "session_not_found")
 }
 
-async fn lost(mut state: tokio::sync::watch::Receiver<SessionState>) -> Loss {
-    let lost = |state: &SessionState| matches!(state, SessionState::Lost(_));
-    match state.wait_for(lost).await.map(|state| state.clone()) {
+async fn loss_of(mut state: tokio::sync::watch::Receiver<SessionState>) -> Loss {
+    let ended = |state: &SessionState| matches!(state, SessionState::Lost(_));
+    match state.wait_for(ended).await.map(|state| state.clone()) {
         Ok(SessionState::Lost(loss)) => loss,
         // Its session is dropped after it.
         _ => std::future::pending().await,
