@@ -1,19 +1,26 @@
-//! What the fronts that speak HTTP have in common.
+//! What surrounds every request of every port, before it is decoded: a request id, a span, and a guard against panics.
+//!
+//! WebSocket, GraphQL and pipelines carry many calls a request: what concerns single calls is in `service/admit.rs`.
 
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::Router;
+use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode, header};
-use axum::response::Response;
-use tower_http::request_id::{MakeRequestId, RequestId};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
 
 use crate::ApiError;
+use crate::json::Problem;
 
 /// Names requests that bring no `x-request-id`: a random start per process, and a count.
 #[derive(Clone)]
-pub(crate) struct RequestIds {
+struct RequestIds {
     prefix: u64,
     count: Arc<AtomicU64>,
 }
@@ -32,9 +39,65 @@ impl MakeRequestId for RequestIds {
     }
 }
 
+/// A front, which has its own way to write an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// Problem documents.
+    Rest,
+    /// GraphQL answers.
+    Graphql,
+    /// Problem documents: an error can only come before the connection is one of WebSocket.
+    WebSocket,
+    /// gRPC statuses.
+    Grpc,
+}
+
+impl Front {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Graphql => "graphql",
+            Self::WebSocket => "websocket",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// The answer to a request whose handler panicked.
+    fn panicked(self, panic: Box<dyn Any + Send>) -> Response {
+        let error = panicked(self, panic);
+        match self {
+            Self::Rest | Self::WebSocket => Problem::from(error).into_response(),
+            Self::Graphql => crate::graphql::unread(error),
+            Self::Grpc => tonic::Status::from(error).into_http(),
+        }
+    }
+
+    /// The span of a request. The query is left out: it may carry tokens.
+    fn span<B>(self, request: &Request<B>) -> tracing::Span {
+        let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+        let (front, path) = (self.as_str(), request.uri().path());
+        tracing::debug_span!("request", front, method = %request.method(), path, request_id = id)
+    }
+}
+
+/// The stack around the routes of a front: the same for every front and every port.
+pub(crate) fn stack(routes: Router, front: Front) -> Router {
+    routes
+        .layer(CatchPanicLayer::custom(move |panic| front.panicked(panic)))
+        .layer(axum::middleware::map_response(close_when_unread))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(move |request: &Request<Body>| front.span(request))
+                .on_failure(()),
+        )
+        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+}
+
 /// A body that was too long is not read to its end, so the connection can not be used again: the client is told, or it would send its
 /// next request into a connection that is being closed (RFC 9112 section 9.6).
-pub(crate) async fn close_when_unread(mut response: Response) -> Response {
+async fn close_when_unread(mut response: Response) -> Response {
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -43,16 +106,49 @@ pub(crate) async fn close_when_unread(mut response: Response) -> Response {
 
 /// The answer to a request whose handler panicked. What it said stays in the log: it may name internals.
 #[allow(clippy::needless_pass_by_value, reason = "what the layer that catches it hands over")]
-pub(crate) fn panicked(front: &'static str, panic: Box<dyn Any + Send>) -> ApiError {
+pub(crate) fn panicked(front: Front, panic: Box<dyn Any + Send>) -> ApiError {
     let words = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    tracing::error!(panic = words, front, "a handler panicked");
+    tracing::error!(panic = words, front = front.as_str(), "a handler panicked");
     ApiError::Internal(
         "the node failed while it answered, the request may or may not have had its effect; \
          report it with the x-request-id of this response"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn explode() {
+        panic!("secret words")
+    }
+
+    #[tokio::test]
+    async fn every_front_answers_a_panic_and_keeps_its_words() {
+        for front in [Front::Rest, Front::Graphql, Front::WebSocket, Front::Grpc] {
+            let routes = stack(Router::new().route("/panic", get(explode)), front);
+            let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty()).unwrap();
+            let response = routes.oneshot(request).await.unwrap();
+            let headers = response.headers().clone();
+            assert_eq!(headers["x-request-id"], "mine", "{front:?}");
+            let status = response.status();
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            if front == Front::Grpc {
+                assert_eq!((status.as_u16(), &headers["grpc-status"]), (200, &"13".parse().unwrap()));
+            } else {
+                assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{front:?}");
+                assert!(body.contains("internal"), "{front:?}: {body}");
+            }
+            assert!(!format!("{headers:?}{body}").contains("secret"), "{front:?}: {body}");
+        }
+    }
 }

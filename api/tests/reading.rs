@@ -94,7 +94,7 @@ async fn the_cluster_shows_itself_and_its_limits() {
     assert_eq!(refused.code().as_str(), "invalid_argument");
 
     node.service.acquire(&node.context, one_shot("a")).await.expect("free");
-    let status = node.service.cluster_status(true).await.expect("shows");
+    let status = node.service.cluster_status(&node.context, true).await.expect("shows");
     assert_eq!((status.leader_name.as_deref(), status.not_ready), (Some("n1"), None));
     assert_eq!((status.grants, status.locks, status.waiters, status.sessions), (1, 1, 0, 0));
     assert!(status.token_high_water > 0 && status.state_hash.is_some_and(|hash| hash.len() == 16));

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connections;
-use crate::front::{serve_grpc, serve_http};
+use crate::front::serve_http;
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
 
@@ -109,7 +109,9 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     fronts.spawn(serve_http("REST", rest, http, connections.clone(), idle, stopping.clone()));
     let alone = batuta_api::ws::alone(web_socket);
     fronts.spawn(serve_http("WebSocket", ws, alone, connections.clone(), idle, stopping.clone()));
-    fronts.spawn(serve_grpc(grpc, service.clone(), connections, stopping.clone()));
+    // Browsers speak gRPC-Web, over HTTP/1.1 as well.
+    let calls = batuta_api::grpc::router(service.clone()).layer(tonic_web::GrpcWebLayer::new());
+    fronts.spawn(serve_http("gRPC", grpc, calls, connections, idle, stopping.clone()));
     let announced = announce_when_ready(&replica, &config.node.name, &addresses, args.ready_file);
     let fatal = replica.fatal();
     let outcome = tokio::select! {

@@ -31,7 +31,7 @@ pub(crate) struct Done {
 }
 
 /// Query of a read that has only the consistency to choose.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReadQuery {
@@ -45,3 +45,41 @@ pub(crate) struct ReadQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoQuery {}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+    use utoipa::PartialSchema;
+
+    use super::cluster::{SetLimitsRequest, TransferLeaderRequest};
+    use super::lock::{AcquireRequest, ExtendRequest, LockPage, LockRequest};
+    use super::register::AdvanceRegisterRequest;
+    use super::session::OpenSessionRequest;
+    use crate::json::decode_value;
+    use crate::service::parse;
+
+    /// The example that the documents show.
+    fn example<T: PartialSchema>() -> Value {
+        let schema = serde_json::to_value(T::schema()).expect("a schema is serializable");
+        let example = schema.get("example").or_else(|| schema["examples"].get(0));
+        example.unwrap_or_else(|| panic!("no example: {schema}")).clone()
+    }
+
+    fn read<T: PartialSchema + DeserializeOwned>() -> T {
+        decode_value(example::<T>()).unwrap_or_else(|error| panic!("{}: {error}", example::<T>()))
+    }
+
+    #[test]
+    fn published_examples_are_accepted() {
+        read::<AcquireRequest>().read().expect("one lock");
+        read::<ExtendRequest>().read().expect("a grant");
+        read::<LockRequest>();
+        read::<AdvanceRegisterRequest>();
+        read::<OpenSessionRequest>();
+        read::<SetLimitsRequest>();
+        read::<TransferLeaderRequest>();
+        let cursor = example::<LockPage>()["next_cursor"].as_str().map(str::to_owned);
+        assert!(parse::name_cursor(cursor.as_deref()).expect("a cursor").is_some());
+    }
+}

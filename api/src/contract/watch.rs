@@ -190,7 +190,7 @@ pub(crate) struct WatchQuery {
     /// Begin with the objects as they are; not together with `from_revision`.
     #[serde(default)]
     pub(crate) snapshot: bool,
-    /// How often an idle watch says how far it is, milliseconds; default 5,000.
+    /// How often an idle watch says how far it is, milliseconds: 100 to 3,600,000, default 5,000.
     pub(crate) progress_ms: Option<Long>,
     /// How current a beginning without `from_revision` must be.
     #[serde(default)]

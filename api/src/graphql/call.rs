@@ -26,14 +26,13 @@ impl Keys {
         let namespace = parse::parse_namespace("namespace", &self.namespace)?;
         let (key, sequence) = (self.idempotency_key.as_deref(), self.session_sequence.as_deref());
         let dedup = parse::parse_dedup(&namespace, key, sequence, session)?;
-        Ok(CallContext { namespace, dedup, timeout: None })
+        Ok(CallContext { dedup, ..CallContext::in_namespace(namespace) })
     }
 }
 
 /// The context of a read, which needs no retry key.
 pub(super) fn read_context(namespace: &str) -> Result<CallContext, ApiError> {
-    let namespace = parse::parse_namespace("namespace", namespace)?;
-    Ok(CallContext { namespace, ..CallContext::default() })
+    Ok(CallContext::in_namespace(parse::parse_namespace("namespace", namespace)?))
 }
 
 /// The service behind the schema.

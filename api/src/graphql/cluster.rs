@@ -18,12 +18,15 @@ impl ClusterQuery {
     /// How the cluster looks from the node that answers. Needs no quorum.
     async fn cluster(&self, ctx: &Context<'_>) -> Option<ClusterStatus> {
         let hashed = ctx.look_ahead().field("stateHash").exists();
-        answered(ctx, async { Ok(service(ctx)?.cluster_status(hashed).await?.into()) }).await
+        answered(ctx, async {
+            Ok(service(ctx)?.cluster_status(&CallContext::in_default_namespace(), hashed).await?.into())
+        })
+        .await
     }
 
     /// Lists members, as the node that answers knows them. Needs no quorum.
     async fn members(&self, ctx: &Context<'_>) -> Option<MemberList> {
-        answered(ctx, async { Ok(service(ctx)?.members().into()) }).await
+        answered(ctx, async { Ok(service(ctx)?.members(&CallContext::in_default_namespace())?.into()) }).await
     }
 
     /// Reads the limits in force.
@@ -32,8 +35,10 @@ impl ClusterQuery {
         ctx: &Context<'_>,
         #[graphql(default)] consistency: Consistency,
     ) -> Option<LimitsAnswer> {
-        answered(ctx, async { Ok(service(ctx)?.limits(&CallContext::default(), consistency).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.limits(&CallContext::in_default_namespace(), consistency).await?.into())
+        })
+        .await
     }
 
     /// Whether the node that answers should get requests. Needs no quorum.
@@ -51,7 +56,7 @@ impl ClusterMutation {
     /// Takes a member out: first its vote, then the member.
     async fn remove_member(&self, ctx: &Context<'_>, input: MemberRequest) -> Option<MemberAnswer> {
         answered(ctx, async {
-            Ok(service(ctx)?.remove_member(&CallContext::default(), &input.member).await?.into())
+            Ok(service(ctx)?.remove_member(&CallContext::in_default_namespace(), &input.member).await?.into())
         })
         .await
     }
@@ -59,7 +64,10 @@ impl ClusterMutation {
     /// Makes a learner a voter.
     async fn promote_member(&self, ctx: &Context<'_>, input: MemberRequest) -> Option<MemberAnswer> {
         answered(ctx, async {
-            Ok(service(ctx)?.promote_member(&CallContext::default(), &input.member).await?.into())
+            Ok(service(ctx)?
+                .promote_member(&CallContext::in_default_namespace(), &input.member)
+                .await?
+                .into())
         })
         .await
     }
@@ -72,15 +80,20 @@ impl ClusterMutation {
     ) -> Option<LeaderAnswer> {
         answered(ctx, async {
             let member = input.and_then(|input| input.member);
-            Ok(service(ctx)?.transfer_leader(&CallContext::default(), member.as_deref()).await?.into())
+            Ok(service(ctx)?
+                .transfer_leader(&CallContext::in_default_namespace(), member.as_deref())
+                .await?
+                .into())
         })
         .await
     }
 
     /// Takes a snapshot on the node that answers and purges its log.
     async fn trigger_snapshot(&self, ctx: &Context<'_>) -> Option<SnapshotAnswer> {
-        answered(ctx, async { Ok(service(ctx)?.trigger_snapshot(&CallContext::default()).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.trigger_snapshot(&CallContext::in_default_namespace()).await?.into())
+        })
+        .await
     }
 
     /// Changes limits on every node at once; the ones not named stay. Answers all of them.

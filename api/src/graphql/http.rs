@@ -13,15 +13,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
 
 use super::request::{Answer, Body, Operation};
 use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
 use crate::json::decode_json;
-use crate::middleware::{RequestIds, close_when_unread, panicked};
+use crate::middleware::stack;
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::{Service, parse};
 
@@ -66,17 +63,17 @@ pub(super) fn routes(front: Front) -> axum::Router {
     let route = on(MethodFilter::POST, execute)
         .on(MethodFilter::GET, page_or_socket)
         .on(MethodFilter::CONNECT, page_or_socket);
-    axum::Router::new()
+    let routes = axum::Router::new()
         .route("/graphql", route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(CatchPanicLayer::custom(|panic| Unread(panicked("graphql", panic)).into_response()))
-        .layer(axum::middleware::map_response(close_when_unread))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        // A refusal is an answer, not a defect of this node: it is not logged as an error.
-        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
-        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
-        .with_state(front)
+        .with_state(front);
+    stack(routes, crate::middleware::Front::Graphql)
+}
+
+/// The answer to a request that could not be carried out.
+pub(crate) fn unread(error: ApiError) -> Response {
+    Unread(error).into_response()
 }
 
 async fn execute(State(front): State<Front>, request: Request) -> Result<Json<Answer>, Unread> {
@@ -135,24 +132,4 @@ fn require_no_call_headers(headers: &HeaderMap) -> Result<(), ApiError> {
 async fn method_not_allowed(method: Method, uri: Uri) -> Unread {
     let path = uri.path().chars().take(256).collect();
     Unread(ApiError::MethodNotAllowed { method: method.to_string(), path })
-}
-
-fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    tracing::debug_span!("graphql", method = %request.method(), request_id = id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_answer_that_keeps_its_words_to_itself() {
-        let response = Unread(panicked("graphql", Box::new("secret words"))).into_response();
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["errors"][0]["extensions"]["code"], "internal");
-        assert!(!body.to_string().contains("secret"), "{body}");
-    }
 }

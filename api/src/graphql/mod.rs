@@ -25,6 +25,7 @@ use axum::Router;
 
 use crate::service::Service;
 
+pub(crate) use http::unread;
 pub use ws::SocketOptions;
 
 /// How the front is served.

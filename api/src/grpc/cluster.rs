@@ -78,14 +78,16 @@ impl ClusterService for Front {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let hashed = !request.get_ref().no_state_hash;
-        Ok(Response::new(status_message(self.service.cluster_status(hashed).await?)))
+        Ok(Response::new(status_message(
+            self.service.cluster_status(&context(request.metadata(), None)?, hashed).await?,
+        )))
     }
 
     async fn list_members(
         &self,
-        _request: Request<v1::ListMembersRequest>,
+        request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let at = self.service.members();
+        let at = self.service.members(&context(request.metadata(), None)?)?;
         let members = at.value.into_iter().map(member_message).collect();
         Ok(Response::new(v1::ListMembersResponse { members, revision: at.revision }))
     }

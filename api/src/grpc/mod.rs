@@ -12,7 +12,6 @@ mod session;
 mod status;
 mod watch;
 
-use std::any::Any;
 use std::time::Duration;
 
 use batuta_proto::v1;
@@ -53,8 +52,7 @@ struct Front {
 ///
 /// # Panics
 /// When the descriptors compiled into this binary cannot be read, which the tests rule out.
-#[must_use]
-pub fn routes(service: Service) -> Routes {
+pub fn router(service: Service) -> axum::Router {
     let front = Front { service: service.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(service, reporter));
@@ -78,13 +76,8 @@ pub fn routes(service: Service) -> Routes {
         .add_service(health)
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);
-    Routes::from(routes.routes().into_axum_router().layer(answers))
-}
-
-/// The answer to a call whose handler panicked.
-#[must_use]
-pub fn panicked(panic: Box<dyn Any + Send>) -> tonic::Status {
-    crate::middleware::panicked("grpc", panic).into()
+    let routes = routes.routes().into_axum_router().layer(answers);
+    crate::middleware::stack(routes, crate::middleware::Front::Grpc)
 }
 
 /// Keeps the health service at the node's readiness until the node drains.
@@ -136,7 +129,7 @@ impl<'a> Headers<'a> {
         let namespace = self.namespace.map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text));
         let namespace = namespace.transpose()?.unwrap_or_default();
         let dedup = parse::parse_dedup(&namespace, self.key, self.sequence, session)?;
-        Ok(CallContext { namespace, dedup, timeout: self.timeout })
+        Ok(CallContext { dedup, timeout: self.timeout, ..CallContext::in_namespace(namespace) })
     }
 }
 

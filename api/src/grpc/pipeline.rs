@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -30,6 +31,7 @@ use super::by_hand::OneMethod;
 use super::status::of_transport;
 use super::{Front, Headers, OfSession as _, session, watch};
 use crate::ApiError;
+use crate::middleware::{self, panicked};
 use crate::service::parse::parse_session_id;
 use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
@@ -173,6 +175,14 @@ async fn carry_out(front: Front, mut call: v1::Call, outbox: Outbox) -> u64 {
     call_id
 }
 
+/// A call that panics is answered so, and takes no other call of its stream along.
+async fn guarded(call_id: u64, call: impl Future<Output = u64>, outbox: Outbox) -> u64 {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
+        outbox.push(answer(call_id, failure(panicked(middleware::Front::Grpc, panic))));
+        call_id
+    })
+}
+
 /// Puts what a watch says into the outbox, until it ends; then says how.
 async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
     loop {
@@ -299,7 +309,8 @@ impl Pipeline {
     fn start(&mut self, call: v1::Call) {
         let (abort, registration) = AbortHandle::new_pair();
         self.calls.insert(call.call_id, Some(abort));
-        let work = carry_out(self.front.clone(), call, self.outbox.clone());
+        let outbox = self.outbox.clone();
+        let work = guarded(call.call_id, carry_out(self.front.clone(), call, outbox.clone()), outbox);
         // Tokio would make a task with so many calls yield in the middle of what is ready; their number bounds it.
         self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
     }
@@ -314,9 +325,10 @@ impl Pipeline {
         };
         self.calls.insert(call.call_id, None);
         let joins = |before: &KeepAlives| {
-            let CallContext { namespace, dedup: _, timeout } = &context;
+            let CallContext { caller, namespace, dedup: _, timeout } = &context;
             before.calls.len() < KEEP_ALIVES
-                && (namespace, timeout) == (&before.context.namespace, &before.context.timeout)
+                && (caller, namespace, timeout)
+                    == (&before.context.caller, &before.context.namespace, &before.context.timeout)
         };
         if !together.as_ref().is_some_and(joins) {
             self.start_keep_alives(together.take());
@@ -327,7 +339,15 @@ impl Pipeline {
 
     fn start_keep_alives(&mut self, together: Option<KeepAlives>) {
         if let Some(together) = together {
-            self.keep_alives.push(unconstrained(together.carry_out(self.front.clone())).boxed());
+            let ids: Vec<u64> = together.calls.iter().map(|(id, _)| *id).collect();
+            let work = AssertUnwindSafe(together.carry_out(self.front.clone())).catch_unwind();
+            let work = work.map(move |answers| {
+                answers.unwrap_or_else(|panic| {
+                    let failed = failure(panicked(middleware::Front::Grpc, panic));
+                    ids.into_iter().map(|id| (id, answer(id, failed.clone()))).collect()
+                })
+            });
+            self.keep_alives.push(unconstrained(work).boxed());
         }
     }
 
@@ -436,5 +456,48 @@ impl StreamingService<v1::PipelineRequest> for PipelineMethod {
 
     fn call(&mut self, request: Request<Streaming<v1::PipelineRequest>>) -> Self::Future {
         std::future::ready(Ok(Response::new(Pipeline::new(self.0.clone(), request.into_inner()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batuta_proto::v1::CancelWaitResponse;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn call_that_panics_takes_no_other_call_along() {
+        let outbox = Outbox::default();
+        let done = |call_id| {
+            let outbox = outbox.clone();
+            async move {
+                tokio::task::yield_now().await;
+                let response = CancelWaitResponse { revision: 7 };
+                outbox.push(answer(call_id, Outcome::CancelWait(response)));
+                call_id
+            }
+        };
+        let panics = async { panic!("secret words") };
+        let calls: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
+        calls.push(guarded(1, done(1), outbox.clone()).boxed());
+        calls.push(guarded(2, panics, outbox.clone()).boxed());
+        calls.push(guarded(3, done(3), outbox.clone()).boxed());
+        let mut ended: Vec<u64> = calls.collect().await;
+        ended.sort_unstable();
+        assert_eq!(ended, [1, 2, 3]);
+        for bytes in outbox.take() {
+            let answer = v1::Answer::decode(bytes).expect("an answer");
+            match (answer.call_id, answer.result.expect("a result")) {
+                (1 | 3, Outcome::CancelWait(response)) => assert_eq!(response.revision, 7),
+                (2, Outcome::Error(details)) => {
+                    let status = Status::with_details(tonic::Code::Internal, "", details.into());
+                    let info = status.get_details_error_info().expect("an ErrorInfo");
+                    assert_eq!(info.reason, "internal");
+                    assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -27,32 +27,35 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 /// How the cluster looks from the node that answers. Needs no quorum.
 #[utoipa::path(
-    get, path = "/api/v1/cluster", tag = "cluster",
+    get, path = "/api/v1/cluster",
+    extensions(("x-batuta-operation" = json!("get_cluster"))), tag = "cluster",
     responses((status = 200, description = "The status.", body = ClusterStatus))
 )]
 async fn get_cluster(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<ClusterStatus> {
-    let status = service.cluster_status(true).await?;
+    let status = service.cluster_status(&CallContext::in_default_namespace(), true).await?;
     Ok(Answer::at(status.state_revision, status.into()))
 }
 
 /// Lists members, as the node that answers knows them. Needs no quorum.
 #[utoipa::path(
-    get, path = "/api/v1/cluster/members", tag = "cluster",
+    get, path = "/api/v1/cluster/members",
+    extensions(("x-batuta-operation" = json!("list_members"))), tag = "cluster",
     responses((status = 200, description = "The members.", body = MemberList))
 )]
 async fn list_members(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberList> {
-    Ok(Answer::of(service.members()))
+    Ok(Answer::of(service.members(&CallContext::in_default_namespace())?))
 }
 
 /// Takes a member out: first its vote, then the member.
 #[utoipa::path(
-    delete, path = "/api/v1/cluster/members/{member}", tag = "cluster",
+    delete, path = "/api/v1/cluster/members/{member}",
+    extensions(("x-batuta-operation" = json!("remove_member"))), tag = "cluster",
     params(("member" = String, Path, description = "Id or name.", example = "n3")),
     responses((status = 200, description = "It is no member any more.", body = MemberAnswer))
 )]
@@ -61,12 +64,13 @@ async fn remove_member(
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    Ok(Answer::of(service.remove_member(&CallContext::default(), &member).await?))
+    Ok(Answer::of(service.remove_member(&CallContext::in_default_namespace(), &member).await?))
 }
 
 /// Makes a learner a voter.
 #[utoipa::path(
-    post, path = "/api/v1/cluster/members/{member}/promote", tag = "cluster",
+    post, path = "/api/v1/cluster/members/{member}/promote",
+    extensions(("x-batuta-operation" = json!("promote_member"))), tag = "cluster",
     params(("member" = String, Path, description = "Id or name.", example = "n3")),
     responses((status = 200, description = "It votes.", body = MemberAnswer))
 )]
@@ -75,12 +79,13 @@ async fn promote_member(
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    Ok(Answer::of(service.promote_member(&CallContext::default(), &member).await?))
+    Ok(Answer::of(service.promote_member(&CallContext::in_default_namespace(), &member).await?))
 }
 
 /// Hands leadership over, to a member or to the most up-to-date follower.
 #[utoipa::path(
-    post, path = "/api/v1/cluster/transfer-leader", tag = "cluster", request_body = TransferLeaderRequest,
+    post, path = "/api/v1/cluster/transfer-leader",
+    extensions(("x-batuta-operation" = json!("transfer_leader"))), tag = "cluster", request_body = TransferLeaderRequest,
     responses((status = 200, description = "Who leads now.", body = LeaderAnswer))
 )]
 async fn transfer_leader(
@@ -88,36 +93,39 @@ async fn transfer_leader(
     Query(NoQuery {}): Query<NoQuery>,
     OptionalBody(TransferLeaderRequest { member }): OptionalBody<TransferLeaderRequest>,
 ) -> answer::Result<LeaderAnswer> {
-    Ok(Answer::of(service.transfer_leader(&CallContext::default(), member.as_deref()).await?))
+    Ok(Answer::of(service.transfer_leader(&CallContext::in_default_namespace(), member.as_deref()).await?))
 }
 
 /// Takes a snapshot on the node that answers and purges its log.
 #[utoipa::path(
-    post, path = "/api/v1/cluster/snapshot", tag = "cluster",
+    post, path = "/api/v1/cluster/snapshot",
+    extensions(("x-batuta-operation" = json!("trigger_snapshot"))), tag = "cluster",
     responses((status = 200, description = "The snapshot is durable.", body = SnapshotAnswer))
 )]
 async fn trigger_snapshot(
     State(service): State<Service>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<SnapshotAnswer> {
-    Ok(Answer::of(service.trigger_snapshot(&CallContext::default()).await?))
+    Ok(Answer::of(service.trigger_snapshot(&CallContext::in_default_namespace()).await?))
 }
 
 /// Reads the limits in force.
 #[utoipa::path(
-    get, path = "/api/v1/cluster/limits", tag = "cluster", params(ReadQuery),
+    get, path = "/api/v1/cluster/limits",
+    extensions(("x-batuta-operation" = json!("get_limits"))), tag = "cluster", params(ReadQuery),
     responses((status = 200, description = "The limits.", body = LimitsAnswer))
 )]
 async fn get_limits(
     State(service): State<Service>,
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<LimitsAnswer> {
-    Ok(Answer::of(service.limits(&CallContext::default(), consistency).await?))
+    Ok(Answer::of(service.limits(&CallContext::in_default_namespace(), consistency).await?))
 }
 
 /// Changes limits on every node at once; the ones not named stay. Answers all of them.
 #[utoipa::path(
-    put, path = "/api/v1/cluster/limits", tag = "cluster", params(CallHeaders), request_body = SetLimitsRequest,
+    put, path = "/api/v1/cluster/limits",
+    extensions(("x-batuta-operation" = json!("set_limits"))), tag = "cluster", params(CallHeaders), request_body = SetLimitsRequest,
     responses((status = 200, description = "The limits are in force.", body = LimitsAnswer))
 )]
 async fn set_limits(

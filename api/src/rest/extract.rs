@@ -58,12 +58,12 @@ impl Headers {
         }
         let key = self.idempotency_key.as_deref();
         let dedup = parse::parse_dedup(&self.namespace, key, self.session_sequence.as_deref(), session)?;
-        Ok(CallContext { namespace: self.namespace.clone(), dedup, timeout: None })
+        Ok(CallContext { dedup, ..self.read_context() })
     }
 
     /// The context of a read, which needs no retry key.
     pub(super) fn read_context(&self) -> CallContext {
-        CallContext { namespace: self.namespace.clone(), ..CallContext::default() }
+        CallContext::in_namespace(self.namespace.clone())
     }
 
     /// Whether the client has the representation with this entity tag already (RFC 9110 section 13.1.2).

@@ -31,7 +31,8 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 ///
 /// With `wait_ms` the answer comes when the lock is granted or the wait is over. Closing the connection withdraws the wait.
 #[utoipa::path(
-    post, path = "/api/v1/locks", tag = "locks", params(CallHeaders), request_body = AcquireRequest,
+    post, path = "/api/v1/locks",
+    extensions(("x-batuta-operation" = json!("acquire"))), tag = "locks", params(CallHeaders), request_body = AcquireRequest,
     responses((status = 201, description = "The lock is held.", body = GrantAnswer))
 )]
 async fn acquire_lock(
@@ -48,7 +49,8 @@ async fn acquire_lock(
 
 /// Lists the locks that are held, waited for or closed by lock-delay, in name order.
 #[utoipa::path(
-    get, path = "/api/v1/locks", tag = "locks", params(ReadHeaders, ListLocksQuery),
+    get, path = "/api/v1/locks",
+    extensions(("x-batuta-operation" = json!("list_locks"))), tag = "locks", params(ReadHeaders, ListLocksQuery),
     responses((status = 200, description = "A page.", body = LockPage))
 )]
 async fn list_locks(
@@ -63,7 +65,8 @@ async fn list_locks(
 
 /// Reads one lock. A free lock leaves nothing behind: it is not found.
 #[utoipa::path(
-    get, path = "/api/v1/locks/{name}", tag = "locks",
+    get, path = "/api/v1/locks/{name}",
+    extensions(("x-batuta-operation" = json!("get_lock"))), tag = "locks",
     params(ReadHeaders, LockQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The lock.", body = LockAnswer))
 )]
@@ -81,7 +84,8 @@ async fn get_lock(
 ///
 /// A multi-lock is given back whole, by any of its names.
 #[utoipa::path(
-    delete, path = "/api/v1/locks/{name}", tag = "locks",
+    delete, path = "/api/v1/locks/{name}",
+    extensions(("x-batuta-operation" = json!("release"))), tag = "locks",
     params(CallHeaders, ReleaseQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "It is given back.", body = ReleaseAnswer))
 )]
@@ -103,7 +107,8 @@ async fn release_lock(
 
 /// Renews a one-shot grant. Never shortens it.
 #[utoipa::path(
-    put, path = "/api/v1/locks/{name}/extend", tag = "locks", request_body = ExtendRequest,
+    put, path = "/api/v1/locks/{name}/extend",
+    extensions(("x-batuta-operation" = json!("extend"))), tag = "locks", request_body = ExtendRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The grant lives longer.", body = GrantAnswer))
 )]
@@ -121,7 +126,8 @@ async fn extend_lock(
 
 /// Is this token still the newest on that name?
 #[utoipa::path(
-    get, path = "/api/v1/locks/{name}/check", tag = "locks",
+    get, path = "/api/v1/locks/{name}/check",
+    extensions(("x-batuta-operation" = json!("check"))), tag = "locks",
     params(ReadHeaders, CheckQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "How the token stands.", body = CheckAnswer))
 )]
@@ -137,7 +143,8 @@ async fn check_token(
 
 /// Who holds the lock, who waits, and what each waiter is blocked by.
 #[utoipa::path(
-    get, path = "/api/v1/locks/{name}/explain", tag = "locks",
+    get, path = "/api/v1/locks/{name}/explain",
+    extensions(("x-batuta-operation" = json!("explain"))), tag = "locks",
     params(ReadHeaders, LockQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The explanation; of a free lock too.", body = ExplainAnswer))
 )]
@@ -153,7 +160,8 @@ async fn explain_lock(
 
 /// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
 #[utoipa::path(
-    delete, path = "/api/v1/waits/{lock_id}", tag = "locks",
+    delete, path = "/api/v1/waits/{lock_id}",
+    extensions(("x-batuta-operation" = json!("cancel_wait"))), tag = "locks",
     params(CallHeaders, ("lock_id" = String, Path, description = "The acquisition.", example = "l-1540.0")),
     responses((status = 200, description = "It neither waits nor holds.", body = Done))
 )]

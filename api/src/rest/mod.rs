@@ -17,12 +17,9 @@ mod watch;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderValue, Method, Request, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -30,7 +27,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::json::Problem;
 
 use crate::ApiError;
-use crate::middleware::{RequestIds, close_when_unread};
+use crate::middleware::{Front, stack};
 use crate::service::Service;
 
 /// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
@@ -66,16 +63,11 @@ fn documentation(document: &OpenApi) -> Router {
 
 /// What holds for every path, known or not: limits, problems for what no route answers, request ids.
 fn finish(router: Router) -> Router {
-    router
+    let complete = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(path_not_found)
-        .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
-        .layer(CatchPanicLayer::custom(problem::from_panic))
-        .layer(axum::middleware::map_response(close_when_unread))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
-        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
-        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+        .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX));
+    stack(complete, Front::Rest)
 }
 
 /// An answer that says nothing of the state is true at the newest revision this node knows.
@@ -97,12 +89,6 @@ async fn path_not_found(uri: Uri) -> Problem {
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let path = uri.path().chars().take(256).collect();
     ApiError::MethodNotAllowed { method: method.to_string(), path }.into()
-}
-
-/// The span of a request. The query is left out: it may carry tokens.
-fn request_span<B>(request: &Request<B>) -> tracing::Span {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    tracing::debug_span!("rest", method = %request.method(), path = request.uri().path(), request_id = id)
 }
 
 #[cfg(test)]

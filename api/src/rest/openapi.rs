@@ -14,6 +14,7 @@ use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Sch
 use crate::contract::watch::WatchItem;
 use crate::error::{Code, CodeInfo, info};
 use crate::json::{PROBLEM_JSON, Problem, TYPE_PREFIX};
+use crate::service::operation;
 
 /// What the document says before the routes say theirs.
 #[derive(utoipa::OpenApi)]
@@ -41,66 +42,14 @@ pub(super) fn base() -> OpenApi {
     Base::openapi()
 }
 
-/// Codes every call to the API may get.
-const COMMON: &[Code] = &[
-    Code::InvalidArgument,
-    Code::UnknownField,
-    Code::NoLeader,
-    Code::Overloaded,
-    Code::ShuttingDown,
-    Code::NodeRemoved,
-    Code::Internal,
-];
+/// Where a described route says which operation of the API it is.
+const OPERATION: &str = "x-batuta-operation";
 /// Codes of calls with a body.
 const BODY: &[Code] = &[Code::MalformedBody, Code::BodyTooLarge, Code::UnsupportedMediaType];
-/// Codes of calls that change the replicated state.
-const WRITE: &[Code] = &[Code::OutcomeUnknown, Code::KeyReused, Code::SequenceTooOld, Code::SessionNotFound];
 
-/// The further codes of an operation, and whether it writes to the replicated state. `None` = not an operation we know.
-fn own_codes(operation: &str) -> Option<(&'static [Code], bool)> {
-    Some(match operation {
-        "acquire_lock" => (
-            &[
-                Code::LockHeld,
-                Code::LockDelayed,
-                Code::Deadlock,
-                Code::ModeMismatch,
-                Code::CapacityMismatch,
-                Code::NamespaceMismatch,
-                Code::WaitTimeout,
-                Code::WaitCancelled,
-                Code::NodeLost,
-                Code::GrantEnded,
-                Code::SessionClosed,
-                Code::SessionExpired,
-                Code::LimitExceeded,
-                Code::DiskFull,
-                Code::Draining,
-            ],
-            true,
-        ),
-        "release_lock" => (&[Code::LockNotHeld, Code::NamespaceMismatch, Code::TokenSuperseded], true),
-        "extend_lock" => (&[Code::LockNotHeld, Code::NamespaceMismatch, Code::OwnedBySession], true),
-        "cancel_wait" => (&[Code::AlreadyGranted, Code::NamespaceMismatch], true),
-        "close_session" => (&[Code::NamespaceMismatch], true),
-        "get_lock" => (&[Code::LockNotFound], false),
-        "advance_register" => (&[Code::TokenSuperseded, Code::LimitExceeded, Code::DiskFull], true),
-        "get_register" => (&[Code::RegisterNotFound], false),
-        "delete_register" => (&[Code::RegisterNotFound], true),
-        "open_session" => (&[Code::LimitExceeded, Code::DiskFull], true),
-        "get_session" => (&[Code::SessionNotFound, Code::NamespaceMismatch], false),
-        "keep_session_alive" => {
-            (&[Code::SessionNotFound, Code::NamespaceMismatch, Code::OutcomeUnknown], false)
-        }
-        "remove_member" | "promote_member" | "transfer_leader" => {
-            (&[Code::UnknownMember, Code::MembershipChangeRefused, Code::OutcomeUnknown], false)
-        }
-        "watch_changes" | "poll_changes" => (&[Code::Compacted, Code::Lagged, Code::Draining], false),
-        "set_limits" => (&[], true),
-        "list_locks" | "check_token" | "explain_lock" | "list_sessions" | "get_cluster" | "list_members"
-        | "trigger_snapshot" | "get_limits" => (&[], false),
-        _ => return None,
-    })
+/// The operation of the API that a route asks for.
+fn operation_of(route: &Operation) -> Option<&'static operation::Operation> {
+    operation::named(route.extensions.as_ref()?.get(OPERATION)?.as_str()?)
 }
 
 /// Adds to every operation the errors it can answer, grouped by status, each code with an example.
@@ -133,17 +82,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
 }
 
-fn add_problems(operation: &mut Operation) {
-    let (own, writes) = operation.operation_id.as_deref().and_then(own_codes).unwrap_or_default();
-    let mut codes = COMMON.to_vec();
-    codes.extend(own);
-    if writes {
-        codes.extend(WRITE);
-    }
-    if operation.request_body.is_some() {
+fn add_problems(route: &mut Operation) {
+    let mut codes = operation_of(route).map(operation::Operation::all_codes).unwrap_or_default();
+    if route.request_body.is_some() {
         codes.extend(BODY);
     }
-    add_responses(operation, &codes);
+    add_responses(route, &codes);
 }
 
 fn add_responses(operation: &mut Operation, codes: &[Code]) {
@@ -285,14 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn every_api_operation_lists_its_codes() {
+    fn every_route_of_the_api_is_an_operation_with_its_codes() {
         let document = document();
-        for (route, operation) in all_operations(&document) {
+        for (route, described) in all_operations(&document) {
             if !route.contains("/api/") {
                 continue;
             }
-            let id = operation["operationId"].as_str().unwrap();
-            own_codes(id).unwrap_or_else(|| panic!("{route}: {id} has no list of codes"));
+            let name = described[OPERATION].as_str().unwrap_or_else(|| panic!("{route}: no operation"));
+            let operation = operation::named(name).unwrap_or_else(|| panic!("{route}: no operation {name}"));
+            let responses = described["responses"].to_string();
+            for code in operation.all_codes() {
+                assert!(responses.contains(&format!("`{code}`")), "{route}: {code}");
+            }
         }
         let acquire = &document["paths"]["/api/v1/locks"]["post"]["responses"];
         let held = &acquire["409"]["content"][PROBLEM_JSON]["examples"]["lock_held"]["value"];

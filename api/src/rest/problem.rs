@@ -5,7 +5,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::REVISION;
 use crate::json::{PROBLEM_JSON, Problem};
-use crate::middleware::panicked;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -27,11 +26,6 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// Turns a panic of a handler into an answer.
-pub(super) fn from_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::from(panicked("rest", panic)).into_response()
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 /// Raises a register to a token; refused when it has seen a newer one.
 #[utoipa::path(
-    put, path = "/api/v1/registers/{name}", tag = "registers", request_body = AdvanceRegisterRequest,
+    put, path = "/api/v1/registers/{name}",
+    extensions(("x-batuta-operation" = json!("advance_register"))), tag = "registers", request_body = AdvanceRegisterRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "The register stands at the token.", body = RegisterAnswer))
 )]
@@ -36,7 +37,8 @@ async fn advance_register(
 
 /// Reads a register. Its `ETag` is its value: with it as `If-None-Match` a poll of a register at rest costs no body.
 #[utoipa::path(
-    get, path = "/api/v1/registers/{name}", tag = "registers",
+    get, path = "/api/v1/registers/{name}",
+    extensions(("x-batuta-operation" = json!("get_register"))), tag = "registers",
     params(ReadHeaders, IfNoneMatch, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses(
         (status = 200, description = "The register.", body = RegisterAnswer, headers(("ETag" = String, description = "The value, quoted."))),
@@ -56,7 +58,8 @@ async fn get_register(
 
 /// Forgets a register; answers its last value.
 #[utoipa::path(
-    delete, path = "/api/v1/registers/{name}", tag = "registers",
+    delete, path = "/api/v1/registers/{name}",
+    extensions(("x-batuta-operation" = json!("delete_register"))), tag = "registers",
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses((status = 200, description = "It is forgotten.", body = RegisterAnswer))
 )]

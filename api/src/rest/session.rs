@@ -22,7 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 /// Opens a session: one heartbeat that keeps everything a client owns alive.
 #[utoipa::path(
-    post, path = "/api/v1/sessions", tag = "sessions", params(CallHeaders),
+    post, path = "/api/v1/sessions",
+    extensions(("x-batuta-operation" = json!("open_session"))), tag = "sessions", params(CallHeaders),
     request_body = OpenSessionRequest,
     responses((status = 201, description = "The session is open.", body = SessionAnswer))
 )]
@@ -41,7 +42,8 @@ async fn open_session(
 
 /// Lists the sessions of the namespace, oldest first.
 #[utoipa::path(
-    get, path = "/api/v1/sessions", tag = "sessions", params(ReadHeaders, ListSessionsQuery),
+    get, path = "/api/v1/sessions",
+    extensions(("x-batuta-operation" = json!("list_sessions"))), tag = "sessions", params(ReadHeaders, ListSessionsQuery),
     responses((status = 200, description = "A page.", body = SessionPage))
 )]
 async fn list_sessions(
@@ -56,7 +58,8 @@ async fn list_sessions(
 
 /// Reads one session.
 #[utoipa::path(
-    get, path = "/api/v1/sessions/{session_id}", tag = "sessions",
+    get, path = "/api/v1/sessions/{session_id}",
+    extensions(("x-batuta-operation" = json!("get_session"))), tag = "sessions",
     params(ReadHeaders, ReadQuery, ("session_id" = String, Path, description = "The session.", example = "s-12.0")),
     responses((status = 200, description = "The session.", body = SessionAnswer))
 )]
@@ -72,7 +75,8 @@ async fn get_session(
 
 /// Ends a session and everything it owns, in one revision.
 #[utoipa::path(
-    delete, path = "/api/v1/sessions/{session_id}", tag = "sessions",
+    delete, path = "/api/v1/sessions/{session_id}",
+    extensions(("x-batuta-operation" = json!("close_session"))), tag = "sessions",
     params(CallHeaders, ("session_id" = String, Path, description = "The session.", example = "s-12.0")),
     responses((status = 200, description = "The session is closed.", body = CloseSessionAnswer))
 )]
@@ -88,7 +92,8 @@ async fn close_session(
 
 /// Renews a session. The new time to live counts from when the request was sent.
 #[utoipa::path(
-    put, path = "/api/v1/sessions/{session_id}/keep-alive", tag = "sessions",
+    put, path = "/api/v1/sessions/{session_id}/keep-alive",
+    extensions(("x-batuta-operation" = json!("keep_alive"))), tag = "sessions",
     params(ReadHeaders, ("session_id" = String, Path, description = "The session.", example = "s-12.0")),
     responses((status = 200, description = "The session is renewed.", body = KeepAliveAnswer))
 )]

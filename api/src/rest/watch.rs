@@ -40,7 +40,8 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 /// that lost its connection between them gets the revision again from its start; it forgets what it has of it.
 /// The data are as the schemas `SnapshotPage`, `Changes` and `Progress` say. An `error` event carries a problem document; then the stream ends.
 #[utoipa::path(
-    get, path = "/api/v1/watch", tag = "watch", params(
+    get, path = "/api/v1/watch",
+    extensions(("x-batuta-operation" = json!("watch"))), tag = "watch", params(
         ReadHeaders, WatchQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.", example = "1544")
     ),
@@ -101,7 +102,8 @@ fn with_data(event: ServerEvent, data: &impl serde::Serialize) -> ServerEvent {
 /// The changes from a revision on, as soon as there is one. An answer is bounded: the next poll brings what does not fit, where
 /// need be the rest of a revision (`next_ordinal`).
 #[utoipa::path(
-    get, path = "/api/v1/watch/poll", tag = "watch", params(ReadHeaders, PollQuery),
+    get, path = "/api/v1/watch/poll",
+    extensions(("x-batuta-operation" = json!("watch"))), tag = "watch", params(ReadHeaders, PollQuery),
     responses((status = 200, description = "What there was, and where to go on.", body = PollAnswer))
 )]
 async fn poll_changes(

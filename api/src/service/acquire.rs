@@ -19,19 +19,45 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use batuta_raft::{ProposeError, RevisionChanges, codec};
+use batuta_raft::{ProposeError, RevisionChanges};
 use batuta_statemachine::lock::{
-    Acquire, Acquisition, CancelScope, CancelWait, Grant, LockRequest, Owner, ServingCall,
+    self, Acquire, Acquired, Acquisition, CancelScope, CancelWait, Grant, LockRequest, Owner, Refusal,
+    ServingCall,
 };
-use batuta_statemachine::{
-    Change, ChangeKind, Command, LockId, Namespace, Rejection, Reply, Request, State, WaitEnd, lock,
-};
+use batuta_statemachine::{Change, ChangeKind, Code, LockId, Namespace, Rejection, State, WaitEnd};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::admit::Permit;
+use super::operation::{Area, Operation};
 use super::waits::{Attached, Ended};
-use super::{At, CallContext, Clock, Consistency, Inner, Service, split, unexpected};
+use super::{At, CallContext, Clock, Consistency, Inner, Service};
 use crate::ApiError;
+
+/// Taking locks.
+pub const ACQUIRE: Operation = Operation::write(
+    "acquire",
+    "Takes one lock, or several all or nothing; waits for them in their queues when asked to.",
+    Area::Lock,
+    Some("lock:acquire"),
+    &[
+        Code::LockHeld,
+        Code::LockDelayed,
+        Code::Deadlock,
+        Code::ModeMismatch,
+        Code::CapacityMismatch,
+        Code::NamespaceMismatch,
+        Code::WaitTimeout,
+        Code::WaitCancelled,
+        Code::NodeLost,
+        Code::GrantEnded,
+        Code::SessionClosed,
+        Code::SessionExpired,
+        Code::LimitExceeded,
+        Code::DiskFull,
+        Code::Draining,
+    ],
+);
 
 /// A held acquisition.
 pub type Held = Arc<Grant>;
@@ -113,9 +139,8 @@ impl Claim {
         let command = self.cancel(CancelScope::Call);
         let inner = Arc::clone(&self.inner);
         let left = async move {
-            let request = Request::new(None, command);
             // Should it fail, the wait ends with this node at the latest, and the key finds its place again.
-            if let Err(error) = inner.replica.propose(request, inner.options.timeout).await {
+            if let Err(error) = Permit::of_node(&inner).propose(command).await {
                 tracing::debug!(%error, "a wait that goes on elsewhere still counts as one of this node");
             }
         };
@@ -129,15 +154,15 @@ impl Claim {
     }
 
     /// The command that takes the call out of those that wait.
-    fn withdrawal(&self) -> Command {
+    fn withdrawal(&self) -> CancelWait {
         // Under a key its caller may have asked again and been told that the lock is its own: then only the wait is withdrawn,
         // never a grant.
         self.cancel(if self.keyed { CancelScope::Wait } else { CancelScope::WaitOrGrant })
     }
 
-    fn cancel(&self, scope: CancelScope) -> Command {
+    fn cancel(&self, scope: CancelScope) -> CancelWait {
         let (namespace, lock_id) = (self.namespace.clone(), self.lock_id);
-        Command::from(CancelWait { namespace, lock_id, call: self.call, scope })
+        CancelWait { namespace, lock_id, call: self.call, scope }
     }
 }
 
@@ -205,6 +230,7 @@ impl Service {
         request: AcquireRequest,
         tell: impl FnOnce(Queued) + Send,
     ) -> Result<At<Held>, ApiError> {
+        let permit = self.admit(context, &ACQUIRE, request.requests.iter().map(|request| &request.name))?;
         let wait = Duration::from_millis(request.wait_ms);
         if !wait.is_zero() {
             if self.is_draining() {
@@ -215,9 +241,9 @@ impl Service {
             }
         }
         let started = Instant::now();
-        let budget = context.timeout.unwrap_or_else(|| self.inner.options.timeout.saturating_add(wait));
-        let command = self.acquire_command(context, request);
-        match self.ask_owner(context, &command, started, wait).await? {
+        let budget = permit.timeout_or(self.inner.options.timeout.saturating_add(wait));
+        let command = acquire_command(&permit, &self.inner, context, request);
+        match self.ask_owner(&permit, &command, started, wait).await? {
             Asked::Granted { at, claim } => {
                 if let Some(claim) = claim {
                     claim.settle();
@@ -226,7 +252,7 @@ impl Service {
             }
             Asked::Queued { claim, queued } => {
                 tell(queued);
-                self.wait(context, Command::from(command), claim, started, budget).await
+                self.wait(&permit, command, claim, started, budget).await
             }
         }
     }
@@ -234,7 +260,7 @@ impl Service {
     /// Waiters ahead of an acquisition, as this node knows it; `None` when it does not wait.
     #[must_use]
     pub fn queue_position(&self, lock_id: LockId) -> Option<u64> {
-        match self.replica().view().acquisition(lock_id) {
+        match self.of_node().view().acquisition(lock_id) {
             Acquisition::Waiting(wait) => Some(wait.queue_position),
             Acquisition::Granted(_) | Acquisition::Unknown => None,
         }
@@ -243,32 +269,32 @@ impl Service {
     /// Whether an acquisition is held, as this node knows it.
     #[must_use]
     pub fn is_held(&self, lock_id: LockId) -> bool {
-        matches!(self.replica().view().acquisition(lock_id), Acquisition::Granted(_))
+        matches!(self.of_node().view().acquisition(lock_id), Acquisition::Granted(_))
     }
 
     /// Proposes the acquisition. An owner that seems to wait for itself may hold the lock by the answer of a node that died
     /// before it could give it: then it is told when the node counts as lost.
     async fn ask_owner(
         &self,
-        context: &CallContext,
+        permit: &Permit,
         command: &Acquire,
         started: Instant,
         wait: Duration,
     ) -> Result<Asked, ApiError> {
         loop {
-            let asked = self.ask(context, command.clone()).await;
+            let asked = self.ask(permit, command.clone()).await;
             let refused = matches!(
                 &asked,
-                Err(ApiError::Rejected { rejection: Rejection::Lock(lock::Refusal::Deadlock { .. }), .. })
+                Err(ApiError::Rejected { rejection: Rejection::Lock(Refusal::Deadlock { .. }), .. })
             );
             if !refused || started.elapsed() >= wait.min(NEWS_WITHIN) || self.is_draining() {
                 return asked;
             }
-            let state = self.state(context, Consistency::Linearizable).await?;
+            let state = permit.read(Consistency::Linearizable).await?;
             let Some(nodes) = state.answered_elsewhere(command) else { return asked };
             // Without one they were lost meanwhile.
             let Some(node_id) = nodes.first().copied() else { continue };
-            if started.elapsed() >= NEWS_WITHIN_REACHED && self.replica().reaches(node_id).await {
+            if started.elapsed() >= NEWS_WITHIN_REACHED && permit.reaches(node_id).await {
                 return asked;
             }
             sleep(NEWS_PAUSE).await;
@@ -276,22 +302,20 @@ impl Service {
     }
 
     /// Proposes the acquisition. What it answers carries a claim, so that it is withdrawn wherever it is dropped.
-    async fn ask(&self, context: &CallContext, command: Acquire) -> Result<Asked, ApiError> {
+    async fn ask(&self, permit: &Permit, command: Acquire) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
-        let call = command.call;
-        let request = codec::request(context.dedup.clone(), Command::from(command));
-        let timeout = self.timeout(context);
-        let namespace = context.namespace.clone();
+        let (call, namespace) = (command.call, command.namespace.clone());
+        let permit = permit.clone();
         let proposal = async move {
-            let keyed = request.dedup.is_some();
-            let answered = split(inner.replica.propose(request, timeout).await, keyed);
+            let keyed = permit.is_keyed();
+            let answered = permit.propose(command).await;
             if let (Err(ApiError::OutcomeUnknown { .. }), Some(call), false) = (&answered, call, keyed) {
                 let work = withdraw_unknown(Arc::clone(&inner), namespace.clone(), call);
                 inner.background.spawn_on(work, &inner.runtime);
             }
             let (answer, reply) = answered?;
             match reply {
-                Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => {
+                Acquired::Granted(grant) => {
                     // Under a key the caller can ask again and finds the grant; a count that rose, or a grant from before,
                     // its owner may know. What is left is a lock nobody would ever hear of.
                     let new = grant.count == 1 && grant.granted_revision == answer.revision;
@@ -307,7 +331,7 @@ impl Service {
                     });
                     Ok(Asked::Granted { at: Box::new(At::of(&answer, grant)), claim })
                 }
-                Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
+                Acquired::Queued(wait) => {
                     let attached = Some(inner.waits.attach(wait.lock_id, answer.revision));
                     let (lock_id, queue_position) = (wait.lock_id, wait.queue_position);
                     let since = answer.revision;
@@ -316,7 +340,6 @@ impl Service {
                     let queued = Queued { lock_id, queue_position, revision: answer.revision };
                     Ok(Asked::Queued { claim, queued })
                 }
-                other => Err(unexpected(&other)),
             }
         };
         Finished { work: Some(Box::pin(proposal)), begun: false, inner: Arc::clone(&self.inner) }.await
@@ -324,16 +347,16 @@ impl Service {
 
     async fn wait(
         &self,
-        context: &CallContext,
-        command: Command,
+        permit: &Permit,
+        command: Acquire,
         mut claim: Claim,
         started: Instant,
         budget: Duration,
     ) -> Result<At<Held>, ApiError> {
         let lock_id = claim.lock_id;
-        let keyed = context.dedup.is_some();
+        let keyed = permit.is_keyed();
         let ended = tokio::select! {
-            ended = self.ended(&mut claim) => Ok(ended),
+            ended = ended(permit, &mut claim) => Ok(ended),
             () = sleep_until(started + budget) => {
                 let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: Some(lock_id) })
@@ -350,70 +373,38 @@ impl Service {
                 return Err(error);
             }
         };
-        let replaced = claim.was_replaced(&self.replica().view());
+        let replaced = claim.was_replaced(&permit.view());
         claim.settle();
         match ended {
             // Its owner asked again by another call, which is told.
             Ended::Granted { revision, .. } if replaced => Err(ApiError::rejected(
-                Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason: WaitEnd::Cancelled }),
+                Refusal::WaitEnded { lock_id, reason: WaitEnd::Cancelled }.into(),
                 revision,
             )),
             Ended::Granted { revision, grant } => {
                 Ok(At { revision, clock: granted_clock(&grant), value: grant })
             }
-            Ended::Refused { revision, reason } => Err(ApiError::rejected(
-                Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason }),
-                revision,
-            )),
-            Ended::Gone { .. } if keyed => self.ended_answer(context, command, lock_id).await,
-            Ended::Gone { revision } => Err(self.how_it_ended(lock_id, revision).await),
-        }
-    }
-
-    /// Resolves when the end of the acquisition is known.
-    async fn ended(&self, claim: &mut Claim) -> Ended {
-        loop {
-            let state = self.replica().view();
-            if claim.was_replaced(&state) {
-                return Ended::Refused { revision: state.revision(), reason: WaitEnd::Cancelled };
+            Ended::Refused { revision, reason } => {
+                Err(ApiError::rejected(Refusal::WaitEnded { lock_id, reason }.into(), revision))
             }
-            let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
-            attached.look(&state);
-            tokio::select! {
-                ended = attached.ended() => return ended,
-                () = sleep(LOOK_INTERVAL) => {}
-            }
+            Ended::Gone { .. } if keyed => self.ended_answer(permit, command, lock_id).await,
+            Ended::Gone { revision } => Err(how_it_ended(permit, lock_id, revision).await),
         }
-    }
-
-    /// How an acquisition ended that the state at `revision` does not have any more, as the changes this node keeps tell it.
-    async fn how_it_ended(&self, lock_id: LockId, revision: u64) -> ApiError {
-        // A state is shown before its changes are.
-        if self.replica().applied().wait_for(|applied| *applied >= revision).await.is_err() {
-            return ApiError::Propose(ProposeError::ShuttingDown);
-        }
-        let history = self.replica().history();
-        // It begins with the entry it is named for.
-        let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
-        end_of(told.iter().flatten(), lock_id).unwrap_or_else(|| {
-            ApiError::rejected(Rejection::Lock(lock::Refusal::LockNotHeld { lock_id }), revision)
-        })
     }
 
     /// Asks again under the same key for the end of an acquisition whose end was not seen here.
     async fn ended_answer(
         &self,
-        context: &CallContext,
-        command: Command,
+        permit: &Permit,
+        command: Acquire,
         lock_id: LockId,
     ) -> Result<At<Held>, ApiError> {
-        let call =
-            if let Command::Lock(lock::Command::Acquire(acquire)) = &command { acquire.call } else { None };
-        let (answer, reply) = self.propose(context, command).await?;
+        let call = command.call;
+        let (answer, reply) = permit.propose(command).await?;
         match reply {
-            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Granted(grant))) => Ok(At::of(&answer, grant)),
+            Acquired::Granted(grant) => Ok(At::of(&answer, grant)),
             // The key was forgotten meanwhile and the request executed anew: what waits now is another acquisition.
-            Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(wait))) => {
+            Acquired::Queued(wait) => {
                 let claim = Claim {
                     inner: Arc::clone(&self.inner),
                     namespace: wait.namespace,
@@ -425,38 +416,68 @@ impl Service {
                     keyed: true,
                 };
                 drop(claim);
-                Err(ApiError::rejected(
-                    Rejection::Lock(lock::Refusal::LockNotHeld { lock_id }),
-                    answer.revision,
-                ))
+                Err(ApiError::rejected(Refusal::LockNotHeld { lock_id }.into(), answer.revision))
             }
-            other => Err(unexpected(&other)),
         }
     }
+}
 
-    fn acquire_command(&self, context: &CallContext, request: AcquireRequest) -> Acquire {
-        let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
-        // Who is answered at once and has a key, or cannot ask for the same again, is not looked for.
-        let served = wait_ms > 0 || (owner.session.is_some() && context.dedup.is_none());
-        Acquire {
-            namespace: context.namespace.clone(),
-            requests,
-            owner,
-            ttl_ms,
-            wait_ms,
-            lock_delay_ms,
-            reentrant,
-            metadata,
-            call: if served { self.next_call() } else { None },
+/// Resolves when the end of the acquisition is known.
+async fn ended(permit: &Permit, claim: &mut Claim) -> Ended {
+    loop {
+        let state = permit.view();
+        if claim.was_replaced(&state) {
+            return Ended::Refused { revision: state.revision(), reason: WaitEnd::Cancelled };
+        }
+        let Some(attached) = &mut claim.attached else { return Ended::Gone { revision: 0 } };
+        attached.look(&state);
+        tokio::select! {
+            ended = attached.ended() => return ended,
+            () = sleep(LOOK_INTERVAL) => {}
         }
     }
+}
 
-    /// Names a call of this run of this node.
-    fn next_call(&self) -> Option<ServingCall> {
-        let (node_id, boot_id) = self.replica().boot()?;
-        let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        Some(ServingCall { node_id, boot_id, number })
+/// How an acquisition ended that the state at `revision` does not have any more, as the changes this node keeps tell it.
+async fn how_it_ended(permit: &Permit, lock_id: LockId, revision: u64) -> ApiError {
+    // A state is shown before its changes are.
+    if permit.applied_revisions().wait_for(|applied| *applied >= revision).await.is_err() {
+        return ApiError::Propose(ProposeError::ShuttingDown);
     }
+    let history = permit.history();
+    // It begins with the entry it is named for.
+    let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
+    end_of(told.iter().flatten(), lock_id)
+        .unwrap_or_else(|| ApiError::rejected(Refusal::LockNotHeld { lock_id }.into(), revision))
+}
+
+fn acquire_command(
+    permit: &Permit,
+    inner: &Inner,
+    context: &CallContext,
+    request: AcquireRequest,
+) -> Acquire {
+    let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
+    // Who is answered at once and has a key, or cannot ask for the same again, is not looked for.
+    let served = wait_ms > 0 || (owner.session.is_some() && context.dedup.is_none());
+    Acquire {
+        namespace: context.namespace.clone(),
+        requests,
+        owner,
+        ttl_ms,
+        wait_ms,
+        lock_delay_ms,
+        reentrant,
+        metadata,
+        call: if served { next_call(permit, inner) } else { None },
+    }
+}
+
+/// Names a call of this run of this node.
+fn next_call(permit: &Permit, inner: &Inner) -> Option<ServingCall> {
+    let (node_id, boot_id) = permit.boot()?;
+    let number = inner.calls.fetch_add(1, Ordering::Relaxed);
+    Some(ServingCall { node_id, boot_id, number })
 }
 
 /// The end of an acquisition among changes.
@@ -465,10 +486,10 @@ fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id:
         ChangeKind::Lock(lock::Change::LockReleased { grant, reason })
             if grant.lock_id == lock_id && grant.count == 0 =>
         {
-            Some(Rejection::Lock(lock::Refusal::GrantEnded { lock_id, reason: reason.clone() }))
+            Some(Refusal::GrantEnded { lock_id, reason: reason.clone() }.into())
         }
         ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) if wait.lock_id == lock_id => {
-            Some(Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason: *reason }))
+            Some(Refusal::WaitEnded { lock_id, reason: *reason }.into())
         }
         _ => None,
     };
@@ -495,22 +516,20 @@ async fn withdraw_unknown(inner: Arc<Inner>, namespace: Namespace, call: Serving
             // The node ends, and with it all of its calls.
             () = inner.draining.cancelled() => return,
         }
-        if let Some(lock_id) = inner.replica.view().waited_for(call) {
+        if let Some(lock_id) = Permit::of_node(&inner).view().waited_for(call) {
             let command = CancelWait { namespace, lock_id, call: Some(call), scope: CancelScope::Wait };
-            return withdraw(inner, lock_id, Command::from(command)).await;
+            return withdraw(inner, lock_id, command).await;
         }
     }
 }
 
 /// Withdraws an acquisition that a call of this node does not wait for any more.
-async fn withdraw(inner: Arc<Inner>, lock_id: LockId, command: Command) {
+async fn withdraw(inner: Arc<Inner>, lock_id: LockId, command: CancelWait) {
     for _ in 0..WITHDRAW_TRIES {
-        let request = Request::new(None, command.clone());
-        match inner.replica.propose(request, inner.options.timeout).await {
-            Ok(answer) => {
-                if let Err(rejection) = answer.outcome {
-                    tracing::debug!(%lock_id, %rejection, "abandoned acquisition had ended already");
-                }
+        match Permit::of_node(&inner).propose(command.clone()).await {
+            Ok(_) => return,
+            Err(ApiError::Rejected { rejection, .. }) => {
+                tracing::debug!(%lock_id, %rejection, "abandoned acquisition had ended already");
                 return;
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use batuta_statemachine::{Code, SessionId};
 use tokio::time::{Duration, sleep};
 
 use super::session::OpenRequest;
-use super::{At, CallContext, Service};
+use super::{At, CallContext, Caller, Service};
 use crate::ApiError;
 use crate::client_work::client_work;
 use batuta_statemachine::session::SessionView;
@@ -43,7 +43,8 @@ impl Service {
         let task = self.inner.background.spawn(client_work(async move {
             let opened = service.open_session(&context, request).await?;
             let session = opened.value.session;
-            let context = CallContext { dedup: None, ..context };
+            let caller = Caller::Node("close a bound session");
+            let context = CallContext { caller, dedup: None, ..context };
             let bound = BoundSession { service, context, session, armed: true };
             Ok(opened.map(|view| (view, bound)))
         }));

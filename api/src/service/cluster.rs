@@ -4,10 +4,58 @@ use std::sync::Arc;
 
 use batuta_raft::{MemberStatus, Status};
 use batuta_statemachine::cluster::SetLimits;
-use batuta_statemachine::{Command, Limits, LimitsPatch, Reply, State, cluster};
+use batuta_statemachine::{Code, Limits, LimitsPatch, State};
 
-use super::{At, CallContext, Consistency, Service, unexpected};
+use super::operation::{Area, Operation};
+use super::{At, CallContext, Consistency, Service};
 use crate::ApiError;
+
+/// Showing the cluster.
+pub const GET_CLUSTER: Operation = Operation::read(
+    "get_cluster",
+    "Shows the cluster as the answering node sees it.",
+    Area::Cluster,
+    "cluster:read",
+    &[],
+);
+/// Listing the members.
+pub const LIST_MEMBERS: Operation = Operation::read(
+    "list_members",
+    "Lists members, as the answering node knows them.",
+    Area::Cluster,
+    "cluster:read",
+    &[],
+);
+/// Taking a member out.
+pub const REMOVE_MEMBER: Operation = Operation::admin(
+    "remove_member",
+    "Takes a member out: first its vote, then the member.",
+    "cluster:members",
+    MEMBERSHIP,
+);
+/// Making a learner a voter.
+pub const PROMOTE_MEMBER: Operation =
+    Operation::admin("promote_member", "Makes a learner a voter.", "cluster:members", MEMBERSHIP);
+/// Handing leadership over.
+pub const TRANSFER_LEADER: Operation =
+    Operation::admin("transfer_leader", "Hands leadership over.", "cluster:transfer", MEMBERSHIP);
+/// Taking a snapshot.
+pub const TRIGGER_SNAPSHOT: Operation = Operation::admin(
+    "trigger_snapshot",
+    "Takes a snapshot on the answering node and purges its log.",
+    "cluster:snapshot",
+    &[],
+);
+/// Reading the limits.
+pub const GET_LIMITS: Operation =
+    Operation::read("get_limits", "Reads the limits in force.", Area::Cluster, "cluster:read", &[]);
+/// Changing limits.
+pub const SET_LIMITS: Operation = Operation {
+    retry_key: true,
+    ..Operation::admin("set_limits", "Changes limits on every node at once.", "cluster:limits", &[])
+};
+
+const MEMBERSHIP: &[Code] = &[Code::UnknownMember, Code::MembershipChangeRefused];
 
 /// How the cluster looks from the node that answers.
 #[derive(Clone, Debug)]
@@ -84,9 +132,14 @@ impl Service {
     ///
     /// # Errors
     /// `internal` when hashing the state fails.
-    pub async fn cluster_status(&self, hashed: bool) -> Result<ClusterStatus, ApiError> {
-        let mut replica = self.replica().status();
-        let state = self.replica().view();
+    pub async fn cluster_status(
+        &self,
+        context: &CallContext,
+        hashed: bool,
+    ) -> Result<ClusterStatus, ApiError> {
+        let permit = self.admit(context, &GET_CLUSTER, [])?;
+        let mut replica = self.inner.gate.status();
+        let state = permit.view();
         // The hash and the index it belongs to are read together: another entry may be applied at any moment.
         replica.applied_index = state.revision();
         replica.committed_index = replica.committed_index.max(replica.applied_index);
@@ -103,22 +156,25 @@ impl Service {
             state_hash,
             state_revision: state.revision(),
             uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            cluster_time_ms: self.clock(&state).now_ms,
+            cluster_time_ms: permit.clock(&state).now_ms,
             token_high_water: state.token_high_water(),
             replica,
         })
     }
 
     /// The members, as this node knows them.
-    #[must_use]
-    pub fn members(&self) -> At<Vec<MemberStatus>> {
-        self.seen(&self.replica().view(), self.replica().status().members)
+    ///
+    /// # Errors
+    /// See `docs/errors.md`.
+    pub fn members(&self, context: &CallContext) -> Result<At<Vec<MemberStatus>>, ApiError> {
+        let permit = self.admit(context, &LIST_MEMBERS, [])?;
+        Ok(permit.applied(self.inner.gate.status().members))
     }
 
     /// The members besides this node, as it knows them: where its clients can go on.
     #[must_use]
     pub fn other_members(&self) -> Vec<MemberStatus> {
-        let Status { node_id, members, .. } = self.replica().status();
+        let Status { node_id, members, .. } = self.inner.gate.status();
         members.into_iter().filter(|member| Some(member.node_id) != node_id).collect()
     }
 
@@ -131,9 +187,10 @@ impl Service {
         context: &CallContext,
         member: &str,
     ) -> Result<At<ChangedMember>, ApiError> {
+        let permit = self.admit(context, &REMOVE_MEMBER, [])?;
         let node_id = self.member_id(member)?;
-        self.replica().remove_member(node_id, self.timeout(context)).await?;
-        Ok(self.applied(ChangedMember { node_id }))
+        permit.remove_member(node_id).await?;
+        Ok(permit.applied(ChangedMember { node_id }))
     }
 
     /// Makes a learner a voter.
@@ -145,9 +202,10 @@ impl Service {
         context: &CallContext,
         member: &str,
     ) -> Result<At<ChangedMember>, ApiError> {
+        let permit = self.admit(context, &PROMOTE_MEMBER, [])?;
         let node_id = self.member_id(member)?;
-        self.replica().promote_member(node_id, self.timeout(context)).await?;
-        Ok(self.applied(ChangedMember { node_id }))
+        permit.promote_member(node_id).await?;
+        Ok(permit.applied(ChangedMember { node_id }))
     }
 
     /// Hands leadership over: to the member named, or to the most up-to-date follower.
@@ -159,11 +217,12 @@ impl Service {
         context: &CallContext,
         member: Option<&str>,
     ) -> Result<At<Leader>, ApiError> {
+        let permit = self.admit(context, &TRANSFER_LEADER, [])?;
         let to =
             member.filter(|member| !member.is_empty()).map(|member| self.member_id(member)).transpose()?;
-        let leader_id = self.replica().transfer_leader(to, self.timeout(context)).await?;
-        let leader_name = name_of(&self.replica().status().members, leader_id);
-        Ok(self.applied(Leader { leader_id, leader_name }))
+        let leader_id = permit.transfer_leader(to).await?;
+        let leader_name = name_of(&self.inner.gate.status().members, leader_id);
+        Ok(permit.applied(Leader { leader_id, leader_name }))
     }
 
     /// Takes a snapshot on this node and purges its log.
@@ -171,8 +230,9 @@ impl Service {
     /// # Errors
     /// See `docs/errors.md`.
     pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<At<TakenSnapshot>, ApiError> {
-        let snapshot_index = self.replica().trigger_snapshot(self.timeout(context)).await?;
-        Ok(self.applied(TakenSnapshot { snapshot_index }))
+        let permit = self.admit(context, &TRIGGER_SNAPSHOT, [])?;
+        let snapshot_index = permit.trigger_snapshot().await?;
+        Ok(permit.applied(TakenSnapshot { snapshot_index }))
     }
 
     /// The limits in force.
@@ -184,8 +244,9 @@ impl Service {
         context: &CallContext,
         consistency: Consistency,
     ) -> Result<At<Vec<Limit>>, ApiError> {
-        let state = self.state(context, consistency).await?;
-        Ok(self.seen(&state, limits_list(state.limits())))
+        let permit = self.admit(context, &GET_LIMITS, [])?;
+        let state = permit.read(consistency).await?;
+        Ok(permit.seen(&state, limits_list(state.limits())))
     }
 
     /// Changes limits on every node at once; answers all the limits as they are then.
@@ -197,24 +258,15 @@ impl Service {
         context: &CallContext,
         limits: Vec<Limit>,
     ) -> Result<At<Vec<Limit>>, ApiError> {
+        let permit = self.admit(context, &SET_LIMITS, [])?;
         let values = limits.into_iter().map(|limit| (limit.name, limit.value)).collect();
-        let command = Command::from(SetLimits { patch: LimitsPatch { values } });
-        let (_, reply) = self.propose(context, command).await?;
-        match reply {
-            Reply::Cluster(cluster::Reply::LimitsSet(cluster::LimitsSet)) => {
-                self.limits(context, Consistency::Linearizable).await
-            }
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// What changes members or snapshots has no revision of its own: it is told with the newest that is applied.
-    fn applied<T>(&self, value: T) -> At<T> {
-        self.seen(&self.replica().view(), value)
+        permit.propose(SetLimits { patch: LimitsPatch { values } }).await?;
+        let state = permit.read(Consistency::Linearizable).await?;
+        Ok(permit.seen(&state, limits_list(state.limits())))
     }
 
     fn member_id(&self, member: &str) -> Result<u64, ApiError> {
-        find_member(&self.replica().status().members, member)
+        find_member(&self.inner.gate.status().members, member)
     }
 }
 

@@ -39,7 +39,8 @@ impl Service {
     /// How this node is, in detail. Needs no quorum.
     #[must_use]
     pub fn health(&self) -> At<Health> {
-        self.members().map(|members| Health {
+        let members = self.inner.gate.status().members;
+        self.of_node().applied(Health {
             readiness: self.readiness(),
             draining: self.is_draining(),
             leader_name: members
@@ -54,11 +55,11 @@ impl Service {
     /// healthy follower is ready.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.readiness_of(&self.replica().status())
+        self.readiness_of(&self.inner.gate.status())
     }
 
     pub(super) fn readiness_of(&self, status: &Status) -> Readiness {
-        let not_ready = if self.is_draining() && self.replica().removed().is_none() {
+        let not_ready = if self.is_draining() && self.inner.gate.removed().is_none() {
             Some("the node is shutting down".to_owned())
         } else {
             not_ready(status, self.inner.options.apply_lag_entries_max)

@@ -134,10 +134,11 @@ impl Hold {
     pub async fn lost(&mut self) -> Result<At<Lost>, ApiError> {
         loop {
             if !self.seamless {
-                let state = self.service.state(&self.context, Consistency::Linearizable).await?;
+                let permit = self.service.of_node();
+                let state = permit.read(Consistency::Linearizable).await?;
                 if !matches!(state.acquisition(self.lock_id), Acquisition::Granted(_)) {
                     let value = Lost { reason: "unknown", words: None };
-                    return Ok(self.service.seen(&state, value));
+                    return Ok(permit.seen(&state, value));
                 }
                 self.seamless = true;
             }

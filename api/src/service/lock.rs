@@ -4,17 +4,79 @@ mod summary;
 mod view;
 
 use batuta_statemachine::lock::{
-    By, CancelScope, CancelWait, LockFilter, LockKind, LockPart, LockView, Mode, TokenCheck,
+    By, CancelScope, CancelWait, Extended, LockFilter, LockKind, LockPart, LockView, Mode, TokenCheck,
     WaiterExplanation,
 };
 use batuta_statemachine::lock::{Extend as ExtendCommand, ForceRelease as ForceReleaseCommand, Release};
-use batuta_statemachine::{Command, LockId, Name, Reply, SessionId, lock};
+use batuta_statemachine::{Ask, Code, LockId, Name, SessionId, lock};
 
 use super::acquire::Held;
-use super::{At, CallContext, Consistency, Page, Service, parse, unexpected};
+use super::admit::Permit;
+use super::operation::{Area, Operation};
+use super::{At, CallContext, Consistency, Page, Service, parse};
 use crate::ApiError;
 
 pub(crate) use view::{listed_lock, locks};
+
+/// Giving a grant back.
+pub const RELEASE: Operation = Operation::write(
+    "release",
+    "Gives a grant back.",
+    Area::Lock,
+    None,
+    &[Code::LockNotHeld, Code::NamespaceMismatch, Code::TokenSuperseded],
+);
+/// Renewing a one-shot grant.
+pub const EXTEND: Operation = Operation::write(
+    "extend",
+    "Renews a grant that has a time to live of its own. Never shortens it.",
+    Area::Lock,
+    None,
+    &[Code::LockNotHeld, Code::NamespaceMismatch, Code::OwnedBySession],
+);
+/// Taking a grant away from its owner.
+pub const FORCE_RELEASE: Operation = Operation::write(
+    "force_release",
+    "Takes a grant away from its owner, if the token that was looked at still holds the lock.",
+    Area::Lock,
+    Some("lock:force_release"),
+    &[Code::TokenSuperseded],
+);
+/// Withdrawing a queued acquisition.
+pub const CANCEL_WAIT: Operation = Operation::write(
+    "cancel_wait",
+    "Withdraws a queued acquisition.",
+    Area::Lock,
+    None,
+    &[Code::AlreadyGranted, Code::NamespaceMismatch],
+);
+/// Checking a token.
+pub const CHECK: Operation = Operation::read(
+    "check",
+    "Says whether a token is still the newest on a name.",
+    Area::Lock,
+    "lock:read",
+    &[],
+);
+/// Reading one lock.
+pub const GET_LOCK: Operation = Operation::read(
+    "get_lock",
+    "Reads one lock. A free lock is not found.",
+    Area::Lock,
+    "lock:read",
+    &[Code::LockNotFound],
+);
+/// Listing locks.
+pub const LIST_LOCKS: Operation =
+    Operation::read("list_locks", "Lists locks in name order.", Area::Lock, "lock:list", &[]);
+/// Explaining a lock.
+pub const EXPLAIN: Operation = Operation::read(
+    "explain",
+    "Says who holds a lock, who waits, and what each waiter is blocked by.",
+    Area::Lock,
+    "lock:read",
+    &[],
+);
 
 /// How a lock is taken, held or wanted, as one word.
 #[derive(
@@ -267,7 +329,12 @@ impl Service {
     /// # Errors
     /// `lock_not_held`, or `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
     pub async fn release(&self, context: &CallContext, by: By) -> Result<At<Released>, ApiError> {
-        self.released(context, Command::from(Release { namespace: context.namespace.clone(), by })).await
+        let name = match &by {
+            By::Id { name, .. } => name.as_ref(),
+            By::Token { name, .. } => Some(name),
+        };
+        let permit = self.admit(context, &RELEASE, name)?;
+        released(&permit, Release { namespace: context.namespace.clone(), by }).await
     }
 
     /// Takes a grant away from its owner, if the token is still held.
@@ -280,19 +347,10 @@ impl Service {
         request: ForceRelease,
     ) -> Result<At<Released>, ApiError> {
         let ForceRelease { name, fencing_token, reason } = request;
+        let permit = self.admit(context, &FORCE_RELEASE, [&name])?;
         let namespace = context.namespace.clone();
         let command = ForceReleaseCommand { namespace, name, token: fencing_token, reason };
-        self.released(context, Command::from(command)).await
-    }
-
-    async fn released(&self, context: &CallContext, command: Command) -> Result<At<Released>, ApiError> {
-        let (answer, reply) = self.propose(context, command).await?;
-        match reply {
-            Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, remaining_count })) => {
-                Ok(At::of(&answer, Released { lock_id, fencing_token: token, remaining_count }))
-            }
-            other => Err(unexpected(&other)),
-        }
+        released(&permit, command).await
     }
 
     /// Renews a one-shot grant.
@@ -301,12 +359,10 @@ impl Service {
     /// See `docs/errors.md`.
     pub async fn extend(&self, context: &CallContext, request: Extend) -> Result<At<Held>, ApiError> {
         let Extend { lock_id, name, ttl_ms } = request;
+        let permit = self.admit(context, &EXTEND, &name)?;
         let command = ExtendCommand { namespace: context.namespace.clone(), lock_id, name, ttl_ms };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        match reply {
-            Reply::Lock(lock::Reply::Extended(lock::Extended { grant })) => Ok(At::of(&answer, grant)),
-            other => Err(unexpected(&other)),
-        }
+        let (answer, Extended { grant }) = permit.propose(command).await?;
+        Ok(At::of(&answer, grant))
     }
 
     /// Withdraws a queued acquisition. One that holds its lock goes on holding it: giving it back is `release`.
@@ -314,13 +370,11 @@ impl Service {
     /// # Errors
     /// `already_granted` when it holds its lock, `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
+        let permit = self.admit(context, &CANCEL_WAIT, [])?;
         let (namespace, scope) = (context.namespace.clone(), CancelScope::Wait);
         let command = CancelWait { namespace, lock_id, call: None, scope };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        match reply {
-            Reply::Lock(lock::Reply::WaitCancelled(_)) => Ok(At::of(&answer, ())),
-            other => Err(unexpected(&other)),
-        }
+        let (answer, _) = permit.propose(command).await?;
+        Ok(At::of(&answer, ()))
     }
 
     /// Whether a token is the newest that holds a lock.
@@ -334,8 +388,9 @@ impl Service {
         fencing_token: u64,
         consistency: Consistency,
     ) -> Result<At<TokenCheck>, ApiError> {
-        let state = self.state(context, consistency).await?;
-        Ok(self.seen(&state, state.check(&context.namespace, name, fencing_token)))
+        let permit = self.admit(context, &CHECK, [name])?;
+        let state = permit.read(consistency).await?;
+        Ok(permit.seen(&state, state.check(&context.namespace, name, fencing_token)))
     }
 
     /// Reads one lock, or the holders and waiters behind those of an answer before.
@@ -349,10 +404,11 @@ impl Service {
         cursors: LockCursors,
         consistency: Consistency,
     ) -> Result<At<Lock>, ApiError> {
-        let state = self.state(context, consistency).await?;
+        let permit = self.admit(context, &GET_LOCK, [name])?;
+        let state = permit.read(consistency).await?;
         let lock = view::lock(&state, &context.namespace, name, &cursors.part())
             .ok_or_else(|| ApiError::LockNotFound { name: name.clone(), revision: state.revision() })?;
-        Ok(self.seen(&state, lock))
+        Ok(permit.seen(&state, lock))
     }
 
     /// Lists locks in name order.
@@ -365,6 +421,7 @@ impl Service {
         request: &ListRequest,
         consistency: Consistency,
     ) -> Result<At<Page<Lock, Name>>, ApiError> {
+        let permit = self.admit(context, &LIST_LOCKS, [])?;
         parse::require_visible("prefix", &request.prefix)?;
         parse::require_visible("owner", request.owner.as_deref().unwrap_or_default())?;
         let limit = parse::page_limit(request.limit)?;
@@ -373,9 +430,9 @@ impl Service {
             session: request.session,
             owner: request.owner.clone(),
         };
-        let state = self.state(context, consistency).await?;
+        let state = permit.read(consistency).await?;
         let page = view::locks(&state, &context.namespace, &filter, request.after.as_ref(), limit);
-        Ok(self.seen(&state, page))
+        Ok(permit.seen(&state, page))
     }
 
     /// Says who holds a lock, who waits, and what each waiter is blocked by; or the same of the holders and waiters behind those of
@@ -390,11 +447,20 @@ impl Service {
         cursors: LockCursors,
         consistency: Consistency,
     ) -> Result<At<Explanation>, ApiError> {
-        let state = self.state(context, consistency).await?;
-        let clock = self.clock(&state);
+        let permit = self.admit(context, &EXPLAIN, [name])?;
+        let state = permit.read(consistency).await?;
+        let clock = permit.clock(&state);
         let value = view::explain(&state, &context.namespace, name, &cursors.part(), clock);
         Ok(At { revision: state.revision(), clock, value })
     }
+}
+
+async fn released(
+    permit: &Permit,
+    command: impl Ask<Reply = lock::Released>,
+) -> Result<At<Released>, ApiError> {
+    let (answer, lock::Released { lock_id, token, remaining_count }) = permit.propose(command).await?;
+    Ok(At::of(&answer, Released { lock_id, fencing_token: token, remaining_count }))
 }
 
 #[cfg(test)]

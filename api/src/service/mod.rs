@@ -4,12 +4,14 @@
 //! Texts from the wire are turned into types by the helpers of [`parse`].
 
 pub mod acquire;
+mod admit;
 pub mod bound;
 mod clock;
 pub mod cluster;
 pub mod health;
 pub mod hold;
 pub mod lock;
+pub mod operation;
 pub mod parse;
 pub mod register;
 pub mod session;
@@ -21,15 +23,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use batuta_raft::{Answer, ProposeError, Replica, codec};
-use batuta_statemachine::{Command, DedupKey, Namespace, Reply, State};
+use batuta_raft::{Answer, Replica};
+use batuta_statemachine::{DedupKey, Namespace};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::ApiError;
+use admit::Gate;
 use waits::Waits;
 
+pub use admit::Caller;
 pub use clock::{Clock, rfc3339};
 
 /// How a [`Service`] behaves. Nothing here changes an outcome: what does is replicated.
@@ -62,15 +66,31 @@ impl Default for ServiceOptions {
     }
 }
 
-/// What every call carries beside its request.
-#[derive(Clone, Debug, Default)]
+/// What every call carries beside its request. There is no default: whoever makes a call says who calls.
+#[derive(Clone, Debug)]
 pub struct CallContext {
+    /// Who calls.
+    pub caller: Caller,
     /// Where the call works.
     pub namespace: Namespace,
     /// How a retry of the call is recognised.
     pub dedup: Option<DedupKey>,
     /// How long the caller waits for an answer, everything included; `None` = [`ServiceOptions::timeout`].
     pub timeout: Option<Duration>,
+}
+
+impl CallContext {
+    /// A call of a client in a namespace, without a retry key.
+    #[must_use]
+    pub fn in_namespace(namespace: Namespace) -> Self {
+        Self { caller: Caller::Client, namespace, dedup: None, timeout: None }
+    }
+
+    /// A call of a client in the default namespace. Calls about the cluster itself, which belong to none, are made like this too.
+    #[must_use]
+    pub fn in_default_namespace() -> Self {
+        Self::in_namespace(Namespace::default())
+    }
 }
 
 /// How current a read must be.
@@ -126,7 +146,7 @@ pub struct Service {
 }
 
 struct Inner {
-    replica: Replica,
+    gate: Gate,
     options: ServiceOptions,
     waits: Arc<Waits>,
     hub: Arc<watch::Hub>,
@@ -163,7 +183,7 @@ impl Service {
             drain.cancel();
         }));
         let inner = Inner {
-            replica,
+            gate: Gate::new(replica),
             options,
             waits,
             hub,
@@ -192,7 +212,7 @@ impl Service {
 
     /// Why nothing may begin here and whatever waits has to end: the node drains, or was removed from its cluster.
     pub(crate) fn draining_error(&self) -> ApiError {
-        self.replica().removed().map_or(ApiError::Draining, ApiError::Propose)
+        self.inner.gate.removed().map_or(ApiError::Draining, ApiError::Propose)
     }
 
     /// Whether [`Self::drain`] was called, or the node was removed from its cluster.
@@ -209,62 +229,11 @@ impl Service {
     /// The last revision this node applied.
     #[must_use]
     pub fn applied_revision(&self) -> u64 {
-        self.replica().view().revision()
+        self.inner.gate.applied_revision()
     }
 
     /// The same work, waited for by [`Self::drained`]: for connections that the HTTP server no longer counts.
     pub(crate) fn tracked<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         self.inner.background.track_future(work)
     }
-
-    fn replica(&self) -> &Replica {
-        &self.inner.replica
-    }
-
-    /// What time it is for whoever looks at this state now.
-    fn clock(&self, state: &State) -> Clock {
-        Clock::seen(state, self.replica().now_ms())
-    }
-
-    /// What a state shows, true at its revision.
-    fn seen<T>(&self, state: &State, value: T) -> At<T> {
-        At { revision: state.revision(), clock: self.clock(state), value }
-    }
-
-    fn timeout(&self, context: &CallContext) -> Duration {
-        context.timeout.unwrap_or(self.inner.options.timeout)
-    }
-
-    /// Proposes a command of this call and returns its answer, refusals as errors.
-    async fn propose(&self, context: &CallContext, command: Command) -> Result<(Answer, Reply), ApiError> {
-        let request = codec::request(context.dedup.clone(), command);
-        let answer = self.replica().propose(request, self.timeout(context)).await;
-        split(answer, context.dedup.is_some())
-    }
-
-    async fn state(&self, context: &CallContext, consistency: Consistency) -> Result<Arc<State>, ApiError> {
-        match consistency {
-            Consistency::Linearizable => Ok(self.replica().read(self.timeout(context)).await?),
-            Consistency::Stale => self
-                .replica()
-                .removed()
-                .map_or_else(|| Ok(self.replica().view()), |removed| Err(removed.into())),
-        }
-    }
-}
-
-fn split(answer: Result<Answer, ProposeError>, keyed: bool) -> Result<(Answer, Reply), ApiError> {
-    let answer = match answer {
-        Err(ProposeError::OutcomeUnknown { waited_ms }) => {
-            return Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: None });
-        }
-        other => other?,
-    };
-    let reply = answer.outcome.clone().map_err(|rejection| ApiError::rejected(rejection, answer.revision))?;
-    Ok((answer, reply))
-}
-
-/// A reply that does not belong to the command: the two sides of this binary disagree.
-fn unexpected(reply: &Reply) -> ApiError {
-    ApiError::Internal(format!("unexpected reply {reply:?}"))
 }

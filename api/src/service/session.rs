@@ -1,10 +1,53 @@
 //! Sessions: open, keep alive, close, read.
 
-use batuta_statemachine::session::{self, CloseSession, OpenSession, SessionView};
-use batuta_statemachine::{Command, Namespace, Rejection, Reply, SessionId, State};
+use batuta_statemachine::session::{
+    CloseSession, OpenSession, Refusal, SessionClosed, SessionOpened, SessionView,
+};
+use batuta_statemachine::{Code, Namespace, SessionId, State};
 
-use super::{At, CallContext, Consistency, Page, Service, parse, size, unexpected};
+use super::admit::Permit;
+use super::operation::{Area, Operation};
+use super::{At, CallContext, Consistency, Page, Service, parse, size};
 use crate::ApiError;
+
+/// Opening a session.
+pub const OPEN_SESSION: Operation = Operation::write(
+    "open_session",
+    "Opens a session: one heartbeat that keeps everything a client owns alive.",
+    Area::Session,
+    Some("session:open"),
+    &[Code::LimitExceeded, Code::DiskFull],
+);
+/// Renewing a session. It needs no retry key: to renew it twice does no harm.
+pub const KEEP_ALIVE: Operation = Operation {
+    retry_key: false,
+    ..Operation::write(
+        "keep_alive",
+        "Renews a session.",
+        Area::Session,
+        None,
+        &[Code::SessionNotFound, Code::NamespaceMismatch],
+    )
+};
+/// Ending a session.
+pub const CLOSE_SESSION: Operation = Operation::write(
+    "close_session",
+    "Ends a session and everything it owns, in one revision.",
+    Area::Session,
+    None,
+    &[Code::NamespaceMismatch],
+);
+/// Reading one session.
+pub const GET_SESSION: Operation = Operation::read(
+    "get_session",
+    "Reads one session.",
+    Area::Session,
+    "session:read",
+    &[Code::SessionNotFound, Code::NamespaceMismatch],
+);
+/// Listing sessions.
+pub const LIST_SESSIONS: Operation =
+    Operation::read("list_sessions", "Lists sessions, oldest first.", Area::Session, "session:list", &[]);
 
 /// Opens a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +87,7 @@ pub struct ListRequest {
 
 /// The session lives in another namespace than the call.
 fn foreign(session: SessionId, namespace: Namespace, revision: u64) -> ApiError {
-    ApiError::rejected(
-        Rejection::Session(session::Refusal::NamespaceMismatch { session, namespace }),
-        revision,
-    )
+    ApiError::rejected(Refusal::NamespaceMismatch { session, namespace }.into(), revision)
 }
 
 impl Service {
@@ -60,19 +100,12 @@ impl Service {
         context: &CallContext,
         request: OpenRequest,
     ) -> Result<At<SessionView>, ApiError> {
+        let permit = self.admit(context, &OPEN_SESSION, [])?;
         let OpenRequest { ttl_ms, metadata } = request;
         let namespace = context.namespace.clone();
         let command = OpenSession { namespace: namespace.clone(), ttl_ms, metadata: metadata.clone() };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        let Reply::Session(session::Reply::SessionOpened(session::SessionOpened {
-            session,
-            ttl_ms,
-            deadline_ms,
-            opened_wall_ms,
-        })) = reply
-        else {
-            return Err(unexpected(&reply));
-        };
+        let (answer, opened) = permit.propose(command).await?;
+        let SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } = opened;
         let opened = SessionView {
             session,
             namespace,
@@ -111,14 +144,15 @@ impl Service {
         context: &CallContext,
         sessions: &[SessionId],
     ) -> Result<Vec<Result<At<KeptAlive>, ApiError>>, ApiError> {
-        let checked = self.check_namespaces(context, sessions).await?;
+        let permit = self.admit(context, &KEEP_ALIVE, [])?;
+        let checked = check_namespaces(&permit, &context.namespace, sessions).await?;
         let ours: Vec<SessionId> = checked.iter().flatten().copied().collect();
         if ours.is_empty() {
             return Ok(checked.into_iter().filter_map(Result::err).map(Err).collect());
         }
-        let kept = self.replica().keep_alive(&ours, self.timeout(context)).await?;
+        let kept = permit.keep_alive(&ours).await?;
         let mut kept_until_ms = kept.deadlines_ms.into_iter();
-        let clock = self.clock(&self.replica().view());
+        let clock = permit.clock(&permit.view());
         let mut answer = |session| {
             let deadline_ms = kept_until_ms.next().flatten();
             let deadline_ms =
@@ -132,7 +166,7 @@ impl Service {
     /// When a session ends unless it is renewed, in cluster time, as this node knows it.
     #[must_use]
     pub fn session_deadline_ms(&self, session: SessionId) -> Option<u64> {
-        self.replica().view().session(session).map(|view| view.deadline_ms)
+        self.of_node().view().session(session).map(|view| view.deadline_ms)
     }
 
     /// Ends a session and everything it owns, in one revision.
@@ -144,15 +178,11 @@ impl Service {
         context: &CallContext,
         session: SessionId,
     ) -> Result<At<Closed>, ApiError> {
+        let permit = self.admit(context, &CLOSE_SESSION, [])?;
         let command = CloseSession { namespace: context.namespace.clone(), session };
-        let (answer, reply) = self.propose(context, Command::from(command)).await?;
-        match reply {
-            Reply::Session(session::Reply::SessionClosed(session::SessionClosed {
-                released_grants,
-                cancelled_waits,
-            })) => Ok(At::of(&answer, Closed { released_locks: released_grants, cancelled_waits })),
-            other => Err(unexpected(&other)),
-        }
+        let (answer, closed) = permit.propose(command).await?;
+        let SessionClosed { released_grants, cancelled_waits } = closed;
+        Ok(At::of(&answer, Closed { released_locks: released_grants, cancelled_waits }))
     }
 
     /// Reads one session.
@@ -165,13 +195,14 @@ impl Service {
         session: SessionId,
         consistency: Consistency,
     ) -> Result<At<SessionView>, ApiError> {
-        let state = self.state(context, consistency).await?;
+        let permit = self.admit(context, &GET_SESSION, [])?;
+        let state = permit.read(consistency).await?;
         let revision = state.revision();
         let found = state.session(session).ok_or_else(|| ApiError::session_not_found(session, revision))?;
         if found.namespace != context.namespace {
             return Err(foreign(session, found.namespace, revision));
         }
-        Ok(self.seen(&state, found))
+        Ok(permit.seen(&state, found))
     }
 
     /// Lists the sessions of the namespace, oldest first.
@@ -184,35 +215,34 @@ impl Service {
         request: &ListRequest,
         consistency: Consistency,
     ) -> Result<At<Page<SessionView, SessionId>>, ApiError> {
+        let permit = self.admit(context, &LIST_SESSIONS, [])?;
         let limit = parse::page_limit(request.limit)?;
-        let state = self.state(context, consistency).await?;
-        Ok(self.seen(&state, sessions(&state, &context.namespace, request.after, limit)))
+        let state = permit.read(consistency).await?;
+        Ok(permit.seen(&state, sessions(&state, &context.namespace, request.after, limit)))
     }
+}
 
-    /// Refuses each session of another namespace. A session never moves, so that what this node knows of it is enough; only when there
-    /// are some that it does not know it looks linearizably.
-    async fn check_namespaces(
-        &self,
-        context: &CallContext,
-        sessions: &[SessionId],
-    ) -> Result<Vec<Result<SessionId, ApiError>>, ApiError> {
-        let of = |state: &State| -> Vec<Option<Namespace>> {
-            sessions.iter().map(|session| state.session_namespace(*session).cloned()).collect()
-        };
-        let mut state = self.replica().view();
-        if of(&state).contains(&None) {
-            state = self.state(context, Consistency::Linearizable).await?;
-        }
-        let namespaces = of(&state);
-        let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
-            Some(namespace) if namespace != context.namespace => {
-                Err(foreign(*session, namespace, state.revision()))
-            }
-            // A session that is gone may still have an answer to repeat: the command itself says so.
-            _ => Ok(*session),
-        };
-        Ok(sessions.iter().zip(namespaces).map(check).collect())
+/// Refuses each session of another namespace. A session never moves, so that what this node knows of it is enough; only when there
+/// are some that it does not know it looks linearizably.
+async fn check_namespaces(
+    permit: &Permit,
+    own: &Namespace,
+    sessions: &[SessionId],
+) -> Result<Vec<Result<SessionId, ApiError>>, ApiError> {
+    let of = |state: &State| -> Vec<Option<Namespace>> {
+        sessions.iter().map(|session| state.session_namespace(*session).cloned()).collect()
+    };
+    let mut state = permit.view();
+    if of(&state).contains(&None) {
+        state = permit.read(Consistency::Linearizable).await?;
     }
+    let namespaces = of(&state);
+    let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
+        Some(namespace) if namespace != *own => Err(foreign(*session, namespace, state.revision())),
+        // A session that is gone may still have an answer to repeat: the command itself says so.
+        _ => Ok(*session),
+    };
+    Ok(sessions.iter().zip(namespaces).map(check).collect())
 }
 
 /// A page of sessions.

@@ -14,18 +14,17 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::WsOptions;
-use super::call::{self, Done, Effect};
 use super::close::Close;
 use super::frame::{self, Outgoing};
 use super::lease::{Followed, Follower};
-use super::op::{self, Call, Defaults, Op, What};
+use super::op::{self, Asked, Call, Defaults, Done, Effect, LeaseOf};
 use super::watch;
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::contract::session::Session;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
-use crate::service::{At, CallContext, Consistency, Service};
+use crate::service::{At, CallContext, Caller, Consistency, Service};
 use crate::socket::{self, Gone, Out};
 
 /// Serves a connection to its end.
@@ -196,18 +195,18 @@ impl Connection {
             Ok(_) if self.entries.contains_key(&id) => {
                 Err(ApiError::invalid("id", "names a request that is not answered yet, or a watch"))
             }
-            Ok(Op::Hello { .. }) if !fresh => {
+            Ok(Asked::Hello { .. }) if !fresh => {
                 Err(ApiError::invalid("op", "hello comes first, or not at all"))
             }
-            Ok(Op::Hello { namespace, session }) => {
+            Ok(Asked::Hello { namespace, session }) => {
                 self.defaults.namespace = namespace.unwrap_or_default();
                 return self.hello(id, session).await;
             }
-            Ok(Op::Ping) => return self.reply(id, Nothing {}).await,
-            Ok(Op::Cancel { request_id }) => return self.end(id, &request_id, Kind::Acquire).await,
-            Ok(Op::Unwatch { watch_id }) => return self.end(id, &watch_id, Kind::Watch).await,
-            Ok(Op::Watch(request)) => self.watch(&id, *request),
-            Ok(Op::Call(call)) => self.call(&id, *call),
+            Ok(Asked::Ping) => return self.reply(id, Nothing {}).await,
+            Ok(Asked::Cancel { request_id }) => return self.end(id, &request_id, Kind::Acquire).await,
+            Ok(Asked::Unwatch { watch_id }) => return self.end(id, &watch_id, Kind::Watch).await,
+            Ok(Asked::Watch(request)) => self.watch(&id, *request),
+            Ok(Asked::Call(call)) => self.call(&id, call),
             Err(error) => Err(error),
         };
         match taken {
@@ -239,11 +238,12 @@ impl Connection {
     }
 
     fn context(&self) -> CallContext {
-        CallContext { namespace: self.defaults.namespace.clone(), ..CallContext::default() }
+        CallContext::in_namespace(self.defaults.namespace.clone())
     }
 
     fn follower(&self, id: String) -> Follower {
-        Follower { service: self.service.clone(), context: self.context(), out: self.out.clone(), id }
+        let context = CallContext { caller: Caller::Node("follow a lease"), ..self.context() };
+        Follower { service: self.service.clone(), context, out: self.out.clone(), id }
     }
 
     /// The session is the connection's from now on.
@@ -272,15 +272,12 @@ impl Connection {
 
     fn call(&mut self, id: &str, call: Call) -> Result<(), ApiError> {
         within("ws_in_flight_max", self.in_flight(), self.options.in_flight_max)?;
-        let kind = match call.what {
-            What::Acquire(_) => Kind::Acquire,
-            _ => Kind::Call,
-        };
-        let opens = matches!(call.what, What::OpenSession { .. });
-        if kind == Kind::Acquire || opens {
+        let kind = if call.lease == LeaseOf::Lock { Kind::Acquire } else { Kind::Call };
+        let opens = call.lease == LeaseOf::Session;
+        if call.lease != LeaseOf::Nothing {
             within("ws_leases_max", self.followed.len(), self.options.leases_max)?;
         }
-        let work = call::call(self.service.clone(), call, self.follower(id.to_owned()));
+        let work = call.make(self.service.clone(), self.follower(id.to_owned()));
         self.start(id, kind, async move { Finished::Call(work.await) });
         if opens {
             self.opening = Some(id.to_owned());

@@ -108,10 +108,25 @@ pub(super) enum Outgoing<T = ()> {
     Draining { nodes: Vec<String> },
 }
 
+/// What happened to a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LeaseEvent {
+    /// An acquisition waits, or moved on in its queue.
+    #[default]
+    Queued,
+    /// An acquisition that waited holds its locks.
+    Granted,
+    /// A third of the time to live is left.
+    Expiring,
+    /// A grant or a session is gone.
+    Lost,
+}
+
 /// What became of a lease.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(super) struct Lease {
-    pub(super) event: &'static str,
+    pub(super) event: LeaseEvent,
     /// Of an acquisition: the id of its request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
@@ -126,6 +141,7 @@ pub(super) struct Lease {
     pub(super) queue_position: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remaining_ms: Option<u64>,
+    /// Of a loss: `expired`, `forced`, `session_expired`, `session_closed` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
 }
@@ -173,7 +189,7 @@ mod tests {
 
     #[test]
     fn frames_say_their_type() {
-        let lease = Lease { event: "queued", queue_position: Some(1), ..Lease::default() };
+        let lease = Lease { event: LeaseEvent::Queued, queue_position: Some(1), ..Lease::default() };
         let frames: [(Outgoing, &str); 3] = [
             (
                 Outgoing::Progress { id: "w".to_owned(), revision: 7 },

@@ -13,7 +13,7 @@ use batuta_statemachine::{LockId, Name, SessionId};
 use futures_util::future::select_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::frame::{Lease, Outgoing};
+use super::frame::{Lease, LeaseEvent, Outgoing};
 use crate::ApiError;
 use crate::service::acquire::{Held, Queued};
 use crate::service::watch::{
@@ -100,7 +100,7 @@ impl Follower {
     }
 
     async fn tell_position(&self, lock_id: LockId, position: u64) -> Result<(), Gone> {
-        let lease = Lease { event: "queued", queue_position: Some(position), ..self.lock(lock_id) };
+        let lease = Lease { event: LeaseEvent::Queued, queue_position: Some(position), ..self.lock(lock_id) };
         self.out.send(Outgoing::<()>::Lease(lease)).await
     }
 
@@ -117,7 +117,7 @@ impl Follower {
         let (lock_id, token) = (grant.lock_id, Some(grant.token));
         let lease = |event| Lease { event, fencing_token: token, ..self.lock(lock_id) };
         if queued {
-            self.out.send(Outgoing::<()>::Lease(lease("granted"))).await?;
+            self.out.send(Outgoing::<()>::Lease(lease(LeaseEvent::Granted))).await?;
         }
         let mut expiring_at = expiring_at(grant, held.clock);
         let mut from = grant.granted_revision + 1;
@@ -143,7 +143,7 @@ impl Follower {
                 },
                 () = at(expiring_at) => {
                     let left = grant.ttl_ms.map(|ttl_ms| ttl_ms / u64::from(EXPIRING_PART));
-                    self.out.send(Outgoing::<()>::Lease(Lease { remaining_ms: left, ..lease("expiring") })).await?;
+                    self.out.send(Outgoing::<()>::Lease(Lease { remaining_ms: left, ..lease(LeaseEvent::Expiring) })).await?;
                     expiring_at = None;
                     None
                 }
@@ -157,7 +157,7 @@ impl Follower {
                 None => {}
                 Some(End::GivenBack) => return Ok(()),
                 Some(End::Lost { reason }) => {
-                    let lost = Lease { reason: Some(reason), ..lease("lost") };
+                    let lost = Lease { reason: Some(reason), ..lease(LeaseEvent::Lost) };
                     return self.out.send(Outgoing::<()>::Lease(lost)).await;
                 }
             }
@@ -202,7 +202,7 @@ impl Follower {
                 () = at(expiring_at) => {
                     expiring_at = None;
                     let left = Some(ttl_ms / u64::from(EXPIRING_PART));
-                    self.out.send(Outgoing::<()>::Lease(Lease { remaining_ms: left, ..lease("expiring") })).await?;
+                    self.out.send(Outgoing::<()>::Lease(Lease { remaining_ms: left, ..lease(LeaseEvent::Expiring) })).await?;
                     None
                 }
             };
@@ -221,7 +221,7 @@ impl Follower {
             };
             return self
                 .out
-                .send(Outgoing::<()>::Lease(Lease { reason: Some(reason), ..lease("lost") }))
+                .send(Outgoing::<()>::Lease(Lease { reason: Some(reason), ..lease(LeaseEvent::Lost) }))
                 .await;
         }
     }

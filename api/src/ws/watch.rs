@@ -26,7 +26,7 @@ async fn follow(
     request: WatchRequest,
     out: &Out,
 ) -> Result<Result<(), ApiError>, Gone> {
-    let context = CallContext { namespace: request.filter.namespace.clone(), ..CallContext::default() };
+    let context = CallContext::in_namespace(request.filter.namespace.clone());
     let mut watch = match service.watch(&context, request).await {
         Ok(watch) => watch,
         Err(error) => return Ok(Err(error)),

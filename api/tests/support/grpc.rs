@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use batuta_api::grpc;
 use batuta_proto::v1;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Channel, Server};
+use tonic::transport::Channel;
 
 use crate::support::Node;
 
@@ -22,10 +21,8 @@ impl Front {
         let node = Node::start().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let routes = grpc::routes(node.service.clone());
-        let serving =
-            Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { serving.await.expect("serves") });
+        let router = grpc::router(node.service.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
         Self { node, address, server }
     }
 

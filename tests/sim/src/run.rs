@@ -294,7 +294,8 @@ async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
     let caller = Caller { context: Arc::clone(context), who: "last".to_owned() };
     let dedup = (!key.is_empty())
         .then(|| DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
-    let under = CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::default() };
+    let under =
+        CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
     let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
     while !matches!(caller.call(node, call.clone(), under.clone(), begun_ms, patience).await, Told::Answer(_))
     {

@@ -63,7 +63,8 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
                 consistency: Consistency::Linearizable,
                 progress_ms: Some(500),
             };
-            let under = CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::default() };
+            let under =
+                CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
             let mut watch = match service.watch(&under, request).await {
                 Ok(watch) => watch,
                 // The watcher may be gone.

@@ -1,5 +1,6 @@
 //! The rules, one module each. A rule takes what it judges as arguments, so that its tests are small texts.
 
+mod admit;
 mod banned;
 mod codes;
 mod hosts;
@@ -40,6 +41,7 @@ pub(crate) fn run(root: &Path) -> Vec<Finding> {
         findings.extend(banned::check(source));
         findings.extend(outside::check(source));
     }
+    findings.extend(admit::check(&sources));
     let mut page =
         |path: &str, check: &dyn Fn(&str) -> Vec<Finding>| match std::fs::read_to_string(root.join(path)) {
             Ok(text) => findings.extend(check(&text)),

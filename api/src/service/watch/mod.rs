@@ -30,6 +30,8 @@ use imbl::Vector;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::admit::Permit;
+use super::operation::{Area, Class, Operation};
 use super::{CallContext, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
@@ -40,6 +42,17 @@ pub use filter::{Filter, FilterRequest, Names};
 pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
 pub use snapshot::{Object, SnapshotPage};
+
+/// Watching changes. It needs the permission `watch` of every area it asks for.
+pub const WATCH: Operation = Operation {
+    name: "watch",
+    summary: "Sends every change from a revision, from a snapshot, or from now on.",
+    area: Area::Watch,
+    permission: Some("watch"),
+    class: Class::Watch,
+    retry_key: false,
+    codes: &[],
+};
 
 /// The shortest and the longest pause between two progress marks, milliseconds.
 pub const PROGRESS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
@@ -104,6 +117,8 @@ pub enum Item {
 /// An open watch. Dropping it ends it.
 pub struct Watch {
     service: Service,
+    /// Of the call that opened the watch, which lasts as long as the watch.
+    permit: Permit,
     registered: Registered,
     filter: Filter,
     snapshot: Option<Snapshot>,
@@ -132,6 +147,8 @@ impl Service {
     /// `draining`; otherwise see `docs/errors.md`.
     pub async fn watch(&self, context: &CallContext, request: WatchRequest) -> Result<Watch, ApiError> {
         let WatchRequest { filter, start, from_ordinal, consistency, progress_ms } = request;
+        let name = if let Names::Exact(name) = &filter.names { Some(name) } else { None };
+        let permit = self.admit(context, &WATCH, name)?;
         if self.is_draining() {
             return Err(self.draining_error());
         }
@@ -160,15 +177,16 @@ impl Service {
             Start::Revision(from) => Some(from - 1),
             Start::Now | Start::Snapshot => {
                 // What was acknowledged before the call lies before the beginning.
-                let _current = self.state(context, consistency).await?;
+                let _current = permit.read(consistency).await?;
                 None
             }
         };
-        let applied = self.replica().history().revision();
+        let applied = permit.history().revision();
         let registered = self.inner.hub.register(filter.clone(), after, applied)?;
         let progress_at = Instant::now() + progress_every;
         let mut watch = Watch {
             service: self.clone(),
+            permit,
             told: after.unwrap_or(registered.revision),
             registered,
             filter,
@@ -194,15 +212,15 @@ impl Watch {
             Start::Snapshot => {
                 // Taken after the place in the hub: what the state does not have comes through the queue, what the queue has
                 // besides is skipped.
-                let state = self.service.replica().view();
-                let clock = self.service.clock(&state);
+                let state = self.permit.view();
+                let clock = self.permit.clock(&state);
                 let snapshot = Snapshot::new(state, clock, self.filter.clone());
                 self.told = snapshot.revision();
                 self.announce = false;
                 self.snapshot = Some(snapshot);
             }
             Start::Revision(from_revision) if self.told < self.registered.revision => {
-                let history = self.service.replica().history();
+                let history = self.permit.history();
                 self.replay = history
                     .after(self.told)
                     .ok_or(ApiError::Compacted { from_revision, oldest_revision: history.floor() + 1 })?;

@@ -1,0 +1,350 @@
+//! The `AsyncAPI` document of the connection: made of the operations, and of the contract that REST and GraphQL have too.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::PATH;
+use super::frame::Lease;
+use super::op::{Beside, Op, ops};
+use crate::contract::session::Session;
+use crate::contract::watch::{Changes, Progress, SnapshotPage, WatchQuery};
+use crate::json::Problem;
+
+/// The schemas that messages refer to, by their names.
+type Schemas = BTreeMap<String, Value>;
+
+/// How an operation looks in the document.
+#[derive(Clone, Copy)]
+pub(super) struct Described {
+    fields: fn(&mut Schemas) -> Value,
+    answer: fn(&mut Schemas) -> Value,
+}
+
+impl Described {
+    /// An operation that is asked with the fields of `Q` and answered with `A`.
+    pub(super) const fn of<Q: ToSchema, A: ToSchema>() -> Self {
+        Self { fields: inline::<Q>, answer: reference::<A> }
+    }
+}
+
+fn value(schema: RefOr<Schema>) -> Value {
+    // A schema is strings, numbers and maps with text keys: its serialization has no way to fail.
+    serde_json::to_value(schema).expect("a schema is serializable")
+}
+
+/// A schema itself, with everything it refers to among the others.
+fn inline<T: PartialSchema + ToSchema>(schemas: &mut Schemas) -> Value {
+    let mut referred = Vec::new();
+    T::schemas(&mut referred);
+    schemas.extend(referred.into_iter().map(|(name, schema)| (name, value(schema))));
+    value(T::schema())
+}
+
+/// A reference to a schema, which is put among the others.
+fn reference<T: ToSchema>(schemas: &mut Schemas) -> Value {
+    let schema = inline::<T>(schemas);
+    let name = T::name().into_owned();
+    let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
+    schemas.insert(name, schema);
+    reference
+}
+
+/// A frame: an object with fixed fields and those of a schema. `optional` ones may be left out.
+fn frame(fixed: Value, body: Value, optional: &[&str]) -> Value {
+    let mut body = object(body);
+    let mut properties = object(fixed);
+    let own = properties.keys().cloned().collect::<Vec<_>>();
+    let of_body = body.remove("required").and_then(|names| names.as_array().cloned()).unwrap_or_default();
+    let of_body = of_body.iter().filter_map(Value::as_str).map(str::to_owned);
+    let mut required: Vec<String> = own.into_iter().chain(of_body).collect();
+    required.retain(|field| !optional.contains(&field.as_str()));
+    required.sort_unstable();
+    required.dedup();
+    properties.extend(object(body.remove("properties").unwrap_or_default()));
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// A frame of a client: a field that it does not know is refused.
+fn request(fixed: Value, body: Value, optional: &[&str]) -> Value {
+    let mut request = frame(fixed, body, optional);
+    request["additionalProperties"] = json!(false);
+    request
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+fn id() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": 64 })
+}
+
+/// The fields of a request that REST has in the path or in headers, and which of them may be left out.
+fn fixed(op: &Op) -> (Value, Vec<&'static str>) {
+    let mut fixed = json!({ "id": id(), "op": { "const": op.operation.name } });
+    let mut optional = Vec::new();
+    if op.operation.retry_key {
+        let text = "Idempotency key. A repeated request under the same key has its effect once.";
+        fixed["key"] = json!({ "type": "string", "minLength": 1, "description": text });
+        optional.push("key");
+    }
+    for beside in op.beside {
+        match beside {
+            Beside::Name | Beside::NameOrNone => {
+                fixed["name"] = json!({ "type": "string", "examples": ["orders/42"] });
+            }
+            Beside::Bound => {
+                let text = "Whether the session is closed when the connection ends.";
+                fixed["bound"] = json!({ "type": "boolean", "default": false, "description": text });
+            }
+            Beside::OwnSession => {}
+        }
+        optional.extend(match beside {
+            Beside::Name => None,
+            Beside::NameOrNone => Some("name"),
+            Beside::Bound => Some("bound"),
+            Beside::OwnSession => Some("session_id"),
+        });
+    }
+    (fixed, optional)
+}
+
+/// The messages of the connection itself, and of watches: name, summary, fields, and what answers.
+fn own(schemas: &mut Schemas) -> Vec<Asked> {
+    let plain = |op: &str, fields: Value, optional: &[&str]| {
+        let mut fixed = json!({ "id": id(), "op": { "const": op } });
+        object(fields).into_iter().for_each(|(field, schema)| fixed[field] = schema);
+        request(fixed, Value::Null, optional)
+    };
+    let text = || json!({ "type": "string" });
+    let session = reference::<Session>(schemas);
+    let hello = json!({ "namespace": text(), "session_id": text() });
+    let watch_id = json!({ "type": "object", "required": ["watch_id"], "properties": { "watch_id": id() } });
+    let told = |field: &str| json!({ "type": "object", "required": [field], "properties": { field: { "type": "boolean" } } });
+    let query = inline::<WatchQuery>(schemas);
+    vec![
+        (
+            "hello",
+            "First or not at all. The namespace and the session of the connection.",
+            plain("hello", hello, &["namespace", "session_id"]),
+            json!({ "type": "object", "required": ["namespace"], "properties": { "namespace": text(), "session": session } }),
+        ),
+        (
+            "ping",
+            "Proves that the node is there. With `keep_alive`, renews the connection's session and is answered as `keep_alive` is.",
+            plain("ping", json!({ "keep_alive": { "type": "boolean", "default": false } }), &["keep_alive"]),
+            json!({ "type": "object" }),
+        ),
+        (
+            "cancel",
+            "Withdraws an acquire that is not answered yet.",
+            plain("cancel", json!({ "request_id": id() }), &[]),
+            told("cancelled"),
+        ),
+        (
+            "watch",
+            "Sends every change from a revision, from a snapshot, or from now on. The id names the watch.",
+            request(json!({ "id": id(), "op": { "const": "watch" } }), query, &[]),
+            watch_id,
+        ),
+        ("unwatch", "Ends a watch.", plain("unwatch", json!({ "watch_id": id() }), &[]), told("unwatched")),
+    ]
+}
+
+/// What a client is sent without asking again: name, summary, frame.
+fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
+    let kind = |kind: &str| json!({ "type": { "const": kind }, "id": id() });
+    let problem = reference::<Problem>(schemas);
+    let error = json!({
+        "type": { "const": "error" }, "error": problem,
+        "id": { "type": ["string", "null"], "description": "Null when the frame was no request." },
+    });
+    let nodes =
+        json!({ "type": "array", "items": { "type": "string", "examples": ["ws://127.0.0.1:8091"] } });
+    vec![
+        ("error", "A request failed, or a watch ended.", frame(error, Value::Null, &[])),
+        (
+            "snapshot",
+            "A part of the objects a watch asks for, all of one revision.",
+            frame(kind("snapshot"), inline::<SnapshotPage>(schemas), &[]),
+        ),
+        (
+            "changes",
+            "What one revision changed of what a watch asks for. A large revision comes in several frames of the same revision.",
+            frame(kind("changes"), inline::<Changes>(schemas), &[]),
+        ),
+        (
+            "progress",
+            "Every change up to this revision that a watch asks for has been sent.",
+            frame(kind("progress"), inline::<Progress>(schemas), &[]),
+        ),
+        (
+            "lease",
+            "What became of something that the connection acquired or waits for.",
+            frame(json!({ "type": { "const": "lease" } }), inline::<Lease>(schemas), &[]),
+        ),
+        (
+            "draining",
+            "The node is shutting down; close 1001 follows.",
+            frame(json!({ "type": { "const": "draining" }, "nodes": nodes }), Value::Null, &[]),
+        ),
+    ]
+}
+
+/// A request: its name, a summary, its frame and the schema of its result.
+type Asked = (&'static str, &'static str, Value, Value);
+
+/// Every request there is.
+fn asked(schemas: &mut Schemas) -> Vec<Asked> {
+    let mut asked = own(schemas);
+    for op in ops() {
+        let fields = (op.described.fields)(schemas);
+        let answer = (op.described.answer)(schemas);
+        let (fixed, optional) = fixed(op);
+        asked.push((op.operation.name, op.operation.summary, request(fixed, fields, &optional), answer));
+    }
+    asked
+}
+
+fn channel() -> Value {
+    json!({ "$ref": "#/channels/connection" })
+}
+
+fn message(name: &str) -> Value {
+    json!({ "$ref": format!("#/channels/connection/messages/{name}") })
+}
+
+/// The messages and the operations of the document.
+fn messages_and_operations(schemas: &mut Schemas) -> (Map<String, Value>, Map<String, Value>) {
+    let (mut messages, mut operations) = (Map::new(), Map::new());
+    let sent = sent(schemas);
+    for (name, summary, payload) in &sent {
+        messages.insert((*name).to_owned(), json!({ "summary": summary, "payload": payload }));
+    }
+    for (name, summary, payload, result) in asked(schemas) {
+        let reply = format!("{name}_reply");
+        let fixed = json!({
+            "type": { "const": "reply" }, "id": id(), "result": result,
+            "revision": { "type": "integer", "minimum": 0 },
+        });
+        messages.insert(name.to_owned(), json!({ "summary": summary, "payload": payload }));
+        let payload = frame(fixed, Value::Null, &[]);
+        messages.insert(reply.clone(), json!({ "summary": "The request was done.", "payload": payload }));
+        let operation = json!({
+            "action": "receive", "summary": summary, "channel": channel(), "messages": [message(name)],
+            "reply": { "channel": channel(), "messages": [message(&reply), message("error")] },
+        });
+        operations.insert(name.to_owned(), operation);
+    }
+    let told: Vec<Value> = sent.iter().map(|(name, ..)| message(name)).collect();
+    let summary = "What a client is sent without asking again.";
+    let tell = json!({ "action": "send", "summary": summary, "channel": channel(), "messages": told });
+    operations.insert("tell".to_owned(), tell);
+    (messages, operations)
+}
+
+/// The document, as `docs/asyncapi.json` has it.
+#[must_use]
+pub fn asyncapi() -> String {
+    let mut schemas = Schemas::new();
+    let (messages, operations) = messages_and_operations(&mut schemas);
+    let listed = messages
+        .keys()
+        .map(|name| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") })));
+    let listed: Map<String, Value> = listed.collect();
+    let document = json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Batuta over WebSocket", "version": "1",
+            "description": "Locks with fencing tokens, sessions and watches over one connection. In words, with limits and \
+                close codes: api-websocket.md. Objects are those of the REST API.",
+        },
+        "defaultContentType": "application/json",
+        "servers": { "own": {
+            "host": "127.0.0.1:8081", "protocol": "ws",
+            "description": "The WebSocket port. The REST port serves the same path.",
+        } },
+        "channels": { "connection": {
+            "address": PATH, "servers": [{ "$ref": "#/servers/own" }], "messages": listed,
+            "bindings": { "ws": { "headers": { "type": "object", "properties": {
+                "Sec-WebSocket-Protocol": { "type": "string", "const": super::SUBPROTOCOL },
+            } } } },
+        } },
+        "operations": operations,
+        "components": { "messages": messages, "schemas": schemas },
+    });
+    format!("{document:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every reference of the document.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document: Value = serde_json::from_str(&asyncapi()).expect("JSON");
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100, "{} references", found.len());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("of this document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn requests_have_the_fields_that_are_read() {
+        let document: Value = serde_json::from_str(&asyncapi()).expect("JSON");
+        let required = |op: &str| {
+            let payload = &document["components"]["messages"][op]["payload"];
+            let mut names: Vec<&str> =
+                payload["required"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+            names.sort_unstable();
+            names
+        };
+        for (op, expected) in [
+            ("acquire", vec!["id", "op"]),
+            ("extend", vec!["id", "lock_id", "op", "ttl_ms"]),
+            ("force_release", vec!["fencing_token", "id", "name", "op", "reason"]),
+            ("check", vec!["fencing_token", "id", "name", "op"]),
+            ("advance_register", vec!["fencing_token", "id", "name", "op"]),
+            ("delete_register", vec!["id", "name", "op"]),
+            ("open_session", vec!["id", "op", "ttl_ms"]),
+            ("keep_alive", vec!["id", "op"]),
+            ("close_session", vec!["id", "op"]),
+        ] {
+            assert_eq!(required(op), expected, "{op}");
+        }
+    }
+
+    #[test]
+    fn docs_asyncapi_json_is_the_document() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/asyncapi.json");
+        let document = asyncapi();
+        if std::env::var_os("BATUTA_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &document).expect("docs/asyncapi.json can be written");
+        }
+        let written = std::fs::read_to_string(&path).expect("docs/asyncapi.json exists");
+        assert!(
+            written == document,
+            "docs/asyncapi.json is out of date: run BATUTA_WRITE_DOCS=1 cargo test -p batuta-api"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Locks over WebSocket.
+
+use tokio::sync::oneshot;
+
+use super::op::{Beside, CallScope, Done, Effect, LeaseOf, Op, done, run};
+use crate::ApiError;
+use crate::contract::lock::{
+    AcquireRequest, CheckAnswer, CheckQuery, ExplainAnswer, ExtendRequest, ForceReleaseRequest, GrantAnswer,
+    LockAnswer, LockQuery, ReleaseAnswer, ReleaseRequest,
+};
+use crate::service::acquire::{self, ACQUIRE};
+use crate::service::lock::{CHECK, EXPLAIN, EXTEND, FORCE_RELEASE, GET_LOCK, RELEASE};
+
+/// The operations of locks.
+pub(super) const OPS: &[Op] = &[
+    Op::of::<AcquireRequest, GrantAnswer>(&ACQUIRE, |fields| {
+        let session = fields.defaults.session;
+        let fields: AcquireRequest = fields.read()?;
+        let own_life = fields.ttl_ms.is_some() || fields.session_id.is_some();
+        let mut request = fields.read()?;
+        // A grant without a session and without a time to live does not exist: it is the connection's session's.
+        if !own_life {
+            request.owner.session = session;
+        }
+        Ok(run(|scope| acquire(scope, request)))
+    })
+    .leases(LeaseOf::Lock),
+    Op::of::<ReleaseRequest, ReleaseAnswer>(&RELEASE, |fields| {
+        let by = fields.read::<ReleaseRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<ReleaseAnswer, _>(service.release(&context, by).await?)
+        }))
+    }),
+    Op::of::<ExtendRequest, GrantAnswer>(&EXTEND, |fields| {
+        let request = fields.read::<ExtendRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<GrantAnswer, _>(service.extend(&context, request).await?)
+        }))
+    })
+    .with(&[Beside::NameOrNone]),
+    Op::of::<ForceReleaseRequest, ReleaseAnswer>(&FORCE_RELEASE, |fields| {
+        let request = fields.read::<ForceReleaseRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<ReleaseAnswer, _>(service.force_release(&context, request).await?)
+        }))
+    }),
+    Op::of::<CheckQuery, CheckAnswer>(&CHECK, |mut fields| {
+        let name = fields.name()?;
+        let CheckQuery { fencing_token, consistency } = fields.read()?;
+        Ok(run(move |CallScope { service, context, .. }| async move {
+            let token = fencing_token.into();
+            done::<CheckAnswer, _>(service.check(&context, &name, token, consistency).await?)
+        }))
+    })
+    .with(&[Beside::Name]),
+    Op::of::<LockQuery, LockAnswer>(&GET_LOCK, |mut fields| {
+        let name = fields.name()?;
+        let query: LockQuery = fields.read()?;
+        let (cursors, consistency) = (query.cursors()?, query.consistency);
+        Ok(run(move |CallScope { service, context, .. }| async move {
+            done::<LockAnswer, _>(service.get_lock(&context, &name, cursors, consistency).await?)
+        }))
+    })
+    .with(&[Beside::Name]),
+    Op::of::<LockQuery, ExplainAnswer>(&EXPLAIN, |mut fields| {
+        let name = fields.name()?;
+        let query: LockQuery = fields.read()?;
+        let (cursors, consistency) = (query.cursors()?, query.consistency);
+        Ok(run(move |CallScope { service, context, .. }| async move {
+            done::<ExplainAnswer, _>(service.explain(&context, &name, cursors, consistency).await?)
+        }))
+    })
+    .with(&[Beside::Name]),
+];
+
+/// Takes locks, and tells the client its place in the queue while it waits.
+async fn acquire(scope: CallScope, request: acquire::AcquireRequest) -> Result<Done, ApiError> {
+    let CallScope { service, context, follower } = scope;
+    let names = request.requests.iter().map(|request| request.name.clone()).collect();
+    let (tell, told) = oneshot::channel();
+    let call = service.acquire_telling(&context, request, |queued| {
+        // Nobody listens only when the call itself is being dropped.
+        let _ = tell.send(queued);
+    });
+    let mut queued = false;
+    let granted = {
+        let position = async {
+            if let Ok(place) = told.await {
+                queued = true;
+                follower.position(place, names).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            granted = call => granted?,
+            () = position => return Err(ApiError::Internal("a follower of a wait ended".to_owned())),
+        }
+    };
+    let effect = Effect::Granted { held: granted.clone(), queued };
+    Ok(Done { effect, ..done::<GrantAnswer, _>(granted)? })
+}
