@@ -58,6 +58,11 @@ impl Slot {
         self.doomed.store(doomed, Ordering::Relaxed);
     }
 
+    /// Whether the process has to end by itself.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Relaxed)
+    }
+
     /// Why a process that had to end did, once.
     pub(crate) fn take_reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -23,7 +23,7 @@ use crate::client::{Answer, Asked, Call, Caller, Told};
 use crate::context::{Violation, violation};
 use crate::machine::End;
 use crate::node;
-use crate::plan::{Scene, Stream, rng};
+use crate::plan::{Plan, Scene, Stream, rng};
 use crate::run::Run;
 
 /// How long a healthy cluster may take to answer a call that does not wait: a leader may just be elected.
@@ -149,6 +149,24 @@ impl Run<'_> {
         self.context.nodes[node].machine.end(end);
     }
 
+    /// Waits until nothing was written for so long that every disk has it, and all have heard what each has acknowledged.
+    fn settle(&mut self) -> Result<(), Violation> {
+        let ends = |run: &Self| -> Vec<Option<u64>> {
+            let nodes = run.context.nodes.iter();
+            nodes.map(|slot| slot.running().map(|running| running.replica.status().last_log_index)).collect()
+        };
+        let Plan { heartbeat_ms, latency_ms, sync_ms, .. } = &self.context.plan;
+        let heard_ms = 2 * heartbeat_ms + 2 * latency_ms.end + sync_ms.end;
+        loop {
+            self.until("before disks lie all nodes have the same", Self::equal)?;
+            let before = ends(self);
+            self.rest(heard_ms)?;
+            if ends(self) == before && self.equal() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Starts nodes that are down.
     fn restart(&mut self, nodes: &[usize]) {
         for node in nodes {
@@ -162,7 +180,7 @@ impl Run<'_> {
         node: usize,
         promise: &'static str,
         reasons: &[&str],
-    ) -> Result<(), Violation> {
+    ) -> Result<String, Violation> {
         self.context.nodes[node].doom(true);
         self.restart(&[node]);
         let until_ms = self.context.now_ms() + NOTICED_WITHIN_MS;
@@ -177,7 +195,7 @@ impl Run<'_> {
             }
         };
         if reasons.iter().any(|expected| reason.contains(expected)) {
-            return Ok(());
+            return Ok(reason);
         }
         Err(violation("a node that ends says why", reason))
     }

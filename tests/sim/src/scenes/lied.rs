@@ -14,7 +14,9 @@ use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
-const REASONS: [&str; 1] = ["has applied other entries than the leader"];
+const REASONS: [&str; 2] = ["has applied other entries than the leader", STOPPED];
+/// An assertion of openraft's, in debug builds only, was there first: the node did not live to be accused.
+const STOPPED: &str = "consensus stopped";
 const ACCUSED_WITHIN_MS: u64 = 10_000;
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
@@ -22,7 +24,8 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let mut liars: Vec<usize> = (0..nodes).collect();
     liars.shuffle(rng);
     let holders = liars.split_off(nodes / 2 + 1);
-    run.until("before disks lie all nodes have the same", Run::equal)?;
+    // A leader applies what is not on its own disk yet.
+    run.settle()?;
     let copies: Vec<_> = liars.iter().map(|liar| run.context.nodes[*liar].machine.copy()).collect();
     let kept = run.context.nodes[liars[0]].running().map(|running| running.replica.view().revision());
     let kept = kept.unwrap_or_default();
@@ -45,8 +48,10 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     write_at(run, node, "kept", rng.random_range(1..8))?;
     for holder in &holders {
         run.observer.look_away(*holder, true);
-        run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
-        is_accused(run, *holder)?;
+        let reason = run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
+        if !reason.contains(STOPPED) {
+            is_accused(run, *holder)?;
+        }
     }
     for holder in holders {
         run.observer.look_away(holder, false);
