@@ -8,6 +8,7 @@ mod apply;
 mod change;
 mod check;
 mod due;
+mod ensure;
 mod entry;
 mod hash;
 mod id;

@@ -28,6 +28,14 @@ job_replies! {
     }
 }
 
+impl Reply {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::ClusterInitialised(_) | Self::NodeAllocated(_) | Self::LimitsSet(_) => 0,
+        }
+    }
+}
+
 job_usage! {}
 
 /// Why a command of the cluster itself is refused.
@@ -45,6 +53,13 @@ impl Refusal {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::AlreadyInitialised { .. } => "already_initialised",
+        }
+    }
+
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::AlreadyInitialised { cluster_id } => cluster_id.len(),
         }
     }
 
