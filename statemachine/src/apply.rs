@@ -7,9 +7,7 @@ use crate::lock::{ReleaseReason, WaitEnd, end_delay, end_grant, end_wait};
 use crate::retry::{Answered, Recalled};
 use crate::session::{SessionEnd, end_session};
 use crate::step::Step;
-use crate::{
-    Change, Command, Entry, Outcome, Position, Rejection, Request, State, cluster, lock, register, session,
-};
+use crate::{Change, Command, Entry, Outcome, Position, Rejection, Request, State, lock};
 
 /// What applying one entry did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl State {
         macro_rules! adds {
             ($($Job:ident = $module:ident),*) => {
                 match &request.command {
-                    $(Command::$Job(command) => $module::$Job::adds(self, command),)*
+                    $(Command::$Job(command) => crate::$module::$Job::adds(self, command),)*
                 }
             };
         }
@@ -119,7 +117,7 @@ impl Step<'_> {
         macro_rules! run {
             ($($Job:ident = $module:ident),*) => {
                 match command {
-                    $(Command::$Job(command) => $module::$Job::apply(self, position, command),)*
+                    $(Command::$Job(command) => crate::$module::$Job::apply(self, position, command),)*
                 }
             };
         }
@@ -129,7 +127,7 @@ impl Step<'_> {
     fn settle(&mut self) {
         macro_rules! settle {
             ($($Job:ident = $module:ident),*) => {
-                $($module::$Job::settle(self);)*
+                $(crate::$module::$Job::settle(self);)*
             };
         }
         jobs!(settle);

@@ -9,9 +9,7 @@ use crate::job::Job as _;
 use crate::jobs::jobs;
 use crate::retries::{Answer, Ended, Keyed, Remembered};
 use crate::step::Step;
-use crate::{
-    Limits, LockId, Namespace, Outcome, Position, SessionId, State, cluster, lock, register, session,
-};
+use crate::{Limits, LockId, Namespace, Outcome, Position, SessionId, State};
 
 /// What there is once per state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,13 +84,13 @@ macro_rules! records {
         /// One record. In the order of the variants: what a record refers to comes before it.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ImageRecord {
-            $(#[doc = concat!("See [`", stringify!($module), "::Record`].")] $Job($module::Record),)*
+            $(#[doc = concat!("A record of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Record),)*
             /// What is remembered for retries.
             Retry(RetryRecord),
         }
 
-        $(impl From<$module::Record> for ImageRecord {
-            fn from(record: $module::Record) -> Self {
+        $(impl From<crate::$module::Record> for ImageRecord {
+            fn from(record: crate::$module::Record) -> Self {
                 Self::$Job(record)
             }
         })*
@@ -107,14 +105,14 @@ macro_rules! records {
             /// The records of the image, made one at a time.
             pub fn image_records(&self) -> impl Iterator<Item = ImageRecord> {
                 let records = std::iter::empty();
-                $(let records = records.chain($module::$Job::records(self).map(ImageRecord::$Job));)*
+                $(let records = records.chain(crate::$module::$Job::records(self).map(ImageRecord::$Job));)*
                 records.chain(self.retry_records().map(ImageRecord::Retry))
             }
         }
 
         fn restore(step: &mut Step<'_>, record: ImageRecord) -> Result<(), ImageError> {
             match record {
-                $(ImageRecord::$Job(record) => $module::$Job::restore(step, record),)*
+                $(ImageRecord::$Job(record) => crate::$module::$Job::restore(step, record),)*
                 ImageRecord::Retry(record) => restore_retry(step, record),
             }
         }
@@ -166,7 +164,7 @@ impl State {
                 reply: RememberedReply::of(&remembered.answer),
             })
         });
-        let keys = self.retries.keys.iter().map(|((namespace, key), keyed)| RetryRecord::Idempotency {
+        let keys = self.retries.all_keyed().map(|((namespace, key), keyed)| RetryRecord::Idempotency {
             namespace: namespace.clone(),
             key: key.clone(),
             fingerprint: keyed.remembered.fingerprint,
@@ -234,10 +232,7 @@ fn restore_retry(step: &mut Step<'_>, record: RetryRecord) -> Result<(), ImageEr
             let remembered =
                 Remembered { fingerprint, revision: position.index, answer: reply.into_answer() };
             let key = (step.intern(&namespace), key);
-            let retries = &mut step.state.retries;
-            retries.track(&remembered.answer);
-            retries.by_age.insert(position, key.clone());
-            retries.keys.insert(key, Keyed { remembered, position, at_ms });
+            step.state.retries.insert_keyed(key, Keyed { remembered, position, at_ms });
         }
     }
     Ok(())

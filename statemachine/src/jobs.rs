@@ -1,7 +1,5 @@
 //! The one list of jobs, and what is made of it: a new job is a folder and a line here.
 
-use crate::{cluster, lock, register, session};
-
 /// Hands the list of jobs to a macro: each job's name and its module. What holds for all jobs is done in this order.
 macro_rules! jobs {
     ($callback:ident) => {
@@ -15,19 +13,28 @@ macro_rules! enums {
         /// Everything that can be asked of the state, by job.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Command {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $Job($module::Command),)*
+            $(#[doc = concat!("A command of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Command),)*
         }
 
         /// The answer of a command that was not refused, by job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Reply {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $Job($module::Reply),)*
+            $(#[doc = concat!("An answer of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Reply),)*
+        }
+
+        impl Reply {
+            /// Bytes of the texts it holds.
+            pub(crate) fn text_bytes(&self) -> usize {
+                match self {
+                    $(Self::$Job(reply) => reply.text_bytes(),)*
+                }
+            }
         }
 
         /// The kinds of change, by job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum ChangeKind {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $Job($module::Change),)*
+            $(#[doc = concat!("A change of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Change),)*
         }
 
         impl ChangeKind {
@@ -39,20 +46,20 @@ macro_rules! enums {
             }
         }
 
-        $(impl From<$module::Command> for Command {
-            fn from(command: $module::Command) -> Self {
+        $(impl From<crate::$module::Command> for Command {
+            fn from(command: crate::$module::Command) -> Self {
                 Self::$Job(command)
             }
         }
 
-        impl From<$module::Reply> for Reply {
-            fn from(reply: $module::Reply) -> Self {
+        impl From<crate::$module::Reply> for Reply {
+            fn from(reply: crate::$module::Reply) -> Self {
                 Self::$Job(reply)
             }
         }
 
-        impl From<$module::Change> for ChangeKind {
-            fn from(change: $module::Change) -> Self {
+        impl From<crate::$module::Change> for ChangeKind {
+            fn from(change: crate::$module::Change) -> Self {
                 Self::$Job(change)
             }
         })*

@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod code;
 mod due;
+mod ensure;
 mod entry;
 mod hash;
 mod id;

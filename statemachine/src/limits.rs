@@ -3,7 +3,7 @@
 use crate::jobs::jobs;
 use crate::limit::Setting;
 use crate::rejection::invalid;
-use crate::{Rejection, cluster, common_limits, lock, register, retries, session};
+use crate::{Rejection, common_limits, retries};
 
 macro_rules! limits {
     ($($Job:ident = $module:ident),*) => {
@@ -15,7 +15,7 @@ macro_rules! limits {
             pub common: common_limits::Limits,
             /// How long and how many answers are remembered.
             pub retries: retries::Limits,
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] pub $module: $module::Limits,)*
+            $(#[doc = concat!("The limits of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Limits,)*
         }
 
         impl Limits {
@@ -97,7 +97,7 @@ mod tests {
         let mut expected = Limits::default();
         (expected.common.ttl_ms_min, expected.common.name_bytes_max) = (100, 64);
         assert_eq!(limits, expected);
-        assert_eq!(limits.values().len(), 20);
+        assert_eq!(limits.values().len(), 21);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub enum NameError {
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The most bytes a name may ever have. [`crate::Limits::name_bytes_max`] may be lower.
+    /// The most bytes a name may ever have. [`crate::common_limits::Limits::name_bytes_max`] may be lower.
     pub const BYTES_MAX: usize = 1024;
 
     /// Parses a name that somebody gives. Two names that are told apart can be seen to differ, as far as that can be said of single

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::jobs::jobs;
-use crate::{Code, cluster, lock, register, session};
+use crate::Code;
 
 macro_rules! rejection {
     ($($Job:ident = $module:ident),*) => {
@@ -42,13 +42,24 @@ macro_rules! rejection {
                 oldest: u64,
             },
             $(
-                #[doc = concat!("See [`", stringify!($module), "::Refusal`].")]
+                #[doc = concat!("A refusal of [`crate::", stringify!($module), "`].")]
                 #[error(transparent)]
-                $Job(#[from] $module::Refusal),
+                $Job(#[from] crate::$module::Refusal),
             )*
         }
 
         impl Rejection {
+            /// Bytes of the texts it holds that somebody gave: the words of this program may change from build to build.
+            pub(crate) fn text_bytes(&self) -> usize {
+                match self {
+                    Self::InvalidArgument { .. }
+                    | Self::LimitExceeded { .. }
+                    | Self::KeyReused
+                    | Self::SequenceTooOld { .. } => 0,
+                    $(Self::$Job(refusal) => refusal.text_bytes(),)*
+                }
+            }
+
             /// The stable code of `docs/errors.md`.
             #[must_use]
             pub fn code(&self) -> Code {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::ensure::ensure;
 use crate::job_macros::job_limits;
 use crate::limit::{DAY_MS, ENTRIES_MAX};
 use crate::lock::{ReleaseReason, WaitEnd};
@@ -18,6 +19,8 @@ job_limits! {
         idempotency_key_bytes_max = 128, 16 => 4096;
         /// Idempotency keys remembered in the whole cluster; the oldest is forgotten first.
         idempotency_keys_max = 200_000, 1 => ENTRIES_MAX;
+        /// Bytes that idempotency keys and their answers take, about, in the whole cluster; the oldest is forgotten first.
+        idempotency_bytes_max = 64 << 20, 1 << 20 => 16 << 30;
         /// How long an idempotency key is remembered, milliseconds of cluster time.
         idempotency_retention_ms = 10 * 60 * 1000, 1000 => 7 * DAY_MS;
         /// How many of a session's newest sequences are remembered.
@@ -70,18 +73,68 @@ pub(crate) struct Keyed {
 
 pub(crate) type IdempotencyKey = (Namespace, String);
 
+/// Bytes of a key and its answer beside their texts, about. Part of what every replica does, like the texts that are counted.
+const KEYED_BYTES: u64 = 256;
+
+/// About how much memory a key and its answer take. The key's text is kept twice.
+fn keyed_bytes(key: &IdempotencyKey, keyed: &Keyed) -> u64 {
+    let answer = match &keyed.remembered.answer {
+        Answer::Outcome(outcome) => match outcome.as_ref() {
+            Ok(reply) => reply.text_bytes(),
+            Err(rejection) => rejection.text_bytes(),
+        },
+        Answer::Acquisition(_) => 0,
+    };
+    KEYED_BYTES + 2 * key.1.len() as u64 + answer as u64
+}
+
 /// The cluster-wide part of the memory; a session's window lies in the session.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Retries {
-    pub(crate) keys: OrdMap<IdempotencyKey, Keyed>,
+    keys: OrdMap<IdempotencyKey, Keyed>,
     /// The keys by age.
-    pub(crate) by_age: OrdMap<Position, IdempotencyKey>,
+    by_age: OrdMap<Position, IdempotencyKey>,
+    /// Bytes that the keys and their answers take, about.
+    keys_bytes: u64,
     pub(crate) tracked: OrdMap<LockId, Tracked>,
 }
 
 impl Retries {
     pub(crate) fn keys_len(&self) -> u64 {
         self.keys.len() as u64
+    }
+
+    /// What is remembered under a key.
+    pub(crate) fn keyed(&self, key: &IdempotencyKey) -> Option<&Keyed> {
+        self.keys.get(key)
+    }
+
+    /// Everything that is remembered under keys.
+    pub(crate) fn all_keyed(&self) -> impl Iterator<Item = (&IdempotencyKey, &Keyed)> {
+        self.keys.iter()
+    }
+
+    /// Remembers an answer under a key.
+    pub(crate) fn insert_keyed(&mut self, key: IdempotencyKey, keyed: Keyed) {
+        self.remove_keyed(&key);
+        self.track(&keyed.remembered.answer);
+        self.keys_bytes += keyed_bytes(&key, &keyed);
+        self.by_age.insert(keyed.position, key.clone());
+        self.keys.insert(key, keyed);
+    }
+
+    /// Forgets what is remembered under a key.
+    pub(crate) fn remove_keyed(&mut self, key: &IdempotencyKey) {
+        let Some(keyed) = self.keys.remove(key) else { return };
+        self.keys_bytes -= keyed_bytes(key, &keyed);
+        self.by_age.remove(&keyed.position);
+        self.forget(&keyed.remembered);
+    }
+
+    /// The oldest answer that is remembered under a key.
+    pub(crate) fn oldest_keyed(&self) -> Option<&Keyed> {
+        let (_, key) = self.by_age.get_min()?;
+        self.keys.get(key)
     }
 
     pub(crate) fn track(&mut self, answer: &Answer) {
@@ -123,23 +176,34 @@ impl Retries {
         }
     }
 
-    /// Forgets the oldest keys beyond the bound.
-    pub(crate) fn keep_at_most(&mut self, keys_max: u64) {
-        while self.keys_len() > keys_max {
+    /// Forgets the oldest keys beyond the bounds.
+    pub(crate) fn keep_within(&mut self, limits: &Limits) {
+        while self.keys_len() > limits.idempotency_keys_max || self.keys_bytes > limits.idempotency_bytes_max
+        {
             self.forget_oldest();
         }
     }
 
     pub(crate) fn forget_oldest(&mut self) {
-        let Some((position, key)) = self.by_age.get_min().cloned() else { return };
-        self.by_age.remove(&position);
-        if let Some(keyed) = self.keys.remove(&key) {
-            self.forget(&keyed.remembered);
+        if let Some((_, key)) = self.by_age.get_min().cloned() {
+            self.remove_keyed(&key);
         }
     }
-}
 
-impl Retries {
+    /// The index by age and the sum of bytes are those of the keys, and within their bounds.
+    pub(crate) fn validate(&self, limits: &Limits) -> Result<(), String> {
+        ensure!(self.keys_len() <= limits.idempotency_keys_max, "too many idempotency keys");
+        ensure!(self.keys_bytes <= limits.idempotency_bytes_max, "idempotency keys take too many bytes");
+        let bytes: u64 = self.keys.iter().map(|(key, keyed)| keyed_bytes(key, keyed)).sum();
+        ensure!(bytes == self.keys_bytes, "bytes of idempotency keys are counted wrong");
+        ensure!(self.keys.len() == self.by_age.len(), "idempotency keys and their ages differ in number");
+        for (position, key) in &self.by_age {
+            let known = self.keys.get(key).is_some_and(|keyed| keyed.position == *position);
+            ensure!(known, "idempotency key {:?} has a wrong age", key.1);
+        }
+        Ok(())
+    }
+
     /// Whether an answer that is remembered names an acquisition.
     pub(crate) fn refers_to(&self, lock_id: LockId) -> bool {
         self.tracked.contains_key(&lock_id)

@@ -82,7 +82,7 @@ impl State {
                 self.session.window(*session).and_then(|window| window.answers.get(sequence))
             }
             DedupKey::Idempotency { namespace, key } => {
-                let keyed = self.retries.keys.get(&(namespace.clone(), key.clone()));
+                let keyed = self.retries.keyed(&(namespace.clone(), key.clone()));
                 keyed.filter(|keyed| !self.is_stale(keyed)).map(|keyed| &keyed.remembered)
             }
         };
@@ -127,7 +127,7 @@ impl Step<'_> {
             DedupKey::Sequence { session, sequence } => self.state.recall_sequence(*session, *sequence)?,
             DedupKey::Idempotency { namespace, key } => {
                 self.state.check_idempotency_key(key)?;
-                match self.state.retries.keys.get(&(namespace.clone(), key.clone())) {
+                match self.state.retries.keyed(&(namespace.clone(), key.clone())) {
                     Some(keyed) if self.state.is_stale(keyed) => {
                         self.forget_stale();
                         None
@@ -144,21 +144,16 @@ impl Step<'_> {
 
     /// Forgets what is remembered under a key.
     fn forget_answer(&mut self, retry: &Retry) {
-        let forgotten = match &retry.key {
+        match &retry.key {
             DedupKey::Sequence { session, sequence } => {
                 let window = self.state.session.window_mut(*session);
-                window.and_then(|window| window.answers.remove(sequence))
+                if let Some(forgotten) = window.and_then(|window| window.answers.remove(sequence)) {
+                    self.state.retries.forget(&forgotten);
+                }
             }
             DedupKey::Idempotency { namespace, key } => {
-                let keyed = self.state.retries.keys.remove(&(namespace.clone(), key.clone()));
-                keyed.map(|keyed| {
-                    self.state.retries.by_age.remove(&keyed.position);
-                    keyed.remembered
-                })
+                self.state.retries.remove_keyed(&(namespace.clone(), key.clone()));
             }
-        };
-        if let Some(forgotten) = forgotten {
-            self.state.retries.forget(&forgotten);
         }
     }
 
@@ -171,12 +166,10 @@ impl Step<'_> {
             }
             DedupKey::Idempotency { namespace, key } => {
                 self.forget_stale();
-                self.state.retries.track(&remembered.answer);
                 let at_ms = self.state.now_ms;
                 let key = (self.intern(namespace), key.clone());
-                self.state.retries.by_age.insert(position, key.clone());
-                self.state.retries.keys.insert(key, Keyed { remembered, position, at_ms });
-                self.state.retries.keep_at_most(self.state.limits.retries.idempotency_keys_max);
+                self.state.retries.insert_keyed(key, Keyed { remembered, position, at_ms });
+                self.state.retries.keep_within(&self.state.limits.retries);
             }
         }
     }
@@ -199,9 +192,7 @@ impl Step<'_> {
 
     /// Keys past their retention go, oldest first.
     fn forget_stale(&mut self) {
-        while let Some((_, key)) = self.state.retries.by_age.get_min()
-            && self.state.retries.keys.get(key).is_none_or(|keyed| self.state.is_stale(keyed))
-        {
+        while self.state.retries.oldest_keyed().is_some_and(|keyed| self.state.is_stale(keyed)) {
             self.state.retries.forget_oldest();
         }
     }

@@ -5,7 +5,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::due::Due;
 use crate::jobs::jobs;
 use crate::retries::Retries;
-use crate::{Limits, Namespace, cluster, lock, register, session};
+use crate::{Limits, Namespace};
 
 macro_rules! state {
     ($($Job:ident = $module:ident),*) => {
@@ -19,13 +19,13 @@ macro_rules! state {
             pub(crate) namespaces: OrdMap<Namespace, NamespaceUsage>,
             pub(crate) deadlines: OrdSet<(u64, Due)>,
             pub(crate) retries: Retries,
-            $(pub(crate) $module: $module::Table,)*
+            $(pub(crate) $module: crate::$module::Table,)*
         }
 
         /// What a namespace holds, by job. A namespace that holds nothing does not exist.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct NamespaceUsage {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] pub $module: $module::Usage,)*
+            $(#[doc = concat!("What it holds of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Usage,)*
         }
 
         impl State {
@@ -43,7 +43,7 @@ macro_rules! state {
         /// Totals over all namespaces, by job.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] pub $module: $module::Usage,)*
+            $(#[doc = concat!("What there is of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Usage,)*
             /// Remembered idempotency keys.
             pub idempotency_keys: u64,
         }

@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::ensure::ensure;
 use crate::job::Job as _;
 use crate::jobs::jobs;
 use crate::retries::{Answer, Remembered};
 use crate::state::NamespaceUsage;
-use crate::{LockId, Namespace, State, cluster, lock, register, session};
-
-macro_rules! ensure {
-    ($condition:expr, $($why:tt)+) => {
-        if !$condition {
-            return Err(format!($($why)+));
-        }
-    };
-}
-pub(crate) use ensure;
+use crate::{LockId, Namespace, State};
 
 /// A check of the state: the broken invariant, in words.
 pub type Check = fn(&State) -> Result<(), String>;
@@ -46,7 +38,7 @@ impl State {
         let mut expected = Vec::with_capacity(self.deadlines.len());
         macro_rules! collect {
             ($($Job:ident = $module:ident),*) => {
-                $(expected.extend($module::$Job::deadlines(self));)*
+                $(expected.extend(crate::$module::$Job::deadlines(self));)*
             };
         }
         jobs!(collect);
@@ -63,7 +55,7 @@ impl State {
         };
         macro_rules! count {
             ($($Job:ident = $module:ident),*) => {
-                $($module::$Job::count(self, &mut count);)*
+                $(crate::$module::$Job::count(self, &mut count);)*
             };
         }
         jobs!(count);
@@ -73,17 +65,9 @@ impl State {
 
     fn validate_retries(&self) -> Result<(), String> {
         let retries = &self.retries;
-        ensure!(retries.keys_len() <= self.limits.retries.idempotency_keys_max, "too many idempotency keys");
-        ensure!(
-            retries.keys.len() == retries.by_age.len(),
-            "idempotency keys and their ages differ in number"
-        );
-        for (position, key) in &retries.by_age {
-            let known = retries.keys.get(key).is_some_and(|keyed| keyed.position == *position);
-            ensure!(known, "idempotency key {:?} has a wrong age", key.1);
-        }
+        retries.validate(&self.limits.retries)?;
         let mut references: BTreeMap<LockId, u64> = BTreeMap::new();
-        let keyed = retries.keys.values().map(|keyed| &keyed.remembered);
+        let keyed = retries.all_keyed().map(|(_, keyed)| &keyed.remembered);
         let sequenced = self.session.windows().flat_map(|(_, window)| window.answers.values());
         for Remembered { answer, .. } in keyed.chain(sequenced) {
             if let Answer::Acquisition(lock_id) = answer {

@@ -491,6 +491,37 @@ fn requests_that_add_nothing_are_told_apart() {
 }
 
 #[test]
+fn remembered_answers_are_bounded_in_bytes() {
+    let mut story = Story::default();
+    let limit = |name: &str, value| {
+        let patch = LimitsPatch { values: vec![(name.to_owned(), value)] };
+        Command::from(SetLimits { patch })
+    };
+    story.ask(limit("metadata_bytes_max", 65_536)).unwrap();
+    let held = story.granted(Acquire { metadata: "m".repeat(60_000), ..exclusive("a") });
+    let extend = || {
+        let (namespace, lock_id) = (Namespace::default(), held.lock_id);
+        Command::from(Extend { namespace, lock_id, name: None, ttl_ms: 60_000 })
+    };
+    let keyed = |story: &mut Story, n: u64| {
+        story.ask_keyed(key(&format!("k{n}")), extend()).unwrap();
+        story.state.counts().idempotency_keys
+    };
+    let all = (0..30).map(|n| keyed(&mut story, n)).last();
+    assert_eq!(all, Some(30), "they take less than the default bound");
+    story.ask(limit("idempotency_bytes_max", 1 << 20)).unwrap();
+    let kept = story.state.counts().idempotency_keys;
+    assert_eq!(kept, 17, "a mebibyte of answers, each a little over 60,000 bytes");
+    assert_eq!(keyed(&mut story, 30), kept, "the oldest made room for the newest");
+    let request = |n: u64| request(Some(key(&format!("k{n}"))), Command::from(exclusive("b")));
+    assert!(!story.state.adds(&request(30)) && !story.state.adds(&request(14)), "still remembered");
+    assert!(story.state.adds(&request(13)), "forgotten");
+    let (header, records) = (story.state.image_header(), story.state.image_records().collect::<Vec<_>>());
+    let restored = State::from_image(header, records, State::validate).unwrap();
+    assert_eq!(restored.hash(), story.state.hash());
+}
+
+#[test]
 fn a_session_counts_its_requests() {
     let mut story = Story::default();
     let session = story.session(60_000);

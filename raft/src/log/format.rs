@@ -263,3 +263,52 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+    }
+
+    /// The bytes of format 1, made by another program: they must mean the same for ever.
+    #[test]
+    fn records_of_format_1_are_written_and_read() {
+        for (record, golden) in [
+            (Record::Entry { index: 9, payload: b"entry" }, "0e000000e3128772010900000000000000656e747279"),
+            (Record::Vote(b"vote"), "050000000a5296ab02766f7465"),
+            (Record::Committed(b"id"), "03000000bd193c22036964"),
+            (Record::Truncate { from: 7 }, "0900000094af739f040700000000000000"),
+            (Record::Purge { index: 5, id: b"id" }, "0b0000004907f22b0505000000000000006964"),
+            (Record::Range { first: 3, next: 9 }, "11000000d405a4070603000000000000000900000000000000"),
+        ] {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(hex(&bytes), golden, "{record:?}");
+            assert_eq!(Record::decode(&bytes), Some((record, bytes.len())));
+        }
+    }
+
+    #[test]
+    fn headers_of_format_1_are_written_and_read() {
+        let segment = SegmentHeader { sequence: 2, salt: 3, previous_end: 4, previous_crc: 5, bytes: 6 };
+        let bytes = segment.encode();
+        assert_eq!(
+            hex(&bytes[..48]),
+            "42415455544c4f4701000000020000000000000003000000000000000400000000000000050000000600000000000000"
+        );
+        assert!(bytes[48..508].iter().all(|byte| *byte == 0));
+        assert_eq!(hex(&bytes[508..]), "019aecfb");
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(segment));
+
+        let mut body = Vec::new();
+        Record::Vote(b"vote").encode(&mut body);
+        let (bytes, crc) = GroupHeader::encode(GroupKind::Data, &body, 5, segment.seed(), 512);
+        assert_eq!(hex(&bytes), "42475250020000000d00000099525c2905000000000000000000000088723227");
+        let header = GroupHeader::decode(&bytes, segment.seed(), 512).expect("our own bytes");
+        assert_eq!((header.kind, header.previous_crc, header.crc), (GroupKind::Data, 5, crc));
+        let codes = [GroupKind::Base, GroupKind::Data, GroupKind::Mark].map(GroupKind::code);
+        assert_eq!(codes, [1, 2, 3]);
+    }
+}

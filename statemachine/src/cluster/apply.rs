@@ -40,7 +40,7 @@ impl AllocateNode {
 impl SetLimits {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<LimitsSet, Rejection> {
         step.state.limits = step.state.limits.patched(&self.patch)?;
-        step.state.retries.keep_at_most(step.state.limits.retries.idempotency_keys_max);
+        step.state.retries.keep_within(&step.state.limits.retries);
         step.emit(None, Change::LimitsChanged);
         Ok(LimitsSet)
     }

@@ -29,6 +29,14 @@ job_replies! {
     }
 }
 
+impl Reply {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::ClusterInitialised(_) | Self::NodeAllocated(_) | Self::LimitsSet(_) => 0,
+        }
+    }
+}
+
 job_usage! {}
 
 /// Why a command of the cluster itself is refused.
@@ -46,6 +54,13 @@ impl Refusal {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::AlreadyInitialised { .. } => Code::AlreadyInitialised,
+        }
+    }
+
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::AlreadyInitialised { cluster_id } => cluster_id.len(),
         }
     }
 }

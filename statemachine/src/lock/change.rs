@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::lock::{Grant, LockRequest, ReleaseReason, Wait, WaitEnd};
+use crate::lock::{Grant, ReleaseReason, Wait, WaitEnd};
 
 /// The changes of locks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,20 +31,10 @@ pub enum Change {
 
 impl Change {
     pub(crate) fn text_bytes(&self) -> usize {
-        let requests = |requests: &[LockRequest]| -> usize {
-            requests.iter().map(|request| size_of::<LockRequest>() + request.name.as_str().len()).sum()
-        };
-        let grant =
-            |grant: &Grant| requests(&grant.requests) + grant.owner.label.len() + grant.metadata.len();
         match self {
-            Self::LockQueued(wait) | Self::WaitEnded { wait, .. } => {
-                requests(&wait.requests) + wait.owner.label.len()
-            }
-            Self::LockGranted(held) | Self::LockExtended(held) => grant(held),
-            Self::LockReleased { grant: held, reason } => {
-                let words = if let ReleaseReason::Forced { reason } = reason { reason.len() } else { 0 };
-                grant(held) + words
-            }
+            Self::LockQueued(wait) | Self::WaitEnded { wait, .. } => wait.text_bytes(),
+            Self::LockGranted(grant) | Self::LockExtended(grant) => grant.text_bytes(),
+            Self::LockReleased { grant, reason } => grant.text_bytes() + reason.text_bytes(),
         }
     }
 }

@@ -73,6 +73,18 @@ job_replies! {
     }
 }
 
+impl Reply {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Acquired(Acquired::Granted(grant)) | Self::Extended(Extended { grant }) => {
+                grant.text_bytes()
+            }
+            Self::Acquired(Acquired::Queued(wait)) => wait.text_bytes(),
+            Self::WaitCancelled(_) | Self::WaitsWithdrawn(_) | Self::Released(_) => 0,
+        }
+    }
+}
+
 job_usage! {
     /// Held acquisitions.
     grants,

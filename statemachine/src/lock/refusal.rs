@@ -137,4 +137,22 @@ impl Refusal {
             Self::TokenSuperseded { .. } => Code::TokenSuperseded,
         }
     }
+
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::LockHeld { name, holder_tokens, .. } => name.as_str().len() + 8 * holder_tokens.len(),
+            Self::LockDelayed { name, .. }
+            | Self::ModeMismatch { name, .. }
+            | Self::CapacityMismatch { name, .. } => name.as_str().len(),
+            Self::GrantEnded { reason, .. } => reason.text_bytes(),
+            Self::Deadlock { cycle } => cycle.iter().map(String::len).sum(),
+            Self::LockNotHeld { .. }
+            | Self::ForeignLock { .. }
+            | Self::AlreadyGranted { .. }
+            | Self::WaitEnded { .. }
+            | Self::OwnedBySession { .. }
+            | Self::TokenSuperseded { .. } => 0,
+        }
+    }
 }

@@ -164,3 +164,32 @@ impl WaitEnd {
         }
     }
 }
+
+/// Bytes that the names of an acquisition take, with what is kept beside each.
+fn requests_bytes(requests: &[LockRequest]) -> usize {
+    requests.iter().map(|request| REQUEST_BYTES + request.name.as_str().len()).sum()
+}
+
+/// Bytes of a request beside its name. A number of its own: what is counted must not depend on the machine.
+const REQUEST_BYTES: usize = 32;
+
+impl Grant {
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        requests_bytes(&self.requests) + self.owner.label.len() + self.metadata.len()
+    }
+}
+
+impl Wait {
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        requests_bytes(&self.requests) + self.owner.label.len()
+    }
+}
+
+impl ReleaseReason {
+    /// Bytes of the operator's words.
+    pub(crate) fn text_bytes(&self) -> usize {
+        if let Self::Forced { reason } = self { reason.len() } else { 0 }
+    }
+}

@@ -1,10 +1,10 @@
 //! The invariants of locks.
 
 use crate::due::Due;
+use crate::ensure::ensure;
 use crate::lock::record::{Kind, LockKey};
 use crate::lock::table::TOKEN_END;
 use crate::lock::{LockRequest, Mode};
-use crate::validate::ensure;
 use crate::{LockId, State};
 
 impl State {

@@ -26,6 +26,14 @@ job_replies! {
     }
 }
 
+impl Reply {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::RegisterAdvanced(_) | Self::RegisterDeleted(_) => 0,
+        }
+    }
+}
+
 job_usage! {
     /// High-water registers.
     registers,
@@ -46,6 +54,13 @@ impl Refusal {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::RegisterNotFound { .. } => Code::RegisterNotFound,
+        }
+    }
+
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::RegisterNotFound { name } => name.as_str().len(),
         }
     }
 }

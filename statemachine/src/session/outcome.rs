@@ -43,6 +43,15 @@ job_replies! {
     }
 }
 
+impl Reply {
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::SessionOpened(_) | Self::SessionClosed(_) => 0,
+            Self::KeptAlive(KeptAlive { deadlines_ms }) => 16 * deadlines_ms.len(),
+        }
+    }
+}
+
 job_usage! {
     /// Open sessions.
     sessions,
@@ -72,6 +81,14 @@ impl Refusal {
         match self {
             Self::SessionNotFound { .. } => Code::SessionNotFound,
             Self::NamespaceMismatch { .. } => Code::NamespaceMismatch,
+        }
+    }
+
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::SessionNotFound { .. } => 0,
+            Self::NamespaceMismatch { namespace, .. } => namespace.as_str().len(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The invariants of sessions.
 
+use crate::ensure::ensure;
 use crate::session::Owned;
-use crate::validate::ensure;
 use crate::{LockId, Namespace, SessionId, State};
 
 impl State {
