@@ -119,7 +119,7 @@ pub(crate) struct Changes {
 /// An object of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Union)]
 #[serde(tag = "job", rename_all = "snake_case")]
-pub(crate) enum Object {
+pub(crate) enum SnapshotObject {
     /// A session.
     Session(Session),
     /// A lock. One with a cursor to its next holders comes again with them.
@@ -137,7 +137,7 @@ pub(crate) struct SnapshotPage {
     /// The revision all objects are true at; the same on every page.
     pub(crate) revision: Long,
     /// Sessions, oldest first; then locks, then registers, in name order.
-    pub(crate) objects: Vec<Object>,
+    pub(crate) objects: Vec<SnapshotObject>,
     /// Whether changes come next.
     pub(crate) last: bool,
 }
@@ -351,9 +351,9 @@ impl From<service::SnapshotPage> for SnapshotPage {
     fn from(page: service::SnapshotPage) -> Self {
         let service::SnapshotPage { revision, clock, objects, last } = page;
         let object = |object| match object {
-            service::Object::Session(view) => Object::Session(Session::seen(view, clock)),
-            service::Object::Lock(lock) => Object::Lock(Box::new(Lock::seen(&lock, clock))),
-            service::Object::Register(register) => Object::Register(register.into()),
+            service::Object::Session(view) => SnapshotObject::Session(Session::seen(view, clock)),
+            service::Object::Lock(lock) => SnapshotObject::Lock(Box::new(Lock::seen(&lock, clock))),
+            service::Object::Register(register) => SnapshotObject::Register(register.into()),
         };
         Self { revision: Long(revision), objects: objects.into_iter().map(object).collect(), last }
     }

@@ -59,37 +59,46 @@ fn headers(call: &v1::Call) -> Headers<'_> {
     }
 }
 
-/// Does what one call asks for, which is no watch and no keep-alive.
-async fn outcome(front: &Front, headers: &Headers<'_>, wanted: Option<Wanted>) -> Result<Outcome, ApiError> {
-    macro_rules! calls {
-        ($($variant:ident $method:ident;)*) => {
+macro_rules! calls {
+    ($($variant:ident $method:ident;)*) => {
+        /// Does what one call asks for, which is no watch and no keep-alive.
+        async fn outcome(
+            front: &Front,
+            headers: &Headers<'_>,
+            wanted: Option<Wanted>,
+        ) -> Result<Outcome, ApiError> {
             match wanted {
                 $(Some(Wanted::$variant(message)) => {
                     let context = headers.context(message.session()?)?;
-                    // In a place of its own: else each call would take as much room as the largest.
+                    // Boxed, so that the common calls do not carry the size of the largest future.
                     front.$method(&context, message).boxed().await.map(Outcome::$variant)
                 })*
                 Some(Wanted::Watch(_) | Wanted::KeepAlive(_)) | None => {
                     Err(ApiError::invalid("request", "is required, and must be a call that this node knows"))
                 }
             }
-        };
-    }
-    calls! {
-        Acquire acquire;
-        Release release;
-        Extend extend;
-        CancelWait cancel_wait;
-        ForceRelease force_release;
-        Check check;
-        GetLock get_lock;
-        AdvanceRegister advance_register;
-        GetRegister get_register;
-        DeleteRegister delete_register;
-        OpenSession open_session;
-        CloseSession close_session;
-        GetSession get_session;
-    }
+        }
+
+        /// The operations that these calls are.
+        #[cfg(test)]
+        const CALLS: &[&str] = &[$(stringify!($method)),*];
+    };
+}
+
+calls! {
+    Acquire acquire;
+    Release release;
+    Extend extend;
+    CancelWait cancel_wait;
+    ForceRelease force_release;
+    Check check;
+    GetLock get_lock;
+    AdvanceRegister advance_register;
+    GetRegister get_register;
+    DeleteRegister delete_register;
+    OpenSession open_session;
+    CloseSession close_session;
+    GetSession get_session;
 }
 
 async fn opened(front: &Front, headers: &Headers<'_>, wanted: &v1::WatchRequest) -> Result<Watch, ApiError> {
@@ -465,6 +474,20 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::service::operation::{ALL, Area};
+
+    #[test]
+    fn calls_are_the_operations_on_single_objects() {
+        // Lists and explanations are long; a keep-alive and a watch have their own way through a stream.
+        let elsewhere = ["list_locks", "explain", "list_sessions", "keep_alive", "watch"];
+        let expected = ALL.into_iter().filter(|operation| operation.area != Area::Cluster);
+        let mut expected: Vec<&str> = expected.map(|operation| operation.name).collect();
+        expected.retain(|name| !elsewhere.contains(name));
+        let mut calls = CALLS.to_vec();
+        calls.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(calls, expected);
+    }
 
     #[tokio::test]
     async fn call_that_panics_takes_no_other_call_along() {

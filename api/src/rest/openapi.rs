@@ -248,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn unions_by_job_are_described() {
+        let document = document();
+        let variants = |schema: &str| {
+            let union = &document["components"]["schemas"][schema];
+            union["oneOf"].as_array().map_or(0, Vec::len)
+        };
+        assert_eq!((variants("Facts"), variants("SnapshotObject"), variants("WatchItem")), (4, 3, 3));
+    }
+
+    #[test]
     fn parameters_are_named_as_they_are_sent() {
         let document = document();
         let acquire = &document["paths"]["/api/v1/locks"]["post"]["parameters"];
