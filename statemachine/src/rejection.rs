@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::jobs::jobs;
+use crate::{cluster, lock, register, session};
 
 macro_rules! rejection {
     ($($Job:ident = $module:ident),*) => {
@@ -43,22 +44,11 @@ macro_rules! rejection {
             $(
                 #[doc = concat!("A refusal of [`crate::", stringify!($module), "`].")]
                 #[error(transparent)]
-                $Job(#[from] crate::$module::Refusal),
+                $Job(#[from] $module::Refusal),
             )*
         }
 
         impl Rejection {
-            /// Bytes of the texts it holds that somebody gave: the words of this program may change from build to build.
-            pub(crate) fn text_bytes(&self) -> usize {
-                match self {
-                    Self::InvalidArgument { .. }
-                    | Self::LimitExceeded { .. }
-                    | Self::KeyReused
-                    | Self::SequenceTooOld { .. } => 0,
-                    $(Self::$Job(refusal) => refusal.text_bytes(),)*
-                }
-            }
-
             /// The stable code of `docs/errors.md`.
             #[must_use]
             pub fn code(&self) -> &'static str {
@@ -78,6 +68,19 @@ macro_rules! rejection {
                     Self::LimitExceeded { .. } => true,
                     Self::InvalidArgument { .. } | Self::KeyReused | Self::SequenceTooOld { .. } => false,
                     $(Self::$Job(refusal) => refusal.retryable(),)*
+                }
+            }
+        }
+
+        impl Rejection {
+            /// Bytes of the texts it holds that somebody gave: the words of this program may change from build to build.
+            pub(crate) fn text_bytes(&self) -> usize {
+                match self {
+                    Self::InvalidArgument { .. }
+                    | Self::LimitExceeded { .. }
+                    | Self::KeyReused
+                    | Self::SequenceTooOld { .. } => 0,
+                    $(Self::$Job(refusal) => refusal.text_bytes(),)*
                 }
             }
         }

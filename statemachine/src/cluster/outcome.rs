@@ -56,16 +56,18 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn retryable(&self) -> bool {
+        match self {
+            Self::AlreadyInitialised { .. } => false,
+        }
+    }
+}
+
+impl Refusal {
     /// Bytes of the texts it holds.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::AlreadyInitialised { cluster_id } => cluster_id.len(),
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::AlreadyInitialised { .. } => false,
         }
     }
 }

@@ -136,24 +136,6 @@ impl Refusal {
         }
     }
 
-    /// Bytes of the texts it holds.
-    pub(crate) fn text_bytes(&self) -> usize {
-        match self {
-            Self::LockHeld { name, holder_tokens, .. } => name.as_str().len() + 8 * holder_tokens.len(),
-            Self::LockDelayed { name, .. }
-            | Self::ModeMismatch { name, .. }
-            | Self::CapacityMismatch { name, .. } => name.as_str().len(),
-            Self::GrantEnded { reason, .. } => reason.text_bytes(),
-            Self::Deadlock { cycle } => cycle.iter().map(String::len).sum(),
-            Self::LockNotHeld { .. }
-            | Self::ForeignLock { .. }
-            | Self::AlreadyGranted { .. }
-            | Self::WaitEnded { .. }
-            | Self::OwnedBySession { .. }
-            | Self::TokenSuperseded { .. } => 0,
-        }
-    }
-
     pub(crate) fn retryable(&self) -> bool {
         match self {
             Self::LockHeld { .. }
@@ -169,6 +151,26 @@ impl Refusal {
             | Self::CapacityMismatch { .. }
             | Self::OwnedBySession { .. }
             | Self::TokenSuperseded { .. } => false,
+        }
+    }
+}
+
+impl Refusal {
+    /// Bytes of the texts it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::LockHeld { name, holder_tokens, .. } => name.as_str().len() + 8 * holder_tokens.len(),
+            Self::LockDelayed { name, .. }
+            | Self::ModeMismatch { name, .. }
+            | Self::CapacityMismatch { name, .. } => name.as_str().len(),
+            Self::GrantEnded { reason, .. } => reason.text_bytes(),
+            Self::Deadlock { cycle } => cycle.iter().map(String::len).sum(),
+            Self::LockNotHeld { .. }
+            | Self::ForeignLock { .. }
+            | Self::AlreadyGranted { .. }
+            | Self::WaitEnded { .. }
+            | Self::OwnedBySession { .. }
+            | Self::TokenSuperseded { .. } => 0,
         }
     }
 }

@@ -57,16 +57,18 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn retryable(&self) -> bool {
+        match self {
+            Self::RegisterNotFound { .. } => false,
+        }
+    }
+}
+
+impl Refusal {
     /// Bytes of the texts it holds.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::RegisterNotFound { name } => name.as_str().len(),
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::RegisterNotFound { .. } => false,
         }
     }
 }

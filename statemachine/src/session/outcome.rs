@@ -84,17 +84,19 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn retryable(&self) -> bool {
+        match self {
+            Self::SessionNotFound { .. } | Self::NamespaceMismatch { .. } => false,
+        }
+    }
+}
+
+impl Refusal {
     /// Bytes of the texts it holds.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::SessionNotFound { .. } => 0,
             Self::NamespaceMismatch { namespace, .. } => namespace.as_str().len(),
-        }
-    }
-
-    pub(crate) fn retryable(&self) -> bool {
-        match self {
-            Self::SessionNotFound { .. } | Self::NamespaceMismatch { .. } => false,
         }
     }
 }
