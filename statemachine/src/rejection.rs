@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::jobs::jobs;
 use crate::Code;
+use crate::jobs::jobs;
 
 macro_rules! rejection {
     ($($Job:ident = $module:ident),*) => {

@@ -1,6 +1,8 @@
 //! A majority that lied: so many nodes come back with their disks as they were some acknowledged writes ago that nobody who runs knows of
-//! those writes. The cluster goes on without them. Whoever still has them returns, is told that it applied another history, and ends;
-//! the leader says it of that node.
+//! those writes. The cluster goes on without them. Whoever still has them returns, is told that it applied another history, and ends.
+//!
+//! That the leader reports such a node is checked with real processes (`tests/tests/integrity.rs`): here a process that ends does not send its
+//! last answer.
 
 use batuta_api::service::session::OpenRequest;
 use rand::Rng as _;
@@ -9,15 +11,14 @@ use rand::seq::SliceRandom as _;
 
 use super::ANSWERED_WITHIN_MS;
 use crate::client::Call;
-use crate::context::{Violation, violation};
+use crate::context::Violation;
 use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
 const REASONS: [&str; 2] = ["has applied other entries than the leader", STOPPED];
-/// An assertion of openraft's, in debug builds only, was there first: the node did not live to be accused.
+/// An assertion of openraft's, in debug builds only, was there first.
 const STOPPED: &str = "consensus stopped";
-const ACCUSED_WITHIN_MS: u64 = 10_000;
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
     let nodes = run.context.plan.nodes;
@@ -48,10 +49,7 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     write_at(run, node, "kept", rng.random_range(1..8))?;
     for holder in &holders {
         run.observer.look_away(*holder, true);
-        let reason = run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
-        if !reason.contains(STOPPED) {
-            is_accused(run, *holder)?;
-        }
+        run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
     }
     for holder in holders {
         run.observer.look_away(holder, false);
@@ -77,24 +75,4 @@ fn write_at(run: &mut Run<'_>, node: usize, what: &str, count: u64) -> Result<()
         let call = Call::Open(OpenRequest { ttl_ms: 1_000, metadata: text.clone() });
         run.insist(node, &call, &text, ANSWERED_WITHIN_MS).map(drop)
     })
-}
-
-/// Waits until the leader shows in its status what is wrong with a member.
-fn is_accused(run: &mut Run<'_>, member: usize) -> Result<(), Violation> {
-    let until_ms = run.context.now_ms() + ACCUSED_WITHIN_MS;
-    let name = node::name(member);
-    loop {
-        let leader = run.leader(Some(member)).map(|(_, leader)| leader);
-        let running = leader.and_then(|leader| run.context.nodes[leader].running());
-        let members = running.map(|running| running.replica.status().members).unwrap_or_default();
-        let accused = |status: &batuta_raft::MemberStatus| status.name == name && status.fault.is_some();
-        if members.iter().any(accused) {
-            return Ok(());
-        }
-        if run.context.now_ms() > until_ms {
-            let what = format!("nobody says after {ACCUSED_WITHIN_MS} ms that {name} has another history");
-            return Err(violation("the leader says whose history is another one", what));
-        }
-        run.step()?;
-    }
 }
