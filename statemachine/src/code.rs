@@ -48,9 +48,9 @@ pub enum Code {
     LockNotFound,
     /// The lock is not held under this id.
     LockNotHeld,
-    /// The body can not be read.
+    /// The body cannot be read.
     MalformedBody,
-    /// The membership can not change like this.
+    /// The membership cannot change like this.
     MembershipChangeRefused,
     /// The path does not know this method.
     MethodNotAllowed,

@@ -62,15 +62,15 @@ struct Call {
     inner: Arc<Inner>,
     dedup: Option<DedupKey>,
     timeout: Option<Duration>,
-    operation: Option<&'static Operation>,
     span: Span,
-    started: Instant,
+    /// The operation and when it began, while somebody reads spans: nobody else pays for the clock.
+    traced: Option<(&'static Operation, Instant)>,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(operation) = self.operation {
-            let elapsed = self.started.elapsed();
+        if let Some((operation, started)) = self.traced {
+            let elapsed = started.elapsed();
             tracing::trace!(parent: &self.span, operation = operation.name, ?elapsed, "the call ended");
         }
     }
@@ -122,7 +122,8 @@ impl Permit {
         operation: Option<&'static Operation>,
         span: Span,
     ) -> Self {
-        Self { call: Arc::new(Call { inner, dedup, timeout, operation, span, started: Instant::now() }) }
+        let traced = operation.filter(|_| !span.is_disabled()).map(|operation| (operation, Instant::now()));
+        Self { call: Arc::new(Call { inner, dedup, timeout, span, traced }) }
     }
 
     /// The node's own work, which belongs to no caller and has no retry key.

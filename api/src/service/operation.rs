@@ -10,9 +10,9 @@ use super::{acquire, cluster, lock, register, session, watch};
 /// What an operation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Area {
-    /// Locks.
+    /// Calls about locks and the waits for them.
     Lock,
-    /// Sessions.
+    /// Calls about sessions.
     Session,
     /// High-water registers.
     Register,

@@ -1,4 +1,4 @@
-//! Locks.
+//! Commands, replies, refusals and records of locks as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::image_record::Record as WireRecord;

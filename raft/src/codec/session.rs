@@ -1,4 +1,4 @@
-//! Sessions.
+//! Commands, replies, refusals and records of sessions as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::rejection::Rejection as WireRejection;

@@ -17,14 +17,14 @@ pub enum Change {
     LockReleased {
         /// The grant as it was, with the count that is left.
         grant: Arc<Grant>,
-        /// Why.
+        /// Why the grant ended.
         reason: ReleaseReason,
     },
     /// A wait ended without a grant.
     WaitEnded {
         /// The wait as it was; its place in the queue is gone, so it says 0.
         wait: Wait,
-        /// Why.
+        /// Why the wait ended.
         reason: WaitEnd,
     },
 }

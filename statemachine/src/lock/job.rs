@@ -10,7 +10,7 @@ use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
 
-/// Locks.
+/// The job of locks, as [`crate::jobs`] lists it.
 pub(crate) struct Lock;
 
 impl Job for Lock {

@@ -251,7 +251,7 @@ pub struct WaitRecord {
     pub owner: Owner,
     /// Time to live of a one-shot grant.
     pub ttl_ms: Option<u64>,
-    /// Lock-delay.
+    /// How long the locks stay closed after an involuntary loss, milliseconds.
     pub lock_delay_ms: u64,
     /// Free text.
     pub metadata: String,

@@ -70,7 +70,7 @@ impl Refusal {
 pub enum Change {
     /// A register rose or was deleted (`high_water` is `None`).
     RegisterChanged {
-        /// Which.
+        /// The register that changed.
         name: Name,
         /// Its value now.
         high_water: Option<u64>,

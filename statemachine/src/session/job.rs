@@ -10,7 +10,7 @@ use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
 
-/// Sessions.
+/// The job of sessions, as [`crate::jobs`] lists it.
 pub(crate) struct Session;
 
 impl Job for Session {

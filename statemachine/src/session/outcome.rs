@@ -118,7 +118,7 @@ impl SessionEnd {
 pub enum Change {
     /// A session was opened.
     SessionOpened {
-        /// Which.
+        /// The session that was opened.
         session: SessionId,
         /// Its time to live.
         ttl_ms: u64,
@@ -127,9 +127,9 @@ pub enum Change {
     },
     /// A session ended; the ends of what it owned precede this in the same revision.
     SessionEnded {
-        /// Which.
+        /// The session that ended.
         session: SessionId,
-        /// Why.
+        /// Why it ended.
         reason: SessionEnd,
     },
 }
