@@ -38,7 +38,7 @@ async fn a_lock_is_taken_checked_extended_and_released() {
     let longer = locks.extend(extend).await.expect("extends").into_inner().grant.expect("has one");
     assert_eq!(longer.remaining_ms, Some(900_000));
 
-    let release = v1::ReleaseRequest { lock_id: grant.lock_id, name: String::new() };
+    let release = v1::ReleaseRequest { lock_id: grant.lock_id, ..Default::default() };
     let released = locks.release(release.clone()).await.expect("held").into_inner();
     assert_eq!((released.fencing_token, released.remaining_count), (grant.fencing_token, 0));
     let status = locks.release(release).await.expect_err("released already");

@@ -42,7 +42,7 @@ async fn large_revision(node: &Node) -> u64 {
         request.metadata = "m".repeat(4_000);
         node.service.acquire(&node.context, request).await.expect("granted");
     }
-    node.service.close_session(&node.context, session).await.expect("closes").revision
+    node.service.close_session(&node.context, session, false).await.expect("closes").revision
 }
 
 /// Parts as (ordinals, more), which must be the whole revision together.

@@ -101,7 +101,7 @@ fn waiting(name: &str) -> Request {
 }
 
 fn release(lock_id: String) -> Request {
-    Request::Release(v1::ReleaseRequest { lock_id, name: String::new() })
+    Request::Release(v1::ReleaseRequest { lock_id, ..Default::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +215,7 @@ async fn keep_alives_of_one_message_are_one_entry_and_each_is_answered_as_by_its
     let Some(Request::KeepAlive(v1::KeepAliveRequest { session_id })) = closed.request.clone() else {
         panic!("{closed:?}")
     };
-    client.ask(Request::CloseSession(v1::CloseSessionRequest { session_id })).await;
+    client.ask(Request::CloseSession(v1::CloseSessionRequest { session_id, lock_delay: false })).await;
     let changed = |call: &v1::Call, number, change: fn(&mut v1::Call)| {
         let mut call = call.clone();
         call.call_id = number;
@@ -326,7 +326,7 @@ async fn what_is_in_flight_is_answered_when_the_client_closes_its_side() {
     let mut locks = LockServiceClient::new(front.channel().await);
     eventually("it waits", async || waiters(&mut locks.clone(), "a").await == 1).await;
     client.calls = mpsc::channel(1).0;
-    locks.release(v1::ReleaseRequest { lock_id: held.lock_id, name: String::new() }).await.expect("held");
+    locks.release(v1::ReleaseRequest { lock_id: held.lock_id, ..Default::default() }).await.expect("held");
     let (call_id, outcome) = client.answer().await;
     assert_eq!(call_id, waits);
     granted(outcome);
@@ -373,7 +373,7 @@ async fn watches_share_the_stream_with_calls() {
     for name in ["a", "b", "a"] {
         let grant = locks.acquire(exclusive(name)).await.expect("free").into_inner().grant.expect("a grant");
         locks
-            .release(v1::ReleaseRequest { lock_id: grant.lock_id, name: String::new() })
+            .release(v1::ReleaseRequest { lock_id: grant.lock_id, ..Default::default() })
             .await
             .expect("held");
         for kind in ["lock_granted", "lock_released"] {

@@ -203,7 +203,7 @@ async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
     assert_eq!(kept.value.ttl_ms, 60_000);
 
     let call = node.queue(node.context.clone(), waiting(60_000)).await;
-    let closed = node.service.close_session(&node.context, session.session).await.expect("open").value;
+    let closed = node.service.close_session(&node.context, session.session, false).await.expect("open").value;
     assert_eq!((closed.released_locks, closed.cancelled_waits), (1, 0));
     call.await.expect("no panic").expect("granted");
     let gone = node.service.keep_alive(&node.context, session.session).await.expect_err("closed");
@@ -290,7 +290,7 @@ async fn nothing_spans_two_namespaces() {
     };
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
-    let refused = node.service.close_session(&elsewhere, session).await.expect_err("lives elsewhere");
+    let refused = node.service.close_session(&elsewhere, session, false).await.expect_err("lives elsewhere");
     assert_eq!(refused.code().as_str(), "namespace_mismatch");
     let refused = node.service.keep_alive(&elsewhere, session).await.expect_err("lives elsewhere");
     assert_eq!(refused.code().as_str(), "namespace_mismatch");

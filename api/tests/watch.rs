@@ -162,7 +162,7 @@ async fn a_session_takes_everything_with_it_in_one_batch() {
         .collect();
     assert_eq!((kinds, page.last), (vec!['s', 'l', 'l'], true));
     take_and_give_back(&node, "of nobody").await;
-    node.service.close_session(&node.context, session).await.expect("closes");
+    node.service.close_session(&node.context, session, false).await.expect("closes");
     let (_, kinds) = changes(&mut watch).await;
     assert_eq!(kinds, ["lock_released", "lock_released", "session_ended"]);
     node.stop().await;

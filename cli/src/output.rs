@@ -90,12 +90,12 @@ impl Created {
     async fn give_back(&self, client: &Client) -> Option<Result<(), Error>> {
         match self {
             Self::Lock(lock_id) => {
-                let request = ReleaseRequest { lock_id: lock_id.clone(), name: String::new() };
+                let request = ReleaseRequest { lock_id: lock_id.clone(), ..ReleaseRequest::default() };
                 Some(client.release(request).await.map(|_| ()))
             }
             Self::KeyedLock(_) => None,
             Self::Session(session_id) => {
-                let request = CloseSessionRequest { session_id: session_id.clone() };
+                let request = CloseSessionRequest { session_id: session_id.clone(), lock_delay: false };
                 Some(client.close_session(request).await.map(|_| ()))
             }
         }

@@ -53,6 +53,9 @@ pub enum SessionCommand {
     Close {
         /// The session's id.
         id: String,
+        /// Keep its locks closed for their lock-delay, as when it had expired: its process may still be working.
+        #[arg(long)]
+        lock_delay: bool,
     },
 }
 
@@ -83,8 +86,8 @@ pub(crate) async fn answer(client: &Client, command: SessionCommand) -> Result<A
             ]);
             Ok(Answer::new(json, text))
         }
-        SessionCommand::Close { id } => {
-            let answer = client.close_session(CloseSessionRequest { session_id: id }).await?;
+        SessionCommand::Close { id, lock_delay } => {
+            let answer = client.close_session(CloseSessionRequest { session_id: id, lock_delay }).await?;
             let json = json!({
                 "released_locks": answer.released_locks,
                 "cancelled_waits": answer.cancelled_waits,

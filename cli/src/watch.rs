@@ -147,6 +147,10 @@ fn line(revision: u64, event: &Event) -> String {
                 parts.push(printable(&render::names(&waiter.locks)));
                 parts.push(lock.lock_id.clone());
             }
+            if let Some(resized) = &lock.capacity {
+                parts.push(printable(&resized.name));
+                parts.push(format!("capacity {}", resized.capacity));
+            }
             words = Some(printable(&lock.words));
         }
         Some(Facts::Register(register)) => {
@@ -183,10 +187,13 @@ fn facts_json(facts: &Facts) -> Value {
     match facts {
         Facts::Lock(lock) => json!({
             "job": "lock",
-            "lock_id": lock.lock_id,
+            "lock_id": text_json(&lock.lock_id),
             "grant": lock.grant.as_ref().map(render::grant_json),
             "waiter": lock.waiter.as_ref().map(render::waiter_json),
             "words": text_json(&lock.words),
+            "capacity": lock.capacity.as_ref().map(|resized| {
+                json!({"name": resized.name, "capacity": resized.capacity})
+            }),
         }),
         Facts::Session(session) => json!({
             "job": "session",

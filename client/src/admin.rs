@@ -47,6 +47,9 @@ macro_rules! pipelined {
 
 pipelined! {
     release(ReleaseRequest) -> ReleaseResponse, Call::write()?, "Releases a grant.";
+    downgrade(DowngradeRequest) -> DowngradeResponse, Call::write()?, "Turns the exclusive locks of a grant into shared ones without letting go of them.";
+    set_metadata(SetMetadataRequest) -> SetMetadataResponse, Call::write()?, "Replaces the free text of a grant.";
+    resize(ResizeRequest) -> ResizeResponse, Call::write()?, "Changes the capacity of a semaphore while it is in use.";
     extend(ExtendRequest) -> ExtendResponse, Call::write()?, "Renews a one-shot grant.";
     cancel(CancelWaitRequest) -> CancelWaitResponse, Call::write()?, "Withdraws a queued acquisition.";
     force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Revokes a grant from its owner.";

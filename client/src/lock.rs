@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use batuta_proto::v1::{
-    AcquireRequest, CheckRequest, ExtendRequest, Grant, LockMode, LockRequest, ReleaseRequest,
+    AcquireRequest, CheckRequest, DowngradeRequest, ExtendRequest, Grant, LockMode, LockRequest,
+    ReleaseRequest, SetMetadataRequest,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -162,13 +163,47 @@ impl Lock {
         }
     }
 
+    /// Turns the exclusive locks of the grant into shared ones without letting go of them. The token stays.
+    ///
+    /// # Errors
+    /// `lock_not_held` when it is lost, `mode_mismatch` when it holds semaphores only; otherwise as the cluster answers.
+    pub async fn downgrade(&mut self) -> Result<(), Error> {
+        let request = DowngradeRequest {
+            lock_id: self.grant.lock_id.clone(),
+            session_id: self.grant.session_id.clone(),
+            ..DowngradeRequest::default()
+        };
+        let answer = self.client.downgrade(request).await?;
+        self.changed(answer.grant)
+    }
+
+    /// Replaces the free text of the grant; watchers see the change.
+    ///
+    /// # Errors
+    /// `lock_not_held` when it is lost; otherwise as the cluster answers.
+    pub async fn set_metadata(&mut self, metadata: impl Into<String>) -> Result<(), Error> {
+        let request = SetMetadataRequest {
+            lock_id: self.grant.lock_id.clone(),
+            session_id: self.grant.session_id.clone(),
+            metadata: metadata.into(),
+            ..SetMetadataRequest::default()
+        };
+        let answer = self.client.set_metadata(request).await?;
+        self.changed(answer.grant)
+    }
+
+    fn changed(&mut self, grant: Option<Grant>) -> Result<(), Error> {
+        self.grant = grant.ok_or_else(|| Error::new("internal", "an answer without a grant", false))?;
+        Ok(())
+    }
+
     /// Releases the lock.
     ///
     /// # Errors
     /// The cluster's refusal, or that no node answered before the deadline.
     pub async fn release(mut self) -> Result<(), Error> {
         self.unguard();
-        let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
+        let request = self.giving_back();
         let answer = self.client.release(request).await;
         self.held = false;
         answer.map(|_| ())
@@ -176,6 +211,15 @@ impl Lock {
 }
 
 impl Lock {
+    /// Names the session of the grant, so that it gives back only what it owns.
+    fn giving_back(&self) -> ReleaseRequest {
+        ReleaseRequest {
+            lock_id: self.grant.lock_id.clone(),
+            session_id: self.grant.session_id.clone(),
+            ..ReleaseRequest::default()
+        }
+    }
+
     fn unguard(&self) {
         if let Some(guard) = &self.guard {
             guard.abort();
@@ -191,7 +235,7 @@ impl Drop for Lock {
             return;
         }
         let client = self.client.clone();
-        let request = ReleaseRequest { lock_id: self.grant.lock_id.clone(), name: String::new() };
+        let request = self.giving_back();
         runtime.spawn(async move {
             if let Err(error) = client.release(request).await {
                 tracing::warn!(%error, "releasing a dropped lock failed");

@@ -93,6 +93,9 @@ pipelined! {
     KeepAlive(KeepAliveRequest) -> KeepAliveResponse;
     CloseSession(CloseSessionRequest) -> CloseSessionResponse;
     GetSession(GetSessionRequest) -> GetSessionResponse;
+    Downgrade(DowngradeRequest) -> DowngradeResponse;
+    SetMetadata(SetMetadataRequest) -> SetMetadataResponse;
+    Resize(ResizeRequest) -> ResizeResponse;
 }
 
 /// Options of a call besides its request.

@@ -109,7 +109,8 @@ impl Session {
     /// The cluster's refusal, or that no node answered before the deadline.
     pub async fn close(self) -> Result<(), Error> {
         self.keeper.abort();
-        self.client.close_session(CloseSessionRequest { session_id: self.id.clone() }).await.map(|_| ())
+        let request = CloseSessionRequest { session_id: self.id.clone(), ..CloseSessionRequest::default() };
+        self.client.close_session(request).await.map(|_| ())
     }
 }
 

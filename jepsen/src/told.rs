@@ -43,11 +43,14 @@ impl Told {
         for lock in about["locks"].as_array().into_iter().flatten() {
             names.push((text(&lock["name"]), text(&lock["mode"])));
         }
-        // GraphQL says by a type what the others say by `job`; only registers have a name.
-        if facts["name"].is_string() {
-            names.push((text(&facts["name"]), String::new()));
+        // GraphQL says by a type what the others say by `job`; only registers and semaphores that were resized have a name.
+        for named in [facts, &facts["capacity"]] {
+            if named["name"].is_string() {
+                names.push((text(&named["name"]), String::new()));
+            }
         }
         let token = facts["grant"]["fencing_token"].as_u64().or_else(|| facts["high_water"].as_u64());
+        let token = token.or_else(|| facts["capacity"]["capacity"].as_u64());
         let metadata =
             if facts["grant"].is_null() { &facts["metadata"] } else { &facts["grant"]["metadata"] };
         Self {
@@ -85,6 +88,10 @@ impl Told {
                 metadata: grant.metadata.clone(),
                 ..told
             },
+            Some(Facts::Lock(v1::LockFacts { capacity: Some(resized), .. })) => {
+                let names = vec![(resized.name.clone(), String::new())];
+                Self { names, token: resized.capacity.into(), ..told }
+            }
             Some(Facts::Lock(v1::LockFacts { lock_id, waiter, .. })) => {
                 let names = waiter.as_ref().map(|waiter| of(&waiter.locks)).unwrap_or_default();
                 Self { lock_id: lock_id.clone(), names, ..told }
@@ -117,6 +124,11 @@ impl Told {
             }
             ChangeKind::Lock(lock::Change::LockGranted(grant)) => of_grant(told("lock_granted"), grant),
             ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(told("lock_extended"), grant),
+            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(told("lock_changed"), grant),
+            ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
+                let names = vec![(name.to_string(), String::new())];
+                Self { names, token: (*capacity).into(), ..told("lock_resized") }
+            }
             ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
                 Self { reason: release_reason(reason).to_owned(), ..of_grant(told("lock_released"), grant) }
             }

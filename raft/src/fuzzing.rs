@@ -169,7 +169,7 @@ mod tests {
             }),
             Command::from(Release {
                 namespace: namespace.clone(),
-                by: By::Id { lock_id: LockId(at(2)), name: None },
+                grant: By::Id { lock_id: LockId(at(2)), name: None }.into(),
             }),
         ];
         let mut bytes = Vec::new();

@@ -4,8 +4,8 @@ use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner, Release,
-    ServingCall, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
+    Owner, Release, Resize, ServingCall, SetMetadata, WithdrawWaits,
 };
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -73,6 +73,14 @@ fn scope() -> impl Strategy<Value = CancelScope> {
     prop_oneof![Just(CancelScope::Wait), Just(CancelScope::WaitOrGrant), Just(CancelScope::Call)]
 }
 
+fn grant_ref() -> impl Strategy<Value = GrantRef> {
+    let by = prop_oneof![
+        (position(), prop::option::of(name())).prop_map(|(at, name)| By::Id { lock_id: LockId(at), name }),
+        (name(), any::<u64>()).prop_map(|(name, token)| By::Token { name, token }),
+    ];
+    (by, prop::option::of(position().prop_map(SessionId))).prop_map(|(by, session)| GrantRef { by, session })
+}
+
 fn lock_command() -> impl Strategy<Value = Command> {
     let held = || (namespace(), position().prop_map(LockId), prop::option::of(name()));
     let named = || (namespace(), name(), any::<u64>());
@@ -83,12 +91,17 @@ fn lock_command() -> impl Strategy<Value = Command> {
         }),
         (any::<u64>(), prop::option::of(any::<u64>()))
             .prop_map(|(node_id, except_boot)| { Command::from(WithdrawWaits { node_id, except_boot }) }),
-        held().prop_map(|(namespace, lock_id, name)| {
-            Command::from(Release { namespace, by: By::Id { lock_id, name } })
+        (namespace(), grant_ref()).prop_map(|(namespace, grant)| Command::from(Release { namespace, grant })),
+        (namespace(), grant_ref())
+            .prop_map(|(namespace, grant)| Command::from(Downgrade { namespace, grant })),
+        (namespace(), grant_ref(), ".{0,9}").prop_map(|(namespace, grant, metadata)| {
+            Command::from(SetMetadata { namespace, grant, metadata })
         }),
-        named().prop_map(|(namespace, name, token)| {
-            Command::from(Release { namespace, by: By::Token { name, token } })
-        }),
+        (namespace(), name(), any::<u32>()).prop_map(|(namespace, name, capacity)| Command::from(Resize {
+            namespace,
+            name,
+            capacity
+        })),
         (held(), any::<u64>()).prop_map(|((namespace, lock_id, name), ttl_ms)| {
             Command::from(Extend { namespace, lock_id, name, ttl_ms })
         }),
@@ -111,8 +124,9 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => prop::collection::vec(session(), 0..5)
             .prop_map(|sessions| Command::from(KeepAlive { sessions })),
-        1 => (namespace(), session())
-            .prop_map(|(namespace, session)| Command::from(CloseSession { namespace, session })),
+        1 => (namespace(), session(), any::<bool>()).prop_map(|(namespace, session, lock_delay)| {
+            Command::from(CloseSession { namespace, session, lock_delay })
+        }),
         1 => (".{0,9}", any::<u64>()).prop_map(|(cluster_id, next_node_id)| {
             Command::from(InitCluster { cluster_id, next_node_id })
         }),
@@ -190,10 +204,11 @@ fn an_entry_of_format_1_is_still_read() {
     ];
     let release = Release {
         namespace: Namespace::default(),
-        by: By::Id {
+        grant: By::Id {
             lock_id: LockId(Position { index: 9, ordinal: 2 }),
             name: Some(Name::new("a/42").expect("a valid name")),
-        },
+        }
+        .into(),
     };
     let requests = vec![Request::new(None, Command::from(release))];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };

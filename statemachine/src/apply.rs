@@ -69,7 +69,7 @@ impl Step<'_> {
             self.state.deadlines.remove(&(deadline_ms, due.clone()));
             match due {
                 Due::Session(session) => {
-                    end_session(self, session, SessionEnd::Expired);
+                    end_session(self, session, SessionEnd::Expired, true);
                 }
                 Due::Grant(lock_id) => end_grant(self, lock_id, ReleaseReason::Expired),
                 Due::Delay(key) => end_delay(self, *key),

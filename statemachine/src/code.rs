@@ -64,6 +64,8 @@ pub enum Code {
     NodeLost,
     /// The node was removed from the cluster.
     NodeRemoved,
+    /// The session that names itself does not own the grant.
+    NotOwner,
     /// Whether the request took effect is unknown.
     OutcomeUnknown,
     /// The node is busy.
@@ -102,7 +104,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in alphabetical order.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
         Self::BodyTooLarge,
@@ -131,6 +133,7 @@ impl Code {
         Self::NoLeader,
         Self::NodeLost,
         Self::NodeRemoved,
+        Self::NotOwner,
         Self::OutcomeUnknown,
         Self::Overloaded,
         Self::OwnedBySession,
@@ -182,6 +185,7 @@ impl Code {
             Self::NoLeader => "no_leader",
             Self::NodeLost => "node_lost",
             Self::NodeRemoved => "node_removed",
+            Self::NotOwner => "not_owner",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Overloaded => "overloaded",
             Self::OwnedBySession => "owned_by_session",

@@ -103,14 +103,16 @@ impl Story {
                 Command::from(OpenSession { namespace, ttl_ms, metadata: String::new() })
             }
             "keep" => Command::from(KeepAlive { sessions: vec![self.session(first)] }),
-            "close" => Command::from(CloseSession { namespace, session: self.session(first) }),
+            "close" => {
+                Command::from(CloseSession { namespace, session: self.session(first), lock_delay: false })
+            }
             "acquire" => self.acquire(words),
             "release" => {
                 let by = match words.number("token") {
                     Some(token) => By::Token { name: name(first), token },
                     None => By::Id { lock_id: self.lock(first), name: None },
                 };
-                Command::from(Release { namespace, by })
+                Command::from(Release { namespace, grant: by.into() })
             }
             "cancel" | "abandon" => {
                 let scope = match (words.plain[0], words.number("keeps")) {

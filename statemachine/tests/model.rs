@@ -6,8 +6,8 @@ mod common;
 
 use batuta_statemachine::cluster::{InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockRequest, Mode, Owner, Release,
-    ServingCall, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
+    Owner, Release, Resize, ServingCall, SetMetadata, WithdrawWaits,
 };
 use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -34,6 +34,7 @@ enum Step {
     },
     Close {
         session: usize,
+        lock_delay: bool,
     },
     Acquire {
         session: Option<usize>,
@@ -56,6 +57,19 @@ enum Step {
     Release {
         lock: usize,
         by_token: bool,
+        of: Option<usize>,
+    },
+    Downgrade {
+        lock: usize,
+        of: Option<usize>,
+    },
+    SetMetadata {
+        lock: usize,
+        text: u8,
+    },
+    /// Of the semaphore.
+    Resize {
+        capacity: u32,
     },
     Abandon {
         lock: usize,
@@ -86,13 +100,19 @@ fn call() -> impl Strategy<Value = Option<ServingCall>> {
     )
 }
 
+/// The session that a call names itself with, which is rare.
+fn of() -> impl Strategy<Value = Option<usize>> {
+    prop::option::weighted(0.3, 0..4_usize)
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let wants = prop::collection::vec((0..4_usize, 0..3_u8), 1..3);
     prop_oneof![
         2 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::Open),
         2 => (0..4_usize).prop_map(|session| Step::KeepAlive { session }),
-        1 => (0..4_usize).prop_map(|session| Step::Close { session }),
+        1 => (0..4_usize, any::<bool>())
+            .prop_map(|(session, lock_delay)| Step::Close { session, lock_delay }),
         8 => (prop::option::weighted(0.8, 0..4_usize), wants, prop_oneof![Just(0), 1..2000_u64],
               prop_oneof![4 => Just(0), 1 => 1..500_u64], any::<bool>(), call())
             .prop_map(|(session, wants, wait_ms, lock_delay_ms, reentrant, call)| {
@@ -100,7 +120,12 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         3 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Again { lock, call }),
         2 => (1..3_u64, prop::option::of(1..3_u64)).prop_map(|(node_id, boot)| Step::Lose { node_id, boot }),
-        5 => (0..12_usize, any::<bool>()).prop_map(|(lock, by_token)| Step::Release { lock, by_token }),
+        5 => (0..12_usize, any::<bool>(), of()).prop_map(|(lock, by_token, of)| {
+            Step::Release { lock, by_token, of }
+        }),
+        2 => (0..12_usize, of()).prop_map(|(lock, of)| Step::Downgrade { lock, of }),
+        1 => (0..12_usize, 0..3_u8).prop_map(|(lock, text)| Step::SetMetadata { lock, text }),
+        1 => (0..6_u32).prop_map(|capacity| Step::Resize { capacity }),
         2 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Cancel { lock, call }),
         2 => (0..12_usize, call(), any::<bool>()).prop_map(|(lock, call, keeps_place)| {
             Step::Abandon { lock, call, keeps_place }
@@ -112,10 +137,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Three names are exclusive or shared, the fourth is a semaphore of three permits.
-fn mode(name: usize, kind: u8) -> Mode {
+/// The fourth name is a semaphore, of three permits until it is resized; the others are exclusive or shared.
+const SEMAPHORE: usize = 3;
+const CAPACITY: u32 = 3;
+
+fn mode(name: usize, kind: u8, capacity: u32) -> Mode {
     match (name, kind) {
-        (3, kind) => Mode::Semaphore { permits: u32::from(kind) + 1, capacity: 3 },
+        (SEMAPHORE, kind) => Mode::Semaphore { permits: (u32::from(kind) + 1).min(capacity), capacity },
         (_, 0) => Mode::Shared,
         _ => Mode::Exclusive,
     }
@@ -133,6 +161,7 @@ struct Asked {
     /// While it waits: the calls that wait for it.
     calls: Vec<ServingCall>,
     told: Told,
+    text: String,
 }
 
 /// What the owner of a grant knows of it.
@@ -154,12 +183,24 @@ struct Model {
     held: Vec<Asked>,
     waiting: Vec<Asked>,
     delays: Vec<(usize, u64)>,
+    /// The capacity of the semaphore when its delay began, or when it was resized last.
+    delayed_capacity: u32,
     register: Option<u64>,
     /// How acquisitions ended, the last end of each.
     ended: Vec<(LockId, &'static str)>,
 }
 
 impl Model {
+    /// The capacity of the semaphore while it is in use.
+    fn capacity(&self) -> Option<u32> {
+        let used =
+            modes_on(&self.held, SEMAPHORE).into_iter().chain(modes_on(&self.waiting, SEMAPHORE)).next();
+        match used {
+            Some(Mode::Semaphore { capacity, .. }) => Some(capacity),
+            _ => self.delays.iter().any(|(name, _)| *name == SEMAPHORE).then_some(self.delayed_capacity),
+        }
+    }
+
     fn free_for(&self, asked: &Asked, readers_first: &[usize]) -> bool {
         asked.wants.iter().all(|(name, mode)| {
             let holders: Vec<Mode> = modes_on(&self.held, *name);
@@ -234,7 +275,10 @@ impl Model {
         let asked = self.held.remove(place);
         self.ended.push((id, "grant_ended"));
         if involuntary && asked.delay > 0 {
-            for (name, _) in &asked.wants {
+            for (name, mode) in &asked.wants {
+                if let Mode::Semaphore { capacity, .. } = mode {
+                    self.delayed_capacity = *capacity;
+                }
                 let until = self.now + asked.delay;
                 match self.delays.iter_mut().find(|(other, _)| other == name) {
                     Some(delay) => delay.1 = delay.1.max(until),
@@ -245,8 +289,7 @@ impl Model {
         asked.wants.iter().map(|(name, mode)| (*name, *mode == Mode::Exclusive)).collect()
     }
 
-    fn end_session(&mut self, session: SessionId, involuntary: bool) {
-        let code = if involuntary { "session_expired" } else { "session_closed" };
+    fn end_session(&mut self, session: SessionId, code: &'static str, involuntary: bool) {
         self.sessions.retain(|(other, _)| *other != session);
         let mut left = Vec::new();
         let waits: Vec<Asked> = self.waiting.iter().filter(|a| a.session == Some(session)).cloned().collect();
@@ -271,7 +314,7 @@ impl Model {
             let next = sessions.chain(grants).chain(delays).chain(waits).min();
             let Some((at, kind, id, name)) = next.filter(|(at, ..)| *at <= self.now) else { break };
             match kind {
-                0 => self.end_session(SessionId(id), true),
+                0 => self.end_session(SessionId(id), "session_expired", true),
                 1 => {
                     let left = self.take(LockId(id), true);
                     self.settle(&left);
@@ -389,7 +432,7 @@ impl Model {
                                 Mode::Exclusive => true,
                                 Mode::Shared => *held_mode == Mode::Exclusive,
                                 Mode::Semaphore { permits, capacity } => {
-                                    capacity - permits_of(*held_mode) < *permits
+                                    capacity.saturating_sub(permits_of(*held_mode)) < *permits
                                 }
                             }
                     })
@@ -454,6 +497,10 @@ impl Model {
             waits.ends_at = waits.ends_at.max(Some(self.now + wait_ms));
             return "queued".to_owned();
         }
+        let other_capacity = |mode: &Mode| matches!(mode, Mode::Semaphore { capacity, .. } if self.capacity().is_some_and(|actual| actual != *capacity));
+        if asked.wants.iter().any(|(_, mode)| other_capacity(mode)) {
+            return "capacity_mismatch".to_owned();
+        }
         if self.free_for(&asked, &[]) {
             return format!("granted {} x1", self.grant(asked));
         }
@@ -479,9 +526,64 @@ impl Model {
         "queued".to_owned()
     }
 
-    fn release(&mut self, id: LockId) -> String {
-        let Some(held) = self.held.iter_mut().find(|asked| asked.id == id) else {
-            return "lock_not_held".to_owned();
+    /// The grant, if it is held, and by the session that the call names itself with.
+    fn held_of(&mut self, id: LockId, of: Option<SessionId>) -> Result<&mut Asked, String> {
+        let held = self.held.iter_mut().find(|asked| asked.id == id);
+        let held = held.ok_or_else(|| "lock_not_held".to_owned())?;
+        if of.is_some() && of != held.session { Err("not_owner".to_owned()) } else { Ok(held) }
+    }
+
+    fn downgrade(&mut self, id: LockId, of: Option<SessionId>) -> String {
+        let held = match self.held_of(id, of) {
+            Ok(held) => held,
+            Err(code) => return code,
+        };
+        if held.wants.iter().all(|(name, _)| *name == SEMAPHORE) {
+            return "mode_mismatch".to_owned();
+        }
+        let mut left = Vec::new();
+        for (name, mode) in held.wants.iter_mut().filter(|(_, mode)| *mode == Mode::Exclusive) {
+            *mode = Mode::Shared;
+            left.push((*name, true));
+        }
+        self.settle(&left);
+        "ok".to_owned()
+    }
+
+    fn resize(&mut self, capacity: u32) -> String {
+        if capacity == 0 {
+            return "invalid_argument".to_owned();
+        }
+        let Some(before) = self.capacity() else { return "lock_not_found".to_owned() };
+        let wanted = modes_on(&self.waiting, SEMAPHORE).into_iter().map(permits_of);
+        if capacity != before && wanted.max().is_some_and(|wanted| wanted > capacity) {
+            return "invalid_argument".to_owned();
+        }
+        self.set_capacity(capacity);
+        if self.waiting.iter().any(|asked| self.deadlocks(asked)) {
+            self.set_capacity(before);
+            return "deadlock".to_owned();
+        }
+        self.settle(&[(SEMAPHORE, false)]);
+        let held: u32 = modes_on(&self.held, SEMAPHORE).into_iter().map(permits_of).sum();
+        format!("resized {capacity}, {held} held")
+    }
+
+    fn set_capacity(&mut self, new: u32) {
+        self.delayed_capacity = new;
+        for asked in self.held.iter_mut().chain(&mut self.waiting) {
+            for (_, mode) in &mut asked.wants {
+                if let Mode::Semaphore { capacity, .. } = mode {
+                    *capacity = new;
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, id: LockId, of: Option<SessionId>) -> String {
+        let held = match self.held_of(id, of) {
+            Ok(held) => held,
+            Err(code) => return code,
         };
         held.count -= 1;
         let (token, count) = (held.token, held.count);
@@ -514,6 +616,9 @@ fn told(outcome: &Outcome) -> String {
         Ok(Reply::Lock(lock::Reply::Acquired(lock::Acquired::Queued(_)))) => "queued".to_owned(),
         Ok(Reply::Lock(lock::Reply::Released(lock::Released { token, remaining_count, .. }))) => {
             format!("released {token} x{remaining_count}")
+        }
+        Ok(Reply::Lock(lock::Reply::Resized(lock::Resized { capacity, permits_held, .. }))) => {
+            format!("resized {capacity}, {permits_held} held")
         }
         Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive { deadlines_ms: deadlines }))) => {
             format!("kept {}", deadlines.iter().flatten().count())
@@ -643,20 +748,22 @@ impl Run {
                     format!("kept {}", u8::from(kept))
                 });
             }
-            Step::Close { session } => {
+            Step::Close { session, lock_delay } => {
                 let Some(session) = self.sessions.get(*session).copied() else { return };
-                self.ask(Command::from(CloseSession { namespace, session }), |model| {
+                let lock_delay = *lock_delay;
+                self.ask(Command::from(CloseSession { namespace, session, lock_delay }), |model| {
                     if !model.sessions.iter().any(|(open, _)| *open == session) {
                         return "session_not_found".to_owned();
                     }
-                    model.end_session(session, false);
+                    model.end_session(session, "session_closed", lock_delay);
                     "ok".to_owned()
                 });
             }
             Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant, call } => {
                 let session = session.and_then(|session| self.sessions.get(session).copied());
+                let capacity = self.model.capacity().unwrap_or(CAPACITY);
                 let wants: Vec<(usize, Mode)> =
-                    wants.iter().map(|(number, kind)| (*number, mode(*number, *kind))).collect();
+                    wants.iter().map(|(number, kind)| (*number, mode(*number, *kind, capacity))).collect();
                 let command = acquire(session, &wants, [*wait_ms, *lock_delay_ms], *reentrant, *call);
                 self.acquire(wants, command);
             }
@@ -668,15 +775,14 @@ impl Run {
                     "ok".to_owned()
                 });
             }
-            Step::Release { lock, by_token } => {
+            Step::Release { lock, by_token, of } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
-                let by = match self.state.grant(lock_id).filter(|_| *by_token) {
-                    Some(grant) => By::Token { name: grant.requests[0].name.clone(), token: grant.token },
-                    None => By::Id { lock_id, name: None },
-                };
-                let command = Release { namespace, by };
-                self.ask(Command::from(command), |model| model.release(lock_id));
+                let grant = self.grant_ref(lock_id, *by_token, *of);
+                let session = grant.session;
+                let command = Release { namespace, grant };
+                self.ask(Command::from(command), |model| model.release(lock_id, session));
             }
+            Step::Downgrade { .. } | Step::SetMetadata { .. } | Step::Resize { .. } => self.change(step),
             Step::Cancel { .. } | Step::Abandon { .. } => self.leave(step),
             Step::Extend { lock } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
@@ -716,6 +822,48 @@ impl Run {
                 });
             }
             Step::Retry => self.retry(),
+        }
+    }
+
+    /// A grant as a command names it.
+    fn grant_ref(&self, lock_id: LockId, by_token: bool, of: Option<usize>) -> GrantRef {
+        let by = match self.state.grant(lock_id).filter(|_| by_token) {
+            Some(grant) => By::Token { name: grant.requests[0].name.clone(), token: grant.token },
+            None => By::Id { lock_id, name: None },
+        };
+        GrantRef { by, session: of.and_then(|session| self.sessions.get(session).copied()) }
+    }
+
+    /// A holder changes its grant, or somebody the semaphore.
+    fn change(&mut self, step: &Step) {
+        let id = |places: &[LockId], n: usize| places.get(n % places.len().max(1)).copied();
+        let namespace = Namespace::default();
+        match step {
+            Step::Downgrade { lock, of } => {
+                let Some(lock_id) = id(&self.locks, *lock) else { return };
+                let grant = self.grant_ref(lock_id, false, *of);
+                let session = grant.session;
+                let command = Downgrade { namespace, grant };
+                self.ask(Command::from(command), |model| model.downgrade(lock_id, session));
+            }
+            Step::SetMetadata { lock, text } => {
+                let Some(lock_id) = id(&self.locks, *lock) else { return };
+                let grant = self.grant_ref(lock_id, true, None);
+                let metadata = text.to_string();
+                let command = SetMetadata { namespace, grant, metadata: metadata.clone() };
+                self.ask(Command::from(command), |model| match model.held_of(lock_id, None) {
+                    Ok(held) => {
+                        held.text = metadata;
+                        "ok".to_owned()
+                    }
+                    Err(code) => code,
+                });
+            }
+            Step::Resize { capacity } => {
+                let command = Resize { namespace, name: name(SEMAPHORE), capacity: *capacity };
+                self.ask(Command::from(command), |model| model.resize(*capacity));
+            }
+            other => panic!("{other:?} changes no grant"),
         }
     }
 
@@ -765,6 +913,7 @@ impl Run {
             count: 0,
             calls: command.call.into_iter().collect(),
             told: Told::Known,
+            text: String::new(),
         };
         let (wait_ms, reentrant, told) = (command.wait_ms, command.reentrant, asked.clone());
         let state = self.ask(Command::from(command), |model| model.acquire(asked, wait_ms, reentrant));
@@ -823,14 +972,24 @@ impl Run {
 
     fn compare(&self) {
         self.state.validate().unwrap();
-        let mut held: Vec<(LockId, u64, u64)> =
-            self.model.held.iter().map(|asked| (asked.id, asked.token, asked.count)).collect();
+        let mut held: Vec<_> = self
+            .model
+            .held
+            .iter()
+            .map(|asked| {
+                let modes: Vec<Mode> = asked.wants.iter().map(|(_, mode)| *mode).collect();
+                (asked.id, asked.token, asked.count, asked.text.clone(), modes)
+            })
+            .collect();
         held.sort_unstable();
-        let seen: Vec<(LockId, u64, u64)> = self
+        let seen: Vec<_> = self
             .locks
             .iter()
             .filter_map(|id| self.state.grant(*id))
-            .map(|grant| (grant.lock_id, grant.token, grant.count))
+            .map(|grant| {
+                let modes: Vec<Mode> = grant.requests.iter().map(|request| request.mode).collect();
+                (grant.lock_id, grant.token, grant.count, grant.metadata.to_string(), modes)
+            })
             .collect();
         assert_eq!(seen, held);
         assert_eq!(self.state.counts().lock.grants, held.len() as u64);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
-    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, Grant, LockPart, LockRequest, Mode, Owner,
-    Release, ServingCall, TokenStatus, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, Grant, GrantRef, LockPart,
+    LockRequest, Mode, Owner, Release, Resize, Resized, ServingCall, SetMetadata, TokenStatus, WithdrawWaits,
 };
 use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -97,8 +97,16 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
+fn by_id(lock_id: LockId) -> GrantRef {
+    By::Id { lock_id, name: None }.into()
+}
+
 fn release_of(lock_id: LockId) -> Release {
-    Release { namespace: Namespace::default(), by: By::Id { lock_id, name: None } }
+    Release { namespace: Namespace::default(), grant: by_id(lock_id) }
+}
+
+fn close_of(session: SessionId) -> CloseSession {
+    CloseSession { namespace: Namespace::default(), session, lock_delay: false }
 }
 
 fn cancel_of(lock_id: LockId, call: Option<ServingCall>, scope: CancelScope) -> CancelWait {
@@ -330,7 +338,7 @@ fn what_lives_elsewhere_is_refused_as_such() {
     for lock_id in [held, waits] {
         for name in [None, Some(name("a")), Some(name("b"))] {
             let by = By::Id { lock_id, name: name.clone() };
-            let release = Release { namespace: elsewhere(), by };
+            let release = Release { namespace: elsewhere(), grant: by.into() };
             let extend = Extend { namespace: elsewhere(), lock_id, name, ttl_ms: 60_000 };
             let cancel = CancelWait { namespace: elsewhere(), ..cancel_of(lock_id, None, CancelScope::Wait) };
             let commands = [Command::from(release), Command::from(extend), Command::from(cancel)];
@@ -349,7 +357,7 @@ fn session_elsewhere_is_not_closed() {
     let session = story.session(60_000);
     let close = |namespace: &str| {
         let namespace = Namespace::new(namespace).unwrap();
-        Command::from(CloseSession { namespace, session })
+        Command::from(CloseSession { namespace, session, lock_delay: false })
     };
     let namespace = Namespace::default();
     assert_eq!(
@@ -368,8 +376,8 @@ fn release_by_token_is_repeated_under_its_key() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
     let by = |token| {
-        let by = By::Token { name: name("a"), token };
-        Command::from(Release { namespace: Namespace::default(), by })
+        let grant = By::Token { name: name("a"), token }.into();
+        Command::from(Release { namespace: Namespace::default(), grant })
     };
     let newest = held.token;
     assert_eq!(
@@ -432,7 +440,7 @@ fn sessions_are_listed_by_namespace() {
     assert_eq!(listed(&story.state, "a", Some(b1), 9), [a2, a3], "a cursor may be any id");
     assert_eq!(listed(&story.state, "b", None, 9), [b1]);
     assert!(listed(&story.state, "c", None, 9).is_empty());
-    let close = CloseSession { namespace: Namespace::new("a").unwrap(), session: a2 };
+    let close = CloseSession { namespace: Namespace::new("a").unwrap(), session: a2, lock_delay: false };
     story.ask(Command::from(close)).unwrap();
     assert_eq!(listed(&story.state, "a", None, 9), [a1, a3]);
 }
@@ -482,7 +490,7 @@ fn requests_that_add_nothing_are_told_apart() {
         (None, Command::from(limits)),
         (None, Command::from(force)),
         (None, Command::from(cancel_of(lock_id, None, CancelScope::WaitOrGrant))),
-        (key("close"), Command::from(CloseSession { namespace: Namespace::default(), session })),
+        (key("close"), Command::from(close_of(session))),
     ] {
         let request = request(dedup, command);
         assert!(!story.state.adds(&request), "{request:?}");
@@ -561,7 +569,7 @@ fn a_free_lock_leaves_nothing_behind() {
     let waiter = story.queued(waiting(exclusive("b")));
     story.ask(Command::from(cancel_of(waiter, None, CancelScope::WaitOrGrant))).unwrap();
     story.release(set.lock_id).unwrap();
-    story.ask(Command::from(CloseSession { namespace: Namespace::default(), session })).unwrap();
+    story.ask(Command::from(close_of(session))).unwrap();
     assert_eq!(story.state.counts(), empty);
     assert_eq!(empty, Counts::default());
     assert_eq!(story.state.namespaces().count(), 0);
@@ -927,4 +935,155 @@ fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
     let cancel = cancel_of(wait, ask(1, 1).call, CancelScope::WaitOrGrant);
     story.ask(Command::from(cancel)).unwrap();
     assert!(story.is_granted(wait), "the lost node takes nothing back");
+}
+
+fn downgrade(lock_id: LockId) -> Command {
+    Command::from(Downgrade { namespace: Namespace::default(), grant: by_id(lock_id) })
+}
+
+fn resize(text: &str, capacity: u32) -> Command {
+    Command::from(Resize { namespace: Namespace::default(), name: name(text), capacity })
+}
+
+fn permits(permits: u32, capacity: u32) -> Acquire {
+    want(&["s"], Mode::Semaphore { permits, capacity })
+}
+
+#[test]
+fn downgraded_lock_is_shared_with_the_readers_that_wait_and_kept_from_writers() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let writer = story.queued(waiting(exclusive("a")));
+    let reader = story.queued(waiting(want(&["a"], Mode::Shared)));
+    story.ask(downgrade(held.lock_id)).unwrap();
+    assert!(story.is_granted(reader), "a reader goes past the writer, as when a writer leaves");
+    assert!(!story.is_granted(writer));
+    let now = story.state.grant(held.lock_id).unwrap();
+    assert_eq!((now.token, now.requests[0].mode), (held.token, Mode::Shared), "the same grant");
+    assert!(matches!(&story.changes[0], ChangeKind::Lock(lock::Change::LockChanged(grant)) if *grant == now));
+    assert_eq!(story.token("a", held.token), TokenStatus::Held);
+    story.ask(downgrade(held.lock_id)).unwrap();
+    assert!(story.changes.is_empty(), "once is enough");
+    story.release(held.lock_id).unwrap();
+    story.release(reader).unwrap();
+    assert!(story.is_granted(writer));
+}
+
+#[test]
+fn downgrade_is_no_way_to_nowhere() {
+    let mut story = Story::default();
+    let counted = story.granted(permits(1, 2)).lock_id;
+    let refused = story.ask(downgrade(counted)).unwrap_err();
+    assert!(matches!(refused, Rejection::Lock(lock::Refusal::ModeMismatch { .. })), "{refused}");
+    let session = story.session(60_000);
+    let held = story.granted(Acquire { reentrant: true, ..of(session, exclusive("a")) });
+    story.ask(downgrade(held.lock_id)).unwrap();
+    let upgrade = story.refused(waiting(Acquire { reentrant: true, ..of(session, exclusive("a")) }));
+    assert_eq!(upgrade.code().as_str(), "deadlock", "an owner that waits for itself");
+}
+
+#[test]
+fn semaphore_that_grows_lets_waiters_in_at_once() {
+    let mut story = Story::default();
+    let held = story.granted(permits(2, 2));
+    let waits = story.queued(waiting(permits(1, 2)));
+    let resized = story.ask(resize("s", 3)).unwrap();
+    let expected = Resized { name: name("s"), capacity: 3, permits_held: 3 };
+    assert_eq!(resized, Reply::Lock(lock::Reply::Resized(expected)));
+    assert!(story.is_granted(waits));
+    let now = story.state.grant(held.lock_id).unwrap();
+    assert_eq!(now.requests[0].mode, Mode::Semaphore { permits: 2, capacity: 3 }, "holders know it");
+    let old = story.refused(permits(1, 2));
+    assert!(matches!(old, Rejection::Lock(lock::Refusal::CapacityMismatch { actual: 3, .. })), "{old}");
+}
+
+#[test]
+fn semaphore_that_shrinks_takes_nothing_away() {
+    let mut story = Story::default();
+    let [one, two] = [1, 2].map(|wanted| story.granted(permits(wanted, 3)).lock_id);
+    let waits = story.queued(waiting(permits(1, 3)));
+    let resized = story.ask(resize("s", 1)).unwrap();
+    let expected = Resized { name: name("s"), capacity: 1, permits_held: 3 };
+    assert_eq!(resized, Reply::Lock(lock::Reply::Resized(expected)));
+    assert!(story.is_granted(one) && story.is_granted(two));
+    story.release(two).unwrap();
+    assert!(!story.is_granted(waits), "one of one is held");
+    story.release(one).unwrap();
+    assert!(story.is_granted(waits));
+}
+
+#[test]
+fn resize_that_would_strand_a_waiter_is_refused() {
+    let mut story = Story::default();
+    assert_eq!(story.ask(resize("s", 1)).unwrap_err().code().as_str(), "lock_not_found");
+    let session = story.session(60_000);
+    let owner = |label: &str| Owner { session: Some(session), label: label.to_owned() };
+    let of_owner = |label, acquire| Acquire { owner: owner(label), ttl_ms: None, ..acquire };
+    story.granted(of_owner("ann", permits(1, 3)));
+    story.granted(of_owner("cid", permits(1, 3)));
+    story.granted(of_owner("bob", exclusive("a")));
+    // Bob waits for what cid gives back; ann waits for bob.
+    story.queued(waiting(of_owner("bob", permits(2, 3))));
+    story.queued(waiting(of_owner("ann", exclusive("a"))));
+    assert_eq!(story.ask(resize("s", 1)).unwrap_err().code().as_str(), "invalid_argument");
+    // Of two permits bob would need ann's as well, and she waits for him.
+    assert_eq!(story.ask(resize("s", 2)).unwrap_err().code().as_str(), "deadlock");
+    let part = LockPart::first(9, 9);
+    let view = story.state.lock_part(&Namespace::default(), &name("s"), &part).unwrap();
+    assert_eq!(view.kind, lock::LockKind::Semaphore { capacity: 3, permits_free: 1 }, "nothing changed");
+    assert_eq!(story.ask(resize("a", 2)).unwrap_err().code().as_str(), "mode_mismatch");
+    assert_eq!(story.ask(resize("s", 0)).unwrap_err().code().as_str(), "invalid_argument");
+}
+
+#[test]
+fn holder_changes_its_text_under_its_token() {
+    let mut story = Story::default();
+    let held = story.granted(exclusive("a"));
+    let set = |token, text: &str| {
+        let grant = By::Token { name: name("a"), token }.into();
+        Command::from(SetMetadata { namespace: Namespace::default(), grant, metadata: text.to_owned() })
+    };
+    story.ask(set(held.token, "half done")).unwrap();
+    let now = story.state.grant(held.lock_id).unwrap();
+    assert_eq!(*now.metadata, *"half done");
+    assert_eq!(story.changes, [ChangeKind::Lock(lock::Change::LockChanged(now))], "watchers see it");
+    story.ask(set(held.token, "half done")).unwrap();
+    assert!(story.changes.is_empty());
+    let refused = story.ask(set(held.token + 1, "mine")).unwrap_err();
+    assert_eq!(refused.code().as_str(), "token_superseded");
+    let long = "x".repeat(5_000);
+    assert_eq!(story.ask(set(held.token, &long)).unwrap_err().code().as_str(), "invalid_argument");
+}
+
+#[test]
+fn session_that_names_itself_changes_only_what_it_owns() {
+    let mut story = Story::default();
+    let [ann, bob] = [(); 2].map(|()| story.session(60_000));
+    let held = story.granted(of(ann, exclusive("a"))).lock_id;
+    let grant = |session| GrantRef { session: Some(session), ..by_id(held) };
+    let namespace = Namespace::default;
+    let refused = Err(Rejection::Lock(lock::Refusal::NotOwner { lock_id: held, session: bob }));
+    assert_eq!(story.ask(Command::from(Downgrade { namespace: namespace(), grant: grant(bob) })), refused);
+    let set = SetMetadata { namespace: namespace(), grant: grant(bob), metadata: "b".to_owned() };
+    assert_eq!(story.ask(Command::from(set)), refused);
+    assert_eq!(story.ask(Command::from(Release { namespace: namespace(), grant: grant(bob) })), refused);
+    assert!(story.is_granted(held));
+    story.ask(Command::from(Release { namespace: namespace(), grant: grant(ann) })).unwrap();
+    let alone = story.granted(exclusive("b")).lock_id;
+    let grant = GrantRef { session: Some(bob), ..by_id(alone) };
+    let refused = story.ask(Command::from(Release { namespace: namespace(), grant })).unwrap_err();
+    assert_eq!(refused.code().as_str(), "not_owner", "a lock without a session is not its own");
+}
+
+#[test]
+fn operator_who_closes_a_session_can_keep_its_locks_closed() {
+    let mut story = Story::default();
+    for (lock_delay, expected) in [(true, "lock_delayed"), (false, "granted")] {
+        let session = story.session(60_000);
+        story.granted(Acquire { lock_delay_ms: 5_000, ..of(session, exclusive("a")) });
+        story.ask(Command::from(CloseSession { lock_delay, ..close_of(session) })).unwrap();
+        let next = story.ask(Command::from(exclusive("a")));
+        assert_eq!(next.map_or_else(|refused| refused.code().as_str(), |_| "granted"), expected);
+        story.pass(5_000);
+    }
 }

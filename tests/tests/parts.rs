@@ -44,7 +44,8 @@ async fn hold_everything(client: &Client) -> String {
 }
 
 async fn close(client: &Client, session_id: String) -> u64 {
-    let closed = client.close_session(CloseSessionRequest { session_id }).await.expect("closes");
+    let closed =
+        client.close_session(CloseSessionRequest { session_id, lock_delay: false }).await.expect("closes");
     assert_eq!(closed.released_locks, u64::from(LOCKS));
     closed.revision
 }

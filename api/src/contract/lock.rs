@@ -84,6 +84,58 @@ pub(crate) struct ReleaseRequest {
     pub(crate) name: Option<String>,
     /// The token that holds `name`. A retry under the same key gets the same answer.
     pub(crate) fencing_token: Option<Long>,
+    /// When given, the grant must belong to this session: a session that names itself gives back only what it owns.
+    pub(crate) session_id: Option<String>,
+}
+
+/// Turns the exclusive locks of a grant into shared ones. The grant is named by its id, or by `name` and a fencing token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "DowngradeInput")]
+#[schema(example = json!({"lock_id": "l-1532.0"}))]
+pub(crate) struct DowngradeRequest {
+    /// The grant. Either this or a fencing token.
+    pub(crate) lock_id: Option<String>,
+    /// With the id of a grant: must be a name of the grant, when given. With a fencing token: required. REST has it in the path.
+    #[schema(ignore)]
+    pub(crate) name: Option<String>,
+    /// The token that holds `name`.
+    pub(crate) fencing_token: Option<Long>,
+    /// When given, the grant must belong to this session.
+    pub(crate) session_id: Option<String>,
+}
+
+/// Replaces the free text of a grant, which is named by its id, or by `name` and a fencing token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "SetMetadataInput")]
+#[schema(example = json!({"fencing_token": 17, "metadata": "batch 3 of 9"}))]
+pub(crate) struct SetMetadataRequest {
+    /// The grant. Either this or a fencing token.
+    pub(crate) lock_id: Option<String>,
+    /// With the id of a grant: must be a name of the grant, when given. With a fencing token: required. REST has it in the path.
+    #[schema(ignore)]
+    pub(crate) name: Option<String>,
+    /// The token that holds `name`.
+    pub(crate) fencing_token: Option<Long>,
+    /// When given, the grant must belong to this session.
+    pub(crate) session_id: Option<String>,
+    /// The new text.
+    pub(crate) metadata: String,
+}
+
+/// Changes the capacity of a semaphore that is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
+#[serde(deny_unknown_fields)]
+#[graphql(name = "ResizeInput")]
+#[schema(example = json!({"capacity": 12}))]
+pub(crate) struct ResizeRequest {
+    /// The semaphore. REST has it in the path.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub(crate) name: String,
+    /// Permits there will be. Below the permits that are held, nobody loses any: the semaphore is full until enough are given back.
+    pub(crate) capacity: u32,
 }
 
 /// Takes a grant away from its owner.
@@ -291,6 +343,20 @@ pub(crate) struct ReleaseAnswer {
     pub(crate) revision: Long,
 }
 
+/// A semaphore with its new capacity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[schema(example = json!({"name": "gpu", "capacity": 12, "permits_held": 8, "revision": 1551}))]
+pub(crate) struct ResizeAnswer {
+    /// The semaphore.
+    pub(crate) name: String,
+    /// Permits there are now.
+    pub(crate) capacity: u32,
+    /// Permits that are held now; more than `capacity` until enough are given back.
+    pub(crate) permits_held: u32,
+    /// The revision of the change.
+    pub(crate) revision: Long,
+}
+
 /// How a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, Enum)]
 #[serde(rename_all = "snake_case")]
@@ -419,6 +485,8 @@ pub(crate) struct ReleaseQuery {
     pub(crate) lock_id: Option<String>,
     /// The token of the grant to give back, or with `force` the token that was looked at.
     pub(crate) fencing_token: Option<Long>,
+    /// When given, the grant must belong to this session.
+    pub(crate) session_id: Option<String>,
     /// Takes the lock away from its owner.
     #[serde(default)]
     pub(crate) force: bool,

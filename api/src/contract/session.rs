@@ -40,6 +40,22 @@ pub(crate) struct KeepAliveRequest {
 pub(crate) struct CloseSessionRequest {
     /// The session.
     pub(crate) session_id: String,
+    /// Whether the locks of the session stay closed for their lock-delay, as when it had expired. For whoever closes the session of a
+    /// process that may still be working.
+    #[serde(default)]
+    #[graphql(default)]
+    pub(crate) lock_delay: bool,
+}
+
+/// Query of a closing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CloseSessionQuery {
+    /// Whether the locks of the session stay closed for their lock-delay, as when it had expired. For whoever closes the session of a
+    /// process that may still be working.
+    #[serde(default)]
+    pub(crate) lock_delay: bool,
 }
 
 /// A session.

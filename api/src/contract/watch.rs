@@ -51,11 +51,12 @@ pub(crate) enum Facts {
     Cluster(ClusterFacts),
 }
 
-/// The facts of a change of locks: a grant or a waiter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+/// The facts of a change of locks: a grant, a waiter, or the capacity of a semaphore.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct LockFacts {
-    /// The acquisition.
-    pub(crate) lock_id: String,
+    /// The acquisition; left out when a semaphore was resized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lock_id: Option<String>,
     /// The grant as it is now; of a release, as it was, with the count that is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grant: Option<Grant>,
@@ -65,6 +66,18 @@ pub(crate) struct LockFacts {
     /// Of a forced release: the operator's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) words: Option<String>,
+    /// Of a semaphore that was resized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<Capacity>,
+}
+
+/// The capacity of a semaphore that was resized; every grant and every wait that names the semaphore has it from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+pub(crate) struct Capacity {
+    /// The semaphore.
+    pub(crate) name: String,
+    /// Permits there are now.
+    pub(crate) capacity: u32,
 }
 
 /// The facts of a change of sessions.
@@ -313,17 +326,20 @@ impl Facts {
     fn seen(facts: &service::Facts, clock: Clock) -> Self {
         match facts {
             service::Facts::Grant { grant, words } => Self::Lock(Box::new(LockFacts {
-                lock_id: grant.lock_id.to_string(),
+                lock_id: Some(grant.lock_id.to_string()),
                 grant: Some(Grant::seen(grant, clock)),
-                waiter: None,
                 words: words.clone(),
+                ..LockFacts::default()
             })),
             service::Facts::Wait(wait) => Self::Lock(Box::new(LockFacts {
-                lock_id: wait.lock_id.to_string(),
-                grant: None,
+                lock_id: Some(wait.lock_id.to_string()),
                 waiter: Some(Waiter::seen(wait, clock)),
-                words: None,
+                ..LockFacts::default()
             })),
+            service::Facts::Capacity { name, capacity } => {
+                let capacity = Some(Capacity { name: name.to_string(), capacity: *capacity });
+                Self::Lock(Box::new(LockFacts { capacity, ..LockFacts::default() }))
+            }
             service::Facts::SessionOpened { ttl_ms, metadata } => {
                 Self::Session(SessionFacts { ttl_ms: Some(Long(*ttl_ms)), metadata: Some(metadata.clone()) })
             }

@@ -150,6 +150,11 @@ pub fn info(code: Code) -> CodeInfo {
             "The node that was asked is not a member of its cluster any more: it was removed. It refuses every call at once.",
             "Ask another node. To bring the node back, stop it, move its data directory away and start it again: it joins as a new member.",
         ]).retry_after(100),
+        Code::NotOwner => line(code, 409, Grpc::FailedPrecondition, [
+            "The grant belongs to another owner",
+            "The call names a session in `session_id`, and the grant does not belong to that session.",
+            "Nothing of another owner was changed. Name the grant that the session holds; an operator leaves `session_id` out, or uses `force_release`.",
+        ]),
         Code::OutcomeUnknown => line(code, 504, Grpc::DeadlineExceeded, [
             "Whether the request took effect is unknown",
             "The request was sent to the leader and no answer came in time. It may have been executed, or may still be.",

@@ -94,9 +94,12 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::Lock(lock::Refusal::CapacityMismatch { name, actual }) => {
             json!({ "name": name.as_str(), "capacity": actual })
         }
-        Rejection::Lock(lock::Refusal::OwnedBySession { lock_id, session }) => {
+        Rejection::Lock(
+            lock::Refusal::OwnedBySession { lock_id, session } | lock::Refusal::NotOwner { lock_id, session },
+        ) => {
             json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
         }
+        Rejection::Lock(lock::Refusal::NotInUse { name }) => json!({ "name": name.as_str() }),
         // Nobody has one: the lock is free.
         Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest: 0 }) => {
             json!({ "fencing_token": token })

@@ -44,6 +44,8 @@ fn rejections() -> Vec<Rejection> {
             | lock::Refusal::ModeMismatch { .. }
             | lock::Refusal::CapacityMismatch { .. }
             | lock::Refusal::OwnedBySession { .. }
+            | lock::Refusal::NotOwner { .. }
+            | lock::Refusal::NotInUse { .. }
             | lock::Refusal::TokenSuperseded { .. },
         )
         | Rejection::Register(register::Refusal::RegisterNotFound { .. })
@@ -74,6 +76,8 @@ fn rejections() -> Vec<Rejection> {
         Rejection::Lock(lock::Refusal::ModeMismatch { name: name(), actual: "semaphore".into() }),
         Rejection::Lock(lock::Refusal::CapacityMismatch { name: name(), actual: 3 }),
         Rejection::Lock(lock::Refusal::OwnedBySession { lock_id: lock_id(), session: session() }),
+        Rejection::Lock(lock::Refusal::NotOwner { lock_id: lock_id(), session: session() }),
+        Rejection::Lock(lock::Refusal::NotInUse { name: name() }),
         Rejection::Lock(lock::Refusal::TokenSuperseded { token: 1, newest: 2 }),
         Rejection::Register(register::Refusal::RegisterNotFound { name: name() }),
         Rejection::KeyReused,

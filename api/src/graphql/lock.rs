@@ -5,8 +5,9 @@ use async_graphql::{Context, Object};
 use super::call::{Keys, answered, read_context, service};
 use super::connection::{self, Connection, cost};
 use crate::contract::lock::{
-    AcquireRequest, CancelWaitRequest, CheckAnswer, ExplainAnswer, ExtendRequest, ForceReleaseRequest,
-    GrantAnswer, Lock, LockAnswer, ReleaseAnswer, ReleaseRequest,
+    AcquireRequest, CancelWaitRequest, CheckAnswer, DowngradeRequest, ExplainAnswer, ExtendRequest,
+    ForceReleaseRequest, GrantAnswer, Lock, LockAnswer, ReleaseAnswer, ReleaseRequest, ResizeAnswer,
+    ResizeRequest, SetMetadataRequest,
 };
 use crate::contract::{Done, Long};
 use crate::service::lock::{ListRequest, LockCursors};
@@ -176,6 +177,52 @@ impl LockMutation {
     ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async { Ok(service(ctx)?.extend(&keys.context(None)?, input.read()?).await?.into()) })
+            .await
+    }
+
+    /// Turns the exclusive locks of a grant into shared ones without letting go of them. The token stays; a repetition changes nothing.
+    async fn downgrade(
+        &self,
+        ctx: &Context<'_>,
+        input: DowngradeRequest,
+        idempotency_key: Option<String>,
+        session_sequence: Option<String>,
+        #[graphql(default = "default")] namespace: String,
+    ) -> Option<GrantAnswer> {
+        let keys = Keys { namespace, idempotency_key, session_sequence };
+        answered(ctx, async {
+            Ok(service(ctx)?.downgrade(&keys.context(None)?, input.read()?).await?.into())
+        })
+        .await
+    }
+
+    /// Replaces the free text of a grant; watchers see the change.
+    async fn set_metadata(
+        &self,
+        ctx: &Context<'_>,
+        input: SetMetadataRequest,
+        idempotency_key: Option<String>,
+        session_sequence: Option<String>,
+        #[graphql(default = "default")] namespace: String,
+    ) -> Option<GrantAnswer> {
+        let keys = Keys { namespace, idempotency_key, session_sequence };
+        answered(ctx, async {
+            Ok(service(ctx)?.set_metadata(&keys.context(None)?, input.read()?).await?.into())
+        })
+        .await
+    }
+
+    /// Changes the capacity of a semaphore while it is in use. Nobody loses a permit; waiters that fit are granted at once.
+    async fn resize(
+        &self,
+        ctx: &Context<'_>,
+        input: ResizeRequest,
+        idempotency_key: Option<String>,
+        session_sequence: Option<String>,
+        #[graphql(default = "default")] namespace: String,
+    ) -> Option<ResizeAnswer> {
+        let keys = Keys { namespace, idempotency_key, session_sequence };
+        answered(ctx, async { Ok(service(ctx)?.resize(&keys.context(None)?, input.read()?).await?.into()) })
             .await
     }
 

@@ -106,7 +106,10 @@ impl SessionMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let session = parse::parse_session_id("session_id", &input.session_id)?;
-            Ok(service(ctx)?.close_session(&keys.context(Some(session))?, session).await?.into())
+            Ok(service(ctx)?
+                .close_session(&keys.context(Some(session))?, session, input.lock_delay)
+                .await?
+                .into())
         })
         .await
     }

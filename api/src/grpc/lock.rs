@@ -4,7 +4,7 @@ use batuta_proto::v1;
 use batuta_proto::v1::lock_service_server::LockService;
 use batuta_statemachine::SessionId;
 use batuta_statemachine::lock::{
-    Blocker, Grant, LockKind, LockRequest, Mode, TokenStatus, Wait, WaiterExplanation,
+    Blocker, Grant, GrantRef, LockKind, LockRequest, Mode, TokenStatus, Wait, WaiterExplanation,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -13,7 +13,8 @@ use crate::ApiError;
 use crate::contract::lock as contract;
 use crate::service::acquire::{AcquireRequest, Held};
 use crate::service::lock::{
-    Extend, ForceRelease, ListRequest, Lock, LockCursors, LockMode, Released, grant_named,
+    Extend, ForceRelease, ListRequest, Lock, LockCursors, LockMode, Released, Resize, SetMetadata,
+    grant_named,
 };
 use crate::service::parse::{
     self, parse_lock_id, parse_name, parse_optional_name, parse_optional_session_id,
@@ -65,6 +66,13 @@ pub(super) fn acquire_request(message: v1::AcquireRequest) -> Result<AcquireRequ
         ..contract::AcquireRequest::default()
     }
     .read()
+}
+
+/// The grant that a message names; an empty text and 0 say nothing.
+fn grant_ref(lock_id: &str, name: &str, fencing_token: u64, session_id: &str) -> Result<GrantRef, ApiError> {
+    let name = parse_optional_name("name", name)?;
+    let lock_id = (!lock_id.is_empty()).then_some(lock_id);
+    grant_named(name, lock_id, (fencing_token > 0).then_some(fencing_token), Some(session_id))
 }
 
 fn request_message(request: &LockRequest) -> v1::LockRequest {
@@ -175,6 +183,9 @@ calls_of_the_front! {
     }
     acquire(AcquireRequest) -> AcquireResponse;
     release(ReleaseRequest) -> ReleaseResponse;
+    downgrade(DowngradeRequest) -> DowngradeResponse;
+    set_metadata(SetMetadataRequest) -> SetMetadataResponse;
+    resize(ResizeRequest) -> ResizeResponse;
     extend(ExtendRequest) -> ExtendResponse;
     cancel_wait(CancelWaitRequest) -> CancelWaitResponse;
     force_release(ForceReleaseRequest) -> ForceReleaseResponse;
@@ -194,6 +205,9 @@ impl OfSession for v1::AcquireRequest {
 }
 
 impl OfSession for v1::ReleaseRequest {}
+impl OfSession for v1::DowngradeRequest {}
+impl OfSession for v1::SetMetadataRequest {}
+impl OfSession for v1::ResizeRequest {}
 impl OfSession for v1::ExtendRequest {}
 impl OfSession for v1::CancelWaitRequest {}
 impl OfSession for v1::ForceReleaseRequest {}
@@ -218,9 +232,49 @@ impl Front {
         context: &CallContext,
         message: v1::ReleaseRequest,
     ) -> Result<v1::ReleaseResponse, ApiError> {
-        let name = parse_optional_name("name", &message.name)?;
-        let by = grant_named(name, Some(&message.lock_id), None)?;
-        Ok(released_message(&self.service.release(context, by).await?))
+        let v1::ReleaseRequest { lock_id, name, fencing_token, session_id } = message;
+        let grant = grant_ref(&lock_id, &name, fencing_token, &session_id)?;
+        Ok(released_message(&self.service.release(context, grant).await?))
+    }
+
+    pub(super) async fn downgrade(
+        &self,
+        context: &CallContext,
+        message: v1::DowngradeRequest,
+    ) -> Result<v1::DowngradeResponse, ApiError> {
+        let v1::DowngradeRequest { lock_id, name, fencing_token, session_id } = message;
+        let grant = grant_ref(&lock_id, &name, fencing_token, &session_id)?;
+        let at = self.service.downgrade(context, grant).await?;
+        let grant = Some(held_message(&at));
+        Ok(v1::DowngradeResponse { grant, revision: at.revision })
+    }
+
+    pub(super) async fn set_metadata(
+        &self,
+        context: &CallContext,
+        message: v1::SetMetadataRequest,
+    ) -> Result<v1::SetMetadataResponse, ApiError> {
+        let v1::SetMetadataRequest { lock_id, name, fencing_token, session_id, metadata } = message;
+        let grant = grant_ref(&lock_id, &name, fencing_token, &session_id)?;
+        let at = self.service.set_metadata(context, SetMetadata { grant, metadata }).await?;
+        let grant = Some(held_message(&at));
+        Ok(v1::SetMetadataResponse { grant, revision: at.revision })
+    }
+
+    pub(super) async fn resize(
+        &self,
+        context: &CallContext,
+        message: v1::ResizeRequest,
+    ) -> Result<v1::ResizeResponse, ApiError> {
+        let v1::ResizeRequest { name, capacity } = message;
+        let name = parse_name("name", &name)?;
+        let at = self.service.resize(context, Resize { name, capacity }).await?;
+        Ok(v1::ResizeResponse {
+            name: at.value.name.to_string(),
+            capacity: at.value.capacity,
+            permits_held: at.value.permits_held,
+            revision: at.revision,
+        })
     }
 
     pub(super) async fn extend(

@@ -99,6 +99,9 @@ calls! {
     OpenSession open_session;
     CloseSession close_session;
     GetSession get_session;
+    Downgrade downgrade;
+    SetMetadata set_metadata;
+    Resize resize;
 }
 
 async fn opened(front: &Front, headers: &Headers<'_>, wanted: &v1::WatchRequest) -> Result<Watch, ApiError> {

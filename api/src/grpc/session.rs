@@ -82,7 +82,7 @@ impl Front {
         message: v1::CloseSessionRequest,
     ) -> Result<v1::CloseSessionResponse, ApiError> {
         let session = parse_session_id("session_id", &message.session_id)?;
-        let at = self.service.close_session(context, session).await?;
+        let at = self.service.close_session(context, session, message.lock_delay).await?;
         Ok(v1::CloseSessionResponse {
             released_locks: at.value.released_locks,
             cancelled_waits: at.value.cancelled_waits,

@@ -39,19 +39,22 @@ fn facts_message(event: &Event) -> v1::event::Facts {
         Facts::Grant { grant, words } => Sent::Lock(v1::LockFacts {
             lock_id: grant.lock_id.to_string(),
             grant: Some(lock::grant_message(grant, event.clock)),
-            waiter: None,
             words: words.clone().unwrap_or_default(),
+            ..v1::LockFacts::default()
         }),
         Facts::Wait(wait) => Sent::Lock(v1::LockFacts {
             lock_id: wait.lock_id.to_string(),
-            grant: None,
             waiter: Some(lock::waiter_message(wait, event.clock)),
-            words: String::new(),
+            ..v1::LockFacts::default()
         }),
         Facts::SessionOpened { ttl_ms, metadata } => {
             Sent::Session(v1::SessionFacts { ttl_ms: Some(*ttl_ms), metadata: metadata.clone() })
         }
         Facts::SessionEnded => Sent::Session(v1::SessionFacts::default()),
+        Facts::Capacity { name, capacity } => Sent::Lock(v1::LockFacts {
+            capacity: Some(v1::Capacity { name: name.to_string(), capacity: *capacity }),
+            ..v1::LockFacts::default()
+        }),
         Facts::Register { name, high_water } => {
             Sent::Register(v1::RegisterFacts { name: name.to_string(), high_water: *high_water })
         }

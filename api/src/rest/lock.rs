@@ -8,8 +8,9 @@ use utoipa_axum::routes;
 use super::answer::{self, Answer, path_segment};
 use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders, TextPath};
 use crate::contract::lock::{
-    AcquireRequest, CheckAnswer, CheckQuery, ExplainAnswer, ExtendRequest, GrantAnswer, ListLocksQuery,
-    LockAnswer, LockPage, LockQuery, ReleaseAnswer, ReleaseQuery,
+    AcquireRequest, CheckAnswer, CheckQuery, DowngradeRequest, ExplainAnswer, ExtendRequest, GrantAnswer,
+    ListLocksQuery, LockAnswer, LockPage, LockQuery, ReleaseAnswer, ReleaseQuery, ResizeAnswer,
+    ResizeRequest, SetMetadataRequest,
 };
 use crate::contract::{Done, NoQuery};
 use crate::json::not_in_body;
@@ -22,6 +23,9 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(acquire_lock, list_locks))
         .routes(routes!(get_lock, release_lock))
         .routes(routes!(extend_lock))
+        .routes(routes!(downgrade_lock))
+        .routes(routes!(set_metadata))
+        .routes(routes!(resize_semaphore))
         .routes(routes!(check_token))
         .routes(routes!(explain_lock))
         .routes(routes!(cancel_wait))
@@ -96,10 +100,10 @@ async fn release_lock(
     Query(query): Query<ReleaseQuery>,
 ) -> answer::Result<ReleaseAnswer> {
     let context = headers.context(None)?;
-    let ReleaseQuery { lock_id, fencing_token, force, reason } = query;
+    let ReleaseQuery { lock_id, fencing_token, session_id, force, reason } = query;
     let token = fencing_token.map(u64::from);
-    let released = match Ending::of(name, lock_id.as_deref(), token, force, reason)? {
-        Ending::Release(by) => service.release(&context, by).await?,
+    let released = match Ending::of(name, lock_id.as_deref(), token, session_id.as_deref(), force, reason)? {
+        Ending::Release(grant) => service.release(&context, grant).await?,
         Ending::Force(request) => service.force_release(&context, request).await?,
     };
     Ok(Answer::of(released))
@@ -122,6 +126,65 @@ async fn extend_lock(
     not_in_body("name", request.name.is_none())?;
     let request = Extend { name: Some(name), ..request.read()? };
     Ok(Answer::of(service.extend(&headers.context(None)?, request).await?))
+}
+
+/// Turns the exclusive locks of a grant into shared ones without letting go of them. The token stays; a repetition changes nothing.
+///
+/// There is no way back: release the lock and acquire it again to become exclusive.
+#[utoipa::path(
+    put, path = "/api/v1/locks/{name}/downgrade",
+    extensions(("x-batuta-operation" = json!("downgrade"))), tag = "locks", request_body = DowngradeRequest,
+    params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses((status = 200, description = "The grant is shared.", body = GrantAnswer))
+)]
+async fn downgrade_lock(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(NoQuery {}): Query<NoQuery>,
+    Body(request): Body<DowngradeRequest>,
+) -> answer::Result<GrantAnswer> {
+    not_in_body("name", request.name.is_none())?;
+    let request = DowngradeRequest { name: Some(name.to_string()), ..request };
+    Ok(Answer::of(service.downgrade(&headers.context(None)?, request.read()?).await?))
+}
+
+/// Replaces the free text of a grant; watchers see the change.
+#[utoipa::path(
+    put, path = "/api/v1/locks/{name}/metadata",
+    extensions(("x-batuta-operation" = json!("set_metadata"))), tag = "locks", request_body = SetMetadataRequest,
+    params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
+    responses((status = 200, description = "The grant has the new text.", body = GrantAnswer))
+)]
+async fn set_metadata(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(NoQuery {}): Query<NoQuery>,
+    Body(request): Body<SetMetadataRequest>,
+) -> answer::Result<GrantAnswer> {
+    not_in_body("name", request.name.is_none())?;
+    let request = SetMetadataRequest { name: Some(name.to_string()), ..request };
+    Ok(Answer::of(service.set_metadata(&headers.context(None)?, request.read()?).await?))
+}
+
+/// Changes the capacity of a semaphore while it is in use. Nobody loses a permit; waiters that fit are granted at once.
+#[utoipa::path(
+    put, path = "/api/v1/locks/{name}/capacity",
+    extensions(("x-batuta-operation" = json!("resize"))), tag = "locks", request_body = ResizeRequest,
+    params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "gpu")),
+    responses((status = 200, description = "The semaphore has the new capacity.", body = ResizeAnswer))
+)]
+async fn resize_semaphore(
+    State(service): State<Service>,
+    headers: Headers,
+    NamePath(name): NamePath,
+    Query(NoQuery {}): Query<NoQuery>,
+    Body(request): Body<ResizeRequest>,
+) -> answer::Result<ResizeAnswer> {
+    not_in_body("name", request.name.is_empty())?;
+    let request = ResizeRequest { name: name.to_string(), ..request };
+    Ok(Answer::of(service.resize(&headers.context(None)?, request.read()?).await?))
 }
 
 /// Is this token still the newest on that name?

@@ -165,7 +165,10 @@ mod tests {
         "POST /api/v1/locks",
         "POST /api/v1/sessions",
         "PUT /api/v1/cluster/limits",
+        "PUT /api/v1/locks/{name}/capacity",
+        "PUT /api/v1/locks/{name}/downgrade",
         "PUT /api/v1/locks/{name}/extend",
+        "PUT /api/v1/locks/{name}/metadata",
         "PUT /api/v1/registers/{name}",
         "PUT /api/v1/sessions/{session_id}/keep-alive",
     ];

@@ -7,7 +7,8 @@ use utoipa_axum::routes;
 use super::answer::{self, Answer};
 use super::extract::{Body, CallHeaders, Headers, Query, ReadHeaders, TextPath};
 use crate::contract::session::{
-    CloseSessionAnswer, KeepAliveAnswer, ListSessionsQuery, OpenSessionRequest, SessionAnswer, SessionPage,
+    CloseSessionAnswer, CloseSessionQuery, KeepAliveAnswer, ListSessionsQuery, OpenSessionRequest,
+    SessionAnswer, SessionPage,
 };
 use crate::contract::{NoQuery, ReadQuery};
 use crate::service::{Service, parse, session};
@@ -77,17 +78,20 @@ async fn get_session(
 #[utoipa::path(
     delete, path = "/api/v1/sessions/{session_id}",
     extensions(("x-batuta-operation" = json!("close_session"))), tag = "sessions",
-    params(CallHeaders, ("session_id" = String, Path, description = "The session.", example = "s-12.0")),
+    params(
+        CallHeaders, CloseSessionQuery,
+        ("session_id" = String, Path, description = "The session.", example = "s-12.0")
+    ),
     responses((status = 200, description = "The session is closed.", body = CloseSessionAnswer))
 )]
 async fn close_session(
     State(service): State<Service>,
     headers: Headers,
     TextPath(session_id): TextPath,
-    Query(NoQuery {}): Query<NoQuery>,
+    Query(CloseSessionQuery { lock_delay }): Query<CloseSessionQuery>,
 ) -> answer::Result<CloseSessionAnswer> {
     let session = parse::parse_session_id("session_id", &session_id)?;
-    Ok(Answer::of(service.close_session(&headers.context(Some(session))?, session).await?))
+    Ok(Answer::of(service.close_session(&headers.context(Some(session))?, session, lock_delay).await?))
 }
 
 /// Renews a session. The new time to live counts from when the request was sent.

@@ -66,7 +66,7 @@ impl Drop for BoundSession {
 
 async fn close(service: Service, context: CallContext, session: SessionId) {
     for _ in 0..CLOSE_TRIES {
-        match service.close_session(&context, session).await {
+        match service.close_session(&context, session, false).await {
             Ok(_) => return,
             Err(error) if error.code() == Code::SessionNotFound => return,
             Err(error) => tracing::debug!(%session, %error, "closing a bound session: trying again"),

@@ -1,11 +1,12 @@
 //! Locks: the calls beside acquire (which is in [`super::acquire`]).
 
+mod change;
 mod summary;
 mod view;
 
 use batuta_statemachine::lock::{
-    By, CancelScope, CancelWait, Extended, LockFilter, LockKind, LockPart, LockView, Mode, TokenCheck,
-    WaiterExplanation,
+    By, CancelScope, CancelWait, Extended, GrantRef, LockFilter, LockKind, LockPart, LockView, Mode,
+    TokenCheck, WaiterExplanation,
 };
 use batuta_statemachine::lock::{Extend as ExtendCommand, ForceRelease as ForceReleaseCommand, Release};
 use batuta_statemachine::{Ask, Code, LockId, Name, SessionId, lock};
@@ -16,6 +17,7 @@ use super::operation::{Area, Operation};
 use super::{At, CallContext, Consistency, Page, Service, parse};
 use crate::ApiError;
 
+pub use change::{DOWNGRADE, RESIZE, Resize, Resized, SET_METADATA, SetMetadata};
 pub(crate) use view::{listed_lock, locks};
 
 /// Giving a grant back.
@@ -24,7 +26,7 @@ pub const RELEASE: Operation = Operation::write(
     "Gives a grant back.",
     Area::Lock,
     None,
-    &[Code::LockNotHeld, Code::NamespaceMismatch, Code::TokenSuperseded],
+    &[Code::LockNotHeld, Code::NamespaceMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// Renewing a one-shot grant.
 pub const EXTEND: Operation = Operation::write(
@@ -199,7 +201,7 @@ pub struct ForceRelease {
     pub reason: String,
 }
 
-/// The grant that a release names: by its id, or by a lock and the token that holds it.
+/// The grant that a call names, by its id or by a lock and the token that holds it, and the session that names itself.
 ///
 /// # Errors
 /// `invalid_argument` with the field that is missing, wrong, or one too many.
@@ -207,13 +209,20 @@ pub fn grant_named(
     name: Option<Name>,
     lock_id: Option<&str>,
     fencing_token: Option<u64>,
-) -> Result<By, ApiError> {
+    session_id: Option<&str>,
+) -> Result<GrantRef, ApiError> {
+    let by = by(name, lock_id, fencing_token)?;
+    let session = parse::parse_optional_session_id("session_id", session_id.unwrap_or_default())?;
+    Ok(GrantRef { by, session })
+}
+
+fn by(name: Option<Name>, lock_id: Option<&str>, fencing_token: Option<u64>) -> Result<By, ApiError> {
     match (lock_id, fencing_token, name) {
         (Some(_), Some(_), _) => {
             Err(ApiError::invalid("fencing_token", "give lock_id or fencing_token, not both"))
         }
         (None, None, _) => {
-            Err(ApiError::invalid("lock_id", "is required (or fencing_token): which grant to give back"))
+            Err(ApiError::invalid("lock_id", "is required (or fencing_token): which grant is meant"))
         }
         (None, Some(_), None) => {
             Err(ApiError::invalid("name", "is required with fencing_token: the lock it holds"))
@@ -229,7 +238,7 @@ pub fn grant_named(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Its owner gives it back.
-    Release(By),
+    Release(GrantRef),
     /// An operator takes it away.
     Force(ForceRelease),
 }
@@ -243,6 +252,7 @@ impl Ending {
         name: Name,
         lock_id: Option<&str>,
         fencing_token: Option<u64>,
+        session_id: Option<&str>,
         force: bool,
         reason: Option<String>,
     ) -> Result<Self, ApiError> {
@@ -250,7 +260,13 @@ impl Ending {
             if reason.is_some() {
                 return Err(ApiError::invalid("reason", "only a forced release has one; set force=true"));
             }
-            return Ok(Self::Release(grant_named(Some(name), lock_id, fencing_token)?));
+            return Ok(Self::Release(grant_named(Some(name), lock_id, fencing_token, session_id)?));
+        }
+        if session_id.is_some() {
+            return Err(ApiError::invalid(
+                "session_id",
+                "a forced release takes a grant from whoever owns it",
+            ));
         }
         if lock_id.is_some() {
             return Err(ApiError::invalid("lock_id", "a forced release takes fencing_token instead"));
@@ -328,13 +344,14 @@ impl Service {
     ///
     /// # Errors
     /// `lock_not_held`, or `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
-    pub async fn release(&self, context: &CallContext, by: By) -> Result<At<Released>, ApiError> {
-        let name = match &by {
-            By::Id { name, .. } => name.as_ref(),
-            By::Token { name, .. } => Some(name),
-        };
-        let permit = self.admit(context, &RELEASE, name)?;
-        released(&permit, Release { namespace: context.namespace.clone(), by }).await
+    pub async fn release(
+        &self,
+        context: &CallContext,
+        grant: impl Into<GrantRef>,
+    ) -> Result<At<Released>, ApiError> {
+        let grant = grant.into();
+        let permit = self.admit(context, &RELEASE, grant.name())?;
+        released(&permit, Release { namespace: context.namespace.clone(), grant }).await
     }
 
     /// Takes a grant away from its owner, if the token is still held.
@@ -493,7 +510,7 @@ mod tests {
     #[test]
     fn release_names_one_grant() {
         let end = |force, lock_id: Option<&str>, token, reason: Option<&str>| {
-            Ending::of(name("a"), lock_id, token, force, reason.map(str::to_owned))
+            Ending::of(name("a"), lock_id, token, None, force, reason.map(str::to_owned))
         };
         for (force, lock_id, token, reason, field) in [
             (false, None, None, None, "lock_id"),
@@ -510,10 +527,14 @@ mod tests {
         let forced = ForceRelease { name: name("a"), fencing_token: 7, reason: "stuck".to_owned() };
         assert_eq!(end(true, None, Some(7), Some("stuck")).expect("valid"), Ending::Force(forced));
         let token = By::Token { name: name("a"), token: 7 };
-        assert_eq!(end(false, None, Some(7), None).expect("valid"), Ending::Release(token));
+        assert_eq!(end(false, None, Some(7), None).expect("valid"), Ending::Release(token.into()));
         let lock_id = "l-1.0".parse().expect("an id");
         let id = By::Id { lock_id, name: Some(name("a")) };
-        assert_eq!(end(false, Some("l-1.0"), None, None).expect("valid"), Ending::Release(id));
-        assert_eq!(grant_named(None, None, Some(7)).expect_err("refused").field(), Some("name"));
+        assert_eq!(end(false, Some("l-1.0"), None, None).expect("valid"), Ending::Release(id.into()));
+        assert_eq!(grant_named(None, None, Some(7), None).expect_err("refused").field(), Some("name"));
+        let session = grant_named(None, Some("l-1.0"), None, Some("7")).expect_err("refused");
+        assert_eq!(session.field(), Some("session_id"));
+        let forced = Ending::of(name("a"), None, Some(1), Some("s-1.0"), true, Some("why".to_owned()));
+        assert_eq!(forced.expect_err("refused").field(), Some("session_id"));
     }
 }

@@ -160,11 +160,14 @@ impl Operation {
 }
 
 /// Every operation.
-pub const ALL: [&Operation; 26] = [
+pub const ALL: [&Operation; 29] = [
     &acquire::ACQUIRE,
     &lock::RELEASE,
     &lock::EXTEND,
     &lock::FORCE_RELEASE,
+    &lock::DOWNGRADE,
+    &lock::SET_METADATA,
+    &lock::RESIZE,
     &lock::CANCEL_WAIT,
     &lock::CHECK,
     &lock::GET_LOCK,

@@ -169,7 +169,7 @@ impl Service {
         self.of_node().view().session(session).map(|view| view.deadline_ms)
     }
 
-    /// Ends a session and everything it owns, in one revision.
+    /// Ends a session and everything it owns, in one revision. With `lock_delay` its locks stay closed for theirs, as if it had expired.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -177,9 +177,10 @@ impl Service {
         &self,
         context: &CallContext,
         session: SessionId,
+        lock_delay: bool,
     ) -> Result<At<Closed>, ApiError> {
         let permit = self.admit(context, &CLOSE_SESSION, [])?;
-        let command = CloseSession { namespace: context.namespace.clone(), session };
+        let command = CloseSession { namespace: context.namespace.clone(), session, lock_delay };
         let (answer, closed) = permit.propose(command).await?;
         let SessionClosed { released_grants, cancelled_waits } = closed;
         Ok(At::of(&answer, Closed { released_locks: released_grants, cancelled_waits }))

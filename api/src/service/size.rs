@@ -83,7 +83,7 @@ pub(crate) fn event(event: &Event) -> usize {
         Facts::SessionOpened { metadata, .. } => metadata.len(),
         Facts::Grant { grant: held, words } => grant(held) + words.as_ref().map_or(0, String::len),
         Facts::Wait(wait) => waiter(wait),
-        Facts::Register { name, .. } => register(name),
+        Facts::Register { name, .. } | Facts::Capacity { name, .. } => register(name),
         Facts::Node { node_name, .. } => node_name.len(),
         Facts::SessionEnded | Facts::Cluster => 0,
     };

@@ -5,11 +5,14 @@ use tokio::sync::oneshot;
 use super::op::{Beside, CallScope, Done, Effect, LeaseOf, Op, done, run};
 use crate::ApiError;
 use crate::contract::lock::{
-    AcquireRequest, CheckAnswer, CheckQuery, ExplainAnswer, ExtendRequest, ForceReleaseRequest, GrantAnswer,
-    LockAnswer, LockQuery, ReleaseAnswer, ReleaseRequest,
+    AcquireRequest, CheckAnswer, CheckQuery, DowngradeRequest, ExplainAnswer, ExtendRequest,
+    ForceReleaseRequest, GrantAnswer, LockAnswer, LockQuery, ReleaseAnswer, ReleaseRequest, ResizeAnswer,
+    ResizeRequest, SetMetadataRequest,
 };
 use crate::service::acquire::{self, ACQUIRE};
-use crate::service::lock::{CHECK, EXPLAIN, EXTEND, FORCE_RELEASE, GET_LOCK, RELEASE};
+use crate::service::lock::{
+    CHECK, DOWNGRADE, EXPLAIN, EXTEND, FORCE_RELEASE, GET_LOCK, RELEASE, RESIZE, SET_METADATA,
+};
 
 /// The operations of locks.
 pub(super) const OPS: &[Op] = &[
@@ -26,11 +29,32 @@ pub(super) const OPS: &[Op] = &[
     })
     .leases(LeaseOf::Lock),
     Op::of::<ReleaseRequest, ReleaseAnswer>(&RELEASE, |fields| {
-        let by = fields.read::<ReleaseRequest>()?.read()?;
+        let grant = fields.read::<ReleaseRequest>()?.read()?;
         Ok(run(|CallScope { service, context, .. }| async move {
-            done::<ReleaseAnswer, _>(service.release(&context, by).await?)
+            done::<ReleaseAnswer, _>(service.release(&context, grant).await?)
         }))
     }),
+    Op::of::<DowngradeRequest, GrantAnswer>(&DOWNGRADE, |fields| {
+        let grant = fields.read::<DowngradeRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<GrantAnswer, _>(service.downgrade(&context, grant).await?)
+        }))
+    })
+    .with(&[Beside::NameOrNone]),
+    Op::of::<SetMetadataRequest, GrantAnswer>(&SET_METADATA, |fields| {
+        let request = fields.read::<SetMetadataRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<GrantAnswer, _>(service.set_metadata(&context, request).await?)
+        }))
+    })
+    .with(&[Beside::NameOrNone]),
+    Op::of::<ResizeRequest, ResizeAnswer>(&RESIZE, |fields| {
+        let request = fields.read::<ResizeRequest>()?.read()?;
+        Ok(run(|CallScope { service, context, .. }| async move {
+            done::<ResizeAnswer, _>(service.resize(&context, request).await?)
+        }))
+    })
+    .with(&[Beside::Name]),
     Op::of::<ExtendRequest, GrantAnswer>(&EXTEND, |fields| {
         let request = fields.read::<ExtendRequest>()?.read()?;
         Ok(run(|CallScope { service, context, .. }| async move {

@@ -27,10 +27,10 @@ pub(super) const OPS: &[Op] = &[
     })
     .with(&[Beside::OwnSession]),
     Op::of::<CloseSessionRequest, CloseSessionAnswer>(&CLOSE_SESSION, |fields| {
-        let CloseSessionRequest { session_id } = fields.with_session()?.read()?;
+        let CloseSessionRequest { session_id, lock_delay } = fields.with_session()?.read()?;
         let session = parse::parse_session_id("session_id", &session_id)?;
         Ok(run(move |CallScope { service, context, .. }| async move {
-            let closed = service.close_session(&context, session).await?;
+            let closed = service.close_session(&context, session, lock_delay).await?;
             Ok(Done { effect: Effect::Closed(session), ..done::<CloseSessionAnswer, _>(closed)? })
         }))
     })

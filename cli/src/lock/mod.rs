@@ -1,6 +1,7 @@
 //! `batuta lock …`.
 
 mod acquire;
+mod change;
 mod child;
 mod guard;
 pub(crate) mod render;
@@ -54,6 +55,37 @@ pub enum LockCommand {
         id: String,
         /// A name the grant must hold; a wrong one is refused.
         name: Option<String>,
+        /// The session that must own it; another one's lock is left alone.
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+        session: String,
+    },
+    /// Turns an exclusive lock into a shared one without letting go of it. The token stays; there is no way back.
+    Downgrade {
+        /// The lock id that `acquire` printed.
+        id: String,
+        /// A name the grant must hold; a wrong one is refused.
+        name: Option<String>,
+        /// The session that must own it.
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+        session: String,
+    },
+    /// Replaces the free text of a held lock; watchers see the change.
+    #[command(after_help = "Example:
+  batuta lock set-metadata \"$BATUTA_LOCK_NAME\" \"$BATUTA_LOCK_TOKEN\" 'batch 3 of 9'")]
+    SetMetadata {
+        /// A lock of the grant.
+        name: String,
+        /// The fencing token it is held under.
+        token: u64,
+        /// The new text.
+        metadata: String,
+    },
+    /// Changes the capacity of a semaphore while it is in use; nobody loses a permit.
+    Resize {
+        /// The semaphore.
+        name: String,
+        /// Permits there will be.
+        capacity: u32,
     },
     /// Takes a lock away from its holder, if the token is still the one you saw.
     ForceRelease {
@@ -131,7 +163,10 @@ pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answ
     match command {
         LockCommand::Acquire(args) => acquire::answer(client, args).await,
         LockCommand::Run(_) => Err(Failure::new(exit::INTERNAL, "internal", "`lock run` has its own way")),
-        LockCommand::Release { id, name } => release(client, id, name).await,
+        LockCommand::Release { id, name, session } => release(client, id, name, session).await,
+        LockCommand::Downgrade { .. } | LockCommand::SetMetadata { .. } | LockCommand::Resize { .. } => {
+            change::answer(client, command).await
+        }
         LockCommand::ForceRelease { name, token, reason } => {
             let request = ForceReleaseRequest { name, fencing_token: token, reason };
             let answer = client.force_release(request).await?;
@@ -177,8 +212,18 @@ pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answ
     }
 }
 
-async fn release(client: &Client, id: String, name: Option<String>) -> Result<Answer, Failure> {
-    let request = ReleaseRequest { lock_id: id, name: name.unwrap_or_default() };
+async fn release(
+    client: &Client,
+    id: String,
+    name: Option<String>,
+    session: String,
+) -> Result<Answer, Failure> {
+    let request = ReleaseRequest {
+        lock_id: id,
+        name: name.unwrap_or_default(),
+        session_id: session,
+        ..ReleaseRequest::default()
+    };
     let answer = client.release(request).await?;
     let json = json!({
         "lock_id": answer.lock_id,

@@ -167,7 +167,11 @@ impl Holder {
             }
         }
         let (op, _) = self.invoke("release", json!({"name": self.name, "lock_id": held.lock_id}));
-        let request = ReleaseRequest { lock_id: held.lock_id.clone(), name: self.name.clone() };
+        let request = ReleaseRequest {
+            lock_id: held.lock_id.clone(),
+            name: self.name.clone(),
+            ..ReleaseRequest::default()
+        };
         if let Some(answer) = self.answered(op, self.cluster.release(request).await) {
             let value = json!({
                 "lock_id": answer.lock_id, "fencing_token": answer.fencing_token, "revision": answer.revision,

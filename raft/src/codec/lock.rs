@@ -1,15 +1,17 @@
 //! Commands, replies, refusals and records of locks as protobuf, and back.
 
 use batuta_proto::internal as wire;
+use batuta_proto::internal::grant_ref::By as RefBy;
 use batuta_proto::internal::image_record::Record as WireRecord;
 use batuta_proto::internal::rejection::Rejection as WireRejection;
 use batuta_proto::internal::release::By as WireBy;
 use batuta_proto::internal::reply::Reply as WireReply;
 use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::lock::{
-    Acquire, Acquired, By, CancelScope, CancelWait, Command, Extend, Extended, ForceRelease, Grant,
-    LockRequest, Mode, Owner, Record, Refusal, Release, ReleaseReason, Released, Reply, ServingCall, Wait,
-    WaitCancelled, WaitEnd, WaitRecord, WaitsWithdrawn, WithdrawWaits,
+    Acquire, Acquired, By, CancelScope, CancelWait, Command, Downgrade, Downgraded, Extend, Extended,
+    ForceRelease, Grant, GrantRef, LockRequest, MetadataSet, Mode, Owner, Record, Refusal, Release,
+    ReleaseReason, Released, Reply, Resize, Resized, ServingCall, SetMetadata, Wait, WaitCancelled, WaitEnd,
+    WaitRecord, WaitsWithdrawn, WithdrawWaits,
 };
 use batuta_statemachine::session::SessionEnd;
 
@@ -76,33 +78,66 @@ impl FromWire<i32> for CancelScope {
     }
 }
 
-impl ToWire<wire::Release> for Release {
-    fn to_wire(&self) -> wire::Release {
-        let Self { namespace, by } = self;
+impl ToWire<wire::GrantRef> for GrantRef {
+    fn to_wire(&self) -> wire::GrantRef {
+        let Self { by, session } = self;
         let (by, name) = match by {
-            By::Id { lock_id, name } => (WireBy::LockId(lock_id.to_wire()), name.to_wire()),
-            By::Token { name, token } => (WireBy::Token(*token), Some(name.to_wire())),
+            By::Id { lock_id, name } => (RefBy::LockId(lock_id.to_wire()), name.to_wire()),
+            By::Token { name, token } => (RefBy::Token(*token), Some(name.to_wire())),
         };
-        wire::Release { namespace: namespace.to_wire(), name, by: Some(by) }
+        wire::GrantRef { by: Some(by), name, session: session.to_wire() }
     }
 }
 
-impl FromWire<wire::Release> for Release {
-    fn from_wire(message: wire::Release, _: &'static str) -> Result<Self, DecodeError> {
-        let wire::Release { namespace, name, by } = message;
+impl FromWire<wire::GrantRef> for GrantRef {
+    fn from_wire(message: wire::GrantRef, _: &'static str) -> Result<Self, DecodeError> {
+        let wire::GrantRef { by, name, session } = message;
         let by = match by.ok_or(DecodeError::Unknown("way to name a grant"))? {
-            WireBy::LockId(id) => By::Id {
+            RefBy::LockId(id) => By::Id {
                 lock_id: FromWire::from_wire(id, "lock_id")?,
                 name: FromWire::from_wire(name, "name")?,
             },
-            WireBy::Token(token) => {
+            RefBy::Token(token) => {
                 let name = name.ok_or(DecodeError::Missing("the name of a lock"))?;
                 By::Token { name: FromWire::from_wire(name, "name")?, token }
             }
         };
-        Ok(Self { namespace: FromWire::from_wire(namespace, "namespace")?, by })
+        Ok(Self { by, session: FromWire::from_wire(session, "session")? })
     }
 }
+
+wire_message! { GrantRef = GrantRef }
+
+// Flat, because entries of format 1 are.
+impl ToWire<wire::Release> for Release {
+    fn to_wire(&self) -> wire::Release {
+        let Self { namespace, grant } = self;
+        let wire::GrantRef { by, name, session } = grant.to_wire();
+        let by = by.map(|by| match by {
+            RefBy::LockId(id) => WireBy::LockId(id),
+            RefBy::Token(token) => WireBy::Token(token),
+        });
+        wire::Release { namespace: namespace.to_wire(), name, by, session }
+    }
+}
+
+impl FromWire<wire::Release> for Release {
+    fn from_wire(message: wire::Release, field: &'static str) -> Result<Self, DecodeError> {
+        let wire::Release { namespace, name, by, session } = message;
+        let by = by.map(|by| match by {
+            WireBy::LockId(id) => RefBy::LockId(id),
+            WireBy::Token(token) => RefBy::Token(token),
+        });
+        Ok(Self {
+            namespace: FromWire::from_wire(namespace, "namespace")?,
+            grant: FromWire::from_wire(wire::GrantRef { by, name, session }, field)?,
+        })
+    }
+}
+
+wire_struct! { Downgrade = Downgrade { namespace, grant } }
+wire_struct! { SetMetadata = SetMetadata { namespace, grant, metadata } }
+wire_struct! { Resize = Resize { namespace, name, capacity } }
 
 wire_variants! { command_to_wire, command: Command = WireCommand {
     Acquire = Acquire,
@@ -111,6 +146,9 @@ wire_variants! { command_to_wire, command: Command = WireCommand {
     Release = Release,
     Extend = Extend,
     ForceRelease = ForceRelease,
+    Downgrade = Downgrade,
+    SetMetadata = SetMetadata,
+    Resize = Resize,
 } }
 
 wire_struct! { Grant = Grant {
@@ -119,6 +157,7 @@ wire_struct! { Grant = Grant {
 } }
 wire_struct! { Wait = Queued { lock_id, namespace, requests, owner, deadline_ms, queue_position } }
 wire_struct! { Released = Released { lock_id, token, remaining_count } }
+wire_struct! { Resized = Resized { name, capacity, permits_held } }
 
 pub(super) fn reply_to_wire(reply: &Reply) -> WireReply {
     match reply {
@@ -128,6 +167,9 @@ pub(super) fn reply_to_wire(reply: &Reply) -> WireReply {
         Reply::WaitsWithdrawn(WaitsWithdrawn { waits }) => WireReply::WaitsWithdrawn(*waits),
         Reply::Released(released) => WireReply::Released(released.to_wire()),
         Reply::Extended(Extended { grant }) => WireReply::Extended(grant.to_wire()),
+        Reply::Downgraded(Downgraded { grant }) => WireReply::Downgraded(grant.to_wire()),
+        Reply::MetadataSet(MetadataSet { grant }) => WireReply::MetadataSet(grant.to_wire()),
+        Reply::Resized(resized) => WireReply::Resized(resized.to_wire()),
     }
 }
 
@@ -147,6 +189,13 @@ pub(super) fn reply(reply: WireReply) -> Claimed<Reply, WireReply> {
         WireReply::Extended(grant) => {
             FromWire::from_wire(grant, "grant").map(|grant| Reply::Extended(Extended { grant }))
         }
+        WireReply::Downgraded(grant) => {
+            FromWire::from_wire(grant, "grant").map(|grant| Reply::Downgraded(Downgraded { grant }))
+        }
+        WireReply::MetadataSet(grant) => {
+            FromWire::from_wire(grant, "grant").map(|grant| Reply::MetadataSet(MetadataSet { grant }))
+        }
+        WireReply::Resized(resized) => FromWire::from_wire(resized, "resized").map(Reply::Resized),
         other => return Claimed::Elsewhere(other),
     })
 }
@@ -223,10 +272,12 @@ wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {
     ModeMismatch { name, actual },
     CapacityMismatch { name, actual },
     OwnedBySession { lock_id, session },
+    NotOwner { lock_id, session },
     TokenSuperseded { token, newest },
 } bare {
     LockNotHeld(lock_id),
     ForeignLock(lock_id),
+    NotInUse(name),
 } }
 
 pub(super) fn record_to_wire(record: &Record) -> WireRecord {

@@ -14,7 +14,7 @@ use super::DecodeError;
 use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_struct, wire_variants};
 
 wire_struct! { OpenSession = OpenSession { namespace, ttl_ms, metadata } }
-wire_struct! { CloseSession = CloseSession { session, namespace } }
+wire_struct! { CloseSession = CloseSession { session, namespace, lock_delay } }
 
 impl ToWire<wire::RenewSessions> for KeepAlive {
     fn to_wire(&self) -> wire::RenewSessions {

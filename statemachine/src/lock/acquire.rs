@@ -289,10 +289,7 @@ impl State {
 
 fn check_mode(state: &State, request: &LockRequest) -> Result<(), Rejection> {
     let Mode::Semaphore { permits, capacity } = request.mode else { return Ok(()) };
-    let max = state.limits.lock.semaphore_capacity_max;
-    if capacity == 0 || u64::from(capacity) > max {
-        return Err(invalid("capacity", format!("is {capacity}; it must be from 1 to {max}")));
-    }
+    state.check_capacity(capacity)?;
     if permits == 0 || permits > capacity {
         return Err(invalid(
             "permits",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::Name;
 use crate::lock::{Grant, ReleaseReason, Wait, WaitEnd};
 
 /// The changes of locks.
@@ -13,6 +14,15 @@ pub enum Change {
     LockGranted(Arc<Grant>),
     /// A one-shot grant was extended.
     LockExtended(Arc<Grant>),
+    /// The holder changed its grant: it downgraded its locks, or replaced its text.
+    LockChanged(Arc<Grant>),
+    /// A semaphore has another capacity; so has every grant and every wait that names it.
+    LockResized {
+        /// The semaphore.
+        name: Name,
+        /// Permits there are now.
+        capacity: u32,
+    },
     /// A grant ended, or a re-entrant count fell (then `grant.count` is what is left).
     LockReleased {
         /// The grant as it was, with the count that is left.
@@ -33,7 +43,10 @@ impl Change {
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::LockQueued(wait) | Self::WaitEnded { wait, .. } => wait.text_bytes(),
-            Self::LockGranted(grant) | Self::LockExtended(grant) => grant.text_bytes(),
+            Self::LockGranted(grant) | Self::LockExtended(grant) | Self::LockChanged(grant) => {
+                grant.text_bytes()
+            }
+            Self::LockResized { name, .. } => name.as_str().len(),
             Self::LockReleased { grant, reason } => grant.text_bytes() + reason.text_bytes(),
         }
     }

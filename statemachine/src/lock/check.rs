@@ -23,4 +23,8 @@ impl State {
     pub(super) fn check_lock_delay(&self, lock_delay_ms: u64) -> Result<(), Rejection> {
         number_within("lock_delay_ms", lock_delay_ms, 0, self.limits.lock.lock_delay_ms_max)
     }
+
+    pub(super) fn check_capacity(&self, capacity: u32) -> Result<(), Rejection> {
+        number_within("capacity", capacity.into(), 1, self.limits.lock.semaphore_capacity_max)
+    }
 }

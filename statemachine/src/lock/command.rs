@@ -2,9 +2,10 @@
 
 use crate::job_macros::job_commands;
 use crate::lock::{
-    Acquired, Extended, LockRequest, Owner, Released, ServingCall, WaitCancelled, WaitsWithdrawn,
+    Acquired, Downgraded, Extended, LockRequest, MetadataSet, Owner, Released, Resized, ServingCall,
+    WaitCancelled, WaitsWithdrawn,
 };
-use crate::{LockId, Name, Namespace};
+use crate::{LockId, Name, Namespace, SessionId};
 
 /// Asks for one lock, or for several all or nothing.
 ///
@@ -79,13 +80,80 @@ pub struct WithdrawWaits {
 }
 
 /// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`Released`];
-/// refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`.
+/// refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`, `not_owner`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// Where the lock lives.
     pub namespace: Namespace,
-    /// What is given back.
+    /// The grant to give back.
+    pub grant: GrantRef,
+}
+
+/// Turns every exclusive lock of a grant into a shared one, without letting go of it: nobody else holds the lock exclusively in between.
+/// The grant keeps its id and its token. Shared and counted locks stay as they are, so a repetition changes nothing.
+///
+/// There is no way back: two shared holders that both waited to become exclusive would wait for each other.
+/// Reply: [`Downgraded`]; refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`, `not_owner`, and `mode_mismatch` when
+/// every lock of the grant is a semaphore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downgrade {
+    /// Where the lock lives.
+    pub namespace: Namespace,
+    /// The grant to downgrade.
+    pub grant: GrantRef,
+}
+
+/// Replaces the free text of a grant; watchers see the grant with its new text. Reply: [`MetadataSet`];
+/// refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`, `not_owner`, `invalid_argument`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetMetadata {
+    /// Where the lock lives.
+    pub namespace: Namespace,
+    /// The grant to change.
+    pub grant: GrantRef,
+    /// The new text.
+    pub metadata: String,
+}
+
+/// Changes the capacity of a semaphore that is in use. Waiters that fit are granted at once. When it shrinks below the permits
+/// that are held, nobody loses any: the semaphore is full until enough of them are given back.
+///
+/// Reply: [`Resized`]; refused with `lock_not_found` when nobody uses the semaphore, `mode_mismatch`, `invalid_argument` when a
+/// waiter wants more permits than there would be, and `deadlock` when waiters would block each other for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Where the semaphore lives.
+    pub namespace: Namespace,
+    /// The semaphore.
+    pub name: Name,
+    /// Permits there will be, at least 1.
+    pub capacity: u32,
+}
+
+/// Names a grant in a command, and says whose it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRef {
+    /// The grant.
     pub by: By,
+    /// When given, the grant must belong to this session (guards against changing what another session holds).
+    pub session: Option<SessionId>,
+}
+
+impl GrantRef {
+    /// The lock that the command names, if it names one.
+    #[must_use]
+    pub fn name(&self) -> Option<&Name> {
+        match &self.by {
+            By::Id { name, .. } => name.as_ref(),
+            By::Token { name, .. } => Some(name),
+        }
+    }
+}
+
+impl From<By> for GrantRef {
+    fn from(by: By) -> Self {
+        Self { by, session: None }
+    }
 }
 
 /// How a command names a grant.
@@ -149,5 +217,11 @@ job_commands! {
         Extend => Extended,
         /// Takes a grant away.
         ForceRelease => Released,
+        /// Turns exclusive locks into shared ones.
+        Downgrade => Downgraded,
+        /// Replaces the text of a grant.
+        SetMetadata => MetadataSet,
+        /// Changes the capacity of a semaphore.
+        Resize => Resized,
     }
 }

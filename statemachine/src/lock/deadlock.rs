@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lock::record::{LockKey, WaitRecord};
+use crate::lock::resize::permits_of;
 use crate::lock::{LockRequest, Mode, Owner, Refusal};
 use crate::{LockId, State};
 
@@ -41,11 +42,7 @@ impl State {
     }
 
     fn permits_held(&self, holder: LockId, key: &LockKey) -> u32 {
-        let requests = self.lock.grants.get(&holder).map(|grant| grant.requests.as_ref()).unwrap_or_default();
-        requests
-            .iter()
-            .find(|request| request.name == key.name)
-            .map_or(0, |request| if let Mode::Semaphore { permits, .. } = request.mode { permits } else { 0 })
+        self.lock.grants.get(&holder).map_or(0, |grant| permits_of(&grant.requests, key))
     }
 
     pub(crate) fn owner_of(&self, lock_id: LockId) -> Option<&Owner> {

@@ -110,13 +110,17 @@ impl Step<'_> {
 /// Ends a grant: its locks are free, or closed for its lock-delay when the loss was involuntary.
 /// The caller runs [`crate::lock::promote`] afterwards.
 pub(crate) fn end_grant(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason) {
-    let Some(grant) = step.state.lock.grants.remove(&lock_id) else { return };
     let involuntary = match &reason {
         ReleaseReason::Released => false,
         ReleaseReason::SessionEnded(end) => *end == SessionEnd::Expired,
         ReleaseReason::Expired | ReleaseReason::Forced { .. } => true,
     };
-    let delayed_until_ms = (involuntary && grant.lock_delay_ms > 0)
+    end_held(step, lock_id, reason, involuntary);
+}
+
+fn end_held(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason, lock_delay: bool) {
+    let Some(grant) = step.state.lock.grants.remove(&lock_id) else { return };
+    let delayed_until_ms = (lock_delay && grant.lock_delay_ms > 0)
         .then(|| step.state.now_ms.saturating_add(grant.lock_delay_ms));
     for request in &grant.requests {
         let key = LockKey { namespace: grant.namespace.clone(), name: request.name.clone() };
@@ -176,12 +180,12 @@ pub(crate) fn end_delay(step: &mut Step<'_>, key: LockKey) {
     step.state.lock.touch(key, false);
 }
 
-/// Ends what a session owned: its waits, then its grants.
-pub(crate) fn end_owned(step: &mut Step<'_>, owned: &Owned, reason: SessionEnd) {
+/// Ends what a session owned: its waits, then its grants, whose locks stay closed for their lock-delay if `lock_delay` says so.
+pub(crate) fn end_owned(step: &mut Step<'_>, owned: &Owned, reason: SessionEnd, lock_delay: bool) {
     for lock_id in &owned.waits {
         end_wait(step, *lock_id, WaitEnd::SessionEnded(reason));
     }
     for lock_id in &owned.grants {
-        end_grant(step, *lock_id, ReleaseReason::SessionEnded(reason));
+        end_held(step, *lock_id, ReleaseReason::SessionEnded(reason), lock_delay);
     }
 }

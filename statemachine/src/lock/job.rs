@@ -25,6 +25,9 @@ impl Job for Lock {
             Command::Release(command) => Ok(command.apply(step)?.into()),
             Command::Extend(command) => command.apply(step).map(Into::into),
             Command::ForceRelease(command) => command.apply(step).map(Into::into),
+            Command::Downgrade(command) => command.apply(step).map(Into::into),
+            Command::SetMetadata(command) => command.apply(step).map(Into::into),
+            Command::Resize(command) => command.apply(step).map(Into::into),
         }
     }
 
@@ -35,7 +38,10 @@ impl Job for Lock {
             | Command::WithdrawWaits(_)
             | Command::Release(_)
             | Command::Extend(_)
-            | Command::ForceRelease(_) => false,
+            | Command::ForceRelease(_)
+            | Command::Downgrade(_)
+            | Command::SetMetadata(_)
+            | Command::Resize(_) => false,
         }
     }
 

@@ -6,6 +6,7 @@ mod change;
 mod check;
 mod command;
 mod deadlock;
+mod downgrade;
 mod explain;
 mod extend;
 mod force_release;
@@ -18,7 +19,9 @@ mod promote;
 mod record;
 mod refusal;
 mod release;
+mod resize;
 mod serving;
+mod set_metadata;
 mod table;
 mod types;
 mod validate;
@@ -27,12 +30,16 @@ mod withdraw_waits;
 
 pub use change::Change;
 pub use command::{
-    Acquire, By, CancelScope, CancelWait, Command, Extend, ForceRelease, Release, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Command, Downgrade, Extend, ForceRelease, GrantRef, Release,
+    Resize, SetMetadata, WithdrawWaits,
 };
 pub use explain::{Blocker, Explanation, WaiterExplanation};
 pub use image::Record;
 pub use limits::Limits;
-pub use outcome::{Acquired, Extended, Released, Reply, Usage, WaitCancelled, WaitsWithdrawn};
+pub use outcome::{
+    Acquired, Downgraded, Extended, MetadataSet, Released, Reply, Resized, Usage, WaitCancelled,
+    WaitsWithdrawn,
+};
 pub use record::WaitRecord;
 pub use refusal::Refusal;
 pub use types::{Grant, LockRequest, Mode, Owner, ReleaseReason, ServingCall, Wait, WaitEnd};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::LockId;
 use crate::job_macros::{job_replies, job_usage};
 use crate::lock::{Grant, Wait};
+use crate::{LockId, Name};
 
 /// How an acquisition stands that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +58,31 @@ pub struct Extended {
     pub grant: Arc<Grant>,
 }
 
+/// The exclusive locks of a grant are shared ones now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Downgraded {
+    /// The grant, with its new modes.
+    pub grant: Arc<Grant>,
+}
+
+/// The grant has a new text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MetadataSet {
+    /// The grant, with its new text.
+    pub grant: Arc<Grant>,
+}
+
+/// The semaphore has a new capacity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resized {
+    /// The semaphore.
+    pub name: Name,
+    /// Permits there are now.
+    pub capacity: u32,
+    /// Permits that are held now; more than `capacity` while a semaphore that shrank waits for some of them.
+    pub permits_held: u32,
+}
+
 job_replies! {
     Lock {
         /// An acquisition is held, or waits.
@@ -70,15 +95,23 @@ job_replies! {
         Released,
         /// A one-shot grant lives longer.
         Extended,
+        /// Exclusive locks are shared.
+        Downgraded,
+        /// A grant has a new text.
+        MetadataSet,
+        /// A semaphore has a new capacity.
+        Resized,
     }
 }
 
 impl Reply {
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
-            Self::Acquired(Acquired::Granted(grant)) | Self::Extended(Extended { grant }) => {
-                grant.text_bytes()
-            }
+            Self::Acquired(Acquired::Granted(grant))
+            | Self::Extended(Extended { grant })
+            | Self::Downgraded(Downgraded { grant })
+            | Self::MetadataSet(MetadataSet { grant }) => grant.text_bytes(),
+            Self::Resized(resized) => resized.name.as_str().len(),
             Self::Acquired(Acquired::Queued(wait)) => wait.text_bytes(),
             Self::WaitCancelled(_) | Self::WaitsWithdrawn(_) | Self::Released(_) => 0,
         }

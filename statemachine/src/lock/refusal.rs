@@ -96,6 +96,22 @@ pub enum Refusal {
         /// Its session.
         session: SessionId,
     },
+    /// The session that names itself does not own the grant.
+    #[error(
+        "{lock_id} does not belong to session {session}; only its own session, or a call without session_id, may change it"
+    )]
+    NotOwner {
+        /// The grant.
+        lock_id: LockId,
+        /// The session that was named.
+        session: SessionId,
+    },
+    /// Nobody holds the lock or waits for it.
+    #[error("lock {name} is free: nobody holds it or waits for it")]
+    NotInUse {
+        /// The lock.
+        name: Name,
+    },
     /// The token is not (or no longer) the newest.
     #[error("{}", superseded_text(*token, *newest))]
     TokenSuperseded {
@@ -134,6 +150,8 @@ impl Refusal {
             Self::ModeMismatch { .. } => Code::ModeMismatch,
             Self::CapacityMismatch { .. } => Code::CapacityMismatch,
             Self::OwnedBySession { .. } => Code::OwnedBySession,
+            Self::NotOwner { .. } => Code::NotOwner,
+            Self::NotInUse { .. } => Code::LockNotFound,
             Self::TokenSuperseded { .. } => Code::TokenSuperseded,
         }
     }
@@ -144,7 +162,8 @@ impl Refusal {
             Self::LockHeld { name, holder_tokens, .. } => name.as_str().len() + 8 * holder_tokens.len(),
             Self::LockDelayed { name, .. }
             | Self::ModeMismatch { name, .. }
-            | Self::CapacityMismatch { name, .. } => name.as_str().len(),
+            | Self::CapacityMismatch { name, .. }
+            | Self::NotInUse { name } => name.as_str().len(),
             Self::GrantEnded { reason, .. } => reason.text_bytes(),
             Self::Deadlock { cycle } => cycle.iter().map(String::len).sum(),
             Self::LockNotHeld { .. }
@@ -152,6 +171,7 @@ impl Refusal {
             | Self::AlreadyGranted { .. }
             | Self::WaitEnded { .. }
             | Self::OwnedBySession { .. }
+            | Self::NotOwner { .. }
             | Self::TokenSuperseded { .. } => 0,
         }
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::lock::{By, Change, Grant, Refusal, Release, ReleaseReason, Released, end_grant};
+use crate::lock::{By, Change, Grant, GrantRef, Refusal, Release, ReleaseReason, Released, end_grant};
 use crate::step::Step;
 use crate::{LockId, Name, Namespace, State};
 
 impl Release {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Released, Refusal> {
-        let grant = self.grant(step.state)?;
+        let grant = step.state.named_grant(&self.namespace, &self.grant)?;
         let (lock_id, token, remaining_count) = (grant.lock_id, grant.token, grant.count - 1);
         if remaining_count == 0 {
             end_grant(step, lock_id, ReleaseReason::Released);
@@ -20,16 +20,23 @@ impl Release {
         }
         Ok(Released { lock_id, token, remaining_count })
     }
-
-    fn grant(&self, state: &State) -> Result<Arc<Grant>, Refusal> {
-        match &self.by {
-            By::Id { lock_id, name } => state.held(&self.namespace, *lock_id, name.as_ref()).cloned(),
-            By::Token { name, token } => state.held_under(&self.namespace, name, *token),
-        }
-    }
 }
 
 impl State {
+    /// The grant that a command names, if it belongs to the session that is given with it.
+    pub(super) fn named_grant(&self, namespace: &Namespace, named: &GrantRef) -> Result<Arc<Grant>, Refusal> {
+        let grant = match &named.by {
+            By::Id { lock_id, name } => self.held(namespace, *lock_id, name.as_ref())?.clone(),
+            By::Token { name, token } => self.held_under(namespace, name, *token)?,
+        };
+        match named.session {
+            Some(session) if grant.owner.session != Some(session) => {
+                Err(Refusal::NotOwner { lock_id: grant.lock_id, session })
+            }
+            _ => Ok(grant),
+        }
+    }
+
     /// The grant of that id, if it is held in the namespace and (when given) on that name. An acquisition of another namespace, held or
     /// waiting, is refused as such.
     pub(super) fn held(

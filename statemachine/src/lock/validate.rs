@@ -98,9 +98,6 @@ impl State {
             let permits = |mode: &Mode| if let Mode::Semaphore { permits, .. } = mode { *permits } else { 0 };
             let used: u64 = held.iter().map(|mode| u64::from(permits(mode))).sum();
             ensure!(used == u64::from(lock.permits_used), "{name}: permits are counted wrong");
-            if let Kind::Semaphore { capacity } = lock.kind {
-                ensure!(used <= u64::from(capacity), "{name}: more permits held than there are");
-            }
             if let Some(until_ms) = lock.delayed_until_ms() {
                 let due = (until_ms, Due::Delay(Box::new(key.clone())));
                 ensure!(self.deadlines.contains(&due), "{name}: its delay would never end");

@@ -10,19 +10,21 @@ impl CloseSession {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<SessionClosed, Rejection> {
         let session = self.session;
         step.state.check_session(session, &self.namespace)?;
-        Ok(end_session(step, session, SessionEnd::Closed).ok_or(Refusal::SessionNotFound { session })?)
+        Ok(end_session(step, session, SessionEnd::Closed, self.lock_delay)
+            .ok_or(Refusal::SessionNotFound { session })?)
     }
 }
 
 /// Ends a session. Watchers see what it owns end, a job after the other, then the session itself; what others get from it
-/// comes after. Gives the number of grants and of waits that went with it, `None` when there is no such session.
+/// comes after. With `lock_delay` its locks stay closed for theirs. Gives the number of grants and of waits that went with it, `None` when there is no such session.
 pub(crate) fn end_session(
     step: &mut Step<'_>,
     session: SessionId,
     reason: SessionEnd,
+    lock_delay: bool,
 ) -> Option<SessionClosed> {
     let owned = step.state.session.owned(session)?.clone();
-    lock::end_owned(step, &owned, reason);
+    lock::end_owned(step, &owned, reason, lock_delay);
     let ended = step.state.session.remove(session)?;
     for remembered in ended.window.answers.values() {
         step.state.retries.forget(remembered);

@@ -31,6 +31,9 @@ pub struct CloseSession {
     pub namespace: Namespace,
     /// The session.
     pub session: SessionId,
+    /// Whether its locks stay closed for their lock-delay, as when the session had expired: whoever closes the session of a process
+    /// that may still be working asks for it.
+    pub lock_delay: bool,
 }
 
 job_commands! {

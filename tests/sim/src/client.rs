@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batuta_api::ApiError;
 use batuta_api::service::acquire::{AcquireRequest, Held};
-use batuta_api::service::lock::{Extend, Lock, LockCursors, Released};
+use batuta_api::service::lock::{Extend, Lock, LockCursors, Released, SetMetadata};
 use batuta_api::service::register::Register;
 use batuta_api::service::session::{Closed, KeptAlive, OpenRequest};
 use batuta_api::service::{At, CallContext, Consistency, Service};
@@ -28,6 +28,8 @@ pub(crate) enum Call {
     Acquire(AcquireRequest),
     Release(LockId),
     Extend(Extend),
+    Downgrade(LockId),
+    SetMetadata(LockId, String),
     Advance { name: Name, token: u64 },
     GetLock(Name, Consistency),
     GetRegister(Name, Consistency),
@@ -42,6 +44,7 @@ pub(crate) enum Answer {
     Granted(Box<At<Held>>),
     Released(At<Released>),
     Extended(Box<At<Held>>),
+    Changed(Box<At<Held>>),
     Advanced(At<Register>),
     Lock(Box<At<Lock>>),
     Register(At<Register>),
@@ -53,7 +56,7 @@ impl Answer {
             Self::Opened(at) => at.revision,
             Self::KeptAlive(at) => at.revision,
             Self::Closed(at) => at.revision,
-            Self::Granted(at) | Self::Extended(at) => at.revision,
+            Self::Granted(at) | Self::Extended(at) | Self::Changed(at) => at.revision,
             Self::Released(at) => at.revision,
             Self::Advanced(at) | Self::Register(at) => at.revision,
             Self::Lock(at) => at.revision,
@@ -78,12 +81,20 @@ impl Call {
         Ok(match self {
             Self::Open(request) => Answer::Opened(service.open_session(&context, request).await?),
             Self::KeepAlive(session) => Answer::KeptAlive(service.keep_alive(&context, session).await?),
-            Self::Close(session) => Answer::Closed(service.close_session(&context, session).await?),
+            Self::Close(session) => Answer::Closed(service.close_session(&context, session, false).await?),
             Self::Acquire(request) => Answer::Granted(Box::new(service.acquire(&context, request).await?)),
             Self::Release(lock_id) => {
                 Answer::Released(service.release(&context, By::Id { lock_id, name: None }).await?)
             }
             Self::Extend(request) => Answer::Extended(Box::new(service.extend(&context, request).await?)),
+            Self::Downgrade(lock_id) => {
+                let grant = By::Id { lock_id, name: None }.into();
+                Answer::Changed(Box::new(service.downgrade(&context, grant).await?))
+            }
+            Self::SetMetadata(lock_id, metadata) => {
+                let request = SetMetadata { grant: By::Id { lock_id, name: None }.into(), metadata };
+                Answer::Changed(Box::new(service.set_metadata(&context, request).await?))
+            }
             Self::Advance { name, token } => {
                 Answer::Advanced(service.advance_register(&context, name, token).await?)
             }
@@ -231,6 +242,9 @@ impl Caller {
                 ledger.lives.push(Life { lock_id, begun_ms, ttl_ms: request.ttl_ms });
             }
             (Call::Release(lock_id), Answer::Released(_)) => ledger.released.push(*lock_id),
+            (Call::SetMetadata(lock_id, text), Answer::Changed(_)) => {
+                ledger.changed.push((*lock_id, text.clone()));
+            }
             (Call::Advance { name, token }, Answer::Advanced(_)) => {
                 ledger.registers.push((name.clone(), *token));
             }

@@ -65,6 +65,8 @@ pub(crate) struct Ledger {
     pub(crate) linearizable_reads: u64,
     pub(crate) granted: Vec<Granted>,
     pub(crate) released: Vec<LockId>,
+    /// Grants that were given another text.
+    pub(crate) changed: Vec<(LockId, String)>,
     pub(crate) lives: Vec<Life>,
     pub(crate) sessions: BTreeMap<SessionId, Renewals>,
     pub(crate) closed: Vec<SessionId>,

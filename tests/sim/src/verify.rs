@@ -31,6 +31,8 @@ struct Replay {
     sessions_ended: BTreeMap<SessionId, (u64, u64, SessionEnd)>,
     /// How often a text that is given to one call only was granted or opened.
     effects: BTreeMap<String, u64>,
+    /// Texts that holders gave their grants.
+    changed: BTreeSet<(LockId, String)>,
     register_values: BTreeSet<(Name, u64)>,
 }
 
@@ -77,6 +79,7 @@ impl Replay {
             ChangeKind::Lock(lock::Change::LockExtended(grant)) => {
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
+            ChangeKind::Lock(lock::Change::LockChanged(grant)) => self.change(revision, grant)?,
             ChangeKind::Lock(lock::Change::LockReleased { grant, .. }) if grant.count > 0 => {
                 self.released.insert(grant.lock_id);
                 self.held.insert(grant.lock_id, Arc::clone(grant));
@@ -96,7 +99,12 @@ impl Replay {
             ChangeKind::Register(register::Change::RegisterChanged { name, high_water: None }) => {
                 self.registers.remove(name);
             }
-            ChangeKind::Lock(lock::Change::LockQueued(_) | lock::Change::WaitEnded { .. })
+            // Nobody here resizes a semaphore.
+            ChangeKind::Lock(
+                lock::Change::LockQueued(_)
+                | lock::Change::WaitEnded { .. }
+                | lock::Change::LockResized { .. },
+            )
             | ChangeKind::Cluster(
                 cluster::Change::LimitsChanged
                 | cluster::Change::NodeAllocated { .. }
@@ -123,6 +131,24 @@ impl Replay {
             }
         }
         self.held.insert(grant.lock_id, Arc::clone(grant));
+        Ok(())
+    }
+
+    /// A holder changed its grant: it kept its token, and no lock became exclusive.
+    fn change(&mut self, revision: u64, grant: &Arc<Grant>) -> Result<(), Violation> {
+        let before = self.held.insert(grant.lock_id, Arc::clone(grant));
+        let kept = before.is_some_and(|before| {
+            let modes = before.requests.iter().zip(&grant.requests);
+            before.token == grant.token
+                && modes.into_iter().all(|(before, now)| {
+                    before == now || (before.mode, now.mode) == (Mode::Exclusive, Mode::Shared)
+                })
+        });
+        if !kept {
+            let what = format!("at revision {revision}: {grant:?}");
+            return Err(violation("a holder changes only what it holds", what));
+        }
+        self.changed.insert((grant.lock_id, grant.metadata.to_string()));
         Ok(())
     }
 
@@ -164,6 +190,11 @@ impl Replay {
         for lock_id in &ledger.released {
             if !self.released.contains(lock_id) {
                 return lost(format!("the release of {lock_id}"));
+            }
+        }
+        for (lock_id, text) in &ledger.changed {
+            if !self.changed.contains(&(*lock_id, text.clone())) {
+                return lost(format!("the text {text} of {lock_id}"));
             }
         }
         for session in ledger.sessions.keys() {

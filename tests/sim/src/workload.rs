@@ -118,8 +118,9 @@ impl Client {
         match self.rng.random_range(0..100) {
             0..34 => self.acquire().await,
             34..58 => self.release().await,
-            58..64 => self.extend().await,
-            64..72 => self.advance().await,
+            58..62 => self.extend().await,
+            62..66 => self.change().await,
+            66..72 => self.advance().await,
             72..96 => self.read().await,
             _ => self.close().await,
         }
@@ -194,6 +195,17 @@ impl Client {
         if let Told::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
             self.held.retain(|held| held.lock_id != lock_id);
         }
+    }
+
+    /// Downgrades a grant, or gives it another text.
+    async fn change(&mut self) {
+        let Some(held) = self.held.last() else { return self.acquire().await };
+        let lock_id = held.lock_id;
+        self.keys += 1;
+        let text = format!("{}-text-{}", self.caller.who, self.keys);
+        let downgrades = self.rng.random_bool(0.5);
+        let call = if downgrades { Call::Downgrade(lock_id) } else { Call::SetMetadata(lock_id, text) };
+        self.write(call).await;
     }
 
     async fn advance(&mut self) {

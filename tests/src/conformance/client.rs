@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::grpc::{acquire, checked, closed, grant_json, opened, released};
+use super::grpc::{
+    acquire, capacity, checked, closed, downgrade, grant_json, opened, release, released, resized,
+    set_metadata,
+};
 use super::{Driver, Operation, Outcome, Refusal};
 
 /// The Rust client, given the address of one node.
@@ -62,10 +65,22 @@ async fn call(client: &Client, operation: Operation) -> Result<Value, Error> {
             let answer = client.keep_alive(v1::KeepAliveRequest { session_id }).await?;
             Ok(json!({"session_id": answer.session_id}))
         }
-        "close_session" => client.close_session(v1::CloseSessionRequest { session_id }).await.map(closed),
-        "release" => {
-            let answer = client.release(v1::ReleaseRequest { lock_id, name }).await?;
-            Ok(released(&answer))
+        "close_session" => {
+            let lock_delay = operation.flag("lock_delay");
+            client.close_session(v1::CloseSessionRequest { session_id, lock_delay }).await.map(closed)
+        }
+        "release" => Ok(released(&client.release(release(&operation)).await?)),
+        "downgrade" => {
+            let answer = client.downgrade(downgrade(&operation)).await?;
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "set_metadata" => {
+            let answer = client.set_metadata(set_metadata(&operation)).await?;
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "resize" => {
+            let request = v1::ResizeRequest { name, capacity: capacity(&operation) };
+            client.resize(request).await.map(resized)
         }
         "extend" => {
             let request = v1::ExtendRequest { lock_id, name, ttl_ms: operation.number("ttl_ms") };

@@ -99,7 +99,7 @@ fn refusal(error: &Value) -> Refusal {
 }
 
 fn document(operation: &Operation) -> String {
-    const GRANT: &str = "lockId fencingToken name mode owner count sessionId ttlMs revision";
+    const GRANT: &str = "lockId fencingToken name mode owner count sessionId ttlMs metadata revision";
     let (name, input, answer) = match operation.name.as_str() {
         "open_session" => ("openSession", "OpenSessionInput", "sessionId ttlMs metadata revision"),
         "keep_alive" => {
@@ -110,6 +110,9 @@ fn document(operation: &Operation) -> String {
         "acquire" => ("acquire", "AcquireInput", GRANT),
         "extend" => ("extend", "ExtendInput", GRANT),
         "release" => ("release", "ReleaseInput", "lockId fencingToken remainingCount revision"),
+        "downgrade" => ("downgrade", "DowngradeInput", GRANT),
+        "set_metadata" => ("setMetadata", "SetMetadataInput", GRANT),
+        "resize" => ("resize", "ResizeInput", "name capacity permitsHeld revision"),
         "cancel_wait" => ("cancelWait", "CancelWaitInput", "revision"),
         "force_release" => ("forceRelease", "ForceReleaseInput", "lockId revision"),
         "advance_register" => ("advanceRegister", "AdvanceRegisterInput", "highWater revision"),

@@ -189,7 +189,7 @@ pub(super) fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
     json!({
         "lock_id": grant.lock_id, "fencing_token": grant.fencing_token, "owner": grant.owner, "count": grant.count,
         "session_id": grant.session_id, "ttl_ms": grant.ttl_ms, "revision": revision,
-        "name": single.map(|lock| &lock.name), "mode": single.map(|lock| mode_text(lock.mode)),
+        "name": single.map(|lock| &lock.name), "mode": single.map(|lock| mode_text(lock.mode)), "metadata": grant.metadata,
     })
 }
 
@@ -225,7 +225,7 @@ async fn session(way: &Way, operation: &Operation) -> Outcome {
             }))
         }
         _ => {
-            let message = v1::CloseSessionRequest { session_id };
+            let message = v1::CloseSessionRequest { session_id, lock_delay: operation.flag("lock_delay") };
             let answer = ask!(way, operation, SessionServiceClient.close_session, message);
             Ok(closed(answer))
         }
@@ -284,9 +284,20 @@ async fn lock(way: &Way, operation: &Operation) -> Outcome {
             Ok(grant_json(answer.grant, answer.revision))
         }
         "release" => {
-            let answer =
-                ask!(way, operation, LockServiceClient.release, v1::ReleaseRequest { lock_id, name });
+            let answer = ask!(way, operation, LockServiceClient.release, release(operation));
             Ok(released(&answer))
+        }
+        "downgrade" => {
+            let answer = ask!(way, operation, LockServiceClient.downgrade, downgrade(operation));
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "set_metadata" => {
+            let answer = ask!(way, operation, LockServiceClient.set_metadata, set_metadata(operation));
+            Ok(grant_json(answer.grant, answer.revision))
+        }
+        "resize" => {
+            let message = v1::ResizeRequest { name, capacity: capacity(operation) };
+            Ok(resized(ask!(way, operation, LockServiceClient.resize, message)))
         }
         "cancel_wait" => {
             let answer =
@@ -323,6 +334,35 @@ async fn lock(way: &Way, operation: &Operation) -> Outcome {
         }
         other => panic!("no call for {other}"),
     }
+}
+
+pub(super) fn release(operation: &Operation) -> v1::ReleaseRequest {
+    v1::ReleaseRequest {
+        lock_id: operation.text("lock_id").to_owned(),
+        name: operation.text("name").to_owned(),
+        fencing_token: operation.number("fencing_token"),
+        session_id: operation.text("session_id").to_owned(),
+    }
+}
+
+pub(super) fn downgrade(operation: &Operation) -> v1::DowngradeRequest {
+    let v1::ReleaseRequest { lock_id, name, fencing_token, session_id } = release(operation);
+    v1::DowngradeRequest { lock_id, name, fencing_token, session_id }
+}
+
+pub(super) fn set_metadata(operation: &Operation) -> v1::SetMetadataRequest {
+    let v1::ReleaseRequest { lock_id, name, fencing_token, session_id } = release(operation);
+    let metadata = operation.text("metadata").to_owned();
+    v1::SetMetadataRequest { lock_id, name, fencing_token, session_id, metadata }
+}
+
+pub(super) fn capacity(operation: &Operation) -> u32 {
+    u32::try_from(operation.number("capacity")).expect("a capacity")
+}
+
+pub(super) fn resized(answer: v1::ResizeResponse) -> Value {
+    let v1::ResizeResponse { name, capacity, permits_held, revision } = answer;
+    json!({"name": name, "capacity": capacity, "permits_held": permits_held, "revision": revision})
 }
 
 pub(super) fn released(answer: &v1::ReleaseResponse) -> Value {

@@ -88,6 +88,12 @@ impl Operation {
         self.args.get(field).and_then(Value::as_u64).unwrap_or_default()
     }
 
+    /// A flag; false when it is not given.
+    #[must_use]
+    pub fn flag(&self, field: &str) -> bool {
+        self.args.get(field).and_then(Value::as_bool).unwrap_or_default()
+    }
+
     /// A list of texts; empty when it is not given.
     #[must_use]
     pub fn texts(&self, field: &str) -> Vec<String> {

@@ -45,10 +45,23 @@ fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
     match operation.name.as_str() {
         "open_session" => ("POST", "/api/v1/sessions".to_owned(), body(&[])),
         "keep_alive" => ("PUT", format!("/api/v1/sessions/{session}/keep-alive"), None),
-        "close_session" => ("DELETE", format!("/api/v1/sessions/{session}"), None),
+        "close_session" => {
+            let lock_delay = operation.flag("lock_delay");
+            ("DELETE", format!("/api/v1/sessions/{session}?lock_delay={lock_delay}"), None)
+        }
         "get_session" => ("GET", format!("/api/v1/sessions/{session}"), None),
         "acquire" => ("POST", "/api/v1/locks".to_owned(), body(&[])),
-        "release" => ("DELETE", format!("/api/v1/locks/{name}?lock_id={lock_id}"), None),
+        "release" => {
+            let fields = ["lock_id", "fencing_token", "session_id"].into_iter().filter_map(|field| {
+                let value = operation.args.get(field)?;
+                let text = value.as_str().map_or_else(|| value.to_string(), segment);
+                Some(format!("{field}={text}"))
+            });
+            ("DELETE", format!("/api/v1/locks/{name}?{}", fields.collect::<Vec<_>>().join("&")), None)
+        }
+        "downgrade" => ("PUT", format!("/api/v1/locks/{name}/downgrade"), body(&["name"])),
+        "set_metadata" => ("PUT", format!("/api/v1/locks/{name}/metadata"), body(&["name"])),
+        "resize" => ("PUT", format!("/api/v1/locks/{name}/capacity"), body(&["name"])),
         "extend" => ("PUT", format!("/api/v1/locks/{name}/extend"), body(&["name"])),
         "cancel_wait" => ("DELETE", format!("/api/v1/waits/{lock_id}"), None),
         "check" => ("GET", format!("/api/v1/locks/{name}/check?fencing_token={token}"), None),

@@ -1,12 +1,13 @@
 //! Requests as the use cases take them, and core views as answers.
 
-use batuta_statemachine::lock::{self as core, By};
+use batuta_statemachine::lock::{self as core, GrantRef};
 use batuta_statemachine::{Name, SessionId};
 
 use super::{
-    AcquireRequest, Blocker, CheckAnswer, ExplainAnswer, ExtendRequest, ForceReleaseRequest, Grant,
-    GrantAnswer, ListLocksQuery, Lock, LockAnswer, LockMode, LockPage, LockQuery, LockRequest, Long,
-    ReleaseAnswer, ReleaseRequest, Waiter, WaiterExplanation,
+    AcquireRequest, Blocker, CheckAnswer, DowngradeRequest, ExplainAnswer, ExtendRequest,
+    ForceReleaseRequest, Grant, GrantAnswer, ListLocksQuery, Lock, LockAnswer, LockMode, LockPage, LockQuery,
+    LockRequest, Long, ReleaseAnswer, ReleaseRequest, ResizeAnswer, ResizeRequest, SetMetadataRequest,
+    Waiter, WaiterExplanation,
 };
 use crate::ApiError;
 use crate::service::acquire;
@@ -80,9 +81,35 @@ impl LockRequest {
 
 impl ReleaseRequest {
     /// The request of the use case.
-    pub(crate) fn read(self) -> Result<By, ApiError> {
-        let name = parse::parse_optional_name("name", self.name.as_deref().unwrap_or_default())?;
-        grant_named(name, self.lock_id.as_deref(), self.fencing_token.map(u64::from))
+    pub(crate) fn read(self) -> Result<GrantRef, ApiError> {
+        let Self { lock_id, name, fencing_token, session_id } = self;
+        let name = parse::parse_optional_name("name", name.as_deref().unwrap_or_default())?;
+        grant_named(name, lock_id.as_deref(), fencing_token.map(u64::from), session_id.as_deref())
+    }
+}
+
+impl DowngradeRequest {
+    /// The request of the use case.
+    pub(crate) fn read(self) -> Result<GrantRef, ApiError> {
+        let Self { lock_id, name, fencing_token, session_id } = self;
+        ReleaseRequest { lock_id, name, fencing_token, session_id }.read()
+    }
+}
+
+impl SetMetadataRequest {
+    /// The request of the use case.
+    pub(crate) fn read(self) -> Result<service::SetMetadata, ApiError> {
+        let Self { lock_id, name, fencing_token, session_id, metadata } = self;
+        let grant = ReleaseRequest { lock_id, name, fencing_token, session_id }.read()?;
+        Ok(service::SetMetadata { grant, metadata })
+    }
+}
+
+impl ResizeRequest {
+    /// The request of the use case.
+    pub(crate) fn read(self) -> Result<service::Resize, ApiError> {
+        let name = parse::parse_name("name", &self.name)?;
+        Ok(service::Resize { name, capacity: self.capacity })
     }
 }
 
@@ -234,6 +261,13 @@ impl From<At<service::Released>> for ReleaseAnswer {
             remaining_count: Long(value.remaining_count),
             revision: Long(revision),
         }
+    }
+}
+
+impl From<At<service::Resized>> for ResizeAnswer {
+    fn from(At { revision, value, .. }: At<service::Resized>) -> Self {
+        let service::Resized { name, capacity, permits_held } = value;
+        Self { name: name.to_string(), capacity, permits_held, revision: Long(revision) }
     }
 }
 

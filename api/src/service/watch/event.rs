@@ -44,6 +44,10 @@ pub enum Kind {
     LockGranted,
     /// A one-shot grant was extended.
     LockExtended,
+    /// A holder downgraded its locks, or replaced its text.
+    LockChanged,
+    /// A semaphore has another capacity.
+    LockResized,
     /// A grant ended, or a re-entrant count fell.
     LockReleased,
     /// A wait ended without a grant.
@@ -78,12 +82,14 @@ impl Job {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SessionOpened,
         Self::SessionEnded,
         Self::LockQueued,
         Self::LockGranted,
         Self::LockExtended,
+        Self::LockChanged,
+        Self::LockResized,
         Self::LockReleased,
         Self::WaitEnded,
         Self::RegisterAdvanced,
@@ -102,6 +108,8 @@ impl Kind {
             Self::LockQueued => "lock_queued",
             Self::LockGranted => "lock_granted",
             Self::LockExtended => "lock_extended",
+            Self::LockChanged => "lock_changed",
+            Self::LockResized => "lock_resized",
             Self::LockReleased => "lock_released",
             Self::WaitEnded => "wait_ended",
             Self::RegisterAdvanced => "register_advanced",
@@ -120,6 +128,8 @@ impl Kind {
             Self::LockQueued
             | Self::LockGranted
             | Self::LockExtended
+            | Self::LockChanged
+            | Self::LockResized
             | Self::LockReleased
             | Self::WaitEnded => Job::Lock,
             Self::RegisterAdvanced | Self::RegisterDeleted => Job::Register,
@@ -140,7 +150,7 @@ pub enum Facts {
     },
     /// Of `session_ended`: nothing more than the session and the reason.
     SessionEnded,
-    /// Of `lock_granted`, `lock_extended` and `lock_released`.
+    /// Of `lock_granted`, `lock_extended`, `lock_changed` and `lock_released`.
     Grant {
         /// The grant as it is now; of a release, as it was, with the count that is left.
         grant: Arc<Grant>,
@@ -149,6 +159,13 @@ pub enum Facts {
     },
     /// Of `lock_queued` and `wait_ended`.
     Wait(Box<Wait>),
+    /// Of `lock_resized`.
+    Capacity {
+        /// The semaphore.
+        name: Name,
+        /// Permits there are now.
+        capacity: u32,
+    },
     /// Of `register_advanced` and `register_deleted` (no value).
     Register {
         /// The register.
@@ -224,7 +241,7 @@ impl Event {
         let (requests, own): (&[LockRequest], Option<&Name>) = match &self.facts {
             Facts::Grant { grant, .. } => (&grant.requests, None),
             Facts::Wait(wait) => (&wait.requests, None),
-            Facts::Register { name, .. } => (&[], Some(name)),
+            Facts::Register { name, .. } | Facts::Capacity { name, .. } => (&[], Some(name)),
             Facts::SessionOpened { .. } | Facts::SessionEnded | Facts::Node { .. } | Facts::Cluster => {
                 (&[], None)
             }
@@ -276,6 +293,10 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         ChangeKind::Lock(lock::Change::LockQueued(wait)) => waiting(Kind::LockQueued, wait),
         ChangeKind::Lock(lock::Change::LockGranted(grant)) => granted(Kind::LockGranted, grant),
         ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(Kind::LockExtended, grant),
+        ChangeKind::Lock(lock::Change::LockChanged(grant)) => granted(Kind::LockChanged, grant),
+        ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
+            plain(Kind::LockResized, Facts::Capacity { name: name.clone(), capacity: *capacity })
+        }
         ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };

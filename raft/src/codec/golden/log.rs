@@ -2,7 +2,8 @@
 
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, Release, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, Release, Resize,
+    SetMetadata, WithdrawWaits,
 };
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -26,7 +27,14 @@ fn sessions() -> Vec<(&'static str, Command)> {
             }),
         ),
         ("keep_alive", Command::from(KeepAlive { sessions: vec![session, SessionId(at(9))] })),
-        ("close_session", Command::from(CloseSession { namespace, session })),
+        (
+            "close_session",
+            Command::from(CloseSession { namespace: namespace.clone(), session, lock_delay: false }),
+        ),
+        (
+            "close_session_with_lock_delay",
+            Command::from(CloseSession { namespace, session, lock_delay: true }),
+        ),
     ]
 }
 
@@ -48,7 +56,8 @@ fn locks() -> Vec<(&'static str, Command)> {
     let (namespace, lock_id) = (Namespace::default(), LockId(at(9)));
     let cancel =
         |call, scope| Command::from(CancelWait { namespace: namespace.clone(), lock_id, call, scope });
-    let release = |by| Command::from(Release { namespace: namespace.clone(), by });
+    let release = |by: By| Command::from(Release { namespace: namespace.clone(), grant: GrantRef::from(by) });
+    let of_session = |by| GrantRef { by, session: Some(SessionId(at(7))) };
     vec![
         ("acquire", Command::from(acquire())),
         ("cancel_wait", cancel(None, CancelScope::Wait)),
@@ -71,6 +80,29 @@ fn locks() -> Vec<(&'static str, Command)> {
                 reason: "stuck".to_owned(),
             }),
         ),
+        (
+            "release_of_a_session",
+            Command::from(Release {
+                namespace: namespace.clone(),
+                grant: of_session(By::Id { lock_id, name: None }),
+            }),
+        ),
+        (
+            "downgrade",
+            Command::from(Downgrade {
+                namespace: namespace.clone(),
+                grant: of_session(By::Id { lock_id, name: Some(name()) }),
+            }),
+        ),
+        (
+            "set_metadata",
+            Command::from(SetMetadata {
+                namespace: namespace.clone(),
+                grant: By::Token { name: name(), token: 11 }.into(),
+                metadata: "m".to_owned(),
+            }),
+        ),
+        ("resize", Command::from(Resize { namespace, name: name(), capacity: 12 })),
     ]
 }
 
@@ -106,8 +138,10 @@ pub(super) fn samples() -> Vec<Sample> {
     let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::from(acquire()))));
     let key = DedupKey::Sequence { session: SessionId(at(7)), sequence: 12 };
-    let release =
-        Release { namespace: Namespace::default(), by: By::Id { lock_id: LockId(at(9)), name: None } };
+    let release = Release {
+        namespace: Namespace::default(),
+        grant: By::Id { lock_id: LockId(at(9)), name: None }.into(),
+    };
     samples.push(sample("release_by_sequence", codec::request(Some(key), Command::from(release))));
     samples
 }

@@ -121,6 +121,17 @@ fn replies() -> Vec<(&'static str, Reply)> {
     ]
 }
 
+fn replies_to_holders() -> Vec<(&'static str, Reply)> {
+    let grant = Arc::new(grant());
+    let resized = lock::Resized { name: name(), capacity: 8, permits_held: 9 };
+    let downgraded = lock::Downgraded { grant: Arc::clone(&grant) };
+    vec![
+        ("downgraded", Reply::Lock(lock::Reply::Downgraded(downgraded))),
+        ("metadata_set", Reply::Lock(lock::Reply::MetadataSet(lock::MetadataSet { grant }))),
+        ("resized", Reply::Lock(lock::Reply::Resized(resized))),
+    ]
+}
+
 fn release_reasons() -> Vec<ReleaseReason> {
     vec![
         ReleaseReason::Released,
@@ -157,6 +168,8 @@ fn rejections() -> Vec<Rejection> {
         Rejection::Lock(lock::Refusal::ModeMismatch { name: name(), actual: "semaphore".into() }),
         Rejection::Lock(lock::Refusal::CapacityMismatch { name: name(), actual: 9 }),
         Rejection::Lock(lock::Refusal::OwnedBySession { lock_id, session }),
+        Rejection::Lock(lock::Refusal::NotOwner { lock_id, session }),
+        Rejection::Lock(lock::Refusal::NotInUse { name: name() }),
         Rejection::Lock(lock::Refusal::TokenSuperseded { token: 1, newest: 2 }),
         Rejection::Register(register::Refusal::RegisterNotFound { name: name() }),
         Rejection::KeyReused,
@@ -167,7 +180,8 @@ fn rejections() -> Vec<Rejection> {
 
 fn outcomes() -> Vec<(String, Outcome)> {
     let lock_id = LockId(at(5));
-    let replies = replies().into_iter().map(|(name, reply)| (name.to_owned(), Ok(reply)));
+    let replies =
+        replies().into_iter().chain(replies_to_holders()).map(|(name, reply)| (name.to_owned(), Ok(reply)));
     let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_string(), Err(rejection)));
     // Several refusals have the code of another, or more than one.
     let foreign = ("foreign_lock".to_owned(), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
