@@ -1,4 +1,4 @@
-//! The Rust client.
+//! Runs scenarios through the Rust client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::sync::OnceCell;
 use super::grpc::{acquire, checked, closed, grant_json, opened, released};
 use super::{Driver, Operation, Outcome, Refusal};
 
-/// The Rust client, given the address of one node.
+/// A driver over the Rust client, which is given the address of one node.
 pub struct ClientDriver {
     endpoint: String,
     client: Arc<OnceCell<Client>>,
 }
 
 impl ClientDriver {
-    /// A client of the node at a gRPC base URL; connects when it is first asked.
+    /// Makes a client of the node at a gRPC base URL. It connects with the first call.
     #[must_use]
     pub fn new(endpoint: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), client: Arc::default() }

@@ -1,4 +1,4 @@
-//! The REST front.
+//! Runs scenarios through the REST front.
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Driver, Operation, Outcome, Refusal};
 use crate::Rest;
 
-/// The REST front of one node.
+/// A driver over the REST front of one node.
 pub struct RestDriver(pub Rest);
 
 impl Driver for RestDriver {
@@ -30,7 +30,7 @@ fn segment(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"))
 }
 
-/// Method, path and body.
+/// The method, path and body of an operation.
 fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
     let body = |without: &[&str]| {
         let mut args = operation.args.clone();

@@ -1,4 +1,4 @@
-//! The rules, one module each. A rule takes what it judges as arguments, so that its tests are small texts.
+//! The rules, one per module. A rule takes its input as arguments, so that its tests are small texts.
 
 mod admit;
 mod banned;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::source::{Finding, Source, rust_files};
 
-/// Judges the workspace at `root`.
+/// Checks the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let failed = |path: &str, message: String| Finding { path: path.to_owned(), line: 1, message };
