@@ -1,5 +1,5 @@
-//! What is done for one client only. When it panics, that client gets an error or loses its connection, and nobody else notices:
-//! the node goes on. A panic anywhere else leaves the node without a part of itself, so it ends the process.
+//! Marks work that is done for one client only. When it panics, that client gets an error or loses its connection, and the node
+//! continues. A panic anywhere else leaves the node without one of its parts, so it ends the process.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -9,14 +9,14 @@ thread_local! {
     static CURRENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the caller is called by what is done for one client.
+/// Whether the caller runs as part of work for one client.
 #[must_use]
 pub fn is_current() -> bool {
-    // A thread that ends does nothing for a client any more.
+    // A thread that is ending no longer works for a client.
     CURRENT.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Sets the mark while it lives.
+/// Sets the mark for as long as it lives.
 struct Mark {
     before: bool,
 }
@@ -29,18 +29,18 @@ impl Mark {
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        // A thread that ends has no mark left to set.
+        // A thread that is ending no longer has the mark.
         let _ = CURRENT.try_with(|current| current.set(self.before));
     }
 }
 
-/// Does something for one client here and now.
+/// Runs work for one client synchronously.
 pub fn client_work_now<T>(work: impl FnOnce() -> T) -> T {
     let _mark = Mark::set();
     work()
 }
 
-/// Marks a future as done for one client. Whoever waits for it must be prepared that it panics.
+/// Marks a future as work for one client. Its caller must handle a panic.
 pub async fn client_work<F: Future>(work: F) -> F::Output {
     let mut work = pin!(work);
     poll_fn(|context| client_work_now(|| work.as_mut().poll(context))).await

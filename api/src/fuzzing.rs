@@ -1,6 +1,6 @@
-//! What a fuzzer feeds: every decoder of what a client sends. Compiled for `cfg(fuzzing)` and tests only.
+//! Entry points for fuzzers: every decoder of client input. Compiled only for `cfg(fuzzing)` and tests.
 //!
-//! Each function takes any bytes and must return: no panic, no memory out of proportion.
+//! Each function accepts any bytes and must return without a panic and without disproportionate memory.
 
 use crate::contract::cluster::{SetLimitsRequest, TransferLeaderRequest};
 use crate::contract::lock::{AcquireRequest, ExtendRequest, ForceReleaseRequest, ReleaseRequest};
@@ -17,7 +17,7 @@ pub fn web_socket_frame(bytes: &[u8]) {
     }
 }
 
-/// Reads a body as each kind of body that REST takes.
+/// Reads a body as each kind of body that REST accepts.
 pub fn rest_body(bytes: &[u8]) {
     if let Ok(request) = decode_json::<AcquireRequest>(bytes) {
         let _ = request.read();
@@ -53,7 +53,7 @@ mod tests {
     const FRAMES: &[&str] = &[
         r#"{"id":"7","op":"acquire","name":"a/b","mode":"semaphore","permits":2,"capacity":8,"wait_ms":5,"key":"k"}"#,
         r#"{"id":"1","op":"hello","namespace":"default","session_id":"s-12.0"}"#,
-        r#"{"id":"16","op":"watch","jobs":"lock,session","prefix":"o/","snapshot":true,"from_revision":3}"#,
+        r#"{"id":"16","op":"watch","areas":"lock,session","prefix":"o/","snapshot":true,"from_revision":3}"#,
         r#"{"id":"10","op":"force_release","name":"o","fencing_token":17,"reason":"stuck"}"#,
     ];
     const BODIES: &[&str] = &[
@@ -68,7 +68,7 @@ mod tests {
         "{ __schema { types { fields { type { fields { name } } } } } }",
     ];
 
-    /// One of the seeds, with pieces of it repeated, characters changed, and perhaps the end cut off.
+    /// A mutation of one of the seeds: pieces repeated, characters changed, and perhaps the end cut off.
     fn mutated(seeds: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
         let index = any::<prop::sample::Index>;
         let letter = prop::sample::select(b"{}[]()\"\\:,.@$!0-eE \n\x00\xff\xc3a".to_vec());
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_without_end_is_refused() {
+    fn endless_nesting_is_refused() {
         for (open, close) in
             [("{\"a\":", "}"), ("[", "]"), ("{a", "}"), ("{a(b:[", "])}"), ("{\"id\":[", "]}")]
         {

@@ -1,9 +1,9 @@
-//! The public APIs of a node: the use cases ([`service`]) and the fronts that speak for them ([`rest`],
+//! The public APIs of a node: the use cases ([`service`]) and the fronts that offer them ([`rest`],
 //! [`graphql`], [`grpc`], [`ws`]).
 //!
-//! A front decodes, calls the service, encodes. The objects of REST, WebSocket and GraphQL are written once (`contract`).
-//! Every call passes one place (`service/admit.rs`). No rule lives in a front: what one front refuses, all refuse, with the
-//! same code of [`error::Code`].
+//! A front decodes, calls the service, and encodes. The objects of REST, WebSocket and GraphQL are defined once (`contract`).
+//! Every call passes one place (`service/admit.rs`). Fronts contain no rules: a request that one front refuses, all refuse, with
+//! the same code of [`error::Code`].
 
 pub mod client_work;
 mod contract;

@@ -1,6 +1,6 @@
-//! What surrounds every request of every port, before it is decoded: a request id, a span, and a guard against panics.
+//! The layers around every request of every port, before it is decoded: a request id, a span, and a guard against panics.
 //!
-//! WebSocket, GraphQL and pipelines carry many calls a request: what concerns single calls is in `service/admit.rs`.
+//! WebSocket, GraphQL and pipelines carry many calls per request; `service/admit.rs` handles single calls.
 
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ use tower_http::trace::TraceLayer;
 use crate::ApiError;
 use crate::json::Problem;
 
-/// Names requests that bring no `x-request-id`: a random start per process, and a count.
+/// Makes ids for requests without `x-request-id`: a random start per process, and a count.
 #[derive(Clone)]
 struct RequestIds {
     prefix: u64,
@@ -39,16 +39,16 @@ impl MakeRequestId for RequestIds {
     }
 }
 
-/// A front, which has its own way to write an error.
+/// A front, each of which has its own format of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Front {
-    /// Problem documents.
+    /// REST, with problem documents.
     Rest,
-    /// GraphQL answers.
+    /// GraphQL, with GraphQL answers.
     Graphql,
-    /// Problem documents: an error can only come before the connection is one of WebSocket.
+    /// WebSocket, with problem documents: an error can occur only before the upgrade.
     WebSocket,
-    /// gRPC statuses.
+    /// gRPC, with statuses.
     Grpc,
 }
 
@@ -62,7 +62,7 @@ impl Front {
         }
     }
 
-    /// The answer to a request whose handler panicked.
+    /// Makes the answer to a request whose handler panicked.
     fn panicked(self, panic: Box<dyn Any + Send>) -> Response {
         let error = panicked(self, panic);
         match self {
@@ -72,7 +72,7 @@ impl Front {
         }
     }
 
-    /// The span of a request. The query is left out: it may carry tokens.
+    /// Makes the span of a request. The query is left out, because it may contain tokens.
     fn span<B>(self, request: &Request<B>) -> tracing::Span {
         let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
         let (front, path) = (self.as_str(), request.uri().path());
@@ -80,13 +80,13 @@ impl Front {
     }
 }
 
-/// The stack around the routes of a front: the same for every front and every port.
+/// Puts the layers around the routes of a front; they are the same for every front and every port.
 pub(crate) fn stack(routes: Router, front: Front) -> Router {
     routes
         .layer(CatchPanicLayer::custom(move |panic| front.panicked(panic)))
         .layer(axum::middleware::map_response(close_when_unread))
         .layer(PropagateRequestIdLayer::x_request_id())
-        // A refusal (disk full, no leader) is an answer, not a defect of this node: it is not logged as an error.
+        // A refusal (disk full, no leader) is an answer, not a defect of this node, so it is not logged as an error.
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(move |request: &Request<Body>| front.span(request))
@@ -95,8 +95,8 @@ pub(crate) fn stack(routes: Router, front: Front) -> Router {
         .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
 }
 
-/// A body that was too long is not read to its end, so the connection can not be used again: the client is told, or it would send its
-/// next request into a connection that is being closed (RFC 9112 section 9.6).
+/// Closes the connection after a body that was too long and not read to its end. The answer announces it, because the client would otherwise
+/// send its next request into a connection that is being closed (RFC 9112 section 9.6).
 async fn close_when_unread(mut response: Response) -> Response {
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -104,7 +104,7 @@ async fn close_when_unread(mut response: Response) -> Response {
     response
 }
 
-/// The answer to a request whose handler panicked. What it said stays in the log: it may name internals.
+/// Makes the error of a request whose handler panicked. The panic's message is only logged, because it may name internals.
 #[allow(clippy::needless_pass_by_value, reason = "what the layer that catches it hands over")]
 pub(crate) fn panicked(front: Front, panic: Box<dyn Any + Send>) -> ApiError {
     let words = panic
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_front_answers_a_panic_and_keeps_its_words() {
+    async fn every_front_answers_a_panic_without_its_message() {
         for front in [Front::Rest, Front::Graphql, Front::WebSocket, Front::Grpc] {
             let routes = stack(Router::new().route("/panic", get(explode)), front);
             let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty()).unwrap();

@@ -1,7 +1,7 @@
-//! What every WebSocket front needs: who may connect, and a bounded queue with the task that empties it.
+//! The parts shared by the WebSocket fronts: who may connect, and a bounded queue with the task that empties it.
 //!
-//! The queue is bounded in frames and in bytes. Whoever puts a frame in waits while it is full, so a client that reads slowly slows down its own requests and
-//! watches only; one that does not read at all is cut off by the writer.
+//! The queue is bounded in frames and in bytes. Senders wait while it is full, so a client that reads slowly slows down only its own requests
+//! and watches. The writer cuts off a client that does not read at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,27 +18,27 @@ use crate::ApiError;
 use crate::client_work::client_work;
 use crate::service::Service;
 
-/// How long a client that does not read is waited for once its connection is given up.
+/// How long to wait for a client that does not read, once its connection is given up.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long what a connection has in flight may take to be answered when the node drains.
+/// How long requests in flight may take to be answered when the node drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
-/// How long a client may take to read what is left and to answer the close.
+/// How long a client may take to read the remaining frames and to answer the close.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of the frames in one queue, unless one frame alone has more.
+/// The most bytes of frames in one queue, unless a single frame has more.
 const QUEUE_BYTES_MAX: u32 = 4 << 20;
 
-/// The connection is gone: nobody will read what is sent.
+/// The connection has ended, so nobody reads what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-/// A frame in the queue, and the room it takes there until it is written.
+/// A frame in the queue, with the room that it takes until it is written.
 pub(crate) struct Queued {
     frame: Message,
     room: OwnedSemaphorePermit,
 }
 
-/// The way out. A clone is another way into the same queue.
+/// The sending end of the queue. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Out {
     frames: mpsc::Sender<Queued>,
@@ -55,7 +55,7 @@ impl Out {
     pub(crate) async fn send(&self, message: impl Into<Message>) -> Result<(), Gone> {
         let frame = message.into();
         let bytes = u32::try_from(frame_bytes(&frame)).unwrap_or(u32::MAX).min(QUEUE_BYTES_MAX);
-        // A writer that stops leaves its queue, which makes room: then nobody takes the frame.
+        // A writer that stops drops its queue, which makes room, but nobody takes the frame.
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Gone)?;
         self.frames.send(Queued { frame, room }).await.map_err(|_| Gone)
     }
@@ -74,7 +74,7 @@ fn frame_bytes(frame: &Message) -> usize {
     }
 }
 
-/// Starts the task that writes; see [`write`].
+/// Starts the task that writes ([`write`]).
 pub(crate) fn start_writer(
     sink: SplitSink<WebSocket, Message>,
     queue: mpsc::Receiver<Queued>,
@@ -84,7 +84,7 @@ pub(crate) fn start_writer(
     tokio::spawn(client_work(write(sink, queue, write_timeout, slow)))
 }
 
-/// Writes frames until there are no more, the connection breaks, or the client does not read: then `slow` is its last one.
+/// Writes frames until there are no more, the connection breaks, or the client does not read. In the last case `slow` is the last frame.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: mpsc::Receiver<Queued>,
@@ -100,7 +100,7 @@ async fn write(
             }
             Err(_elapsed) => {
                 tracing::debug!("a WebSocket client does not read and is cut off");
-                // Behind what it has not read: a client that reads on finds out why.
+                // Behind the unread frames, so that a client that reads on learns the reason.
                 let _ = timeout(LAST_WORD, sink.send(slow)).await;
                 return;
             }
@@ -108,14 +108,14 @@ async fn write(
     }
 }
 
-/// Resolves when the node drains and a connection has had its time to end by itself: it may be waiting for room in a queue
-/// that its client does not empty.
+/// Resolves when the node drains and the connection had time to end by itself. The connection may be waiting for room in a queue that its
+/// client does not empty.
 pub(crate) async fn overdue(service: &Service) {
     service.draining().await;
     sleep(DRAIN_GRACE).await;
 }
 
-/// Lets the client read what is queued and then `close`, as far as it reads on.
+/// Lets the client read the queued frames and then `close`, if it still reads.
 pub(crate) async fn hang_up(
     out: Out,
     mut writer: JoinHandle<()>,
@@ -128,7 +128,7 @@ pub(crate) async fn hang_up(
         }
         drop(out);
         let _ = (&mut writer).await;
-        // A socket that is closed with something unread takes its last frames with it.
+        // Closing a socket with unread data would discard the last frames.
         while let Some(Ok(_)) = reader.next().await {}
     };
     if timeout(CLOSE_GRACE, last_words).await.is_err() {
@@ -136,7 +136,7 @@ pub(crate) async fn hang_up(
     }
 }
 
-/// What a client did to the WebSocket protocol itself.
+/// A violation of the WebSocket protocol by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offence {
     /// A message is too long.
@@ -145,7 +145,7 @@ pub(crate) enum Offence {
     Protocol,
 }
 
-/// Why a connection can not be read any more, when that is worth a close frame.
+/// Converts the error of a connection to a violation, if a close frame should report it.
 pub(crate) fn offence(error: axum::Error) -> Option<Offence> {
     let error = error.into_inner();
     match error.downcast_ref::<tungstenite::Error>() {
@@ -155,8 +155,8 @@ pub(crate) fn offence(error: axum::Error) -> Option<Offence> {
     }
 }
 
-/// Lets in a connection whose subprotocol is agreed on: gives the upgrade with its bounds, and the connection's place among those of its
-/// front. `limit` is how the front calls its number of connections, and that number.
+/// Admits a connection whose subprotocol is agreed on: returns the upgrade with its limits, and the connection's place among those of its
+/// front. `limit` is the front's name for its number of connections, and that number.
 pub(crate) fn admit(
     upgrade: WebSocketUpgrade,
     headers: &HeaderMap,
@@ -176,13 +176,13 @@ pub(crate) fn admit(
     let Ok(place) = connections.try_acquire_owned() else {
         return Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) });
     };
-    // What is a little too long is read whole, so that the close frame that says so arrives.
+    // Slightly too long messages are read completely, so that the close frame with the reason arrives.
     let bytes_max = message_bytes_max.saturating_mul(2);
     Ok((upgrade.max_message_size(bytes_max).max_frame_size(bytes_max), place))
 }
 
-/// Whether a page of this node, or no page at all, connects. Programs send no `Origin`; a browser always does, and connects
-/// unasked for the pages of every site.
+/// Whether the connection comes from a page of this node, or from no page. Programs send no `Origin`. A browser always does, and connects
+/// for pages of any site.
 fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = headers.get(header::ORIGIN) else { return true };

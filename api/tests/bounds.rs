@@ -1,4 +1,4 @@
-//! Answers that are bounded in bytes: pages, locks with many holders and waiters, explanations, snapshots, and what no message carries.
+//! Answers bounded in bytes: pages, locks with many holders and waiters, explanations, snapshots, and requests too large for a message.
 
 mod support;
 
@@ -24,10 +24,10 @@ use support::{Node, eventually, name, one_shot};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-/// What a client takes that sets nothing.
+/// The largest message that a gRPC client accepts by default, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Takes a semaphore so often, with 4,000 bytes of metadata each.
+/// Takes a semaphore `holders` times, with 4,000 bytes of metadata each.
 async fn held_often(node: &Node, lock: &str, holders: usize) -> Vec<LockId> {
     let mut held = Vec::new();
     for _ in 0..holders {
@@ -64,8 +64,8 @@ async fn holders_are_read_behind_a_cursor() {
     assert!(answers > 2, "{answers} answers");
     assert_eq!(seen, held, "each once, oldest first");
     let refused = LockCursors::read("n61", "");
-    assert_eq!(refused.expect_err("of another kind").field(), Some("holders_cursor"));
-    // A release by token finds a holder that no first answer shows.
+    assert_eq!(refused.expect_err("a cursor of another kind").field(), Some("holders_cursor"));
+    // A release by token finds a holder that is not on the first page.
     let first = node.service.get_lock(&node.context, &name("s"), LockCursors::default(), Linearizable).await;
     assert!(first.expect("is held").value.view.holders.len() < 149);
     let token = node.service.check(&node.context, &name("s"), 0, Linearizable).await.expect("checks");
@@ -105,7 +105,7 @@ async fn waiters_are_explained_behind_a_cursor() {
         let shown = found.lock.expect("is held");
         let explained: Vec<LockId> = found.waiters.iter().map(|waiter| waiter.wait.lock_id).collect();
         let listed: Vec<LockId> = shown.view.waiters.iter().map(|wait| wait.lock_id).collect();
-        assert_eq!(explained, listed, "one cursor leads behind both");
+        assert_eq!(explained, listed, "the explanation shows the same waiters as the lock");
         assert!(!explained.is_empty());
         seen.extend(explained);
         answers += 1;
@@ -149,7 +149,7 @@ async fn snapshot_of_a_lock_with_many_holders_is_whole() {
             }
         }
         assert!(pages > 1);
-        assert_eq!(seen, expected, "each holder once");
+        assert_eq!(seen, expected, "every holder once");
     }
     node.stop().await;
 }
@@ -200,7 +200,7 @@ fn limit(name: &str, value: u64) -> v1::Limit {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn largest_objects_that_limits_allow_fit_into_a_message() {
+async fn largest_allowed_objects_fit_into_a_message() {
     let front = Front::start().await;
     let limits = vec![
         limit("name_bytes_max", 1_024),

@@ -1,4 +1,4 @@
-//! The GraphQL front over a replica of one node: the stories a user of a GraphQL client would try.
+//! The GraphQL front over a replica of one node: what a user of a GraphQL client would try.
 
 mod support;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{Node, eventually};
 use tower::ServiceExt;
 
-/// The most a test reads of one answer.
+/// Largest answer that a test reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 const OPEN: GraphqlOptions =
@@ -88,7 +88,7 @@ impl Api {
 }
 
 impl Answer {
-    /// The one field of an answer without errors, which is true at a revision.
+    /// Returns the only field of an answer without errors, and checks that it has a revision.
     fn ok(self) -> Value {
         let Self(status, mut body) = self;
         assert_eq!((status, body.get("errors")), (200, None), "{body}");
@@ -98,7 +98,7 @@ impl Answer {
         field
     }
 
-    /// The extensions of the first error, which has this code.
+    /// Returns the extensions of the first error, which must have this code.
     fn refused(self, status: u16, code: &str) -> Value {
         let Self(answered, mut body) = self;
         let extensions = body["errors"][0]["extensions"].take();
@@ -115,7 +115,7 @@ fn text(value: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_lock_is_taken_shown_extended_checked_and_given_back() {
+async fn lock_is_taken_shown_extended_checked_and_released() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let input = json!({"name": "orders/42", "ttlMs": 600_000, "owner": "worker-7", "metadata": "m"});
@@ -165,7 +165,7 @@ async fn a_lock_is_taken_shown_extended_checked_and_given_back() {
 }
 
 #[tokio::test]
-async fn a_held_lock_is_refused_and_a_wait_ends_in_time() {
+async fn held_lock_is_refused_and_wait_times_out() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let grant = api.one_shot("a").await;
@@ -194,7 +194,7 @@ async fn a_held_lock_is_refused_and_a_wait_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_wait_is_withdrawn_by_its_id_or_with_its_caller() {
+async fn wait_ends_by_its_id_or_with_its_caller() {
     let node = Node::start().await;
     let api = Api::of(&node);
     api.one_shot("a").await;
@@ -219,7 +219,7 @@ async fn a_wait_is_withdrawn_by_its_id_or_with_its_caller() {
 }
 
 #[tokio::test]
-async fn a_refused_call_takes_nothing_from_the_others_of_its_request() {
+async fn refused_call_leaves_other_calls_of_its_request() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let query = "mutation {
@@ -235,7 +235,7 @@ async fn a_refused_call_takes_nothing_from_the_others_of_its_request() {
 }
 
 #[tokio::test]
-async fn a_release_by_token_or_by_force_needs_the_token_that_holds() {
+async fn release_needs_the_token_of_the_holder() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let token = api.one_shot("a").await["fencingToken"].as_u64().unwrap();
@@ -266,7 +266,7 @@ async fn a_release_by_token_or_by_force_needs_the_token_that_holds() {
 }
 
 #[tokio::test]
-async fn a_retry_under_the_same_key_gets_the_same_grant() {
+async fn retry_under_the_same_key_gets_the_same_grant() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let keyed = |name: &str, key: &str| json!({"input": {"name": name, "ttlMs": 600_000}, "key": key});
@@ -279,7 +279,7 @@ async fn a_retry_under_the_same_key_gets_the_same_grant() {
 }
 
 #[tokio::test]
-async fn a_session_owns_locks_under_its_sequence_and_takes_them_along() {
+async fn session_owns_locks_and_releases_them_on_close() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let open = "mutation { openSession(input: {ttlMs: 600000, metadata: \"host-3\"}) {
@@ -341,7 +341,7 @@ async fn listings_are_relay_connections() {
     assert_eq!((&edges[0]["node"]["name"], &edges[1]["node"]["name"]), (&json!("a/1"), &json!("a/2")));
     assert_eq!((&info["hasNextPage"], &info["hasPreviousPage"]), (&json!(true), &json!(false)));
     assert_eq!((&info["startCursor"], &info["endCursor"]), (&edges[0]["cursor"], &edges[1]["cursor"]));
-    // A listing goes on after any of its edges, not only after the last.
+    // A listing continues after any of its edges, not only after the last.
     for (cursor, names) in [(&edges[0]["cursor"], vec!["a/2", "a/3"]), (&info["endCursor"], vec!["a/3"])] {
         let page = api.field(list, json!({"prefix": "a/", "first": 2, "after": cursor})).await;
         let listed =
@@ -411,7 +411,7 @@ async fn a_register_only_rises() {
 }
 
 #[tokio::test]
-async fn the_cluster_describes_itself_and_its_limits_change() {
+async fn cluster_is_described_and_limits_are_changed() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let cluster = "{ cluster { role ready leaderName locks stateHash members { name } revision } }";
@@ -479,12 +479,12 @@ async fn bad_input_names_its_field() {
     let unknown = "{ locks(frist: 3) { revision } }";
     assert_eq!(api.refused(unknown, json!({}), "unknown_field").await["field"], "frist");
     let nothing = api.field("{ locks { edges { node { name } } revision } }", json!({})).await;
-    assert_eq!(nothing["edges"], json!([]), "nothing that was refused was done");
+    assert_eq!(nothing["edges"], json!([]), "refused requests had no effect");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_document_that_is_wrong_says_where() {
+async fn wrong_document_is_refused_with_its_location() {
     let node = Node::start().await;
     let api = Api::of(&node);
     for query in [
@@ -536,7 +536,7 @@ async fn a_request_has_bounds() {
         let extensions = api.refused(&query, json!({}), "query_too_large").await;
         assert_eq!(extensions["details"]["limit"], limit);
     }
-    // The page size may come from a variable: the cost is known all the same.
+    // The cost is known even when the page size comes from a variable.
     let by_variable =
         page(1).replace("first: 1)", "first: $first)").replacen('{', "query ($first: Int) {", 1);
     api.refused(&by_variable, json!({"first": 1_000}), "query_too_large").await;
@@ -552,7 +552,7 @@ async fn a_request_has_bounds() {
 }
 
 #[tokio::test]
-async fn a_body_is_one_document_as_json() {
+async fn body_must_be_one_document_as_json() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let query = json!({"query": "{ members { revision } }"});
@@ -590,10 +590,10 @@ async fn a_body_is_one_document_as_json() {
 }
 
 #[tokio::test]
-async fn an_answer_has_the_order_of_its_document() {
+async fn answer_has_the_order_of_its_document() {
     let node = Node::start().await;
     let api = Api::of(&node);
-    // What needs another thread or a quorum stands before what does not, so the answers come in another order.
+    // Slow fields (another thread, a quorum) come before a fast one, so the fields resolve in another order.
     let query =
         json!({"query": "{ z: cluster { revision } y: limits { revision } x: members { revision } }"});
     let request = Request::post("/graphql").header("content-type", "application/json");
@@ -605,7 +605,7 @@ async fn an_answer_has_the_order_of_its_document() {
 }
 
 #[tokio::test]
-async fn introspection_and_its_page_can_be_off() {
+async fn introspection_and_its_page_can_be_disabled() {
     let node = Node::start().await;
     let schema = "{ __schema { queryType { name } types { fields { args { type { ofType { ofType { ofType {
         ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } } } } }";
@@ -618,7 +618,10 @@ async fn introspection_and_its_page_can_be_off() {
     let (status, headers, html) = open.send(page()).await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "text/html; charset=utf-8"));
     let html = String::from_utf8(html).unwrap();
-    assert!(!html.contains("http://") && !html.contains("https://"), "it needs nothing from elsewhere");
+    assert!(
+        !html.contains("http://") && !html.contains("https://"),
+        "the page loads nothing from other hosts"
+    );
     assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     for accept in ["application/json", "*/*", "application/json, text/html;q=0"] {
         let (status, headers, body) = open.send(get(accept)).await;

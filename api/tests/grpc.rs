@@ -20,7 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_is_taken_checked_extended_and_released() {
+async fn lock_is_taken_checked_extended_and_released() {
     let front = Front::start().await;
     let mut locks = LockServiceClient::new(front.channel().await);
     let grant = locks.acquire(exclusive("a/b")).await.expect("free").into_inner().grant.expect("has one");
@@ -54,7 +54,7 @@ async fn a_lock_is_taken_checked_extended_and_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_with_the_same_key_gets_the_same_lock() {
+async fn retry_with_the_same_key_gets_the_same_lock() {
     let front = Front::start().await;
     let mut locks = LockServiceClient::new(front.channel().await);
     let keyed = || {
@@ -84,7 +84,7 @@ async fn a_retry_with_the_same_key_gets_the_same_lock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_cancelled_or_out_of_time_leaves_no_waiter() {
+async fn cancelled_or_late_call_leaves_no_waiter() {
     let front = Front::start().await;
     let mut locks = LockServiceClient::new(front.channel().await);
     locks.acquire(exclusive("a")).await.expect("free");
@@ -122,7 +122,7 @@ async fn health_follows_readiness() {
     front.stop().await;
 }
 
-/// A hold: the way to it, and what it answers.
+/// An open hold: its request stream and its answers.
 struct Held {
     requests: tokio::sync::mpsc::Sender<v1::HoldRequest>,
     answers: tonic::Streaming<v1::HoldResponse>,
@@ -161,7 +161,7 @@ async fn is_free(front: &Front, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_hold_is_granted_kept_alive_and_given_back_when_the_stream_closes() {
+async fn closed_stream_releases_its_hold() {
     use v1::hold_response::Event;
     let front = Front::start().await;
     let mut held = Held::open(front.channel().await, exclusive("a")).await;
@@ -169,17 +169,17 @@ async fn a_hold_is_granted_kept_alive_and_given_back_when_the_stream_closes() {
     held.ask(v1::hold_request::Request::KeepAlive(v1::HoldKeepAlive {})).await;
     let Some(Event::Kept(kept)) = held.event().await else { panic!("kept alive") };
     assert_eq!(kept.remaining_ms, 600_000);
-    // Closing its side gives the locks back and ends the stream.
+    // Closing the client's side releases the locks and ends the stream.
     let Held { requests, mut answers } = held;
     drop(requests);
     assert_eq!(answers.message().await.expect("no error"), None);
     assert!(is_free(&front, "a").await);
-    // Cancelling the whole call does so too.
+    // Cancelling the whole call releases them, too.
     let mut held = Held::open(front.channel().await, exclusive("a")).await;
     assert!(held.granted().await.fencing_token > grant.fencing_token);
     drop(held);
     eventually("the cancelled hold is given back", async || is_free(&front, "a").await).await;
-    // And asking for it answers what was released.
+    // An explicit release is answered.
     let mut held = Held::open(front.channel().await, exclusive("a")).await;
     let grant = held.granted().await;
     held.ask(v1::hold_request::Request::Release(v1::HoldRelease {})).await;
@@ -190,7 +190,7 @@ async fn a_hold_is_granted_kept_alive_and_given_back_when_the_stream_closes() {
 }
 
 #[tokio::test]
-async fn a_hold_is_told_of_its_loss() {
+async fn loss_of_a_hold_is_announced() {
     use v1::hold_response::Event;
     let front = Front::start().await;
     let mut held = Held::open(front.channel().await, exclusive("a")).await;
@@ -204,7 +204,7 @@ async fn a_hold_is_told_of_its_loss() {
     let Some(Event::Lost(lost)) = held.event().await else { panic!("lost") };
     assert_eq!((lost.reason.as_str(), lost.words.as_str()), ("forced", "stuck"));
     assert_eq!(held.event().await, None);
-    // Nobody keeps this one alive.
+    // Nothing keeps this hold alive.
     let short = v1::AcquireRequest { ttl_ms: Some(1_000), ..exclusive("b") };
     let mut held = Held::open(front.channel().await, short).await;
     held.granted().await;
@@ -214,7 +214,7 @@ async fn a_hold_is_told_of_its_loss() {
 }
 
 #[tokio::test]
-async fn a_hold_that_waits_leaves_no_waiter_when_its_client_goes() {
+async fn lost_client_leaves_no_waiting_hold() {
     let front = Front::start().await;
     let mut first = Held::open(front.channel().await, exclusive("a")).await;
     first.granted().await;
@@ -225,7 +225,7 @@ async fn a_hold_that_waits_leaves_no_waiter_when_its_client_goes() {
         let answer = LockServiceClient::new(front.channel().await).get_lock(request).await.expect("held");
         answer.into_inner().lock.map_or(0, |lock| lock.waiter_count)
     };
-    eventually("the second one waits", async || waiters().await == 1).await;
+    eventually("the second hold waits", async || waiters().await == 1).await;
     drop(second);
     eventually("nobody waits any more", async || waiters().await == 0).await;
     let session = v1::AcquireRequest { session_id: "s-1.0".to_owned(), ttl_ms: None, ..exclusive("c") };
@@ -237,7 +237,7 @@ async fn a_hold_that_waits_leaves_no_waiter_when_its_client_goes() {
 }
 
 #[tokio::test]
-async fn a_watch_streams_and_its_end_says_how_to_go_on() {
+async fn end_of_a_watch_says_where_to_resume() {
     use v1::watch_response::Item;
     use v1::watch_service_client::WatchServiceClient;
     let front = Front::start().await;
@@ -246,7 +246,7 @@ async fn a_watch_streams_and_its_end_says_how_to_go_on() {
     let request = v1::WatchRequest { prefix: "a/".to_owned(), ..Default::default() };
     let mut watch = client.watch(request).await.expect("opens").into_inner();
     let begin = watch.message().await.expect("no error").expect("a message");
-    assert!(matches!(begin.item, Some(Item::Progress(_))), "says where it begins");
+    assert!(matches!(begin.item, Some(Item::Progress(_))), "the first item says where the watch begins");
     for name in ["a/1", "b/1", "a/2"] {
         locks.acquire(exclusive(name)).await.expect("granted");
     }

@@ -1,4 +1,4 @@
-//! Revisions that are larger than one item carries, over every front: told in parts, joined without a gap or a repetition.
+//! Revisions larger than one item may be, over every front: sent in parts that join without a gap or a repetition.
 
 mod support;
 
@@ -26,12 +26,12 @@ use serde_json::{Value, json};
 use support::{Node, one_shot};
 use tower::ServiceExt as _;
 
-/// Locks of the session whose end is told in parts.
+/// Locks of the session whose end is sent in parts.
 const LOCKS: usize = 200;
-/// The most JSON that one item of these tests takes: it escapes nothing.
+/// Largest item of these tests as JSON, in bytes. Nothing in it is escaped.
 const JSON_BYTES_MAX: usize = ANSWER_BYTES + 1_024;
 
-/// The revision that ended a session with [`LOCKS`] locks of 4,000 bytes of metadata each.
+/// Ends a session with [`LOCKS`] locks of 4,000 bytes of metadata each; returns the revision of its end.
 async fn large_revision(node: &Node) -> u64 {
     let open = OpenRequest { ttl_ms: 600_000, metadata: String::new() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
@@ -45,7 +45,7 @@ async fn large_revision(node: &Node) -> u64 {
     node.service.close_session(&node.context, session, false).await.expect("closes").revision
 }
 
-/// Parts as (ordinals, more), which must be the whole revision together.
+/// Checks that parts, given as (ordinals, more), are the whole revision together.
 #[track_caller]
 fn assert_joined(parts: &[(Vec<u64>, bool)]) {
     assert!(parts.len() > 2, "{} parts", parts.len());
@@ -53,7 +53,7 @@ fn assert_joined(parts: &[(Vec<u64>, bool)]) {
     assert!(whole.iter().copied().eq(0..=LOCKS as u64), "each once, in order: {whole:?}");
     let more: Vec<bool> = parts.iter().map(|(_, more)| *more).collect();
     assert_eq!(more.iter().filter(|more| !**more).count(), 1, "{more:?}");
-    assert!(!more[more.len() - 1], "the last part says that nothing follows: {more:?}");
+    assert!(!more[more.len() - 1], "only the last part has more = false: {more:?}");
 }
 
 fn of_json(changes: &Value) -> (Vec<u64>, bool) {
@@ -85,7 +85,7 @@ async fn parts_joined_are_the_whole_revision() {
             }
             assert_eq!(batch.revision, revision);
             let told = watch.caught_up();
-            assert_eq!(told >= revision, !batch.more, "told up to {told} with {revision} in part");
+            assert_eq!(told >= revision, !batch.more, "caught up to {told} with {revision} incomplete");
             parts.push((batch.events.iter().map(|event| u64::from(event.ordinal)).collect(), batch.more));
         }
         assert_joined(&parts);
@@ -99,7 +99,7 @@ async fn get(node: &Node, uri: &str, last_event_id: &str) -> Body {
     rest::router(node.service.clone()).oneshot(request).await.expect("answers").into_body()
 }
 
-/// Events of a stream as (name, id, data), until one that fits.
+/// Reads events of a stream as (name, id, data), up to and including the first for which `last` is true.
 async fn events_until(body: Body, last: impl Fn(&str, &Value) -> bool) -> Vec<(String, String, Value)> {
     let (mut chunks, mut buffer, mut events) = (body.into_data_stream(), String::new(), Vec::new());
     loop {
@@ -122,16 +122,16 @@ async fn events_until(body: Body, last: impl Fn(&str, &Value) -> bool) -> Vec<(S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_sent_parts_have_no_id_but_the_last() {
+async fn only_the_last_server_sent_part_has_an_id() {
     let node = Node::start().await;
     let revision = large_revision(&node).await;
-    // The connection is lost behind the first part; a browser names the last id it has seen.
+    // The connection is lost after the first part. A browser resumes with the last id that it received.
     let before = (revision - 1).to_string();
     let is_part = |event: &str, data: &Value| event == "changes" && data["more"] == true;
     let cut = events_until(get(&node, "/api/v1/watch", &before).await, is_part).await;
-    assert_eq!(cut.last().expect("a part").1, "", "no id to resume at");
+    assert_eq!(cut.last().expect("a part").1, "", "an incomplete revision has no id");
     let ids: Vec<&str> = cut.iter().map(|(_, id, _)| id.as_str()).filter(|id| !id.is_empty()).collect();
-    assert_eq!(ids, [before.as_str()], "where it began");
+    assert_eq!(ids, [before.as_str()], "only the id of the start");
     let whole = |event: &str, data: &Value| event == "changes" && data["more"].is_null();
     let again = events_until(get(&node, "/api/v1/watch", ids[0]).await, whole).await;
     let changes = again.iter().filter(|(event, ..)| event == "changes");
@@ -166,13 +166,13 @@ async fn polls_go_on_within_a_revision() {
         }
         polls += 1;
     }
-    assert!(polls > 1, "one answer held all");
+    assert!(polls > 1, "one answer held everything");
     assert_joined(&parts);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_of_a_web_socket_are_parts() {
+async fn large_revision_arrives_as_websocket_frames() {
     let front = client::Front::start(WsOptions::default()).await;
     let revision = large_revision(&front.node).await;
     let mut client = front.connect().await;
@@ -215,7 +215,7 @@ async fn items_of_a_subscription_are_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_of_a_grpc_watch_are_parts() {
+async fn large_revision_arrives_as_grpc_messages() {
     let front = front::Front::start().await;
     let revision = large_revision(&front.node).await;
     let request = v1::WatchRequest { from_revision: revision, ..Default::default() };
@@ -231,7 +231,7 @@ async fn messages_of_a_grpc_watch_are_parts() {
     assert_joined(&parts);
     let call = Call { call_id: 1, request: Some(call::Request::Watch(request)), ..Call::default() };
     let calls = PipelineRequest { calls: vec![call], cancelled: Vec::new() };
-    // The client's side stays open: the watch goes on until it is cancelled.
+    // The client's side stays open, because the watch runs until it is cancelled.
     let requests = futures_util::stream::iter([calls]).chain(futures_util::stream::pending());
     let mut pipeline = PipelineServiceClient::new(front.channel().await);
     let mut stream = pipeline.pipeline(requests).await.expect("opens").into_inner();

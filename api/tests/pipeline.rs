@@ -1,4 +1,4 @@
-//! Many calls over one gRPC stream, over a replica of one node and a real connection.
+//! Many calls on one gRPC stream, over a replica of one node and a real connection.
 
 mod support;
 
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-/// An end of the stream where calls are numbered as they are made.
+/// The client's end of a stream, which numbers calls in the order in which they are made.
 struct Client {
     calls: mpsc::Sender<v1::PipelineRequest>,
     answers: Streaming<v1::PipelineResponse>,
@@ -54,7 +54,7 @@ impl Client {
         call_id
     }
 
-    /// The next answer, whichever call it is to.
+    /// Returns the next answer, to whichever call.
     async fn next(&mut self) -> Result<Option<(u64, Outcome)>, Status> {
         while self.unread.is_empty() {
             let within = Duration::from_secs(30);
@@ -105,7 +105,7 @@ fn release(lock_id: String) -> Request {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_call_is_answered_under_its_number() {
+async fn call_is_answered_under_its_id() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let calls: Vec<v1::Call> = (0..300)
@@ -124,7 +124,7 @@ async fn every_call_is_answered_under_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_waits_holds_up_no_other() {
+async fn waiting_call_blocks_no_other() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let held = granted(client.ask(Request::Acquire(exclusive("a"))).await);
@@ -146,7 +146,7 @@ async fn a_call_that_waits_holds_up_no_other() {
     front.stop().await;
 }
 
-/// What a status says in its details.
+/// Returns the details of a status.
 fn facts(status: &Status) -> impl std::fmt::Debug {
     let details = status.get_error_details();
     let info = details.error_info().expect("a reason");
@@ -155,7 +155,7 @@ fn facts(status: &Status) -> impl std::fmt::Debug {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_that_of_a_call_by_itself() {
+async fn refusal_equals_that_of_a_single_call() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let mut locks = LockServiceClient::new(front.channel().await);
@@ -164,7 +164,7 @@ async fn a_refusal_is_that_of_a_call_by_itself() {
     let alone = locks.acquire(wrong.clone()).await.expect_err("a wrong name");
     let refused = refusal(client.ask(Request::Acquire(wrong)).await);
     assert_eq!((refused.code(), refused.message()), (alone.code(), alone.message()));
-    // Not their bytes: the facts of a detail are a map, which is written in any order.
+    // The bytes may differ: the facts of a detail are a map, which is encoded in any order.
     assert_eq!(format!("{:?}", facts(&refused)), format!("{:?}", facts(&alone)));
 
     granted(client.ask(Request::Acquire(exclusive("held"))).await);
@@ -184,7 +184,7 @@ async fn a_refusal_is_that_of_a_call_by_itself() {
     front.stop().await;
 }
 
-/// Of a session that it opens.
+/// Opens a session and returns a keep-alive of it.
 async fn keep_alive(client: &mut Client, namespace: &str) -> v1::Call {
     let open = v1::OpenSessionRequest { ttl_ms: 60_000, ..Default::default() };
     let mut open = client.numbered(Request::OpenSession(open));
@@ -202,7 +202,7 @@ fn kept(outcome: &Outcome) -> &v1::KeepAliveResponse {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keep_alives_of_one_message_are_one_entry_and_each_is_answered_as_by_itself() {
+async fn keep_alives_of_one_message_share_one_entry() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let calls = [
@@ -254,7 +254,7 @@ async fn keep_alives_of_one_message_are_one_entry_and_each_is_answered_as_by_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn very_many_keep_alives_are_all_answered_and_one_that_is_cancelled_keeps_none_from_it() {
+async fn cancelled_keep_alive_costs_no_other_its_answer() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let one = keep_alive(&mut client, "").await;
@@ -300,7 +300,7 @@ async fn retry_keys_hold_across_streams_and_single_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_call_and_a_lost_stream_leave_no_waiter_behind() {
+async fn cancelled_call_and_lost_stream_leave_no_waiter() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let locks = LockServiceClient::new(front.channel().await);
@@ -318,7 +318,7 @@ async fn a_cancelled_call_and_a_lost_stream_leave_no_waiter_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_flight_is_answered_when_the_client_closes_its_side() {
+async fn calls_in_flight_are_answered_after_half_close() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     let held = granted(client.ask(Request::Acquire(exclusive("a"))).await);
@@ -335,7 +335,7 @@ async fn what_is_in_flight_is_answered_when_the_client_closes_its_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_drains_answers_what_is_in_flight_and_ends_the_stream() {
+async fn draining_node_answers_calls_and_ends_the_stream() {
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
     granted(client.ask(Request::Acquire(exclusive("a"))).await);
@@ -361,7 +361,7 @@ async fn watches_share_the_stream_with_calls() {
     let first = client.start(watched("a")).await;
     let second = client.start(watched("b")).await;
     for _ in 0..2 {
-        // Where they begin.
+        // The first answers say where the watches begin.
         let (call_id, begin) = client.answer().await;
         assert!(
             [first, second].contains(&call_id) && matches!(begin, Outcome::Watch(_)),
@@ -394,17 +394,17 @@ async fn watches_share_the_stream_with_calls() {
     client.calls.send(cancel).await.expect("is open");
     granted(client.ask(Request::Acquire(exclusive("a"))).await);
     let refused =
-        Request::Watch(v1::WatchRequest { jobs: vec!["nonsense".to_owned()], ..Default::default() });
+        Request::Watch(v1::WatchRequest { areas: vec!["nonsense".to_owned()], ..Default::default() });
     assert_eq!(reason(client.ask(refused).await), "invalid_argument");
     front.node.service.drain();
     let (call_id, outcome) = client.answer().await;
     assert_eq!((call_id, reason(outcome).as_str()), (second, "draining"));
-    client.next().await.expect_err("the stream ends, too");
+    client.next().await.expect_err("this stream ends, too");
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_calls_and_a_number_in_use_are_refused_and_harm_no_other() {
+async fn refused_call_ids_harm_no_other_call() {
     const CALLS_MAX: u64 = 4_096;
     let front = Front::start().await;
     let mut client = Client::connect(&front).await;
@@ -423,7 +423,7 @@ async fn too_many_calls_and_a_number_in_use_are_refused_and_harm_no_other() {
     assert_eq!(
         (call_id, reason(outcome).as_str()),
         (client.last_id, "overloaded"),
-        "one more than there is room for"
+        "one call over the limit"
     );
     let opened = client
         .ask(Request::OpenSession(v1::OpenSessionRequest { ttl_ms: 60_000, ..Default::default() }))

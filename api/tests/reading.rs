@@ -1,4 +1,4 @@
-//! Looking, checking and operating through the service, over a replica of one node.
+//! Reads, token checks and cluster operations through the service, over a replica of one node.
 
 mod support;
 
@@ -10,7 +10,7 @@ use batuta_statemachine::lock::{LockKind, TokenStatus};
 use support::{Node, eventually, name, one_shot};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_explanation_names_what_is_in_the_way() {
+async fn explanation_names_the_blocker() {
     let node = Node::start().await;
     let lock = name("orders/42");
     let free = node.service.explain(&node.context, &lock, LockCursors::default(), Linearizable).await;
@@ -38,7 +38,7 @@ async fn an_explanation_names_what_is_in_the_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_release_takes_the_lock_that_was_looked_at_only() {
+async fn forced_release_takes_only_the_seen_grant() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("a")).await.expect("free").value;
     let force = |fencing_token| ForceRelease { name: name("a"), fencing_token, reason: "stuck".to_owned() };
@@ -82,13 +82,13 @@ async fn a_register_only_rises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cluster_shows_itself_and_its_limits() {
+async fn cluster_and_its_limits_are_shown() {
     let node = Node::start().await;
     let lower = vec![Limit { name: "waiters_per_lock_max".to_owned(), value: 7 }];
     let set = node.service.set_limits(&node.context, lower.clone()).await.expect("sets");
     assert!(set.value.contains(&lower[0]));
     let read = node.service.limits(&node.context, Stale).await.expect("reads");
-    assert!(read.value.contains(&lower[0]), "what was answered as set is applied where it was asked");
+    assert!(read.value.contains(&lower[0]), "the node that answered has applied the new limit");
     let unknown = vec![Limit { name: "waiters_per_lock_mx".to_owned(), value: 7 }];
     let refused = node.service.set_limits(&node.context, unknown).await.expect_err("no such limit");
     assert_eq!(refused.code().as_str(), "invalid_argument");

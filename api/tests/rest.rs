@@ -1,4 +1,4 @@
-//! The REST front over a replica of one node: the stories a user of curl would try.
+//! The REST front over a replica of one node: what a user of curl would try.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::{Node, eventually};
 use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
-/// The most a test reads of one answer.
+/// Largest answer that a test reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 struct Api(Router);
@@ -71,7 +71,7 @@ impl Api {
 }
 
 impl Answer {
-    /// An answer of the API that is true at a revision.
+    /// Returns the body of an answer with this status, and checks that it has a revision.
     fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         let revision = self.body["revision"].as_u64().expect("a revision");
@@ -79,7 +79,7 @@ impl Answer {
         self.body
     }
 
-    /// A refusal with this status and code.
+    /// Returns the body of a refusal, which must have this status and code.
     fn refused(self, status: u16, code: &str) -> Value {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/problem+json");
@@ -95,7 +95,7 @@ fn text(value: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_lock_is_taken_shown_extended_checked_and_given_back() {
+async fn lock_is_taken_shown_extended_checked_and_released() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let request = json!({"name": "orders/42", "ttl_ms": 600_000, "owner": "worker-7", "metadata": "m"});
@@ -143,7 +143,7 @@ async fn a_lock_is_taken_shown_extended_checked_and_given_back() {
 }
 
 #[tokio::test]
-async fn a_held_lock_is_refused_and_a_wait_ends_in_time() {
+async fn held_lock_is_refused_and_wait_times_out() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let grant = api.acquire("a").await;
@@ -158,7 +158,7 @@ async fn a_held_lock_is_refused_and_a_wait_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_release_by_token_or_by_force_needs_the_token_that_holds() {
+async fn release_needs_the_token_of_the_holder() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let token = api.acquire("a").await["fencing_token"].as_u64().unwrap();
@@ -187,7 +187,7 @@ async fn every_answer_says_its_revision() {
     let seen: u64 = free.headers["batuta-revision"].to_str().unwrap().parse().unwrap();
     assert_eq!(free.refused(404, "lock_not_found")["revision"], seen);
     let grant = api.acquire("a").await;
-    assert!(grant["revision"].as_u64() > Some(seen), "what was free then is taken later");
+    assert!(grant["revision"].as_u64() > Some(seen), "the lock was taken after it was seen free");
     let again = || json!({"name": "a", "ttl_ms": 600_000});
     let held = api.post("/api/v1/locks", again()).await.refused(409, "lock_held");
     assert!(held["revision"].as_u64() > grant["revision"].as_u64(), "{held}");
@@ -201,7 +201,7 @@ async fn every_answer_says_its_revision() {
         let full = api.post("/api/v1/sessions", json!({"ttl_ms": 600_000})).await;
         assert!(full.refused(429, "limit_exceeded")["revision"].is_u64());
     }
-    // Nothing was looked at: the newest revision the node knows.
+    // These refusals read no state, so they carry the newest revision that the node knows.
     for (method, path, status, code) in [
         ("GET", "/api/v1/nothing", 404, "path_not_found"),
         ("PATCH", "/api/v1/locks", 405, "method_not_allowed"),
@@ -240,7 +240,7 @@ async fn a_compressed_body_is_refused_as_such() {
 }
 
 #[tokio::test]
-async fn names_that_can_not_be_seen_are_refused() {
+async fn names_with_invisible_characters_are_refused() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let path = "orders%E2%80%8B%2F42";
@@ -265,7 +265,7 @@ async fn names_that_can_not_be_seen_are_refused() {
 }
 
 #[tokio::test]
-async fn a_retry_under_the_same_key_gets_the_same_grant() {
+async fn retry_under_the_same_key_gets_the_same_grant() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let key = [("Idempotency-Key", "order-42")];
@@ -273,14 +273,14 @@ async fn a_retry_under_the_same_key_gets_the_same_grant() {
     let first = api.send("POST", "/api/v1/locks", &key, Some(request.clone())).await.ok(201);
     let second = api.send("POST", "/api/v1/locks", &key, Some(request)).await.ok(201);
     assert_eq!((&first["lock_id"], &first["fencing_token"]), (&second["lock_id"], &second["fencing_token"]));
-    assert_eq!(first["revision"], second["revision"], "that of the effect");
+    assert_eq!(first["revision"], second["revision"], "the revision of the effect");
     let other = json!({"name": "b", "ttl_ms": 600_000});
     api.send("POST", "/api/v1/locks", &key, Some(other)).await.refused(422, "key_reused");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_session_owns_locks_under_its_sequence_and_takes_them_along() {
+async fn session_owns_locks_and_releases_them_on_close() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let opened = api.post("/api/v1/sessions", json!({"ttl_ms": 600_000, "metadata": "host-3"})).await;
@@ -353,7 +353,7 @@ async fn a_register_only_rises() {
 }
 
 #[tokio::test]
-async fn a_register_at_rest_is_not_sent_again() {
+async fn unchanged_register_is_not_sent_again() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let token = api.acquire("a").await["fencing_token"].clone();
@@ -374,7 +374,7 @@ async fn a_register_at_rest_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_condition_on_a_write_is_refused_not_forgotten() {
+async fn condition_on_a_write_is_refused() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let token = api.acquire("a").await["fencing_token"].clone();
@@ -389,7 +389,7 @@ async fn a_condition_on_a_write_is_refused_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_leaves_no_waiter() {
+async fn disconnected_caller_leaves_no_waiter() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let holder = api.acquire("a").await;
@@ -414,7 +414,7 @@ async fn a_caller_that_hangs_up_leaves_no_waiter() {
 }
 
 #[tokio::test]
-async fn a_wait_is_withdrawn_by_its_id() {
+async fn wait_is_withdrawn_by_its_id() {
     let node = Node::start().await;
     let api = Api::of(&node);
     api.acquire("a").await;
@@ -429,12 +429,12 @@ async fn a_wait_is_withdrawn_by_its_id() {
     call.await.unwrap().refused(409, "wait_cancelled");
     let held = text(&shown().await["holders"][0]["lock_id"]).to_owned();
     api.delete(&format!("/api/v1/waits/{held}")).await.refused(409, "already_granted");
-    assert_eq!(shown().await["holders"][0]["lock_id"], held.as_str(), "it is held as before");
+    assert_eq!(shown().await["holders"][0]["lock_id"], held.as_str(), "the lock is held as before");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn the_cluster_describes_itself_and_its_limits_change() {
+async fn cluster_is_described_and_limits_are_changed() {
     let node = Node::start().await;
     let api = Api::of(&node);
     let status = api.get("/api/v1/cluster").await;
@@ -456,7 +456,7 @@ async fn the_cluster_describes_itself_and_its_limits_change() {
 }
 
 #[tokio::test]
-async fn probes_tell_a_draining_node_from_a_dead_one() {
+async fn probes_distinguish_draining_from_dead() {
     let node = Node::start().await;
     let api = Api::of(&node);
     for (path, status) in [("/livez", "live"), ("/readyz", "ready"), ("/healthz", "ready")] {

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use support::{Node, eventually, name, one_shot};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-const CHANGES: &str = "subscription ($from: Long, $snapshot: Boolean! = false, $prefix: String! = \"\", $jobs: [Job!]! = []) {
-    changes(fromRevision: $from, snapshot: $snapshot, prefix: $prefix, jobs: $jobs, progressMs: 100) {
+const CHANGES: &str = "subscription ($from: Long, $snapshot: Boolean! = false, $prefix: String! = \"\", $areas: [Area!]! = []) {
+    changes(fromRevision: $from, snapshot: $snapshot, prefix: $prefix, areas: $areas, progressMs: 100) {
         __typename
         ... on SnapshotPage { revision last objects { __typename
             ... on Lock { name holders { fencingToken } } ... on Register { name highWater } ... on Session { sessionId } } }
@@ -26,7 +26,7 @@ const CHANGES: &str = "subscription ($from: Long, $snapshot: Boolean! = false, $
         ... on Progress { revision }
     }
 }";
-/// Some 270 KB of the three hundred locks that tests of deaf clients take.
+/// Pages of some 270 KB: the 300 locks that tests of clients that do not read take.
 const PAGES: &str = "subscription { changes(snapshot: true) { ... on SnapshotPage { objects { ... on Lock { holders { metadata } } } } } }";
 const ACQUIRE: &str = "mutation ($input: AcquireInput!) { acquire(input: $input) { name fencingToken } }";
 
@@ -53,7 +53,7 @@ async fn subscribe(client: &mut Client, id: &str, query: &str, variables: Value)
     client.send(json!({"type": "subscribe", "id": id, "payload": payload})).await;
 }
 
-/// The next item of a subscription that is of this type.
+/// Returns the next item of this type from a subscription.
 async fn item(client: &mut Client, id: &str, kind: &str) -> Value {
     let found = client.find(|frame| {
         assert_ne!((&frame["id"], &frame["type"]), (&json!(id), &json!("error")), "{frame}");
@@ -62,20 +62,20 @@ async fn item(client: &mut Client, id: &str, kind: &str) -> Value {
     found.await["payload"]["data"]["changes"].take()
 }
 
-/// The one error an operation ends with.
+/// Returns the only error that an operation ends with.
 async fn ended(client: &mut Client, id: &str) -> Value {
     let mut errors = refused(client, id).await;
     assert_eq!(errors.len(), 1, "{errors:?}");
     errors.remove(0)
 }
 
-/// What an operation is refused with.
+/// Returns the errors that an operation is refused with.
 async fn refused(client: &mut Client, id: &str) -> Vec<Value> {
     let mut frame = client.find(|frame| frame["id"] == id && frame["type"] == "error").await;
     serde_json::from_value(frame["payload"].take()).expect("a list")
 }
 
-/// The answer to a query or a mutation, which is complete behind it.
+/// Returns the answer to a query or a mutation, after which the operation is complete.
 async fn answer(client: &mut Client, id: &str) -> Value {
     let mut frame = client.find(|frame| frame["id"] == id && frame["type"] == "next").await;
     client.find(|frame| frame["id"] == id && frame["type"] == "complete").await;
@@ -93,11 +93,11 @@ fn number(value: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_come_from_now_on_from_a_revision_and_behind_a_snapshot() {
+async fn changes_start_now_at_a_revision_or_after_a_snapshot() {
     let front = start(SocketOptions::DEFAULT).await;
     let node = &front.node;
     let mut client = connect(&front).await;
-    subscribe(&mut client, "now", CHANGES, json!({"prefix": "orders/", "jobs": ["LOCK"]})).await;
+    subscribe(&mut client, "now", CHANGES, json!({"prefix": "orders/", "areas": ["LOCK"]})).await;
     let begin = number(&item(&mut client, "now", "Progress").await["revision"]);
     let mut told = Vec::new();
     for lock in ["orders/1", "other", "orders/2"] {
@@ -114,7 +114,7 @@ async fn changes_come_from_now_on_from_a_revision_and_behind_a_snapshot() {
         assert_eq!(changes["events"], json!([expected]));
         told.push(changes);
     }
-    // Another connection goes on behind what the first one has.
+    // Another connection resumes after what the first one has received.
     let mut other = connect(&front).await;
     subscribe(&mut other, "r", CHANGES, json!({"prefix": "orders/", "from": begin + 1})).await;
     assert_eq!(item(&mut other, "r", "Progress").await["revision"], begin);
@@ -140,13 +140,13 @@ async fn changes_come_from_now_on_from_a_revision_and_behind_a_snapshot() {
         (&risen["events"][0]["kind"], &risen["events"][0]["facts"]["highWater"]),
         (&json!("REGISTER_ADVANCED"), &json!(2))
     );
-    // An idle one says how far it is.
+    // An idle subscription reports its progress.
     item(&mut client, "s", "Progress").await;
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_is_gone_is_compacted_and_says_where_it_begins() {
+async fn compacted_error_names_the_oldest_revision() {
     let front = start(SocketOptions::DEFAULT).await;
     // The history of a test node holds 1,000 changes.
     for number in 0..1_010 {
@@ -162,14 +162,14 @@ async fn a_history_that_is_gone_is_compacted_and_says_where_it_begins() {
     assert_eq!(details["fromRevision"], 1);
     let oldest = number(&details["oldestRevision"]);
     assert!(oldest > 1);
-    // The id is free, and the history is where the error says.
+    // The id is free again, and the history begins where the error says.
     subscribe(&mut client, "1", CHANGES, json!({"from": oldest})).await;
     assert!(number(&item(&mut client, "1", "Changes").await["revision"]) >= oldest);
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
+async fn slow_client_resumes_after_lagging_without_a_gap() {
     const LOCKS: usize = 100;
     let socket = SocketOptions {
         outgoing_messages_max: 4,
@@ -179,7 +179,7 @@ async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
     let service = ServiceOptions { watch_queue_changes_max: 4, ..ServiceOptions::default() };
     let front = start_with(socket, service).await;
     let mut client = connect(&front).await;
-    // More than all buffers between the two hold: every change is told three hundred times.
+    // More than all buffers between the two hold: the query selects every change 300 times.
     let copies = (0..300).map(|number| format!("m{number}: metadata")).collect::<Vec<_>>().join(" ");
     let query = format!(
         "subscription ($from: Long) {{ changes(fromRevision: $from, progressMs: 100) {{ __typename ... on Changes {{ revision events {{ facts {{ ... on LockFacts {{ grant {{ name {copies} }} }} }} }} }} ... on Progress {{ revision }} }} }}"
@@ -216,7 +216,7 @@ async fn a_client_that_reads_too_slowly_lags_and_goes_on_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_is_cut_off_and_leaves_nothing() {
+async fn stalled_client_is_cut_off_and_leaves_nothing() {
     let socket = SocketOptions {
         write_timeout: Duration::from_millis(300),
         outgoing_messages_max: 4,
@@ -229,29 +229,29 @@ async fn a_client_that_does_not_read_is_cut_off_and_leaves_nothing() {
         request.metadata = "x".repeat(900);
         front.node.service.acquire(&front.node.context, request).await.expect("free");
     }
-    let (mut deaf, mut other) = (connect(&front).await, connect(&front).await);
+    let (mut stalled, mut other) = (connect(&front).await, connect(&front).await);
     let refused = front.handshake(Some("graphql-transport-ws"), None).await.expect_err("there are two");
     assert_eq!(refused["errors"][0]["extensions"]["details"]["limit"], "graphql_connections_max");
     for number in 0..60 {
-        subscribe(&mut deaf, &number.to_string(), PAGES, json!({})).await;
+        subscribe(&mut stalled, &number.to_string(), PAGES, json!({})).await;
     }
-    eventually("the deaf client's place is free", async || {
+    eventually("the stalled client's place is free", async || {
         front.handshake(Some("graphql-transport-ws"), None).await.is_ok()
     })
     .await;
     other.send(json!({"type": "ping"})).await;
     other.frame("pong").await;
-    // It finds out why, if the reason fitted behind what it has not read.
-    assert!(matches!(deaf.end().await, None | Some(1013)));
+    // The client learns the reason if the close frame fitted behind its unread data.
+    assert!(matches!(stalled.end().await, None | Some(1013)));
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_frees_its_watcher_when_it_is_completed_and_when_its_client_vanishes() {
+async fn ended_subscription_frees_its_watcher() {
     let service = ServiceOptions { watchers_max: 1, ..ServiceOptions::default() };
     let front = start_with(SocketOptions::DEFAULT, service).await;
     let mut client = connect(&front).await;
-    // The end of one is the beginning of the next, under the same id.
+    // Each subscription is completed and started again under the same id.
     for _ in 0..20 {
         subscribe(&mut client, "1", CHANGES, json!({})).await;
         item(&mut client, "1", "Progress").await;
@@ -263,7 +263,7 @@ async fn a_subscription_frees_its_watcher_when_it_is_completed_and_when_its_clie
         let mut other = connect(&front).await;
         subscribe(&mut other, "2", CHANGES, json!({})).await;
         let refused = ended(&mut other, "2").await;
-        assert_eq!(refused["extensions"]["code"], "overloaded", "it counts as a watcher");
+        assert_eq!(refused["extensions"]["code"], "overloaded", "a subscription counts as a watcher");
         assert_eq!(refused["extensions"]["details"]["limit"], "watchers_max");
         if politely {
             client.close().await;
@@ -290,7 +290,7 @@ async fn a_subscription_frees_its_watcher_when_it_is_completed_and_when_its_clie
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_drains_ends_subscriptions_and_says_where_to_go_on() {
+async fn draining_node_ends_subscriptions_and_names_the_revision() {
     let front = start(SocketOptions::DEFAULT).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
     let mut client = connect(&front).await;
@@ -303,20 +303,23 @@ async fn a_node_that_drains_ends_subscriptions_and_says_where_to_go_on() {
     front.node.service.drain();
     let error = ended(&mut client, "1").await;
     assert_eq!(error["extensions"]["code"], "draining");
-    assert_eq!(error["extensions"]["details"], json!({"nodes": []}), "a cluster of one has no other");
+    assert_eq!(error["extensions"]["details"], json!({"nodes": []}), "a cluster of one has no other node");
     assert_eq!(error["extensions"]["retryable"], true);
     let waited = answer(&mut client, "w").await;
     assert_eq!(waited["errors"][0]["extensions"]["code"], "draining", "{waited}");
     for mut client in [client, idle] {
         assert_eq!(client.close_code().await, Some(1001));
     }
-    let refused = front.handshake(Some("graphql-transport-ws"), None).await.expect_err("it takes no more");
+    let refused = front
+        .handshake(Some("graphql-transport-ws"), None)
+        .await
+        .expect_err("a draining node accepts no connection");
     assert_eq!(refused["errors"][0]["extensions"]["code"], "draining");
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
+async fn stalled_client_does_not_delay_a_stop() {
     let socket = SocketOptions {
         write_timeout: Duration::from_hours(1),
         outgoing_messages_max: 4,
@@ -328,23 +331,23 @@ async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
         request.metadata = "x".repeat(900);
         front.node.service.acquire(&front.node.context, request).await.expect("free");
     }
-    let mut deaf = connect(&front).await;
+    let mut stalled = connect(&front).await;
     for number in 0..60 {
-        subscribe(&mut deaf, &number.to_string(), PAGES, json!({})).await;
+        subscribe(&mut stalled, &number.to_string(), PAGES, json!({})).await;
     }
-    // Long enough for all buffers to be full; on a slower machine the test shows less.
+    // Long enough to fill all buffers. On a slower machine they may not be full, and the test proves less.
     tokio::time::sleep(Duration::from_secs(2)).await;
     tokio::time::timeout(Duration::from_secs(30), front.stop()).await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_and_mutations_are_answered_over_the_socket_too() {
+async fn queries_and_mutations_work_over_the_socket() {
     let front = start(SocketOptions::DEFAULT).await;
     let mut client = connect(&front).await;
     subscribe(&mut client, "1", ACQUIRE, json!({"input": {"name": "a", "ttlMs": 600_000}})).await;
     let held = answer(&mut client, "1").await;
     assert_eq!(held["data"]["acquire"]["name"], "a", "{held}");
-    // A refused field is a null with its error beside it; the others keep their answers.
+    // A refused field is null with an error of its own; the other fields keep their answers.
     let both = "mutation { a: advanceRegister(input: {name: \"r\", fencingToken: 1}) { name highWater } \
         b: acquire(input: {name: \"a\", ttlMs: 60000}) { name } }";
     subscribe(&mut client, "1", both, json!({})).await;
@@ -361,7 +364,7 @@ async fn queries_and_mutations_are_answered_over_the_socket_too() {
     let read = answer(&mut client, "q").await;
     assert_eq!(read["data"], json!({"register": {"highWater": 1}, "lock": {"waiterCount": 0}}));
 
-    // What waits is withdrawn by `complete`, and with its connection.
+    // A wait is withdrawn by `complete`, and when its connection ends.
     let input = json!({"input": {"name": "a", "ttlMs": 60_000, "waitMs": 600_000}});
     subscribe(&mut client, "w", ACQUIRE, input.clone()).await;
     eventually("it waits", async || waiters(&front.node, "a").await == 1).await;
@@ -375,7 +378,7 @@ async fn queries_and_mutations_are_answered_over_the_socket_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bounds_of_a_request_hold_on_the_socket() {
+async fn request_bounds_apply_on_the_socket() {
     let front = start(SocketOptions::DEFAULT).await;
     let mut client = connect(&front).await;
     let wide = format!("{{ {} }}", "cluster { revision } ".repeat(31));
@@ -417,11 +420,11 @@ async fn the_bounds_of_a_request_hold_on_the_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_subscription_is_named() {
+async fn error_names_the_wrong_part_of_a_subscription() {
     let front = start(SocketOptions::DEFAULT).await;
     let mut client = connect(&front).await;
     for (arguments, code, field) in [
-        ("jobs: [LOCKS]", "invalid_argument", "jobs[0]"),
+        ("areas: [LOCKS]", "invalid_argument", "areas[0]"),
         ("kinds: [GRANTED]", "invalid_argument", "kinds[0]"),
         ("name: \"a\", prefix: \"b\"", "invalid_argument", "name"),
         ("sessionId: \"7\"", "invalid_argument", "sessionId"),
@@ -440,13 +443,13 @@ async fn what_is_wrong_with_a_subscription_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_of_the_subprotocol_closes_the_connection_with_its_code() {
+async fn protocol_violation_closes_with_its_code() {
     let socket = SocketOptions { message_bytes_max: 2_000, ..SocketOptions::DEFAULT };
     let front = start(socket).await;
     let text = |value: Value| Message::text(value.to_string());
     let operation = || json!({"type": "subscribe", "id": "1", "payload": {"query": "subscription { changes { __typename } }"}});
     let init = || json!({"type": "connection_init"});
-    // What comes before the last message is answered with connection_ack or a subscription that goes on.
+    // The messages before the last one are answered with connection_ack or start a subscription.
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
     let cases: [(Vec<Message>, u16, &str); 16] = [
         (vec![text(operation())], 4401, "Unauthorized"),
@@ -496,7 +499,7 @@ async fn what_is_not_of_the_subprotocol_closes_the_connection_with_its_code() {
         assert_eq!(closed, code, "{shown}: {reason}");
         assert!(reason.contains(word), "{shown}: {reason}");
     }
-    // Neither of these is one: pings come at any time, and an unknown id belongs to an operation that has ended.
+    // These messages are allowed: a ping may come at any time, and an unknown id belongs to an operation that has ended.
     let mut client = front.connect().await;
     client.send(json!({"type": "ping", "payload": {"a": 1}})).await;
     assert_eq!(client.frame("pong").await["payload"], json!({"a": 1}));
@@ -509,7 +512,7 @@ async fn what_is_not_of_the_subprotocol_closes_the_connection_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_nothing_is_closed() {
+async fn silent_client_is_closed() {
     let socket = SocketOptions { init_timeout: Duration::from_millis(200), ..SocketOptions::DEFAULT };
     let front = start(socket).await;
     let (code, reason) = front.connect().await.close_frame().await.expect("with a reason");
@@ -529,7 +532,7 @@ async fn a_client_that_says_nothing_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_operations_of_one_connection_are_refused_by_name() {
+async fn operations_over_the_limit_are_refused() {
     let socket = SocketOptions { in_flight_max: 1, subscriptions_max: 1, ..SocketOptions::DEFAULT };
     let front = start(socket).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");

@@ -1,4 +1,4 @@
-//! Acquiring, contending and waiting through the service, over a replica of one node.
+//! Acquisition, contention and waits through the service, over a replica of one node.
 
 mod support;
 
@@ -30,7 +30,7 @@ impl Node {
         found.expect("explain").value.lock.map_or(0, |lock| lock.view.waiter_count)
     }
 
-    /// Starts a call that waits, and returns when it is queued.
+    /// Starts an acquisition that has to wait, and returns when it is queued.
     async fn queue(
         &self,
         context: CallContext,
@@ -55,7 +55,7 @@ impl Node {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_is_granted_when_the_holder_releases() {
+async fn release_grants_the_next_waiter() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let refused = node.service.acquire(&node.context, one_shot("orders/42")).await.expect_err("held");
@@ -72,7 +72,7 @@ async fn a_waiter_is_granted_when_the_holder_releases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
+async fn expired_wait_leaves_nothing() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let refused = node.service.acquire(&node.context, waiting(50)).await.expect_err("held throughout");
@@ -83,7 +83,7 @@ async fn a_wait_that_runs_out_says_so_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_leaves_takes_its_waiter_along() {
+async fn leaving_caller_takes_its_waiter_along() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     for context in [node.context.clone(), keyed("leaves")] {
@@ -96,14 +96,14 @@ async fn a_caller_that_leaves_takes_its_waiter_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_leaves_before_its_answer_leaves_no_lock_behind() {
+async fn dropped_call_leaves_no_lock() {
     let node = Node::start().await;
     // Polled once, so that the proposal is on its way, then dropped.
     let call = node.service.acquire(&node.context, one_shot("orders/42"));
     assert!(futures_util::future::FutureExt::now_or_never(call).is_none());
-    // Whether the grant came and went already or not yet, in the end nobody holds the lock.
+    // The abandoned call may be granted and withdrawn before or after this point; in the end nobody holds the lock.
     let again = AcquireRequest { wait_ms: 30_000, ..one_shot("orders/42") };
-    node.service.acquire(&keyed("again"), again).await.expect("granted once the abandoned one is withdrawn");
+    node.service.acquire(&keyed("again"), again).await.expect("granted once the abandoned call is withdrawn");
     node.service.drain();
     node.service.drained().await;
     assert_eq!(node.holder_tokens().await.len(), 1);
@@ -119,14 +119,14 @@ async fn an_answered_caller_keeps_its_lock() {
     node.service.release(&node.context, release).await.expect("held");
     let token = call.await.expect("no panic").expect("granted");
     node.service.drain();
-    // Every withdrawal that an answered call might have started by mistake is done now.
+    // By now, any withdrawal that an answered call started by mistake is done.
     node.service.drained().await;
     assert_eq!(node.holder_tokens().await, [token]);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_under_the_same_key_joins_the_same_wait() {
+async fn retry_under_the_same_key_joins_the_same_wait() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let first = node.queue(keyed("k"), waiting(60_000)).await;
@@ -138,7 +138,7 @@ async fn a_retry_under_the_same_key_joins_the_same_wait() {
             .map(|at| at.value.token)
             .map_err(|error| error.code().as_str())
     });
-    // A call that waits behind both tells that the second was not queued on its own.
+    // The position of a third call shows that the second call was not queued separately.
     let third = node.queue(keyed("other"), waiting(60_000)).await;
     assert_eq!(node.waiters().await, 2);
     let release = By::Id { lock_id: held.lock_id, name: None };
@@ -146,19 +146,19 @@ async fn a_retry_under_the_same_key_joins_the_same_wait() {
     let token = first.await.expect("no panic").expect("granted");
     assert_eq!(second.await.expect("no panic").expect("granted"), token);
     third.abort();
-    eventually("the third is withdrawn", async || node.waiters().await == 0).await;
+    eventually("the third call is withdrawn", async || node.waiters().await == 0).await;
     assert_eq!(node.holder_tokens().await, [token]);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_own_deadline_ends_first_is_unknown_and_can_be_repeated() {
+async fn call_past_its_deadline_can_be_repeated() {
     let node = Node::start().await;
     let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
     let context = CallContext { timeout: Some(Duration::from_secs(2)), ..keyed("k") };
     let error = node.service.acquire(&context, waiting(60_000)).await.expect_err("the deadline is shorter");
     assert_eq!((error.code().as_str(), error.retryable()), ("outcome_unknown", true));
-    assert_eq!(node.waiters().await, 1, "under a key the wait keeps its place");
+    assert_eq!(node.waiters().await, 1, "a wait with a key keeps its place");
     let service = node.service.clone();
     let again = tokio::spawn(async move { service.acquire(&keyed("k"), waiting(60_000)).await });
     let release = By::Id { lock_id: held.lock_id, name: None };
@@ -169,7 +169,7 @@ async fn a_call_whose_own_deadline_ends_first_is_unknown_and_can_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_drains_sends_waiting_calls_away() {
+async fn draining_node_ends_waiting_calls() {
     let node = Node::start().await;
     node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free");
     let unkeyed = node.queue(node.context.clone(), waiting(60_000)).await;
@@ -187,7 +187,7 @@ async fn a_node_that_drains_sends_waiting_calls_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
+async fn closing_session_passes_its_locks_on() {
     let node = Node::start().await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: "test".to_owned() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value;
@@ -212,7 +212,7 @@ async fn a_session_that_closes_ends_its_waits_and_grants_its_locks_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listings_go_on_where_the_cursor_says() {
+async fn listings_continue_at_the_cursor() {
     let node = Node::start().await;
     for index in 0..5 {
         node.service.acquire(&node.context, one_shot(&format!("list/{index}"))).await.expect("free");
@@ -238,11 +238,11 @@ async fn listings_go_on_where_the_cursor_says() {
 }
 
 #[tokio::test]
-async fn a_grant_that_ended_unseen_is_told_with_its_end() {
+async fn grant_that_ended_unseen_is_reported() {
     let node = Node::start().await;
     for context in [node.context.clone(), keyed("k")] {
         let held = node.service.acquire(&node.context, one_shot("orders/42")).await.expect("free").value;
-        // Its proposal is on its way; then nobody looks at the call until everything is over.
+        // Polled until it is queued, then not again until its grant has ended.
         let mut call = Box::pin(node.service.acquire(&context, waiting(60_000)));
         assert!((&mut call).now_or_never().is_none());
         eventually("it is queued", async || node.waiters().await == 1).await;
@@ -252,7 +252,7 @@ async fn a_grant_that_ended_unseen_is_told_with_its_end() {
         let (name, reason) = (support::name("orders/42"), "stuck".to_owned());
         let force = ForceRelease { name, fencing_token: token, reason };
         let forced = node.service.force_release(&node.context, force).await.expect("held");
-        let error = call.await.expect_err("it was granted and has ended");
+        let error = call.await.expect_err("the grant has ended");
         assert_eq!(error.code().as_str(), "grant_ended", "{error}");
         assert_eq!(
             (&error.details()["reason"], &error.details()["words"]),
@@ -264,7 +264,7 @@ async fn a_grant_that_ended_unseen_is_told_with_its_end() {
 }
 
 #[tokio::test]
-async fn a_retry_says_the_revision_of_the_effect() {
+async fn retry_has_the_revision_of_the_effect() {
     let node = Node::start().await;
     let first = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect("free");
     node.service.acquire(&node.context, one_shot("other")).await.expect("free");
@@ -277,7 +277,7 @@ async fn a_retry_says_the_revision_of_the_effect() {
     assert_eq!((again.revision, again.value), (released.revision, released.value));
     let ended = node.service.acquire(&keyed("take"), one_shot("orders/42")).await.expect_err("it ended");
     assert_eq!(ended.code().as_str(), "grant_ended");
-    assert!(ended.revision() > Some(released.revision), "how it stands now");
+    assert!(ended.revision() > Some(released.revision), "the current state of the grant");
     node.stop().await;
 }
 

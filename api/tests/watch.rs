@@ -1,4 +1,4 @@
-//! Watching through the service and the REST front, over a replica of one node.
+//! Watches through the service and the REST front, over a replica of one node.
 
 mod support;
 
@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use batuta_api::rest;
 use batuta_api::service::session::OpenRequest;
-use batuta_api::service::watch::{Filter, Item, Job, Names, Object, Start, Watch, WatchRequest};
+use batuta_api::service::watch::{Area, Filter, Item, Names, Object, Start, Watch, WatchRequest};
 use batuta_statemachine::lock::By;
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -21,7 +21,7 @@ async fn next(watch: &mut Watch) -> Item {
     tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("the watch goes on")
 }
 
-/// The next changes as (revision, kinds), progress marks left out.
+/// Returns the next changes as (revision, kinds); skips progress marks.
 async fn changes(watch: &mut Watch) -> (u64, Vec<&'static str>) {
     loop {
         if let Item::Changes(batch) = next(watch).await {
@@ -37,10 +37,10 @@ async fn take_and_give_back(node: &Node, lock: &str) {
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_where_another_one_ended() {
+async fn watch_resumes_where_another_ended() {
     let node = Node::start().await;
     let request = |start| WatchRequest {
-        filter: Filter { jobs: vec![Job::Lock], ..Filter::default() },
+        filter: Filter { areas: vec![Area::Lock], ..Filter::default() },
         start,
         ..WatchRequest::default()
     };
@@ -67,7 +67,7 @@ async fn a_watch_goes_on_where_another_one_ended() {
 }
 
 #[tokio::test]
-async fn a_snapshot_and_what_comes_after_it_have_no_gap() {
+async fn no_gap_between_snapshot_and_changes() {
     let node = Node::start().await;
     for number in 0..250 {
         node.service.acquire(&node.context, one_shot(&format!("held/{number:03}"))).await.expect("granted");
@@ -90,7 +90,7 @@ async fn a_snapshot_and_what_comes_after_it_have_no_gap() {
         assert!(page.objects.len() <= 100);
         seen.extend(page.objects.iter().map(|object| match object {
             Object::Lock(lock) => lock.view.name.to_string(),
-            other => panic!("a name fits locks only: {other:?}"),
+            other => panic!("the filter matches locks only: {other:?}"),
         }));
         if page.last {
             break page.revision;
@@ -99,7 +99,7 @@ async fn a_snapshot_and_what_comes_after_it_have_no_gap() {
     busy.await.expect("all are granted");
     while seen.len() < 350 {
         let Item::Changes(batch) = next(&mut watch).await else { continue };
-        assert!(batch.revision > revision, "a change that the snapshot has");
+        assert!(batch.revision > revision, "the snapshot already contains this change");
         seen.extend(batch.events.iter().flat_map(|event| event.names()).map(ToString::to_string));
     }
     let expected: Vec<String> = (0..350).map(|number| format!("held/{number:03}")).collect();
@@ -108,7 +108,7 @@ async fn a_snapshot_and_what_comes_after_it_have_no_gap() {
 }
 
 #[tokio::test]
-async fn a_beginning_that_is_gone_is_compacted_and_says_where_the_history_begins() {
+async fn compacted_start_names_the_oldest_revision() {
     let node = Node::start().await;
     // The history of a test node holds 1,000 changes.
     for number in 0..510 {
@@ -121,23 +121,25 @@ async fn a_beginning_that_is_gone_is_compacted_and_says_where_the_history_begins
     let mut there = watch(Start::Revision(oldest)).await.expect("as the error says");
     next(&mut there).await;
     assert!(changes(&mut there).await.0 >= oldest);
-    let Err(before) = watch(Start::Revision(oldest - 1)).await else { panic!("one before it is gone") };
+    let Err(before) = watch(Start::Revision(oldest - 1)).await else {
+        panic!("the revision before it is gone")
+    };
     assert_eq!(before.code().as_str(), "compacted");
     drop(there);
-    // As many again while nobody watches: whoever begins now has missed nothing.
+    // The same number again while nobody watches: a watch that begins now has missed nothing.
     for number in 0..510 {
         take_and_give_back(&node, &format!("l/{number}")).await;
     }
     let mut now = watch(Start::Now).await.expect("opens");
     let Item::Progress { revision } = next(&mut now).await else { panic!("says where it begins") };
-    assert!(revision > oldest + 1000, "{revision} is long ago");
+    assert!(revision > oldest + 1000, "{revision} is too old");
     take_and_give_back(&node, "l").await;
     assert_eq!(changes(&mut now).await.1, ["lock_granted"]);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_session_takes_everything_with_it_in_one_batch() {
+async fn session_end_is_one_batch() {
     let node = Node::start().await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: "m".to_owned() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;
@@ -169,7 +171,7 @@ async fn a_session_takes_everything_with_it_in_one_batch() {
 }
 
 #[tokio::test]
-async fn a_node_that_drains_ends_its_watches() {
+async fn draining_node_ends_its_watches() {
     let node = Node::start().await;
     let mut watch = node.service.watch(&node.context, WatchRequest::default()).await.expect("opens");
     next(&mut watch).await;
@@ -180,7 +182,7 @@ async fn a_node_that_drains_ends_its_watches() {
     node.stop().await;
 }
 
-/// Events of a stream as (name, id, data), `count` of them, comments left out.
+/// Reads `count` events of a stream as (name, id, data); skips comments.
 async fn server_events(body: Body, count: usize) -> Vec<(String, String, Value)> {
     let mut stream = body.into_data_stream();
     let mut text = String::new();
@@ -250,19 +252,19 @@ async fn server_sent_events_resume_by_their_id() {
 }
 
 #[tokio::test]
-async fn a_poll_waits_for_a_change_and_says_where_to_go_on() {
+async fn poll_waits_for_a_change_and_returns_a_cursor() {
     let node = Node::start().await;
     let first = json(get(&node, "/api/v1/watch/poll", None).await).await;
     assert_eq!(first["changes"], Value::Array(Vec::new()));
     let begin = first["next_revision"].as_u64().expect("a revision");
-    let uri = format!("/api/v1/watch/poll?jobs=lock&from_revision={begin}&wait_ms=30000");
+    let uri = format!("/api/v1/watch/poll?areas=lock&from_revision={begin}&wait_ms=30000");
     let (answer, ()) = tokio::join!(get(&node, &uri, None), take_and_give_back(&node, "a"));
     let answer = json(answer).await;
     assert_eq!(answer["changes"][0]["events"][0]["kind"], "lock_granted", "{answer}");
     let mut kinds = Vec::new();
     let mut from = begin;
     while kinds.len() < 2 {
-        let uri = format!("/api/v1/watch/poll?jobs=lock&from_revision={from}&wait_ms=30000");
+        let uri = format!("/api/v1/watch/poll?areas=lock&from_revision={from}&wait_ms=30000");
         let answer = json(get(&node, &uri, None).await).await;
         for found in answer["changes"].as_array().expect("a list") {
             kinds.push(found["events"][0]["kind"].as_str().expect("a kind").to_owned());
@@ -280,10 +282,10 @@ async fn a_poll_waits_for_a_change_and_says_where_to_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_watch_is_named() {
+async fn error_names_the_wrong_part_of_a_watch() {
     let node = Node::start().await;
     for (uri, last_event_id, field) in [
-        ("/api/v1/watch?jobs=locks", None, "jobs"),
+        ("/api/v1/watch?areas=locks", None, "areas"),
         ("/api/v1/watch?kinds=granted", None, "kinds"),
         ("/api/v1/watch?name=a&prefix=b", None, "name"),
         ("/api/v1/watch?session_id=7", None, "session_id"),

@@ -28,7 +28,7 @@ async fn sessions(node: &Node) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_is_taken_contended_waited_for_and_granted() {
+async fn lock_is_contended_and_granted_to_the_waiter() {
     let front = Front::start(WsOptions::default()).await;
     let (mut one, mut two) = (front.connect().await, front.connect().await);
     let held = one.ask(json!({"id": "a", "op": "acquire", "name": "orders/42", "ttl_ms": 600_000})).await;
@@ -41,7 +41,7 @@ async fn a_lock_is_taken_contended_waited_for_and_granted() {
         .await;
     let queued = two.lease("queued").await;
     assert_eq!((&queued["id"], &queued["queue_position"]), (&json!("w"), &json!(0)));
-    // The connection goes on meanwhile, and answers come in the order they are ready.
+    // Meanwhile the connection handles other requests, and answers come as they are ready.
     let checked = json!({"id": "c", "op": "check", "name": "orders/42", "fencing_token": held["result"]["fencing_token"]});
     assert_eq!(two.ask(checked).await["result"]["current"], true);
     let release = json!({"id": "r", "op": "release", "lock_id": held["result"]["lock_id"]});
@@ -56,7 +56,7 @@ async fn a_lock_is_taken_contended_waited_for_and_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_read_and_write_answers_as_rest_does() {
+async fn reads_and_writes_answer_as_rest_does() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     let hello = client.ask(json!({"id": "1", "op": "hello", "namespace": "team-b"})).await;
@@ -93,12 +93,12 @@ async fn every_read_and_write_answers_as_rest_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_in_a_row_may_mean_the_session_before_them() {
+async fn pipelined_requests_use_the_session_opened_before_them() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     for round in 0..20 {
         let id = |what: &str| format!("{what}-{round}");
-        // None waits for the answer of the one before.
+        // No request waits for the answer to the one before it.
         client.send(json!({"id": id("open"), "op": "open_session", "ttl_ms": 600_000})).await;
         client.send(json!({"id": id("take"), "op": "acquire", "name": id("lock")})).await;
         client.send(json!({"id": id("keep"), "op": "ping", "keep_alive": true})).await;
@@ -110,7 +110,11 @@ async fn requests_in_a_row_may_mean_the_session_before_them() {
     }
     let refused = client.fail(json!({"id": "no", "op": "open_session", "ttl_ms": 1})).await;
     assert_eq!(refused["field"], "ttl_ms");
-    assert_eq!(client.ask(json!({"id": "on", "op": "ping"})).await["result"], json!({}), "it is read on");
+    assert_eq!(
+        client.ask(json!({"id": "on", "op": "ping"})).await["result"],
+        json!({}),
+        "the connection is still read"
+    );
     front.stop().await;
 }
 
@@ -122,7 +126,7 @@ async fn a_waiting_acquire_is_cancelled() {
     client.send(json!({"id": "w", "op": "acquire", "name": "a", "ttl_ms": 60_000, "wait_ms": 600_000})).await;
     client.lease("queued").await;
     let again = client.fail(json!({"id": "w", "op": "check", "name": "a", "fencing_token": 1})).await;
-    assert_eq!(again["field"], "id", "the id is in use; its request is not answered by this");
+    assert_eq!(again["field"], "id", "the id is in use; the request that has it stays unanswered");
     client.send(json!({"id": "c", "op": "cancel", "request_id": "w"})).await;
     let ended = client.answer("w").await;
     assert_eq!(ended["error"]["code"], "wait_cancelled", "{ended}");
@@ -134,7 +138,7 @@ async fn a_waiting_acquire_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_ends_leaves_no_waiter() {
+async fn ended_connection_leaves_no_waiter() {
     let front = Front::start(WsOptions::default()).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
     for politely in [true, false] {
@@ -156,11 +160,11 @@ async fn a_connection_that_ends_leaves_no_waiter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_session_ends_with_its_connection_and_another_one_does_not() {
+async fn only_a_bound_session_ends_with_its_connection() {
     let front = Front::start(WsOptions::default()).await;
     let mut bound = front.connect().await;
     bound.ask(json!({"id": "o", "op": "open_session", "ttl_ms": 600_000, "bound": true})).await;
-    // Neither a session nor a time to live: it is the connection's session's.
+    // Neither a session nor a TTL is given: the lock belongs to the connection's session.
     let held = bound.ask(json!({"id": "a", "op": "acquire", "name": "a"})).await;
     assert!(held["result"]["session_id"].is_string(), "{held}");
     let mut free = front.connect().await;
@@ -180,7 +184,7 @@ async fn a_bound_session_ends_with_its_connection_and_another_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ping_keeps_the_session_alive_and_without_it_the_client_is_warned() {
+async fn missing_pings_are_warned_about_before_expiry() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     let nothing = client.fail(json!({"id": "p", "op": "ping", "keep_alive": true})).await;
@@ -204,7 +208,7 @@ async fn a_ping_keeps_the_session_alive_and_without_it_the_client_is_warned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_expires_is_announced_and_then_lost() {
+async fn expiring_lock_is_announced_and_then_lost() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 6_000})).await;
@@ -212,7 +216,11 @@ async fn a_lock_that_expires_is_announced_and_then_lost() {
     assert_eq!((&warned["lock_id"], &warned["id"]), (&held["result"]["lock_id"], &json!("a")));
     let extend = json!({"id": "e", "op": "extend", "lock_id": held["result"]["lock_id"], "ttl_ms": 6_000});
     client.ask(extend).await;
-    assert_eq!(client.lease("expiring").await["lock_id"], held["result"]["lock_id"], "again, later");
+    assert_eq!(
+        client.lease("expiring").await["lock_id"],
+        held["result"]["lock_id"],
+        "announced again, later"
+    );
     let lost = client.lease("lost").await;
     assert_eq!(
         (&lost["reason"], &lost["fencing_token"]),
@@ -222,7 +230,7 @@ async fn a_lock_that_expires_is_announced_and_then_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_release_by_somebody_else_is_told() {
+async fn forced_release_by_another_client_is_announced() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     let held = client.ask(json!({"id": "a", "op": "acquire", "name": "a", "ttl_ms": 600_000})).await;
@@ -235,7 +243,7 @@ async fn a_forced_release_by_somebody_else_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_hears_how_the_queue_moves() {
+async fn waiter_is_notified_of_its_position() {
     let front = Front::start(WsOptions::default()).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
     let mut client = front.connect().await;
@@ -255,10 +263,10 @@ async fn a_waiter_hears_how_the_queue_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
+async fn watch_resumes_snapshots_and_ends() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
-    let opened = client.ask(json!({"id": "w", "op": "watch", "jobs": "lock", "prefix": "orders/"})).await;
+    let opened = client.ask(json!({"id": "w", "op": "watch", "areas": "lock", "prefix": "orders/"})).await;
     assert_eq!(opened["result"], json!({"watch_id": "w"}));
     let begin = client.frame("progress").await["revision"].as_u64().expect("a revision");
     for lock in ["orders/1", "other", "orders/2"] {
@@ -277,7 +285,7 @@ async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
     assert_eq!(ended["result"], json!({"unwatched": true}));
 
     let resume =
-        json!({"id": "r", "op": "watch", "jobs": "lock", "prefix": "orders/", "from_revision": begin + 1});
+        json!({"id": "r", "op": "watch", "areas": "lock", "prefix": "orders/", "from_revision": begin + 1});
     client.ask(resume).await;
     for changes in &told {
         let again = client.frame("changes").await;
@@ -293,7 +301,7 @@ async fn a_watch_resumes_begins_with_a_snapshot_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_is_gone_is_said() {
+async fn compacted_history_is_an_error() {
     let front = Front::start(WsOptions::default()).await;
     for number in 0..1_100 {
         let taken = front.node.service.acquire(&front.node.context, one_shot(&format!("n/{number}")));
@@ -307,7 +315,7 @@ async fn a_history_that_is_gone_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_is_answered_and_the_connection_goes_on() {
+async fn malformed_request_is_answered_and_connection_stays() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     for (text, id, code) in [
@@ -326,7 +334,7 @@ async fn what_is_no_request_is_answered_and_the_connection_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_spoken_here_closes_the_connection() {
+async fn unsupported_frame_closes_the_connection() {
     let options = WsOptions { message_bytes_max: 1_000, ..WsOptions::default() };
     let front = Front::start(options).await;
     for (message, code) in [
@@ -342,7 +350,7 @@ async fn what_is_not_spoken_here_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_nothing_is_closed_and_one_that_answers_pings_is_not() {
+async fn client_without_pongs_is_closed() {
     let options = WsOptions {
         ping_every: Duration::from_millis(50),
         idle_timeout: Duration::from_secs(5),
@@ -350,7 +358,7 @@ async fn a_client_that_says_nothing_is_closed_and_one_that_answers_pings_is_not(
     };
     let front = Front::start(options).await;
     let (mut awake, silent) = (front.connect().await, front.connect().await);
-    // Reading frames answers pings.
+    // The client answers pings while it reads frames.
     let reading = async {
         loop {
             awake.next().await;
@@ -367,7 +375,7 @@ async fn a_client_that_says_nothing_is_closed_and_one_that_answers_pings_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_is_cut_off_and_blocks_nobody() {
+async fn stalled_client_is_cut_off_and_blocks_nobody() {
     let options = WsOptions {
         write_timeout: Duration::from_millis(300),
         outgoing_frames_max: 4,
@@ -380,22 +388,23 @@ async fn a_client_that_does_not_read_is_cut_off_and_blocks_nobody() {
         request.metadata = "x".repeat(900);
         front.node.service.acquire(&front.node.context, request).await.expect("free");
     }
-    let (mut deaf, mut other) = (front.connect().await, front.connect().await);
+    let (mut stalled, mut other) = (front.connect().await, front.connect().await);
     let refused = front.handshake(None, None).await.expect_err("there are two");
     assert_eq!(refused["limit"], "ws_connections_max");
     for number in 0..60 {
-        deaf.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
+        stalled.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
     }
     other.ask(json!({"id": "1", "op": "ping"})).await;
-    eventually("the deaf client's place is free", async || front.handshake(None, None).await.is_ok()).await;
+    eventually("the stalled client's place is free", async || front.handshake(None, None).await.is_ok())
+        .await;
     other.ask(json!({"id": "2", "op": "ping"})).await;
-    // It finds out why, if the reason fitted behind what it has not read.
-    assert!(matches!(deaf.end().await, None | Some(4429)));
+    // The client learns the reason if the close frame fitted behind its unread data.
+    assert!(matches!(stalled.end().await, None | Some(4429)));
     front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
+async fn stalled_client_does_not_delay_a_stop() {
     let options =
         WsOptions { write_timeout: Duration::from_hours(1), outgoing_frames_max: 4, ..WsOptions::default() };
     let front = Front::start(options).await;
@@ -404,17 +413,17 @@ async fn a_client_that_does_not_read_does_not_hold_up_a_stop() {
         request.metadata = "x".repeat(900);
         front.node.service.acquire(&front.node.context, request).await.expect("free");
     }
-    let mut deaf = front.connect().await;
+    let mut stalled = front.connect().await;
     for number in 0..60 {
-        deaf.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
+        stalled.send(json!({"id": format!("w{number}"), "op": "watch", "snapshot": true})).await;
     }
-    // Long enough for all buffers to be full; on a slower machine the test shows less.
+    // Long enough to fill all buffers. On a slower machine they may not be full, and the test proves less.
     tokio::time::sleep(Duration::from_secs(2)).await;
     tokio::time::timeout(Duration::from_secs(30), front.stop()).await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_of_anything_is_refused_by_name() {
+async fn refusal_names_the_exceeded_limit() {
     let options = WsOptions { in_flight_max: 2, watches_max: 1, leases_max: 1, ..WsOptions::default() };
     let front = Front::start(options).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
@@ -438,7 +447,7 @@ async fn too_many_of_anything_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_drains_says_where_to_go_on() {
+async fn draining_node_names_other_nodes() {
     let front = Front::start(WsOptions::default()).await;
     front.node.service.acquire(&front.node.context, one_shot("a")).await.expect("free");
     let mut client = front.connect().await;
@@ -446,7 +455,7 @@ async fn a_node_that_drains_says_where_to_go_on() {
     client.lease("queued").await;
     front.node.service.drain();
     let told = client.frame("draining").await;
-    assert_eq!(told["nodes"], json!([]), "a cluster of one has no other");
+    assert_eq!(told["nodes"], json!([]), "a cluster of one has no other node");
     assert_eq!(client.answer("w").await["error"]["code"], "draining");
     assert_eq!(client.close_code().await, Some(1001));
     front.stop().await;
@@ -471,7 +480,7 @@ async fn handshakes_agree_on_the_subprotocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_of_another_namespace_is_refused_by_hello() {
+async fn hello_refuses_a_session_of_another_namespace() {
     let front = Front::start(WsOptions::default()).await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = front

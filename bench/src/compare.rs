@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_8_and_9_are_one_group_and_none_runs_twice() {
+    fn rows_8_and_9_share_a_group() {
         assert_eq!(groups(&[1, 8, 2, 9, 1]), [vec![1], vec![8, 9], vec![2]]);
         assert_eq!(groups(&[9]), [[9]]);
     }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_record_is_answered_when_it_is_on_the_disk() {
+    async fn record_is_answered_once_it_is_durable() {
         let file = tempfile::tempfile().unwrap();
         let reader = file.try_clone().unwrap();
         let (records, waiting) = mpsc::channel::<Record>(8);

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proc_is_read_as_it_is_written() {
+    fn proc_files_are_parsed() {
         let stat = "42 (a b) c) S 1 42 42 0 -1 4194304 900 0 3 0 250 150 7 8 20 0 12 0 100 1 2 3";
         assert!((cpu_s(stat, 100).unwrap() - 4.0).abs() < 1e-9);
         assert!(cpu_s("42 (x) S 1", 100).is_err());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_found_by_its_number() {
+    fn disk_is_found_by_its_number() {
         let stats = " 254  0 vda 1 2 3 4 5 6 2000 8 0 9 10\n 254  1 vda1 1 2 3 4 5 6 7 8 0 9 10\n";
         let device = |minor| Device { major: 254, minor };
         assert_eq!(device(0).written_bytes(stats), Some(1_024_000));

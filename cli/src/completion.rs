@@ -1,4 +1,4 @@
-//! Completion scripts.
+//! `batuta completion`: prints completion scripts for shells.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use crate::failure::{Failure, exit};
 use crate::output::write_out;
 
-/// Which shell.
+/// The arguments of `batuta completion`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  source <(batuta completion bash)")]
 pub struct CompletionArgs {

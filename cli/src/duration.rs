@@ -1,13 +1,13 @@
-//! Durations as people write them.
+//! Parses and prints durations as people write them.
 
 use std::time::Duration;
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads `500ms`, `30s`, `5m`, `1h`, `2d`, parts one after the other (`1h30m`), and `0`.
+/// Parses `500ms`, `30s`, `5m`, `1h`, `2d`, a sequence of such parts (`1h30m`), and `0`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let explained =
-        || format!("{text:?} is no duration; write a number and ms, s, m, h or d, such as 500ms or 30s");
+        || format!("{text:?} is not a duration; write a number and ms, s, m, h or d, such as 500ms or 30s");
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -29,12 +29,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(explained()) } else { Ok(Duration::from_millis(millis)) }
 }
 
-/// Whole milliseconds, as the wire has them.
+/// Converts to whole milliseconds, as the API has them.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// For people: the largest unit that divides it, or seconds with tenths.
+/// Formats milliseconds for people: in the largest unit that divides them, or in seconds with tenths.
 pub(crate) fn human(millis: u64) -> String {
     match millis {
         0 => "0s".to_owned(),

@@ -1,4 +1,4 @@
-//! What a command can fail with, how it is told, and the exit codes.
+//! Failures of commands: their exit codes, and how they are printed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,21 +12,21 @@ use crate::remedy;
 
 /// Exit codes of the commands. They are part of the interface: docs/cli.md and `--help` list them.
 pub(crate) mod exit {
-    /// It is done.
+    /// Success.
     pub(crate) const DONE: u8 = 0;
-    /// The answer is no.
+    /// The answer is no: the token is not the newest, or a node is not ready.
     pub(crate) const NO: u8 = 1;
-    /// The command line, or an argument, is wrong.
+    /// The command line or an argument is wrong.
     pub(crate) const USAGE: u8 = 2;
-    /// There is no such thing.
+    /// There is no such lock, session, register or member.
     pub(crate) const NOT_FOUND: u8 = 3;
-    /// The cluster refused.
+    /// The cluster refused the request.
     pub(crate) const REFUSED: u8 = 4;
-    /// The cluster could not be asked, or can not do it now; nothing was done.
+    /// The cluster could not be reached, or cannot do it now; nothing was done.
     pub(crate) const UNAVAILABLE: u8 = 69;
-    /// A defect, here or there.
+    /// A defect of the command line or of the cluster.
     pub(crate) const INTERNAL: u8 = 70;
-    /// Whether it took effect is not known.
+    /// It is unknown whether the request took effect.
     pub(crate) const UNKNOWN: u8 = 71;
     /// The lock was not acquired.
     pub(crate) const NOT_ACQUIRED: u8 = 73;
@@ -34,13 +34,13 @@ pub(crate) mod exit {
     pub(crate) const OUTPUT: u8 = 74;
     /// `lock run`: the lock was lost, or may have been.
     pub(crate) const LOST: u8 = 75;
-    /// `lock run`: the command is there and can not be executed.
+    /// `lock run`: the command exists but cannot be executed.
     pub(crate) const NOT_EXECUTABLE: u8 = 126;
     /// `lock run`: there is no such command.
     pub(crate) const NO_COMMAND: u8 = 127;
 }
 
-/// How a command failed.
+/// The failure of a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code})")]
 pub(crate) struct Failure {
@@ -53,7 +53,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure of the command line's own.
+    /// Makes a failure that the command line itself found.
     pub(crate) fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -65,29 +65,29 @@ impl Failure {
         }
     }
 
-    /// The same, with what to do about it.
+    /// Sets the remedy: what to do about the failure.
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// The same under another exit code.
+    /// Sets the exit code.
     pub(crate) fn exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
     }
 
-    /// What was missing in an answer that must have it.
+    /// Makes a failure for an answer that lacks a required part.
     pub(crate) fn without(what: &str) -> Self {
         Self::new(exit::INTERNAL, "internal", format!("the cluster answered without {what}"))
     }
 
-    /// An argument that no parser could refuse by itself.
+    /// Makes a failure for an argument that the parser could not refuse.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, "invalid_argument", message)
     }
 
-    /// An acquisition that failed: the answers that say "not now" have an exit code of their own.
+    /// Converts the error of an acquisition. Errors that mean "not now" have their own exit code.
     pub(crate) fn acquiring(error: Error) -> Self {
         let not_now = matches!(
             error.code.as_str(),
@@ -97,7 +97,7 @@ impl Failure {
         if not_now { failure.exit(exit::NOT_ACQUIRED) } else { failure }
     }
 
-    /// `code`, `retryable` and `details` are those of a problem document of REST.
+    /// Renders the failure as JSON. `code`, `retryable` and `details` are those of a problem document of REST.
     pub(crate) fn to_json(&self) -> Value {
         let details: Map<String, Value> =
             self.details.iter().map(|(name, text)| (name.clone(), fact(name, text))).collect();
@@ -110,11 +110,11 @@ impl Failure {
         })
     }
 
-    /// For people, several lines.
+    /// Renders the failure for people, on several lines.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("batuta: {}\n  code: {}\n", printable(&self.message), self.code);
         for (name, value) in &self.details {
-            // Writing to a String can not fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}: {}", printable(name), printable(value));
         }
         if let Some(remedy) = &self.remedy {
@@ -124,7 +124,7 @@ impl Failure {
     }
 }
 
-/// A fact of an error as REST has it. One of a newer version than this, or cut off for its length, stays text.
+/// Converts a detail of an error to its form in REST. An unknown detail, or one cut off for its length, stays text.
 fn fact(name: &str, text: &str) -> Value {
     let parsed = if facts::is_json(name) { serde_json::from_str(text).ok() } else { None };
     parsed.unwrap_or_else(|| Value::from(text))
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn is_told_with_code_details_and_remedy() {
+    fn failure_has_code_details_and_remedy() {
         let failure = Failure::from(error("lock_not_held"));
         let text = failure.to_text();
         for part in
@@ -220,7 +220,7 @@ mod tests {
                 "message": "said so",
                 "retryable": true,
                 "details": {"holder": "l-7", "holder_tokens": [7], "name": "42"},
-                "remedy": "Stop the work the lock protected. Acquire again for a new token.",
+                "remedy": "Stop the work that the lock protected. Acquire the lock again to get a new token.",
             })
         );
     }

@@ -1,4 +1,4 @@
-//! `batuta health`.
+//! `batuta health`: asks nodes whether they are ready.
 
 use batuta_client::Node;
 use batuta_client::v1::GetStatusResponse;
@@ -10,18 +10,18 @@ use crate::cluster::{role_name, why};
 use crate::failure::{Failure, exit};
 use crate::output::{Answer, rows};
 
-/// What `batuta health` takes.
+/// The arguments of `batuta health`.
 #[derive(Args, Debug)]
 pub struct HealthArgs {
-    /// It is enough that one of the endpoints is ready.
+    /// Succeed when at least one of the endpoints is ready.
     #[arg(long)]
     any: bool,
 }
 
-/// What one node said about itself, or why it said nothing.
+/// An endpoint with its status, or with the reason why there is none.
 type Told = (String, Result<GetStatusResponse, Failure>);
 
-/// Asks every endpoint by itself: a node that is not ready must not hide behind one that is.
+/// Asks every endpoint directly, so that a node that is not ready cannot hide behind one that is.
 pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
     let asked: Vec<_> = global
         .endpoints
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_ready_spoils_it_unless_any_will_do() {
+    fn all_must_be_ready_unless_any_is_enough() {
         for (nodes, all, any) in [
             (vec![told(true)], 0, 0),
             (vec![told(false)], 1, 1),

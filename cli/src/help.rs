@@ -1,19 +1,19 @@
-//! Help that shows what a command uses, and nothing else.
+//! Tailors the help, so that a command shows only the options it uses.
 
 use clap::{Arg, Command};
 
-/// The shared options that a command uses; its subcommands use the same.
+/// The shared options that a command and its subcommands use.
 fn used_by(command: &str) -> &'static [&'static str] {
     match command {
         "lock" | "session" | "register" | "watch" => &["endpoints", "namespace", "timeout", "output"],
-        // Both are about nodes, which are in no namespace.
+        // Both commands are about nodes, which belong to no namespace.
         "cluster" | "health" => &["endpoints", "timeout", "output"],
         _ => &[],
     }
 }
 
-/// Hides the options that all commands share from the help of those that do not use them. They are accepted there all the same: they stand
-/// anywhere on the command line.
+/// Hides shared options from the help of commands that do not use them. These commands still accept the options, which may be anywhere on
+/// the command line.
 #[must_use]
 pub fn tailored(command: Command) -> Command {
     let shared: Vec<Arg> = command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
@@ -21,7 +21,7 @@ pub fn tailored(command: Command) -> Command {
     names.into_iter().fold(command, |command, name| {
         let used = used_by(&name);
         let unused = shared.iter().filter(|option| !used.contains(&option.get_id().as_str()));
-        // An option that a command has itself is not inherited.
+        // A command's own option is not inherited.
         let hidden: Vec<Arg> = unused.map(|option| option.clone().hide(true)).collect();
         command.mut_subcommand(name, |subcommand| subcommand.args(hidden))
     })

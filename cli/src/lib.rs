@@ -1,5 +1,5 @@
-//! The commands behind `batuta lock|session|cluster|…`: the client half of the binary. Everything they know they
-//! asked a cluster for, through `batuta-client`.
+//! The commands behind `batuta lock|session|cluster|…`: the client half of the binary. They learn everything from a
+//! cluster, through `batuta-client`.
 
 mod cluster;
 mod completion;
@@ -29,7 +29,7 @@ pub use crate::help::tailored;
 pub use crate::lock::{GUARD, Ignored, run_guard};
 pub use crate::output::{Reader, write_out};
 
-/// The exit codes, for `--help`.
+/// The exit codes, as shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done
@@ -37,21 +37,21 @@ Exit codes:
     2  the command line or an argument is wrong
     3  there is no such lock, session, register or member
     4  the cluster refused; the error's code says why
-   69  the cluster could not be asked, or can not do it now, or is no cluster of Batuta; nothing was done
+   69  the cluster could not be reached, or cannot do it now, or is not a Batuta cluster; nothing was done
    70  a defect of Batuta
-   71  no answer in time: whether it took effect is not known
+   71  no answer in time: it is unknown whether the request took effect
    73  the lock was not acquired
    74  standard output could not be written; what was created was given back
-   75  `lock run`: the lock was lost, or can not be shown to have been held to the end
-  126  `lock run`: the command can not be executed
+   75  `lock run`: the lock was lost, or may not have been held to the end
+  126  `lock run`: the command cannot be executed
   127  `lock run`: there is no such command
 Otherwise `lock run` ends with its command's exit code, or 128 and the signal that ended it.";
 
-/// Options that commands which talk to a cluster share.
+/// The options shared by all commands that talk to a cluster.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough; several survive the loss
-    /// of one of them from the beginning.
+    /// gRPC addresses of nodes: host:port or http://host:port, separated by commas. One is enough; with several, the
+    /// command also works when the first node is down.
     #[arg(
         long,
         global = true,
@@ -64,7 +64,7 @@ pub struct Global {
         help_heading = "Cluster"
     )]
     endpoints: Vec<String>,
-    /// The namespace that names, sessions and locks are looked up in.
+    /// The namespace of all names, sessions and locks.
     #[arg(
         long,
         global = true,
@@ -75,49 +75,49 @@ pub struct Global {
         help_heading = "Cluster"
     )]
     namespace: String,
-    /// How long to ask for an answer, with all retries, beyond what is waited for a lock.
+    /// How long to try to get an answer, including retries, in addition to the time spent waiting for a lock.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, help_heading = "Cluster")]
     timeout: Duration,
-    /// How answers, and errors on standard error, are written.
+    /// The format of answers, and of errors on standard error.
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, help_heading = "Cluster")]
     output: Format,
 }
 
-/// How answers are written.
+/// The format of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Tables for people.
     Table,
-    /// For programs: the fields of the API, in `snake_case`.
+    /// JSON for programs, with the fields of the API in `snake_case`.
     Json,
 }
 
 /// The commands that talk to a cluster.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Takes, holds, shows and gives back locks.
+    /// Takes, holds, shows and releases locks.
     #[command(subcommand, after_help = EXIT_CODES)]
     Lock(Box<lock::LockCommand>),
     /// Opens, keeps alive, shows and closes sessions.
     #[command(subcommand, after_help = EXIT_CODES)]
     Session(session::SessionCommand),
-    /// Reads and raises high-water registers, for resources that can not remember a fencing token themselves.
+    /// Reads and advances high-water registers, for resources that cannot remember a fencing token themselves.
     #[command(subcommand, after_help = EXIT_CODES)]
     Register(register::RegisterCommand),
     /// Shows and changes the cluster itself.
     #[command(subcommand, after_help = EXIT_CODES)]
     Cluster(cluster::ClusterCommand),
-    /// Prints every change as it happens, one line each, until it is stopped; outlives the node it watches through.
+    /// Prints every change as it happens, one per line, until it is stopped. Continues when the node it uses fails.
     #[command(after_help = EXIT_CODES)]
     Watch(watch::WatchArgs),
-    /// Says whether nodes can serve: exit code 0 when ready, 1 when not.
+    /// Reports whether nodes are ready: exit code 0 when they are, 1 when not.
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArgs),
     /// Prints the completion script of a shell.
     Completion(completion::CompletionArgs),
 }
 
-/// Runs a command and tells what came of it.
+/// Runs a command, prints its result or failure, and returns the exit code.
 pub async fn run(global: Global, command: Command, clap_command: clap::Command) -> ExitCode {
     match dispatch(&global, command, clap_command).await {
         Ok(code) => ExitCode::from(code),
@@ -153,9 +153,9 @@ async fn dispatch(global: &Global, command: Command, clap_command: clap::Command
 }
 
 impl Global {
-    /// The node that a question to one node goes to.
+    /// The endpoint that is used for requests to a single node.
     pub(crate) fn first_endpoint(&self) -> &str {
-        // clap refuses an empty list: the option has a default and every element a length.
+        // clap refuses an empty list: the option has a default, and its elements are not empty.
         self.endpoints.first().map_or("", String::as_str)
     }
 
@@ -168,7 +168,7 @@ impl Global {
     }
 }
 
-/// Writes a failure to standard error. When that fails nobody is left to tell.
+/// Writes a failure to standard error. When that fails, it cannot be reported anywhere.
 pub(crate) fn tell(format: Format, failure: &Failure) {
     let text = match format {
         Format::Json => format!("{:#}\n", failure.to_json()),
@@ -177,7 +177,7 @@ pub(crate) fn tell(format: Format, failure: &Failure) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// An endpoint as the client takes it: another scheme than that of clear text is refused, never read over.
+/// Parses an endpoint for the client. Any scheme but `http` is refused, never ignored.
 fn endpoint(text: &str) -> Result<String, String> {
     let text = text.trim();
     batuta_client::endpoint_url(text).map(|_| text.to_owned()).map_err(|error| error.message)

@@ -1,8 +1,8 @@
-//! Lines on standard output or standard error, written by a thread of their own.
+//! Writes lines to standard output or standard error on a separate thread.
 //!
-//! A line that cannot be written (a closed pipe, a full disk) is lost and counted. A reader that does not read fills a bounded queue,
-//! behind which lines are lost and counted too. Neither ends, blocks or panics whoever writes. As soon as lines get through again, the
-//! number of the lost ones is said once, at the place where they are missing.
+//! A line that cannot be written (a closed pipe, a full disk) is lost and counted. When a reader does not read, a bounded queue fills up,
+//! and further lines are lost and counted, too. In neither case does the caller end, block or panic. As soon as lines can be written
+//! again, the number of lost lines is reported once, at the place where they are missing.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,14 +14,14 @@ use rustix::io::Errno;
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp};
 
-/// Bytes that may wait for a reader.
+/// Most bytes in the queue.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// How often the number of lost lines is said while more are lost all the time.
+/// How often the number of lost lines is reported while lines keep getting lost.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
-/// How long to wait before writing again where writing would block and does not.
+/// How long to wait before another attempt when a non-blocking write would block.
 const WRITE_AGAIN: Duration = Duration::from_millis(10);
 
-/// Where lines go.
+/// The stream to which lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -31,7 +31,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The descriptor itself: the standard library's handles have locks, which a blocked write would hold.
+    /// Returns the raw descriptor. The standard library's handles have locks, which a blocked write would hold.
     fn descriptor(self) -> BorrowedFd<'static> {
         match self {
             Self::Output => rustix::stdio::stdout(),
@@ -40,10 +40,10 @@ impl Stream {
     }
 }
 
-/// Says on the writing thread how many lines were lost. It may add a line.
+/// Called on the writing thread with the number of lost lines. It may add a line.
 type SayLost = Box<dyn Fn(&Lines, u64) + Send>;
 
-/// The way to a stream. A clone is another way to the same one.
+/// A handle to the writing thread of a stream. Clones share the thread.
 #[derive(Debug, Clone)]
 pub struct Lines {
     shared: Arc<Shared>,
@@ -59,21 +59,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
-    /// Of all lines in the queue and of the one being written.
+    /// Bytes of all lines in the queue and of the line being written.
     bytes: usize,
     lost: u64,
 }
 
 impl Lines {
-    /// Starts the thread. `say_lost` is called there when lines were lost and one was written again.
+    /// Starts the thread. `say_lost` is called there once a line could be written after lines were lost.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(stream: Stream, say_lost: impl Fn(&Self, u64) + Send + 'static) -> io::Result<Self> {
         Self::start_over(stream.descriptor(), Box::new(say_lost))
     }
 
-    /// As [`Self::start`]; lost lines are said in a line for people.
+    /// Like [`Self::start`], but reports lost lines in a line for people.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -91,15 +91,15 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Has a line written; its end is added.
+    /// Queues a line; the line end is added.
     pub fn line(&self, text: &str) {
         self.write(format!("{text}\n").into_bytes());
     }
 
-    /// Has whole lines written, in one piece. Never blocks: what there is no room for is lost and counted.
+    /// Queues whole lines, to be written in one piece. Never blocks: lines without room in the queue are lost and counted.
     pub fn write(&self, lines: Vec<u8>) {
         let mut queue = self.queue();
-        // The one line that is longer than all the room there is still gets through an empty queue.
+        // A line longer than the whole queue is still accepted by an empty queue.
         if queue.bytes > 0 && queue.bytes + lines.len() > QUEUE_BYTES_MAX {
             queue.lost += 1;
             return;
@@ -110,24 +110,24 @@ impl Lines {
         self.shared.filled.notify_one();
     }
 
-    /// Waits until everything is written or lost, but no longer than this.
+    /// Waits until everything is written or lost, at most this long.
     pub fn flush(&self, within: Duration) {
         let waits = |queue: &mut Queue| queue.bytes > 0;
         drop(self.shared.emptied.wait_timeout_while(self.queue(), within, waits));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that runs under the lock can panic between two changes that belong together.
+        // No code that holds the lock can panic halfway through a change.
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the thread owns.
+/// The state of the writing thread.
 struct Writer {
     lines: Lines,
     descriptor: BorrowedFd<'static>,
     is_terminal: bool,
-    /// The last line was written in part: the next one must not go on in it.
+    /// Whether the last line was written only in part, so that the next one must start on a new line.
     torn: bool,
 }
 
@@ -154,7 +154,7 @@ impl Writer {
         }
     }
 
-    /// The next line. It counts among the bytes of the queue until it is written.
+    /// Waits for the next line. Its bytes count until it is written.
     fn next(&self) -> Vec<u8> {
         let mut queue = self.lines.queue();
         loop {
@@ -167,7 +167,7 @@ impl Writer {
         }
     }
 
-    /// Writes a line, as long as that takes.
+    /// Writes a line, however long that takes.
     fn put(&mut self, line: &[u8]) -> Result<(), Errno> {
         if self.would_stop_the_process() {
             return Err(Errno::IO);
@@ -186,7 +186,7 @@ impl Writer {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR) => {}
-                // Whoever shares the descriptor has made it non-blocking.
+                // Another process that shares the descriptor has made it non-blocking.
                 Err(Errno::AGAIN) => std::thread::sleep(WRITE_AGAIN),
                 Err(error) => {
                     self.torn |= bytes.len() < whole;
@@ -197,7 +197,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the terminal stops background jobs that write (`stty tostop`) and this is one.
+    /// Whether the terminal stops background jobs that write (`stty tostop`) and this process is one.
     fn would_stop_the_process(&self) -> bool {
         self.is_terminal
             && tcgetattr(self.descriptor).is_ok_and(|modes| modes.local_modes.contains(LocalModes::TOSTOP))

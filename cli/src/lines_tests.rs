@@ -1,4 +1,4 @@
-//! Pipes whose readers go away, do not read, or come late.
+//! Pipes whose readers close, do not read, or start reading late.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _};
@@ -8,7 +8,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A descriptor that lives as long as the test's process: the writing thread never ends.
+/// Leaks a descriptor, because the writing thread never ends.
 fn leaked(descriptor: impl Into<OwnedFd>) -> BorrowedFd<'static> {
     let descriptor: &'static OwnedFd = Box::leak(Box::new(descriptor.into()));
     descriptor.as_fd()
@@ -72,23 +72,23 @@ fn reader_that_does_not_read_blocks_nobody() {
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     let lost = lines.queue().lost;
     assert!(lost > 0, "the queue is bounded");
-    // When it reads at last, it gets what was kept, and then how much was lost.
+    // Once the reader reads, it gets the kept lines, and then the number of lost lines.
     let mut reader = BufReader::new(reader).lines().map(Result::unwrap);
     let kept = reader.by_ref().take_while(|line| *line == long).count();
-    // The line that did not fit ended the count, so that many lines are there beside it.
+    // Every line was either kept or counted as lost.
     assert_eq!(kept as u64 + lost, count as u64);
     assert_eq!(lines.queue().lost, 0);
 }
 
 #[test]
-fn lost_lines_are_said_once_when_writing_works_again() {
+fn lost_lines_are_reported_once_writing_works() {
     let (mut reader, writer) = pipe();
     let lines = over(writer);
     lines.queue().lost = 7;
     lines.line("it works again");
     lines.line("and again");
     lines.flush(PATIENCE);
-    wait_for("the lost lines are said", || lines.queue().lost == 0);
+    wait_for("the lost lines are reported", || lines.queue().lost == 0);
     lines.flush(PATIENCE);
     let mut text = vec![0; "it works again\nand again\nlost 7\n".len()];
     reader.read_exact(&mut text).unwrap();

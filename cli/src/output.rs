@@ -1,6 +1,6 @@
-//! Where answers go: a table for people, JSON for programs.
+//! Prints answers: tables for people, JSON for programs.
 //!
-//! Invariant: what a command created is given back when its answer cannot be printed, for then nobody knows its id.
+//! Invariant: a lock or session that a command created is released when the answer cannot be printed, because then nobody knows its id.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::Format;
 use crate::failure::{Failure, exit};
 
-/// An answer in both shapes.
+/// An answer as JSON and as text.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) json: Value,
@@ -24,42 +24,42 @@ pub(crate) struct Answer {
     created: Option<Created>,
 }
 
-/// What is there since the command ran, and is known to nobody but whoever reads the answer.
+/// A lock or session that the command created, whose id only the reader of the answer will know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Created {
     /// A lock, by its id.
     Lock(String),
-    /// A lock that the same command finds again under its key.
+    /// A lock that a retry of the command finds by its key.
     KeyedLock(String),
     /// A session, by its id.
     Session(String),
 }
 
 impl Answer {
-    /// An answer that is a success.
+    /// Makes the answer of a successful command.
     pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
         Self { json, text: text.into(), exit: exit::DONE, created: None }
     }
 
-    /// The same about something that was just created.
+    /// Notes what the command created.
     pub(crate) fn created(mut self, created: Created) -> Self {
         self.created = Some(created);
         self
     }
 
-    /// The same under another exit code.
+    /// Sets the exit code.
     pub(crate) fn exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
     }
 
-    /// Writes it to standard output.
+    /// Writes the answer to standard output.
     pub(crate) fn print(&self, format: Format) -> Result<u8, Failure> {
         write_out(&self.bytes(format))?;
         Ok(self.exit)
     }
 
-    /// Likewise; what was created is given back when that fails, a reader that went away included.
+    /// Writes the answer to standard output. If that fails, even because the reader closed, the created lock or session is released.
     pub(crate) async fn print_or_give_back(&self, format: Format, client: &Client) -> Result<u8, Failure> {
         let Some(created) = &self.created else { return self.print(format) };
         let Err(error) = write_all_out(&self.bytes(format)) else { return Ok(self.exit) };
@@ -67,10 +67,10 @@ impl Answer {
         let became = match created.give_back(client).await {
             Some(Ok(())) => format!("{created} was given back"),
             Some(Err(error)) => {
-                format!("{created} could not be given back and ends with its time to live: {error}")
+                format!("{created} could not be given back and ends after its TTL: {error}")
             }
             None => {
-                format!("{created} is held all the same: the command finds it again under the same --key")
+                format!("{created} is still held: a retry with the same --key finds it")
             }
         };
         Err(Failure { message: format!("{}; {became}", failure.message), ..failure })
@@ -86,7 +86,7 @@ impl Answer {
 }
 
 impl Created {
-    /// Ends it, unless it can be found again.
+    /// Releases or closes it, unless a retry can find it.
     async fn give_back(&self, client: &Client) -> Option<Result<(), Error>> {
         match self {
             Self::Lock(lock_id) => {
@@ -114,16 +114,16 @@ impl fmt::Display for Created {
 /// Whether standard output has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    /// What was written was taken.
+    /// The reader accepted the data.
     Reads,
-    /// It went away (`| head`) and wants no more: that is no failure.
+    /// The reader closed (`| head`), which is not a failure.
     Gone,
 }
 
-/// Writes to standard output, all of it.
+/// Writes all bytes to standard output.
 ///
 /// # Errors
-/// When that is not possible although somebody reads: a full disk, for example.
+/// When writing fails for another reason than a closed reader, such as a full disk.
 pub fn write_out(bytes: &[u8]) -> io::Result<Reader> {
     match write_all_out(bytes) {
         Ok(()) => Ok(Reader::Reads),
@@ -132,11 +132,11 @@ pub fn write_out(bytes: &[u8]) -> io::Result<Reader> {
     }
 }
 
-/// How often it is asked whether the reader of standard output is still there.
+/// How often to check whether standard output still has a reader.
 const LOOK_FOR_READER: Duration = Duration::from_millis(200);
 
-/// Resolves when standard output is a pipe, or a socket, that nobody reads any more. Writing would say so too, but there may be
-/// nothing to write for a long time.
+/// Resolves when standard output is a pipe or a socket without a reader. A write would fail as well, but there may be nothing
+/// to write for a long time.
 pub(crate) async fn reader_gone() {
     loop {
         let mut output = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
@@ -154,7 +154,7 @@ fn write_all_out(bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes).and_then(|()| out.flush())
 }
 
-/// A table with a heading over each column.
+/// Formats a table with a heading over each column.
 pub(crate) fn rows<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = plain();
     table.set_header(header);
@@ -162,7 +162,7 @@ pub(crate) fn rows<const N: usize>(header: [&str; N], rows: impl IntoIterator<It
     drawn(&table)
 }
 
-/// A table of names and values; empty values are left out.
+/// Formats a table of names and values; empty values are left out.
 pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     let mut table = plain();
     let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
@@ -170,12 +170,12 @@ pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     drawn(&table)
 }
 
-/// A value that may be absent, for a table.
+/// Formats a value for a table; `-` when it is absent.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Text that others chose, safe for a terminal: control characters are shown and not obeyed.
+/// Makes text from other users safe for a terminal: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
     let shown = |character: char| {
         if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
@@ -189,7 +189,7 @@ fn plain() -> Table {
     table
 }
 
-/// Without the margin on the left and the padding on the right, so that lines can be cut and compared.
+/// Draws a table without margins and trailing spaces, so that its lines can be cut and compared.
 fn drawn(table: &Table) -> String {
     let lines: Vec<String> =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
@@ -216,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_shown_and_not_obeyed() {
+    fn control_characters_are_escaped() {
         let drawn = rows(["METADATA"], [["a\u{1b}[2Jb\nc é".to_owned()]]);
         assert_eq!(drawn, "METADATA\na\\u{1b}[2Jb\\nc é");
     }
 
     #[test]
-    fn a_table_without_rows_has_its_heading() {
+    fn table_without_rows_has_its_heading() {
         assert_eq!(rows(["NAME", "TOKEN"], []), "NAME  TOKEN");
     }
 }

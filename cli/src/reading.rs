@@ -1,12 +1,12 @@
-//! Options that reading commands share.
+//! The options shared by commands that read.
 
 use batuta_client::v1::Consistency;
 use clap::{Args, ValueEnum};
 
-/// How current a read is.
+/// The consistency of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct Read {
-    /// linearizable sees every write acknowledged before; stale answers from what one node knows.
+    /// linearizable sees every write acknowledged before the read; stale answers from the state of one node.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadMode::Linearizable)]
     consistency: ReadMode,
 }
@@ -26,30 +26,30 @@ impl Read {
     }
 }
 
-/// A part of the holders and waiters of one lock.
+/// The part of the holders and waiters of one lock to show.
 #[derive(Debug, Clone, Args)]
 pub struct Part {
-    /// Show the holders behind those of the answer before: its `next_holders_cursor`.
+    /// Show the next holders: `next_holders_cursor` of the previous answer.
     #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
     pub(crate) holders_cursor: String,
-    /// Show the waiters behind those of the answer before: its `next_waiters_cursor`.
+    /// Show the next waiters: `next_waiters_cursor` of the previous answer.
     #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
     pub(crate) waiters_cursor: String,
 }
 
-/// A page of a listing.
+/// The page of a listing to show.
 #[derive(Debug, Clone, Args)]
 pub struct Page {
-    /// How many to show, at most 1,000.
+    /// The number of items to show, at most 1,000.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
-    /// Go on where the page before ended: its `next_cursor`.
+    /// Continue after the previous page: its `next_cursor`.
     #[arg(long, value_name = "CURSOR", default_value = "", hide_default_value = true)]
     pub(crate) cursor: String,
 }
 
 impl Page {
-    /// The line under a table that says that there is more.
+    /// The line under a table when there is another page.
     pub(crate) fn more(next_cursor: &str) -> String {
         match next_cursor {
             "" => String::new(),

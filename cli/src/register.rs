@@ -1,4 +1,4 @@
-//! High-water registers: the highest fencing token seen, kept for a resource that can not keep it itself.
+//! The commands `batuta register …`. A high-water register keeps the highest fencing token for a resource that cannot keep it itself.
 
 use batuta_client::Client;
 use batuta_client::v1::{AdvanceRegisterRequest, DeleteRegisterRequest, GetRegisterRequest};
@@ -9,17 +9,17 @@ use crate::failure::Failure;
 use crate::output::{Answer, fields};
 use crate::reading::Read;
 
-/// `batuta register …`.
+/// The subcommands of `batuta register`.
 #[derive(Subcommand, Debug)]
 pub enum RegisterCommand {
-    /// Raises a register to a token; refused (`token_superseded`, exit code 4) when it has seen a newer one.
+    /// Advances a register to a token. Refused (`token_superseded`, exit code 4) when the register has seen a newer token.
     #[command(
         after_help = "Example:\n  batuta register advance disks/7 \"$BATUTA_LOCK_TOKEN\" && write-to-disk"
     )]
     Advance {
         /// The register.
         name: String,
-        /// The fencing token of who is about to write.
+        /// The fencing token of the client that is about to write.
         token: u64,
     },
     /// Reads a register.
@@ -29,7 +29,7 @@ pub enum RegisterCommand {
         #[command(flatten)]
         read: Read,
     },
-    /// Forgets a register: it accepts every token again.
+    /// Deletes a register, which then accepts every token again.
     Delete {
         /// The register.
         name: String,

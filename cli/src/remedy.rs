@@ -1,31 +1,31 @@
-//! What to do about an error, from the catalogue that the servers' own errors are documented in.
+//! The remedies of errors: what to do about them, from the catalogue that documents the server's errors.
 
 const CATALOGUE: &str = include_str!("../../docs/errors.md");
 
-/// Where the command line has a shorter way to say it, or the error is the client's own.
+/// Remedies that the command line words in its own terms, and those of the client's own errors.
 const OF_THE_COMMAND_LINE: [(&str, &str); 7] = [
     (
         "lock_held",
-        "Queue for it with --wait 30s; `batuta lock explain NAME` shows who holds it and who waits.",
+        "Wait for it with --wait 30s; `batuta lock explain NAME` shows who holds it and who waits.",
     ),
-    ("lock_delayed", "Queue for it with --wait, or come back when the lock-delay is over."),
-    ("wait_timeout", "Wait longer with --wait; `batuta lock explain NAME` shows who is in the way."),
-    ("namespace_mismatch", "Name the namespace it was made in with --namespace."),
+    ("lock_delayed", "Wait for it with --wait, or retry when the lock-delay is over."),
+    ("wait_timeout", "Wait longer with --wait; `batuta lock explain NAME` shows what blocks it."),
+    ("namespace_mismatch", "Pass the namespace in which it was created with --namespace."),
     (
         "unavailable",
         "Check that the nodes run and that --endpoints (BATUTA_ENDPOINTS) names their gRPC addresses.",
     ),
     (
         "not_batuta",
-        "Name gRPC addresses with --endpoints (BATUTA_ENDPOINTS), port 9090 unless configured, not those of REST or WebSocket.",
+        "Pass gRPC addresses with --endpoints (BATUTA_ENDPOINTS), by default port 9090, not the addresses of REST or WebSocket.",
     ),
     (
         "timeout",
-        "Read the state before doing a write again: it may have taken effect. --timeout sets how long to ask.",
+        "Read the state before repeating a write, which may have taken effect. --timeout sets how long to wait for an answer.",
     ),
 ];
 
-/// What to do about the error `code`, if it is known.
+/// Returns what to do about the error `code`, if the code is known.
 pub(crate) fn of(code: &str) -> Option<&'static str> {
     let own = OF_THE_COMMAND_LINE.iter().find(|(known, _)| *known == code).map(|(_, remedy)| *remedy);
     own.or_else(|| from_catalogue(code))

@@ -1,4 +1,4 @@
-//! `batuta session …`.
+//! The commands `batuta session …`, which open, renew, show and close sessions.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::failure::Failure;
 use crate::output::{Answer, Created, fields, rows};
 use crate::reading::{Page, Read};
 
-/// `batuta session …`.
+/// The subcommands of `batuta session`.
 #[derive(Subcommand, Debug)]
 pub enum SessionCommand {
-    /// Opens a session. Nothing keeps it alive but `batuta session keep-alive`.
+    /// Opens a session. Only `batuta session keep-alive` keeps it alive.
     #[command(
         after_help = "Example:\n  id=$(batuta -o json session open --ttl 1m | jq -r .session.session_id)"
     )]
     Open {
-        /// How long it lives without a keep-alive.
+        /// How long the session lives without a keep-alive.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse)]
         ttl: Duration,
         /// Free text for people.
@@ -37,19 +37,19 @@ pub enum SessionCommand {
         #[command(flatten)]
         read: Read,
     },
-    /// Lists the sessions of the namespace, the oldest first.
+    /// Lists the sessions of the namespace, oldest first.
     List {
         #[command(flatten)]
         page: Page,
         #[command(flatten)]
         read: Read,
     },
-    /// Renews a session once, for another time to live.
+    /// Renews a session once, for another TTL.
     KeepAlive {
         /// The session's id.
         id: String,
     },
-    /// Ends a session: its locks are released and its waits cancelled, in one revision.
+    /// Ends a session: its locks are released and its waits are cancelled, in one revision.
     Close {
         /// The session's id.
         id: String,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_session_is_a_defect() {
+    fn answer_without_a_session_is_a_defect() {
         assert_eq!(one(None, 12).expect_err("nothing to show").exit, 70);
     }
 }

@@ -1,6 +1,6 @@
-//! Command lines that people paste into a shell.
+//! Quotes words for command lines that people paste into a shell.
 
-/// A word of a command line, quoted where a shell would read something else.
+/// Quotes a word of a command line if a shell would read it differently.
 #[must_use]
 pub fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_=./:,@%+".contains(character);

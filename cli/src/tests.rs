@@ -1,4 +1,4 @@
-//! The command line as a whole.
+//! Tests of the whole command line.
 
 use clap::{CommandFactory as _, Parser};
 
@@ -30,7 +30,7 @@ fn every_command_of_the_manual_is_understood() {
         .skip(1)
         .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
         .filter_map(|line| line.strip_prefix("batuta "))
-        // What a shell has to read first is run against a cluster (`tests/tests/docs.rs`), as all the others are.
+        // Lines that need a shell are left out here; `tests/tests/docs.rs` runs all lines against a cluster.
         .filter(|line| !line.contains(['"', '$', '|', '&']))
         .collect();
     assert!(examples.len() > 20, "{examples:?}");
@@ -111,7 +111,7 @@ fn completion_knows_the_commands() {
     }
 }
 
-/// The help of a command and of all below it, by the words that lead there.
+/// Collects the help of a command and of its subcommands, each with its path.
 fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
     found.push((path.to_owned(), command.render_long_help().to_string()));
     for subcommand in command.get_subcommands_mut().filter(|subcommand| subcommand.get_name() != "help") {
@@ -129,7 +129,7 @@ fn help_shows_only_what_a_command_uses() {
     assert!(found.len() > 30, "{}", found.len());
     for (path, help) in found {
         let (cluster, namespace) = match path.split(' ').next() {
-            // All of them, for the overview.
+            // The overview shows all shared options.
             Some("" | "lock" | "session" | "register" | "watch") => (true, true),
             Some("cluster" | "health") => (true, false),
             _ => (false, false),
@@ -146,7 +146,7 @@ fn help_shows_only_what_a_command_uses() {
 }
 
 #[test]
-fn options_that_help_hides_are_still_accepted() {
+fn options_hidden_from_help_are_accepted() {
     for line in [
         "health --namespace x",
         "--namespace x health",

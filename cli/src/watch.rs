@@ -1,4 +1,4 @@
-//! `batuta watch`: every change, one line each.
+//! `batuta watch`: prints every change, one per line.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,35 +15,35 @@ use crate::lock::render;
 use crate::output::{Reader, printable, reader_gone, write_out};
 use crate::{Format, Global, duration, session};
 
-/// `batuta watch …`.
+/// The arguments of `batuta watch`.
 #[derive(Args, Debug)]
 pub struct WatchArgs {
-    /// Names that start with it.
+    /// Only names that start with this prefix.
     #[arg(long, conflicts_with = "name")]
     prefix: Option<String>,
-    /// One name.
+    /// Only this name.
     #[arg(long)]
     name: Option<String>,
-    /// What belongs to this session.
+    /// Only changes that belong to this session.
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
-    /// About what: lock, session, register, cluster; separated by commas.
+    /// Only changes of these areas: lock, session, register, cluster; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "JOB,…")]
-    jobs: Vec<String>,
+    areas: Vec<String>,
     /// Only these kinds: `lock_granted`, `lock_released`, `session_ended`, …; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     kinds: Vec<String>,
-    /// Begin with this revision. To go on later, take the revision behind the last one that was printed whole: with
-    /// `-o json` a line has `"more": true` when others of its revision follow.
+    /// Start at this revision. To resume later, use the revision after the last one that was printed completely: with
+    /// `-o json`, a line has `"more": true` when more lines of its revision follow.
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "snapshot")]
     from: Option<u64>,
-    /// Begin with what there is, and begin so anew when the history is gone.
+    /// Start with the current objects, and start this way again if the history is gone.
     #[arg(long)]
     snapshot: bool,
-    /// Say how far it is when nothing happened for so long.
+    /// Print the current revision when nothing has happened for this long.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     progress: Option<Duration>,
-    /// Stop after so many lines of changes.
+    /// Stop after this many lines of changes.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
@@ -55,7 +55,7 @@ impl WatchArgs {
             None if self.snapshot => WatchOptions::snapshot(),
             None => WatchOptions::now(),
         };
-        let begin = begin.jobs(self.jobs.clone()).kinds(self.kinds.clone());
+        let begin = begin.areas(self.areas.clone()).kinds(self.kinds.clone());
         let begin = begin.prefix(self.prefix.clone().unwrap_or_default());
         let begin = begin.name(self.name.clone().unwrap_or_default());
         let begin = begin.session(self.session.clone().unwrap_or_default());
@@ -66,7 +66,7 @@ impl WatchArgs {
     }
 }
 
-/// Prints until the limit, or until a failure that asking again can not help.
+/// Prints changes until the limit, or until a failure that a retry cannot fix.
 pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure> {
     let mut watch = global.connect().await?.watch(args.options());
     let mut gone = pin!(reader_gone());
@@ -106,7 +106,7 @@ pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure>
     }
 }
 
-/// The objects of a snapshot, a line each.
+/// The objects of a snapshot, one per line.
 fn objects(revision: u64, page: &SnapshotPage) -> Vec<(String, Value)> {
     let known = page.objects.iter().filter_map(|object| object.object.as_ref());
     known.map(|found| object(revision, found)).collect()
@@ -133,7 +133,7 @@ fn object(revision: u64, found: &Object) -> (String, Value) {
     }
 }
 
-/// A change for people.
+/// Formats a change for people.
 fn line(revision: u64, event: &Event) -> String {
     let mut parts = vec![revision.to_string(), event.kind.clone()];
     let mut words = None;
@@ -169,7 +169,7 @@ fn line(revision: u64, event: &Event) -> String {
     parts.join("  ")
 }
 
-/// A change for programs; `more`: whether other lines of its revision follow.
+/// Formats a change for programs; `more`: whether more lines of its revision follow.
 fn to_json(revision: u64, event: &Event, more: bool) -> Value {
     json!({
         "revision": revision,
@@ -186,7 +186,7 @@ fn to_json(revision: u64, event: &Event, more: bool) -> Value {
 fn facts_json(facts: &Facts) -> Value {
     match facts {
         Facts::Lock(lock) => json!({
-            "job": "lock",
+            "area": "lock",
             "lock_id": text_json(&lock.lock_id),
             "grant": lock.grant.as_ref().map(render::grant_json),
             "waiter": lock.waiter.as_ref().map(render::waiter_json),
@@ -196,15 +196,15 @@ fn facts_json(facts: &Facts) -> Value {
             }),
         }),
         Facts::Session(session) => json!({
-            "job": "session",
+            "area": "session",
             "ttl_ms": session.ttl_ms,
             "metadata": session.ttl_ms.map(|_| session.metadata.as_str()),
         }),
         Facts::Register(register) => json!({
-            "job": "register", "name": register.name, "high_water": register.high_water,
+            "area": "register", "name": register.name, "high_water": register.high_water,
         }),
         Facts::Cluster(node) => json!({
-            "job": "cluster",
+            "area": "cluster",
             "node_id": (node.node_id > 0).then_some(node.node_id),
             "node_name": text_json(&node.node_name),
         }),
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn change_is_one_line_without_what_is_not_there() {
+    fn change_is_one_line_without_empty_parts() {
         let lock = LockRequest { name: "a\n1".to_owned(), ..Default::default() };
         let grant = Grant { locks: vec![lock], fencing_token: 7, ..Default::default() };
         let facts = LockFacts { grant: Some(grant), words: "stuck".to_owned(), ..Default::default() };

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_the_cap_and_jitters_over_all_of_it() {
+    fn pause_doubles_up_to_the_cap_with_jitter() {
         let backoff = Backoff { first: Duration::from_millis(20), cap: Duration::from_millis(100) };
         for (failures, jitter, expected_ms) in
             [(0, 0, 0), (0, 255, 20), (1, 255, 40), (2, 51, 16), (3, 255, 100), (40, 255, 100), (40, 0, 0)]

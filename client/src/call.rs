@@ -2,7 +2,7 @@
 //!
 //! No attempt gets all of the call's time: when a node has been silent for a fraction of the remaining time,
 //! the call stops waiting for it alone. Calls that may be in flight twice (reads, keep-alives, writes that
-//! create nothing) keep waiting for the silent node beside the next attempt. An acquisition or a new session
+//! create nothing) keep waiting for the silent node in parallel with the next attempt. An acquisition or a new session
 //! is sent to one node at a time.
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use crate::pool::Endpoint;
 const PACE_MAX: Duration = Duration::from_secs(3);
 /// Shortest time a node is waited for alone.
 const PACE_MIN: Duration = Duration::from_millis(50);
-/// Another node is asked beside the first after this fraction of a call's time.
+/// Another node is asked in parallel with the first after this fraction of a call's time.
 const HEDGE_FRACTION: u32 = 8;
 /// One attempt gets this fraction of the remaining time, when attempts go one at a time.
 const ATTEMPT_FRACTION: u32 = 3;

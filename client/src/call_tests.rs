@@ -105,7 +105,7 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn attempts_take_a_fraction_of_what_is_left() {
+fn attempt_takes_a_fraction_of_the_time_left() {
     let now = Instant::now();
     let ms = Duration::from_millis;
     for (hedged, patience_ms, wait_ms, left_ms, pace_ms) in [
@@ -140,7 +140,7 @@ async fn short_call_skips_a_silent_node_and_remembers_it() {
 }
 
 #[tokio::test]
-async fn a_silent_node_that_answers_again_is_asked_again() {
+async fn recovered_node_is_asked_again() {
     let (first_listener, first) = listener().await;
     let (listener, second) = listener().await;
     let _server = serve(listener, 2, "c", &[second, first]);
@@ -163,7 +163,7 @@ async fn learned_member_replaces_the_only_endpoint() {
 }
 
 #[tokio::test]
-async fn an_address_of_another_cluster_is_never_asked() {
+async fn address_of_another_cluster_is_never_asked() {
     let (first_listener, first) = listener().await;
     let (listener, second) = listener().await;
     let _foreign = serve(listener, 2, "another", &[second]);

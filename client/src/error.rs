@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn transport_failures_name_the_address_and_are_passing() {
+    fn transport_failures_name_the_address_and_are_retryable() {
         let of = |status: &Status| Error::from_status(status, Some("http://a:1"));
         let refused = of(&Status::unavailable("refused"));
         assert_eq!((refused.code.as_str(), refused.message.as_str()), ("unavailable", "http://a:1: refused"));

@@ -211,13 +211,8 @@ impl Lock {
 }
 
 impl Lock {
-    /// Names the session of the grant, so that it gives back only what it owns.
     fn giving_back(&self) -> ReleaseRequest {
-        ReleaseRequest {
-            lock_id: self.grant.lock_id.clone(),
-            session_id: self.grant.session_id.clone(),
-            ..ReleaseRequest::default()
-        }
+        ReleaseRequest { lock_id: self.grant.lock_id.clone(), ..ReleaseRequest::default() }
     }
 
     fn unguard(&self) {

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_node_that_is_not_there_is_unavailable() {
+    async fn missing_node_is_unavailable() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound");
         drop(free);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_is_silent_is_given_up() {
+    async fn silent_node_is_given_up() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = silent.local_addr().expect("bound").to_string();
         let node = Node::at(&address, Duration::from_millis(50)).expect("an address");

@@ -36,7 +36,7 @@ async fn no_endpoint_and_wrong_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn a_silent_node_comes_after_all_others() {
+async fn silent_node_is_tried_last() {
     let pool = pool(&["a:1", "b:1", "c:1"]);
     assert_eq!(order(&pool, 4), ["http://a:1", "http://b:1", "http://c:1", "http://a:1"]);
     pool.silent("http://a:1");

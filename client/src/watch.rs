@@ -53,10 +53,10 @@ impl WatchOptions {
         Self { request: v1::WatchRequest { snapshot: true, ..Default::default() }, resnapshot: true }
     }
 
-    /// Only these jobs: `lock`, `session`, `register`, `cluster`.
+    /// Only these areas: `lock`, `session`, `register`, `cluster`.
     #[must_use]
-    pub fn jobs<I: IntoIterator<Item: Into<String>>>(mut self, jobs: I) -> Self {
-        self.request.jobs = jobs.into_iter().map(Into::into).collect();
+    pub fn areas<I: IntoIterator<Item: Into<String>>>(mut self, areas: I) -> Self {
+        self.request.areas = areas.into_iter().map(Into::into).collect();
         self
     }
 

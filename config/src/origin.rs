@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from. Shown beside the value and in every error about it.
+/// The origin of a value, shown next to the value and in every error about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The default: nobody set the key.

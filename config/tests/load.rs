@@ -36,7 +36,7 @@ fn refused(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], wor
 }
 
 #[test]
-fn a_later_layer_wins_and_the_origin_is_remembered() {
+fn later_layer_wins_and_origin_is_remembered() {
     let toml = "[raft]\nheartbeat_ms = 100\nsnapshot_entries = 7\n\n[log]\nlevel = \"warn\"\n";
     let loaded = from(
         toml,
@@ -169,7 +169,7 @@ fn values_of_the_wrong_kind_are_refused() {
 }
 
 #[test]
-fn a_broken_rule_names_key_limit_and_remedy() {
+fn broken_rule_names_key_limit_and_remedy() {
     for (key, value, words) in [
         ("node.name", "a b", ["64", "choose such a name"]),
         ("listen.rest", "0.0.0.0:8080", ["without authentication or TLS", "security.insecure"]),
@@ -207,7 +207,7 @@ fn beyond_loopback_needs_insecure_and_an_advertised_address() {
 }
 
 #[test]
-fn a_static_set_is_split_and_expects_everybody() {
+fn static_set_is_split_and_expects_all_members() {
     let peers = ("cluster.peers", "batuta-0=127.0.0.1:1, b=127.0.0.1:2,c=127.0.0.1:3");
     let cluster = from("", &[], &[peers]).unwrap().config.cluster;
     assert_eq!(cluster.peers[1], ("b".to_owned(), "127.0.0.1:2".to_owned()));

@@ -1,4 +1,4 @@
-//! A client process: asks one node through one front, one thing at a time, and writes down what it was told.
+//! A client process: makes calls to one node through one front, one at a time, and records the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,32 +17,32 @@ use crate::random::Random;
 use crate::sandbox::address;
 use crate::workload::Stores;
 
-/// How long a client waits for an answer beyond what it asked to wait.
+/// How long a client waits for an answer, in addition to the wait that it requested.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a request with a key is asked again before the client gives up.
+/// How often a request with a key is attempted before the client gives up.
 const ATTEMPTS_MAX: u32 = 12;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The fronts, gRPC in both its ways.
+/// The fronts; gRPC counts twice, with single calls and with many in one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
-    /// REST.
+    /// The REST API.
     Rest,
-    /// GraphQL.
+    /// The GraphQL API over HTTP.
     Graphql,
-    /// gRPC, call by call.
+    /// The gRPC API, one call at a time.
     Grpc,
-    /// gRPC, many calls in one stream.
+    /// The gRPC API, many calls in one stream.
     Pipeline,
-    /// WebSocket.
+    /// The WebSocket API.
     Ws,
 }
 
-/// All of them.
+/// All fronts.
 pub const FRONTS: [Front; 5] = [Front::Rest, Front::Graphql, Front::Grpc, Front::Ws, Front::Pipeline];
 
 impl Front {
-    /// The front of the node at a place.
+    /// Makes a driver for this front of the node at a place.
     #[must_use]
     pub fn driver(self, place: usize) -> Box<dyn Driver> {
         let at = address(place);
@@ -69,78 +69,78 @@ impl Front {
     }
 }
 
-/// What all clients of a run share.
+/// State shared by all clients of a run.
 pub struct Shared {
-    /// Where they write down what happens.
+    /// The history, in which they record everything.
     pub history: History,
-    /// Nodes they may ask.
+    /// The number of nodes they may call.
     pub places: usize,
-    /// Decides what they do.
+    /// The seed that decides what they do.
     pub seed: u64,
-    /// They stop.
+    /// Cancelled when they must stop.
     pub stop: CancellationToken,
-    /// What some of them protect with locks.
+    /// The stores that some of them protect with locks.
     pub stores: Stores,
-    /// The place of the node through which a lock was granted last.
+    /// The place of the node through which the last lock was granted.
     pub holder: AtomicUsize,
 }
 
-/// A request.
+/// A request to a front.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The function.
+    /// The operation's name, such as `acquire`.
     pub f: &'static str,
-    /// Its fields.
+    /// The fields of the request.
     pub args: Value,
-    /// Its retry key.
+    /// The retry key, if any.
     pub key: Option<String>,
 }
 
 impl Ask {
-    /// A request without a key.
+    /// Makes a request without a key.
     #[must_use]
     pub fn new(f: &'static str, args: Value) -> Self {
         Self { f, args, key: None }
     }
 
-    /// The same under a key.
+    /// Returns the same request with a key.
     #[must_use]
     pub fn keyed(self, key: Option<String>) -> Self {
         Self { key, ..self }
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It was done.
+    /// The request was executed.
     Ok(Value),
-    /// It was refused with this code and had no effect.
+    /// The request was refused with this code and had no effect.
     Refused(String),
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
-    /// Nobody listens there: it was not asked.
+    /// The connection was refused, so nothing was sent.
     NotAsked,
 }
 
 impl Answer {
-    /// The answer, if it was done.
+    /// Returns the answer if the request was executed.
     #[must_use]
     pub fn ok(self) -> Option<Value> {
         if let Self::Ok(value) = self { Some(value) } else { None }
     }
 
-    /// Whether it was refused with this code.
+    /// Whether the request was refused with this code.
     #[must_use]
     pub fn is_refused(&self, code: &str) -> bool {
         matches!(self, Self::Refused(found) if found == code)
     }
 }
 
-/// How an attempt went.
+/// The outcome of one attempt.
 enum Attempt {
     Done(Value),
-    /// Refused; nothing happened and nothing will.
+    /// Refused: it had no effect and never will.
     Refused(String),
     /// Not executed, but the next attempt may be.
     NotNow(String),
@@ -149,22 +149,22 @@ enum Attempt {
 
 /// A client process.
 pub struct Client {
-    /// Its number.
+    /// The number of the process in the history.
     pub process: u64,
-    /// Decides what it does.
+    /// The random numbers that decide what it does.
     pub random: Random,
-    /// What it shares.
+    /// The state shared with the other clients.
     pub shared: Arc<Shared>,
     place: usize,
     front: Front,
     driver: Box<dyn Driver>,
-    /// The last request got no answer: look whether anybody listens before the next.
+    /// The last request got no answer, so check that the node accepts connections before the next request.
     suspect: bool,
     keys: u64,
 }
 
 impl Client {
-    /// A process; its number decides which node and front it begins with, so that few processes cover all.
+    /// Makes a client process. Its number decides with which node and front it begins, so that few processes cover all of them.
     #[must_use]
     pub fn new(shared: &Arc<Shared>, process: u64) -> Self {
         let number = usize::try_from(process).unwrap_or_default();
@@ -188,19 +188,19 @@ impl Client {
         self.shared.stop.is_cancelled()
     }
 
-    /// Goes to another node and front, which the seed decides.
+    /// Switches to a random node and front.
     pub fn wander(&mut self) {
         let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
         self.connect(place, front);
     }
 
-    /// Goes to a node and front.
+    /// Switches to this node and front.
     pub fn connect(&mut self, place: usize, front: Front) {
         (self.place, self.front, self.driver) = (place, front, front.driver(place));
         self.suspect = false;
     }
 
-    /// Another client of the same seed, somewhere else, for things that are done at once. Its number tells it from others.
+    /// Makes another client of the same seed at another node, for concurrent calls. `number` distinguishes it from other twins.
     #[must_use]
     pub fn twin(&mut self, number: u64) -> Self {
         let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
@@ -209,7 +209,7 @@ impl Client {
         twin
     }
 
-    /// Asks and goes away after a while, without waiting for the answer.
+    /// Makes a call and disconnects after `patience_ms` without waiting for the answer.
     pub async fn call_and_leave(&mut self, ask: &Ask, patience_ms: u64) {
         if self.suspect && !self.listens().await {
             self.sleep_ms(200).await;
@@ -235,18 +235,18 @@ impl Client {
         self.shared.history.write(Event { value, error, ..self.event(kind, op) });
     }
 
-    /// A key nobody else uses.
+    /// Makes a unique key.
     pub fn key(&mut self) -> String {
         self.keys += 1;
         format!("p{}-{}-{}", self.process, self.keys, self.shared.seed)
     }
 
-    /// A key in `percent` of 100 cases.
+    /// Makes a unique key in `percent` of 100 cases.
     pub fn perhaps_key(&mut self, percent: u64) -> Option<String> {
         self.random.chance(percent).then(|| self.key())
     }
 
-    /// Sleeps, or until the run is over.
+    /// Sleeps, at most until the run is over.
     pub async fn sleep_ms(&self, ms: u64) {
         let sleep = tokio::time::sleep(Duration::from_millis(ms));
         self.shared.stop.run_until_cancelled(sleep).await;
@@ -260,7 +260,7 @@ impl Client {
         Event { node: format!("n{}", self.place + 1), front: self.driver.front().to_owned(), ..event }
     }
 
-    /// Asks, and under a key asks again until it is known what came of it.
+    /// Makes a call, and with a key repeats it until the outcome is known.
     pub async fn call(&mut self, ask: &Ask) -> Answer {
         if self.front == Front::Ws && ask.f == "get_session" {
             // WebSocket has no call that reads a session.
@@ -289,7 +289,7 @@ impl Client {
                     self.shared.history.write(Event { value: value.clone(), ..self.event(Kind::Ok, op) });
                     return Answer::Ok(value);
                 }
-                // What an earlier attempt left behind may still be executed when the refusal is not remembered.
+                // If the refusal is not remembered, an earlier attempt may still be executed.
                 Attempt::Refused(code) if unknown.is_empty() || is_remembered(&code) => {
                     return self.refused(op, code);
                 }
@@ -332,7 +332,7 @@ impl Client {
     }
 }
 
-/// An acquisition carries a mark by which it is found again in the log, whatever its client was told.
+/// Adds a mark to an acquisition, by which it is found in the log whatever its client was told.
 fn marked(ask: &Ask, op: u64) -> Ask {
     let mut ask = ask.clone();
     if ask.f == "acquire" && ask.args["metadata"].is_null() {
@@ -350,14 +350,14 @@ fn judge(outcome: Outcome) -> Attempt {
         Refusal::UNREACHABLE | "no_leader" | "overloaded" | "shutting_down" | "disk_full" => {
             Attempt::NotNow(code)
         }
-        // A wait under a key stays queued when its node drains, and returns to its place when its node was lost.
+        // A wait with a key stays queued when its node drains, and returns to its place when its node was lost.
         "outcome_unknown" | "internal" | "draining" | "node_lost" => Attempt::Unknown(code),
         _ if code.starts_with(Refusal::NO_ANSWER) => Attempt::Unknown(code),
         _ => Attempt::Refused(code),
     }
 }
 
-/// Whether a retry under the same key gets this refusal again, whatever happened meanwhile.
+/// Whether a retry under the same key gets this refusal again, whatever happened in between.
 fn is_remembered(code: &str) -> bool {
     !matches!(code, "lock_held" | "lock_delayed" | "limit_exceeded")
 }
@@ -367,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_refused_for_good_is_refused() {
+    fn only_final_refusals_count_as_refused() {
         let refused =
             |code: &str| judge(Err(Refusal { code: code.to_owned(), field: None, details: Value::Null }));
         assert!(matches!(refused("lock_held"), Attempt::Refused(_)));

@@ -1,4 +1,4 @@
-//! Wrong clocks: a small library in C (`clock/clock.c`) is preloaded into the nodes and answers `clock_gettime` as a file says.
+//! Wrong clocks: a small C library (`clock/clock.c`) is preloaded into the nodes and answers `clock_gettime` as a control file says.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -9,10 +9,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::{Error, Result};
 
-/// Builds the library.
+/// Builds the C library, and returns its path.
 ///
 /// # Errors
-/// When no C compiler is there.
+/// When there is no C compiler.
 pub fn build() -> Result<PathBuf> {
     let exe = std::env::current_exe().map_err(Error::io("the harness's own path"))?;
     let library = exe.with_file_name("libjepsen-clock.so");
@@ -32,12 +32,12 @@ pub fn build() -> Result<PathBuf> {
     }
 }
 
-/// How a node's clocks are wrong. Default: not at all.
+/// How far a node's clocks are wrong. By default they are right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wrong {
-    /// The wall clock is off by this much.
+    /// Offset of the wall clock, in milliseconds.
     pub wall_ms: i64,
-    /// All clocks are faster by so many millionths; slower when negative.
+    /// How much faster all clocks run, in millionths; negative when slower.
     pub rate_ppm: i64,
 }
 
@@ -45,7 +45,7 @@ pub struct Wrong {
 #[derive(Debug)]
 pub struct Clock {
     file: File,
-    /// Where the control file is.
+    /// The path of the control file.
     pub path: PathBuf,
     wrong: Wrong,
     version: u64,
@@ -59,10 +59,10 @@ fn now_ns() -> i64 {
 }
 
 impl Clock {
-    /// Clocks that are right.
+    /// Creates the control file, with clocks that are right.
     ///
     /// # Errors
-    /// When the control file can not be made.
+    /// When the control file cannot be created.
     pub fn create(path: PathBuf) -> Result<Self> {
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path);
         let file = file.map_err(Error::io(path.display().to_string()))?;
@@ -72,10 +72,10 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Changes how they are wrong.
+    /// Sets how far the clocks are wrong.
     ///
     /// # Errors
-    /// When the control file can not be written.
+    /// When the control file cannot be written.
     pub fn set(&mut self, wrong: Wrong) -> Result<()> {
         let now_ns = now_ns();
         self.gained_ns += (now_ns - self.since_ns) / 1000 * self.wrong.rate_ppm / 1000;

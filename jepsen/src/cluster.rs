@@ -1,4 +1,4 @@
-//! The nodes: real `batuta server` processes, each in its own network namespace.
+//! The cluster under test: real `batuta server` processes, each in its own network namespace.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::IpAddr;
@@ -16,68 +16,68 @@ use crate::network::Faults;
 use crate::proxy::Proxy;
 use crate::sandbox::{OBSERVER, Sandbox, address};
 
-/// Ports of every node: REST, gRPC, WebSocket, peers.
+/// The ports of every node: REST, gRPC, WebSocket, peers.
 pub const PORTS: [u16; 4] = [8080, 9090, 8081, 7070];
-/// Where a proxy takes what is for the peer port.
+/// The port on which a proxy accepts connections for the peer port.
 const PROXY_PORT: u16 = 7170;
-/// How long a node may take to be ready on a machine that is busy.
+/// How long a node may take to be ready on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long the observer waits for an answer.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// How long it waits when it asks for a change.
+/// How long the observer waits for the answer to a change.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How the nodes are started.
+/// Options for starting the nodes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The program.
+    /// The program under test.
     pub batuta: PathBuf,
-    /// Where the run keeps what it makes.
+    /// The directory of the run.
     pub dir: PathBuf,
-    /// Nodes of the static set; places beyond it are for nodes that join later.
+    /// Number of nodes in `--peers`; places beyond it are for nodes that join later.
     pub nodes: usize,
     /// Log entries between two snapshots.
     pub snapshot_entries: u64,
-    /// Their data lie on disks of the harness.
+    /// Whether the nodes' data are on simulated disks of the harness.
     pub disks: bool,
-    /// The library of wrong clocks.
+    /// The path of the library for wrong clocks, if it is used.
     pub clocks: Option<PathBuf>,
-    /// Proxies stand between them.
+    /// Whether there are proxies between the nodes.
     pub proxies: bool,
 }
 
-/// One node.
+/// A node of the cluster.
 pub struct Node {
-    /// Its name.
+    /// The node's name.
     pub name: String,
-    /// Where its data lie.
+    /// The node's data directory.
     pub data_dir: PathBuf,
     child: Option<Child>,
-    /// Stopped by SIGSTOP.
+    /// Whether the process is stopped by SIGSTOP.
     pub paused: bool,
-    /// It takes part in the cluster: it is to run when nothing is wrong.
+    /// Whether the node takes part in the cluster, so that it must run when there is no fault.
     pub wanted: bool,
-    /// It is in the static set; others join.
+    /// Whether the node is in `--peers`; other nodes join.
     founder: bool,
 }
 
-/// How a process ended by itself.
+/// A process that ended by itself.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Which node.
+    /// The place of the node.
     pub place: usize,
-    /// How.
+    /// The exit status, for people.
     pub status: String,
 }
 
 /// The nodes of a run and the network between them.
 pub struct Cluster {
-    /// The namespaces.
+    /// The network namespaces.
     pub sandbox: Sandbox,
     settings: Settings,
     /// The nodes, by place.
     pub nodes: Vec<Node>,
-    /// What is wrong with the network.
+    /// The faults of the network that are in force.
     faults: Faults,
     observer: Observer,
     disks: Vec<Option<Disk>>,
@@ -85,14 +85,14 @@ pub struct Cluster {
     proxies: Vec<Proxy>,
 }
 
-/// A look at the nodes that no fault of the network cuts off.
+/// A client for the nodes' REST API that no fault of the network cuts off.
 #[derive(Clone, Debug)]
 pub struct Observer {
     http: reqwest::Client,
 }
 
 impl Observer {
-    /// Looks from inside the clients' namespace.
+    /// Makes an observer inside the clients' namespace.
     ///
     /// # Errors
     /// When no HTTP client can be built.
@@ -104,15 +104,15 @@ impl Observer {
         Ok(Self { http: http.map_err(|error| usage(&error))? })
     }
 
-    /// A GET of a node's REST API; `None` without an answer of success.
+    /// Sends a GET request to a node's REST API; `None` unless it succeeds.
     pub async fn get(&self, place: usize, path: &str) -> Option<Value> {
         self.send(reqwest::Method::GET, place, path, None).await.ok()
     }
 
-    /// A request to a node's REST API.
+    /// Sends a request to a node's REST API.
     ///
     /// # Errors
-    /// What it answered, or why it did not.
+    /// The answer of the node if it is an error, or why there was no answer.
     pub async fn send(
         &self,
         method: reqwest::Method,
@@ -133,17 +133,17 @@ impl Observer {
         if success { Ok(body) } else { Err(text) }
     }
 
-    /// The node's own view of the cluster.
+    /// The cluster as this node sees it.
     pub async fn status(&self, place: usize) -> Option<Value> {
         self.get(place, "/api/v1/cluster").await
     }
 }
 
 impl Cluster {
-    /// A cluster of which nothing runs yet.
+    /// Prepares a cluster without starting its nodes.
     ///
     /// # Errors
-    /// When the directory can not be made.
+    /// When the directory cannot be created.
     pub fn new(sandbox: Sandbox, settings: Settings) -> Result<Self> {
         let mut nodes = Vec::new();
         for place in 0..sandbox.places {
@@ -171,38 +171,38 @@ impl Cluster {
         Ok(Self { sandbox, settings, nodes, faults: Faults::default(), observer, disks, clocks, proxies })
     }
 
-    /// The disk of a node, when the harness has disks.
+    /// The simulated disk of a node, if disks are used.
     #[must_use]
     pub fn disk(&self, place: usize) -> Option<&Disk> {
         self.disks[place].as_ref()
     }
 
-    /// Sets a node's clocks wrong, when the harness has clocks.
+    /// Sets a node's clocks wrong, if wrong clocks are used.
     ///
     /// # Errors
-    /// When they can not be set.
+    /// When the control file cannot be written.
     pub fn set_clock(&mut self, place: usize, wrong: Wrong) -> Result<()> {
         self.clocks[place].as_mut().map_or(Ok(()), |clock| clock.set(wrong))
     }
 
-    /// Holds what nodes tell each other back for up to so long.
+    /// Delays messages between nodes by up to this long.
     ///
     /// # Errors
-    /// When a proxy is gone.
+    /// When a proxy has ended.
     pub fn delay(&mut self, ms: u64) -> Result<()> {
         self.proxies.iter_mut().try_for_each(|proxy| proxy.delay(ms))
     }
 
-    /// Places that nobody takes.
+    /// Places without a node that takes part.
     #[must_use]
     pub fn unused(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&place| !self.nodes[place].wanted).collect()
     }
 
-    /// The node loses everything it has, and its life with it. From then on it joins.
+    /// Kills a node and deletes its data. From then on the node joins.
     ///
     /// # Errors
-    /// When the files can not be removed.
+    /// When the files cannot be removed.
     pub fn wipe(&mut self, place: usize) -> Result<()> {
         self.kill(place)?;
         let node = &mut self.nodes[place];
@@ -216,35 +216,35 @@ impl Cluster {
         Ok(())
     }
 
-    /// The node has left: it stops for good, and its data go.
+    /// Stops a node that has left the cluster for good, and deletes its data.
     ///
     /// # Errors
-    /// When the files can not be removed.
+    /// When the files cannot be removed.
     pub fn retire(&mut self, place: usize) -> Result<()> {
         self.wipe(place)?;
         self.nodes[place].wanted = false;
         Ok(())
     }
 
-    /// A look at the nodes.
+    /// Returns the observer.
     #[must_use]
     pub fn observer(&self) -> Observer {
         self.observer.clone()
     }
 
-    /// Places of the nodes that take part.
+    /// Places of the nodes that take part in the cluster.
     #[must_use]
     pub fn wanted(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&place| self.nodes[place].wanted).collect()
     }
 
-    /// Names of some places, for people.
+    /// Names of the nodes at these places, for people.
     #[must_use]
     pub fn names(&self, places: &[usize]) -> String {
         places.iter().map(|&place| self.nodes[place].name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Where a node's own log goes.
+    /// The path of a node's own log.
     #[must_use]
     pub fn log_path(dir: &Path, name: &str) -> PathBuf {
         dir.join(format!("{name}.log"))
@@ -253,7 +253,7 @@ impl Cluster {
     /// Starts a node that does not run.
     ///
     /// # Errors
-    /// When the process can not be started.
+    /// When the process cannot be started.
     pub fn start(&mut self, place: usize) -> Result<()> {
         if self.nodes[place].child.is_some() {
             return Ok(());
@@ -302,7 +302,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whom a node forms a cluster with.
+    /// The argument that names the nodes with which a node forms or joins a cluster.
     fn company(&self, place: usize) -> String {
         let port = if self.settings.proxies { PROXY_PORT } else { PORTS[3] };
         let peer = |place: usize| format!("{}:{port}", address(place));
@@ -321,13 +321,13 @@ impl Cluster {
             .map_err(|errno| Error::io(format!("{signal:?} to {}", self.nodes[place].name))(errno.into()))
     }
 
-    /// Whether the process of a node is there.
+    /// Whether the process of a node runs.
     #[must_use]
     pub fn runs(&self, place: usize) -> bool {
         self.nodes[place].child.is_some()
     }
 
-    /// kill -9; returns when the process is gone.
+    /// Kills a node with SIGKILL, and returns when the process is gone.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -341,7 +341,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGSTOP.
+    /// Pauses a node with SIGSTOP.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -351,7 +351,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGCONT.
+    /// Resumes a node with SIGCONT.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -360,10 +360,10 @@ impl Cluster {
         self.signal(place, Signal::CONT)
     }
 
-    /// Nodes whose process ended by itself since the last call.
+    /// Returns the nodes whose process ended by itself since the last call.
     ///
     /// # Errors
-    /// When a process can not be asked.
+    /// When the status of a process cannot be read.
     pub fn exits(&mut self) -> Result<Vec<Exit>> {
         let mut found = Vec::new();
         for (place, node) in self.nodes.iter_mut().enumerate() {
@@ -379,10 +379,10 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Puts faults of the network into force, in place of those before.
+    /// Replaces the faults of the network.
     ///
     /// # Errors
-    /// When the tools refuse.
+    /// When `nft` or `tc` fails.
     pub fn set_faults(&mut self, faults: Faults) -> Result<()> {
         if faults != self.faults {
             faults.apply(&self.sandbox, &self.faults)?;
@@ -391,7 +391,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The place that leads, in the newest term that any node knows a leader of; `None` when nobody says so.
+    /// The place of the leader of the newest term for which any node knows a leader; `None` when no node knows one.
     pub async fn leader(&self) -> Option<usize> {
         let mut newest = None;
         for place in self.wanted() {
@@ -427,7 +427,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Before their disks go.
+        // End the processes before their disks are unmounted.
         for place in 0..self.nodes.len() {
             if let Err(error) = self.kill(place) {
                 eprintln!("jepsen: {error}");

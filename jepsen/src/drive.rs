@@ -1,4 +1,4 @@
-//! The run itself: cluster, workload, nemesis, recovery, verdict.
+//! Drives a run: cluster, workload, nemesis, recovery, verdict.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
@@ -23,24 +23,24 @@ use crate::sandbox::Sandbox;
 use crate::watch::{self, Goal};
 use crate::workload::{Stores, Workload, leave_everywhere};
 
-/// How long the cluster may take to work again once everything is mended, and how long to forget what clients left.
+/// How long the cluster may take to work again once all faults have ended, and then how long to get rid of what clients left behind.
 const RECOVER_WITHIN: Duration = Duration::from_mins(1);
-/// How long watchers may take to hear the rest.
+/// How long watchers may take to receive the remaining changes.
 const HEAR_WITHIN: Duration = Duration::from_mins(1);
-/// How often nodes are asked how they are.
+/// How often the status of the nodes is read.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// A node's log is gathered whenever it has grown by this part of what is between two snapshots. A node keeps half of it behind
-/// a snapshot, so nothing is purged ungathered unless many looks in a row fail.
+/// A node's log is gathered whenever it has grown by this fraction of the entries between two snapshots. A node keeps half of them behind
+/// a snapshot, so no entry is purged before it is gathered unless many attempts in a row fail.
 const GATHER_PARTS: u64 = 16;
-/// Entries after which it is gathered at the latest.
+/// A log is gathered at the latest after this many entries.
 const GATHER_EVERY_MAX: u64 = 1000;
 
-/// How often a log is tried to be read in the end.
+/// How often reading a log is attempted at the end.
 const GATHER_TRIES: u32 = 10;
-/// How long a sync takes where power cuts are part of the run.
+/// How long a sync takes when power cuts are part of the run, in milliseconds.
 const SYNC_MS: u64 = 12;
 
-/// A run that is being made.
+/// A run in progress.
 pub struct Drive {
     args: RunArgs,
     dir: PathBuf,
@@ -53,12 +53,15 @@ impl Drive {
     /// Prepares a run.
     ///
     /// # Errors
-    /// When the program under test is not there.
+    /// When the program under test does not exist.
     pub fn new(args: &DriveArgs) -> Result<Self> {
         let exe = std::env::current_exe().map_err(Error::io("the harness's own path"))?;
         let batuta = args.run.batuta.clone().unwrap_or_else(|| exe.with_file_name("batuta"));
         if !batuta.exists() {
-            let text = format!("{} is not there: cargo build -p batuta, or --batuta PATH", batuta.display());
+            let text = format!(
+                "{} does not exist: run cargo build -p batuta, or pass --batuta PATH",
+                batuta.display()
+            );
             return Err(Error::Usage(text));
         }
         let settings = Settings {
@@ -79,10 +82,10 @@ impl Drive {
         })
     }
 
-    /// Runs, checks, and gives whether everything held.
+    /// Runs and checks; returns whether every promise held.
     ///
     /// # Errors
-    /// When the machine can not do it, or the cluster does not even start.
+    /// When the machine lacks something the run needs, or the cluster does not even start.
     pub async fn run(self) -> Result<bool> {
         let asked = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned());
         let asked: Vec<String> = asked.filter(|word| !word.starts_with("--owner=")).collect();
@@ -102,7 +105,7 @@ impl Drive {
             holder: AtomicUsize::default(),
         });
         if self.args.nemesis.contains(&Family::Clock) {
-            // Time to live is counted by the leader's monotonic clock: one that is fast by a tenth gives a tenth less.
+            // The leader's monotonic clock counts TTLs, so a clock that is fast by a tenth gives a tenth less.
             let value = json!({"ttl_percent": 100 - RATE_PPM_MAX / 10_000 - 2});
             shared.history.write(Event { f: check::PROMISE.to_owned(), value, ..Event::new(Kind::Note) });
         }
@@ -121,7 +124,7 @@ impl Drive {
         report::conclude(&self.dir, &format!("jepsen run {}", asked.join(" ")), &findings)
     }
 
-    /// Workload and nemesis, side by side; somebody looks on.
+    /// Runs workload and nemesis concurrently, while the nodes are observed.
     async fn work(&self, cluster: Cluster, shared: &Arc<Shared>) -> Result<(Cluster, Vec<Problem>)> {
         let length = Duration::from_secs(self.args.seconds);
         let pauses = self.args.workload.pauses();
@@ -161,8 +164,8 @@ impl Drive {
         Ok((cluster, problems))
     }
 
-    /// Everything is mended: the cluster works again, forgets what clients left behind, all nodes have the same state, and every
-    /// watcher hears of all of it.
+    /// Checks recovery after all faults have ended: the cluster works again, nothing that clients left behind stays, all nodes have the same
+    /// state, and every watcher receives every change.
     async fn finish(
         &self,
         cluster: &Cluster,
@@ -170,7 +173,7 @@ impl Drive {
         watchers: JoinSet<Result<()>>,
         goal: &Arc<Goal>,
     ) -> Result<Vec<Problem>> {
-        shared.history.note("everything is mended");
+        shared.history.note("all faults have ended");
         let began = Instant::now();
         let mut problems = Vec::new();
         if let Err(error) = cluster.ready().await {
@@ -222,7 +225,7 @@ impl Drive {
                 let Err(error) = gathered else { break };
                 left -= 1;
                 if left == 0 {
-                    let detail = format!("the log of {} can not be read: {error}", node.name);
+                    let detail = format!("the log of {} cannot be read: {error}", node.name);
                     problems.push(Problem::new("replay", detail));
                     break;
                 }
@@ -233,7 +236,7 @@ impl Drive {
     }
 }
 
-/// Reads through every node and front, so that what each of them answers in the end is part of the history.
+/// Reads through every node and front, so that the history contains what each of them answers at the end.
 async fn read_everywhere(shared: &Arc<Shared>) {
     let mut client = Client::new(shared, 1_000_000);
     for place in 0..shared.places {
@@ -244,8 +247,8 @@ async fn read_everywhere(shared: &Arc<Shared>) {
     }
 }
 
-/// Waits until all nodes have applied the same and nothing is open, held or waited for any more; gives the revision. What
-/// clients left behind ends by itself: an orphan does not.
+/// Waits until all nodes have applied the same entries and no session, lock or wait is left; returns the revision. Anything that
+/// clients left behind must end by itself; an orphan would not.
 async fn alike(cluster: &Cluster, shared: &Arc<Shared>) -> std::result::Result<u64, Problem> {
     let deadline = Instant::now() + RECOVER_WITHIN;
     loop {
@@ -296,13 +299,13 @@ fn note_status(shared: &Arc<Shared>, node: &str, status: &Value) {
     });
 }
 
-/// Looks at a node while the run goes on: writes down what it says of itself, and gathers its log.
+/// Observes a node during the run: records its status and gathers its log.
 struct Looker {
     observer: Observer,
     place: usize,
     name: String,
     data_dir: PathBuf,
-    /// Entries.
+    /// The log is gathered after this many new entries.
     gather_every: u64,
     ledger: Arc<Mutex<Ledger>>,
     shared: Arc<Shared>,
@@ -323,7 +326,7 @@ impl Looker {
         }
     }
 
-    /// Whether that worked: what can not be read while it is written is read at the next look.
+    /// Gathers the log; returns whether that worked. A log that cannot be read while it is written is read at the next attempt.
     async fn gather(&self, applied: u64) -> bool {
         let (ledger, name, data_dir) = (Arc::clone(&self.ledger), self.name.clone(), self.data_dir.clone());
         let gather = move || Ledger::gather(&ledger, &name, &data_dir, applied).is_ok();

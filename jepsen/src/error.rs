@@ -1,56 +1,56 @@
-//! What can go wrong with the harness itself (what is wrong with the cluster is a [`crate::check::Problem`]).
+//! Errors of the harness itself (a defect of the cluster is a [`crate::check::Problem`]).
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a run could not be made.
+/// Why a run could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A program of the machine is missing or failed.
     #[error("{command}: {said}")]
     Tool {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// What it said.
+        /// The output of the program.
         said: String,
     },
-    /// A file or a process.
+    /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file that is not what it should be.
+    /// A file has unexpected contents.
     #[error("{path}: {problem}", path = path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with its contents.
         problem: String,
     },
-    /// A condition did not come true.
+    /// A condition did not come true in time.
     #[error("not within {within:?}: {what}")]
     NotInTime {
         /// The condition.
         what: String,
-        /// How long it was waited for.
+        /// How long the harness waited.
         within: Duration,
     },
-    /// Asked for something that is not there.
+    /// The harness was used in a wrong way.
     #[error("{0}")]
     Usage(String),
 }
 
 impl Error {
-    /// An [`Error::Io`] of an attempt.
+    /// Makes an [`Error::Io`] for an attempted operation.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 }
 
-/// What most of the harness gives.
+/// The result type of the harness.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,14 +1,14 @@
-//! What clients did and were told, one JSON object a line.
+//! The history of a run: the calls and answers of clients, one JSON object per line.
 //!
 //! ```text
 //! {"t":…,"p":3,"op":17,"type":"invoke","f":"acquire","node":"n2","front":"gRPC","args":{…},"key":"…"}
-//! {"t":…,"p":3,"op":17,"type":"attempt","node":"n1","front":"REST"}       the same request again, elsewhere
-//! {"t":…,"p":3,"op":17,"type":"ok","value":{…}}                           answered; value.revision says where in the log
+//! {"t":…,"p":3,"op":17,"type":"attempt","node":"n1","front":"REST"}       the same request again, at another node
+//! {"t":…,"p":3,"op":17,"type":"ok","value":{…}}                           answered; value.revision is its place in the log
 //! {"t":…,"p":3,"op":17,"type":"fail","error":"lock_held"}                 refused: it had no effect
-//! {"t":…,"p":3,"op":17,"type":"info","error":"outcome_unknown"}           nobody knows
+//! {"t":…,"p":3,"op":17,"type":"info","error":"outcome_unknown"}           the outcome is unknown
 //! {"t":…,"type":"nemesis","note":"kill n2 (leader)"}
 //! ```
-//! `t` is nanoseconds of one monotonic clock since the run began. The file is the only thing the checkers need.
+//! `t` is the time since the run began, in nanoseconds of one monotonic clock.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -22,52 +22,52 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What an event is.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A client asks.
+    /// A client makes a call.
     Invoke,
-    /// It asks again, the same request under the same key.
+    /// A client repeats a call under the same key.
     Attempt,
-    /// It was answered.
+    /// A call was answered.
     Ok,
-    /// It was refused; nothing happened.
+    /// A call was refused and had no effect.
     Fail,
-    /// It was not answered; it may have happened, or still happen.
+    /// A call was not answered; it may have taken effect, or may still do so.
     Info,
-    /// The nemesis did something.
+    /// The nemesis started or ended a fault.
     Nemesis,
-    /// A node's word on itself.
+    /// A node reported its status.
     Status,
-    /// The harness has something to say.
+    /// The harness added a note.
     Note,
 }
 
 /// One line of a history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Nanoseconds since the run began.
+    /// Time since the run began, in nanoseconds.
     pub t: u64,
-    /// The process; absent for what is no operation.
+    /// The client process; absent for events that belong to no operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<u64>,
-    /// The operation.
+    /// The number of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<u64>,
-    /// What it is.
+    /// The kind of the event.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// The function.
+    /// The name of the operation, such as `acquire`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub f: String,
-    /// Whom it asks.
+    /// The node that is called.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
-    /// Through which front.
+    /// The front that is used.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub front: String,
-    /// What it asks for.
+    /// The fields of the request.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub args: Value,
     /// Its retry key.
@@ -79,13 +79,13 @@ pub struct Event {
     /// The code of a refusal, or why nothing is known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
-    /// For people.
+    /// A text for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
 impl Event {
-    /// An event of a kind, at no time yet.
+    /// Makes an event of a kind, without a time yet.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Event {
     }
 }
 
-/// A history that is being written.
+/// Writes the history of a run.
 pub struct History {
     began: Instant,
     file: Mutex<BufWriter<File>>,
@@ -114,10 +114,10 @@ pub struct History {
 }
 
 impl History {
-    /// Begins a history in a file.
+    /// Creates the file of a history.
     ///
     /// # Errors
-    /// When it can not be created.
+    /// When the file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(Error::io(path.display().to_string()))?;
         Ok(Self {
@@ -128,31 +128,31 @@ impl History {
         })
     }
 
-    /// A number for an operation.
+    /// Returns the number of a new operation.
     pub fn op(&self) -> u64 {
         self.next_op.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Operations answered so far.
+    /// Returns the number of operations answered so far.
     pub fn oks(&self) -> u64 {
         self.oks.load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds since the run began.
+    /// Time since the run began, in nanoseconds.
     #[must_use]
     pub fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn file(&self) -> MutexGuard<'_, BufWriter<File>> {
-        // A line is written whole or the process ends.
+        // A line is written completely, or the process ends.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes an event down, with the time; gives the time.
+    /// Writes an event with the current time, and returns that time.
     ///
     /// # Panics
-    /// When the file can not be written: a history with holes proves nothing.
+    /// When the file cannot be written: a history with gaps proves nothing.
     pub fn write(&self, mut event: Event) -> u64 {
         if event.kind == Kind::Ok {
             self.oks.fetch_add(1, Ordering::Relaxed);
@@ -164,51 +164,51 @@ impl History {
         event.t
     }
 
-    /// Writes a line for people.
+    /// Writes a note for people.
     pub fn note(&self, note: impl Into<String>) {
         self.tell(Kind::Note, "", note);
     }
 
-    /// Writes a line for people, of a kind and with a word for checkers.
+    /// Writes a note for people, of a kind and with a keyword for the checkers.
     pub fn tell(&self, kind: Kind, word: &str, note: impl Into<String>) {
         let note = note.into();
         println!("{:7.2}s {note}", self.began.elapsed().as_secs_f64());
         self.write(Event { f: word.to_owned(), note, ..Event::new(kind) });
     }
 
-    /// Everything is in the file.
+    /// Flushes the history to its file.
     ///
     /// # Errors
-    /// When it can not be written.
+    /// When the file cannot be written.
     pub fn flush(&self) -> Result<()> {
         self.file().flush().map_err(Error::io("the history"))
     }
 }
 
-/// One operation: what was asked and what came of it.
+/// One operation: the request and its outcome.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// Its number.
+    /// The number of the operation.
     pub op: u64,
-    /// Who asked.
+    /// The client process.
     pub process: u64,
     /// The function.
     pub f: String,
-    /// Where it was asked last.
+    /// The node of the last attempt.
     pub node: String,
     /// Through which front.
     pub front: String,
-    /// What was asked.
+    /// The fields of the request.
     pub args: Value,
     /// Its retry key.
     pub key: Option<String>,
-    /// How often it was asked.
+    /// The number of attempts.
     pub attempts: u64,
-    /// When it was asked first.
+    /// When the first attempt was made, in nanoseconds.
     pub invoked: u64,
-    /// When it was answered; the end of time when it never was.
+    /// When it was answered, in nanoseconds; `u64::MAX` if it never was.
     pub returned: u64,
-    /// What came of it.
+    /// How it ended.
     pub end: Kind,
     /// The answer.
     pub value: Value,
@@ -223,32 +223,32 @@ impl Operation {
         self.value["revision"].as_u64()
     }
 
-    /// A text of the request; empty when there is none.
+    /// A text field of the request; empty when it is absent.
     #[must_use]
     pub fn arg(&self, name: &str) -> &str {
         self.args[name].as_str().unwrap_or_default()
     }
 
-    /// A number of the answer.
+    /// A number field of the answer.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.value[name].as_u64()
     }
 
-    /// A text of the answer; empty when there is none.
+    /// A text field of the answer; empty when it is absent.
     #[must_use]
     pub fn answered(&self, name: &str) -> &str {
         self.value[name].as_str().unwrap_or_default()
     }
 
-    /// Whether it asks for something of this name.
+    /// Whether the request names this lock, register or session.
     #[must_use]
     pub fn is_about(&self, name: &str) -> bool {
         let several = self.args["locks"].as_array().into_iter().flatten();
         self.arg("name") == name || several.into_iter().any(|lock| lock["name"] == name)
     }
 
-    /// For people: who asked what where.
+    /// Describes the operation for people: who asked what where.
     #[must_use]
     pub fn describe(&self) -> String {
         let at = |t: u64| format!("{:.3}s", std::time::Duration::from_nanos(t).as_secs_f64());
@@ -268,10 +268,10 @@ impl Operation {
     }
 }
 
-/// Reads a history.
+/// Reads a history from its file.
 ///
 /// # Errors
-/// When the file can not be read or is no history.
+/// When the file cannot be read or is not a history.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let failed = || path.display().to_string();
     let file = File::open(path).map_err(Error::io(failed()))?;
@@ -287,7 +287,7 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// The operations of a history, in the order in which they were asked.
+/// Collects the operations of a history, in the order of their first attempts.
 #[must_use]
 pub fn operations(events: &[Event]) -> Vec<Operation> {
     let mut found: Vec<Operation> = Vec::new();
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_is_read_as_it_was_written() {
+    fn history_is_read_as_written() {
         let path = std::env::temp_dir().join(format!("batuta-jepsen-history-{}", std::process::id()));
         let history = History::create(&path).unwrap();
         let op = history.op();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_answered_lasts_for_ever() {
+    fn unanswered_operation_never_returns() {
         let event = |kind, t| Event { op: Some(1), t, ..Event::new(kind) };
         let found = operations(&[event(Kind::Invoke, 5), event(Kind::Info, 9)]);
         assert_eq!((found[0].invoked, found[0].returned, found[0].end), (5, u64::MAX, Kind::Info));

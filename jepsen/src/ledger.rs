@@ -1,7 +1,7 @@
-//! The cluster's log, gathered from the data directories of its nodes: what was decided, in order.
+//! The cluster's log: the committed entries in order, gathered from the data directories of the nodes.
 //!
-//! Entries are gathered while the run goes on, since nodes purge what their snapshots cover. Two nodes that decided
-//! differently show here at once.
+//! Entries are gathered during the run, because nodes purge the entries that their snapshots cover. Two nodes that committed
+//! different entries are noticed here at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,23 +16,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The file that keeps it.
+/// The name of its file.
 pub const FILE: &str = "log.jsonl";
 
-/// An entry that was decided.
+/// A committed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// The term it was written in.
+    /// The term in which it was written.
     pub term: u64,
-    /// What it asks of the state; `None` for entries of the consensus itself.
+    /// The entry for the state machine; `None` for entries of consensus itself.
     pub entry: Option<Arc<Entry>>,
 }
 
-/// The log so far.
+/// The log as gathered so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: BTreeMap<u64, Decided>,
-    /// Where nodes decided differently.
+    /// Descriptions of entries that differ between nodes.
     pub differences: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Ledger {
 struct Line {
     index: u64,
     term: u64,
-    /// The entry's bytes in hexadecimal digits.
+    /// The entry's bytes in hexadecimal.
     entry: Option<String>,
 }
 
@@ -51,10 +51,10 @@ impl Ledger {
         &self.entries
     }
 
-    /// Takes over what a node has decided up to `applied`.
+    /// Adds the entries of a node up to `applied`.
     ///
     /// # Errors
-    /// When its files can not be read; on a node that runs, also while they are written.
+    /// When the node's files cannot be read. On a running node this also happens while they are written.
     pub fn gather(
         ledger: &Mutex<Self>,
         node: &str,
@@ -80,10 +80,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes it down.
+    /// Saves the log to its file.
     ///
     /// # Errors
-    /// When the file can not be written.
+    /// When the file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let failed = || path.display().to_string();
@@ -99,10 +99,10 @@ impl Ledger {
         file.flush().map_err(Error::io(failed()))
     }
 
-    /// Reads one that was saved.
+    /// Loads a saved log.
     ///
     /// # Errors
-    /// When it is not there or not readable.
+    /// When the file does not exist or cannot be read.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let bad = |problem: String| Error::File { path: path.clone(), problem };
@@ -126,7 +126,7 @@ impl Ledger {
 
 fn digits(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text can not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

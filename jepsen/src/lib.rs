@@ -1,4 +1,4 @@
-//! Real Batuta clusters under real faults, and checkers of what their clients saw. See README.md beside this crate.
+//! Runs real Batuta clusters under real faults, and checks what their clients saw (`jepsen/README.md`).
 
 pub mod check;
 pub mod client;

@@ -1,4 +1,4 @@
-//! The program.
+//! The command line of the harness.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use batuta_jepsen::error::Result;
 use batuta_jepsen::{proxy, report, run, sandbox};
 
-/// Real Batuta clusters under real faults, and checkers of what their clients saw.
+/// Runs real Batuta clusters under real faults, and checks what their clients saw.
 #[derive(Debug, Parser)]
 #[command(name = "jepsen")]
 struct Args {
@@ -18,20 +18,20 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a workload under a nemesis and gives a verdict. Needs root.
+    /// Runs a workload under a nemesis and prints a verdict. Needs root.
     Run(run::RunArgs),
-    /// What `run` starts inside of the clients' namespace.
+    /// The process that `run` starts inside the clients' namespace.
     #[command(hide = true)]
     Drive(run::DriveArgs),
-    /// What `run` puts between nodes.
+    /// The proxy that `run` starts between nodes.
     #[command(hide = true)]
     Proxy(proxy::ProxyArgs),
-    /// Checks a run again that was kept.
+    /// Checks a kept run again.
     Check {
-        /// Its directory.
+        /// The directory of the run.
         dir: PathBuf,
     },
-    /// Takes down what runs left behind that were killed.
+    /// Removes the namespaces and disks that killed runs left behind.
     Clean,
 }
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything held.
+/// Runs a command; returns whether every promise held.
 fn command(command: Command) -> Result<bool> {
     match command {
         Command::Run(args) => run::supervise(&args),

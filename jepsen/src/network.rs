@@ -1,4 +1,4 @@
-//! What the network between the nodes does to their packets: cuts, loss, slow links.
+//! Faults of the network between the nodes: cuts, packet loss, slow links.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,16 +8,16 @@ use std::process::Stdio;
 use crate::error::{Error, Result};
 use crate::sandbox::{CLIENTS, Sandbox, address, tool};
 
-/// What is wrong with the network now. Default: nothing.
+/// The faults of the network. By default there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Packets from the first place to the second are dropped.
     pub cut: BTreeSet<(usize, usize)>,
-    /// Clients and these places do not hear each other.
+    /// Packets between clients and these places are dropped.
     pub clients_cut: BTreeSet<usize>,
-    /// Of a hundred packets between nodes that arrive at these places, how many are dropped.
+    /// Percentage of the packets between nodes that is dropped on arrival.
     pub loss_percent: u64,
-    /// Places whose outgoing link is slow, and how slow.
+    /// The rate of slow outgoing links, in kilobits per second.
     pub slow_kbit: Option<u64>,
 }
 
@@ -32,14 +32,14 @@ impl Faults {
         }
     }
 
-    /// The rules of a place, as `nft -f` reads them: packets are dropped where they arrive.
+    /// The rules of a place for `nft -f`. Packets are dropped where they arrive.
     fn rules(&self, place: usize, places: usize) -> String {
         let mut rules =
             "table inet jepsen {}\ndelete table inet jepsen\ntable inet jepsen {\n chain arriving {\n  \
              type filter hook input priority 0; policy accept;\n"
                 .to_owned();
         let mut add = |from: &str, how: &str| {
-            // Writing to a text can not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(rules, "  ip saddr {from} {how}drop");
         };
         for from in (0..places).filter(|&from| from != place) {
@@ -55,10 +55,10 @@ impl Faults {
         rules + " }\n}\n"
     }
 
-    /// Puts it into force.
+    /// Applies these faults in place of those in `before`.
     ///
     /// # Errors
-    /// When `nft` or `tc` is missing or refuses.
+    /// When `nft` or `tc` is missing or fails.
     pub fn apply(&self, sandbox: &Sandbox, before: &Self) -> Result<()> {
         for place in 0..sandbox.places {
             nft(&sandbox.node(place), &self.rules(place, sandbox.places))?;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_is_made_where_packets_arrive() {
+    fn cut_drops_packets_on_arrival() {
         let mut faults = Faults::default();
         faults.part(&[0], &[1]);
         faults.cut.insert((2, 0));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_a_share_of_what_arrives_from_nodes() {
+    fn loss_is_a_share_of_packets_from_nodes() {
         let faults = Faults { loss_percent: 20, ..Faults::default() };
         let rules = faults.rules(0, 2);
         assert!(rules.contains("ip saddr 10.77.0.2 numgen random mod 100 < 20 drop"), "{rules}");

@@ -1,6 +1,5 @@
-//! A way between nodes that takes its time: everything that arrives at a peer port goes through a proxy, which holds it back for
-//! a while that differs from moment to moment and from connection to connection. What is sent over several connections
-//! arrives in another order; within one, TCP keeps it.
+//! A delaying proxy in front of a peer port. The delay changes from moment to moment and differs between connections, so data sent
+//! over several connections arrives in another order; within one connection TCP keeps the order.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::{Child, Stdio};
@@ -16,28 +15,28 @@ use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sandbox::Sandbox;
 
-/// What the proxy process takes.
+/// The arguments of the proxy process.
 #[derive(Args, Debug, Clone)]
 pub struct ProxyArgs {
-    /// host:port it listens on.
+    /// host:port to listen on.
     #[arg(long)]
     listen: String,
-    /// host:port it passes on to.
+    /// host:port to forward to.
     #[arg(long)]
     to: String,
 }
 
-/// A proxy that runs beside a node.
+/// A running proxy of a node.
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
 }
 
 impl Proxy {
-    /// Starts one inside a namespace.
+    /// Starts a proxy inside a namespace.
     ///
     /// # Errors
-    /// When the process can not be started.
+    /// When the process cannot be started.
     pub fn start(namespace: &str, listen: &str, to: &str) -> Result<Self> {
         let exe = std::env::current_exe().map_err(Error::io("the harness's own path"))?;
         let child = Sandbox::inside(namespace, &exe.display().to_string())
@@ -48,10 +47,10 @@ impl Proxy {
         Ok(Self { child })
     }
 
-    /// From now on everything is held back for up to this long.
+    /// Sets the maximum delay, in milliseconds.
     ///
     /// # Errors
-    /// When the proxy is gone.
+    /// When the proxy has ended.
     pub fn delay(&mut self, ms: u64) -> Result<()> {
         let Some(input) = &mut self.child.stdin else { return Ok(()) };
         writeln!(input, "{ms}").and_then(|()| input.flush()).map_err(Error::io("telling a proxy"))
@@ -60,16 +59,16 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // It ends with its input, too; nobody waits for it longer than that.
+        // It also ends when its input closes, so a failure does not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The proxy process: reads delays from its input, ends with it.
+/// Runs the proxy process. It reads delays from its standard input, and ends when the input ends.
 ///
 /// # Errors
-/// When it can not listen.
+/// When it cannot listen.
 pub fn serve(args: &ProxyArgs) -> Result<bool> {
     let delay_ms = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&delay_ms);
@@ -93,9 +92,9 @@ async fn accept(args: &ProxyArgs, delay_ms: Arc<AtomicU64>) -> std::io::Result<(
         let (incoming, _) = listener.accept().await?;
         let (to, delay_ms) = (args.to.clone(), Arc::clone(&delay_ms));
         tokio::spawn(async move {
-            // Nobody is there: the connection ends, as it would without a proxy.
+            // The node does not listen: the connection ends, as it would without a proxy.
             let Ok(outgoing) = TcpStream::connect(&to).await else { return };
-            // Small messages must not wait for each other more than they are told to.
+            // Nagle's algorithm would add delays of its own to small messages.
             let _ = incoming.set_nodelay(true);
             let _ = outgoing.set_nodelay(true);
             let (from_peer, to_peer) = incoming.into_split();
@@ -109,7 +108,7 @@ async fn accept(args: &ProxyArgs, delay_ms: Arc<AtomicU64>) -> std::io::Result<(
     Ok(())
 }
 
-/// Passes on until one side ends; then the other side hears of it.
+/// Forwards data until one side ends, then closes the other side.
 async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
@@ -129,6 +128,6 @@ async fn pass(
     }
     .await
     {}
-    // It may be gone already.
+    // The other side may have closed already.
     let _ = to.shutdown().await;
 }

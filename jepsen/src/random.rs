@@ -1,11 +1,11 @@
-//! Random numbers that a seed decides, the same on every machine.
+//! Random numbers from a seed, the same on every machine.
 
 /// A stream of numbers (splitmix64): small, and good enough to choose what to break next.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The stream of a seed; `place` gives independent streams of one seed.
+    /// Makes a stream from a seed; each `place` gives an independent stream.
     #[must_use]
     pub fn new(seed: u64, place: u64) -> Self {
         let mut stream = Self(seed ^ place.wrapping_mul(0xD1B5_4A32_D192_ED03));
@@ -13,7 +13,7 @@ impl Random {
         stream
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -22,32 +22,32 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` up to and with `high`.
+    /// Returns a number from `low` to `high`, inclusive.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.number() % (high - low + 1)
     }
 
-    /// True in `percent` of 100 cases.
+    /// Returns true in `percent` of 100 cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.number() % 100 < percent
     }
 
-    /// One of some things.
+    /// Chooses one of the things.
     ///
     /// # Panics
-    /// When there are none: a mistake of the harness.
+    /// When there are none, which is a mistake of the harness.
     pub fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         let place = self.place(things.len());
         &things[place]
     }
 
-    /// A place in a list of that length, which is not 0.
+    /// Returns an index into a list of this length, which must not be 0.
     pub fn place(&mut self, length: usize) -> usize {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         usize::try_from(self.number() % length).unwrap_or_default()
     }
 
-    /// The same things in another order.
+    /// Puts the things into a random order.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             let other = self.place(last + 1);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_gives_one_stream_and_places_give_others() {
+    fn places_give_different_streams_of_a_seed() {
         let take = |seed, place| {
             let mut random = Random::new(seed, place);
             (0..8).map(|_| random.number()).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! The verdict, for people and for scripts.
+//! Writes the verdict of a run, for people and for scripts.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,21 +8,21 @@ use crate::check::{self, Findings};
 use crate::error::{Error, Result};
 use crate::history::{self, Event, Kind, Operation};
 
-/// The file that holds what the run was and what it found.
+/// The file with the command line of the run and its findings.
 pub const REPORT: &str = "report.txt";
-/// The file that holds the history.
+/// The file with the history.
 pub const HISTORY: &str = "history.jsonl";
-/// Problems shown of each check; the first ones say most.
+/// How many problems of each check are shown; the first ones say most.
 const SHOWN_MAX: usize = 5;
 
-/// Writes the report beside the history and prints it; gives whether everything held.
+/// Writes the report next to the history and prints it. Returns whether every promise held.
 ///
 /// # Errors
-/// When it can not be written.
+/// When the report cannot be written.
 pub fn conclude(dir: &Path, heading: &str, findings: &Findings) -> Result<bool> {
     let mut text = format!("{heading}\n");
     for line in &findings.looked_at {
-        // Writing to a text can not fail.
+        // Writing to a text cannot fail.
         let _ = writeln!(text, "  {line}");
     }
     let mut shown = std::collections::BTreeMap::new();
@@ -45,10 +45,10 @@ pub fn conclude(dir: &Path, heading: &str, findings: &Findings) -> Result<bool> 
     Ok(held)
 }
 
-/// Writes the operations that the findings of the referee are about, and the faults around them, one line each.
+/// Writes the operations that the referee's findings are about, with the faults around them, one per line.
 ///
 /// # Errors
-/// When it can not be written.
+/// When the file cannot be written.
 pub fn minimal(dir: &Path, events: &[Event], operations: &[Operation], findings: &Findings) -> Result<()> {
     let referee = findings.problems.iter().filter(|problem| problem.check == "porcupine");
     let names: Vec<&str> = referee.filter_map(|problem| problem.detail.split(": ").next()).collect();
@@ -71,7 +71,7 @@ pub fn minimal(dir: &Path, events: &[Event], operations: &[Operation], findings:
         let faults = events.iter().filter(|event| event.kind == Kind::Nemesis && around.contains(&event.t));
         lines.extend(faults.map(|event| (event.t, format!("--- {}", event.note))));
         lines.sort();
-        // Writing to a text can not fail.
+        // Writing to a text cannot fail.
         let _ = writeln!(text, "== {name}");
         for (at, line) in lines {
             let _ = writeln!(text, "{:9.3} {line}", std::time::Duration::from_nanos(at).as_secs_f64());
@@ -84,10 +84,10 @@ pub fn minimal(dir: &Path, events: &[Event], operations: &[Operation], findings:
     fs::write(&path, text).map_err(Error::io(path.display().to_string()))
 }
 
-/// Checks a kept run again.
+/// Checks a kept run again, and writes a new report.
 ///
 /// # Errors
-/// When it is not all there.
+/// When a file of the run is missing.
 pub fn check_again(dir: &Path) -> Result<bool> {
     let events = history::read(&dir.join(HISTORY))?;
     let operations = history::operations(&events);

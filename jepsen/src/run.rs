@@ -1,8 +1,8 @@
-//! One run, from the namespaces to the verdict.
+//! Runs one test, from the namespaces to the verdict.
 //!
 //! ```text
-//! supervise: makes the namespaces ── starts drive inside the clients' one ── takes the namespaces down, whatever happened
-//! drive:     starts the nodes ── workload and nemesis ── heals ── demands recovery ── checks
+//! supervise: makes the namespaces ── starts drive inside the clients' namespace ── always removes the namespaces
+//! drive:     starts the nodes ── workload and nemesis ── ends all faults ── checks recovery ── checks the history
 //! ```
 
 use std::io::Read as _;
@@ -17,62 +17,62 @@ use crate::sandbox::{self, Sandbox};
 use crate::workload::Workload;
 use clap::Args;
 
-/// What a run is.
+/// The parameters of a run.
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
-    /// What clients do.
+    /// The workload of the clients.
     #[arg(long, value_enum, default_value = "lock")]
     pub workload: Workload,
-    /// What is broken: any of the list, separated by commas; without it nothing is.
+    /// The faults: any of the list, separated by commas; none by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub nemesis: Vec<Family>,
-    /// How long.
+    /// How long the workload runs, in seconds.
     #[arg(long, default_value_t = 60)]
     pub seconds: u64,
-    /// Decides the schedule and what clients do.
+    /// The seed that decides the schedule and the calls of the clients.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Nodes: 3 or 5.
+    /// The number of nodes: 3 or 5.
     #[arg(long, default_value_t = 3)]
     pub nodes: usize,
-    /// Client processes.
+    /// The number of client processes.
     #[arg(long, default_value_t = 12)]
     pub processes: u64,
-    /// Watchers, one after the other over the ways to watch.
+    /// The number of watchers, spread over the ways to watch.
     #[arg(long, default_value_t = 5)]
     pub watchers: usize,
-    /// Fewer operations done in a second than this, and the run proves nothing.
+    /// The fewest completed operations per second with which a run counts as a proof.
     #[arg(long, default_value_t = 3.0)]
     pub rate_min: f64,
-    /// The program under test [default: beside this one].
+    /// The program under test [default: in the directory of this program].
     #[arg(long)]
     pub batuta: Option<PathBuf>,
-    /// Where runs are kept, each in a directory of its own [default: jepsen beside this program's directory].
+    /// The directory that keeps the runs, each in its own subdirectory [default: `jepsen` next to the directory of this program].
     #[arg(long)]
     pub keep: Option<PathBuf>,
 }
 
-/// What `run` tells the process inside.
+/// The arguments of the process that `run` starts inside the clients' namespace.
 #[derive(Args, Debug, Clone)]
 pub struct DriveArgs {
-    /// As it was asked for.
+    /// The parameters of the run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Whose namespaces.
+    /// The process id of the run that owns the namespaces.
     #[arg(long)]
     pub owner: u32,
-    /// Places for nodes.
+    /// The number of places for nodes.
     #[arg(long)]
     pub places: usize,
-    /// The run's directory.
+    /// The directory of the run.
     #[arg(long)]
     pub dir: PathBuf,
 }
 
-/// Makes the namespaces, runs, and takes them down again.
+/// Makes the namespaces, runs the test inside, and removes the namespaces.
 ///
 /// # Errors
-/// When the machine can not do it.
+/// When the machine lacks something the run needs.
 pub fn supervise(args: &RunArgs) -> Result<bool> {
     if args.nodes != 3 && args.nodes != 5 {
         return Err(Error::Usage("--nodes is 3 or 5".to_owned()));
@@ -86,7 +86,7 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
     let dir = keep.join(label);
     std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
     let dir = dir.canonicalize().map_err(Error::io(dir.display().to_string()))?;
-    // Room for nodes that join.
+    // Places for nodes that join.
     let guests = if args.nemesis.contains(&Family::Member) { 2 } else { 0 };
     let sandbox = Sandbox::create(args.nodes + guests)?;
     let mut command = Sandbox::inside(&sandbox.clients(), &exe.display().to_string());
@@ -98,7 +98,7 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
         .arg(format!("--dir={}", dir.display()))
         .stdin(Stdio::piped());
     let status = command.spawn().and_then(|mut child| {
-        // It ends when this does; waiting would close its input at once.
+        // The child ends when its input closes, so keep the input open: waiting would close it.
         let _open = child.stdin.take();
         child.wait()
     });
@@ -111,17 +111,17 @@ pub fn supervise(args: &RunArgs) -> Result<bool> {
     }
 }
 
-/// The run itself, inside the clients' namespace.
+/// Runs the test inside the clients' namespace.
 ///
 /// # Errors
-/// When the machine can not do it, or the cluster does not even start.
+/// When the machine lacks something the run needs, or the cluster does not even start.
 pub fn drive(args: &DriveArgs) -> Result<bool> {
     std::thread::spawn(end_with_supervisor);
     let runtime = tokio::runtime::Runtime::new().map_err(Error::io("the runtime"))?;
     runtime.block_on(Drive::new(args)?.run())
 }
 
-/// When the supervisor is gone, nobody will take the namespaces down: end, and the nodes with us.
+/// Ends this process and its nodes when the supervisor has ended, because nothing would remove the namespaces then.
 fn end_with_supervisor() {
     let mut buffer = [0; 16];
     while matches!(std::io::stdin().read(&mut buffer), Ok(1..)) {}

@@ -6,8 +6,8 @@
 //!      │             │             │               │
 //!      └─────────────┴── bridge ───┴───────────────┘   in bj-<pid>-s
 //! ```
-//! All addresses are inside the namespaces: nothing of a run is to be seen from outside, and runs do not see each other.
-//! The names carry the process id of the run, so that what a run left behind can be told from what is in use.
+//! All addresses exist only inside the namespaces, so runs are isolated from the machine and from each other.
+//! The names contain the process id of the run, so that leftovers can be told from namespaces in use.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,22 +16,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
 
-/// Where clients speak from.
+/// The address of the clients.
 pub const CLIENTS: &str = "10.77.0.100";
-/// Where the harness looks at the nodes from; no fault cuts it off.
+/// The address from which the harness observes the nodes; no fault cuts it off.
 pub const OBSERVER: &str = "10.77.0.200";
 const PREFIX: &str = "bj-";
 
 /// The namespaces of one run.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    /// The process that made it.
+    /// The id of the process that made it.
     pub owner: u32,
-    /// Places for nodes, running or not.
+    /// The number of places for nodes, running or not.
     pub places: usize,
 }
 
-/// Runs a program and gives what it printed.
+/// Runs a program and returns what it printed.
 pub(crate) fn tool(program: &str, args: &[&str]) -> Result<String> {
     let command = || format!("{program} {}", args.join(" "));
     let output = Command::new(program)
@@ -53,10 +53,10 @@ pub fn address(place: usize) -> String {
 }
 
 impl Sandbox {
-    /// Makes the namespaces; what was made before an error is taken down again.
+    /// Makes the namespaces. After an error, those already made are removed.
     ///
     /// # Errors
-    /// When `ip` is missing or refuses (it needs root).
+    /// When `ip` is missing or fails (it needs root).
     pub fn create(places: usize) -> Result<Self> {
         let sandbox = Self { owner: std::process::id(), places };
         sandbox.build().inspect_err(|_| sandbox.remove())?;
@@ -74,7 +74,7 @@ impl Sandbox {
         self.attach(&self.clients(), &[CLIENTS, OBSERVER], self.places)
     }
 
-    /// A namespace on the switch.
+    /// Makes a namespace and connects it to the switch.
     fn attach(&self, namespace: &str, addresses: &[&str], port: usize) -> Result<()> {
         let (switch, port) = (self.switch(), format!("p{port}"));
         tool("ip", &["netns", "add", namespace])?;
@@ -93,19 +93,19 @@ impl Sandbox {
         format!("{PREFIX}{}-s", self.owner)
     }
 
-    /// The clients' namespace.
+    /// The name of the clients' namespace.
     #[must_use]
     pub fn clients(&self) -> String {
         format!("{PREFIX}{}-c", self.owner)
     }
 
-    /// The namespace of the node at a place.
+    /// The name of the namespace of the node at a place.
     #[must_use]
     pub fn node(&self, place: usize) -> String {
         format!("{PREFIX}{}-{}", self.owner, place + 1)
     }
 
-    /// A program that will run inside a namespace.
+    /// A command that runs a program inside a namespace.
     #[must_use]
     pub fn inside(namespace: &str, program: &str) -> Command {
         let mut command = Command::new("nsenter");
@@ -113,8 +113,8 @@ impl Sandbox {
         command
     }
 
-    /// Ends every process in the namespaces and takes them down. Says what it could not do; there is nothing else to be
-    /// done about it.
+    /// Ends every process in the namespaces and removes them. Failures are only printed, because nothing else can be done about
+    /// them.
     pub fn remove(&self) {
         for namespace in all().unwrap_or_default() {
             if owner_of(&namespace) == Some(self.owner)
@@ -141,14 +141,14 @@ fn remove_namespace(namespace: &str) -> Result<()> {
         if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw)
             && pid != rustix::process::getpid()
         {
-            // It may have ended meanwhile.
+            // The process may already have ended.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
     tool("ip", &["netns", "delete", namespace]).map(drop)
 }
 
-/// Unmounts the disks of a run that were left behind: nobody serves them any more.
+/// Unmounts the disks that a run left behind, which nothing serves any more.
 pub fn unmount_below(dir: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for at in mounts.lines().filter_map(|line| line.split_whitespace().nth(1)) {
@@ -160,15 +160,15 @@ pub fn unmount_below(dir: &Path) {
     }
 }
 
-/// Takes down what runs left behind whose process is gone; gives the names.
+/// Removes the namespaces of runs whose process has ended; returns their names.
 ///
 /// # Errors
-/// When `ip` is missing or refuses.
+/// When `ip` is missing or fails.
 pub fn clean() -> Result<Vec<String>> {
     let mut removed = Vec::new();
     let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(Error::io("/proc/self/mounts"))?;
     for at in mounts.lines().filter_map(|line| line.strip_prefix("jepsen ")?.split_whitespace().next()) {
-        // A disk that nobody serves any more answers with an error.
+        // A disk that nothing serves any more answers with an error.
         if std::fs::metadata(at).is_err() {
             tool("umount", &["-l", at])?;
             removed.push(at.to_owned());

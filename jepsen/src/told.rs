@@ -1,4 +1,4 @@
-//! What a watcher is told of one change, the same from every front and from a replay of the log.
+//! A change as a watcher sees it, in one form for every front and for the replay of the log.
 
 use batuta_proto::v1;
 use batuta_proto::v1::event::Facts;
@@ -9,31 +9,31 @@ use batuta_statemachine::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One change.
+/// One change of a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Its place in its revision.
+    /// The place of the change in its revision.
     pub ordinal: u64,
-    /// Its kind.
+    /// The kind of the change, such as `lock_granted`.
     pub kind: String,
-    /// The session it belongs to; empty when there is none.
+    /// The session that the change belongs to; empty when there is none.
     pub session_id: String,
-    /// The acquisition it is about; empty when there is none.
+    /// The acquisition that the change is about; empty when there is none.
     pub lock_id: String,
-    /// Why something ended.
+    /// Why the grant, wait or session ended; empty otherwise.
     pub reason: String,
     /// The grant's token, or a register's value.
     pub token: u64,
-    /// The count a re-entrant grant has left.
+    /// The remaining count of a reentrant grant.
     pub count: u64,
-    /// Names and modes it is about.
+    /// The names and modes that the change is about.
     pub names: Vec<(String, String)>,
-    /// The owner's free text.
+    /// The metadata of the acquisition or session.
     pub metadata: String,
 }
 
 impl Told {
-    /// From the JSON of REST and WebSocket.
+    /// Converts an event in the JSON of REST and WebSocket.
     #[must_use]
     pub fn from_json(event: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -43,7 +43,7 @@ impl Told {
         for lock in about["locks"].as_array().into_iter().flatten() {
             names.push((text(&lock["name"]), text(&lock["mode"])));
         }
-        // GraphQL says by a type what the others say by `job`; only registers and semaphores that were resized have a name.
+        // GraphQL distinguishes areas by type, the other fronts by `area`; only registers and resized semaphores have a name.
         for named in [facts, &facts["capacity"]] {
             if named["name"].is_string() {
                 names.push((text(&named["name"]), String::new()));
@@ -66,7 +66,7 @@ impl Told {
         }
     }
 
-    /// From gRPC.
+    /// Converts an event of gRPC.
     #[must_use]
     pub fn from_wire(event: &v1::Event) -> Self {
         let of = |locks: &[v1::LockRequest]| -> Vec<(String, String)> {
@@ -105,7 +105,7 @@ impl Told {
         }
     }
 
-    /// From the state machine.
+    /// Converts a change of the state machine.
     #[must_use]
     pub fn from_change(change: &Change) -> Self {
         let told =

@@ -1,4 +1,4 @@
-//! Keeps the peer ports of `batuta dev` beside the data of its nodes, and with them the number of nodes.
+//! Keeps the peer ports of `batuta dev` next to the data of its nodes, and with them the number of nodes.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_of_another_number_of_nodes_are_refused() {
+    fn data_of_another_cluster_size_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (path, file) = (directory.path(), directory.path().join(FILE));
         assert_eq!(peer_ports(path, Some(5), 3).unwrap().len(), 5);

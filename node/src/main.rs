@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_of_a_nodes_own_commands_shows_no_options_of_clients() {
+    fn server_commands_hide_client_options_in_help() {
         command_line().debug_assert();
         for words in [
             &["server"][..],

@@ -74,7 +74,7 @@ impl Listeners {
         })
     }
 
-    /// What other nodes and clients are told: the configured address, or the bound one.
+    /// The advertised addresses: the configured ones, or the bound ones.
     fn addresses(&self, config: &NodeConfig) -> Result<Addresses, ServerError> {
         let told = |configured: &Option<String>, listener: &TcpListener| match configured {
             Some(address) => Ok(address.clone()),
@@ -89,7 +89,7 @@ impl Listeners {
     }
 }
 
-/// Runs the node until TERM or INT, or until it can not go on.
+/// Runs the node until TERM or INT, or until it cannot continue.
 pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), ServerError> {
     let stop = signals::stop_requested();
     let stdin = stdin_closed(args.stop_with_stdin);
@@ -133,9 +133,9 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
 /// Why a node stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// It was told to; the others go on.
+    /// Only this node stops; the other nodes continue.
     ThisNode,
-    /// Whoever started it and the others is gone or stops them all: there is nobody to hand leadership to.
+    /// All nodes stop, or the process that started them has ended, so there is no node to hand leadership to.
     AllNodes,
 }
 
@@ -186,7 +186,7 @@ async fn stdin_closed(wanted: bool) {
     }
     let mut stdin = tokio::io::stdin();
     let mut buffer = [0_u8; 64];
-    // An error of standard input means as much as its end: nobody is there any more.
+    // An error of standard input means the same as its end: the starting process has ended.
     while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
 }
 

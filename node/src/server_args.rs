@@ -78,7 +78,7 @@ pub(crate) enum ConfigCommand {
     Show {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Print the origin of each value beside it.
+        /// Print the origin of each value next to it.
         #[arg(long)]
         origin: bool,
     },

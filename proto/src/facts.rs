@@ -1,6 +1,6 @@
-//! The facts of an error as text: `google.rpc.ErrorInfo` carries text only.
+//! The details of an error as texts, because `google.rpc.ErrorInfo` carries only texts.
 
-/// Facts that are JSON in that text: numbers, lists, truth values. All others are the text itself, whatever it looks like.
+/// Details whose text is JSON: numbers, lists, booleans. All others are plain texts, whatever they look like.
 const JSON: [&str; 19] = [
     "capacity",
     "cycle",
@@ -23,7 +23,7 @@ const JSON: [&str; 19] = [
     "waiters",
 ];
 
-/// Whether the fact of that name is written as JSON.
+/// Whether the text of the detail with this name is JSON.
 #[must_use]
 pub fn is_json(name: &str) -> bool {
     JSON.contains(&name)

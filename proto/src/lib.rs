@@ -1,5 +1,5 @@
-//! Generated code of the public contract (`batuta.v1`) and of the peers' own protocol and file formats
-//! (`batuta.internal.v1`). Conversion from and to our own types is written by hand where the types live.
+//! Generated code of the public contract (`batuta.v1`), and of the protocol between nodes and the file formats
+//! (`batuta.internal.v1`). Conversions to and from our own types are written by hand, next to those types.
 
 pub mod facts;
 
@@ -12,7 +12,7 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.binpb"));
 }
 
-/// What nodes say to each other and what they keep on disk.
+/// The protocol between nodes, and the file formats.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod internal {
     tonic::include_proto!("batuta.internal.v1");

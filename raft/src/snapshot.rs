@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_files_of_any_name_do_not_stop_the_start() {
+    fn unfinished_files_do_not_stop_the_start() {
         let (dir, store) = store();
         store.write(&meta(199), &Lineage::default(), &state()).expect("writes");
         let path = |name: &str| dir.path().join("snapshots").join(name);

@@ -1,4 +1,4 @@
-//! Every command survives its encoding; what a newer build wrote, or what is damaged, is refused and never guessed.
+//! Every command survives its encoding. Bytes that are damaged or of a newer build are refused, never guessed.
 
 use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
@@ -172,7 +172,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_newer_build_wrote_is_refused() {
+fn commands_of_a_newer_build_are_refused() {
     let unknown_command = wire::Request { dedup: None, command: None };
     let key = wire::DedupKey { key: None, fingerprint: 0 };
     let unknown_key = wire::Request {
@@ -195,7 +195,7 @@ fn what_a_newer_build_wrote_is_refused() {
     }
 }
 
-/// The bytes of format 1, written down: they must mean the same for ever.
+/// The bytes of format 1, written out: their meaning must never change.
 #[test]
 fn an_entry_of_format_1_is_still_read() {
     let bytes = [
@@ -216,7 +216,7 @@ fn an_entry_of_format_1_is_still_read() {
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
 }
 
-/// Likewise an acquisition from before calls were named.
+/// The bytes of an acquisition written before `Acquire.call` existed.
 #[test]
 fn acquisition_without_a_call_is_still_read() {
     let bytes = [
@@ -241,7 +241,7 @@ fn acquisition_without_a_call_is_still_read() {
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
 }
 
-/// So a retry through another call is recognised.
+/// Otherwise a retry through another call would not be recognised.
 #[test]
 fn fingerprint_does_not_depend_on_the_call() {
     let acquire = |call| Acquire {
@@ -267,7 +267,7 @@ fn keep_alive(ids: &[(u64, u32)]) -> Request {
 }
 
 #[test]
-fn a_thousand_sessions_in_ascending_order_take_three_bytes_each() {
+fn ascending_sessions_take_three_bytes_each() {
     let ids: Vec<(u64, u32)> = (0..1000).map(|n| (5_000_000 + u64::from(n / 40), n % 512)).collect();
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests: vec![keep_alive(&ids)] };
     let bytes = encode_entry(&entry);

@@ -1,4 +1,4 @@
-//! The log store: what was acknowledged is there after every kind of stop.
+//! The log store: acknowledged entries survive every kind of stop.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn a_purge_beyond_the_end_moves_the_start() {
     check(&open(disk), 101..110);
 }
 
-/// Appends one entry of so many bytes and says which thread made it durable.
+/// Appends one entry of this many bytes and returns the name of the thread that made it durable.
 async fn written_by(log: &Log, bytes: usize) -> String {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let done: Done = Box::new(move |result| {
@@ -83,47 +83,47 @@ async fn written_by(log: &Log, bytes: usize) -> String {
     receiver.await.expect("every call is answered")
 }
 
-/// The thread that writes what could hold a task up.
+/// The name of the log's own thread, which makes the writes that could block the task.
 const THREAD: &str = "log";
 
 #[tokio::test]
-async fn what_is_small_is_written_on_the_spot_and_what_is_large_by_the_thread() {
+async fn small_groups_are_written_inline() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
     let (log, inline, _) = Log::open_inline(Arc::clone(&disk), OPTIONS).expect("opens");
     let inline = tokio::spawn(inline.run());
     assert_ne!(written_by(&log, 100).await, THREAD);
     assert_eq!(written_by(&log, 5000).await, THREAD);
     for _ in 0..200 {
-        // Several segments, by turns.
+        // Fill several segments, with both writers taking turns.
         written_by(&log, 1000).await;
     }
     inline.abort();
     assert!(inline.await.is_err());
-    assert_eq!(written_by(&log, 100).await, THREAD, "nobody else is there");
+    assert_eq!(written_by(&log, 100).await, THREAD, "there is no other writer");
     let state = log.state();
     drop(log);
     assert_eq!(open(disk).state(), state);
 }
 
 #[tokio::test]
-async fn after_a_stall_of_the_disk_the_thread_writes() {
+async fn thread_writes_after_a_disk_stall() {
     let disk = SimDisk::new();
     let (log, inline, _) = Log::open_inline(Arc::new(disk.clone()), OPTIONS).expect("opens");
     tokio::spawn(inline.run());
     disk.slow_syncs(Duration::from_millis(500));
-    assert_ne!(written_by(&log, 100).await, THREAD, "it can not be foreseen");
+    assert_ne!(written_by(&log, 100).await, THREAD, "the stall cannot be foreseen");
     disk.slow_syncs(Duration::ZERO);
     for _ in 0..50 {
-        assert_eq!(written_by(&log, 100).await, THREAD, "it may stall again");
+        assert_eq!(written_by(&log, 100).await, THREAD, "the disk may stall again");
     }
 }
 
 #[tokio::test]
-async fn what_was_asked_for_before_the_task_ended_is_written_by_the_thread() {
+async fn thread_writes_calls_the_ended_task_left() {
     let (log, inline, _) = Log::open_inline(Arc::new(SimDisk::new()), OPTIONS).expect("opens");
     let waiting = written_by(&log, 100);
     let mut waiting = std::pin::pin!(waiting);
-    // The call is made; nothing runs what writes on the spot.
+    // The call is queued, but the inline writer does not run.
     assert!(futures_util::poll!(&mut waiting).is_pending());
     drop(inline);
     assert_eq!(waiting.await, THREAD);

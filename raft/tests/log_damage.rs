@@ -1,4 +1,4 @@
-//! Damage: a flipped bit, a cut file, a missing or foreign segment. The log refuses, or has everything; it is never shorter.
+//! Damage: a flipped bit, a cut file, a missing or foreign segment. The log refuses to open, or has every entry; it is never shorter.
 
 use std::sync::{Arc, mpsc};
 
@@ -20,7 +20,7 @@ fn append(log: &Log, index: u64, length: usize) {
     receiver.recv().expect("answered").expect("durable");
 }
 
-/// Several segments, closed in order.
+/// A disk with a log of several segments, closed cleanly.
 fn disk() -> SimDisk {
     let disk = SimDisk::new();
     let fresh = LogOptions { existing: false, ..OPTIONS };
@@ -53,7 +53,7 @@ fn contents(log: &Log) -> Contents {
     (state, entries)
 }
 
-/// Refused with a place, or exactly what was there.
+/// Returns whether the log was refused. Panics when it opens with other contents than expected.
 fn refused_or_whole(disk: &SimDisk, expected: &Contents, what: &str) -> bool {
     match open(disk) {
         Err(LogError::Damaged { .. }) => true,
@@ -72,7 +72,7 @@ fn a_flipped_bit_anywhere_is_noticed_or_harmless() {
     let mut refused = 0;
     for name in segments(&disk) {
         let bytes = disk.contents(&name).expect("is there");
-        // Every byte of the segment's head and of the first groups, then a sample.
+        // Every byte of the segment's header and first groups, then a sample.
         let places = (0..700).chain((700..bytes.len()).step_by(61));
         for at in places {
             let mut damaged = bytes.clone();
@@ -86,7 +86,7 @@ fn a_flipped_bit_anywhere_is_noticed_or_harmless() {
 }
 
 #[test]
-fn a_cut_zeroed_missing_or_foreign_segment_is_noticed() {
+fn cut_zeroed_missing_or_foreign_segment_is_noticed() {
     let disk = disk();
     let expected = contents(&open(&copy(&disk)).expect("opens").0);
     let names = segments(&disk);
@@ -98,7 +98,7 @@ fn a_cut_zeroed_missing_or_foreign_segment_is_noticed() {
             copy.put(name, bytes[..length].to_vec());
             assert!(refused_or_whole(&copy, &expected, &format!("{name} cut at {length}")));
         }
-        // The very end looks the same lost as never written; the pages before it do not.
+        // A lost last page cannot be told from one that was never written; an earlier page can.
         for page in 0..last_used(&bytes) / 4096 {
             let mut damaged = bytes.clone();
             damaged[page * 4096..(page + 1) * 4096].fill(0);
@@ -123,7 +123,7 @@ fn a_cut_zeroed_missing_or_foreign_segment_is_noticed() {
     assert!(matches!(open(&empty), Err(LogError::Damaged { .. })), "the whole log is missing");
 }
 
-/// The bytes of a last group that did not get to the disk whole are cut off and kept; everything before is there.
+/// An incomplete last group is cut off and kept aside; everything before it is there.
 #[test]
 fn a_torn_tail_is_cut_off_and_kept_aside() {
     let disk = SimDisk::new();
@@ -138,7 +138,7 @@ fn a_torn_tail_is_cut_off_and_kept_aside() {
     append(&log, 5, 3000);
     let whole = disk.contents(&name).expect("is there");
     drop(log);
-    // The sixth group's header and half of its body arrived, the mark behind it did not.
+    // The header and half the body of the sixth group reached the disk; the end mark behind it did not.
     let start = (end / 8) * 8 - 24;
     let torn_at = start + 1500;
     let mut torn = whole;
@@ -153,11 +153,11 @@ fn a_torn_tail_is_cut_off_and_kept_aside() {
     append(&log, 5, 10);
     drop(log);
     let (log, found) = open(&left).expect("opens again");
-    assert_eq!(found, None, "it is cut off once");
+    assert_eq!(found, None, "the tail is cut off only once");
     assert_eq!(log.state().entries, 0..6);
 }
 
-/// Where the used part of a segment ends: behind its last byte that is not zero.
+/// The length of the used part of a segment: up to its last byte that is not zero.
 fn last_used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).expect("not empty") + 1
 }

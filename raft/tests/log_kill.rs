@@ -1,6 +1,6 @@
-//! A real process that is killed, and a real disk whose power goes: every acknowledged entry is there.
+//! A real process that is killed, and a real disk that loses power: every acknowledged entry is there.
 //!
-//! The writer is this test program, started again with `BATUTA_TEST_LOG_DIR` set.
+//! The writer is this test binary, started again with `BATUTA_TEST_LOG_DIR` set.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -29,7 +29,7 @@ fn payload(index: u64) -> Bytes {
     bytes.into()
 }
 
-/// Appends until it is killed and says each acknowledged index. Not a test of its own.
+/// Appends until it is killed, and prints each acknowledged index. The child process of the other tests, not a test of its own.
 #[test]
 #[ignore = "the child of the other tests"]
 fn writer() {
@@ -53,7 +53,7 @@ fn writer() {
             );
             waiting += 1;
         }
-        // The disk is gone: nothing more can be acknowledged.
+        // The disk has failed, so nothing more can be acknowledged.
         let Ok(last) = receiver.recv().expect("answered") else { return };
         waiting -= 1;
         println!("acknowledged {last}");
@@ -81,7 +81,7 @@ fn start(dir: &Path) -> Child {
         .expect("starts")
 }
 
-/// The last index the writer said, once it has said `lines` of them.
+/// The last index that the writer printed, once it has printed `lines` of them.
 fn acknowledged(out: &mut impl std::io::BufRead, lines: usize) -> u64 {
     let mut last = 0;
     let said = out.lines().map(|line| line.expect("a line"));
@@ -102,12 +102,12 @@ fn check(dir: &Path, acknowledged: u64) {
     let found = log.read(entries.clone(), usize::MAX).expect("reads");
     assert_eq!(found.len() as u64, entries.end - entries.start);
     for (index, bytes) in found {
-        assert!(bytes == payload(index), "entry {index} is another one");
+        assert!(bytes == payload(index), "entry {index} differs");
     }
 }
 
 #[test]
-fn a_killed_process_loses_nothing_it_acknowledged() {
+fn killed_process_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().expect("a directory");
     for round in 1..10 {
         let mut child = start(dir.path());
@@ -117,14 +117,14 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
         child.wait().expect("our own child");
         let mut rest = String::new();
         out.read_to_string(&mut rest).expect("the rest");
-        // A line may have been cut by the kill: only whole ones count.
+        // The kill may have cut the last line: only whole lines count.
         let whole = rest.rsplit_once('\n').map_or("", |(whole, _)| whole);
         last = whole.lines().filter_map(index_of).fold(last, u64::max);
         check(dir.path(), last);
     }
 }
 
-/// Runs a program; the error says what it said.
+/// Runs a program; the error is what it printed.
 fn run(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
@@ -165,7 +165,7 @@ impl Ext4 {
         run("umount", &[&self.mount_point().display().to_string()]).map(drop)
     }
 
-    /// The power goes: nothing that is not on the disk gets there any more, not even the file system's journal.
+    /// Cuts the power: nothing reaches the disk any more, not even the file system's journal.
     fn cut(&self) -> Result<(), String> {
         let shutdown = "import fcntl, os, struct, sys\n\
             fd = os.open(sys.argv[1], os.O_RDONLY)\n\
@@ -176,13 +176,13 @@ impl Ext4 {
 
 impl Drop for Ext4 {
     fn drop(&mut self) {
-        // Not mounted any more when the test went well.
+        // Already unmounted when the test succeeded.
         let _ = self.unmount();
     }
 }
 
 #[test]
-fn a_power_cut_under_ext4_loses_nothing_acknowledged() {
+fn power_cut_under_ext4_loses_nothing_acknowledged() {
     let disk = match Ext4::make() {
         Ok(disk) => disk,
         Err(why) => {
@@ -197,10 +197,10 @@ fn a_power_cut_under_ext4_loses_nothing_acknowledged() {
         let last = acknowledged(&mut out, round * 80);
         if let Err(why) = disk.cut() {
             child.kill().and_then(|()| child.wait()).expect("our own child");
-            println!("skipped: the file system can not be shut down here: {why}");
+            println!("skipped: the file system cannot be shut down here: {why}");
             return;
         }
-        // It fails by itself: its disk is gone. Until then nothing may be acknowledged that is not there.
+        // The writer ends by itself when its disk fails. Every index it printed until then must be in the log.
         let mut rest = String::new();
         out.read_to_string(&mut rest).expect("the rest");
         let last = rest.lines().filter_map(index_of).fold(last, u64::max);

@@ -1,4 +1,4 @@
-//! Random histories, the power goes at a random moment: what was acknowledged is there, and nothing was invented.
+//! Random histories with a power cut at a random moment: everything acknowledged is there, and nothing is invented.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -30,14 +30,14 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// What a log must contain: naive on purpose.
+/// A naive model of what the log must contain.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     first: u64,
     entries: Vec<Bytes>,
     vote: Option<Bytes>,
     purged: Option<(u64, Bytes)>,
-    /// Makes every payload different.
+    /// Entries written so far; makes every payload different.
     written: u64,
 }
 
@@ -52,7 +52,7 @@ impl Model {
         self.first + self.entries.len() as u64
     }
 
-    /// Makes the call on the log and here.
+    /// Makes the call on the log and on the model.
     fn make(&mut self, call: &Call, log: &Log, done: Done) {
         match call {
             Call::Append(lengths) => {
@@ -92,7 +92,7 @@ impl Model {
     }
 
     fn is(&self, log: &Log, state: &LogState) -> bool {
-        // A log without entries begins wherever its first one says.
+        // An empty log has no start: it begins at the next entry that is appended.
         let range = if self.entries.is_empty() {
             state.entries.is_empty()
         } else {
@@ -106,7 +106,7 @@ impl Model {
     }
 }
 
-/// A cheap source of bits for what survives.
+/// A cheap random source that decides which sectors survive.
 struct Bits(u64);
 
 impl Bits {
@@ -118,7 +118,7 @@ impl Bits {
     }
 }
 
-/// A log over the disk, with its thread alone or beside a task that writes what is small.
+/// Opens a log over the disk. `inline`: a task makes the small writes; otherwise the log's thread makes all writes.
 fn open(disk: &SimDisk, inline: bool) -> Log {
     let disk = Arc::new(disk.clone()) as Arc<dyn Disk>;
     if !inline {
@@ -130,7 +130,7 @@ fn open(disk: &SimDisk, inline: bool) -> Log {
     log
 }
 
-/// Opens the disk, makes the calls with the power going after some changes, and gives what is left of disk and model.
+/// Opens the log, makes the calls, cuts the power after `cut_after` changes of the disk, and returns the surviving disk and model.
 fn round(
     disk: &SimDisk,
     model: &Model,
@@ -148,7 +148,7 @@ fn round(
         let mut next = states[number].clone();
         let (sender, receiver) = mpsc::channel();
         let count = Arc::clone(&acknowledged);
-        // A note is not acknowledged: it rides with the next group.
+        // A note of the committed position is not acknowledged: it is written with the next group.
         let counts = !matches!(call, Call::Committed(_));
         next.make(
             call,
@@ -157,12 +157,12 @@ fn round(
                 if result.is_ok() && counts {
                     count.fetch_max(number + 1, Ordering::SeqCst);
                 }
-                // Most calls are not waited for.
+                // Nobody receives the result of most calls.
                 let _ = sender.send(result.is_ok());
             }),
         );
         states.push(next);
-        // Bursts share groups; between them everything is waited for.
+        // The calls of a burst share groups; the test waits between bursts.
         if number % burst == burst - 1 && !receiver.recv().expect("every call is answered") {
             break;
         }
@@ -179,7 +179,7 @@ fn round(
             "after the cut the log is {state:?}, which no history gives; {acknowledged} calls were acknowledged"
         );
     };
-    // The newest state that fits: states may repeat, and an older twin of it is as good.
+    // The newest matching state counts: states may repeat, and an equal older one proves no loss.
     assert!(reached >= acknowledged, "{acknowledged} calls were acknowledged, the log has {reached}");
     let model = Model { written: states.last().expect("the first").written, ..model.clone() };
     drop(log);
@@ -207,7 +207,7 @@ proptest! {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
+fn nothing_is_acknowledged_after_a_failed_sync() {
     for inline in [false, true] {
         fail_a_sync(inline);
     }
@@ -223,7 +223,7 @@ fn fail_a_sync(inline: bool) {
         let done: Done =
             Box::new(move |result| sender.send((index, result.is_ok())).expect("the test waits"));
         log.append(vec![(index, payload(index, 100))], done);
-        // One at a time, so that each has a sync of its own.
+        // One call at a time, so that each has its own sync.
         let (answered, ok) = receiver.recv().expect("every call is answered");
         assert_eq!((answered, ok), (index, index < 3));
     }

@@ -1,4 +1,4 @@
-//! Reading a log from outside while it is open.
+//! Reads the entries of a log that another owner has open.
 
 use std::sync::{Arc, mpsc};
 
@@ -10,7 +10,7 @@ const OPTIONS: LogOptions =
     LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 64 << 10, existing: false };
 
 #[test]
-fn an_open_log_is_read_from_outside_as_it_is_and_stays_as_it_is() {
+fn reading_an_open_log_changes_nothing() {
     let disk = SimDisk::new();
     assert_eq!(read_entries(&disk).expect("nothing is there"), []);
     let (log, _) = Log::open(Arc::new(disk.clone()) as Arc<dyn Disk>, OPTIONS).expect("opens");
@@ -29,7 +29,7 @@ fn an_open_log_is_read_from_outside_as_it_is_and_stays_as_it_is() {
     let found = read_entries(&disk).expect("reads");
     assert_eq!(found, log.read(0..u64::MAX, usize::MAX).expect("reads"));
     assert_eq!((found.first().map(|one| one.0), found.last().map(|one| one.0)), (Some(21), Some(58)));
-    // Its thread may write a mark until it is closed.
+    // The log's thread may write a mark until the log is closed.
     drop(log);
     let contents = || -> Vec<_> {
         disk.list().expect("lists").into_iter().map(|name| (disk.contents(&name), name)).collect()

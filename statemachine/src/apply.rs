@@ -1,4 +1,4 @@
-//! The one function that changes the state.
+//! Applies entries: the only function that changes the state.
 
 use crate::due::Due;
 use crate::job::Job as _;
@@ -9,15 +9,15 @@ use crate::session::{SessionEnd, end_session};
 use crate::step::Step;
 use crate::{Change, Command, Entry, Outcome, Position, Rejection, Request, State, lock};
 
-/// What applying one entry did.
+/// The result of applying one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// One outcome per request of the entry, in order.
     pub outcomes: Vec<Outcome>,
-    /// Of each outcome, the revision of what it tells of: the entry's own, or, for a retry under a known key, that of the entry that
-    /// executed the request.
+    /// For each outcome, the revision of the effect that it reports: that of this entry, or, for a retry under a known key, that of the entry
+    /// that executed the request.
     pub revisions: Vec<u64>,
-    /// What changed, in order.
+    /// The changes, in order.
     pub changes: Vec<Change>,
 }
 
@@ -42,10 +42,10 @@ impl State {
         Applied { outcomes, revisions, changes: step.into_changes() }
     }
 
-    /// Whether a request, if it came now, would add an object to the state: a session, an acquisition, a register. What only changes or
-    /// removes objects is still accepted when the disk is nearly full, and so is the retry of a request that was executed.
+    /// Whether a request, if applied now, would add an object to the state: a session, an acquisition, a register. A request that only changes
+    /// or removes objects is still accepted when the disk is nearly full, and so is the retry of an executed request.
     ///
-    /// What is remembered of a request under a key does not count: that memory is bounded, whatever is asked.
+    /// The remembered answer of a request with a key does not count, because that memory is bounded in any case.
     #[must_use]
     pub fn adds(&self, request: &Request) -> bool {
         macro_rules! adds {
@@ -102,7 +102,7 @@ impl Step<'_> {
         self.state.answered_now(outcome)
     }
 
-    /// Whether a refusal is the owner's own grant, which it is told when the node that should have told it counts as lost.
+    /// Whether the owner is refused because of its own grant, which it learns once the node that should have told it counts as lost.
     fn may_turn_around(&self, command: &Command, outcome: &Outcome) -> bool {
         match (command, outcome) {
             (

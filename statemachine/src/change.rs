@@ -1,4 +1,4 @@
-//! What an entry changed, in order: the source of every watch.
+//! The changes of an entry, in order: the source of every watch.
 
 use crate::{ChangeKind, Namespace};
 
@@ -9,17 +9,17 @@ pub struct Change {
     pub revision: u64,
     /// Ordinal of the change inside the entry, from 0.
     pub ordinal: u32,
-    /// Where it happened; `None` for changes of the cluster itself.
+    /// The namespace of the change; `None` for changes of the cluster itself.
     pub namespace: Option<Namespace>,
-    /// What happened.
+    /// The kind of the change.
     pub kind: ChangeKind,
 }
 
-/// Bytes of a change that holds no text.
+/// The weight of a change without texts, in bytes.
 const BYTES_MIN: usize = 256;
 
 impl Change {
-    /// About how much memory it takes, bytes: what a bounded history counts.
+    /// The approximate memory of the change, in bytes, which a bounded history counts.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
         BYTES_MIN + self.kind.text_bytes()

@@ -1,4 +1,4 @@
-//! Checks that several commands share: each names the field, the limit and what would be right.
+//! Checks shared by several commands. Each names the field, the limit and what would be right.
 
 use crate::rejection::invalid;
 use crate::{Name, Namespace, Rejection, State};
@@ -30,7 +30,7 @@ impl State {
         number_within("ttl_ms", ttl_ms, self.limits.common.ttl_ms_min, self.limits.common.ttl_ms_max)
     }
 
-    /// A namespace may come into being only while there is room for one more.
+    /// Checks that a new namespace is within the limit of namespaces.
     pub(crate) fn check_room_for_namespace(&self, namespace: &Namespace) -> Result<(), Rejection> {
         let max = self.limits.common.namespaces_max;
         if !self.namespaces.contains_key(namespace) && self.namespaces.len() as u64 >= max {

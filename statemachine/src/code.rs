@@ -1,16 +1,16 @@
-//! The stable codes of everything that can be refused, on every API.
+//! The stable codes of all refusals, on every API.
 
 use std::fmt;
 
-/// Why a request failed, as one stable word. Programs decide on it; the words are published and never change their meaning.
+/// Why a request failed, as one stable word. Programs use it; the words are published and never change their meaning.
 ///
-/// The core, the cluster and the APIs share one list, so that a code means one thing wherever it comes from.
-/// `docs/errors.md` says of each what leads to it and what to do.
+/// The core, the cluster and the APIs share one list, so that a code has one meaning wherever it comes from.
+/// `docs/errors.md` gives the cause and the remedy of each code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
     /// The acquisition holds its lock.
     AlreadyGranted,
-    /// The cluster has its identity already.
+    /// The cluster already has its identity.
     AlreadyInitialised,
     /// The body is too large.
     BodyTooLarge,
@@ -40,7 +40,7 @@ pub enum Code {
     Lagged,
     /// A limit is reached.
     LimitExceeded,
-    /// The lock is closed for a while.
+    /// The lock is closed by a lock-delay.
     LockDelayed,
     /// The lock is held.
     LockHeld,
@@ -52,11 +52,11 @@ pub enum Code {
     MalformedBody,
     /// The membership cannot change like this.
     MembershipChangeRefused,
-    /// The path does not know this method.
+    /// The path does not support this method.
     MethodNotAllowed,
     /// The lock is in use as another kind.
     ModeMismatch,
-    /// It lives in another namespace.
+    /// It is in another namespace.
     NamespaceMismatch,
     /// No leader.
     NoLeader,
@@ -70,11 +70,11 @@ pub enum Code {
     OutcomeUnknown,
     /// The node is busy.
     Overloaded,
-    /// The lock lives with a session.
+    /// The lock is owned by a session.
     OwnedBySession,
     /// There is nothing at this path.
     PathNotFound,
-    /// The GraphQL query asks for too much.
+    /// The GraphQL query is too large.
     QueryTooLarge,
     /// No such register.
     RegisterNotFound,
@@ -88,13 +88,13 @@ pub enum Code {
     SessionNotFound,
     /// The node is stopping.
     ShuttingDown,
-    /// The fencing token does not count any more.
+    /// The fencing token is no longer valid.
     TokenSuperseded,
     /// Unknown field.
     UnknownField,
     /// No such member.
     UnknownMember,
-    /// The body's format is not spoken here.
+    /// The format of the body is not supported.
     UnsupportedMediaType,
     /// The wait was withdrawn.
     WaitCancelled,
@@ -103,7 +103,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code, in alphabetical order.
+    /// All codes, in alphabetical order.
     pub const ALL: [Self; 46] = [
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
@@ -153,7 +153,7 @@ impl Code {
         Self::WaitTimeout,
     ];
 
-    /// The published word.
+    /// The published word of the code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -206,10 +206,10 @@ impl Code {
         }
     }
 
-    /// Whether the same request, sent again as it is, is safe and may succeed. The only place that decides it.
+    /// Whether repeating the same request is safe and may succeed. This is the only place that decides it.
     ///
-    /// An unknown outcome is safe to repeat under a retry key only, which the code alone does not know: it counts as not
-    /// retryable here.
+    /// After an unknown outcome, a request is safe to repeat only with a retry key. The code does not know about the key, so an unknown outcome counts
+    /// as not retryable here.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(

@@ -1,22 +1,22 @@
-//! What is due when: one ordered index over everything that ends by itself.
+//! Deadlines: one ordered index over everything that ends by itself.
 
 use crate::lock::LockKey;
 use crate::{LockId, SessionId};
 
-/// Something that ends by itself. Of things due at the same millisecond the earlier variant comes first, so that a
-/// lock that becomes free reaches a waiter whose time runs out in the same millisecond.
+/// Something that ends by itself. Among those due in the same millisecond, the earlier variant comes first, so that a
+/// lock that becomes free is granted to a waiter whose time runs out in the same millisecond.
 ///
-/// The order of the variants is what every replica does: new variants go to the end. One flat enum, not one a job: an entry of the index
-/// stays small.
+/// All replicas depend on the order of the variants, so new variants go to the end. The enum is flat, not one per job, which keeps the
+/// entries of the index small.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Due {
-    /// A session's time to live.
+    /// The TTL of a session.
     Session(SessionId),
-    /// A one-shot grant's time to live.
+    /// The TTL of a one-shot grant.
     Grant(LockId),
-    /// A lock's delay.
+    /// The lock-delay of a lock.
     Delay(Box<LockKey>),
-    /// A wait.
+    /// The longest time of a wait.
     Wait(LockId),
 }
 

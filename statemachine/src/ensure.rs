@@ -1,6 +1,6 @@
-//! Says which invariant is broken.
+//! A macro for checks of invariants.
 
-/// Ends a check with what is wrong, unless the condition holds.
+/// Returns an error with this message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($why:tt)+) => {
         if !$condition {

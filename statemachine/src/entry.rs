@@ -1,68 +1,68 @@
-//! What the log carries: stamped entries of requests.
+//! Log entries: stamped batches of requests.
 
 use crate::{Command, Namespace, SessionId};
 
 /// The leader's time when it appended an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// Cluster time, milliseconds. Apply never lets time go back: a lower value counts as the state's `now`.
+    /// Cluster time, in milliseconds. Time never goes back: a value below the state's `now` counts as `now`.
     pub now_ms: u64,
-    /// The leader's wall clock, milliseconds since the Unix epoch. For people to read; decides nothing.
+    /// The leader's wall clock, in milliseconds since the Unix epoch. It is for people and decides nothing.
     pub wall_ms: u64,
 }
 
-/// One log entry: everything that was proposed together, in order. Empty = a bare tick of cluster time.
+/// One log entry: the requests that were proposed together, in order. Without requests it only advances cluster time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// When the leader appended it.
+    /// When the leader appended the entry.
     pub stamp: Stamp,
     /// The requests, applied in order; request `i` has ordinal `i`.
     pub requests: Vec<Request>,
 }
 
-/// One command and the key under which a retry of it is recognised.
+/// A command, with the key by which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Without it the command is executed each time it appears.
+    /// The retry key. Without it the command is executed each time it appears.
     pub dedup: Option<Retry>,
-    /// What to do.
+    /// The command.
     pub command: Command,
 }
 
 impl Request {
-    /// A command, and how a retry of it is recognised.
+    /// Makes a request from a command and an optional retry key.
     pub fn new(dedup: Option<Retry>, command: impl Into<Command>) -> Self {
         Self { dedup, command: command.into() }
     }
 }
 
-/// How a retry is recognised, and told from another request under the same key.
+/// How a retry is recognised, and distinguished from another request under the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Retry {
-    /// Under what it is remembered.
+    /// The key under which the answer is remembered.
     pub key: DedupKey,
-    /// A hash of the encoded command without the call that waits for it: equal for requests that ask the same, in every build. The
-    /// node that takes the request makes the hash; the log carries it.
+    /// A hash of the encoded command without the call that waits for it. It is equal for equal requests, in every build. The
+    /// node that accepts the request computes the hash, and the log carries it.
     pub fingerprint: u64,
 }
 
-/// How a retry is recognised.
+/// The key of a retry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupKey {
-    /// The session's own count of its requests. Remembered for the last
+    /// The number of the request in its session. Answers are remembered for the last
     /// [`crate::retries::Limits::session_window`] sequences of the session.
     Sequence {
-        /// The session that asks.
+        /// The session that makes the request.
         session: SessionId,
-        /// Strictly increasing per session, from 1; requests in flight together may arrive in any order.
+        /// Strictly increasing per session, from 1; concurrent requests may arrive in any order.
         sequence: u64,
     },
-    /// A key the caller chose. Remembered for [`crate::retries::Limits::idempotency_retention_ms`] of cluster time and at
-    /// most [`crate::retries::Limits::idempotency_keys_max`] keys, oldest forgotten first.
+    /// A key chosen by the caller. Answers are remembered for [`crate::retries::Limits::idempotency_retention_ms`] of cluster time and for at
+    /// most [`crate::retries::Limits::idempotency_keys_max`] keys; the oldest is forgotten first.
     Idempotency {
-        /// Keys of different namespaces are different keys.
+        /// The namespace: keys of different namespaces are different keys.
         namespace: Namespace,
-        /// The key as given.
+        /// The key, as given.
         key: String,
     },
 }

@@ -1,4 +1,4 @@
-//! One number for the whole state, equal on every replica that applied the same log.
+//! Hashes the whole state; the hash is equal on all replicas that applied the same log.
 
 use std::hash::{Hash, Hasher};
 
@@ -42,7 +42,7 @@ impl Hasher for PortableHasher {
 }
 
 impl State {
-    /// A hash over everything that is replicated. O(size of the state).
+    /// Hashes all replicated data. O(size of the state).
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hasher = PortableHasher::new();

@@ -1,13 +1,13 @@
-//! Identities taken from the log: where a request stood decides what its session or grant is called, so every
-//! replica gives the same name without drawing a random number.
+//! Ids taken from the log: the position of a request determines the id of its session or grant, so every
+//! replica assigns the same id without random numbers.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A place in the log: the index of an entry and the ordinal of a request inside it.
+/// A position in the log: the index of an entry, and the ordinal of a request inside it.
 ///
-/// Positions are totally ordered and never reused, across restarts and leader changes alike. Packed: a held lock names several, and
-/// there may be millions.
+/// Positions are totally ordered and never reused, even across restarts and leader changes. The struct is packed, because a held lock has
+/// several, and there may be millions of locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(Rust, packed(4))]
 pub struct Position {
@@ -17,7 +17,7 @@ pub struct Position {
     pub ordinal: u32,
 }
 
-/// A text that is not an identity of the expected kind.
+/// A text that is not an id of the expected kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {kind} id: expected {prefix}<index>.<ordinal>, for example {prefix}1532.0")]
 pub struct ParseIdError {
@@ -44,11 +44,11 @@ fn parse(text: &str, kind: &'static str, prefix: &'static str) -> Result<Positio
         .ok_or_else(|| ParseIdError { text: text.chars().take(64).collect(), kind, prefix })
 }
 
-/// Names one session. Written `s-<index>.<ordinal>`.
+/// The id of a session, written `s-<index>.<ordinal>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub Position);
 
-/// Names one acquisition from the moment it is asked for: first the wait, then the grant. Written `l-<index>.<ordinal>`.
+/// The id of an acquisition, first of the wait and then of the grant, written `l-<index>.<ordinal>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub Position);
 

@@ -1,6 +1,6 @@
-//! The state as a stream of plain records, for snapshots: written from a clone, read back into an equal state.
+//! Converts the state to a stream of plain records for snapshots, and back to an equal state.
 //!
-//! Indexes are not written: locks, queues, deadlines and counters follow from the records and are built again.
+//! Indexes are not written: locks, queues, deadlines and counters follow from the records and are rebuilt.
 
 use std::sync::Arc;
 
@@ -11,35 +11,35 @@ use crate::retries::{Answer, Ended, Keyed, Remembered};
 use crate::step::Step;
 use crate::{Limits, LockId, Namespace, Outcome, Position, SessionId, State};
 
-/// What there is once per state.
+/// The part of an image that exists once per state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageHeader {
     /// Log index of the last applied entry.
     pub revision: u64,
-    /// Cluster time.
+    /// Cluster time, in milliseconds.
     pub now_ms: u64,
-    /// Wall clock of the last applied entry.
+    /// Wall clock of the last applied entry, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
     /// The limits in force.
     pub limits: Limits,
     /// The cluster's id.
     pub cluster_id: Option<String>,
-    /// The node id to give out next.
+    /// The node id that is allocated next.
     pub next_node_id: u64,
-    /// The last fencing token given out.
+    /// The last issued fencing token.
     pub last_token: u64,
 }
 
-/// What is remembered of an answer.
+/// A remembered answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RememberedReply {
     /// The outcome itself.
     Outcome(Outcome),
-    /// An acquisition to look up.
+    /// An acquisition, whose current state is the answer.
     Acquisition(LockId),
 }
 
-/// The end of an acquisition, or an answer, that is remembered for retries.
+/// An answer, or the end of an acquisition, that is remembered for retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryRecord {
     /// The end of an acquisition that remembered answers refer to.
@@ -57,22 +57,22 @@ pub enum RetryRecord {
         sequence: u64,
         /// Hash of the request.
         fingerprint: u64,
-        /// Of the entry that executed the request.
+        /// The revision of the entry that executed the request.
         revision: u64,
         /// The answer.
         reply: RememberedReply,
     },
     /// An answer remembered under an idempotency key.
     Idempotency {
-        /// Where the key lives.
+        /// The namespace of the key.
         namespace: Namespace,
         /// The key.
         key: String,
         /// Hash of the request.
         fingerprint: u64,
-        /// Where the request stood in the log.
+        /// The position of the request in the log.
         position: Position,
-        /// Cluster time of the request.
+        /// Cluster time of the request, in milliseconds.
         at_ms: u64,
         /// The answer.
         reply: RememberedReply,
@@ -81,11 +81,11 @@ pub enum RetryRecord {
 
 macro_rules! records {
     ($($Job:ident = $module:ident),*) => {
-        /// One record. In the order of the variants: what a record refers to comes before it.
+        /// A record of an image. Records come in the order of the variants, so that a record only refers to earlier ones.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ImageRecord {
             $(#[doc = concat!("A record of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Record),)*
-            /// What is remembered for retries.
+            /// An answer remembered for retries.
             Retry(RetryRecord),
         }
 
@@ -102,7 +102,7 @@ macro_rules! records {
         }
 
         impl State {
-            /// The records of the image, made one at a time.
+            /// Makes the records of the image, one at a time.
             pub fn image_records(&self) -> impl Iterator<Item = ImageRecord> {
                 let records = std::iter::empty();
                 $(let records = records.chain(crate::$module::$Job::records(self).map(ImageRecord::$Job));)*
@@ -137,7 +137,7 @@ impl RememberedReply {
 }
 
 impl State {
-    /// The header of the image.
+    /// Makes the header of the image.
     #[must_use]
     pub fn image_header(&self) -> ImageHeader {
         ImageHeader {
@@ -175,10 +175,10 @@ impl State {
         ended.chain(sequences).chain(keys)
     }
 
-    /// The state of an image. `validate` is [`Self::validate`], or does the same in its own way.
+    /// Builds the state from an image. `validate` is [`Self::validate`] or equivalent to it.
     ///
     /// # Errors
-    /// [`ImageError`] when the records contradict each other: such a state is never served.
+    /// [`ImageError`] when the records contradict each other. Such a state is never served.
     pub fn from_image(
         header: ImageHeader,
         records: impl IntoIterator<Item = ImageRecord>,
@@ -209,7 +209,7 @@ impl State {
     }
 }
 
-/// Ends are noted when everything that refers to them is there.
+/// Restores the end of an acquisition, once everything that refers to it is restored.
 fn restore_end(step: &mut Step<'_>, lock_id: LockId, ended: Ended) -> Result<(), ImageError> {
     let tracked = step.state.retries.tracked.get_mut(&lock_id);
     let tracked = tracked.ok_or_else(|| ImageError(format!("{lock_id} ended, but nothing refers to it")))?;

@@ -1,6 +1,6 @@
-//! What is wrong with an image.
+//! The error of an invalid image.
 
-/// An image that is not one of a state.
+/// The image is not that of a valid state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the image of a state: {0}")]
 pub struct ImageError(pub String);

@@ -1,19 +1,19 @@
-//! Characters that cannot be seen in a text, or make others look like something else: two texts that differ only by them look alike.
+//! Invisible characters, and those that change the look of other characters. Two texts that differ only by them look alike.
 //!
-//! Unicode's control and format characters (among them the bidirectional controls), everything a renderer may leave out
-//! (`Default_Ignorable_Code_Point`), separators of lines and paragraphs, and white space and blanks that are not the plain space. The
-//! list is of Unicode 16 and written out, so that every build refuses the same. Letters of different scripts that look alike are not in
-//! it: that cannot be said of a single character.
+//! These are Unicode's control and format characters (including the bidirectional controls), everything a renderer may leave out
+//! (`Default_Ignorable_Code_Point`), separators of lines and paragraphs, and white space and blanks other than the plain space. The
+//! list is that of Unicode 16 and is written out, so that every build refuses the same characters. It does not contain letters of different
+//! scripts that look alike, because that is not a property of a single character.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The first such character of a text.
+/// The first invisible character of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invisible {
     /// The character.
     pub character: char,
-    /// How many characters of the text are before it.
+    /// The number of characters before it.
     pub before: usize,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Invisible {
     }
 }
 
-/// Format characters and those a renderer may leave out, in ascending order.
+/// Format characters, and those that a renderer may leave out, in ascending order.
 const NOT_SHOWN: [RangeInclusive<char>; 30] = [
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',
@@ -50,10 +50,10 @@ const NOT_SHOWN: [RangeInclusive<char>; 30] = [
     '\u{200b}'..='\u{200f}',
     '\u{202a}'..='\u{202e}',
     '\u{2060}'..='\u{206f}',
-    // A cell of braille without a dot.
+    // A braille cell without dots.
     '\u{2800}'..='\u{2800}',
     '\u{3164}'..='\u{3164}',
-    // Private use, here and at the end: what it looks like depends on the font.
+    // Private use, here and at the end: their look depends on the font.
     '\u{e000}'..='\u{f8ff}',
     '\u{fdd0}'..='\u{fdef}',
     '\u{fe00}'..='\u{fe0f}',
@@ -82,7 +82,7 @@ fn is_invisible(character: char) -> bool {
     }
 }
 
-/// The first character of a text that cannot be seen, if there is one.
+/// Finds the first invisible character of a text, if there is one.
 #[must_use]
 pub fn first(text: &str) -> Option<Invisible> {
     find(text, is_invisible)
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_marks_and_symbols_can_be_seen() {
+    fn letters_marks_and_symbols_are_visible() {
         for text in ["orders/42", "a b", "größe/π", "e\u{301}", "заказы", "注文/四十二", "नमस्ते", "→ ✓", "🦀"]
         {
             assert_eq!(first(text), None, "{text:?}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_seen_is_found() {
+    fn invisible_characters_are_found() {
         let bidirectional = ['\u{61c}', '\u{200e}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'];
         let zero_width = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{180e}'];
         let left_out = ['\u{ad}', '\u{34f}', '\u{fe0f}', '\u{e0100}', '\u{e0041}', '\u{3164}', '\u{115f}'];

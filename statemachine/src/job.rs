@@ -1,4 +1,4 @@
-//! What every job has: a module of its own with its commands, replies, refusals, changes, records, limits, usage and table.
+//! The trait of jobs. Every job has its own module with its commands, replies, refusals, changes, records, limits, usage and table.
 
 use crate::due::Due;
 use crate::image_error::ImageError;
@@ -6,31 +6,31 @@ use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
 
-/// What the core asks of a job. Jobs are told apart where they are listed ([`crate::jobs`]), never at run time.
+/// The interface between the core and a job. It is dispatched statically, where the jobs are listed ([`crate::jobs`]).
 pub(crate) trait Job {
-    /// Everything that can be asked of the job.
+    /// The commands of the job.
     type Command;
-    /// What snapshots keep of the job.
+    /// The records of the job in snapshots.
     type Record;
 
-    /// Executes a command, which stands at `position` in the log. A command that is refused changes nothing.
+    /// Executes a command at `position` in the log. A refused command changes nothing.
     fn apply(step: &mut Step<'_>, position: Position, command: &Self::Command) -> Outcome;
 
-    /// Whether a command, if it came now, would add an object to the state.
+    /// Whether a command, if applied now, would add an object to the state.
     fn adds(state: &State, command: &Self::Command) -> bool;
 
-    /// Does what follows from earlier changes of the same request: called after each request and each end of something that was due.
+    /// Completes the effects of earlier changes. Called after each request, and after each end of something due.
     fn settle(_step: &mut Step<'_>) {}
 
-    /// The records of a snapshot, what others refer to first.
+    /// Makes the records for a snapshot, in an order in which a record only refers to earlier ones.
     fn records(state: &State) -> impl Iterator<Item = Self::Record>;
 
-    /// Puts a record back.
+    /// Restores a record.
     fn restore(step: &mut Step<'_>, record: Self::Record) -> Result<(), ImageError>;
 
-    /// What of the job ends by itself, and when.
+    /// The objects of the job that end by themselves, with their deadlines in cluster time.
     fn deadlines(state: &State) -> impl Iterator<Item = (u64, Due)>;
 
-    /// Counts what each namespace holds of the job.
+    /// Counts the objects of the job in each namespace.
     fn count(state: &State, count: &mut impl FnMut(&Namespace, fn(&mut NamespaceUsage)));
 }

@@ -1,9 +1,9 @@
-//! What is the same in every job, written once: the enums over its commands and replies, its usage and its limits.
+//! Macros for the parts that are alike in every job: the enums of its commands and replies, its usage and its limits.
 
-/// The commands of a job: `Command`, one variant each, and what each is answered.
+/// Defines the commands of a job: the enum `Command`, with one variant per command, and the reply of each.
 macro_rules! job_commands {
     ($Job:ident { $($(#[$doc:meta])* $Name:ident => $Reply:ty),* $(,)? }) => {
-        /// Everything that can be asked of this job.
+        /// The commands of this job.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Command {
             $($(#[$doc])* $Name($Name),)*
@@ -21,10 +21,10 @@ macro_rules! job_commands {
     };
 }
 
-/// The replies of a job: `Reply`, one variant each.
+/// Defines the replies of a job: the enum `Reply`, with one variant per reply.
 macro_rules! job_replies {
     ($Job:ident { $($(#[$doc:meta])* $Name:ident),* $(,)? }) => {
-        /// The answers of this job's commands.
+        /// The replies of this job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Reply {
             $($(#[$doc])* $Name($Name),)*
@@ -49,10 +49,10 @@ macro_rules! job_replies {
     };
 }
 
-/// What a namespace holds of a job, in numbers.
+/// Defines the usage of a job: how many of its objects a namespace holds.
 macro_rules! job_usage {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// What a namespace, or all of them together, hold of this job.
+        /// How many objects of this job a namespace, or all namespaces together, hold.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct Usage {
             $($(#[$doc])* pub $name: u64,)*
@@ -67,7 +67,7 @@ macro_rules! job_usage {
     };
 }
 
-/// The limits of a job: each with its default and the range in which it may be set.
+/// Defines the limits of a job, each with its default and its range.
 macro_rules! job_limits {
     ($(#[$doc:meta])* { $($(#[$limit_doc:meta])* $name:ident = $value:expr, $min:expr => $max:expr;)* }) => {
         $(#[$doc])*
@@ -83,7 +83,7 @@ macro_rules! job_limits {
         }
 
         impl Limits {
-            /// Each limit with its name and the range in which it may be set, in the order of the fields.
+            /// All limits with their names and ranges, in the order of the fields.
             pub(crate) fn settings(&self) -> impl Iterator<Item = crate::limit::Setting> {
                 let Self { $($name,)* } = self;
                 [$(crate::limit::Setting {
@@ -94,7 +94,7 @@ macro_rules! job_limits {
                 },)*].into_iter()
             }
 
-            /// Sets a limit; `false` when there is none of that name.
+            /// Sets a limit; `false` when there is no limit of this name.
             pub(crate) fn set(&mut self, name: &str, value: u64) -> bool {
                 $(if name == stringify!($name) {
                     self.$name = value;

@@ -1,6 +1,6 @@
-//! The one list of jobs, and what is made of it: a new job is a folder and a line here.
+//! The list of jobs, and everything generated from it. A new job is a folder, and a line here.
 
-/// Hands the list of jobs to a macro: each job's name and its module. What holds for all jobs is done in this order.
+/// Passes the list of jobs, each with its name and module, to a macro. Operations over all jobs follow this order.
 macro_rules! jobs {
     ($callback:ident) => {
         $callback! { Session = session, Lock = lock, Register = register, Cluster = cluster }
@@ -10,20 +10,20 @@ pub(crate) use jobs;
 
 macro_rules! enums {
     ($($Job:ident = $module:ident),*) => {
-        /// Everything that can be asked of the state, by job.
+        /// The commands of the state, by job.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Command {
             $(#[doc = concat!("A command of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Command),)*
         }
 
-        /// The answer of a command that was not refused, by job.
+        /// The reply to a command that was not refused, by job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Reply {
             $(#[doc = concat!("An answer of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Reply),)*
         }
 
         impl Reply {
-            /// Bytes of the texts it holds.
+            /// The bytes of its texts.
             pub(crate) fn text_bytes(&self) -> usize {
                 match self {
                     $(Self::$Job(reply) => reply.text_bytes(),)*
@@ -38,7 +38,7 @@ macro_rules! enums {
         }
 
         impl ChangeKind {
-            /// Bytes of the texts it holds.
+            /// The bytes of its texts.
             pub(crate) fn text_bytes(&self) -> usize {
                 match self {
                     $(Self::$Job(change) => change.text_bytes(),)*
@@ -67,8 +67,8 @@ macro_rules! enums {
 }
 jobs!(enums);
 
-/// A command whose answer has a type of its own.
+/// A command with a reply of its own type.
 pub trait Ask: Into<Command> {
-    /// What the command is answered when it is not refused.
+    /// The reply to the command when it is not refused.
     type Reply: TryFrom<Reply, Error = Reply>;
 }

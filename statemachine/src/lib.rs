@@ -52,5 +52,5 @@ pub use session::SessionEnd;
 pub use state::{Counts, NamespaceUsage, State};
 pub use validate::Check;
 
-/// The answer of a command.
+/// The outcome of a command: its reply, or its refusal.
 pub type Outcome = Result<Reply, Rejection>;

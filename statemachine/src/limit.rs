@@ -1,6 +1,6 @@
-//! One limit as a change of the limits sees it.
+//! One limit, as seen by a change of limits.
 
-/// A limit, its value, and the range in which it may be set.
+/// A limit, with its value and its range.
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
     pub(crate) value: u64,
@@ -9,5 +9,5 @@ pub(crate) struct Setting {
 }
 
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// More entries than this would not fit in a node's memory.
+/// More objects than this would not fit into a node's memory.
 pub(crate) const ENTRIES_MAX: u64 = 100_000_000;

@@ -1,4 +1,4 @@
-//! Every bound the state machine enforces, named, a section a job, replicated in the state.
+//! All limits that the state machine enforces, by name, with one section per job. They are replicated in the state.
 
 use crate::jobs::jobs;
 use crate::limit::Setting;
@@ -7,13 +7,13 @@ use crate::{Rejection, common_limits, retries};
 
 macro_rules! limits {
     ($($Job:ident = $module:ident),*) => {
-        /// The limits in force, by job. They are part of the state, changed only by [`crate::cluster::SetLimits`], so that every
+        /// The limits in force, by job. They are part of the state and changed only by [`crate::cluster::SetLimits`], so that every
         /// replica refuses the same requests. The names of limits are unique over all jobs.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
         pub struct Limits {
-            /// What holds for all jobs.
+            /// The limits of all jobs.
             pub common: common_limits::Limits,
-            /// How long and how many answers are remembered.
+            /// The limits of remembered answers.
             pub retries: retries::Limits,
             $(#[doc = concat!("The limits of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Limits,)*
         }
@@ -25,7 +25,7 @@ macro_rules! limits {
                 settings
             }
 
-            /// The limits before have been seen to have one of that name.
+            /// Sets a limit whose name has been checked before.
             fn set(&mut self, name: &str, value: u64) {
                 let _ = self.common.set(name, value)
                     || self.retries.set(name, value)
@@ -36,21 +36,21 @@ macro_rules! limits {
 }
 jobs!(limits);
 
-/// A change of some limits: `None` leaves a limit as it is. Names as in [`Limits`].
+/// A change of some limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitsPatch {
-    /// `(name of a limit, new value)`, at most one per limit.
+    /// The limits to change, as (name, new value), at most one per limit.
     pub values: Vec<(String, u64)>,
 }
 
 impl Limits {
-    /// Every limit by name, a section a job.
+    /// All limits by name, with one section per job.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, u64)> {
         self.settings().map(|setting| (setting.name, setting.value)).collect()
     }
 
-    /// The limits with some changed.
+    /// Returns the limits with some of them changed.
     ///
     /// # Errors
     /// `invalid_argument` naming the limit: unknown, given twice, out of its range, or `ttl_ms_min` over `ttl_ms_max`.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_changes_what_it_names_and_nothing_else() {
+    fn patch_changes_only_the_named_limits() {
         let limits =
             Limits::default().patched(&patch(&[("ttl_ms_min", 100), ("name_bytes_max", 64)])).unwrap();
         let mut expected = Limits::default();

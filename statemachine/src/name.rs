@@ -1,4 +1,4 @@
-//! Names of namespaces, locks and registers: parsed once at the edge, valid ever after.
+//! Names of namespaces, locks and registers. They are parsed once at the edge, and valid from then on.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,24 +12,24 @@ pub enum NameError {
     /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// The text is longer than the format allows at all (replicated limits may be lower).
+    /// The text is longer than the format allows (the replicated limits may be lower).
     #[error("is {actual_bytes} bytes long; at most {max_bytes} are allowed")]
     TooLong {
-        /// Length of the given text.
+        /// The length of the text, in bytes.
         actual_bytes: usize,
-        /// The most that is allowed.
+        /// The largest allowed length, in bytes.
         max_bytes: usize,
     },
     /// A segment between slashes is empty, `.` or `..`.
     #[error("has an empty, '.' or '..' segment; write segments like orders/42, with no slash at either end")]
     Segment,
-    /// White space at either end of a segment.
+    /// A segment starts or ends with white space.
     #[error("has white space at an end of a segment")]
     EdgeSpace,
-    /// A character that cannot be seen, or makes others look like something else.
+    /// The text contains an invisible character, or one that changes the look of others.
     #[error("{0}")]
     Invisible(Invisible),
-    /// A character that namespaces do not allow.
+    /// The text contains a character that is not allowed in namespaces.
     #[error("may only have lower-case letters, digits, '-', '_' and '.', and starts with a letter or digit")]
     NamespaceCharacter,
 }
@@ -39,11 +39,11 @@ pub enum NameError {
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The most bytes a name may ever have. [`crate::common_limits::Limits::name_bytes_max`] may be lower.
+    /// The longest name that the format allows, in bytes. [`crate::common_limits::Limits::name_bytes_max`] may be lower.
     pub const BYTES_MAX: usize = 1024;
 
-    /// Parses a name that somebody gives. Two names that are told apart can be seen to differ, as far as that can be said of single
-    /// characters: what cannot be seen is refused.
+    /// Parses a name from a request. Invisible characters are refused, so that different names also look different, as far as single
+    /// characters decide it.
     ///
     /// # Errors
     /// [`NameError`] says which rule the text breaks.
@@ -54,10 +54,10 @@ impl Name {
         Self::stored(text)
     }
 
-    /// Parses a name that is in a log or a snapshot: by the rules of format 1, which refused fewer characters than [`Name::new`].
+    /// Parses a name from a log or a snapshot, by the rules of format 1, which allowed more characters than [`Name::new`].
     ///
     /// # Errors
-    /// As [`Name::new`].
+    /// Those of [`Name::new`].
     pub fn stored(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -85,7 +85,7 @@ impl Name {
         &self.0
     }
 
-    /// Where the names that start with `prefix` begin in name order. Not itself a valid name.
+    /// The lower bound of the names that start with `prefix`, in name order. It is not a valid name itself.
     pub(crate) fn lower_bound(prefix: &str) -> Self {
         Self(prefix.into())
     }
@@ -102,7 +102,7 @@ impl fmt::Display for Name {
 pub struct Namespace(Arc<str>);
 
 impl Namespace {
-    /// The most bytes a namespace may have.
+    /// The longest namespace, in bytes.
     pub const BYTES_MAX: usize = 63;
     /// The namespace of a request that names none.
     pub const DEFAULT: &str = "default";
@@ -140,7 +140,7 @@ impl Default for Namespace {
 
 impl Ord for Namespace {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Keys that are stored share the text of their namespace.
+        // Stored keys share the text of their namespace.
         if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a command is refused. A refusal changes nothing but the memory of having answered.
+//! Why a command is refused. A refusal changes nothing except the memory of answers.
 
 use std::borrow::Cow;
 
@@ -7,23 +7,23 @@ use crate::jobs::jobs;
 
 macro_rules! rejection {
     ($($Job:ident = $module:ident),*) => {
-        /// Why a command is refused: what several jobs have, and the refusals of each job.
+        /// Why a command is refused: refusals shared by several jobs, and those of each job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
         pub enum Rejection {
             /// A field breaks a rule.
             #[error("{field}: {problem}")]
             InvalidArgument {
-                /// The field as the APIs spell it.
+                /// The field, as the APIs spell it.
                 field: Cow<'static, str>,
-                /// What is wrong with it and what would be right.
+                /// What is wrong with it, and what would be right.
                 problem: String,
             },
-            /// A bound of [`crate::Limits`] is reached.
+            /// A limit of [`crate::Limits`] is reached.
             #[error("limit {limit} reached: {max}; {remedy}")]
             LimitExceeded {
-                /// The limit's name.
+                /// The name of the limit.
                 limit: Cow<'static, str>,
-                /// Its value.
+                /// The value of the limit.
                 max: u64,
                 /// What to do.
                 remedy: Cow<'static, str>,
@@ -36,9 +36,9 @@ macro_rules! rejection {
             /// The sequence fell out of the session's window; the outcome is no longer known.
             #[error("sequence {sequence} is older than the session's window (oldest remembered: {oldest})")]
             SequenceTooOld {
-                /// The sequence given.
+                /// The given sequence.
                 sequence: u64,
-                /// The oldest that is remembered.
+                /// The oldest remembered sequence.
                 oldest: u64,
             },
             $(
@@ -49,7 +49,7 @@ macro_rules! rejection {
         }
 
         impl Rejection {
-            /// Bytes of the texts it holds that somebody gave: the words of this program may change from build to build.
+            /// The bytes of its texts that came from requests. The texts of this program do not count, because they may change from build to build.
             pub(crate) fn text_bytes(&self) -> usize {
                 match self {
                     Self::InvalidArgument { .. }
@@ -72,7 +72,7 @@ macro_rules! rejection {
                 }
             }
 
-            /// Whether the same request, sent again later, may succeed: see [`Code::retryable`].
+            /// Whether the same request may succeed later ([`Code::retryable`]).
             #[must_use]
             pub fn retryable(&self) -> bool {
                 self.code().retryable()
@@ -82,7 +82,7 @@ macro_rules! rejection {
 }
 jobs!(rejection);
 
-/// A refusal of one field.
+/// Makes the refusal of one field.
 pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Rejection {
     Rejection::InvalidArgument { field: field.into(), problem: problem.into() }
 }

@@ -1,6 +1,6 @@
-//! The memory of answers, so that a retried request has its effect once and gets the same answer.
+//! The memory of answers, by which a repeated request takes effect once and gets the same answer.
 //!
-//! An answer that names an acquisition is remembered as a reference: a retry learns how the acquisition stands now.
+//! An answer that names an acquisition is remembered as a reference, so that a retry learns the current state of the acquisition.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use crate::lock::{ReleaseReason, WaitEnd};
 use crate::{LockId, Namespace, Outcome, Position};
 
 job_limits! {
-    /// What bounds the memory of answers.
+    /// The limits of remembered answers.
     {
-        /// Longest idempotency key, bytes.
+        /// Longest idempotency key, in bytes.
         idempotency_key_bytes_max = 128, 16 => 4096;
-        /// Idempotency keys remembered in the whole cluster; the oldest is forgotten first.
+        /// The most idempotency keys remembered in the whole cluster; the oldest is forgotten first.
         idempotency_keys_max = 200_000, 1 => ENTRIES_MAX;
-        /// Bytes that idempotency keys and their answers take, about, in the whole cluster; the oldest is forgotten first.
+        /// The most bytes (approximately) of idempotency keys and their answers in the whole cluster; the oldest is forgotten first.
         idempotency_bytes_max = 64 << 20, 1 << 20 => 16 << 30;
-        /// How long an idempotency key is remembered, milliseconds of cluster time.
+        /// How long an idempotency key is remembered, in milliseconds of cluster time.
         idempotency_retention_ms = 10 * 60 * 1000, 1000 => 7 * DAY_MS;
         /// How many of a session's newest sequences are remembered.
         session_window = 256, 1 => 65_536;
@@ -31,27 +31,27 @@ job_limits! {
 /// How an acquisition ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
-    /// It was granted, and the grant ended.
+    /// The acquisition was granted, and the grant ended.
     Grant(ReleaseReason),
-    /// It ended while it waited.
+    /// The acquisition ended while it waited.
     Wait(WaitEnd),
 }
 
-/// An answer kept for retries.
+/// An answer that is kept for retries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Remembered {
-    /// Hash of the command that was answered: the key must not be used for another.
+    /// The hash of the answered command: the key must not be used for another command.
     pub(crate) fingerprint: u64,
-    /// Of the entry that executed the request.
+    /// The revision of the entry that executed the request.
     pub(crate) revision: u64,
     pub(crate) answer: Answer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
-    /// The outcome as it was.
+    /// The outcome itself.
     Outcome(Arc<Outcome>),
-    /// An acquisition; its state is looked up when asked again.
+    /// An acquisition, whose current state answers a retry.
     Acquisition(LockId),
 }
 
@@ -73,10 +73,10 @@ pub(crate) struct Keyed {
 
 pub(crate) type IdempotencyKey = (Namespace, String);
 
-/// Bytes of a key and its answer beside their texts, about. Part of what every replica does, like the texts that are counted.
+/// The approximate bytes of a key and its answer besides their texts. All replicas depend on this value, as on the counted texts.
 const KEYED_BYTES: u64 = 256;
 
-/// About how much memory a key and its answer take. The key's text is kept twice.
+/// The approximate memory of a key and its answer, in bytes. The text of the key is kept twice.
 fn keyed_bytes(key: &IdempotencyKey, keyed: &Keyed) -> u64 {
     let answer = match &keyed.remembered.answer {
         Answer::Outcome(outcome) => match outcome.as_ref() {
@@ -88,13 +88,13 @@ fn keyed_bytes(key: &IdempotencyKey, keyed: &Keyed) -> u64 {
     KEYED_BYTES + 2 * key.1.len() as u64 + answer as u64
 }
 
-/// The cluster-wide part of the memory; a session's window lies in the session.
+/// The cluster-wide part of the memory; the window of a session is part of the session.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Retries {
     keys: OrdMap<IdempotencyKey, Keyed>,
     /// The keys by age.
     by_age: OrdMap<Position, IdempotencyKey>,
-    /// Bytes that the keys and their answers take, about.
+    /// The approximate bytes of the keys and their answers.
     keys_bytes: u64,
     pub(crate) tracked: OrdMap<LockId, Tracked>,
 }
@@ -104,12 +104,12 @@ impl Retries {
         self.keys.len() as u64
     }
 
-    /// What is remembered under a key.
+    /// The answer remembered under a key.
     pub(crate) fn keyed(&self, key: &IdempotencyKey) -> Option<&Keyed> {
         self.keys.get(key)
     }
 
-    /// Everything that is remembered under keys.
+    /// All answers remembered under keys.
     pub(crate) fn all_keyed(&self) -> impl Iterator<Item = (&IdempotencyKey, &Keyed)> {
         self.keys.iter()
     }
@@ -123,7 +123,7 @@ impl Retries {
         self.keys.insert(key, keyed);
     }
 
-    /// Forgets what is remembered under a key.
+    /// Forgets the answer under a key.
     pub(crate) fn remove_keyed(&mut self, key: &IdempotencyKey) {
         let Some(keyed) = self.keys.remove(key) else { return };
         self.keys_bytes -= keyed_bytes(key, &keyed);
@@ -131,7 +131,7 @@ impl Retries {
         self.forget(&keyed.remembered);
     }
 
-    /// The oldest answer that is remembered under a key.
+    /// The oldest answer remembered under a key.
     pub(crate) fn oldest_keyed(&self) -> Option<&Keyed> {
         let (_, key) = self.by_age.get_min()?;
         self.keys.get(key)
@@ -153,13 +153,13 @@ impl Retries {
         }
     }
 
-    /// Whether an acquisition ended only because the node that served it was lost: a retry asks for it anew.
+    /// Whether an acquisition ended only because the node that served it was lost, so that a retry queues it again.
     pub(crate) fn was_lost(&self, lock_id: LockId) -> bool {
         let tracked = self.tracked.get(&lock_id);
         tracked.is_some_and(|tracked| tracked.ended == Some(Ended::Wait(WaitEnd::NodeLost)))
     }
 
-    /// Notes that an acquisition which ended lives again.
+    /// Notes that an ended acquisition is queued again.
     pub(crate) fn note_return(&mut self, lock_id: LockId) {
         if let Some(tracked) = self.tracked.get_mut(&lock_id) {
             tracked.ended = None;
@@ -176,7 +176,7 @@ impl Retries {
         }
     }
 
-    /// Forgets the oldest keys beyond the bounds.
+    /// Forgets the oldest keys beyond the limits.
     pub(crate) fn keep_within(&mut self, limits: &Limits) {
         while self.keys_len() > limits.idempotency_keys_max || self.keys_bytes > limits.idempotency_bytes_max
         {
@@ -190,7 +190,7 @@ impl Retries {
         }
     }
 
-    /// The index by age and the sum of bytes are those of the keys, and within their bounds.
+    /// Checks that the index by age and the sum of bytes match the keys, and are within the limits.
     pub(crate) fn validate(&self, limits: &Limits) -> Result<(), String> {
         ensure!(self.keys_len() <= limits.idempotency_keys_max, "too many idempotency keys");
         ensure!(self.keys_bytes <= limits.idempotency_bytes_max, "idempotency keys take too many bytes");
@@ -204,12 +204,12 @@ impl Retries {
         Ok(())
     }
 
-    /// Whether an answer that is remembered names an acquisition.
+    /// Whether a remembered answer names an acquisition.
     pub(crate) fn refers_to(&self, lock_id: LockId) -> bool {
         self.tracked.contains_key(&lock_id)
     }
 
-    /// How an acquisition ended that remembered answers name.
+    /// How an acquisition ended, if remembered answers name it.
     pub(crate) fn ended(&self, lock_id: LockId) -> Option<&Ended> {
         self.tracked.get(&lock_id)?.ended.as_ref()
     }

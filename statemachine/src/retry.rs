@@ -1,4 +1,4 @@
-//! Recognising retries and remembering answers. Refusals that a retry may turn around (`lock_held`, `lock_delayed`,
+//! Recognises retries and remembers answers. Refusals that may end by themselves (`lock_held`, `lock_delayed`,
 //! `limit_exceeded`) are not remembered.
 
 use std::sync::Arc;
@@ -20,23 +20,23 @@ fn answer_of(outcome: &Outcome) -> Option<Answer> {
     }
 }
 
-/// An outcome and the revision of what it tells of.
+/// An outcome, with the revision of the effect that it reports.
 pub(crate) struct Answered {
     pub(crate) revision: u64,
     pub(crate) outcome: Outcome,
 }
 
-/// What is known of a retry.
+/// The remembered answer of a retry.
 pub(crate) enum Recalled {
-    /// Its answer.
+    /// The answer.
     Answer(Answered),
-    /// Its acquisition ended only because the node that served it was lost: it is asked for anew, under the same id, and its
+    /// The acquisition ended only because the node that served it was lost. It is queued again under the same id, and its
     /// old answer is forgotten.
     Lost(LockId),
 }
 
 impl State {
-    /// How a wait ended that remembered answers refer to.
+    /// How a wait ended, if remembered answers refer to it.
     #[must_use]
     pub fn wait_end(&self, lock_id: LockId) -> Option<WaitEnd> {
         match self.retries.ended(lock_id)? {
@@ -45,14 +45,14 @@ impl State {
         }
     }
 
-    /// An outcome of the entry that is being applied.
+    /// Makes an answer of the entry that is being applied.
     pub(crate) fn answered_now(&self, outcome: Outcome) -> Answered {
         Answered { revision: self.revision, outcome }
     }
 
-    /// The answer to a retry. Its revision is that of the effect it tells of; how an acquisition ended is told as of now.
+    /// Makes the answer to a retry. Its revision is that of the reported effect; the end of an acquisition is reported as of now.
     fn answer_again(&self, remembered: &Remembered) -> Answered {
-        // A snapshot of a build that did not keep it has none.
+        // 0 in a snapshot of a build that did not store it.
         let effect = if remembered.revision == 0 { self.revision } else { remembered.revision };
         let lock_id = match &remembered.answer {
             Answer::Outcome(outcome) => {
@@ -75,7 +75,7 @@ impl State {
         self.answered_now(Err(refusal.into()))
     }
 
-    /// Whether the answer to a request under this key is remembered, so that the request would not be executed again.
+    /// Whether an answer is remembered under this key, so that the request would not be executed again.
     pub(crate) fn remembers(&self, key: &DedupKey) -> bool {
         let remembered = match key {
             DedupKey::Sequence { session, sequence } => {
@@ -102,8 +102,8 @@ impl State {
 }
 
 impl Step<'_> {
-    /// What is known of a retry, or `None` when the request is new. Its call, if it is one that waits, waits for the acquisition
-    /// that the first one queued.
+    /// Finds the remembered answer of a retry; `None` when the request is new. If the retry comes through a call that waits, the call joins
+    /// the wait for the queued acquisition.
     pub(crate) fn recall(&mut self, retry: &Retry, command: &Command) -> Option<Recalled> {
         let remembered = match self.remembered(retry) {
             Ok(remembered) => remembered?,
@@ -121,7 +121,7 @@ impl Step<'_> {
         Some(Recalled::Answer(self.state.answer_again(&remembered)))
     }
 
-    /// The answer remembered under a key.
+    /// Looks up the answer under a key; refuses a key that was used for another request.
     fn remembered(&mut self, retry: &Retry) -> Result<Option<Remembered>, Rejection> {
         let remembered = match &retry.key {
             DedupKey::Sequence { session, sequence } => self.state.recall_sequence(*session, *sequence)?,
@@ -142,7 +142,7 @@ impl Step<'_> {
         }
     }
 
-    /// Forgets what is remembered under a key.
+    /// Forgets the answer under a key.
     fn forget_answer(&mut self, retry: &Retry) {
         match &retry.key {
             DedupKey::Sequence { session, sequence } => {
@@ -190,7 +190,7 @@ impl Step<'_> {
         }
     }
 
-    /// Keys past their retention go, oldest first.
+    /// Forgets keys past their retention, oldest first.
     fn forget_stale(&mut self) {
         while self.state.retries.oldest_keyed().is_some_and(|keyed| self.state.is_stale(keyed)) {
             self.state.retries.forget_oldest();

@@ -1,4 +1,4 @@
-//! The state: data, and what readers ask of it as a whole. Each job adds what readers ask of the job.
+//! The state: its data, and queries about it as a whole. Each job adds its own queries.
 
 use imbl::{OrdMap, OrdSet};
 
@@ -9,7 +9,7 @@ use crate::{Limits, Namespace};
 
 macro_rules! state {
     ($($Job:ident = $module:ident),*) => {
-        /// Everything the cluster knows. A clone is O(1): every collection is a persistent map.
+        /// The replicated state. A clone is O(1), because every collection is a persistent map.
         #[derive(Clone, Debug, Default, Hash)]
         pub struct State {
             pub(crate) revision: u64,
@@ -22,7 +22,7 @@ macro_rules! state {
             $(pub(crate) $module: crate::$module::Table,)*
         }
 
-        /// What a namespace holds, by job. A namespace that holds nothing does not exist.
+        /// The objects that a namespace holds, counted by job. A namespace that holds nothing does not exist.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct NamespaceUsage {
             $(#[doc = concat!("What it holds of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Usage,)*
@@ -44,7 +44,7 @@ macro_rules! state {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts {
             $(#[doc = concat!("What there is of [`crate::", stringify!($module), "`].")] pub $module: crate::$module::Usage,)*
-            /// Remembered idempotency keys.
+            /// The number of remembered idempotency keys.
             pub idempotency_keys: u64,
         }
     };
@@ -52,8 +52,8 @@ macro_rules! state {
 jobs!(state);
 
 impl State {
-    /// Notes that the log went on to `revision` with an entry that carries no requests (a leader's first entry, a change
-    /// of membership).
+    /// Notes that the log advanced to `revision` with an entry that is not for the state machine (a leader's first entry, a membership
+    /// change).
     pub fn advance(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);
     }
@@ -64,13 +64,13 @@ impl State {
         self.revision
     }
 
-    /// Cluster time, milliseconds.
+    /// Cluster time, in milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
-    /// Wall clock of the last applied entry, milliseconds since the Unix epoch.
+    /// Wall clock of the last applied entry, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn wall_ms(&self) -> u64 {
         self.wall_ms
@@ -82,7 +82,7 @@ impl State {
         &self.limits
     }
 
-    /// The earliest cluster time at which something is due to expire.
+    /// The earliest deadline, in milliseconds of cluster time.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.get_min().map(|(deadline_ms, _)| *deadline_ms)

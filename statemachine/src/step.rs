@@ -1,4 +1,4 @@
-//! One entry on its way into the state: the state, and what was changed so far.
+//! One entry being applied: the state, and the changes so far.
 
 use crate::state::NamespaceUsage;
 use crate::{Change, ChangeKind, Namespace, State};
@@ -20,7 +20,7 @@ impl<'a> Step<'a> {
 
     /// Records a change for the watchers.
     pub(crate) fn emit(&mut self, namespace: Option<&Namespace>, kind: impl Into<ChangeKind>) {
-        // An entry is bounded in bytes far below 2^32 changes; saturating keeps the function total all the same.
+        // The size of an entry allows far fewer than 2^32 changes; saturating keeps the function total in any case.
         let ordinal = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
         self.changes.push(Change {
             revision: self.state.revision,
@@ -30,7 +30,7 @@ impl<'a> Step<'a> {
         });
     }
 
-    /// The stored twin of a namespace, so that a million keys share one text.
+    /// Returns the stored copy of a namespace, so that a million keys share one text.
     pub(crate) fn intern(&self, namespace: &Namespace) -> Namespace {
         self.state
             .namespaces
@@ -38,7 +38,7 @@ impl<'a> Step<'a> {
             .map_or_else(|| namespace.clone(), |(stored, _)| stored.clone())
     }
 
-    /// Changes what a namespace holds; a namespace that holds nothing goes.
+    /// Changes the usage of a namespace, and removes the namespace when it holds nothing.
     pub(crate) fn account(&mut self, namespace: &Namespace, change: impl FnOnce(&mut NamespaceUsage)) {
         let mut usage = self.state.namespaces.get(namespace).copied().unwrap_or_default();
         change(&mut usage);

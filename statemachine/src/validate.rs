@@ -1,4 +1,4 @@
-//! Every invariant of the state, in one place. Called after each step in tests and on every snapshot that is installed.
+//! Checks every invariant of the state. Called after each step in tests, and for every installed snapshot.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::retries::{Answer, Remembered};
 use crate::state::NamespaceUsage;
 use crate::{LockId, Namespace, State};
 
-/// A check of the state: the broken invariant, in words.
+/// A check of the state. The error describes the broken invariant.
 pub type Check = fn(&State) -> Result<(), String>;
 
 impl State {
-    /// The parts of [`Self::validate`]. None needs another to have passed: they may run side by side.
+    /// The parts of [`Self::validate`]. They are independent, so they may run in parallel.
     pub const CHECKS: [Check; 9] = [
         Self::validate_locks,
         Self::validate_grants,
@@ -29,7 +29,7 @@ impl State {
     /// Checks that every index agrees with what it indexes and that no rule of locks is broken. O(size of the state).
     ///
     /// # Errors
-    /// A broken invariant, in words.
+    /// A description of the broken invariant.
     pub fn validate(&self) -> Result<(), String> {
         Self::CHECKS.iter().try_for_each(|check| check(self))
     }

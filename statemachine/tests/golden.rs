@@ -1,6 +1,6 @@
 //! Golden stories: `tests/golden/*.txt` are commands (`> …`) and, under each, the outcome (`=`) and the changes (`*`).
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p batuta-statemachine --test golden` writes what happens now; review the difference.
+//! `UPDATE_GOLDEN=1 cargo test -p batuta-statemachine --test golden` writes the current outcomes; review the difference.
 
 mod common;
 
@@ -21,7 +21,7 @@ use batuta_statemachine::{
 
 use common::request;
 
-/// A story while it is told. People in it have names; ids in what it prints are replaced by them.
+/// A story in progress. Sessions and acquisitions have names, which replace their ids in the output.
 #[derive(Default)]
 struct Story {
     state: State,
@@ -45,7 +45,9 @@ impl<'a> Words<'a> {
     }
 
     fn number(&self, key: &str) -> Option<u64> {
-        self.options.get(key).map(|text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is no number")))
+        self.options
+            .get(key)
+            .map(|text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is not a number")))
     }
 
     /// `call=NODE.BOOT.NUMBER`
@@ -79,7 +81,7 @@ fn lock_request(text: &str) -> LockRequest {
 }
 
 impl Story {
-    /// Where the next request will stand.
+    /// The position of the next request.
     fn next(&self) -> Position {
         Position { index: self.revision + 1, ordinal: 0 }
     }
@@ -180,7 +182,7 @@ impl Story {
         })
     }
 
-    /// Runs one command line; gives what happened, a line each.
+    /// Runs one command line; returns the outcome and the changes, one per line.
     fn tell(&mut self, line: &str) -> Vec<String> {
         let words = Words::of(line);
         match words.plain[0] {
@@ -231,7 +233,7 @@ impl Story {
         waiters.map(|line| self.called(line)).collect()
     }
 
-    /// The line with names in place of ids.
+    /// Replaces ids in a line with names.
     fn called(&self, mut line: String) -> String {
         for (called, lock_id) in &self.locks {
             line = line.replace(&lock_id.to_string(), called);
@@ -297,7 +299,7 @@ fn change_line(change: &Change) -> String {
     }
 }
 
-/// The story again, with what happens now under each command.
+/// Runs a story, and returns it with the current outcomes under each command.
 fn told(text: &str) -> String {
     let mut story = Story::default();
     let mut lines = Vec::new();

@@ -1,6 +1,6 @@
-//! Random histories against a naive model: same answers, same holders, every invariant after every step.
+//! Compares random histories with a naive model: same answers, same holders, and every invariant after every step.
 //!
-//! The model shares no code with the state machine: plain vectors, looked through from end to end, obviously right.
+//! The model shares no code with the state machine: it uses plain vectors and linear searches, so that it is obviously right.
 
 mod common;
 
@@ -19,10 +19,10 @@ use common::request;
 use proptest::prelude::*;
 
 const TTL_MS: u64 = 1000;
-/// As documented: so long after its grant an owner may not have heard of it, should the node be lost.
+/// How long after a grant the owner may not know of it if the node is lost, as documented.
 const UNCONFIRMED_MS: u64 = 15_000;
 
-/// A step of a history; small numbers stand for the n-th session, grant, name.
+/// A step of a history; small numbers select the n-th session, grant or name.
 #[derive(Clone, Debug)]
 enum Step {
     Pass {
@@ -44,12 +44,12 @@ enum Step {
         reentrant: bool,
         call: Option<ServingCall>,
     },
-    /// Asks again for the n-th acquisition, under its key.
+    /// Repeats the request of the n-th acquisition, under its key.
     Again {
         lock: usize,
         call: Option<ServingCall>,
     },
-    /// A node is lost; `boot`: the run of its process that lives.
+    /// Loses a node; `boot` is the boot id of the process that still runs.
     Lose {
         node_id: u64,
         boot: Option<u64>,
@@ -158,20 +158,20 @@ struct Asked {
     delay: u64,
     token: u64,
     count: u64,
-    /// While it waits: the calls that wait for it.
+    /// The calls that wait for it, while it waits.
     calls: Vec<ServingCall>,
     told: Told,
     text: String,
 }
 
-/// What the owner of a grant knows of it.
+/// Whether the owner of a grant knows of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Told {
     #[default]
     Known,
-    /// Through these calls, since then.
+    /// It may know through one of these calls, from this time on.
     Perhaps(Vec<ServingCall>, u64),
-    /// The nodes of all of them were lost.
+    /// It does not know: the nodes of all its calls were lost.
     Not,
 }
 
@@ -186,7 +186,7 @@ struct Model {
     /// The capacity of the semaphore when its delay began, or when it was resized last.
     delayed_capacity: u32,
     register: Option<u64>,
-    /// How acquisitions ended, the last end of each.
+    /// The last end of each acquisition.
     ended: Vec<(LockId, &'static str)>,
 }
 
@@ -236,7 +236,7 @@ impl Model {
         self.token
     }
 
-    /// Lets everyone go who may, readers of names that an exclusive holder just left first, names in order.
+    /// Grants every waiter that can be granted: first readers of names that an exclusive holder just left, then names in order.
     fn settle(&mut self, left: &[(usize, bool)]) {
         let readers_first: Vec<usize> =
             left.iter().filter(|(_, turn)| *turn).map(|(name, _)| *name).collect();
@@ -269,7 +269,7 @@ impl Model {
         }
     }
 
-    /// Takes a grant away; gives the names left and whether an exclusive holder left them.
+    /// Ends a grant; returns its names, and whether an exclusive holder left them.
     fn take(&mut self, id: LockId, involuntary: bool) -> Vec<(usize, bool)> {
         let Some(place) = self.held.iter().position(|asked| asked.id == id) else { return Vec::new() };
         let asked = self.held.remove(place);
@@ -304,7 +304,7 @@ impl Model {
         self.settle(&left);
     }
 
-    /// Ends what is due, one by one, earliest first; sessions before grants before delays before waits.
+    /// Ends everything that is due, one by one, earliest first; sessions before grants before delays before waits.
     fn expire(&mut self) {
         loop {
             let sessions = self.sessions.iter().map(|(id, at)| (*at, 0, id.0, 0));
@@ -336,7 +336,7 @@ impl Model {
         self.settle(&left);
     }
 
-    /// A call leaves a wait; whether it was the last.
+    /// Removes a call from a wait; returns whether it was the last.
     fn leaves(&mut self, id: LockId, call: ServingCall) -> bool {
         let Some(asked) = self.waiting.iter_mut().find(|asked| asked.id == id) else { return false };
         let before = asked.calls.len();
@@ -358,7 +358,7 @@ impl Model {
                         calls.retain(|other| *other != call);
                         served && calls.is_empty()
                     }
-                    // Every acquisition of a history has a key: its owner may know of the grant by that.
+                    // Every acquisition of a history has a key, by which its owner may learn of the grant.
                     Told::Known | Told::Not => false,
                 },
             },
@@ -370,7 +370,7 @@ impl Model {
         }
     }
 
-    /// A node is lost, all but one run of its process.
+    /// Loses a node, except for one boot id of it.
     fn lose(&mut self, node_id: u64, boot: Option<u64>) {
         let lost = |call: &ServingCall| call.node_id == node_id && Some(call.boot_id) != boot;
         let mut ended = Vec::new();
@@ -398,7 +398,7 @@ impl Model {
         self.settle(&left);
     }
 
-    /// Asks again under the key of an acquisition that was granted or queued; `asked` as it was then.
+    /// Repeats a request, `asked`, under the key of an acquisition that was granted or queued.
     fn again(&mut self, asked: Asked, wait_ms: u64, reentrant: bool) -> String {
         if let Some(held) = self.held.iter().find(|held| held.id == asked.id) {
             return format!("granted {} x{}", held.token, held.count);
@@ -418,7 +418,7 @@ impl Model {
         }
     }
 
-    /// Whether `session`, waiting with `asked`, would wait for itself: a plain reachability over sessions.
+    /// Whether `session`, waiting with `asked`, would wait for itself: plain reachability over sessions.
     fn deadlocks(&self, asked: &Asked) -> bool {
         let Some(start) = asked.session else { return false };
         let mut frontier: Vec<Asked> = vec![asked.clone()];
@@ -661,7 +661,7 @@ fn acquire(
     }
 }
 
-/// What a state is made of.
+/// The number of objects in a state.
 fn objects(state: &State) -> u64 {
     let counts = state.counts();
     counts.session.sessions + counts.lock.grants + counts.lock.waits + counts.register.registers
@@ -671,14 +671,14 @@ fn name(number: usize) -> Name {
     Name::new(&format!("n/{number}")).expect("a valid name")
 }
 
-/// One history, run on both.
+/// One history, run on the model and on the state machine.
 struct Run {
     state: State,
     model: Model,
     sessions: Vec<SessionId>,
     locks: Vec<LockId>,
     last: Option<(Request, String, u64)>,
-    /// Per acquisition its request, and the model's view of it.
+    /// For each acquisition, its request and the model's view of it.
     asked: Vec<(Request, Asked)>,
     keys: u64,
     log: Vec<Entry>,
@@ -694,12 +694,12 @@ impl Run {
         self.state.apply(self.log.len() as u64, &entry)
     }
 
-    /// Where the next entry's only request stands.
+    /// The position of the only request of the next entry.
     fn next(&self) -> Position {
         Position { index: self.log.len() as u64 + 1, ordinal: 0 }
     }
 
-    /// Asks under a new key; gives the acquisition that was answered, if it was one.
+    /// Makes a request under a new key; returns the acquisition in the answer, if there is one.
     fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) -> Option<LockId> {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
@@ -867,7 +867,7 @@ impl Run {
         }
     }
 
-    /// A call, or the owner itself, withdraws an acquisition.
+    /// Withdraws an acquisition, by a call or by the owner itself.
     fn leave(&mut self, step: &Step) {
         let id = |places: &[LockId], n: usize| places.get(n % places.len().max(1)).copied();
         match step {
@@ -917,7 +917,7 @@ impl Run {
         };
         let (wait_ms, reentrant, told) = (command.wait_ms, command.reentrant, asked.clone());
         let state = self.ask(Command::from(command), |model| model.acquire(asked, wait_ms, reentrant));
-        // Under its key an acquisition is asked for again that is its own: not one that entered again, or joined another.
+        // Only a request that made its own acquisition is repeated, not one that re-entered or joined another.
         if state.is_some_and(|made| made == id)
             && let Some((request, ..)) = &self.last
         {
@@ -925,7 +925,7 @@ impl Run {
         }
     }
 
-    /// An earlier acquisition again under its key, through another call.
+    /// Repeats an earlier acquisition under its key, through another call.
     fn again(&mut self, lock: usize, call: Option<ServingCall>) {
         let place = lock % self.asked.len().max(1);
         let Some((request, asked)) = self.asked.get(place).cloned() else { return };
@@ -947,13 +947,13 @@ impl Run {
             assert_eq!(revisions, [self.log.len() as u64], "what is done anew is of this revision");
         }
         if returns && made(&outcomes[0]) != Some(id) {
-            // It was answered otherwise this time: with a refusal, or with another acquisition.
+            // This time the answer differs: a refusal, or another acquisition.
             self.asked.remove(place);
         }
         self.last = None;
     }
 
-    /// The last request again under its key, at once: the same answer, and nothing happens.
+    /// Repeats the last request under its key at once: the answer is the same, and nothing changes.
     fn retry(&mut self) {
         let Some((request, answer, revision)) = self.last.clone() else { return };
         let repeats = ["lock_held", "lock_delayed"];
@@ -961,7 +961,7 @@ impl Run {
             return;
         }
         let before = self.state.counts();
-        // A cycle that would end with a lost node is looked for again.
+        // A cycle may end with a lost node, so it is checked again.
         let fixed = answer != "deadlock";
         assert!(!(fixed && self.state.adds(&request)), "a retry adds nothing: {request:?}");
         let Applied { outcomes, revisions, .. } = self.apply(0, vec![request]);
@@ -1023,7 +1023,7 @@ fn run(steps: &[Step]) {
     replicas_agree(&run.state, &run.log);
 }
 
-/// Determinism: another replica, one that went through an image halfway, and this one have the same state.
+/// Checks determinism: this replica, another replica, and one that was restored from an image halfway have the same state.
 fn replicas_agree(state: &State, log: &[Entry]) {
     let mut replica = State::default();
     let mut restored = State::default();
@@ -1043,7 +1043,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2500, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_history_goes_as_the_model_says(steps in prop::collection::vec(step(), 1..60)) {
+    fn any_history_matches_the_model(steps in prop::collection::vec(step(), 1..60)) {
         run(&steps);
     }
 }

@@ -1,4 +1,4 @@
-//! Stories, one promise each.
+//! Stories, each of which shows one promise.
 
 mod common;
 
@@ -23,7 +23,7 @@ struct Story {
     state: State,
     now_ms: u64,
     changes: Vec<ChangeKind>,
-    /// Of the outcomes of the last entry.
+    /// The revisions of the outcomes of the last entry.
     revisions: Vec<u64>,
 }
 
@@ -174,7 +174,7 @@ fn tokens_rise_across_owners_and_names() {
 }
 
 #[test]
-fn a_session_lives_its_ttl_after_the_last_keep_alive() {
+fn session_lives_its_ttl_after_the_last_keep_alive() {
     let mut story = Story::default();
     let session = story.session(10_000);
     story.pass(9_999);
@@ -204,7 +204,7 @@ fn a_session_lives_its_ttl_after_the_last_keep_alive() {
 }
 
 #[test]
-fn a_session_takes_everything_with_it_in_one_entry() {
+fn session_end_is_one_entry_with_everything_owned() {
     let mut story = Story::default();
     let session = story.session(1_000);
     let first = story.granted(of(session, exclusive("a")));
@@ -242,7 +242,7 @@ fn a_session_takes_everything_with_it_in_one_entry() {
 }
 
 #[test]
-fn a_retry_is_answered_with_how_the_acquisition_stands_now() {
+fn retry_reports_the_current_state_of_an_acquisition() {
     let mut story = Story::default();
     let key = || DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     let holder = story.granted(exclusive("a"));
@@ -285,7 +285,7 @@ fn a_retry_is_answered_with_how_the_acquisition_stands_now() {
 }
 
 #[test]
-fn a_retry_tells_the_revision_of_its_effect() {
+fn retry_has_the_revision_of_its_effect() {
     let mut story = Story::default();
     let session = story.session(60_000);
     let counted = |sequence| DedupKey::Sequence { session, sequence };
@@ -330,7 +330,7 @@ fn a_retry_tells_the_revision_of_its_effect() {
 }
 
 #[test]
-fn what_lives_elsewhere_is_refused_as_such() {
+fn objects_of_another_namespace_are_refused() {
     let mut story = Story::default();
     let elsewhere = || Namespace::new("elsewhere").unwrap();
     let held = story.granted(exclusive("a")).lock_id;
@@ -446,7 +446,7 @@ fn sessions_are_listed_by_namespace() {
 }
 
 #[test]
-fn requests_that_add_nothing_are_told_apart() {
+fn requests_that_add_nothing_are_recognised() {
     let mut story = Story::default();
     let key = |text: &str| Some(key(text));
     let namespace = Namespace::default;
@@ -561,7 +561,7 @@ fn a_session_counts_its_requests() {
 }
 
 #[test]
-fn a_free_lock_leaves_nothing_behind() {
+fn free_lock_leaves_nothing_behind() {
     let mut story = Story::default();
     let empty = story.state.counts();
     let session = story.session(1_000);
@@ -577,7 +577,7 @@ fn a_free_lock_leaves_nothing_behind() {
 }
 
 #[test]
-fn readers_wait_for_one_writer_and_writers_are_not_starved() {
+fn readers_and_writers_are_not_starved() {
     let mut story = Story::default();
     let shared = || want(&["a"], Mode::Shared);
     let writer = story.granted(exclusive("a"));
@@ -598,7 +598,7 @@ fn readers_wait_for_one_writer_and_writers_are_not_starved() {
 }
 
 #[test]
-fn who_would_only_join_a_queue_is_known_before() {
+fn request_that_would_only_queue_is_recognised() {
     let mut story = Story::default();
     let behind = |story: &Story, acquire: Acquire| story.state.waits_behind(&Command::from(acquire));
     assert_eq!(behind(&story, waiting(exclusive("a"))), None, "it is free");
@@ -616,7 +616,7 @@ fn who_would_only_join_a_queue_is_known_before() {
 }
 
 #[test]
-fn a_set_is_taken_all_or_nothing_and_waits_in_every_queue() {
+fn several_locks_are_taken_all_or_nothing() {
     let mut story = Story::default();
     let a = story.granted(exclusive("a"));
     assert_eq!(story.refused(want(&["b", "a"], Mode::Exclusive)).code().as_str(), "lock_held");
@@ -632,7 +632,7 @@ fn a_set_is_taken_all_or_nothing_and_waits_in_every_queue() {
 }
 
 #[test]
-fn a_wait_that_would_close_a_cycle_is_refused_and_the_cycle_named() {
+fn deadlock_is_refused_and_its_cycle_named() {
     let mut story = Story::default();
     let (one, two) = (story.session(60_000), story.session(60_000));
     story.granted(of(one, exclusive("a")));
@@ -699,7 +699,7 @@ fn holders_and_waiters_are_read_in_parts() {
 }
 
 #[test]
-fn a_semaphore_counts_and_a_big_request_is_not_starved() {
+fn big_semaphore_request_is_not_starved() {
     let mut story = Story::default();
     let permits = |permits| want(&["s"], Mode::Semaphore { permits, capacity: 3 });
     let one = story.granted(permits(1));
@@ -721,7 +721,7 @@ fn a_semaphore_counts_and_a_big_request_is_not_starved() {
 }
 
 #[test]
-fn a_lock_lost_against_its_holders_will_stays_closed_for_its_delay() {
+fn involuntary_loss_closes_the_lock_for_its_delay() {
     let mut story = Story::default();
     let session = story.session(1_000);
     story.granted(Acquire { lock_delay_ms: 5_000, ..of(session, exclusive("a")) });
@@ -740,7 +740,7 @@ fn a_lock_lost_against_its_holders_will_stays_closed_for_its_delay() {
 }
 
 #[test]
-fn an_owner_that_may_enters_again_with_the_same_token() {
+fn reentrant_owner_keeps_its_token() {
     let mut story = Story::default();
     let session = story.session(60_000);
     let again = || Acquire { reentrant: true, ..of(session, exclusive("a")) };
@@ -758,7 +758,7 @@ fn an_owner_that_may_enters_again_with_the_same_token() {
 }
 
 #[test]
-fn a_limit_that_is_hit_is_named() {
+fn refusal_names_the_limit() {
     let mut story = Story::default();
     let patch = |values: &[(&str, u64)]| LimitsPatch {
         values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
@@ -795,7 +795,7 @@ fn a_limit_that_is_hit_is_named() {
 }
 
 #[test]
-fn a_page_of_locks_goes_on_where_the_last_one_ended() {
+fn page_of_locks_continues_after_the_previous_one() {
     let mut story = Story::default();
     for text in ["a/1", "a/2", "a/3", "b/1"] {
         story.granted(exclusive(text));
@@ -813,7 +813,7 @@ fn a_page_of_locks_goes_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn lost_node_ends_its_waits_before_anybody_is_granted() {
+fn waits_of_a_lost_node_end_before_any_grant() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
     let dead: Vec<LockId> =
@@ -838,7 +838,7 @@ fn lost_node_ends_its_waits_before_anybody_is_granted() {
 }
 
 #[test]
-fn retry_finds_its_place_again_after_its_node_was_lost() {
+fn retry_returns_to_its_place_after_node_loss() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
     let ask = |number| Command::from(at(2, number, waiting(exclusive("a"))));
@@ -903,7 +903,7 @@ fn replaced_call_cannot_end_a_wait() {
 }
 
 #[test]
-fn owner_that_asks_again_joins_its_wait_and_learns_of_its_grant() {
+fn repeated_request_of_an_owner_joins_its_wait() {
     let mut story = Story::default();
     let held = story.granted(exclusive("a"));
     let session = story.session(60_000);

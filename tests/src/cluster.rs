@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::http::Rest;
 use crate::{PATIENCE, Ports, eventually};
 
-/// The program under test: the one that `BATUTA_PROGRAM` names, else one that is built once per test binary, so that it is never an
-/// old one.
+/// Path of the program under test: `BATUTA_PROGRAM` if set, else a program that is built once per test binary, so that it is never
+/// out of date.
 ///
 /// # Panics
-/// When it is not there or does not build.
+/// When the program does not exist or does not build.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(program) = std::env::var_os("BATUTA_PROGRAM") {
             let program = PathBuf::from(program);
-            assert!(program.exists(), "BATUTA_PROGRAM is {}, which is not there", program.display());
+            assert!(program.exists(), "BATUTA_PROGRAM is {}, which does not exist", program.display());
             return program;
         }
         let status = Command::new(env!("CARGO"))
@@ -40,13 +40,13 @@ pub fn program() -> &'static Path {
 
 /// One node of a cluster, running or not.
 pub struct Node {
-    /// Its name.
+    /// The node's name.
     pub name: String,
-    /// Where its data lies.
+    /// The node's data directory.
     pub data_dir: PathBuf,
-    /// Its REST API.
+    /// The node's REST API.
     pub rest: Rest,
-    /// Base URL of its gRPC API.
+    /// Base URL of the node's gRPC API.
     pub grpc: String,
     rest_port: u16,
     grpc_port: u16,
@@ -59,20 +59,20 @@ impl Node {
         self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw)
     }
 
-    /// Whether its process was started and has ended by itself.
+    /// Whether the node's process was started and has ended by itself.
     ///
     /// # Panics
-    /// When the kernel does not know it any more.
+    /// When the kernel no longer knows the process.
     #[must_use]
     pub fn ended(&self) -> bool {
         let looks = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.pid().is_some_and(|pid| waitid(WaitId::Pid(pid), looks).expect("our own child").is_some())
     }
 
-    /// Memory of the process, bytes.
+    /// Resident memory of the process, in bytes.
     ///
     /// # Panics
-    /// When it does not run, or this is not Linux.
+    /// When the process does not run, or the system is not Linux.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         let pid = self.pid().expect("a running node").as_raw_nonzero();
@@ -81,19 +81,19 @@ impl Node {
         1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
     }
 
-    /// The id of its process, while that runs.
+    /// The process id, while the process runs.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// host:port of its gRPC API.
+    /// host:port of the node's gRPC API.
     #[must_use]
     pub fn grpc_address(&self) -> String {
         format!("127.0.0.1:{}", self.grpc_port)
     }
 
-    /// Sends a signal to the process, if it runs.
+    /// Sends a signal to the process if it runs.
     ///
     /// # Panics
     /// When the kernel refuses.
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// STOP, and waits until every thread of the process stands still.
+    /// Sends STOP, and waits until every thread of the process is stopped.
     ///
     /// # Panics
     /// When the process does not run.
@@ -114,10 +114,10 @@ impl Node {
         waitid(WaitId::Pid(pid), stopped).expect("our own child");
     }
 
-    /// kill -9, and waits until the process is gone.
+    /// Sends KILL, and waits until the process is gone.
     ///
     /// # Panics
-    /// When the process can not be waited for.
+    /// When the process cannot be waited for.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         if let Some(mut child) = self.child.take() {
@@ -125,10 +125,10 @@ impl Node {
         }
     }
 
-    /// TERM, and waits until the process is gone; gives its exit code and how long that took.
+    /// Sends TERM, and waits until the process is gone. Returns its exit code and how long the stop took.
     ///
     /// # Panics
-    /// When it does not stop in time.
+    /// When the process does not stop in time.
     pub async fn stop(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         self.signal(Signal::TERM);
@@ -144,17 +144,17 @@ impl Node {
         panic!("{} did not stop after TERM", self.name);
     }
 
-    /// Waits until its process has ended by itself; gives the exit code.
+    /// Waits until the process has ended by itself, and returns the exit code.
     ///
     /// # Panics
-    /// When it goes on.
+    /// When the process does not end in time.
     pub async fn ends(&mut self) -> Option<i32> {
         eventually(&format!("{} ends", self.name), || async { self.ended().then_some(()) }).await;
         let mut child = self.child.take().expect("a process that was started");
         child.wait().expect("our own child").code()
     }
 
-    /// Waits until its process, which goes on, has written `what` to its log. The cluster must keep the logs.
+    /// Waits until the running process has written `what` to its log. The cluster must keep the logs.
     ///
     /// # Panics
     /// When it does not.
@@ -165,7 +165,7 @@ impl Node {
         .await;
     }
 
-    /// What its processes have written to standard error, when the cluster keeps it.
+    /// Everything that the node's processes have written to standard error. Empty unless the cluster keeps the logs.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
@@ -175,16 +175,16 @@ impl Node {
         self.data_dir.with_extension("log")
     }
 
-    /// host:port of its peer port.
+    /// host:port of the node's peer port.
     #[must_use]
     pub fn peer_address(&self) -> String {
         format!("127.0.0.1:{}", self.peer_port)
     }
 
-    /// Waits until the node says it is ready.
+    /// Waits until the node reports that it is ready.
     ///
     /// # Panics
-    /// When its process ends instead; what it said is in the output of the test.
+    /// When the process ends instead. Its standard error is in the output of the test.
     pub async fn ready(&self) {
         eventually(&format!("{} is ready", self.name), || async {
             assert!(!self.ended(), "{} ended before it was ready", self.name);
@@ -194,25 +194,25 @@ impl Node {
         .await;
     }
 
-    /// host:port of its REST API.
+    /// host:port of the node's REST API.
     #[must_use]
     pub fn rest_address(&self) -> String {
         format!("127.0.0.1:{}", self.rest_port)
     }
 
-    /// URL of its WebSocket API, as it is reached on the REST port.
+    /// URL of the node's WebSocket API, on the REST port.
     #[must_use]
     pub fn ws(&self) -> String {
         format!("ws://127.0.0.1:{}/ws/v1", self.rest_port)
     }
 
-    /// URL of its GraphQL API for WebSocket.
+    /// URL of the node's GraphQL API over WebSocket.
     #[must_use]
     pub fn graphql(&self) -> String {
         format!("ws://127.0.0.1:{}/graphql", self.rest_port)
     }
 
-    /// The node's own view of the cluster.
+    /// The cluster as this node sees it: the body of `GET /api/v1/cluster`.
     pub async fn status(&self) -> Value {
         self.rest.get("/api/v1/cluster").await.expect(200).body
     }
@@ -220,7 +220,7 @@ impl Node {
 
 /// A cluster of real processes in a temporary directory.
 pub struct Cluster {
-    /// The nodes, in order of their names.
+    /// The nodes, ordered by name.
     pub nodes: Vec<Node>,
     extra: Vec<String>,
     keeps_logs: bool,
@@ -229,7 +229,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// As [`Self::start`], with what the nodes say kept.
+    /// Like [`Self::start`], but keeps the logs of the nodes.
     pub async fn start_listening(count: usize) -> Self {
         let mut cluster = Self::prepare(count, &[]);
         cluster.keep_logs();
@@ -242,10 +242,10 @@ impl Cluster {
         Self::start_with(count, &[]).await
     }
 
-    /// Likewise, with further arguments for every node.
+    /// Like [`Self::start`], with additional arguments for every node.
     ///
     /// # Panics
-    /// When the machine can not run it.
+    /// When the machine cannot run the cluster.
     pub async fn start_with(count: usize, extra: &[&str]) -> Self {
         let mut cluster = Self::prepare(count, extra);
         cluster.launch_all().await;
@@ -273,27 +273,27 @@ impl Cluster {
         }
     }
 
-    /// From now on, has what nodes write to standard error kept in files, for [`Node::log`].
+    /// Keeps in files what processes started from now on write to standard error, for [`Node::log`].
     pub fn keep_logs(&mut self) {
         self.keeps_logs = true;
     }
 
-    /// Gives a node that does not run another port for its peers.
+    /// Assigns a new peer port to a node that does not run.
     ///
     /// # Panics
-    /// When the machine has no port left.
+    /// When the machine has no free port left.
     pub fn move_peer(&mut self, place: usize) {
         self.nodes[place].peer_port = self.ports.take().expect("a free port");
     }
 
-    /// Has two nodes that do not run trade the ports for their peers.
+    /// Swaps the peer ports of two nodes that do not run.
     pub fn trade_peers(&mut self, one: usize, other: usize) {
         let port = self.nodes[one].peer_port;
         self.nodes[one].peer_port = self.nodes[other].peer_port;
         self.nodes[other].peer_port = port;
     }
 
-    /// Copies a node's data for a second process of the same name, with ports of its own; gives its place.
+    /// Copies a node's data for a second process of the same name, with its own ports. Returns the place of the copy.
     ///
     /// # Panics
     /// When the data cannot be copied.
@@ -307,7 +307,7 @@ impl Cluster {
         copy
     }
 
-    /// `--peers` with the nodes at these places.
+    /// The argument `--peers` with the nodes at these places.
     #[must_use]
     pub fn peers(&self, places: &[usize]) -> String {
         let peers: Vec<String> = places
@@ -317,10 +317,10 @@ impl Cluster {
         format!("--peers={}", peers.join(","))
     }
 
-    /// Adds a node that does not run yet; gives its place.
+    /// Adds a node that does not run yet, and returns its place.
     ///
     /// # Panics
-    /// When the machine has no port left.
+    /// When the machine has no free port left.
     pub fn add(&mut self, name: &str) -> usize {
         let mut port = || self.ports.take().expect("a free port");
         let (rest_port, grpc_port, peer_port) = (port(), port(), port());
@@ -337,12 +337,12 @@ impl Cluster {
         self.nodes.len() - 1
     }
 
-    /// Puts a node's data elsewhere (a small disk, for example). Before it is launched.
+    /// Sets a node's data directory, for example to one on a small disk. Call it before the node is launched.
     pub fn place(&mut self, place: usize, data_dir: PathBuf) {
         self.nodes[place].data_dir = data_dir;
     }
 
-    /// Starts the process of a node as a member of the static set.
+    /// Starts the process of a node with `--peers`.
     pub fn launch(&mut self, place: usize, more: &[&str]) {
         let peers: Vec<String> =
             self.nodes.iter().map(|node| format!("{}=127.0.0.1:{}", node.name, node.peer_port)).collect();
@@ -351,7 +351,7 @@ impl Cluster {
         self.spawn(place, &more);
     }
 
-    /// Starts the process of a node that joins through the others.
+    /// Starts the process of a node that joins through the other nodes.
     pub fn launch_joining(&mut self, place: usize) {
         let others: Vec<String> = self
             .nodes
@@ -364,10 +364,10 @@ impl Cluster {
         self.spawn(place, &[&join]);
     }
 
-    /// Starts a second process over the node's data, with one more argument, that must end with an error; gives what it said.
+    /// Starts a second process over the node's data, with one more argument. It must end with an error; returns its standard error.
     ///
     /// # Panics
-    /// When it starts all the same.
+    /// When the second process does start.
     #[must_use]
     pub fn refuses_to_start(&self, place: usize, more: &str) -> String {
         let node = &self.nodes[place];
@@ -381,17 +381,17 @@ impl Cluster {
         if more != name {
             command.arg(more);
         }
-        // Its standard input has ended: should it start, it stops again.
+        // Standard input is closed, so the process stops again if it does start.
         let output = command.stdin(Stdio::null()).output().expect("the program under test runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "it started: {said}");
         said
     }
 
-    /// Starts the process of a node with these arguments beside its own name, directory and addresses.
+    /// Starts the process of a node with these arguments, besides its name, directory and addresses.
     ///
     /// # Panics
-    /// When it runs already.
+    /// When the node already runs.
     pub fn spawn(&mut self, place: usize, more: &[&str]) {
         let keeps_logs = self.keeps_logs;
         let node = &mut self.nodes[place];
@@ -419,7 +419,7 @@ impl Cluster {
         node.child = Some(child);
     }
 
-    /// The place of the leader, once there is one that a majority of the running nodes agrees on.
+    /// Waits until a majority of the running nodes agrees on a leader, and returns its place.
     pub async fn leader(&self) -> usize {
         eventually("a leader", || async {
             for (place, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.child.is_some()) {
@@ -435,7 +435,7 @@ impl Cluster {
         .await
     }
 
-    /// A place that is not the leader's.
+    /// Returns the place of a running node that is not the leader.
     ///
     /// # Panics
     /// When only the leader runs.
@@ -446,16 +446,16 @@ impl Cluster {
             .expect("a running follower")
     }
 
-    /// gRPC base URLs of all nodes.
+    /// Base URLs of the gRPC APIs of all nodes.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.grpc.clone()).collect()
     }
 
-    /// Takes a lock of an hour through a node, under a key of its name.
+    /// Takes a lock for an hour through a node, with the lock's name as idempotency key.
     ///
     /// # Panics
-    /// When it is not granted.
+    /// When the lock is not granted.
     pub async fn take(&self, place: usize, name: &str) {
         let (key, body) = (format!("take-{name}"), json!({"name": name, "ttl_ms": 3_600_000}));
         let rest = &self.nodes[place].rest;
@@ -464,7 +464,7 @@ impl Cluster {
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 
-    /// Waits until all running nodes have applied the same entries, and fails when their states then differ.
+    /// Waits until all running nodes have applied the same entries, then compares their states.
     ///
     /// # Panics
     /// When two nodes at the same applied index have different states.

@@ -1,4 +1,4 @@
-//! A client of `graphql-transport-ws`, one operation a connection.
+//! A client of `graphql-transport-ws` with one operation per connection.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -8,19 +8,19 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// An operation on its own connection. Dropping it ends both.
+/// An operation on its own connection. Dropping it ends the operation and the connection.
 pub struct GraphqlOperation(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl GraphqlOperation {
-    /// Connects and asks.
+    /// Connects and starts an operation.
     ///
     /// # Panics
-    /// When the node does not take the connection: the test has failed.
+    /// When the node does not accept the connection: the test has failed.
     pub async fn start(url: &str, query: &str, variables: Value) -> Self {
         Self::try_start(url, query, variables).await.expect("the node takes the connection")
     }
 
-    /// Connects and asks, where the node may be gone.
+    /// Connects and starts an operation, when the node may be down.
     ///
     /// # Errors
     /// Why the node did not take the connection.
@@ -45,7 +45,7 @@ impl GraphqlOperation {
         self.0.send(Message::text(message.to_string())).await.map_err(|error| error.to_string())
     }
 
-    /// The next message; nothing when the connection is gone.
+    /// Receives the next message; `None` when the connection has ended.
     async fn receive(&mut self) -> Option<Value> {
         loop {
             match self.0.next().await?.ok()? {
@@ -56,7 +56,7 @@ impl GraphqlOperation {
         }
     }
 
-    /// The next answer, as the body of a POST has it; nothing when the operation is complete or the connection is gone.
+    /// Receives the next answer, in the shape of the body of a POST; `None` when the operation is complete or the connection has ended.
     pub async fn answer(&mut self) -> Option<Value> {
         let mut message = self.receive().await?;
         match message["type"].as_str() {

@@ -1,28 +1,28 @@
-//! A plain HTTP client for the REST API, as curl would use it.
+//! A plain HTTP client for the REST API, comparable to curl.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// What a node answered.
+/// The answer of a node.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// JSON body, `Null` when there is none.
+    /// The JSON body; `Null` when there is none.
     pub body: Value,
-    /// Content type.
+    /// The `Content-Type` header.
     pub content_type: String,
 }
 
 impl Answer {
-    /// The error code of a problem answer, or an empty text.
+    /// The error code of a problem answer; empty when there is none.
     #[must_use]
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// A number of the body.
+    /// A number field of the body.
     ///
     /// # Panics
     /// When it is not there: the test has failed.
@@ -31,7 +31,7 @@ impl Answer {
         self.body[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {self:?}"))
     }
 
-    /// A text of the body.
+    /// A text field of the body.
     ///
     /// # Panics
     /// When it is not there: the test has failed.
@@ -40,10 +40,10 @@ impl Answer {
         self.body[field].as_str().unwrap_or_else(|| panic!("no text {field} in {self:?}"))
     }
 
-    /// Itself, if the status is the expected one.
+    /// Returns the answer itself if it has the expected status.
     ///
     /// # Panics
-    /// When it is another: the test has failed.
+    /// When the status differs: the test has failed.
     #[must_use]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-/// One node's REST API.
+/// The REST API of one node.
 #[derive(Clone, Debug)]
 pub struct Rest {
     base: String,
@@ -72,7 +72,7 @@ impl Rest {
         Self { base: base.to_owned(), http }
     }
 
-    /// The same API for calls that wait: they are given up only after some minutes.
+    /// The same API for calls that wait: they time out only after some minutes.
     ///
     /// # Panics
     /// When no HTTP client can be built on this machine.
@@ -83,13 +83,13 @@ impl Rest {
         Self { base: self.base.clone(), http }
     }
 
-    /// Sends a request; `Err` when no HTTP answer came.
+    /// Sends a request.
     ///
     /// # Errors
-    /// The transport's.
+    /// The transport's error, when no HTTP answer came.
     ///
     /// # Panics
-    /// When `method` is not a method: a mistake of the test.
+    /// When `method` is not an HTTP method, which is a mistake of the test.
     pub async fn try_send(
         &self,
         method: &str,
@@ -127,27 +127,27 @@ impl Rest {
             .unwrap_or_else(|error| panic!("{method} {}{path}: {error}", self.base))
     }
 
-    /// GET.
+    /// Sends a GET request that must be answered.
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, None).await
     }
 
-    /// POST.
+    /// Sends a POST request that must be answered.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, Some(body)).await
     }
 
-    /// PUT.
+    /// Sends a PUT request that must be answered.
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send("PUT", path, Some(body)).await
     }
 
-    /// DELETE.
+    /// Sends a DELETE request that must be answered.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, None).await
     }
 
-    /// POST under an idempotency key, retried on this node until some answer comes that is not a retryable error.
+    /// Sends a POST request under an idempotency key, and repeats it on this node until an answer is not a retryable error.
     pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Option<Answer> {
         let answer = self.try_send("POST", path, &[("idempotency-key", key)], Some(body)).await.ok()?;
         (answer.status < 500).then_some(answer)

@@ -1,7 +1,7 @@
-//! Clusters of real processes for the integration tests: real ports, real data directories, real kill -9.
+//! Clusters of real processes for the integration tests, with real ports, real data directories and real kill -9.
 //!
 //! Everything listens on loopback, keeps its data in a temporary directory and is stopped when the
-//! [`Cluster`] is dropped. Waiting is always for a condition with a deadline.
+//! [`Cluster`] is dropped. Tests wait for conditions, with a deadline.
 
 mod cluster;
 pub mod conformance;
@@ -20,13 +20,13 @@ pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};
 
-/// How long a condition may take to come true before a test fails.
+/// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits until `condition` gives a value.
+/// Waits until `condition` returns a value.
 ///
 /// # Panics
-/// When [`PATIENCE`] has run out: the test has failed, and `what` says on what.
+/// When [`PATIENCE`] has run out: the test has failed. The message contains `what`.
 pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

@@ -1,29 +1,29 @@
-//! Ports for servers that are started by their number.
+//! Reserves ports for servers that are given a port number.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-/// Ports on loopback that are nobody else's for as long as this lives.
+/// Loopback ports that no other process can get as long as this value lives.
 ///
-/// A port that was merely free when it was looked for can be another's by the time the server takes it, and again while the server is
-/// down. These stay bound, but nothing listens: a connection is refused until the server is there. The server can take its port all the
-/// same, for `SO_REUSEADDR` is set on both sides (tokio, Go, Redis and ZooKeeper set it), which Linux allows while at most one of the
-/// sockets listens (socket(7)); whoever asks for any port is given another.
+/// A port that was free when it was chosen may be taken by another process before the server binds it, or while the server is down.
+/// These ports stay bound without listening, so a connection is refused until the server listens. The server can still bind its
+/// port, because both sides set `SO_REUSEADDR` (tokio, Go, Redis and ZooKeeper do), which Linux allows while at most one of the
+/// sockets listens (socket(7)). A process that asks for any free port gets another one.
 #[derive(Debug, Default)]
 pub struct Ports {
     reserved: Vec<Socket>,
 }
 
 impl Ports {
-    /// One more port.
+    /// Reserves one more port.
     ///
     /// # Errors
-    /// When the machine has none left.
+    /// When the machine has no free port left.
     pub fn take(&mut self) -> io::Result<u16> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        // Exclusive until it is ours, and only then shared: two that share from the start could be given the same one.
+        // Bind exclusively first and share afterwards: two sockets that share from the start could get the same port.
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         socket.set_reuse_address(true)?;
         let address = socket.local_addr()?.as_socket();
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_nobody_elses_while_its_server_is_down() {
+    fn reserved_port_stays_reserved_without_its_server() {
         let mut ports = Ports::default();
         let port = ports.take().unwrap();
         let address = (Ipv4Addr::LOCALHOST, port);
@@ -50,7 +50,7 @@ mod tests {
             let taken = exclusive.bind(&SocketAddr::from(address).into()).unwrap_err();
             assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
 
-            let server = TcpListener::bind(address).expect("the server it is for");
+            let server = TcpListener::bind(address).expect("the server can bind the reserved port");
             drop(TcpStream::connect(address).unwrap());
             TcpListener::bind(address).expect_err("a second server");
             drop(server);

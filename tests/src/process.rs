@@ -1,4 +1,4 @@
-//! Processes of the program under test, one by one: with their own standard streams and signals.
+//! Single processes of the program under test, with their own standard streams and signals.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -13,22 +13,22 @@ use crate::{Ports, eventually, program};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Its status, once it is known.
+    /// The exit status, once it is known.
     ended: Option<ExitStatus>,
 }
 
 impl Process {
-    /// Starts it.
+    /// Starts the process.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// When the process cannot be started.
     #[must_use]
     pub fn start(command: &mut Command) -> Self {
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, ended: None }
     }
 
-    /// Its id.
+    /// The process id.
     ///
     /// # Panics
     /// Never: the ids of processes are positive.
@@ -37,7 +37,7 @@ impl Process {
         pid(self.child.id())
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     ///
     /// # Panics
     /// When the kernel refuses.
@@ -45,28 +45,28 @@ impl Process {
         kill_process(self.pid(), signal).expect("a signal to our own child");
     }
 
-    /// The other ends of its standard output and error.
+    /// Takes the reading ends of the standard output and error of the process.
     ///
     /// # Panics
-    /// When they are no pipes, or were taken before.
+    /// When they are not pipes, or were taken before.
     pub fn take_output(&mut self) -> (ChildStdout, ChildStderr) {
         let taken = (self.child.stdout.take(), self.child.stderr.take());
         (taken.0.expect("standard output is a pipe"), taken.1.expect("standard error is a pipe"))
     }
 
-    /// Whether it has not ended.
+    /// Whether the process still runs.
     ///
     /// # Panics
-    /// When its status cannot be read.
+    /// When the exit status cannot be read.
     pub fn runs(&mut self) -> bool {
         self.ended = self.ended.or(self.child.try_wait().expect("our own child"));
         self.ended.is_none()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     ///
     /// # Panics
-    /// When it does not.
+    /// When the process does not end in time.
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("process {} ends", self.child.id());
         eventually(&what, || {
@@ -86,26 +86,26 @@ impl Drop for Process {
     }
 }
 
-/// The id of a process.
+/// Converts a number to a process id.
 ///
 /// # Panics
-/// When it is 0 or too large.
+/// When the number is 0 or too large.
 #[must_use]
 pub fn pid(id: u32) -> Pid {
     i32::try_from(id).ok().and_then(Pid::from_raw).expect("the id of a process")
 }
 
-/// Whether a process is there and not merely waiting for somebody to ask for its status.
+/// Whether a process exists and is not a zombie.
 #[must_use]
 pub fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
-/// Waits until a file has a whole line; gives the text.
+/// Waits until a file contains a whole line, and returns its text.
 ///
 /// # Panics
-/// When it never has.
+/// When the file never contains a line.
 pub async fn written(path: &Path) -> String {
     eventually(&format!("{} is written", path.display()), || async {
         std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'))
@@ -116,21 +116,21 @@ pub async fn written(path: &Path) -> String {
 /// A node that runs alone.
 #[derive(Debug)]
 pub struct Alone {
-    /// Its process.
+    /// The node's process.
     pub process: Process,
-    /// Its REST API.
+    /// The node's REST API.
     pub rest: Rest,
-    /// URL of its gRPC API.
+    /// Base URL of the node's gRPC API.
     pub grpc: String,
     _ports: Ports,
     _directory: tempfile::TempDir,
 }
 
 impl Alone {
-    /// Starts a node with this standard error and these further arguments and variables, and waits until it is ready.
+    /// Starts a node with this standard error and these additional arguments and variables, and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// When the node does not become ready.
     pub async fn start(stderr: Stdio, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::Builder::new().prefix("batuta-test-").tempdir().expect("a directory");
         let mut ports = Ports::default();
@@ -148,17 +148,17 @@ impl Alone {
             .stderr(stderr);
         change(&mut command);
         let process = Process::start(&mut command);
-        // The pipe of the caller must not stay open here.
+        // Closes this process's copy of the caller's pipe.
         drop(command);
         let (rest, grpc) = addresses(&ready).await.remove(0);
         Self { process, rest, grpc, _ports: ports, _directory: directory }
     }
 }
 
-/// Where the nodes of a ready file answer, REST and gRPC.
+/// Reads the REST and gRPC addresses of all nodes from a ready file.
 ///
 /// # Panics
-/// When the file is never written, or is none.
+/// When the file is never written, or is not a ready file.
 pub async fn addresses(ready: &Path) -> Vec<(Rest, String)> {
     let text = written(ready).await;
     let ready: Value = serde_json::from_str(&text).expect("JSON");
@@ -167,19 +167,19 @@ pub async fn addresses(ready: &Path) -> Vec<(Rest, String)> {
     nodes.iter().map(|node| (Rest::new(&address(node, "rest")), address(node, "grpc"))).collect()
 }
 
-/// A cluster of `batuta dev` with any free ports.
+/// A cluster of `batuta dev` on free ports.
 #[derive(Debug)]
 pub struct Dev {
-    /// Its process, which has a child for each node.
+    /// The process of `batuta dev`, which has a child for each node.
     pub process: Process,
-    /// REST and gRPC of each node.
+    /// The REST API and the gRPC base URL of each node.
     pub nodes: Vec<(Rest, String)>,
-    /// The process of each node.
+    /// The process id of each node.
     pub pids: Vec<Pid>,
 }
 
 impl Dev {
-    /// The command, with its data and its ready file below a directory.
+    /// Builds the command, with its data and its ready file in a directory. Also returns the path of the ready file.
     #[must_use]
     pub fn command(directory: &Path, arguments: &[&str]) -> (Command, PathBuf) {
         let ready = directory.join("ready");

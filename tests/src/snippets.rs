@@ -1,27 +1,27 @@
-//! The shell commands of the documents, to be run as a reader would, and the answers printed below them.
+//! Extracts the shell commands of the documents and the answers printed below them, and runs them as a reader would.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// A command of a document, and what the document says it prints.
+/// A command of a document, and the output that the document shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
-    /// For bash.
+    /// The command, for bash.
     pub command: String,
-    /// What is printed below it; empty when nothing is.
+    /// The output shown below the command; empty when there is none.
     pub printed: String,
 }
 
-/// The commands of a Markdown document: lines that begin with `$ `, indented by four spaces, with their continuations, and the blocks
-/// of `sh`, with a block of `json` right behind as their answer.
+/// Extracts the commands of a Markdown document: lines that begin with `$ `, indented by four spaces, with their continuation lines, and
+/// blocks of `sh`. A block of `json` directly behind a block of `sh` is its output.
 #[must_use]
 pub fn snippets(markdown: &str) -> Vec<Snippet> {
     let mut found: Vec<Snippet> = Vec::new();
     let mut fence: Option<&str> = None;
     let mut continued = false;
-    // Whether what comes next may belong to the command before.
+    // Whether the next block may be the output of the previous command.
     let mut open = false;
     for line in markdown.lines() {
         if let Some(kind) = line.strip_prefix("```") {
@@ -66,10 +66,10 @@ fn append(found: &mut [Snippet], part: fn(&mut Snippet) -> &mut String, line: &s
 }
 
 impl Snippet {
-    /// Runs it with bash, `batuta` being `program`; a stream is cut off after a few seconds.
+    /// Runs the command with bash, where `batuta` is `program`. A stream is cut off after a few seconds.
     ///
     /// # Panics
-    /// When the command fails, answers an error that the document does not show, or something of another shape than it shows.
+    /// When the command fails, prints an error that the document does not show, or prints output of another shape than the document shows.
     pub fn run(&self, program: &Path, endpoints: &str, substitutions: &[(String, String)]) {
         let mut command = self.command.clone();
         for (from, to) in substitutions {
@@ -102,7 +102,7 @@ impl Snippet {
         }
     }
 
-    /// The JSON that is shown, without the `…` that stands for the rest.
+    /// The JSON that the document shows, without the `…` that stands for omitted parts.
     fn expected_json(&self) -> Option<Value> {
         serde_json::from_str(&self.printed.replace(", …", "").replace("… ", "")).ok()
     }
@@ -112,7 +112,8 @@ fn without_digits(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>().trim().to_owned()
 }
 
-/// Whether everything that is shown is there: the same fields of the same kinds; truths and codes the same.
+/// Checks that the output has everything that is shown: the same fields of the same types, equal booleans and nulls, and equal
+/// values of `code`, `status`, `kind` and `mode`.
 fn fits(shown: &Value, found: &Value) -> Result<(), String> {
     match (shown, found) {
         (Value::Object(shown), Value::Object(found)) => shown.iter().try_for_each(|(field, value)| {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_shape_does_not_fit() {
+    fn output_of_another_shape_does_not_fit() {
         let shown = json!({"code": "lock_held", "n": 1, "deep": [{"a": true}]});
         assert_eq!(
             fits(&shown, &json!({"code": "lock_held", "n": 7, "deep": [{"a": true}], "more": 1})),

@@ -1,8 +1,8 @@
-//! Members that move: one, or all of them at once.
+//! Members that change their peer address: one, or all of them at once.
 
 use batuta_tests::{Cluster, eventually};
 
-/// Waits until a node knows these peer addresses of the members from the log, in the order of their ids.
+/// Waits until a node has these peer addresses of the members from the log, in the order of their ids.
 async fn knows(cluster: &Cluster, place: usize, expected: &[String]) {
     let node = &cluster.nodes[place];
     eventually(&format!("{} knows {expected:?}", node.name), || async {
@@ -64,7 +64,7 @@ async fn members_trade_their_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_moves_is_fed_at_its_new_address() {
+async fn moved_follower_receives_entries_at_its_new_address() {
     let mut cluster = Cluster::start(3).await;
     let (leader, place) = (cluster.leader().await, cluster.follower().await);
     let term = cluster.nodes[leader].status().await["term"].as_u64();
@@ -77,13 +77,13 @@ async fn a_follower_that_moves_is_fed_at_its_new_address() {
     for other in 0..3 {
         knows(&cluster, other, &addresses(&cluster)).await;
     }
-    assert_eq!(cluster.nodes[leader].status().await["term"].as_u64(), term, "the same leader feeds it");
+    assert_eq!(cluster.nodes[leader].status().await["term"].as_u64(), term, "the leader is unchanged");
     cluster.take(place, "after").await;
     cluster.converged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_joined_moves_while_another_is_down() {
+async fn joined_member_moves_while_another_is_down() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.add("n4");
     cluster.launch_joining(place);
@@ -94,7 +94,7 @@ async fn a_member_that_joined_moves_while_another_is_down() {
     cluster.move_peer(place);
     cluster.launch_joining(place);
     cluster.nodes[place].ready().await;
-    // It knows n4 at its old address only, from its log and its configuration.
+    // Its log and its configuration have n4 at the old address only.
     let peers = cluster.peers(&[0, 1, 2]);
     cluster.spawn(down, &[&peers]);
     cluster.nodes[down].ready().await;

@@ -1,4 +1,4 @@
-//! Clients that mean harm: the node keeps within its memory, the cluster keeps its leader, and the others are served.
+//! Hostile clients: the node's memory stays bounded, the cluster keeps its leader, and other clients are served.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tonic_types::StatusExt as _;
 
-/// What an attack may add to a node's memory, with room for the allocator's.
+/// How much an attack may add to a node's memory, in bytes, including what the allocator keeps.
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
 
-/// What must be the same after an attack.
+/// State before an attack, which must be the same afterwards.
 struct Before {
     term: Value,
     resident_bytes: u64,
@@ -23,12 +23,12 @@ struct Before {
 
 impl Before {
     async fn of(victim: &Node) -> Self {
-        // The first answers make the node take what it needs in any case.
+        // The first answers make the node allocate what it needs in any case.
         let term = victim.status().await["term"].clone();
         Self { term, resident_bytes: victim.resident_bytes() }
     }
 
-    /// The cluster takes locks through both nodes, the leader still leads in its term, and memory is bounded.
+    /// Checks that locks can be taken through both nodes, that the leader still leads in its term, and that memory is bounded.
     async fn holds(&self, victim: &Node, other: &Node, what: &str) {
         for (node, place) in [(other, "other"), (victim, "victim")] {
             let body = json!({"name": format!("{what}/{place}"), "ttl_ms": 60_000});
@@ -51,7 +51,7 @@ async fn attacked(extra: &[&str]) -> (Cluster, usize, usize) {
     (cluster, leader, follower)
 }
 
-/// Reads until the other side has closed the connection.
+/// Reads until the node has closed the connection.
 async fn closed(stream: &mut TcpStream) {
     let mut buffer = [0; 4096];
     let reading = async { while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {} };
@@ -69,7 +69,7 @@ async fn connection_floods_use_only_client_slots() {
             held.push(TcpStream::connect(address).await.expect("connects, if only to be closed"));
         }
     }
-    // All places of the victim are taken: what the others do still goes through its log.
+    // All client slots of the victim are taken; writes through other nodes still pass through its log.
     let body = json!({"name": "during", "ttl_ms": 60_000});
     let _ = other.rest.post("/api/v1/locks", &body).await.expect(201);
     for stream in &mut held {
@@ -88,7 +88,7 @@ async fn incomplete_request_times_out() {
         let mut stream = TcpStream::connect(victim.rest_address()).await.expect("connects");
         stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n").await.expect("sends");
         dripping.push(tokio::spawn(async move {
-            // One more byte of a header now and then.
+            // Send one byte of a header at a time.
             while stream.write_all(b"x").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -121,7 +121,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends frames until they are all sent or the node has had enough.
+/// Sends frames until all are sent or the node closes the connection.
 async fn send_all(address: String, frames: impl Iterator<Item = Vec<u8>>) {
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let mut opening = PREFACE.to_vec();
@@ -157,7 +157,7 @@ async fn http2_floods_cost_at_most_their_own_connection() {
         });
         send_all(address.clone(), resets).await;
         before.holds(victim, other, "reset").await;
-        // Headers that never end: 256 MiB of them.
+        // An endless header block: 256 MiB.
         let first = std::iter::once(frame(HEADERS, 0, 1, REQUEST));
         let piece = [b"\x00\x04abcd\x7f\x81\x7e".as_slice(), &vec![b'x'; 16_000]].concat();
         let endless = first.chain((0..16_384).map(|_| frame(CONTINUATION, 0, 1, &piece)));
@@ -171,7 +171,7 @@ async fn oversized_request_is_refused_before_it_is_buffered() {
     let (cluster, leader, follower) = attacked(&[]).await;
     let (victim, other) = (&cluster.nodes[leader], &cluster.nodes[follower]);
     let before = Before::of(victim).await;
-    // A body without an end.
+    // An endless body.
     let mut stream = TcpStream::connect(victim.rest_address()).await.expect("connects");
     let head = "POST /api/v1/locks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("sends");
@@ -179,7 +179,7 @@ async fn oversized_request_is_refused_before_it_is_buffered() {
     let mut sent = 0_u64;
     while stream.write_all(&chunk).await.is_ok() {
         sent += 1 << 16;
-        assert!(sent < 1 << 30, "a gibibyte was taken");
+        assert!(sent < 1 << 30, "the node read a gibibyte");
     }
     // A gRPC message.
     let mut locks = LockServiceClient::connect(victim.grpc.clone()).await.expect("connects");
@@ -190,7 +190,7 @@ async fn oversized_request_is_refused_before_it_is_buffered() {
     assert_eq!((status.code(), info.reason.as_str()), (tonic::Code::ResourceExhausted, "body_too_large"));
     // A WebSocket message.
     let (mut socket, _) = tokio_tungstenite::connect_async(victim.ws()).await.expect("connects");
-    // The node may hang up before it is all sent.
+    // The node may close the connection before everything is sent.
     let _ = socket.send(Message::text(" ".repeat(8 << 20))).await;
     let end = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time");
     match end {

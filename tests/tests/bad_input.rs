@@ -1,4 +1,4 @@
-//! Bad input gets a clear error that names the field; nothing is lost and no process dies.
+//! Bad input gets a clear error that names the field. Nothing is lost and no process dies.
 
 use batuta_tests::Cluster;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_request_gets_a_problem_that_names_the_field() {
+async fn problem_names_the_field_of_a_bad_request() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     let mut wrong = Vec::new();

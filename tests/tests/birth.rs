@@ -1,4 +1,4 @@
-//! How a cluster is born, and that it is born once; what a node refuses to start from.
+//! A cluster is created exactly once; a node refuses to start from damaged or foreign data.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ async fn cluster_is_created_only_with_all_expected_members() {
         let rest = cluster.nodes[place].rest.clone();
         eventually("the node answers", || async { rest.try_send("GET", "/livez", &[], None).await.ok() })
             .await;
-        assert_eq!(rest.get("/readyz").await.status, 503, "two of three are there");
+        assert_eq!(rest.get("/readyz").await.status, 503, "two of three nodes run");
     }
     let early = cluster.nodes[0].rest.post("/api/v1/locks", &json!({"name": "early", "ttl_ms": 1000})).await;
     assert_eq!(early.code(), "no_leader", "{early:?}");
@@ -67,21 +67,27 @@ async fn node_refuses_damaged_data_and_data_of_others() {
         let _ = cluster.nodes[0].rest.post("/api/v1/locks", &body).await.expect(201);
     }
     let said = cluster.refuses_to_start(1, "--log-level=warn");
-    assert!(said.contains("in use by process"), "it runs already: {said}");
+    assert!(said.contains("in use by process"), "says that the node already runs: {said}");
 
     let place = cluster.follower().await;
     cluster.nodes[place].kill();
     let said = cluster.refuses_to_start(place, "--name=n9");
-    assert!(said.contains(&cluster.nodes[place].name) && said.contains("n9"), "whose data they are: {said}");
+    assert!(
+        said.contains(&cluster.nodes[place].name) && said.contains("n9"),
+        "names the owner of the data: {said}"
+    );
     let segment = last_segment(&cluster, place);
     let mut bytes = std::fs::read(&segment).expect("the segment");
-    // In the middle of what was written: behind the header, before the end.
+    // In the middle of the written part: behind the header, before the end.
     bytes[1200] ^= 0x10;
     std::fs::write(&segment, bytes).expect("the segment");
     let said = cluster.refuses_to_start(place, "--log-level=warn");
     let file = segment.file_name().expect("a name").to_string_lossy().into_owned();
-    assert!(said.contains(&file) && said.contains("damaged at offset"), "which file and where: {said}");
-    assert!(said.contains("joins again"), "and what to do: {said}");
+    assert!(
+        said.contains(&file) && said.contains("damaged at offset"),
+        "names the file and the offset: {said}"
+    );
+    assert!(said.contains("joins again"), "says what to do: {said}");
     std::fs::rename(&cluster.nodes[place].data_dir, cluster.nodes[place].data_dir.with_extension("damaged"))
         .expect("moved away");
     cluster.launch(place, &[]);
@@ -94,7 +100,7 @@ async fn idle_single_node_stays_ready() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     let term = cluster.nodes[0].status().await["term"].clone();
-    // Longer than the silence after which a member of a larger cluster is not ready any more (two election timeouts).
+    // Longer than two election timeouts, the silence after which a member of a larger cluster is no longer ready.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let _ = rest.get("/readyz").await.expect(200);
     assert_eq!(cluster.nodes[0].status().await["term"], term);

@@ -1,4 +1,4 @@
-//! The Rust client and the command line against real processes, through failover.
+//! The Rust client and the command line over real processes, through failover.
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn said(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_and_its_lock_outlive_the_leader() {
+async fn session_and_its_lock_outlive_the_leader() {
     let mut cluster = Cluster::start(3).await;
     let client = client(&cluster).await;
     let session = client.open_session(Duration::from_secs(10)).await.expect("opens");
@@ -48,7 +48,7 @@ async fn a_session_and_its_lock_outlive_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_is_taken_away_is_told() {
+async fn loss_of_a_lock_is_reported() {
     let cluster = Cluster::start(1).await;
     let client = client(&cluster).await;
     let session = client.open_session(Duration::from_secs(30)).await.expect("opens");
@@ -56,12 +56,12 @@ async fn a_lock_that_is_taken_away_is_told() {
     let rest = &cluster.nodes[0].rest;
     let path = format!("/api/v1/locks/job?force=true&fencing_token={}&reason=test", lock.token());
     let _ = rest.delete(&path).await.expect(200);
-    let loss = tokio::time::timeout(batuta_tests::PATIENCE, lock.lost()).await.expect("the loss is told");
+    let loss = tokio::time::timeout(batuta_tests::PATIENCE, lock.lost()).await.expect("the loss is reported");
     assert_eq!(loss.code, "lock_not_held", "{loss:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_takes_checks_and_gives_back() {
+async fn command_line_takes_checks_and_releases() {
     let cluster = Cluster::start(3).await;
     let answer = batuta(&cluster, &["-o", "json", "lock", "acquire", "orders/42", "--ttl", "1m"])
         .output()
@@ -84,7 +84,7 @@ async fn the_command_line_takes_checks_and_gives_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lock_run_returns_the_exit_code_and_stops_on_loss() {
+async fn lock_run_returns_exit_code_and_stops_on_loss() {
     let cluster = Cluster::start(1).await;
     let words = ["lock", "run", "job", "--", "sh", "-c", "test \"$BATUTA_LOCK_TOKEN\" -ge 1 && exit 7"];
     let ended = batuta(&cluster, &words).output().expect("runs");

@@ -1,4 +1,4 @@
-//! The conformance suite: the same scenarios through every front and the Rust client, from a node that does not lead.
+//! The conformance suite: the same scenarios through every front and the Rust client, at a follower.
 
 use std::process;
 
@@ -7,7 +7,7 @@ use batuta_tests::conformance::{
 };
 use batuta_tests::{Cluster, Node};
 
-/// What the scenarios say of a node's history: tests/conformance/README.md.
+/// The length of a node's history that the scenarios assume (tests/conformance/README.md).
 const HISTORY: &[&str] = &["--set=limits.history_changes_max=100"];
 
 type Front = fn(&Node) -> Box<dyn Driver>;

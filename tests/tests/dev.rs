@@ -1,4 +1,4 @@
-//! `batuta dev` over data that are there already.
+//! `batuta dev` over existing data.
 
 use std::process::Stdio;
 
@@ -6,7 +6,7 @@ use batuta_tests::{Dev, Process};
 use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_of_another_number_of_nodes_are_refused() {
+async fn data_of_another_cluster_size_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     for arguments in [&["--nodes=1"][..], &["--nodes=1"], &[]] {
         let mut dev = Dev::start(directory.path(), arguments, Stdio::null(), Stdio::inherit()).await;

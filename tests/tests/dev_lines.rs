@@ -1,4 +1,4 @@
-//! The lines that `batuta dev` prints to be pasted into a shell.
+//! The commands that `batuta dev` prints, to be pasted into a shell.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +13,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // `dev` stops its nodes on TERM; a failure to do so is a failure of the test already.
+        // `dev` stops its nodes on TERM. If this fails, the test has failed already.
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }

@@ -1,5 +1,5 @@
-//! A disk that fills up: what adds to the state is refused before the log is harmed, everything else goes on, and it clears by itself;
-//! where another voter has room, it leads, and nothing is refused.
+//! A disk that fills up: requests that add to the state are refused before the log is harmed, everything else works, and writes are
+//! accepted again when there is room. When another voter has room, it takes over leadership and nothing is refused.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-/// A small file system in memory, gone with the value.
+/// A small file system in memory, which is unmounted when the value is dropped.
 struct SmallDisk {
     dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// `None`, with the reason printed, where this process may not mount.
+    /// Mounts the file system. Returns `None`, and prints the reason, when this process may not mount.
     fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mounted = Command::new("mount")
@@ -32,7 +32,7 @@ impl SmallDisk {
         match mounted {
             Ok(output) if output.status.success() => Some(Self { dir }),
             Ok(output) => {
-                println!("skipped: mount says {}", String::from_utf8_lossy(&output.stderr));
+                println!("skipped: mount failed: {}", String::from_utf8_lossy(&output.stderr));
                 None
             }
             Err(error) => {
@@ -88,12 +88,12 @@ impl Held {
     }
 }
 
-/// What keeps, changes or looks at what there is, on a node whose disk is nearly full.
+/// Checks that a node whose disk is nearly full accepts every request that reads, renews, changes or removes existing state.
 async fn nothing_else_is_refused(rest: &Rest, kept: &Value, held: &mut Held) {
     let longer = json!({"lock_id": kept["lock_id"], "ttl_ms": 7_200_000});
     let extended = rest.put("/api/v1/locks/kept/extend", &longer).await.expect(200);
     assert_eq!(extended.number("ttl_ms"), 7_200_000);
-    let Event::Kept(_) = held.keep_alive().await else { panic!("the keep-alive is taken") };
+    let Event::Kept(_) = held.keep_alive().await else { panic!("the keep-alive is accepted") };
     let token = kept["fencing_token"].as_u64().expect("a token");
     let newer = json!({"fencing_token": token + 1});
     let _ = rest.put("/api/v1/registers/old", &newer).await.expect(200);
@@ -104,7 +104,7 @@ async fn nothing_else_is_refused(rest: &Rest, kept: &Value, held: &mut Held) {
     assert_eq!(rest.get(&check).await.expect(200).body["current"], true);
 }
 
-/// Status and probes say it, and the node stays ready.
+/// Checks that status and probes report that writes are refused, and that the node stays ready.
 async fn says_that_writes_are_refused(rest: &Rest) {
     for path in ["/readyz", "/healthz", "/api/v1/cluster"] {
         let told = rest.get(path).await.expect(200).body;
@@ -114,7 +114,7 @@ async fn says_that_writes_are_refused(rest: &Rest) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_writes_and_loses_nothing() {
+async fn full_disk_refuses_writes_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(64 << 20) else { return };
     let mut cluster = Cluster::start_with(0, &["--set=storage.disk_free_min_bytes=16777216"]).await;
     let place = cluster.add("n1");
@@ -151,8 +151,8 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
     let _ = rest.delete(&released).await.expect(200);
     let _ = rest.get("/api/v1/locks/kept").await.expect(200);
 
-    std::fs::remove_file(&filler).expect("the filler goes");
-    let _ = eventually("writes are taken again", || async {
+    std::fs::remove_file(&filler).expect("the filler is removed");
+    let _ = eventually("writes are accepted again", || async {
         let answer = take("after").await;
         (answer.status == 201).then_some(answer)
     })
@@ -173,10 +173,10 @@ fn fill(disk: &SmallDisk) {
 }
 
 fn empty(disk: &SmallDisk) {
-    std::fs::remove_file(disk.path().join("filler")).expect("the filler goes");
+    std::fs::remove_file(disk.path().join("filler")).expect("the filler is removed");
 }
 
-/// Takes a new lock over each node; gives the statuses.
+/// Takes a new lock through each node, and returns the status codes.
 async fn take_over_every_node(cluster: &Cluster, round: &str) -> Vec<u16> {
     let mut statuses = Vec::new();
     for node in &cluster.nodes {
@@ -187,7 +187,7 @@ async fn take_over_every_node(cluster: &Cluster, round: &str) -> Vec<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_voter_with_room_leads_in_place_of_one_without() {
+async fn voter_with_room_replaces_a_full_leader() {
     let mut disks = Vec::new();
     let mut cluster = Cluster::start_with(0, &["--set=storage.disk_free_min_bytes=16777216"]).await;
     for name in ["n1", "n2", "n3"] {
@@ -214,10 +214,10 @@ async fn a_voter_with_room_leads_in_place_of_one_without() {
     assert_eq!((&short["disk_full"], &short["ready"]), (&json!(true), &json!(true)));
     assert_eq!(short.get("writes_refused_reason"), None, "{short}");
 
-    // All are full: leadership stays where it is, and every node says why writes are refused.
+    // All disks are full: leadership stays where it is, and every node says why writes are refused.
     for (place, disk) in disks.iter().enumerate().filter(|(place, _)| *place != first) {
         fill(disk);
-        eventually("the disk is seen to be full", || async {
+        eventually("the node notices that its disk is full", || async {
             (cluster.nodes[place].status().await["disk_full"] == true).then_some(())
         })
         .await;
@@ -229,7 +229,7 @@ async fn a_voter_with_room_leads_in_place_of_one_without() {
         Some(())
     })
     .await;
-    // What a voter said of its room a moment before it ran short is forgotten by then.
+    // By then the leader has forgotten the room that a voter reported just before its disk filled up.
     let term = eventually("leadership stays", || async {
         let before = cluster.nodes[second].status().await["term"].clone();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -242,11 +242,11 @@ async fn a_voter_with_room_leads_in_place_of_one_without() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for node in &cluster.nodes {
-        assert_eq!(node.status().await["term"], term, "{}: leadership went round", node.name);
+        assert_eq!(node.status().await["term"], term, "{}: leadership moved", node.name);
         says_that_writes_are_refused(&node.rest).await;
     }
 
-    // One has room again: it leads.
+    // One node has room again and takes over leadership.
     let third = cluster.follower().await;
     empty(&disks[third]);
     eventually("the node with room leads", || async { (cluster.leader().await == third).then_some(()) })

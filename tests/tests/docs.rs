@@ -1,4 +1,4 @@
-//! The commands of the documents do what the documents say.
+//! Runs the commands of the documents and compares the output with what the documents show.
 
 use batuta_tests::{Cluster, program, snippets};
 
@@ -10,10 +10,10 @@ const PAGES: &[(&str, &str, usize)] = &[
     ("docs/api-websocket.md", include_str!("../../docs/api-websocket.md"), 0),
 ];
 
-/// What stands for the reader's own programs.
+/// Placeholders in the documents for the reader's own programs.
 const PROGRAMS: [&str; 4] = ["./report.sh", "./deploy.sh", "./train.sh", "psql"];
 
-/// Runs the commands of a page, one after the other, as a reader of a terminal with these endpoints.
+/// Runs the commands of a page in order, as a reader would in a terminal with these endpoints.
 async fn run(page: &str, text: &str, at_least: usize, endpoints: &str, substitutions: &[(String, String)]) {
     let found = snippets(text);
     assert!(found.len() >= at_least, "{page}: only {} commands were found", found.len());
@@ -30,13 +30,13 @@ fn programs() -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_of_the_documents_answer_as_shown() {
+async fn commands_of_the_documents_answer_as_shown() {
     for (page, text, at_least) in PAGES {
         if *at_least == 0 {
             assert!(snippets(text).is_empty(), "{page} has commands");
             continue;
         }
-        // Every page begins with an empty cluster, at the addresses of `batuta dev`.
+        // Every page starts with an empty cluster at the addresses of `batuta dev`.
         let mut cluster = Cluster::start(3).await;
         let mut substitutions: Vec<(String, String)> = cluster
             .nodes
@@ -45,7 +45,7 @@ async fn the_commands_of_the_documents_answer_as_shown() {
             .map(|(node, shown)| (shown.to_owned(), node.rest_address()))
             .collect();
         substitutions.extend(programs());
-        // The hardest node to lose.
+        // The leader is the hardest node to lose.
         let leader = cluster.leader().await;
         let pid = cluster.nodes[leader].process_id().expect("runs");
         substitutions.push(("kill -9 PID".to_owned(), format!("kill -9 {pid}")));
@@ -71,12 +71,12 @@ async fn the_commands_of_the_manual_work() {
     }
     let text = include_str!("../../docs/cli.md");
     run("docs/cli.md", text, 14, &endpoints.join(","), &substitutions).await;
-    // The manual removed it.
+    // The operations page has removed this node.
     cluster.nodes[2].kill();
     cluster.converged().await;
 }
 
-/// A node is not started: its data would lie outside of a temporary directory. What it would be started with is checked.
+/// Only validates the arguments: a node started by this command would write outside a temporary directory.
 #[test]
 fn start_command_of_the_operations_page_is_valid() {
     let lines = include_str!("../../docs/operations.md").lines();

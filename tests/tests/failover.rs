@@ -1,4 +1,4 @@
-//! kill -9, restart and hand-over: nothing acknowledged is lost, tokens only rise.
+//! kill -9, restart and leadership transfer: nothing acknowledged is lost, and tokens only rise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use batuta_tests::{Cluster, Rest, eventually};
 use serde_json::json;
 
-/// Takes lock after lock until told to stop, each under its own key, through whichever node answers.
-/// Gives every acknowledged grant: name → token.
+/// Takes one lock after another until `stop` is set, each under its own key, through whichever node answers.
+/// Returns every acknowledged grant: name → token.
 async fn acquire_until(
     nodes: Vec<Rest>,
     worker: usize,
@@ -39,11 +39,11 @@ async fn acquire_until(
     grants
 }
 
-/// Every acknowledged grant is there with its token, no token twice, and tokens of one worker rise.
+/// Checks that every acknowledged grant is there with its token, that no token occurs twice, and that the tokens of each worker rise.
 async fn assert_all_there(rest: &Rest, grants: &[BTreeMap<String, u64>]) {
     let mut tokens = BTreeMap::new();
     for (name, token) in grants.iter().flatten() {
-        assert_eq!(tokens.insert(*token, name), None, "token {token} was given twice");
+        assert_eq!(tokens.insert(*token, name), None, "token {token} was issued twice");
         let seen = rest.get(&format!("/api/v1/locks/{}", name.replace('/', "%2F"))).await.expect(200);
         assert_eq!(seen.body["holders"][0]["fencing_token"].as_u64(), Some(*token), "{name}: {seen:?}");
     }
@@ -97,7 +97,7 @@ async fn the_leader_is_killed_under_load() {
     cluster.converged().await;
 }
 
-/// The election timeout is longer than the test waits: only the broken connection can tell.
+/// The election timeout is longer than the test waits, so only the refused connection can start the election.
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_leader_is_replaced_before_the_election_timeout() {
     let slow = ["--set=raft.election_timeout_ms_min=60000", "--set=raft.election_timeout_ms_max=120000"];
@@ -124,7 +124,7 @@ async fn a_follower_is_killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_three_are_killed_and_start_again() {
+async fn three_killed_nodes_start_again() {
     let mut cluster = Cluster::start(3).await;
     under_load(&mut cluster, async |cluster| {
         for node in &mut cluster.nodes {
@@ -138,8 +138,8 @@ async fn all_three_are_killed_and_start_again() {
     cluster.converged().await;
 }
 
-/// What a leader sent before it was killed may be missing on its own disk; under the same term it would give the same log ids
-/// to other entries, and two nodes would apply different histories.
+/// An entry that a leader sent before it was killed may be missing on its own disk. If the leader led again in the same term, it would
+/// give the same log id to another entry, and two nodes would apply different histories.
 #[tokio::test(flavor = "multi_thread")]
 async fn restarted_leader_leads_only_in_a_later_term() {
     let mut cluster = Cluster::start(3).await;
@@ -150,7 +150,7 @@ async fn restarted_leader_leads_only_in_a_later_term() {
         cluster.launch(leader, &[]);
         let body = json!({"name": format!("round {round}"), "ttl_ms": 3_600_000});
         let rest = cluster.nodes[leader].rest.clone();
-        let _ = eventually("it takes writes again", || {
+        let _ = eventually("the node accepts writes again", || {
             let (rest, body) = (rest.clone(), body.clone());
             async move { rest.post_with_key("/api/v1/locks", &format!("round {round}"), &body).await }
         })
@@ -168,8 +168,8 @@ async fn rolling_restart_loses_nothing_and_stops_in_time() {
     under_load(&mut cluster, async |cluster| {
         for place in 0..3 {
             let (code, took) = cluster.nodes[place].stop().await;
-            assert_eq!(code, Some(0), "a node told to stop leaves with success");
-            assert!(took < Duration::from_secs(15), "a stop takes under 10 s by design, took {took:?}");
+            assert_eq!(code, Some(0), "a node that is asked to stop exits with 0");
+            assert!(took < Duration::from_secs(15), "a stop should take less than 10 s, and took {took:?}");
             cluster.launch(place, &[]);
             cluster.nodes[place].ready().await;
         }
@@ -179,7 +179,7 @@ async fn rolling_restart_loses_nothing_and_stops_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_after_a_leader_change_gives_the_same_lock() {
+async fn same_key_gives_the_same_lock_after_failover() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let body = json!({"name": "once", "ttl_ms": 3_600_000});
@@ -208,7 +208,7 @@ async fn the_same_key_after_a_leader_change_gives_the_same_lock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_only_stale_reads_and_livez_work() {
+async fn only_stale_reads_and_livez_work_without_majority() {
     let mut cluster = Cluster::start(3).await;
     let _ = cluster.nodes[0]
         .rest
@@ -224,7 +224,7 @@ async fn without_a_majority_only_stale_reads_and_livez_work() {
     let refused = rest.post("/api/v1/locks", &json!({"name": "new", "ttl_ms": 60_000})).await;
     assert!(
         ["no_leader", "outcome_unknown"].contains(&refused.code()),
-        "no majority, no grant, and no claim that it failed: {refused:?}"
+        "without a majority there is no grant, and no claim that the request failed: {refused:?}"
     );
     let stale = rest.get("/api/v1/locks/seen?consistency=stale").await.expect(200);
     assert!(stale.number("revision") > 0);

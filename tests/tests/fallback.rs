@@ -1,4 +1,4 @@
-//! Clients whose node is silent, gone, or none at all: real processes, the Rust client and the command line.
+//! Clients whose node is silent, down, or not a Batuta node at all: the Rust client and the command line over real processes.
 
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
@@ -25,7 +25,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Endpoints of the cluster, this place first.
+/// Endpoints of the cluster, starting with the node at this place.
 fn endpoints_from(cluster: &Cluster, first: usize) -> String {
     let mut endpoints = cluster.endpoints();
     endpoints.swap(0, first);
@@ -42,8 +42,8 @@ async fn holder(cluster: &Cluster, place: usize) -> Option<u64> {
     answer.body["holders"][0]["fencing_token"].as_u64()
 }
 
-/// Pauses the leader while a command runs under a lock whose time to live is only a little longer than the election. Whether the lock
-/// outlived it.
+/// Pauses the leader while a command runs under a lock whose TTL is only a little longer than an election. Returns whether the lock
+/// survived.
 async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
     let leader = cluster.leader().await;
     let words = ["lock", "run", "job", "--ttl", "3s", "--lock-delay", "0", "--", "sleep", "600"];
@@ -51,7 +51,7 @@ async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
     let other = (leader + 1) % 3;
     let token = eventually("the command holds the lock", || async { holder(cluster, other).await }).await;
     cluster.nodes[leader].signal(Signal::STOP);
-    // Much longer than the time to live, and than it takes the others to have a leader.
+    // Much longer than the TTL, and than the others need to elect a leader.
     let until = Instant::now() + Duration::from_secs(12);
     let mut outlived = true;
     while outlived && Instant::now() < until {
@@ -63,7 +63,7 @@ async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
     }
     cluster.nodes[leader].signal(Signal::CONT);
     if outlived {
-        eventually("the node that was paused sees it too", || async {
+        eventually("the node that was paused sees the same holder", || async {
             (holder(cluster, leader).await == Some(token)).then_some(())
         })
         .await;
@@ -73,11 +73,12 @@ async fn a_short_lock_outlives_a_pause(cluster: &Cluster) -> bool {
     let output = output.expect("waits").expect("ends");
     let expected = if outlived { 128 + 15 } else { 75 };
     assert_eq!(output.status.code(), Some(expected), "{}", said(&output));
-    eventually("it is given back", || async { holder(cluster, other).await.is_none().then_some(()) }).await;
+    eventually("the lock is released", || async { holder(cluster, other).await.is_none().then_some(()) })
+        .await;
     outlived
 }
 
-/// Whether a change is one of this acquisition.
+/// Whether an event is about this acquisition.
 fn is_about(event: &v1::Event, lock_id: &str) -> bool {
     matches!(&event.facts, Some(v1::event::Facts::Lock(facts)) if facts.lock_id == lock_id)
 }
@@ -85,7 +86,7 @@ fn is_about(event: &v1::Event, lock_id: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn short_session_lock_outlives_a_paused_leader() {
     let cluster = Cluster::start(3).await;
-    // On a machine that is busy with other things the election alone may take as long as the lock lives.
+    // On a busy machine the election alone may take as long as the TTL.
     for _ in 0..5 {
         if a_short_lock_outlives_a_pause(&cluster).await {
             return cluster.converged().await;
@@ -94,7 +95,7 @@ async fn short_session_lock_outlives_a_paused_leader() {
     panic!("the lock was lost each time");
 }
 
-/// Likewise, for a one-shot lock that the Rust client extends.
+/// Like [`a_short_lock_outlives_a_pause`], for a one-shot lock that the Rust client extends.
 async fn a_short_guard_outlives_a_pause(cluster: &Cluster) -> bool {
     let leader = cluster.leader().await;
     let client = Client::builder().endpoints(cluster.endpoints()).timeout(PATIENCE).connect().await;
@@ -104,7 +105,7 @@ async fn a_short_guard_outlives_a_pause(cluster: &Cluster) -> bool {
     let outlived = tokio::time::timeout(Duration::from_secs(8), lock.lost()).await.is_err();
     cluster.nodes[leader].signal(Signal::CONT);
     if outlived {
-        lock.release().await.expect("is held, so it can be given back");
+        lock.release().await.expect("a held lock can be released");
     }
     let free = || async { holder(cluster, leader).await.is_none().then_some(()) };
     eventually("nobody holds it", free).await;
@@ -153,10 +154,10 @@ async fn clients_continue_while_the_first_node_is_paused() {
         .connect()
         .await
         .expect("connects");
-    let mut watch = client.watch(WatchOptions::now().jobs(["lock"]).progress(Duration::from_millis(200)));
+    let mut watch = client.watch(WatchOptions::now().areas(["lock"]).progress(Duration::from_millis(200)));
     while !matches!(watch.next().await.expect("watches"), WatchItem::Progress { .. }) {}
     cluster.nodes[paused].signal(Signal::STOP);
-    // Each is a process of its own that knows nothing of the silence yet.
+    // Each command is a new process that does not know that the node is silent.
     let acquired =
         ended(batuta(&endpoints, &["--timeout", "8s", "-o", "json", "lock", "acquire", "a", "--ttl", "1m"]))
             .await;
@@ -176,7 +177,7 @@ async fn clients_continue_while_the_first_node_is_paused() {
             }
         }
     });
-    seen.await.expect("the watch goes on through another node");
+    seen.await.expect("the watch continues through another node");
     cluster.nodes[paused].signal(Signal::CONT);
     lock.release().await.expect("releases");
     session.close().await.expect("closes");
@@ -184,7 +185,7 @@ async fn clients_continue_while_the_first_node_is_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_at_a_node_that_is_paused_goes_on_at_another() {
+async fn wait_at_a_paused_node_continues_at_another() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let other = (leader + 1) % 3;
@@ -198,7 +199,7 @@ async fn a_wait_at_a_node_that_is_paused_goes_on_at_another() {
     };
     eventually("the command waits", || async { (waiters().await == Some(1)).then_some(()) }).await;
     cluster.nodes[leader].signal(Signal::STOP);
-    eventually("it is given back through another node", || async {
+    eventually("the lock is released through another node", || async {
         let path = format!("/api/v1/locks/job?lock_id={}", held.text("lock_id"));
         let answer = rest.try_send("DELETE", &path, &[], None).await.ok()?;
         (answer.status == 200 || answer.code() == "lock_not_held").then_some(())
@@ -212,7 +213,7 @@ async fn a_wait_at_a_node_that_is_paused_goes_on_at_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_one_endpoint_outlives_its_node() {
+async fn client_of_one_endpoint_outlives_its_node() {
     let mut cluster = Cluster::start(3).await;
     let only = cluster.leader().await;
     let client = Client::builder()
@@ -234,7 +235,7 @@ async fn a_client_of_one_endpoint_outlives_its_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_node_is_told_from_a_defect() {
+async fn wrong_endpoints_are_reported_as_such() {
     let cluster = Cluster::start(1).await;
     let rest = cluster.nodes[0].rest_address();
     let cases = [
@@ -264,7 +265,7 @@ async fn what_is_no_node_is_told_from_a_defect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_command_line_are_those_of_rest() {
+async fn command_line_has_the_errors_of_rest() {
     let cluster = Cluster::start(1).await;
     let (rest, endpoints) = (&cluster.nodes[0].rest, cluster.endpoints().join(","));
     let held = rest.post("/api/v1/locks", &json!({"name": "42", "ttl_ms": 60_000})).await.expect(201);
@@ -323,5 +324,5 @@ async fn lock_that_cannot_be_printed_is_released() {
     let output = ended(command).await;
     assert_eq!(output.status.code(), Some(74), "{}", said(&output));
     let again = ended(batuta(&endpoints, &keyed)).await;
-    assert!(again.status.success(), "it is found again under its key: {}", said(&again));
+    assert!(again.status.success(), "the retry finds the lock by its key: {}", said(&again));
 }

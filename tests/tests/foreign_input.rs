@@ -1,4 +1,4 @@
-//! Bytes and names that others put into the environment and the arguments: left alone, or a clear error, never a panic.
+//! Environment variables and arguments that are not UTF-8 or belong to other programs: ignored, or a clear error, never a panic.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,10 +1,10 @@
-//! GraphQL at the nodes of a real cluster.
+//! GraphQL on the nodes of a real cluster.
 
 use batuta_tests::{Answer, Cluster, GraphqlOperation, Node, PATIENCE, program};
 use serde_json::{Value, json};
 
 const CHANGES: &str =
-    "subscription ($from: Long) { changes(jobs: [LOCK], fromRevision: $from, progressMs: 100) {
+    "subscription ($from: Long) { changes(areas: [LOCK], fromRevision: $from, progressMs: 100) {
     ... on Changes { revision events { facts { ... on LockFacts { grant { name } } } } } ... on Progress { revision } } }";
 
 async fn ask(node: &Node, query: &str, variables: Value) -> Answer {
@@ -12,7 +12,7 @@ async fn ask(node: &Node, query: &str, variables: Value) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_node_takes_a_lock_and_every_node_shows_it() {
+async fn lock_taken_at_any_node_is_shown_everywhere() {
     let cluster = Cluster::start(3).await;
     let acquire = "mutation ($input: AcquireInput!, $key: String!) {
         acquire(input: $input, idempotencyKey: $key) { fencingToken revision } }";
@@ -39,8 +39,8 @@ async fn take(node: &Node, name: &str) {
     let _ = node.rest.post("/api/v1/locks", &json!({"name": name, "ttl_ms": 600_000})).await.expect(201);
 }
 
-/// Reads until a name was granted; gives the names in the order they came, and the revision everything was told up to.
-/// Ends early when the node is gone.
+/// Reads until the name `last` was granted. Returns the names in the order of their grants, and the revision up to which the
+/// subscription is complete. Ends early when the node is down.
 async fn names_until(subscription: &mut GraphqlOperation, last: &str) -> (Vec<String>, u64) {
     let (mut names, mut told) = (Vec::new(), 0);
     while names.last().is_none_or(|name| name != last) {
@@ -61,7 +61,7 @@ async fn subscription_continues_on_another_node() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let mut first = GraphqlOperation::start(&cluster.nodes[leader].graphql(), CHANGES, json!({})).await;
-    let begin = first.answer().await.expect("says where it begins");
+    let begin = first.answer().await.expect("the first answer says where the subscription begins");
     assert!(begin["data"]["changes"]["revision"].is_u64(), "{begin}");
     for name in ["a", "b", "c"] {
         take(&cluster.nodes[leader], name).await;
@@ -81,14 +81,14 @@ async fn subscription_continues_on_another_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stops_sends_its_subscriptions_elsewhere() {
+async fn stopping_node_sends_subscriptions_elsewhere() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.follower().await;
     let mut all = Vec::new();
     for _ in 0..10 {
         let mut subscription =
             GraphqlOperation::start(&cluster.nodes[place].graphql(), CHANGES, json!({})).await;
-        subscription.answer().await.expect("says where it begins");
+        subscription.answer().await.expect("the first answer says where the subscription begins");
         all.push(subscription);
     }
     let reading = tokio::spawn(async move {
@@ -117,13 +117,17 @@ async fn a_node_that_stops_sends_its_subscriptions_elsewhere() {
         nodes.sort();
         assert_eq!(nodes, others);
     }
-    GraphqlOperation::start(&others[0], CHANGES, json!({})).await.answer().await.expect("goes on there");
+    GraphqlOperation::start(&others[0], CHANGES, json!({}))
+        .await
+        .answer()
+        .await
+        .expect("the subscription continues there");
 }
 
 #[test]
-fn the_program_prints_the_schema_it_serves() {
+fn program_prints_the_schema_it_serves() {
     let output = std::process::Command::new(program()).arg("schema").output().expect("runs");
     assert!(output.status.success());
     let printed = String::from_utf8(output.stdout).expect("text");
-    assert!(printed == include_str!("../../docs/schema.graphql"), "docs/schema.graphql is another");
+    assert!(printed == include_str!("../../docs/schema.graphql"), "docs/schema.graphql differs");
 }

@@ -3,7 +3,7 @@
 use batuta_tests::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_asks_over_http_1_1() {
+async fn grpc_web_works_over_http_1_1() {
     let cluster = Cluster::start(1).await;
     // An empty message: no flags, length 0.
     let answer = reqwest::Client::builder()

@@ -1,4 +1,4 @@
-//! Who a node is: second processes of one node, data of another cluster, missing files, and nodes that were removed.
+//! Node identity: second processes of one node, data of another cluster, missing files, and removed nodes.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use batuta_tests::{Cluster, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// Far less than the time after which calls of these tests would give up by themselves.
+/// A limit far below the timeouts of the calls in these tests.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Why a node that answers is not ready.
+/// Waits until a node answers that it is not ready for this reason.
 async fn not_ready(cluster: &Cluster, place: usize, what: &str) {
     let node = &cluster.nodes[place];
     eventually(&format!("{} is not ready: {what}", node.name), || async {
@@ -20,7 +20,7 @@ async fn not_ready(cluster: &Cluster, place: usize, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_process_of_a_node_is_refused() {
+async fn second_process_of_a_node_is_refused() {
     let mut cluster = Cluster::start(0).await;
     cluster.keep_logs();
     for name in ["n1", "n2", "n3"] {
@@ -33,14 +33,14 @@ async fn the_second_process_of_a_node_is_refused() {
         node.ready().await;
     }
     let original = cluster.follower().await;
-    // Of two that start together either may stay.
-    eventually("it was there first", || async {
+    // If both started together, either process might stay.
+    eventually("the original process is the older one", || async {
         (cluster.nodes[original].status().await["uptime_ms"].as_u64() > Some(1_000)).then_some(())
     })
     .await;
     let copy = cluster.copy(original);
     let others: Vec<usize> = (0..3).filter(|&place| place != original).collect();
-    // The copy is told of its own place only, and of one other member.
+    // The copy is configured with its own address and one other member.
     let peers = cluster.peers(&[copy, others[0]]);
     cluster.spawn(copy, &[&peers]);
     assert_ne!(cluster.nodes[copy].ends().await, Some(0));
@@ -74,8 +74,8 @@ async fn at_most_one_of_two_processes_continues() {
     at_most_one_goes_on(&cluster, original, copy).await;
 }
 
-/// Of two processes of a node one ends. The other is a member that works, unless the first has acknowledged an entry by then that the other
-/// never had: no copy without it may go on, so the other ends as well and says so.
+/// Checks that one of two processes of a node ends. The other is a working member, unless the first has already acknowledged an entry that
+/// the other never had: a copy without that entry must not go on, so the other process ends as well, with that reason.
 async fn at_most_one_goes_on(cluster: &Cluster, original: usize, copy: usize) {
     let ended = eventually("one of the two ends", || async {
         [original, copy].into_iter().find(|&place| cluster.nodes[place].ended())
@@ -83,7 +83,7 @@ async fn at_most_one_goes_on(cluster: &Cluster, original: usize, copy: usize) {
     .await;
     let other = if ended == original { copy } else { original };
     let node = &cluster.nodes[other];
-    let works = eventually("the other one is ready or ends", || async {
+    let works = eventually("the other process is ready or ends", || async {
         if node.ended() {
             return Some(false);
         }
@@ -104,7 +104,7 @@ async fn at_most_one_goes_on(cluster: &Cluster, original: usize, copy: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_old_process_is_paused_starts_elsewhere() {
+async fn node_with_a_paused_old_process_starts_elsewhere() {
     let mut cluster = Cluster::start(3).await;
     cluster.keep_logs();
     let original = cluster.follower().await;
@@ -116,7 +116,7 @@ async fn a_node_whose_old_process_is_paused_starts_elsewhere() {
     cluster.spawn(copy, &[&peers]);
     cluster.nodes[copy].ready().await;
     cluster.nodes[original].signal(Signal::CONT);
-    // The new process has its place for good a second after the others took it for the member; before that the old one may keep it.
+    // The new process is safe one second after the others accepted it as the member; until then the old process may win.
     at_most_one_goes_on(&cluster, original, copy).await;
 }
 
@@ -138,9 +138,9 @@ async fn node_refuses_data_of_another_cluster() {
         b.spawn(place, &[&arguments]);
         assert_ne!(b.nodes[place].ends().await, Some(0), "{arguments}");
         let log = b.nodes[place].log();
-        assert!(log.contains(&cluster_a) && log.contains(&cluster_b), "both are named: {log}");
+        assert!(log.contains(&cluster_a) && log.contains(&cluster_b), "the log names both clusters: {log}");
     }
-    // One wrong address among right ones is said, and harms nobody.
+    // One wrong address among correct ones is reported and does no harm.
     let right = (0..3).find(|&other| other != place).expect("another");
     let peers = format!("{},x={x}", b.peers(&[place, right]));
     b.spawn(place, &[&peers]);
@@ -149,7 +149,7 @@ async fn node_refuses_data_of_another_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_finds_nobody_to_join_says_so() {
+async fn node_without_a_cluster_to_join_says_so() {
     let mut cluster = Cluster::start(0).await;
     cluster.keep_logs();
     let place = cluster.add("n1");
@@ -178,14 +178,14 @@ async fn missing_founders_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_its_identity_or_snapshot_does_not_start() {
+async fn node_without_identity_or_snapshot_does_not_start() {
     let mut cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=10"]).await;
     let place = cluster.follower().await;
     for number in 0..40 {
         cluster.take(place, &format!("many/{number}")).await;
     }
     let _ = cluster.nodes[place].rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
-    eventually("something is purged", || async {
+    eventually("log entries are purged", || async {
         cluster.nodes[place].status().await["purged_index"].as_u64().filter(|purged| *purged > 0)
     })
     .await;
@@ -197,17 +197,17 @@ async fn a_node_without_its_identity_or_snapshot_does_not_start() {
     std::fs::rename(&identity, &aside).expect("moved");
     let said = cluster.refuses_to_start(place, "--log-level=warn");
     assert!(said.contains("identity") && said.contains("missing"), "{said}");
-    assert!(said.contains("joins again"), "what to do: {said}");
+    assert!(said.contains("joins again"), "says what to do: {said}");
     std::fs::rename(&aside, &identity).expect("moved");
 
     let snapshots = data_dir.join("snapshots");
     std::fs::rename(&snapshots, data_dir.join("aside")).expect("moved");
     let said = cluster.refuses_to_start(place, "--log-level=warn");
     assert!(said.contains("there is no snapshot") && said.contains("joins again"), "{said}");
-    std::fs::remove_dir_all(&snapshots).expect("the new one");
+    std::fs::remove_dir_all(&snapshots).expect("the new snapshots");
     std::fs::rename(data_dir.join("aside"), &snapshots).expect("moved");
 
-    // What was never finished does not matter.
+    // An unfinished snapshot does not matter.
     std::fs::write(snapshots.join("snapshot-9-9.tmp"), "").expect("written");
     cluster.launch(place, &[]);
     cluster.nodes[place].ready().await;
@@ -219,7 +219,7 @@ async fn a_node_without_its_identity_or_snapshot_does_not_start() {
     assert_eq!(ids(&now), ids(&known), "the cluster is as it was");
 }
 
-/// Removes a node, and waits until it knows.
+/// Removes a node, and waits until the node knows.
 async fn remove(cluster: &Cluster, place: usize) {
     let name = &cluster.nodes[place].name;
     let by = (0..cluster.nodes.len()).find(|&other| other != place).expect("another");
@@ -229,7 +229,7 @@ async fn remove(cluster: &Cluster, place: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_node_refuses_every_call_at_once() {
+async fn removed_node_refuses_every_call_at_once() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.follower().await;
     let holder = cluster.leader().await;
@@ -260,7 +260,7 @@ async fn a_removed_node_refuses_every_call_at_once() {
         ("GET", "/api/v1/watch?from_revision=1", None),
         ("DELETE", &another, None),
     ];
-    // Also after a restart, when the others have to say so.
+    // Also after a restart, when other members have to tell it.
     for again in [false, true] {
         if again {
             cluster.nodes[place].kill();
@@ -278,7 +278,7 @@ async fn a_removed_node_refuses_every_call_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_node_does_not_come_back_by_moving() {
+async fn removed_node_does_not_return_by_moving() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.follower().await;
     cluster.nodes[place].kill();

@@ -1,5 +1,5 @@
-//! Disks that lie and directories from the past: whoever lost what it acknowledged, or applied what the cluster does not have, stops
-//! and says so, and so does the leader.
+//! Disks that lose synced data and old copies of directories: a node that lost what it acknowledged, or applied entries that the
+//! cluster does not have, stops. The node and the leader both log the reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ async fn take_some(cluster: &Cluster, place: usize, what: &str) {
     }
 }
 
-/// Waits until the leader knows that a member has everything, and a heartbeat later.
+/// Waits until the leader knows that a member has everything, and one heartbeat longer.
 async fn acknowledged(cluster: &Cluster, leader: usize, member: usize) {
     let name = cluster.nodes[member].name.clone();
     eventually("the member has everything", || async {
@@ -26,7 +26,7 @@ async fn acknowledged(cluster: &Cluster, leader: usize, member: usize) {
     })
     .await;
     cluster.converged().await;
-    // The others hear of it with the leader's heartbeats; nothing outside shows when.
+    // The other members learn it with the leader's heartbeats, which cannot be observed from outside.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -34,8 +34,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// Takes the newest groups off a node's log, as if its disk had never had them, until so many entries are gone
-/// (raft/src/log/format.rs says what a group is).
+/// Removes the newest groups from a node's log, as if its disk had never had them, until this many entries are gone
+/// (raft/src/log/format.rs describes groups).
 fn lose_entries(data_dir: &Path, entries: usize) {
     let mut segments: Vec<_> = std::fs::read_dir(data_dir.join("log"))
         .expect("a log")
@@ -86,10 +86,10 @@ async fn stops_and_says(cluster: &mut Cluster, place: usize, what: &str) {
     assert!(said.contains("move it away") || said.contains("Move the data directory away"), "{said}");
 }
 
-/// Waits until a node has said something of a member, as an error.
+/// Waits until a node has logged this error about a member.
 async fn accuses(cluster: &Cluster, place: usize, member: usize, what: &str) {
     let member = cluster.nodes[member].name.clone();
-    eventually(&format!("{} says it of {member}", cluster.nodes[place].name), || async {
+    eventually(&format!("{} logs it about {member}", cluster.nodes[place].name), || async {
         let said = cluster.nodes[place].log();
         let mut lines = said.lines();
         lines
@@ -99,14 +99,14 @@ async fn accuses(cluster: &Cluster, place: usize, member: usize, what: &str) {
     .await;
 }
 
-/// Moves the data directory away and starts the node again, as the message says; then the third node may go.
+/// Moves the data directory away and starts the node again, as the message says. Then checks that the third node may fail.
 async fn replace(cluster: &mut Cluster, place: usize, third: usize) {
     let lost = cluster.nodes[place].data_dir.with_extension("lost");
     std::fs::rename(&cluster.nodes[place].data_dir, lost).expect("moved away");
     cluster.launch(place, &[]);
     cluster.nodes[place].ready().await;
-    // While both configurations count, the old member's vote would be missed.
-    eventually("the old member is gone", || async {
+    // In a joint configuration, the vote of the old member would be missing.
+    eventually("the old member is removed", || async {
         let status = cluster.nodes[place].status().await;
         let members = status["members"].as_array()?;
         (members.len() == 3 && members.iter().all(|member| member["voter"] == true)).then_some(())
@@ -119,7 +119,7 @@ async fn replace(cluster: &mut Cluster, place: usize, third: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_tail_is_noticed_and_replaced() {
+async fn lost_tail_is_noticed_and_replaced() {
     let mut cluster = Cluster::start_listening(3).await;
     let leader = cluster.leader().await;
     let place = cluster.follower().await;
@@ -131,7 +131,7 @@ async fn a_lost_tail_is_noticed_and_replaced() {
     cluster.launch(place, &[]);
     stops_and_says(&mut cluster, place, "it had acknowledged entry").await;
     take_some(&cluster, leader, "meanwhile").await;
-    // It is said again however often it starts.
+    // Every further start is refused with the same reason.
     cluster.launch(place, &[]);
     stops_and_says(&mut cluster, place, "it had acknowledged entry").await;
     accuses(&cluster, leader, place, "had acknowledged entry").await;
@@ -163,7 +163,7 @@ async fn other_members_notice_an_old_copy_of_a_directory() {
     cluster.nodes[place].kill();
     std::fs::rename(&data_dir, data_dir.with_extension("new")).expect("moved away");
     std::fs::rename(&old, &data_dir).expect("put back");
-    // Whoever led knows nothing any more; the third one does.
+    // The leader's memory is gone with its process, but the third node still knows.
     cluster.nodes[leader].kill();
     cluster.launch(leader, &[]);
     cluster.nodes[leader].ready().await;
@@ -173,7 +173,7 @@ async fn other_members_notice_an_old_copy_of_a_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_lost_its_tail_does_not_come_back() {
+async fn leader_that_lost_its_tail_does_not_return() {
     let mut cluster = Cluster::start_listening(3).await;
     let leader = cluster.leader().await;
     let (place, third) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -187,7 +187,7 @@ async fn a_leader_that_lost_its_tail_does_not_come_back() {
     replace(&mut cluster, leader, third).await;
 }
 
-/// Nobody alive knows what was lost. The old leader comes back with acknowledged writes that the cluster does not have any more.
+/// No running node knows what was lost. The old leader comes back with acknowledged writes that the cluster no longer has.
 #[tokio::test(flavor = "multi_thread")]
 async fn last_holder_of_a_lost_write_stops_on_return() {
     let mut cluster = Cluster::start_listening(3).await;

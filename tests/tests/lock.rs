@@ -8,7 +8,7 @@ fn percent(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_is_taken_contended_and_released_on_every_node() {
+async fn lock_is_taken_contended_and_released_on_every_node() {
     let cluster = Cluster::start(3).await;
     let mut last_token = 0;
     for (place, node) in cluster.nodes.iter().enumerate() {
@@ -41,7 +41,7 @@ async fn a_lock_is_taken_contended_and_released_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn next_waiter_is_granted_and_a_vanished_one_is_removed() {
+async fn next_waiter_is_granted_and_vanished_waiter_removed() {
     let cluster = Cluster::start(3).await;
     let [first, second, third] = [0, 1, 2].map(|place| cluster.nodes[place].rest.clone());
     let held = first.post("/api/v1/locks", &json!({"name": "hot", "ttl_ms": 60_000})).await.expect(201);
@@ -85,7 +85,7 @@ async fn next_waiter_is_granted_and_a_vanished_one_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_dies_releases_everything_in_one_revision() {
+async fn expired_session_releases_everything_in_one_revision() {
     let cluster = Cluster::start(3).await;
     let rest = &cluster.nodes[1].rest;
     let session = rest.post("/api/v1/sessions", &json!({"ttl_ms": 2_000})).await.expect(201);
@@ -99,12 +99,15 @@ async fn a_session_that_dies_releases_everything_in_one_revision() {
         async move {
             let list = rest.get("/api/v1/locks").await.expect(200);
             let locks = list.body["locks"].as_array().expect("a list").len();
-            assert!(locks == 3 || locks == 0, "a session's locks go together, never one by one: {list:?}");
+            assert!(
+                locks == 3 || locks == 0,
+                "a session's locks are released together, never one by one: {list:?}"
+            );
             (locks == count).then_some(())
         }
     };
     assert!(held(3).await.is_some());
-    eventually("the session expired and its locks with it", || held(0)).await;
+    eventually("the session and its locks have expired", || held(0)).await;
     let gone = rest.put(&format!("/api/v1/sessions/{session_id}/keep-alive"), &json!({})).await;
     assert_eq!(gone.code(), "session_not_found", "a dead session never revives: {gone:?}");
 }
@@ -170,9 +173,9 @@ async fn every_kind_of_lock_and_registers_work() {
     assert_eq!(old.code(), "token_superseded");
 }
 
-/// A client that waits loses its connection, asks again at once at another node under the same key, and is told that the lock is its
-/// own: the first node, which sees the connection end, must not take it away. Many rounds, since the lock has to become
-/// free just then.
+/// A waiting client loses its connection, asks again at once at another node under the same key, and is granted the lock. The first node,
+/// which sees the connection end, must not withdraw the grant. The test runs many rounds, because the lock has to become free at just
+/// the right moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_on_another_node_keeps_its_grant() {
     let cluster = Cluster::start(3).await;
@@ -196,7 +199,7 @@ async fn retry_on_another_node_keeps_its_grant() {
         let release = format!("{path}?lock_id={}", held.text("lock_id"));
         let (again, _) =
             tokio::join!(third.post_with_key("/api/v1/locks", &key, &wanted), first.delete(&release));
-        let again = again.expect("the third node is there");
+        let again = again.expect("the third node answers");
         if again.status != 201 {
             assert_eq!(again.code(), "wait_cancelled", "{again:?}");
             continue;
@@ -207,6 +210,6 @@ async fn retry_on_another_node_keeps_its_grant() {
         let check = third.get(&format!("{path}/check?fencing_token={token}")).await.expect(200);
         assert_eq!(check.body["current"], true, "round {round}: {again:?}, and then {check:?}");
     }
-    assert!(granted > 0, "the wait was always withdrawn first: this proves nothing");
+    assert!(granted > 0, "the wait was always withdrawn first, which proves nothing");
     cluster.converged().await;
 }

@@ -1,4 +1,4 @@
-//! `batuta lock run` as a job: on a terminal, with signals that are ignored on purpose, and when its keeper is killed.
+//! `batuta lock run` as a shell job: on a terminal, with ignored signals, and when its keeper is killed.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -28,7 +28,7 @@ async fn free(node: &Alone, lock: &str) {
 }
 
 fn lock_run(node: &Alone, options: &[&str], command: &[&str]) -> Command {
-    // Whoever runs the tests may ignore these (`nohup`, a job in the background), and children inherit that.
+    // The process that runs the tests may ignore these signals (`nohup`, a background job), and children inherit that.
     let mut run = Command::new("env");
     run.arg("--default-signal=HUP,INT,QUIT,TERM").arg(program());
     run.env("BATUTA_ENDPOINTS", &node.grpc).args(["lock", "run"]).args(options).arg("--").args(command);
@@ -36,7 +36,7 @@ fn lock_run(node: &Alone, options: &[&str], command: &[&str]) -> Command {
     run
 }
 
-/// A job in the foreground of a terminal of its own.
+/// A foreground job on its own terminal.
 struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
@@ -47,15 +47,15 @@ impl Terminal {
     fn start(run: &Command) -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal's other end");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal has another end");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let open = || -> Stdio {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-            rustix::fs::open(&name, flags, Mode::empty()).expect("the other end").into()
+            rustix::fs::open(&name, flags, Mode::empty()).expect("the other end opens").into()
         };
-        // A session of its own with this terminal, whose foreground job the process is.
+        // A new session with this controlling terminal, whose foreground job is the process.
         let mut command = Command::new("setsid");
-        // Under a shell that controls jobs, as people have it: the system does not stop jobs that nobody could continue.
+        // Under a shell with job control, as users run it: the system does not stop a job that nothing could continue.
         command
             .args(["--ctty", "bash", "-mc", r#""$0" "$@"; exit $?"#])
             .arg(run.get_program())
@@ -65,7 +65,7 @@ impl Terminal {
         drop(command);
         let keyboard = File::from(master);
         let screen = Arc::new(Mutex::new(String::new()));
-        let mut shown = keyboard.try_clone().expect("the terminal once more");
+        let mut shown = keyboard.try_clone().expect("another handle of the terminal");
         let on = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
@@ -81,7 +81,7 @@ impl Terminal {
         let shell = self.job.pid().as_raw_nonzero();
         let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
         pid(children
-            .expect("Linux says it")
+            .expect("Linux reports the children")
             .split_whitespace()
             .next()
             .expect("a child")
@@ -148,7 +148,7 @@ async fn external_stop_is_reported_and_signals_arrive() {
     kill_process(command, Signal::STOP).expect("a process of ours");
     let mut said = BufReader::new(stderr);
     let mut stopped = String::new();
-    said.read_line(&mut stopped).expect("it is said");
+    said.read_line(&mut stopped).expect("the stop is reported");
     assert!(stopped.contains("stopped by SIGSTOP") && stopped.contains("SIGCONT"), "{stopped}");
     keeper.signal(Signal::TERM);
     assert_eq!(keeper.ended().await.code(), Some(143));
@@ -160,7 +160,7 @@ async fn command_in_the_foreground_reads_the_terminal() {
     let mut terminal = Terminal::start(&lock_run(&node, &["x", "--foreground"], &["cat"]));
     held(&node, "x").await;
     terminal.types(b"hello\n");
-    // Once as it is typed, once as it comes out of the command.
+    // Shown twice: as typed (echo), and as the command's output.
     eventually("the command reads", || async {
         (terminal.screen().matches("hello").count() == 2).then_some(())
     })
@@ -168,14 +168,16 @@ async fn command_in_the_foreground_reads_the_terminal() {
     terminal.types(CTRL_Z);
     terminal.shows("stopped by SIGTSTP").await;
     terminal.types(b"again\n");
-    eventually("it goes on", || async { (terminal.screen().matches("again").count() == 2).then_some(()) })
-        .await;
+    eventually("the command continues", || async {
+        (terminal.screen().matches("again").count() == 2).then_some(())
+    })
+    .await;
     terminal.types(CTRL_D);
     assert_eq!(terminal.job.ended().await.code(), Some(0));
     let mut terminal = Terminal::start(&lock_run(&node, &["x", "--foreground"], &["cat"]));
     held(&node, "x").await;
     terminal.types(b"hello\n");
-    // The node holds the lock before the keeper knows of it; Ctrl-C must reach the command, so wait until the command runs.
+    // The lock is held before the keeper knows it. Ctrl-C must reach the command, so wait until the command runs.
     eventually("the command reads", || async {
         (terminal.screen().matches("hello").count() == 2).then_some(())
     })
@@ -186,12 +188,12 @@ async fn command_in_the_foreground_reads_the_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keyboard_stop_is_not_obeyed_and_said() {
+async fn ignored_keyboard_stop_is_reported() {
     let node = node().await;
     let mut terminal = Terminal::start(&lock_run(&node, &["x"], &["sh", "-c", "echo up; exec sleep 600"]));
     terminal.shows("up").await;
     terminal.types(CTRL_Z);
-    terminal.shows("a stop from the keyboard is not obeyed").await;
+    terminal.shows("Ctrl-Z is ignored").await;
     terminal.types(CTRL_C);
     assert_eq!(terminal.job.ended().await.code(), Some(130));
 }
@@ -204,7 +206,7 @@ fn scripted(node: &Alone, script: &str, lock: &str, command: &[&str]) -> Command
     shell
 }
 
-/// Says its id and waits for a file.
+/// A shell script that writes its process id to `FILE.pid` and waits for the file to exist.
 fn waits_for(file: &Path) -> String {
     format!("echo $$ > {0}.pid; while ! test -e {0}; do sleep 0.1; done", file.display())
 }
@@ -217,7 +219,7 @@ async fn ignored_signals_stay_ignored() {
         (r#"exec nohup "$0" "$@""#, &[Signal::HUP][..]),
         (r#"trap "" HUP; exec "$0" "$@""#, &[Signal::HUP]),
         (r#"trap "" TERM USR1 QUIT; exec "$0" "$@""#, &[Signal::TERM, Signal::USR1, Signal::QUIT]),
-        // What a script without a terminal runs in the background ignores INT and QUIT.
+        // Background processes of a script without a terminal ignore INT and QUIT.
         (r#""$0" "$@" & echo $! > keeper; wait $!"#, &[Signal::INT, Signal::QUIT]),
     ] {
         let go = directory.path().join("go");
@@ -234,7 +236,7 @@ async fn ignored_signals_stay_ignored() {
             kill_process(keeper, *signal).expect("the keeper is there");
             kill_process_group(command, *signal).expect("its command is there");
         }
-        // Both are there to see the file, or the end is that of a signal.
+        // Both processes survived the signals only if they see this file.
         std::fs::write(&go, "").expect("a file");
         assert_eq!(shell.ended().await.code(), Some(0), "{script}");
         std::fs::remove_file(&go).expect("it is there");
@@ -243,7 +245,7 @@ async fn ignored_signals_stay_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn node_ignores_what_it_was_told_to_ignore() {
+async fn signals_ignored_at_the_start_stay_ignored() {
     let mut node = Alone::start(Stdio::inherit(), &["--log-level=warn"], |command| {
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         *command = Command::new("sh");
@@ -257,7 +259,7 @@ async fn node_ignores_what_it_was_told_to_ignore() {
     assert_eq!(node.process.ended().await.code(), Some(0));
 }
 
-/// Starts a command of two processes in a directory; gives their ids.
+/// Starts a command of two processes in a directory, and returns their ids.
 async fn two_processes(
     node: &Alone,
     directory: &Path,
@@ -289,7 +291,7 @@ async fn command_does_not_outlive_its_keeper() {
             dead(process).await;
         }
     }
-    // What ignores TERM gets KILL after the grace, and the lock is closed to others until then.
+    // A process that ignores TERM gets KILL after the grace period. Until then nobody else gets the lock.
     let stubborn = r#"trap "" TERM; sh -c 'while :; do sleep 1; done' &"#;
     let (keeper, processes) =
         two_processes(&node, directory.path(), &["b", "--grace=1s", "--ttl=60s"], stubborn).await;
@@ -298,13 +300,13 @@ async fn command_does_not_outlive_its_keeper() {
         dead(process).await;
     }
     assert!(!is_free(&node, "b").await);
-    // In the foreground the command alone is the keeper's to end.
+    // With --foreground the keeper ends only the command itself.
     let (keeper, processes) =
         two_processes(&node, directory.path(), &["c", "--foreground"], "sleep 600 &").await;
     keeper.signal(Signal::KILL);
     dead(processes[0]).await;
     kill_process(processes[1], Signal::KILL).expect("a process of ours");
-    // One that is stopped ends as well.
+    // A stopped command ends as well.
     let (keeper, processes) = two_processes(&node, directory.path(), &["d"], "sleep 600 &").await;
     for process in &processes {
         kill_process(*process, Signal::STOP).expect("a process of ours");
@@ -325,7 +327,7 @@ async fn guard_ends_with_its_command() {
         processes.filter_map(name).filter(|name| name.starts_with(b"lock-run-guard\x00123456\0")).count()
     };
     let go = directory.path().join("go");
-    // The grace tells this guard from those of other tests.
+    // The unusual grace period distinguishes this guard from those of other tests.
     let mut run = lock_run(&node, &["x", "--grace=123456ms"], &["sh", "-c", &waits_for(&go)]);
     let mut keeper = Process::start(&mut run);
     written(&go.with_extension("pid")).await;
@@ -342,8 +344,8 @@ async fn keeper_without_standard_error_does_its_work() {
     let mut run = lock_run(&node, &["x"], &["sh", "-c", "kill -STOP $$; exit 3"]);
     let mut keeper = Process::start(run.stderr(full));
     held(&node, "x").await;
-    // Stopped, which cannot be said; it goes on with the next signal.
-    eventually("it goes on", || {
+    // The stop cannot be reported; the command continues with the next signal.
+    eventually("the command continues", || {
         keeper.signal(Signal::CONT);
         let runs = keeper.runs();
         async move { (!runs).then_some(()) }

@@ -1,4 +1,4 @@
-//! Standard output and standard error that cannot be written: a closed pipe, a full disk, a reader that does not read. A line is lost
+//! Standard output and standard error that cannot be written: a closed pipe, a full disk, a reader that does not read. Lines are lost
 //! and counted, and nothing else happens.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use batuta_tests::{Alone, Dev, Process, Rest, eventually, is_alive, program};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
-/// Takes so many locks, each under a name of its own.
+/// Takes this many locks, each with its own name.
 async fn take_locks(rest: &Rest, prefix: &str, count: usize) {
     for number in 0..count {
         let name = format!("{prefix}/{number}");
@@ -18,7 +18,7 @@ async fn take_locks(rest: &Rest, prefix: &str, count: usize) {
     }
 }
 
-/// A pipe that is full already.
+/// A pipe that is already full.
 fn full_pipe() -> (std::io::PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     rustix::io::ioctl_fionbio(&writer, true).expect("a pipe can be non-blocking");
@@ -28,7 +28,7 @@ fn full_pipe() -> (std::io::PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// The node answers and stops in order.
+/// Checks that the node answers and stops cleanly.
 async fn works_and_stops(mut node: Alone) {
     take_locks(&node.rest, "works", 50).await;
     let _ = node.rest.get("/readyz").await.expect(200);
@@ -39,7 +39,7 @@ async fn works_and_stops(mut node: Alone) {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_outlives_reader_of_its_log() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    // As `2>&1 | head -1`: one line is read, then the reader is gone.
+    // Like `2>&1 | head -1`: one line is read, then the reader closes.
     let first = std::thread::spawn(move || BufReader::new(reader).lines().next());
     let node = Alone::start(writer.into(), &["--log-level=trace"], |_| {}).await;
     assert!(first.join().expect("no panic").is_some_and(|line| line.is_ok()));
@@ -65,7 +65,7 @@ async fn node_runs_without_standard_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reader_that_does_not_read_holds_no_node_up() {
+async fn stalled_log_reader_does_not_block_the_node() {
     let (_reader, writer) = full_pipe();
     let everything = |command: &mut Command| {
         command.env("RUST_LOG", "trace");
@@ -73,7 +73,7 @@ async fn reader_that_does_not_read_holds_no_node_up() {
     works_and_stops(Alone::start(writer.into(), &[], everything).await).await;
 }
 
-/// A pipe with a name: its reader can go and come back.
+/// A named pipe, whose reader can leave and come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_log_lines_are_counted() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -93,17 +93,17 @@ async fn lost_log_lines_are_counted() {
         std::thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).take(1).count());
     let node = Alone::start(writer.into(), &["--log-level=trace"], |_| {}).await;
     assert_eq!(drain.join().expect("no panic"), 1);
-    // Nobody reads: lines are lost.
+    // Nobody reads, so lines are lost.
     take_locks(&node.rest, "unread", 5).await;
     let lines = BufReader::new(open().join().expect("no panic")).lines();
     let counted = tokio::task::spawn_blocking(move || {
         lines.map_while(Result::ok).find(|line| line.contains("could not be written here"))
     });
-    // Whatever is logged next says what is missing.
+    // The next log line says how many are missing.
     take_locks(&node.rest, "read", 5).await;
     let counted =
         tokio::time::timeout(batuta_tests::PATIENCE, counted).await.expect("it is said").expect("no panic");
-    let counted = counted.expect("it is said before the log ends");
+    let counted = counted.expect("the lost lines are reported before the log ends");
     let number = counted.rsplit_once("lost=").expect("how many").1;
     let number: String = number.chars().filter(char::is_ascii_digit).collect();
     assert!(number.parse::<u64>().expect("a number") > 0, "{counted}");
@@ -112,14 +112,14 @@ async fn lost_log_lines_are_counted() {
 async fn dev_survives_loss_of_a_node(mut dev: Dev) {
     kill_process(dev.pids[0], Signal::KILL).expect("a node of ours");
     for (rest, _) in &dev.nodes[1..] {
-        let _ = eventually("the others go on", || async {
+        let _ = eventually("the other nodes continue", || async {
             let lock = json!({"name": "left", "ttl_ms": 60_000, "wait_ms": 0});
             let answer = rest.try_send("POST", "/api/v1/locks", &[], Some(&lock)).await.ok()?;
             (answer.status < 500).then_some(answer)
         })
         .await;
     }
-    assert!(dev.process.runs(), "dev goes on");
+    assert!(dev.process.runs(), "dev continues");
     dev.process.signal(Signal::TERM);
     assert_eq!(dev.process.ended().await.code(), Some(0));
     for pid in dev.pids {
@@ -131,7 +131,7 @@ async fn dev_survives_loss_of_a_node(mut dev: Dev) {
 async fn dev_outlives_its_reader() {
     let directory = tempfile::tempdir().expect("a directory");
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    // As `2>&1 | grep -m1 ready`.
+    // Like `2>&1 | grep -m1 ready`.
     let grep = std::thread::spawn(move || {
         BufReader::new(reader).lines().map_while(Result::ok).any(|line| line.contains("is ready"))
     });
@@ -142,7 +142,7 @@ async fn dev_outlives_its_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dev_is_not_held_up_by_its_reader() {
+async fn stalled_output_reader_does_not_block_dev() {
     let directory = tempfile::tempdir().expect("a directory");
     let (_reader, writer) = full_pipe();
     let stdout = writer.try_clone().expect("another end");
@@ -158,7 +158,7 @@ async fn normal_stop_logs_no_error() {
     let mut dev = Dev::start(directory.path(), &["--log-level=info"], Stdio::null(), file).await;
     for (place, pid) in dev.pids.clone().into_iter().enumerate() {
         let (rest, _) = dev.nodes[place].clone();
-        // With entries on their way, as far as there is a majority.
+        // Keep entries in flight while there is a majority.
         let writes = tokio::spawn(async move {
             for number in 0.. {
                 let lock = json!({"name": format!("stop/{place}/{number}"), "ttl_ms": 60_000});
@@ -178,7 +178,7 @@ async fn normal_stop_logs_no_error() {
     assert!(!said.contains("ERROR"), "{said}");
 }
 
-/// Runs a shell's line over a node; gives its exit code and what it wrote to standard error.
+/// Runs a line of shell with a node as the endpoint. Returns its exit code and its standard error.
 async fn shell(node: &Alone, script: &str) -> (Option<i32>, String) {
     let mut child = Command::new("sh")
         .args(["-c", script])
@@ -201,7 +201,7 @@ async fn shell(node: &Alone, script: &str) -> (Option<i32>, String) {
 async fn watch_ends_quietly_with_its_reader() {
     let node = Alone::start(Stdio::inherit(), &["--log-level=warn"], |_| {}).await;
     take_locks(&node.rest, "seen", 1).await;
-    // There is one change to print and no other that a write would fail at.
+    // There is only one change to print, so no later write would fail.
     let ended = shell(&node, r#""$BATUTA" watch --from 1 --name seen/0 | head -1 | grep -q granted"#).await;
     assert_eq!(ended, (Some(0), String::new()));
     let ended = shell(&node, r#""$BATUTA" watch --from 1 | true"#).await;
@@ -225,7 +225,7 @@ async fn commands_end_without_panic_when_output_fails() {
             let (code, said) = shell(&node, &format!(r#""$BATUTA" {command} {to}"#)).await;
             assert_eq!((code, said.as_str()), (Some(0), ""), "{command} {to}");
         }
-        // Nobody can be told: the exit code says that something failed, and it is no panic.
+        // The error cannot be printed. The exit code reports a failure that is not a panic.
         for to in [">/dev/full", ">/dev/full 2>/dev/full", ">/dev/full 2>&-"] {
             let (code, said) = shell(&node, &format!(r#""$BATUTA" {command} {to}"#)).await;
             assert!(!said.contains("panicked") && code != Some(101), "{command} {to}: {code:?} {said}");

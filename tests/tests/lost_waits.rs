@@ -1,5 +1,5 @@
-//! Waits whose node is killed, restarted or paused, over every front: nobody waits behind callers that are gone, and nobody
-//! loses a place.
+//! Waits whose node is killed, restarted or paused, over every front: no waiter is blocked by callers that are gone, and no waiter
+//! loses its place.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-/// Longer than any test waits.
+/// A time longer than any test waits.
 const LONG_MS: u64 = 600_000;
 
 type Front = fn(&Node) -> Box<dyn Driver>;
 
-/// Every front, and the name of the lock that is waited for over it.
+/// Every front, with the name of the lock that its waiters wait for.
 const FRONTS: &[(&str, Front)] = &[
     ("rest", |node| Box::new(RestDriver(node.rest.patient()))),
     ("grpc", |node| Box::new(GrpcDriver::new(&node.grpc))),
@@ -28,7 +28,7 @@ const FRONTS: &[(&str, Front)] = &[
     }),
 ];
 
-/// A cluster of three, a node that will be lost, and the two that stay.
+/// A cluster of three nodes: one that will be lost, and two that stay.
 struct Scene {
     cluster: Cluster,
     lost: usize,
@@ -76,13 +76,13 @@ impl Scene {
         .await;
     }
 
-    /// A wait of a session of its own.
+    /// The body of an acquisition that waits, with a new session as its owner.
     async fn of_a_session(&self, name: &str) -> Value {
         let opened = self.rest().post("/api/v1/sessions", &json!({"ttl_ms": LONG_MS})).await.expect(201);
         json!({"name": name, "session_id": opened.text("session_id"), "wait_ms": LONG_MS})
     }
 
-    /// The token is the one that is held.
+    /// Checks that the lock is held with this token.
     async fn is_held(&self, name: &str, token: &Value) {
         let seen = self.rest().get(&format!("/api/v1/locks/{name}")).await.expect(200);
         assert_eq!(seen.body["holders"][0]["fencing_token"], *token, "{name}: {seen:?}");
@@ -93,7 +93,7 @@ fn one_shot(name: &str) -> Value {
     json!({"name": name, "ttl_ms": 10_000, "wait_ms": LONG_MS})
 }
 
-/// Asks in the background.
+/// Makes a call in the background.
 fn ask(front: Front, node: &Node, key: Option<&str>, wanted: &Value) -> JoinHandle<Outcome> {
     let operation = Operation {
         name: "acquire".to_owned(),
@@ -105,17 +105,17 @@ fn ask(front: Front, node: &Node, key: Option<&str>, wanted: &Value) -> JoinHand
 
 async fn told(name: &str, call: JoinHandle<Outcome>) -> Outcome {
     let told = tokio::time::timeout(PATIENCE, call).await;
-    told.unwrap_or_else(|_| panic!("{name}: not told within {PATIENCE:?}")).expect("no panic")
+    told.unwrap_or_else(|_| panic!("{name}: no answer within {PATIENCE:?}")).expect("no panic")
 }
 
-/// What a call that waits is granted.
+/// Waits for a call to be granted, and returns the grant.
 async fn granted(name: &str, call: JoinHandle<Outcome>) -> Value {
     told(name, call).await.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"))
 }
 
 async fn is_lost(name: &str, call: JoinHandle<Outcome>) {
     let told = told(name, call).await;
-    assert!(told.is_err(), "{name}: its node is gone, but it was answered {told:?}");
+    assert!(told.is_err(), "{name}: its node is lost, but the call was answered with {told:?}");
 }
 
 fn lock_run(nodes: &[&Node], name: &str) -> Child {
@@ -126,7 +126,7 @@ fn lock_run(nodes: &[&Node], name: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program under test runs")
 }
 
-/// Waiters over every front at a node that is killed: when the holder leaves, the next who asks has the lock.
+/// Kills a node with waiters over every front. When the holder releases, the next caller at another node gets the lock.
 async fn killed(mut scene: Scene) {
     let held = scene.hold("x").await;
     let mut calls = Vec::new();
@@ -180,7 +180,7 @@ async fn restarted_node_withdraws_what_its_earlier_run_queued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paused_node_takes_no_wait_away_that_moved() {
+async fn paused_node_withdraws_no_moved_wait() {
     let scene = Scene::start().await;
     let mut first = Vec::new();
     let mut held = Vec::new();
@@ -190,7 +190,7 @@ async fn paused_node_takes_no_wait_away_that_moved() {
         scene.waiters(name, 1).await;
     }
     scene.lost().pause();
-    // The clients give up on the node, which does not see it yet, ask once more in vain, and go to another.
+    // The clients give up on the paused node, which does not notice, try it once more in vain, and go to another node.
     first.iter().for_each(JoinHandle::abort);
     let stale = FRONTS.iter().map(|(name, front)| ask(*front, scene.lost(), Some(name), &one_shot(name)));
     let stale: Vec<_> = stale.collect();
@@ -198,13 +198,13 @@ async fn paused_node_takes_no_wait_away_that_moved() {
     stale.iter().for_each(JoinHandle::abort);
     let moved = FRONTS.iter().map(|(name, front)| ask(*front, scene.stays(1), Some(name), &one_shot(name)));
     let moved: Vec<_> = moved.collect();
-    // Somebody who asks at the same node after them is queued, so they have been, too.
+    // A later call at the same node is queued, so the calls before it are queued, too.
     let last = ask(FRONTS[0].1, scene.stays(1), None, &one_shot(FRONTS[0].0));
     scene.waiters(FRONTS[0].0, 2).await;
     last.abort();
     scene.lost().signal(Signal::CONT);
     scene.lost().ready().await;
-    // What the node does for those who left is done before what it is asked now is answered, or a moment later.
+    // The node withdraws for the clients that left before it answers this call, or a moment later.
     let other = json!({"name": "other", "ttl_ms": 10_000});
     let _ = scene.lost().rest.post("/api/v1/locks", &other).await.expect(201);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -217,18 +217,18 @@ async fn paused_node_takes_no_wait_away_that_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_finds_its_place_again_after_its_node_was_lost() {
+async fn key_keeps_its_place_when_its_node_is_lost() {
     finds_its_place(Scene::start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_finds_its_place_again_after_the_leader_was_paused() {
+async fn key_keeps_its_place_when_the_leader_is_paused() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     finds_its_place(Scene::of(cluster, leader)).await;
 }
 
-/// A node is paused until what it queued is withdrawn: who asks again under its key is before those behind it.
+/// Pauses a node until its waits are withdrawn. A client that asks again under its key is ahead of the waiters behind it.
 async fn finds_its_place(scene: Scene) {
     let mut calls = Vec::new();
     for (name, front) in FRONTS {
@@ -262,7 +262,7 @@ async fn finds_its_place(scene: Scene) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lock_run_goes_on_waiting_when_its_node_is_paused() {
+async fn lock_run_keeps_waiting_when_its_node_is_paused() {
     let scene = Scene::start().await;
     let held = scene.hold("x").await;
     let mut run = lock_run(&[scene.lost(), scene.stays(0), scene.stays(1)], "x");
@@ -278,7 +278,7 @@ async fn lock_run_goes_on_waiting_when_its_node_is_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn session_that_asks_again_elsewhere_gets_its_wait() {
+async fn session_finds_its_wait_at_another_node() {
     let mut scene = Scene::start().await;
     let mut calls = Vec::new();
     for (name, front) in FRONTS {
@@ -310,7 +310,7 @@ async fn session_learns_of_an_unseen_grant() {
         scene.waiters(name, 1).await;
         calls.push((name, front, held, wanted, dead));
     }
-    // Stopped, it cannot tell; killed, it never will.
+    // A paused node cannot withdraw the waits; a killed node never will.
     scene.lost().pause();
     let mut asked = Vec::new();
     for (name, front, held, wanted, dead) in calls {
@@ -324,7 +324,7 @@ async fn session_learns_of_an_unseen_grant() {
         let token = granted(name, again).await["fencing_token"].clone();
         scene.is_held(name, &token).await;
         is_lost(name, dead).await;
-        // It knows now: what it asks beside that waits for itself.
+        // The session owns the lock now, so any other acquisition of it would wait for itself.
         let refused = ask(*front, scene.stays(1), None, &wanted).await.expect("no panic");
         assert_eq!(refused.expect_err("it is held").code, "deadlock", "{name}");
     }

@@ -1,4 +1,4 @@
-//! What a node says and does while it hears of a majority, and while it does not; and that an election gives nobody more time.
+//! The answers of a node with and without contact to a majority; and that an election extends no TTL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ async fn remaining_ms(rest: &Rest, name: &str) -> u64 {
     .await
 }
 
-/// Cluster time between two grants of the same time to live, as their deadlines show it.
+/// Cluster time between two grants with the same TTL, from their deadlines, in milliseconds.
 async fn between_ms(rest: &Rest, first: &str, second: &str) -> u64 {
     let body = eventually("both locks are shown", || async {
         let answer = rest.try_send("GET", "/api/v1/locks", &[], None).await.ok()?;
@@ -43,7 +43,7 @@ async fn between_ms(rest: &Rest, first: &str, second: &str) -> u64 {
     of(second).saturating_sub(of(first))
 }
 
-/// How the leader goes.
+/// How the leader loses leadership.
 #[derive(Clone, Copy, Debug)]
 enum Goes {
     Killed,
@@ -56,8 +56,8 @@ async fn time_goes_on_when_the_leader(goes: Goes) {
     let leader = cluster.leader().await;
     let other = cluster.follower().await;
     acquire(&cluster.nodes[other].rest, "first", TTL_MS).await;
-    // Nothing is written meanwhile.
-    let lived_ms = eventually("some seconds have passed for the cluster", || async {
+    // Nothing is written in the meantime.
+    let lived_ms = eventually("some seconds of cluster time have passed", || async {
         let lived_ms = TTL_MS - remaining_ms(&cluster.nodes[leader].rest, "first").await;
         (lived_ms >= 4_000).then_some(lived_ms)
     })
@@ -74,7 +74,7 @@ async fn time_goes_on_when_the_leader(goes: Goes) {
     let rest = &cluster.nodes[other].rest;
     acquire(rest, "second", TTL_MS).await;
     let between_ms = between_ms(rest, "first", "second").await;
-    // What passed between the last heartbeat and the end of the leader may be lost, which is less than an election takes.
+    // The time between the last heartbeat and the leader's end may be lost, which is less than an election takes.
     assert!(
         between_ms + 1_500 >= lived_ms,
         "{goes:?}: {lived_ms} ms had passed, {between_ms} ms are left of them"
@@ -92,16 +92,16 @@ async fn stopped_leader_loses_no_cluster_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leader_that_hands_over_loses_no_cluster_time() {
+async fn leadership_transfer_loses_no_cluster_time() {
     time_goes_on_when_the_leader(Goes::HandsOver).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_all_nodes_loses_little_time() {
+async fn restart_of_all_nodes_loses_little_time() {
     let mut cluster = Cluster::start(3).await;
     let place = cluster.follower().await;
     acquire(&cluster.nodes[place].rest, "first", TTL_MS).await;
-    let before_ms = eventually("a quarter of a minute has passed for the cluster", || async {
+    let before_ms = eventually("15 seconds of cluster time have passed", || async {
         let lived_ms = TTL_MS - remaining_ms(&cluster.nodes[place].rest, "first").await;
         (lived_ms >= 15_000).then_some(lived_ms)
     })
@@ -124,7 +124,7 @@ async fn remaining_time_counts_from_now() {
         acquire(&node.rest, &node.name, TTL_MS).await;
     }
     for node in &cluster.nodes {
-        eventually("time passes though nothing is written", || async {
+        eventually("cluster time passes although nothing is written", || async {
             let at = cluster.nodes[0].status().await["last_log_index"].as_u64();
             let passed = TTL_MS - remaining_ms(&node.rest, &node.name).await >= 3_000;
             (passed && at.is_some()).then_some(())
@@ -133,7 +133,7 @@ async fn remaining_time_counts_from_now() {
     }
 }
 
-/// The answer to a call that its node may take a minute for.
+/// Waits for the answer to a call with a timeout of a minute, which must come much earlier.
 async fn answered_early<E: std::fmt::Debug>(
     what: &str,
     call: impl Future<Output = Result<Answer, E>>,
@@ -143,7 +143,7 @@ async fn answered_early<E: std::fmt::Debug>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_calls_are_refused_at_once() {
+async fn calls_without_a_majority_are_refused_at_once() {
     let mut cluster = Cluster::start_with(3, &["--set=limits.request_timeout_ms=60000"]).await;
     for survivor_leads in [true, false] {
         let leader = cluster.leader().await;
@@ -170,7 +170,7 @@ async fn without_a_majority_calls_are_refused_at_once() {
         let read = answered_early("a read", rest.try_send("GET", "/api/v1/locks/a", &[], None)).await;
         let kept = answered_early("a keep-alive", rest.try_send("PUT", &keep_alive, &[], None)).await;
         for (what, answer) in [("write", write), ("read", read), ("keep-alive", kept)] {
-            // A call that came before the leader knew may have been proposed.
+            // A call made before the leader noticed may have been proposed.
             assert_eq!(answer.code(), "no_leader", "survivor leads: {survivor_leads}, {what}: {answer:?}");
             assert_eq!(answer.body["retryable"], Value::Bool(true), "{what}: {answer:?}");
         }
@@ -205,7 +205,7 @@ async fn node_without_contact_is_not_ready() {
     }
 }
 
-/// Writes through a node until told to stop; gives how many were acknowledged.
+/// Writes through a node until `stop` is set. Returns how many writes were acknowledged.
 async fn write_until(rest: Rest, worker: usize, stop: Arc<AtomicBool>) -> u64 {
     let mut done = 0;
     while !stop.load(Ordering::SeqCst) {
@@ -232,13 +232,13 @@ async fn returning_follower_is_ready_only_once_it_follows() {
         .collect();
     let away = cluster.nodes[follower].status().await["applied_index"].as_u64().expect("an index");
     cluster.nodes[follower].signal(Signal::STOP);
-    let ahead = eventually("the others are far ahead", || async {
+    let ahead = eventually("the other nodes are far ahead", || async {
         let applied = cluster.nodes[leader].status().await["applied_index"].as_u64()?;
         (applied > away + 600).then_some(applied)
     })
     .await;
     cluster.nodes[follower].signal(Signal::CONT);
-    let applied = eventually("it is ready again", || async {
+    let applied = eventually("the follower is ready again", || async {
         let ready = cluster.nodes[follower].rest.try_send("GET", "/readyz", &[], None).await.ok()?;
         if ready.status != 200 {
             return None;
@@ -254,7 +254,7 @@ async fn returning_follower_is_ready_only_once_it_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_is_removed_while_followers_come_back() {
+async fn leader_is_removed_while_followers_return() {
     let mut cluster = Cluster::start(5).await;
     let leader = cluster.leader().await;
     let away: Vec<usize> = (0..5).filter(|place| *place != leader).take(2).collect();

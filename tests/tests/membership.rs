@@ -1,4 +1,4 @@
-//! Growing, shrinking, replacing: the cluster changes its members while it serves.
+//! Membership changes while the cluster serves requests: adding, removing and replacing members.
 
 use batuta_tests::{Cluster, eventually};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn wait_for_voters(cluster: &Cluster, place: usize, expected: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wiped_node_rejoins_under_a_new_id() {
+async fn wiped_node_rejoins_under_a_new_id() {
     let mut cluster = Cluster::start(3).await;
     cluster.take(0, "before").await;
     let place = cluster.follower().await;
@@ -35,7 +35,7 @@ async fn a_wiped_node_rejoins_under_a_new_id() {
     cluster.nodes[place].ready().await;
     wait_for_voters(&cluster, place, &["n1", "n2", "n3"]).await;
     let new_id = cluster.nodes[place].status().await["node_id"].as_u64();
-    assert!(new_id > old_id, "an id is never used again: {old_id:?} then {new_id:?}");
+    assert!(new_id > old_id, "a node id is never reused: {old_id:?}, then {new_id:?}");
     for name in ["before", "while-away"] {
         let _ = cluster.nodes[place].rest.get(&format!("/api/v1/locks/{name}")).await.expect(200);
     }
@@ -59,7 +59,7 @@ async fn a_node_joins_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_far_behind_catches_up_by_snapshot() {
+async fn follower_far_behind_catches_up_by_snapshot() {
     let mut cluster = Cluster::start_with(3, &["--set=raft.snapshot_entries=10"]).await;
     let place = cluster.follower().await;
     let had = cluster.nodes[place].status().await["last_log_index"].as_u64().expect("an index");
@@ -70,7 +70,7 @@ async fn a_follower_far_behind_catches_up_by_snapshot() {
     }
     let snapshot = cluster.nodes[leader].rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
     assert!(snapshot.number("snapshot_index") > had);
-    let purged = eventually("what the follower lacks is purged", || async {
+    let purged = eventually("the entries that the follower lacks are purged", || async {
         cluster.nodes[leader].status().await["purged_index"].as_u64().filter(|purged| *purged > had)
     })
     .await;

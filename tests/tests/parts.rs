@@ -1,4 +1,4 @@
-//! A revision that is larger than any message: a session ends with 1,200 locks of 4,000 bytes of metadata each.
+//! A revision larger than any message: the end of a session with 1,200 locks of 4,000 bytes of metadata each.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ async fn client(endpoints: Vec<String>) -> Client {
     client.connect().await.expect("connects")
 }
 
-/// A session with all the locks.
+/// Opens a session that holds all the locks.
 async fn hold_everything(client: &Client) -> String {
     let open = OpenSessionRequest { ttl_ms: 3_600_000, metadata: String::new() };
     let session_id =
@@ -50,18 +50,18 @@ async fn close(client: &Client, session_id: String) -> u64 {
     closed.revision
 }
 
-/// The command line, watching everything.
+/// The command `batuta watch` over all names.
 fn watching(cluster: &Cluster, words: &[&str]) -> Command {
     let mut command = Command::new(program());
     command
-        .args(["-o", "json", "watch", "--jobs=lock,session", "--kinds=lock_released,session_ended"])
+        .args(["-o", "json", "watch", "--areas=lock,session", "--kinds=lock_released,session_ended"])
         .args(words);
     command.env("BATUTA_ENDPOINTS", cluster.endpoints().join(",")).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Lines of the whole revision, each once, in order, and only the last without `more`.
+/// Checks that the lines are the whole revision, each once and in order, and that only the last has `more` = false.
 #[track_caller]
 fn assert_whole(lines: &[Value], revision: u64) {
     let told: Vec<(u64, u64, bool)> = lines
@@ -92,7 +92,7 @@ async fn end_of_a_large_session_is_watched_everywhere() {
     output.read_line(&mut first).expect("says where it begins");
     assert!(first.contains("progress"), "{first}");
     let revision = close(&client, session_id).await;
-    // The live watch, and one from that revision on.
+    // The live watch, and a watch from that revision on.
     let lines = |text: &str| -> Vec<Value> {
         let lines = text.lines().map(|line| serde_json::from_str(line).expect("a JSON line"));
         lines.filter(|line: &Value| line["kind"] != "progress").collect()
@@ -104,7 +104,7 @@ async fn end_of_a_large_session_is_watched_everywhere() {
     let from = from.expect("runs");
     assert!(from.status.success(), "{from:?}");
     assert_whole(&lines(&String::from_utf8_lossy(&from.stdout)), revision);
-    // Called directly, at each node.
+    // Direct gRPC calls at each node.
     for node in &cluster.nodes {
         let mut service = WatchServiceClient::connect(node.grpc.clone()).await.expect("connects");
         let request = v1::WatchRequest { from_revision: revision, ..Default::default() };
@@ -124,14 +124,14 @@ async fn end_of_a_large_session_is_watched_everywhere() {
     }
 }
 
-/// Passes connections on to an address.
+/// A TCP proxy that forwards connections to an address.
 struct Proxy {
     address: String,
-    /// How many of the next connections are cut, each after more bytes of answers than the one before.
+    /// How many of the next connections are cut, each after more bytes of answers than the previous one.
     cuts: Arc<AtomicUsize>,
 }
 
-/// Bytes of answers before the first cut, and how many more before each next one.
+/// Bytes of answers before the first cut, and the increment before each later cut.
 const CUT_BYTES: usize = 700_000;
 const CUTS: usize = 5;
 
@@ -153,7 +153,7 @@ impl Proxy {
     }
 }
 
-/// Passes one connection on, until it has brought so many bytes of answers.
+/// Forwards one connection until it has carried this many bytes of answers.
 async fn pass(client: TcpStream, to: String, bytes: usize) {
     let Ok(node) = TcpStream::connect(to).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
@@ -170,7 +170,7 @@ async fn pass(client: TcpStream, to: String, bytes: usize) {
             left -= passed;
         }
     };
-    // The end of either is the end of both.
+    // When one side ends, both end.
     tokio::select! {
         _ = up => {}
         () = down => {}
@@ -181,7 +181,7 @@ async fn pass(client: TcpStream, to: String, bytes: usize) {
 async fn watch_cut_between_parts_loses_and_repeats_nothing() {
     let to = Arc::<OnceLock<String>>::default();
     let proxy = Proxy::start(Arc::clone(&to)).await;
-    // Whoever asks the node for the leader is sent to the proxy.
+    // Clients that ask the node for the leader are sent to the proxy.
     let cluster = Cluster::start_with(1, &[&format!("--set=advertise.grpc={}", proxy.address)]).await;
     to.set(cluster.nodes[0].grpc_address()).expect("set once");
     let holder = client(vec![proxy.address.clone()]).await;
@@ -192,12 +192,12 @@ async fn watch_cut_between_parts_loses_and_repeats_nothing() {
     drop(holder);
     proxy.cuts.store(CUTS, Ordering::SeqCst);
     let watcher = client(vec![proxy.address.clone()]).await;
-    let mut watch = watcher.watch(WatchOptions::from_revision(revision).jobs(["lock", "session"]));
+    let mut watch = watcher.watch(WatchOptions::from_revision(revision).areas(["lock", "session"]));
     let (mut ordinals, mut parts, mut whole) = (Vec::new(), 0, false);
     loop {
         match tokio::time::timeout(PATIENCE, watch.next()).await.expect("in time").expect("goes on") {
             WatchItem::Changes { revision: told, events, more } if told == revision => {
-                assert!(!whole, "told again behind its end");
+                assert!(!whole, "a part was repeated after the end of its revision");
                 ordinals.extend(events.iter().map(|event| event.ordinal));
                 parts += 1;
                 whole = !more;
@@ -208,6 +208,6 @@ async fn watch_cut_between_parts_loses_and_repeats_nothing() {
         }
     }
     assert!(whole && parts > 3, "{parts} parts");
-    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 0, "it was cut each time");
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 0, "every connection was cut");
     assert!(ordinals.iter().copied().eq(0..=LOCKS), "each once, in order: {ordinals:?}");
 }

@@ -1,4 +1,4 @@
-//! Watches through failover: what was seen is exactly what happened.
+//! Watches through failover: a watcher sees exactly what happened.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ async fn client(endpoints: Vec<String>) -> Client {
     client.connect().await.expect("connects")
 }
 
-/// Changes of revisions after `after` up to `until`, as (revision, ordinal, kind), from one node.
+/// Collects the changes of a watch up to the revision `until`, as (revision, ordinal, kind).
 async fn collect(client: &Client, options: WatchOptions, until: u64) -> Vec<(u64, u32, String)> {
     let mut watch = client.watch(options.progress(Duration::from_millis(100)));
     let mut seen = Vec::new();
@@ -40,7 +40,7 @@ fn told(revision: u64, events: &[Event]) -> Vec<(u64, u32, String)> {
     events.iter().map(|event| (revision, event.ordinal, event.kind.clone())).collect()
 }
 
-/// Takes and gives back locks through all nodes until told to stop; gives how many grants were acknowledged.
+/// Takes and releases locks through all nodes until `stop` is set. Returns how many grants were acknowledged.
 async fn busy(nodes: Vec<Rest>, stop: Arc<AtomicBool>) -> u64 {
     let mut granted = 0;
     for number in 0_usize.. {
@@ -62,7 +62,7 @@ async fn busy(nodes: Vec<Rest>, stop: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watch_sees_every_change_once_after_losing_two_nodes() {
+async fn watch_sees_every_change_once_through_failover() {
     let mut cluster = Cluster::start(3).await;
     let endpoints = cluster.endpoints();
     let client = client(endpoints.clone()).await;
@@ -94,14 +94,14 @@ async fn watch_sees_every_change_once_after_losing_two_nodes() {
             }
         })
     };
-    // The watch is on the leader: the client prefers it.
+    // The client prefers the leader, so the watch is there.
     for _ in 0..2 {
         let before = *progress.borrow();
         progress.wait_for(|count| *count > before + 20).await.expect("the watch goes on");
         let leader = cluster.leader().await;
         cluster.nodes[leader].kill();
         let before = *progress.borrow();
-        progress.wait_for(|count| *count > before + 20).await.expect("the watch goes on elsewhere");
+        progress.wait_for(|count| *count > before + 20).await.expect("the watch continues at another node");
         cluster.launch(leader, &[]);
         cluster.nodes[leader].ready().await;
     }
@@ -110,7 +110,7 @@ async fn watch_sees_every_change_once_after_losing_two_nodes() {
     drop(progress);
     let (begin, end, seen) = watcher.await.expect("the watcher ends");
     cluster.converged().await;
-    // Every node has the same history, and the watcher has it too.
+    // Every node has the same history, and the watcher has seen it.
     let mut grants = 0;
     for endpoint in endpoints {
         let own = self::client(vec![endpoint]).await;
@@ -118,7 +118,7 @@ async fn watch_sees_every_change_once_after_losing_two_nodes() {
         assert_eq!(whole, seen);
         grants = whole.iter().filter(|(.., kind)| kind == "lock_granted").count() as u64;
     }
-    assert!(grants > 80 && grants <= granted, "{grants} of {granted} grants lie before the end of the watch");
+    assert!(grants > 80 && grants <= granted, "{grants} of {granted} grants are before the end of the watch");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn watch_restarts_from_a_snapshot_after_an_install() {
     cluster.nodes[follower].kill();
     take(3, 400).await;
     let _ = rest.post("/api/v1/cluster/snapshot", &json!({})).await;
-    eventually("the leader's log begins behind what the follower has", || async {
+    eventually("the leader's log starts after the follower's last entry", || async {
         let purged = cluster.nodes[leader].status().await["purged_index"].as_u64()?;
         (purged > seen).then_some(())
     })
@@ -167,10 +167,10 @@ async fn watch_restarts_from_a_snapshot_after_an_install() {
     assert_eq!(locks, 400);
 }
 
-/// A watch of one node's own, of everything that happens from now on. Its first message has come.
+/// Opens a watch of everything on this node, and waits for its first message.
 async fn pinned_watch(node: &Node) -> tonic::Streaming<v1::WatchResponse> {
     let mut service = WatchServiceClient::connect(node.grpc.clone()).await.expect("connects");
-    let request = v1::WatchRequest { jobs: vec!["lock".to_owned()], progress_ms: 100, ..Default::default() };
+    let request = v1::WatchRequest { areas: vec!["lock".to_owned()], progress_ms: 100, ..Default::default() };
     let mut stream = service.watch(request).await.expect("a watch").into_inner();
     let _ = stream.message().await.expect("stands").expect("the first message");
     stream
@@ -191,12 +191,12 @@ async fn open_watch_reports_the_gap_of_a_snapshot_install() {
         tokens.push(leader.rest.post("/api/v1/locks", &body).await.expect(201).number("fencing_token"));
     }
     let _ = leader.rest.post("/api/v1/cluster/snapshot", &json!({})).await.expect(200);
-    eventually("what the follower lacks is purged, messages under way included", || async {
+    eventually("the entries that the follower lacks are purged, including those in flight", || async {
         leader.status().await["purged_index"].as_u64().filter(|purged| *purged > had + 200)
     })
     .await;
     follower.signal(Signal::CONT);
-    // What came before the gap was told in order and without one; then the watcher is told of the gap.
+    // Changes before the gap arrive in order and complete; then the gap is reported.
     let (mut seen, mut told_to) = (Vec::new(), had);
     let status = loop {
         match tokio::time::timeout(PATIENCE, stream.message()).await.expect("in time") {
@@ -209,24 +209,27 @@ async fn open_watch_reports_the_gap_of_a_snapshot_install() {
                     }));
                 }
             }
-            Ok(None) => panic!("the watch ended without a word after {} changes", seen.len()),
+            Ok(None) => panic!("the watch ended without an error after {} changes", seen.len()),
             Err(status) => break status,
         }
     };
     let info = status.get_details_error_info().expect("details");
     assert_eq!(info.reason, "compacted", "{status:?}");
-    assert!(seen.len() < 400, "nothing was missing");
+    assert!(seen.len() < 400, "no change was skipped");
     assert_eq!(seen, tokens[..seen.len()]);
     let oldest: u64 = info.metadata["oldest_revision"].parse().expect("a revision");
-    assert!(oldest > told_to + 1, "there is a gap between what was told, {told_to}, and {oldest}");
-    // With a snapshot, or from there on, it is watched again, on the same node.
+    assert!(
+        oldest > told_to + 1,
+        "there is a gap between the last reported revision, {told_to}, and {oldest}"
+    );
+    // The same node accepts a new watch from there, or with a snapshot.
     let again = format!("/api/v1/watch/poll?from_revision={oldest}&wait_ms=0");
     let _ = follower.rest.get(&again).await.expect(200);
     cluster.converged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_prints_changes_from_a_revision_on() {
+async fn command_line_prints_changes_from_a_revision() {
     let cluster = Cluster::start(1).await;
     let rest = &cluster.nodes[0].rest;
     let granted = rest.post("/api/v1/locks", &json!({"name": "a/1", "ttl_ms": 60_000})).await.expect(201);

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules of the house that a machine can hold. `cargo xtask sim`: whole nodes in simulation.
+//! `cargo xtask tidy` checks the project's rules that a machine can check. `cargo xtask sim` runs the simulation.
 
 mod source;
 mod tidy;
@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    // This crate lies directly in the workspace.
+    // This crate is a direct subfolder of the workspace.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match arguments.split_first() {
         Some((task, [])) if task == "tidy" => tidy(&root),

@@ -1,4 +1,4 @@
-//! Source files: finding them, and reading them as syntax and as tokens with lines.
+//! Finds source files, and parses them as syntax and as tokens with lines.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::Visit;
 
-/// Something that breaks a rule.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) path: String,
@@ -24,7 +24,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A token that is not a group, or the edge of one.
+/// A token that is not a group, or the delimiter of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -34,10 +34,10 @@ pub(crate) struct Token {
 
 /// A parsed file.
 pub(crate) struct Source {
-    /// Path from the workspace's root.
+    /// The path from the root of the workspace.
     pub(crate) path: String,
     pub(crate) syntax: syn::File,
-    /// Tokens without documentation and without what is compiled for tests only.
+    /// The tokens, without documentation and without code that is compiled only for tests.
     pub(crate) tokens: Vec<Token>,
     test_lines: Vec<RangeInclusive<usize>>,
 }
@@ -61,7 +61,7 @@ impl Source {
         Finding { path: self.path.clone(), line, message: message.into() }
     }
 
-    /// Whether the line belongs to a module that is compiled for tests only.
+    /// Whether the line belongs to a module that is compiled only for tests.
     pub(crate) fn is_test_line(&self, line: usize) -> bool {
         self.test_lines.iter().any(|lines| lines.contains(&line))
     }
@@ -71,13 +71,13 @@ impl Source {
         self.path.split('/').any(|part| part == "tests") || self.path.ends_with("/tests.rs")
     }
 
-    /// Lines with code on them.
+    /// The number of lines with code.
     pub(crate) fn code_lines(&self) -> usize {
         self.tokens.iter().flat_map(|token| token.first_line..=token.last_line).collect::<BTreeSet<_>>().len()
     }
 }
 
-/// Lines of modules under `#[cfg(test)]`.
+/// The lines of modules under `#[cfg(test)]`.
 #[derive(Default)]
 struct TestModules {
     lines: Vec<RangeInclusive<usize>>,
@@ -135,14 +135,14 @@ fn is_punct(tree: &TokenTree, wanted: char) -> bool {
     matches!(tree, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
-/// `[doc = "…"]`: how a documentation comment comes out of the lexer.
+/// Whether a token tree is `[doc = "…"]`, the form that the lexer gives to documentation comments.
 fn is_documentation(tree: &TokenTree) -> bool {
     let TokenTree::Group(group) = tree else { return false };
     let first = group.stream().into_iter().next();
     group.delimiter() == Delimiter::Bracket && matches!(first, Some(TokenTree::Ident(name)) if name == "doc")
 }
 
-/// All Rust files of a crate's folder, in order; not those of crates that lie inside of it.
+/// Lists all Rust files of a crate's folder, in order, without those of crates inside it.
 pub(crate) fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];

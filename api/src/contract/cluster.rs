@@ -7,18 +7,18 @@ use utoipa::ToSchema;
 use super::Long;
 use crate::service::{At, cluster, health};
 
-/// What a member is in Raft.
+/// The role of a member in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, Enum)]
 #[serde(rename_all = "snake_case")]
 #[graphql(remote = "batuta_raft::Role")]
 pub(crate) enum MemberRole {
-    /// Orders the log.
+    /// The member leads: it orders the log.
     Leader,
-    /// Copies the log and votes.
+    /// The member receives the log and votes.
     Follower,
-    /// Asks for votes.
+    /// The member stands for election.
     Candidate,
-    /// Copies the log and does not vote.
+    /// The member receives the log but does not vote.
     Learner,
 }
 
@@ -30,13 +30,13 @@ pub(crate) enum MemberRole {
     "matched_index": 1600, "last_contact_ms": 12
 }))]
 pub(crate) struct Member {
-    /// Raft id: given once, never reused.
+    /// The node id, which is never reused.
     pub(crate) node_id: Long,
-    /// Stable name for people.
+    /// The stable name, for people.
     pub(crate) name: String,
-    /// What the member is now, as the answering node knows it.
+    /// The current role of the member, as far as the answering node knows.
     pub(crate) role: MemberRole,
-    /// Whether its vote counts.
+    /// Whether the member is a voter.
     pub(crate) voter: bool,
     /// Base URL of its REST API.
     pub(crate) rest: String,
@@ -49,7 +49,7 @@ pub(crate) struct Member {
     /// Known on the leader only: the last log index the member has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) matched_index: Option<Long>,
-    /// Known on the leader only: milliseconds since the member last answered.
+    /// Known on the leader only: the time since the member last answered, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_contact_ms: Option<Long>,
     /// Set when the answering node found that this member lost acknowledged entries, or applied other entries than the leader.
@@ -57,7 +57,7 @@ pub(crate) struct Member {
     pub(crate) fault: Option<String>,
 }
 
-/// How the cluster looks from the node that answers.
+/// The status of the answering node, and its view of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "cluster_id": "c-5f0c", "node_id": 1, "node_name": "n1", "role": "leader", "term": 3, "leader_id": 1,
@@ -67,15 +67,15 @@ pub(crate) struct Member {
     "uptime_ms": 60000, "cluster_time_ms": 61000, "token_high_water": 17, "members": [], "revision": 1600
 }))]
 pub(crate) struct ClusterStatus {
-    /// The id born with the cluster; left out before the cluster is born.
+    /// The id of the cluster; left out before the cluster is created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster_id: Option<String>,
-    /// The node that answers; left out before it has an id.
+    /// The id of the answering node; left out before it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_id: Option<Long>,
-    /// Name of the node that answers.
+    /// Name of the answering node.
     pub(crate) node_name: String,
-    /// What that node is in Raft.
+    /// The role of the answering node.
     pub(crate) role: MemberRole,
     /// The Raft term.
     pub(crate) term: Long,
@@ -85,60 +85,60 @@ pub(crate) struct ClusterStatus {
     /// Name of the leader; left out while none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) leader_name: Option<String>,
-    /// Last entry of the node's log.
+    /// Index of the last entry in the node's log.
     pub(crate) last_log_index: Long,
-    /// Last entry the node knows to be committed.
+    /// Index of the last entry that the node knows to be committed.
     pub(crate) committed_index: Long,
-    /// Last entry the node applied.
+    /// Index of the last entry that the node has applied.
     pub(crate) applied_index: Long,
-    /// Last entry the node's snapshot covers.
+    /// Index of the last entry in the node's snapshot.
     pub(crate) snapshot_index: Long,
-    /// Last entry the node's log no longer has.
+    /// Index of the last entry that is purged from the node's log.
     pub(crate) purged_index: Long,
-    /// Milliseconds since the leader last heard from a quorum; on the leader only.
+    /// The time since a quorum last acknowledged the leader, in milliseconds; on the leader only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quorum_ack_ms: Option<Long>,
-    /// Whether the node takes requests.
+    /// Whether the node can serve requests.
     pub(crate) ready: bool,
     /// Why the node is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_ready_reason: Option<String>,
     /// Version of Batuta on the node.
     pub(crate) version: String,
-    /// Sessions in the state.
+    /// The number of sessions.
     pub(crate) sessions: Long,
-    /// Grants in the state.
+    /// The number of grants.
     pub(crate) grants: Long,
-    /// Queued acquisitions in the state.
+    /// The number of queued acquisitions.
     pub(crate) waiters: Long,
-    /// Locks in the state.
+    /// The number of locks that are held, waited for, or closed by lock-delay.
     pub(crate) locks: Long,
-    /// Hash of the applied state; two nodes that applied the same last entry have the same.
+    /// A hash of the applied state. Two nodes that have applied the same last entry have the same hash.
     pub(crate) state_hash: String,
-    /// Whether the disk of the node that answers is nearly full.
+    /// Whether the disk of the answering node is nearly full.
     pub(crate) disk_full: bool,
-    /// Why writes that add to the state are refused; left out when they are taken. The node is ready all the same.
+    /// Why requests that add to the state are refused; left out when they are accepted. The node may be ready at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) writes_refused_reason: Option<String>,
-    /// How long the node has been running, milliseconds.
+    /// The time since the node started, in milliseconds.
     pub(crate) uptime_ms: Long,
-    /// Cluster time, milliseconds.
+    /// Cluster time, in milliseconds.
     pub(crate) cluster_time_ms: Long,
-    /// The last fencing token the cluster gave.
+    /// The last fencing token that the cluster has issued.
     pub(crate) token_high_water: Long,
-    /// Every member.
+    /// All members.
     pub(crate) members: Vec<Member>,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// The members, as the node that answers knows them.
+/// The members, as the answering node knows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"members": [], "revision": 1600}))]
 pub(crate) struct MemberList {
-    /// The members by id.
+    /// The members, in order of their ids.
     pub(crate) members: Vec<Member>,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
@@ -156,22 +156,22 @@ pub(crate) struct MemberRequest {
 pub(crate) struct MemberAnswer {
     /// Id of the member.
     pub(crate) node_id: Long,
-    /// The last revision the answering node had applied then.
+    /// The last revision that the answering node had applied at the time of the answer.
     pub(crate) revision: Long,
 }
 
-/// Hands leadership over.
+/// Transfers leadership to another member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "TransferLeaderInput")]
 #[schema(example = json!({"member": "n2"}))]
 pub(crate) struct TransferLeaderRequest {
-    /// Id or name of the new leader; default the most up-to-date follower.
+    /// Id or name of the new leader; by default the most up-to-date follower.
     #[serde(default)]
     pub(crate) member: Option<String>,
 }
 
-/// Who leads now.
+/// The new leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"leader_id": 2, "leader_name": "n2", "revision": 1600}))]
 pub(crate) struct LeaderAnswer {
@@ -180,7 +180,7 @@ pub(crate) struct LeaderAnswer {
     /// Name of the leader; left out when the answering node does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) leader_name: Option<String>,
-    /// The last revision the answering node had applied then.
+    /// The last revision that the answering node had applied at the time of the answer.
     pub(crate) revision: Long,
 }
 
@@ -188,13 +188,13 @@ pub(crate) struct LeaderAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"snapshot_index": 1600, "revision": 1600}))]
 pub(crate) struct SnapshotAnswer {
-    /// Last entry the snapshot covers.
+    /// Index of the last entry in the snapshot.
     pub(crate) snapshot_index: Long,
-    /// The last revision the answering node had applied then.
+    /// The last revision that the answering node had applied at the time of the answer.
     pub(crate) revision: Long,
 }
 
-/// One limit.
+/// A limit, with its value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, SimpleObject, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(input_name = "LimitInput")]
@@ -206,7 +206,7 @@ pub(crate) struct Limit {
     pub(crate) value: Long,
 }
 
-/// Changes some limits on every node at once; the others stay.
+/// Changes some limits on all nodes at once; other limits stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "SetLimitsInput")]
@@ -222,23 +222,23 @@ pub(crate) struct SetLimitsRequest {
 pub(crate) struct LimitsAnswer {
     /// All limits.
     pub(crate) limits: Vec<Limit>,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// How a node is, in a word.
+/// The health of a node, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, Enum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HealthStatus {
     /// The process answers.
     Live,
-    /// The node should get requests.
+    /// The node can serve requests.
     Ready,
-    /// The node should get no requests.
+    /// The node should not get requests.
     NotReady,
 }
 
-/// How the node is, in a word.
+/// The health of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"status": "ready"}))]
 pub(crate) struct Health {
@@ -252,17 +252,17 @@ pub(crate) struct Health {
     pub(crate) writes_refused_reason: Option<String>,
 }
 
-/// How the node is, in detail.
+/// The health of the node, in detail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "status": "ready", "live": true, "ready": true, "draining": false, "revision": 1600, "leader_name": "n1", "members": []
 }))]
 pub(crate) struct HealthDetail {
-    /// Whether the node is ready, in a word.
+    /// Whether the node is ready: `ready` or `not_ready`.
     pub(crate) status: HealthStatus,
-    /// Always true: a node that cannot go on exits.
+    /// Always true: a node that cannot continue exits.
     pub(crate) live: bool,
-    /// Whether the node should get requests: a leader is known, apply keeps up, no shutdown is under way.
+    /// Whether the node should get requests: it knows a leader, keeps up with applying entries, and is not shutting down.
     pub(crate) ready: bool,
     /// Why the node is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,7 +272,7 @@ pub(crate) struct HealthDetail {
     pub(crate) writes_refused_reason: Option<String>,
     /// Whether the node is shutting down.
     pub(crate) draining: bool,
-    /// The last revision the node applied.
+    /// The last revision that the node has applied.
     pub(crate) revision: Long,
     /// Name of the leader; left out while none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,7 +282,7 @@ pub(crate) struct HealthDetail {
 }
 
 impl SetLimitsRequest {
-    /// The limits for the use case.
+    /// Converts to the limits of the use case.
     pub(crate) fn read(self) -> Vec<cluster::Limit> {
         let limit = |Limit { name, value }| cluster::Limit { name, value: value.into() };
         self.limits.into_iter().map(limit).collect()

@@ -1,4 +1,4 @@
-//! Objects of locks.
+//! The public objects of locks.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 use batuta_statemachine::lock as core;
@@ -11,7 +11,7 @@ use super::Long;
 use crate::service::Consistency;
 use crate::service::lock::LockMode;
 
-/// How one lock is taken by an acquisition.
+/// One lock of an acquisition, and its mode.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema, SimpleObject, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(input_name = "LockInput")]
@@ -19,51 +19,51 @@ use crate::service::lock::LockMode;
 pub(crate) struct LockRequest {
     /// Name of the lock: a path of segments, such as `orders/42`.
     pub(crate) name: String,
-    /// Default `exclusive`.
+    /// The mode; by default `exclusive`.
     #[serde(default)]
     #[graphql(default)]
     pub(crate) mode: LockMode,
-    /// Semaphore only: permits taken, default 1.
+    /// Semaphore only: the permits to take; by default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) permits: Option<u32>,
-    /// Semaphore only: permits there are. The first request sets the capacity; one that disagrees is refused.
+    /// Semaphore only: the total number of permits. The first request sets it; a request with another number is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) capacity: Option<u32>,
 }
 
-/// Asks for one lock (`name`, `mode`, …) or for several all or nothing (`locks`).
+/// Takes one lock (`name`, `mode`, …), or several all or nothing (`locks`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "AcquireInput")]
 #[schema(example = json!({"name": "orders/42", "ttl_ms": 30000, "wait_ms": 5000, "owner": "worker-7"}))]
 pub(crate) struct AcquireRequest {
-    /// The one lock that is asked for. Either this or `locks`.
+    /// The name of a single lock. Give either this or `locks`.
     pub(crate) name: Option<String>,
-    /// With `name`: default `exclusive`.
+    /// With `name`: the mode; by default `exclusive`.
     pub(crate) mode: Option<LockMode>,
-    /// With `name`, semaphore only: permits taken, default 1.
+    /// With `name`, semaphore only: the permits to take; by default 1.
     pub(crate) permits: Option<u32>,
-    /// With `name`, semaphore only: permits there are.
+    /// With `name`, semaphore only: the total number of permits.
     pub(crate) capacity: Option<u32>,
-    /// The locks that are asked for, all or nothing, under one fencing token. Either this or `name`.
+    /// Several locks, taken all or nothing under one fencing token. Give either this or `name`.
     pub(crate) locks: Option<Vec<LockRequest>>,
-    /// The session the grant lives and dies with. A grant without a session has a time to live of its own.
+    /// The session that owns the grant: the locks are released when the session ends. A grant without a session has its own TTL.
     pub(crate) session_id: Option<String>,
-    /// A label inside the session (a thread, a job); without a session, for people.
+    /// A label of the owner. It distinguishes owners within a session (threads, for example); without a session it is for people.
     #[serde(default)]
     #[graphql(default)]
     pub(crate) owner: String,
-    /// Time to live of a grant without a session, milliseconds; required then, refused with a session.
+    /// The TTL of a grant without a session, in milliseconds. Required without a session, refused with one.
     pub(crate) ttl_ms: Option<Long>,
-    /// How long to wait in the queue, milliseconds; 0, the default, answers at once. Closing the connection ends the wait.
+    /// How long to wait in the queue, in milliseconds; 0, the default, answers at once. Closing the connection ends the wait.
     #[serde(default)]
     #[graphql(default)]
     pub(crate) wait_ms: Long,
-    /// How long the locks stay closed after the holder lost them without giving them back, milliseconds; default 0.
+    /// How long the locks stay closed to others after the holder lost them without releasing them, in milliseconds; by default 0.
     #[serde(default)]
     #[graphql(default)]
     pub(crate) lock_delay_ms: Long,
-    /// Whether the owner may take again what it holds: same grant, same token, a count. Needs a session.
+    /// Whether the owner may take locks again that it holds: the grant and its token stay the same, and a count rises. Needs a session.
     #[serde(default)]
     #[graphql(default)]
     pub(crate) reentrant: bool,
@@ -73,16 +73,16 @@ pub(crate) struct AcquireRequest {
     pub(crate) metadata: String,
 }
 
-/// Gives a grant back, named by its id, or by `name` and a fencing token.
+/// Releases a grant, which is named by its id, or by `name` and a fencing token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "ReleaseInput")]
 pub(crate) struct ReleaseRequest {
-    /// The grant to give back. Either this or a fencing token.
+    /// The id of the grant. Give either this or a fencing token.
     pub(crate) lock_id: Option<String>,
-    /// With the id of a grant: must be a name of the grant, when given. With a fencing token: required.
+    /// With the id of a grant: if given, must be a name of the grant. With a fencing token: required.
     pub(crate) name: Option<String>,
-    /// The token that holds `name`. A retry under the same key gets the same answer.
+    /// The token under which `name` is held. A retry under the same key gets the same answer.
     pub(crate) fencing_token: Option<Long>,
     /// When given, the grant must belong to this session: a session that names itself gives back only what it owns.
     pub(crate) session_id: Option<String>,
@@ -145,13 +145,13 @@ pub(crate) struct ResizeRequest {
 pub(crate) struct ForceReleaseRequest {
     /// A name of the grant.
     pub(crate) name: String,
-    /// The token that was looked at; refused when another holds the lock by now.
+    /// The holder's token, as it was seen. Refused when the lock is held under another token by now.
     pub(crate) fencing_token: Long,
-    /// Why, for the audit trail.
+    /// The reason, which is kept for the audit.
     pub(crate) reason: String,
 }
 
-/// Asks for a longer life of a one-shot grant.
+/// Renews a one-shot grant.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "ExtendInput")]
@@ -159,10 +159,10 @@ pub(crate) struct ForceReleaseRequest {
 pub(crate) struct ExtendRequest {
     /// The grant.
     pub(crate) lock_id: String,
-    /// When given, must be a name of the grant. REST has it in the path.
+    /// If given, must be a name of the grant. REST has it in the path.
     #[schema(ignore)]
     pub(crate) name: Option<String>,
-    /// The grant lives at least this long from now, milliseconds; never shortens.
+    /// The grant lives at least this long from now on, in milliseconds. Never shortens its life.
     pub(crate) ttl_ms: Long,
 }
 
@@ -184,47 +184,47 @@ pub(crate) struct CancelWaitRequest {
     "ttl_ms": 30000, "remaining_ms": 30000, "lock_delay_ms": 0, "metadata": ""
 }))]
 pub(crate) struct Grant {
-    /// Names this acquisition; release, extend and cancel take it.
+    /// The id of the acquisition, for release, extend and cancel.
     pub(crate) lock_id: String,
-    /// Send the token with every write to what the lock protects; a resource refuses a token older than one it has seen.
+    /// The fencing token. Send it with every write to the protected resource, which refuses a token older than one it has seen.
     pub(crate) fencing_token: Long,
-    /// The namespace the locks live in.
+    /// The namespace of the locks.
     pub(crate) namespace: String,
     /// The lock, when the grant holds exactly one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// How the lock is held, when the grant holds exactly one.
+    /// The mode of the lock, when the grant holds exactly one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mode: Option<LockMode>,
-    /// Everything the grant holds.
+    /// All locks of the grant.
     pub(crate) locks: Vec<LockRequest>,
     /// The session that keeps the grant alive; left out for a one-shot grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
     /// The owner label.
     pub(crate) owner: String,
-    /// How often a re-entrant owner took the locks.
+    /// How often the owner has taken the locks; more than 1 only after re-entry.
     pub(crate) count: Long,
     /// Revision of the grant.
     pub(crate) granted_revision: Long,
     /// When the locks were granted. RFC 3339 UTC, for people.
     pub(crate) granted_at: String,
-    /// One-shot grants only: when the grant expires unless it is extended. RFC 3339 UTC, for people; decides nothing.
+    /// One-shot grants only: when the grant expires unless it is extended. RFC 3339 UTC, for people; it decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<String>,
-    /// One-shot grants only: time to live, milliseconds.
+    /// One-shot grants only: the TTL, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl_ms: Option<Long>,
-    /// One-shot grants only: the grant lives at least this long from the answer's revision on, milliseconds.
+    /// One-shot grants only: the grant lives at least this long from the revision of the answer on, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) remaining_ms: Option<Long>,
-    /// Lock-delay after an involuntary loss, milliseconds.
+    /// How long the locks stay closed to others after an involuntary loss, in milliseconds.
     pub(crate) lock_delay_ms: Long,
     /// Free text of the owner.
     pub(crate) metadata: String,
 }
 
-/// A grant and the revision it is true at.
+/// A grant, and the revision at which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "lock_id": "l-1532.0", "fencing_token": 17, "namespace": "default", "name": "orders/42", "mode": "exclusive",
@@ -237,7 +237,7 @@ pub(crate) struct GrantAnswer {
     #[serde(flatten)]
     #[graphql(flatten)]
     pub(crate) grant: Grant,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
@@ -248,18 +248,18 @@ pub(crate) struct GrantAnswer {
     "owner": "worker-8", "queue_position": 0, "remaining_ms": 4200
 }))]
 pub(crate) struct Waiter {
-    /// Names the acquisition; the grant will have the same id.
+    /// The id of the acquisition; the grant will have the same id.
     pub(crate) lock_id: String,
-    /// The locks that are wanted.
+    /// The requested locks.
     pub(crate) locks: Vec<LockRequest>,
     /// The session of the waiter, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
     /// The owner label.
     pub(crate) owner: String,
-    /// Waiters ahead.
+    /// The number of waiters ahead.
     pub(crate) queue_position: Long,
-    /// The wait goes on at least this long from the answer's revision on, milliseconds.
+    /// The wait lasts at least this long from the revision of the answer on, in milliseconds.
     pub(crate) remaining_ms: Long,
 }
 
@@ -272,37 +272,37 @@ pub(crate) struct Waiter {
 pub(crate) struct Lock {
     /// Name of the lock.
     pub(crate) name: String,
-    /// The namespace the lock lives in.
+    /// The namespace of the lock.
     pub(crate) namespace: String,
-    /// How the lock is held now; without holders, how the first waiter wants it; left out when only lock-delay keeps it closed.
+    /// The mode in which the lock is held. Without holders, the mode that the first waiter requests; left out when only lock-delay keeps it closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mode: Option<LockMode>,
-    /// Semaphore only: permits there are.
+    /// Semaphore only: the total number of permits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) capacity: Option<u32>,
-    /// Semaphore only: permits nobody holds.
+    /// Semaphore only: the number of free permits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) permits_free: Option<u32>,
-    /// The holders, oldest first; all of them unless there is a cursor to the next holders.
+    /// The holders, oldest first. All of them, unless there is a cursor to the next holders.
     pub(crate) holders: Vec<Grant>,
-    /// How many hold the lock in all.
+    /// The total number of holders.
     pub(crate) holder_count: Long,
-    /// Read the lock again with this cursor for the next holders; left out when these are the last.
+    /// Read the lock again with this cursor to get the next holders; left out when there are no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_holders_cursor: Option<String>,
-    /// The first waiters.
+    /// The first waiters, in the order of the queue.
     pub(crate) waiters: Vec<Waiter>,
-    /// How many wait in all.
+    /// The total number of waiters.
     pub(crate) waiter_count: Long,
-    /// Read the lock again with this cursor for the next waiters; left out when these are the last.
+    /// Read the lock again with this cursor to get the next waiters; left out when there are no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_waiters_cursor: Option<String>,
-    /// How long lock-delay keeps the lock closed, milliseconds.
+    /// How long lock-delay keeps the lock closed, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delayed_ms: Option<Long>,
 }
 
-/// A lock and the revision it is true at.
+/// A lock, and the revision at which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "name": "orders/42", "namespace": "default", "holders": [], "holder_count": 0, "waiters": [],
@@ -313,11 +313,11 @@ pub(crate) struct LockAnswer {
     #[serde(flatten)]
     #[graphql(flatten)]
     pub(crate) lock: Lock,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// A page of locks in name order.
+/// A page of locks, in order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"locks": [], "next_cursor": "n6f72646572732f3432", "revision": 1544}))]
 pub(crate) struct LockPage {
@@ -325,11 +325,11 @@ pub(crate) struct LockPage {
     pub(crate) locks: Vec<Lock>,
     /// The `cursor` of the next page; empty on the last page.
     pub(crate) next_cursor: String,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// What was given back.
+/// The answer to a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"lock_id": "l-1532.0", "fencing_token": 17, "remaining_count": 0, "revision": 1550}))]
 pub(crate) struct ReleaseAnswer {
@@ -337,7 +337,7 @@ pub(crate) struct ReleaseAnswer {
     pub(crate) lock_id: String,
     /// The token of the grant.
     pub(crate) fencing_token: Long,
-    /// What is left of a re-entrant count; 0 = the locks are free.
+    /// The remaining count of a reentrant grant; 0 means that the locks are free.
     pub(crate) remaining_count: Long,
     /// The revision of the release.
     pub(crate) revision: Long,
@@ -357,46 +357,46 @@ pub(crate) struct ResizeAnswer {
     pub(crate) revision: Long,
 }
 
-/// How a token stands.
+/// The status of a fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, Enum)]
 #[serde(rename_all = "snake_case")]
 #[graphql(remote = "core::TokenStatus")]
 pub(crate) enum TokenStatus {
-    /// The token holds the lock.
+    /// The lock is held under this token.
     Held,
-    /// Another token holds the lock.
+    /// The lock is held under another token.
     Superseded,
     /// Nobody holds the lock.
     NotHeld,
 }
 
-/// How a token stands on a name.
+/// The answer to a token check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"current": false, "status": "superseded", "newest_token": 21, "revision": 1600}))]
 pub(crate) struct CheckAnswer {
-    /// Whether the token holds the lock now.
+    /// Whether the lock is held under this token now.
     pub(crate) current: bool,
-    /// How the token stands.
+    /// The status of the token.
     pub(crate) status: TokenStatus,
-    /// The newest token that holds the lock, if any does.
+    /// The newest token under which the lock is held, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) newest_token: Option<Long>,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// What keeps one waiter waiting.
+/// An acquisition that blocks a waiter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "lock_id": "l-1532.0", "name": "orders/42", "session_id": "s-12.0", "owner": "worker-7",
     "fencing_token": 17, "waits_for": []
 }))]
 pub(crate) struct Blocker {
-    /// The acquisition in the way.
+    /// The id of the blocking acquisition.
     pub(crate) lock_id: String,
-    /// The lock on which the acquisition is in the way.
+    /// The lock on which it blocks the waiter.
     pub(crate) name: String,
-    /// The session of the acquisition, if it has one.
+    /// The session of the blocking acquisition, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
     /// The owner label.
@@ -404,20 +404,20 @@ pub(crate) struct Blocker {
     /// The token of a holder; left out for a waiter ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fencing_token: Option<Long>,
-    /// The locks that owner itself waits for.
+    /// The locks that the owner of the blocking acquisition waits for itself.
     pub(crate) waits_for: Vec<String>,
 }
 
-/// A waiter and what keeps it waiting.
+/// A waiter, and what blocks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct WaiterExplanation {
     /// The waiter.
     pub(crate) waiter: Waiter,
-    /// The acquisitions in the way.
+    /// The acquisitions that block it.
     pub(crate) blockers: Vec<Blocker>,
 }
 
-/// Who holds a lock, who waits, and why.
+/// Who holds a lock, who waits, and what blocks each waiter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "waiters": [], "summary": "orders/42 is free: nobody holds it or waits for it.", "revision": 1600
@@ -426,11 +426,11 @@ pub(crate) struct ExplainAnswer {
     /// The lock; left out when it is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lock: Option<Lock>,
-    /// The first waiters.
+    /// The first waiters, in the order of the queue.
     pub(crate) waiters: Vec<WaiterExplanation>,
-    /// One sentence for people.
+    /// A summary in one sentence, for people.
     pub(crate) summary: String,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
@@ -439,20 +439,20 @@ pub(crate) struct ExplainAnswer {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListLocksQuery {
-    /// Names that start with this text.
+    /// Only locks whose name starts with this prefix.
     #[param(example = "orders/")]
     #[serde(default)]
     pub(crate) prefix: String,
-    /// Held or waited for by this session.
+    /// Only locks that this session holds or waits for.
     #[serde(default)]
     pub(crate) session_id: String,
-    /// Held or waited for under this owner label.
+    /// Only locks held or waited for under this owner label.
     pub(crate) owner: Option<String>,
-    /// Page size, default 100, at most 1,000. A page may be shorter, because its bytes are bounded too.
+    /// Page size: by default 100, at most 1,000. A page may be shorter, because its size in bytes is bounded, too.
     pub(crate) limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub(crate) cursor: Option<String>,
-    /// How current the answer must be.
+    /// The consistency of the read.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,
@@ -463,14 +463,14 @@ pub(crate) struct ListLocksQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LockQuery {
-    /// How current the answer must be.
+    /// The consistency of the read.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,
-    /// `next_holders_cursor` of the answer before: only the holders behind it.
+    /// `next_holders_cursor` of the previous answer: reads the holders after it.
     #[serde(default)]
     pub(crate) holders_cursor: String,
-    /// `next_waiters_cursor` of the answer before: only the waiters behind it.
+    /// `next_waiters_cursor` of the previous answer: reads the waiters after it.
     #[serde(default)]
     pub(crate) waiters_cursor: String,
 }
@@ -480,17 +480,17 @@ pub(crate) struct LockQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReleaseQuery {
-    /// The grant to give back.
+    /// The id of the grant to release.
     #[param(example = "l-1532.0")]
     pub(crate) lock_id: Option<String>,
-    /// The token of the grant to give back, or with `force` the token that was looked at.
+    /// The token of the grant to release; with `force`, the holder's token as it was seen.
     pub(crate) fencing_token: Option<Long>,
     /// When given, the grant must belong to this session.
     pub(crate) session_id: Option<String>,
     /// Takes the lock away from its owner.
     #[serde(default)]
     pub(crate) force: bool,
-    /// With `force`: why, for the audit trail.
+    /// With `force`: the reason, which is kept for the audit.
     pub(crate) reason: Option<String>,
 }
 
@@ -499,10 +499,10 @@ pub(crate) struct ReleaseQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CheckQuery {
-    /// The token a writer presented.
+    /// The token that a writer presented.
     #[param(example = 17)]
     pub(crate) fencing_token: Long,
-    /// How current the answer must be.
+    /// The consistency of the read.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,

@@ -1,10 +1,10 @@
 //! The public objects: one Rust type each, documented once, for REST, WebSocket and GraphQL.
 //!
-//! A field is `snake_case` in JSON and `camelCase` in GraphQL; the schema of both documents comes from the same type. What the
-//! state knows in cluster time becomes `remaining_ms` and RFC 3339 here, and nowhere else. gRPC has its own writing of the
-//! contract (`proto/batuta/v1`) and is converted from the same core views, in `grpc/`.
+//! A field is `snake_case` in JSON and `camelCase` in GraphQL; the schemas of both documents come from the same type. Cluster
+//! time is converted to `remaining_ms` and RFC 3339 here, and nowhere else. gRPC has its own form of the
+//! contract (`proto/batuta/v1`), which `grpc/` converts from the same core views.
 //!
-//! Descriptions are read over JSON and over GraphQL: they name no field of more than one word, and say *left out* for a
+//! Descriptions are shown for JSON and for GraphQL, so they name no field of more than one word, and say *left out* for a
 //! field that is absent in JSON and null in GraphQL.
 
 pub(crate) mod cluster;
@@ -22,7 +22,7 @@ use crate::service::Consistency;
 
 pub(crate) use long::Long;
 
-/// The revision of a change that has nothing else to tell.
+/// The answer to a change that has no other result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"revision": 1600}))]
 pub(crate) struct Done {
@@ -30,12 +30,12 @@ pub(crate) struct Done {
     pub(crate) revision: Long,
 }
 
-/// Query of a read that has only the consistency to choose.
+/// Query of a read whose only parameter is the consistency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReadQuery {
-    /// How current the answer must be.
+    /// The consistency of the read.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,

@@ -1,4 +1,4 @@
-//! Objects of high-water registers.
+//! The public objects of high-water registers.
 
 use async_graphql::{InputObject, SimpleObject};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,11 @@ use crate::service::{At, register};
 pub(crate) struct Register {
     /// Name of the register.
     pub(crate) name: String,
-    /// The highest token the register has seen.
+    /// The highest fencing token that the register has seen.
     pub(crate) high_water: Long,
 }
 
-/// A register and the revision it is true at.
+/// A register, and the revision at which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"name": "orders/42", "high_water": 17, "revision": 1600}))]
 pub(crate) struct RegisterAnswer {
@@ -25,11 +25,11 @@ pub(crate) struct RegisterAnswer {
     #[serde(flatten)]
     #[graphql(flatten)]
     pub(crate) register: Register,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
-/// Raises a register.
+/// Advances a register to a fencing token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "AdvanceRegisterInput")]
@@ -39,11 +39,11 @@ pub(crate) struct AdvanceRegisterRequest {
     #[serde(default)]
     #[schema(ignore)]
     pub(crate) name: String,
-    /// The token a writer presented to the resource.
+    /// The token that a writer presented to the resource.
     pub(crate) fencing_token: Long,
 }
 
-/// Forgets a register.
+/// Deletes a register, which then accepts every token again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema, InputObject)]
 #[serde(deny_unknown_fields)]
 #[graphql(name = "DeleteRegisterInput")]

@@ -1,4 +1,4 @@
-//! Objects of sessions.
+//! The public objects of sessions.
 
 use async_graphql::{InputObject, SimpleObject};
 use batuta_statemachine::SessionId;
@@ -16,7 +16,7 @@ use crate::service::{At, Clock, Consistency, Page, parse, rfc3339};
 #[graphql(name = "OpenSessionInput")]
 #[schema(example = json!({"ttl_ms": 15000, "metadata": "billing@host-3"}))]
 pub(crate) struct OpenSessionRequest {
-    /// The session lives at least this long without a keep-alive, milliseconds.
+    /// The session lives at least this long without a keep-alive, in milliseconds.
     pub(crate) ttl_ms: Long,
     /// Free text for people (host, process), shown in listings.
     #[serde(default)]
@@ -67,27 +67,27 @@ pub(crate) struct CloseSessionQuery {
     "metadata": "billing@host-3", "locks_held": 0, "locks_waiting": 0
 }))]
 pub(crate) struct Session {
-    /// Names the session.
+    /// The id of the session.
     pub(crate) session_id: String,
-    /// The namespace the session lives in.
+    /// The namespace of the session.
     pub(crate) namespace: String,
-    /// The session lives at least this long without a keep-alive, milliseconds.
+    /// The session lives at least this long without a keep-alive, in milliseconds.
     pub(crate) ttl_ms: Long,
-    /// The session lives at least this long from the answer's revision on, milliseconds.
+    /// The session lives at least this long from the revision of the answer on, in milliseconds.
     pub(crate) remaining_ms: Long,
     /// When the session was opened. RFC 3339 UTC, for people.
     pub(crate) opened_at: String,
-    /// When the session expires unless it is renewed. RFC 3339 UTC, for people; decides nothing.
+    /// When the session expires unless it is renewed. RFC 3339 UTC, for people; it decides nothing.
     pub(crate) expires_at: String,
     /// Free text of the owner.
     pub(crate) metadata: String,
-    /// Grants the session owns.
+    /// The number of grants that the session owns.
     pub(crate) locks_held: Long,
-    /// Acquisitions the session has queued.
+    /// The number of acquisitions that the session has queued.
     pub(crate) locks_waiting: Long,
 }
 
-/// A session and the revision it is true at.
+/// A session, and the revision at which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "session_id": "s-12.0", "namespace": "default", "ttl_ms": 15000, "remaining_ms": 15000,
@@ -99,7 +99,7 @@ pub(crate) struct SessionAnswer {
     #[serde(flatten)]
     #[graphql(flatten)]
     pub(crate) session: Session,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct SessionPage {
     pub(crate) sessions: Vec<Session>,
     /// The `cursor` of the next page; empty on the last page.
     pub(crate) next_cursor: String,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
 
@@ -121,21 +121,21 @@ pub(crate) struct SessionPage {
 pub(crate) struct KeepAliveAnswer {
     /// The session.
     pub(crate) session_id: String,
-    /// The session lives at least this long from when the request was sent, milliseconds.
+    /// The session lives at least this long from when the request was sent, in milliseconds.
     pub(crate) ttl_ms: Long,
     /// The revision of the renewal.
     pub(crate) revision: Long,
 }
 
-/// What ended with a closed session.
+/// The answer to closing a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"released_locks": 2, "cancelled_waits": 0, "revision": 60}))]
 pub(crate) struct CloseSessionAnswer {
-    /// Grants that were released.
+    /// The number of grants that were released.
     pub(crate) released_locks: Long,
-    /// Waits that were withdrawn.
+    /// The number of waits that were withdrawn.
     pub(crate) cancelled_waits: Long,
-    /// The one revision in which all of it happened.
+    /// The revision at which the session and everything it owned ended.
     pub(crate) revision: Long,
 }
 
@@ -144,18 +144,18 @@ pub(crate) struct CloseSessionAnswer {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListSessionsQuery {
-    /// Page size, default 100, at most 1,000.
+    /// Page size: by default 100, at most 1,000. A page may be shorter, because its size in bytes is bounded, too.
     pub(crate) limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub(crate) cursor: Option<String>,
-    /// How current the answer must be.
+    /// The consistency of the read.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,
 }
 
 impl Session {
-    /// The session as it stands at an instant.
+    /// Converts a session as it is at an instant.
     pub(crate) fn seen(view: SessionView, clock: Clock) -> Self {
         Self {
             session_id: view.session.to_string(),

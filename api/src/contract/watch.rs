@@ -1,4 +1,4 @@
-//! Objects of watches.
+//! The public objects of watches.
 
 use async_graphql::{SimpleObject, Union};
 use serde::{Deserialize, Serialize};
@@ -12,58 +12,58 @@ use crate::ApiError;
 use crate::service::watch::{self as service, FilterRequest, Item, Kind, Start, WatchRequest};
 use crate::service::{CallContext, Clock, Consistency};
 
-/// One change.
+/// A change of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "ordinal": 0, "namespace": "default", "kind": "register_advanced",
-    "facts": {"job": "register", "name": "orders/42", "high_water": 17}
+    "facts": {"area": "register", "name": "orders/42", "high_water": 17}
 }))]
 pub(crate) struct Event {
     /// The place of the change inside its revision, from 0.
     pub(crate) ordinal: u32,
-    /// Where it happened; left out for changes of the cluster itself.
+    /// The namespace of the change; left out for changes of the cluster itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) namespace: Option<String>,
-    /// What happened.
+    /// The kind of the change.
     pub(crate) kind: Kind,
     /// The session the change belongs to, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
-    /// Why something ended: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`, `timed_out`,
-    /// `cancelled` or `node_lost`.
+    /// Why a grant, wait or session ended: `released`, `expired`, `forced`, `closed`, `session_closed`, `session_expired`,
+    /// `timed_out`, `cancelled` or `node_lost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// The rest, by what the change is about.
+    /// The facts of the change, by area.
     pub(crate) facts: Facts,
 }
 
-/// The facts of a change, by what it is about.
+/// The facts of a change, by area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Union)]
-#[serde(tag = "job", rename_all = "snake_case")]
+#[serde(tag = "area", rename_all = "snake_case")]
 pub(crate) enum Facts {
-    /// Of a lock.
+    /// The facts of a change of locks.
     Lock(Box<LockFacts>),
-    /// Of a session.
+    /// The facts of a change of sessions.
     Session(SessionFacts),
-    /// Of a register.
+    /// The facts of a change of registers.
     Register(RegisterFacts),
-    /// Of the cluster itself.
+    /// The facts of a change of the cluster itself.
     Cluster(ClusterFacts),
 }
 
 /// The facts of a change of locks: a grant, a waiter, or the capacity of a semaphore.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct LockFacts {
-    /// The acquisition; left out when a semaphore was resized.
+    /// The id of the acquisition. Absent when a semaphore was resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lock_id: Option<String>,
-    /// The grant as it is now; of a release, as it was, with the count that is left.
+    /// The grant after the change. After a release: the grant as it was, with the remaining count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grant: Option<Grant>,
     /// The queued acquisition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) waiter: Option<Waiter>,
-    /// Of a forced release: the operator's words.
+    /// Of a forced release: the operator's reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) words: Option<String>,
     /// Of a semaphore that was resized.
@@ -83,10 +83,10 @@ pub(crate) struct Capacity {
 /// The facts of a change of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct SessionFacts {
-    /// Of a session that was opened: its time to live, milliseconds.
+    /// Of a session that was opened: its TTL, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl_ms: Option<Long>,
-    /// Of a session that was opened: free text of its owner.
+    /// Of a session that was opened: the free text of its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<String>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct SessionFacts {
 pub(crate) struct RegisterFacts {
     /// Name of the register.
     pub(crate) name: String,
-    /// The highest token the register has seen; left out when the register was deleted.
+    /// The highest fencing token that the register has seen; left out when the register was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) high_water: Option<Long>,
 }
@@ -104,26 +104,26 @@ pub(crate) struct RegisterFacts {
 /// The facts of a change of the cluster itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct ClusterFacts {
-    /// The node id that was given out.
+    /// The node id that was allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_id: Option<Long>,
-    /// Name of the node that got it.
+    /// Name of the node that got the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_name: Option<String>,
 }
 
-/// What one revision changed. A large revision comes in several parts, all with its `revision`.
+/// The changes of one revision. A large revision comes in several parts, all with its `revision`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"revision": 1544, "events": [{
     "ordinal": 0, "namespace": "default", "kind": "register_advanced",
-    "facts": {"job": "register", "name": "orders/42", "high_water": 17}
+    "facts": {"area": "register", "name": "orders/42", "high_water": 17}
 }]}))]
 pub(crate) struct Changes {
-    /// Log index of the entry.
+    /// The revision: the log index of the entry.
     pub(crate) revision: Long,
-    /// The changes in order, at least one.
+    /// The changes, in order; at least one.
     pub(crate) events: Vec<Event>,
-    /// True when more changes of this revision follow. The revision is complete with the part that does not say so.
+    /// Whether more changes of this revision follow. The revision is complete with the part that lacks this.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub(crate) more: bool,
@@ -131,47 +131,47 @@ pub(crate) struct Changes {
 
 /// An object of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Union)]
-#[serde(tag = "job", rename_all = "snake_case")]
+#[serde(tag = "area", rename_all = "snake_case")]
 pub(crate) enum SnapshotObject {
     /// A session.
     Session(Session),
-    /// A lock. One with a cursor to its next holders comes again with them.
+    /// A lock. A lock with a cursor to its next holders is repeated with them.
     Lock(Box<Lock>),
     /// A register.
     Register(Register),
 }
 
-/// A part of the objects at one revision.
+/// A page of the objects at one revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
-    "revision": 1544, "objects": [{"job": "register", "name": "orders/42", "high_water": 17}], "last": true
+    "revision": 1544, "objects": [{"area": "register", "name": "orders/42", "high_water": 17}], "last": true
 }))]
 pub(crate) struct SnapshotPage {
-    /// The revision all objects are true at; the same on every page.
+    /// The revision at which all objects are true; it is the same on every page.
     pub(crate) revision: Long,
-    /// Sessions, oldest first; then locks, then registers, in name order.
+    /// Sessions, oldest first; then locks and then registers, in order of their names.
     pub(crate) objects: Vec<SnapshotObject>,
-    /// Whether changes come next.
+    /// Whether this is the last page, so that changes follow.
     pub(crate) last: bool,
 }
 
-/// Every change up to this revision that the watch wants has been sent.
+/// Progress of an idle watch: all selected changes up to this revision have been sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({"revision": 1544}))]
 pub(crate) struct Progress {
-    /// The revision.
+    /// The revision: the log index of the entry.
     pub(crate) revision: Long,
 }
 
-/// What a watcher gets.
+/// An item of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Union)]
 #[serde(untagged)]
 pub(crate) enum WatchItem {
-    /// Only at the beginning.
+    /// A page of the snapshot, only at the start.
     Snapshot(SnapshotPage),
-    /// What one revision changed.
+    /// The changes of one revision, or a part of them.
     Changes(Changes),
-    /// While nothing happens.
+    /// Progress without changes.
     Progress(Progress),
 }
 
@@ -180,32 +180,32 @@ pub(crate) enum WatchItem {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WatchQuery {
-    /// About what, comma-separated: `lock`, `session`, `register`, `cluster`. Default: everything.
+    /// Only changes of these areas, comma-separated: `lock`, `session`, `register`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
-    pub(crate) jobs: String,
-    /// Only these kinds of change, comma-separated.
+    pub(crate) areas: String,
+    /// Only changes of these kinds, comma-separated.
     #[param(example = "lock_granted,lock_released")]
     #[serde(default)]
     pub(crate) kinds: String,
-    /// Names that start with this text.
+    /// Only changes of names that start with this prefix.
     #[param(example = "orders/")]
     #[serde(default)]
     pub(crate) prefix: String,
-    /// One name; not together with `prefix`.
+    /// Only changes of this name; not together with `prefix`.
     #[serde(default)]
     pub(crate) name: String,
-    /// What belongs to this session.
+    /// Only changes that belong to this session.
     #[serde(default)]
     pub(crate) session_id: String,
-    /// Begin with this revision; default: with what happens from now on. Over REST, `Last-Event-ID` goes before it.
+    /// The first revision to send; by default, changes from now on. Over REST, `Last-Event-ID` takes precedence.
     pub(crate) from_revision: Option<Long>,
-    /// Begin with the objects as they are; not together with `from_revision`.
+    /// Starts with the current objects; not together with `from_revision`.
     #[serde(default)]
     pub(crate) snapshot: bool,
-    /// How often an idle watch says how far it is, milliseconds: 100 to 3,600,000, default 5,000.
+    /// How often an idle watch reports its progress, in milliseconds: 100 to 3,600,000; by default 5,000.
     pub(crate) progress_ms: Option<Long>,
-    /// How current a beginning without `from_revision` must be.
+    /// The consistency of a start without `from_revision`.
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,
@@ -216,45 +216,45 @@ pub(crate) struct WatchQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PollQuery {
-    /// About what, comma-separated: `lock`, `session`, `register`, `cluster`. Default: everything.
+    /// Only changes of these areas, comma-separated: `lock`, `session`, `register`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
-    pub(crate) jobs: String,
-    /// Only these kinds of change, comma-separated.
+    pub(crate) areas: String,
+    /// Only changes of these kinds, comma-separated.
     #[param(example = "lock_granted,lock_released")]
     #[serde(default)]
     pub(crate) kinds: String,
-    /// Names that start with this text.
+    /// Only changes of names that start with this prefix.
     #[param(example = "orders/")]
     #[serde(default)]
     pub(crate) prefix: String,
-    /// One name; not together with `prefix`.
+    /// Only changes of this name; not together with `prefix`.
     #[serde(default)]
     pub(crate) name: String,
-    /// What belongs to this session.
+    /// Only changes that belong to this session.
     #[serde(default)]
     pub(crate) session_id: String,
-    /// `next_revision` of the poll before. Without it the answer comes at once and says where to begin.
+    /// `next_revision` of the previous poll. Without it the poll answers at once with the revision to start at.
     pub(crate) from_revision: Option<Long>,
-    /// `next_ordinal` of the poll before, where it has one: changes of `from_revision` before it are left out.
+    /// `next_ordinal` of the previous poll, if it had one: changes of `from_revision` before it are left out.
     #[serde(default)]
     pub(crate) from_ordinal: u32,
-    /// How long to wait for a change, milliseconds; default 30,000, at most 60,000; 0 = answer at once.
+    /// How long to wait for a change, in milliseconds: by default 30,000, at most 60,000; 0 answers at once.
     pub(crate) wait_ms: Option<Long>,
 }
 
-/// What a long poll found.
+/// The answer to a long poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({"changes": [], "next_revision": 1545, "revision": 1544}))]
 pub(crate) struct PollAnswer {
-    /// Empty when nothing happened in time.
+    /// The changes; empty when nothing happened in time.
     pub(crate) changes: Vec<Changes>,
     /// The `from_revision` of the next poll.
     pub(crate) next_revision: Long,
     /// The `from_ordinal` of the next poll. Present only when the answer ends within a revision: its last changes have `more`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_ordinal: Option<u32>,
-    /// Every change up to this revision that the poll wants has been sent.
+    /// All selected changes up to this revision have been sent.
     pub(crate) revision: Long,
 }
 
@@ -262,7 +262,7 @@ impl WatchQuery {
     /// The request of the use case, for the namespace of a call.
     pub(crate) fn read(&self, context: &CallContext) -> Result<WatchRequest, ApiError> {
         let filter = FilterRequest {
-            jobs: service::words("jobs", &self.jobs)?,
+            areas: service::words("areas", &self.areas)?,
             kinds: service::words("kinds", &self.kinds)?,
             prefix: &self.prefix,
             name: &self.name,
@@ -281,15 +281,16 @@ impl WatchQuery {
 impl PollQuery {
     /// The request of the use case, for the namespace of a call.
     pub(crate) fn read(self, context: &CallContext) -> Result<WatchRequest, ApiError> {
-        let Self { jobs, kinds, prefix, name, session_id, from_revision, from_ordinal: _, wait_ms: _ } = self;
+        let Self { areas, kinds, prefix, name, session_id, from_revision, from_ordinal: _, wait_ms: _ } =
+            self;
         let query =
-            WatchQuery { jobs, kinds, prefix, name, session_id, from_revision, ..WatchQuery::default() };
+            WatchQuery { areas, kinds, prefix, name, session_id, from_revision, ..WatchQuery::default() };
         query.read(context)
     }
 }
 
 impl WatchItem {
-    /// The name of its server-sent event.
+    /// The name of the server-sent event for this item.
     pub(crate) fn event_name(&self) -> &'static str {
         match self {
             Self::Snapshot(_) => "snapshot",
@@ -298,7 +299,7 @@ impl WatchItem {
         }
     }
 
-    /// The revision behind which a watch that has this goes on; `None` within a snapshot or a revision.
+    /// The revision after which a watch with this item resumes; `None` within a snapshot or a revision.
     pub(crate) fn resume_after(&self) -> Option<u64> {
         let revision = match self {
             Self::Snapshot(page) => page.last.then_some(page.revision),

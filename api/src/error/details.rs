@@ -1,4 +1,4 @@
-//! What an error knows beside its text, for programs.
+//! The details of errors, for programs.
 
 use batuta_raft::ProposeError;
 use batuta_statemachine::{Rejection, ReleaseReason, cluster, lock, register, session};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::ApiError;
 
 impl ApiError {
-    /// The facts of the error: names, limits, tokens. Keys are spelled as fields of the APIs.
+    /// Returns the details of the error: names, limits, tokens. Keys are spelled like fields of the APIs.
     #[must_use]
     pub fn details(&self) -> Map<String, Value> {
         let value = match self {
@@ -100,7 +100,7 @@ fn rejection_details(rejection: &Rejection) -> Value {
             json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
         }
         Rejection::Lock(lock::Refusal::NotInUse { name }) => json!({ "name": name.as_str() }),
-        // Nobody has one: the lock is free.
+        // There is no newest token: the lock is free.
         Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest: 0 }) => {
             json!({ "fencing_token": token })
         }

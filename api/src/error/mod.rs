@@ -1,5 +1,5 @@
-//! What the public APIs answer when a request fails: one type, one stable code per kind of failure, and one table
-//! ([`info`]) that says how each front spells the code and what the reader can do.
+//! The errors of the public APIs: one type, one stable code per kind of failure, and one table
+//! ([`info`]) with the statuses of each front and what the reader can do.
 
 mod catalogue;
 mod code_info;
@@ -14,7 +14,7 @@ pub use batuta_statemachine::Code;
 pub use catalogue::info;
 pub use code_info::CodeInfo;
 
-/// The pause before a retry where nothing better is known, milliseconds.
+/// The default pause before a retry, in milliseconds.
 const RETRY_AFTER_MS: u64 = 200;
 
 /// Why a call failed.
@@ -23,30 +23,30 @@ pub enum ApiError {
     /// The state machine refused the command.
     #[error("{rejection}")]
     Rejected {
-        /// Why.
+        /// The refusal.
         rejection: Rejection,
-        /// The revision at which it is true, where the state was looked at.
+        /// The revision at which it is true, if it depends on the state.
         revision: Option<u64>,
     },
-    /// The command did not get through the cluster.
+    /// The command could not be proposed, or its proposal failed.
     #[error(transparent)]
     Propose(#[from] ProposeError),
-    /// The command was sent and its answer is not known.
+    /// The command was sent, and its outcome is unknown.
     #[error("{}", unknown_text(*.waited_ms, *.keyed, *.lock_id))]
     OutcomeUnknown {
-        /// How long the answer was waited for.
+        /// How long the call waited for the answer, in milliseconds.
         waited_ms: u64,
-        /// Whether the request carries a key under which it can be sent again safely.
+        /// Whether the request has a key with which it can be repeated safely.
         keyed: bool,
-        /// The acquisition, when it is known.
+        /// The acquisition, if it is known.
         lock_id: Option<LockId>,
     },
     /// A field of the request is wrong.
     #[error("{field}: {problem}")]
     InvalidArgument {
-        /// The field as the APIs spell it.
+        /// The field, as the APIs spell it.
         field: String,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         problem: String,
     },
     /// The request has a field that does not exist.
@@ -54,58 +54,58 @@ pub enum ApiError {
     UnknownField {
         /// The field as given.
         field: String,
-        /// The field that was probably meant.
+        /// The field that was probably intended.
         suggestion: Option<String>,
     },
-    /// The body is not what the content type says.
+    /// The body does not match its content type.
     #[error("the body cannot be read: {problem}")]
     MalformedBody {
-        /// Where and what.
+        /// The problem and its place.
         problem: String,
     },
     /// The body is larger than allowed.
     #[error("the body is larger than {max_bytes} bytes")]
     BodyTooLarge {
-        /// The most that is allowed.
+        /// The largest allowed size, in bytes.
         max_bytes: u64,
     },
-    /// The body is in a format that is not spoken here.
+    /// The body has an unsupported format.
     #[error("send the body as application/json")]
     UnsupportedMediaType,
-    /// The body is compressed, or coded in another way.
+    /// The body is compressed or otherwise encoded.
     #[error("the body is coded as {coding}; send it as it is, without {header}")]
     UnsupportedCoding {
-        /// The header that says so.
+        /// The header that names the coding.
         header: &'static str,
         /// The coding.
         coding: String,
     },
-    /// The GraphQL document does not fit the schema, or asks for what this node does not answer.
+    /// The GraphQL document does not match the schema, or asks for something that this node does not answer.
     #[error("{problem}")]
     InvalidQuery {
-        /// Where and what.
+        /// The problem and its place.
         problem: String,
     },
-    /// The GraphQL document asks for more than one request may.
+    /// The GraphQL document exceeds a limit of one request.
     #[error("the query is larger than {limit} = {max} allows; ask for less, or in several requests")]
     QueryTooLarge {
-        /// The limit that is passed.
+        /// The exceeded limit.
         limit: &'static str,
-        /// Its value.
+        /// The value of the limit.
         max: usize,
     },
     /// There is nothing at this path.
     #[error("there is no {path} here; the paths are listed at /docs and /openapi.json")]
     PathNotFound {
-        /// The path asked for.
+        /// The requested path.
         path: String,
     },
-    /// The path does not know the method.
+    /// The path does not support the method.
     #[error("{path} does not know {method}")]
     MethodNotAllowed {
-        /// The method asked with.
+        /// The requested method.
         method: String,
-        /// The path asked for.
+        /// The requested path.
         path: String,
     },
     /// Nobody holds the lock or waits for it.
@@ -119,23 +119,23 @@ pub enum ApiError {
     /// No member has that id or name.
     #[error("{member:?} is not a member; members are {}", .members.join(", "))]
     UnknownMember {
-        /// The id or name given.
+        /// The given id or name.
         member: String,
-        /// The names there are.
+        /// The names of all members.
         members: Vec<String>,
     },
     /// The node is shutting down.
     #[error("this node is shutting down; ask another node")]
     Draining,
-    /// The node has as many calls in flight as it takes.
+    /// The node has as many calls in flight as it accepts.
     #[error("this node is busy: {what} reached {max}")]
     Busy {
-        /// The limit that is reached.
+        /// The limit that was reached.
         what: &'static str,
-        /// Its value.
+        /// The value of the limit.
         max: u64,
     },
-    /// The client took its call back while it waited.
+    /// The client cancelled its call while it waited.
     #[error("the call was cancelled by its client, and its acquisition is withdrawn")]
     CallCancelled,
     /// A WebSocket connection cannot be made this way.
@@ -144,21 +144,21 @@ pub enum ApiError {
         /// What is wrong and what would be right.
         problem: String,
     },
-    /// Changes that were asked for are no longer kept on this node.
+    /// The requested changes are no longer kept on this node.
     #[error(
         "changes before revision {oldest_revision} are no longer kept here, {from_revision} was asked for; begin with a snapshot, \
          or at {oldest_revision}"
     )]
     Compacted {
-        /// From where on they were asked for.
+        /// The first requested revision.
         from_revision: u64,
-        /// From where on they are here.
+        /// The oldest revision that this node has.
         oldest_revision: u64,
     },
-    /// A watcher did not take its changes fast enough.
+    /// A watcher did not read its changes fast enough.
     #[error("the watcher is too slow and was cut off; go on at revision {resume_revision}")]
     Lagged {
-        /// Where to go on.
+        /// The revision at which to resume.
         resume_revision: u64,
     },
     /// A defect of Batuta itself.
@@ -183,24 +183,24 @@ impl From<Rejection> for ApiError {
 }
 
 impl ApiError {
-    /// A refusal that is true at a revision.
+    /// Makes the error of a refusal that is true at a revision.
     #[must_use]
     pub fn rejected(rejection: Rejection, revision: u64) -> Self {
         Self::Rejected { rejection, revision: Some(revision) }
     }
 
-    /// A field is wrong.
+    /// Makes the error of a wrong field.
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::InvalidArgument { field: field.into(), problem: problem.into() }
     }
 
-    /// No such session, at a revision.
+    /// Makes the error of a session that does not exist at a revision.
     #[must_use]
     pub fn session_not_found(session: SessionId, revision: u64) -> Self {
         Self::rejected(Rejection::Session(session::Refusal::SessionNotFound { session }), revision)
     }
 
-    /// The revision at which the refusal is true; `None` when the state was not looked at.
+    /// The revision at which the refusal is true; `None` when it does not depend on the state.
     #[must_use]
     pub fn revision(&self) -> Option<u64> {
         match self {
@@ -238,15 +238,15 @@ impl ApiError {
         }
     }
 
-    /// What the code means on every front.
+    /// The meaning of the code on every front.
     #[must_use]
     pub fn info(&self) -> CodeInfo {
         info(self.code())
     }
 
-    /// Whether the same request, sent again as it is, is safe and may succeed.
+    /// Whether repeating the same request is safe and may succeed.
     ///
-    /// The code decides, except for an unknown outcome: that one may only be repeated under a retry key.
+    /// The code decides, except for an unknown outcome, after which a request may be repeated only with a retry key.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
@@ -277,7 +277,7 @@ impl ApiError {
         self.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The field of the request that is to blame, when one is.
+    /// The offending field of the request, if there is one.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {

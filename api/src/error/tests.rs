@@ -1,4 +1,4 @@
-//! Every failure has a line in the table, and every line a section in `docs/errors.md`.
+//! Checks that every failure has a line in the table, and every line a section in `docs/errors.md`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ fn name() -> Name {
     Name::new("orders/42").expect("valid")
 }
 
-/// One of each kind of refusal. The match makes the compiler ask for a new kind here.
+/// One of each kind of refusal. The match makes the compiler demand a new kind here.
 fn rejections() -> Vec<Rejection> {
     let known = |rejection: &Rejection| match rejection {
         Rejection::InvalidArgument { .. }
@@ -139,7 +139,7 @@ fn all() -> Vec<ApiError> {
 }
 
 #[test]
-fn every_failure_is_in_the_table_and_every_line_can_occur() {
+fn every_failure_has_a_line_that_can_occur() {
     let occurring: BTreeSet<Code> = all().iter().map(ApiError::code).collect();
     assert_eq!(occurring, BTreeSet::from(Code::ALL));
     for code in Code::ALL {
@@ -147,9 +147,9 @@ fn every_failure_is_in_the_table_and_every_line_can_occur() {
     }
 }
 
-/// gRPC carries them as text, and clients make them what they are over REST.
+/// gRPC sends details as texts, and clients convert them to their form in REST.
 #[test]
-fn it_is_known_which_facts_are_json() {
+fn facts_that_are_json_are_known() {
     for error in all() {
         for (name, value) in error.details() {
             let is_text = value.is_string() || value.is_null();
@@ -194,7 +194,7 @@ fn details_name_what_is_to_blame() {
 }
 
 #[test]
-fn a_token_of_a_free_lock_is_compared_with_none() {
+fn token_of_a_free_lock_is_compared_with_none() {
     let free = ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded { token: 7, newest: 0 }));
     assert_eq!(free.to_string(), "token 7 does not hold the lock: the lock is free");
     assert!(!free.details().contains_key("newest_token"));
@@ -208,7 +208,7 @@ fn a_token_of_a_free_lock_is_compared_with_none() {
 }
 
 #[test]
-fn only_a_retryable_error_says_when_to_ask_again() {
+fn only_retryable_errors_have_a_pause() {
     for error in all() {
         assert_eq!(error.retry_after_ms().is_some(), error.retryable(), "{}", error.code());
     }
@@ -235,7 +235,7 @@ fn page() -> String {
         (_, true) => "yes",
         (_, false) => "no",
     };
-    // Writing to a String can not fail.
+    // Writing to a String cannot fail.
     for info in Code::ALL.map(info) {
         let CodeInfo { code, http, grpc, .. } = info;
         let _ = writeln!(page, "| [`{code}`](#{code}) | {http} | {grpc:?} | {} |", retry(&info));

@@ -1,4 +1,4 @@
-//! From a field of the document to a call of the service, and from its answer to the answer of the field.
+//! Turns a field of a document into a call of the service, and the answer of the call into the answer of the field.
 
 use std::future::Future;
 
@@ -9,14 +9,14 @@ use super::error;
 use crate::ApiError;
 use crate::service::{CallContext, Service, parse};
 
-/// What the arguments of a write say beside its input.
+/// The arguments of a write besides its input.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// Where the call works.
+    /// The namespace of the call.
     pub(super) namespace: String,
-    /// How a retry is recognised.
+    /// The retry key: a retry with the same key has the effect once.
     pub(super) idempotency_key: Option<String>,
-    /// Instead of a key: the number of the request in its session.
+    /// Instead of a retry key: the number of the request in its session.
     pub(super) session_sequence: Option<String>,
 }
 
@@ -40,8 +40,8 @@ pub(super) fn service<'a>(ctx: &Context<'a>) -> Result<&'a Service, ApiError> {
     ctx.data::<Service>().map_err(|_| ApiError::Internal("the schema has no service behind it".to_owned()))
 }
 
-/// Waits for the answer of a root field. A refusal becomes an error beside a `null`: what the other fields of the same
-/// request were answered (a lock that was granted, say) must not be lost with it.
+/// Waits for the answer of a root field. A refusal becomes an error next to a `null`, so that the answers of other fields in the
+/// same request (a granted lock, for example) are not lost.
 pub(super) async fn answered<T>(
     ctx: &Context<'_>,
     answer: impl Future<Output = Result<T, ApiError>>,

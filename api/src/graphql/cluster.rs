@@ -9,13 +9,13 @@ use crate::contract::cluster::{
 };
 use crate::service::{CallContext, Consistency};
 
-/// What can be read of the cluster.
+/// The queries of the cluster.
 #[derive(Default)]
 pub(super) struct ClusterQuery;
 
 #[Object]
 impl ClusterQuery {
-    /// How the cluster looks from the node that answers. Needs no quorum.
+    /// Reads the status of the answering node and its view of the cluster. Needs no quorum.
     async fn cluster(&self, ctx: &Context<'_>) -> Option<ClusterStatus> {
         let hashed = ctx.look_ahead().field("stateHash").exists();
         answered(ctx, async {
@@ -24,7 +24,7 @@ impl ClusterQuery {
         .await
     }
 
-    /// Lists members, as the node that answers knows them. Needs no quorum.
+    /// Lists the members, as the answering node knows them. Needs no quorum.
     async fn members(&self, ctx: &Context<'_>) -> Option<MemberList> {
         answered(ctx, async { Ok(service(ctx)?.members(&CallContext::in_default_namespace())?.into()) }).await
     }
@@ -41,19 +41,19 @@ impl ClusterQuery {
         .await
     }
 
-    /// Whether the node that answers should get requests. Needs no quorum.
+    /// Reads whether the answering node should get requests. Needs no quorum.
     async fn readiness(&self, ctx: &Context<'_>) -> Option<HealthDetail> {
         answered(ctx, async { Ok(service(ctx)?.health().into()) }).await
     }
 }
 
-/// What can be done with the cluster.
+/// The mutations of the cluster.
 #[derive(Default)]
 pub(super) struct ClusterMutation;
 
 #[Object]
 impl ClusterMutation {
-    /// Takes a member out: first its vote, then the member.
+    /// Removes a member: first its vote, then the member.
     async fn remove_member(&self, ctx: &Context<'_>, input: MemberRequest) -> Option<MemberAnswer> {
         answered(ctx, async {
             Ok(service(ctx)?.remove_member(&CallContext::in_default_namespace(), &input.member).await?.into())
@@ -72,7 +72,7 @@ impl ClusterMutation {
         .await
     }
 
-    /// Hands leadership over, to a member or to the most up-to-date follower.
+    /// Transfers leadership to a member, by default to the most up-to-date follower.
     async fn transfer_leader(
         &self,
         ctx: &Context<'_>,
@@ -88,7 +88,7 @@ impl ClusterMutation {
         .await
     }
 
-    /// Takes a snapshot on the node that answers and purges its log.
+    /// Takes a snapshot on the answering node and purges its log.
     async fn trigger_snapshot(&self, ctx: &Context<'_>) -> Option<SnapshotAnswer> {
         answered(ctx, async {
             Ok(service(ctx)?.trigger_snapshot(&CallContext::in_default_namespace()).await?.into())
@@ -96,7 +96,7 @@ impl ClusterMutation {
         .await
     }
 
-    /// Changes limits on every node at once; the ones not named stay. Answers all of them.
+    /// Changes the named limits on all nodes at once. Answers all limits.
     async fn set_limits(
         &self,
         ctx: &Context<'_>,

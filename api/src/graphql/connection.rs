@@ -1,4 +1,4 @@
-//! Listings as Relay connections: forwards, a page at a time.
+//! Listings as Relay connections, read forwards one page at a time.
 
 use async_graphql::{OutputType, SimpleObject};
 
@@ -8,39 +8,39 @@ use crate::contract::lock::Lock;
 use crate::contract::session::Session;
 use crate::service::{At, Clock, Page, parse};
 
-/// Where a page stands in its listing.
+/// The place of a page in its listing.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub(super) struct PageInfo {
-    /// Whether something may follow; a filter that fits little can make a page short or empty before the end.
+    /// Whether more items may follow. A filter that matches few items can make a page short or empty before the end.
     pub(super) has_next_page: bool,
-    /// Whether the page was asked for with `after`. Listings are read forwards only.
+    /// Whether the page was requested with `after`. Listings are read forwards only.
     pub(super) has_previous_page: bool,
     /// The cursor of the first edge.
     pub(super) start_cursor: Option<String>,
-    /// Ask for the next page with it as `after`.
+    /// Pass it as `after` to get the next page.
     pub(super) end_cursor: Option<String>,
 }
 
 impl PageInfo {
-    /// Of a page with these cursors of its first and last edge.
+    /// Makes the page information from the cursors of the first and last edge.
     pub(super) fn new(after: Option<&str>, edges: Option<(&str, &str)>, next_cursor: Option<String>) -> Self {
         Self {
             has_next_page: next_cursor.is_some(),
             has_previous_page: after.is_some(),
             start_cursor: edges.map(|(first, _)| first.to_owned()),
-            // Where the listing goes on may lie behind the last edge: what lay between did not fit the filter.
+            // The next page may start behind the last edge: items in between did not match the filter.
             end_cursor: next_cursor.or_else(|| edges.map(|(_, last)| last.to_owned())),
         }
     }
 }
 
-/// An item and where the listing goes on after it.
+/// An item, with the cursor that continues the listing after it.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 #[graphql(concrete(name = "LockEdge", params(Lock)), concrete(name = "SessionEdge", params(Session)))]
 pub(super) struct Edge<T: OutputType> {
     /// The item.
     pub(super) node: T,
-    /// The `after` of a page that begins behind this item.
+    /// Pass it as `after` to get the items after this one.
     pub(super) cursor: String,
 }
 
@@ -56,9 +56,9 @@ where
 {
     /// The items.
     pub(super) edges: Vec<Edge<T>>,
-    /// Whether there is more, and how to get it.
+    /// Whether there is another page, and how to get it.
     pub(super) page_info: PageInfo,
-    /// The answer is true at this revision.
+    /// The revision at which the answer is true.
     pub(super) revision: Long,
 }
 
@@ -66,7 +66,7 @@ impl<T: OutputType> Connection<T>
 where
     Edge<T>: OutputType,
 {
-    /// The page that was asked for with `after`; `cursor` is where a listing goes on behind a place.
+    /// Makes the page that was requested with `after`; `cursor` makes the cursor that continues the listing after an item.
     pub(super) fn new<V, P>(
         page: At<Page<V, P>>,
         after: Option<&str>,
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// Names the arguments of a listing as this API has them.
+/// Renames the arguments of a listing in an error to those of GraphQL.
 pub(super) fn renamed(error: ApiError) -> ApiError {
     match error {
         ApiError::InvalidArgument { field, problem } if field == "limit" => {
@@ -104,7 +104,7 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
     }
 }
 
-/// What a page costs: what it selects, once for each item asked for.
+/// The cost of a page: the cost of its selection, once for each requested item.
 pub(super) fn cost(first: Option<u32>, selected: usize) -> usize {
     let asked = first.filter(|first| *first > 0).unwrap_or(parse::PAGE_LIMIT_DEFAULT);
     usize::try_from(asked).map_or(usize::MAX, |asked| selected.saturating_mul(asked))
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_ends_where_the_listing_goes_on() {
+    fn page_ends_where_the_listing_continues() {
         let next = Some("n62".to_owned());
         let page = PageInfo::new(None, Some(("n61", "n61")), next.clone());
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_costs_what_it_can_hold() {
+    fn page_costs_as_much_as_it_can_hold() {
         for (first, selected, expected) in
             [(None, 3, 300), (Some(0), 3, 300), (Some(7), 3, 21), (Some(u32::MAX), usize::MAX, usize::MAX)]
         {

@@ -1,4 +1,4 @@
-//! Errors on the wire: the code of the catalogue and what a program needs to decide, as `extensions`.
+//! Errors of GraphQL: `extensions` carry the code of the catalogue and the details that a program needs.
 
 use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value};
 
@@ -6,14 +6,14 @@ use super::guard;
 use crate::ApiError;
 use crate::service::parse;
 
-/// A refusal of the service or of this front.
+/// Converts a refusal of the service or of this front.
 pub(super) fn of(error: &ApiError, position: Option<Pos>) -> ServerError {
     let mut refused = ServerError::new(error.to_string(), position);
     refused.extensions = Some(extensions(error));
     refused
 }
 
-/// Gives an error of the GraphQL library, which knows no codes, its place in the catalogue.
+/// Adds the code of the catalogue to an error of the GraphQL library, which knows no codes.
 pub(super) fn complete(error: &mut ServerError) {
     let coded = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
     if !coded {
@@ -44,7 +44,7 @@ fn extensions(error: &ApiError) -> ErrorExtensionValues {
             (_, value) => (spelled(&key), value),
         })
         .collect();
-    // JSON is a subset of what GraphQL can say.
+    // Every JSON value is a GraphQL value.
     if !details.is_empty()
         && let Ok(details) = Value::from_json(details.into())
     {
@@ -53,7 +53,7 @@ fn extensions(error: &ApiError) -> ErrorExtensionValues {
     values
 }
 
-/// A field as this API spells it: `ttl_ms` is `ttlMs` here, and the headers of the other APIs are arguments.
+/// Spells a field as GraphQL does: `ttl_ms` is `ttlMs`, and the headers of the other APIs are arguments.
 fn spelled(field: &str) -> String {
     match field {
         parse::KEY_FIELD => return "idempotencyKey".to_owned(),
@@ -71,7 +71,7 @@ fn spelled(field: &str) -> String {
     })
 }
 
-/// What the library's words mean. The tests of this front hold the words; what is not recognised is a wrong query.
+/// Recognises an error of the library by its message. The tests of this front check the messages. Any other message means an invalid query.
 fn recognised(message: &str) -> ApiError {
     if message == "Query is too complex." {
         let (limit, max) = guard::COST;
@@ -80,7 +80,7 @@ fn recognised(message: &str) -> ApiError {
     argument_at_fault(message).unwrap_or_else(|| ApiError::InvalidQuery { problem: message.to_owned() })
 }
 
-/// The argument, or the field of an input object, that the library found missing, unknown or of the wrong type.
+/// Extracts the argument or input field that the library found missing, unknown or of the wrong type.
 fn argument_at_fault(message: &str) -> Option<ApiError> {
     fn quoted(text: &str) -> Option<(&str, &str)> {
         text.split_once('"')
@@ -107,7 +107,7 @@ fn argument_at_fault(message: &str) -> Option<ApiError> {
     rest.contains("is required").then(|| ApiError::invalid(field, "is required"))
 }
 
-/// The library's `input.locks.1.name` as every error names it: `locks[1].name`.
+/// Converts the library's `input.locks.1.name` to the usual form, `locks[1].name`.
 fn input_field(path: &str) -> String {
     let path = path.strip_prefix("input.").unwrap_or(path);
     let mut field = String::with_capacity(path.len());
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_spelled_as_the_schema_has_them() {
+    fn fields_are_spelled_as_in_the_schema() {
         for (field, expected) in [
             ("ttl_ms", "ttlMs"),
             ("locks[1].name", "locks[1].name"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_the_library_have_codes() {
+    fn messages_of_the_library_have_codes() {
         for (message, code, field) in [
             (
                 r#"Invalid value for argument "input.ttlMs", expected type "Long""#,
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn details_are_spelled_as_the_schema_has_them() {
+    fn details_are_spelled_as_in_the_schema() {
         let name = Name::new("a").unwrap();
         let held = lock::Refusal::LockHeld { name, holder_tokens: vec![7], waiters: 0 };
         let error = serde_json::to_value(of(&Rejection::from(held).into(), None)).unwrap();

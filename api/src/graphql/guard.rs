@@ -1,8 +1,8 @@
-//! What one request may ask for at most, checked before anything of the document is validated or answered.
+//! Limits of one request, checked before the document is validated or answered.
 //!
-//! A short document can stand for a long one: fragments multiply what they are made of, aliases repeat a field, lists
-//! inside lists of the introspection grow with every step. So the text is bounded before it is parsed, and the document
-//! is weighed with every fragment weighed once, before a visitor that follows fragments gets to see it.
+//! A short document can expand to a long one: fragments multiply their contents, aliases repeat a field, and nested lists
+//! of the introspection grow with every level. So the text is bounded before it is parsed, and the document
+//! is weighed, with every fragment weighed once, before any visitor that follows fragments sees it.
 
 use std::collections::HashMap;
 
@@ -18,25 +18,25 @@ use crate::ApiError;
 /// A limit's name and its value.
 type Limit = (&'static str, usize);
 
-/// The longest document.
+/// The longest document, in bytes.
 const LENGTH: Limit = ("query_bytes_max", 64 * 1024);
-/// How deep brackets may stand in brackets: lists in lists as well as selections in selections.
+/// The deepest nesting of brackets, of lists as well as of selections.
 const NESTING: Limit = ("query_nesting_max", 48);
-/// How deep fields may stand in fields.
+/// The deepest nesting of fields.
 const DEPTH: Limit = ("query_depth_max", 12);
-/// How many calls of the service one request may hold: fields at the root, aliases included.
+/// The most calls of the service in one request: fields at the root, including aliases.
 const ROOTS: Limit = ("query_root_fields_max", 30);
-/// How many selections there may be once every fragment is written out.
+/// The most selections once every fragment is expanded.
 const FIELDS: Limit = ("query_fields_max", 1_000);
-/// How many lists of the introspection may stand in each other.
+/// The deepest nesting of introspection lists.
 const INTROSPECTION_LISTS: Limit = ("query_introspection_lists_max", 3);
-/// What the answer may cost: a field is one, and what a page selects counts once for each item asked for.
+/// The highest cost of an answer: a field costs one, and the selection of a page counts once for each requested item.
 pub(super) const COST: Limit = ("query_complexity_max", 50_000);
 
-/// Lists of the introspection whose items lead to such lists again.
+/// Introspection lists whose items contain such lists again.
 const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
 
-/// Parses a document that keeps within the limits.
+/// Parses a document, and refuses it when it exceeds a limit.
 pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocument, ServerError> {
     let refused = |error: ApiError| error::of(&error, None);
     within(LENGTH, query.len()).map_err(refused)?;
@@ -51,8 +51,8 @@ pub(super) fn parse(query: &str, introspection: bool) -> Result<ExecutableDocume
     Ok(document)
 }
 
-/// A subscription has one answer at a time, so it has one field. The library would follow several at once, and none of
-/// those in a fragment.
+/// Checks that a subscription has exactly one field. The library would run several fields concurrently, and ignore those in
+/// fragments.
 fn check_subscription(operation: &OperationDefinition) -> Result<(), ApiError> {
     let root = operation.selection_set.node.items.as_slice();
     let one_field = matches!(root, [one] if matches!(one.node, Selection::Field(_)));
@@ -63,19 +63,19 @@ fn check_subscription(operation: &OperationDefinition) -> Result<(), ApiError> {
     Err(ApiError::InvalidQuery { problem: problem.to_owned() })
 }
 
-/// What the parser stumbled over, without the copy of the line that it draws: a document is often one line.
+/// Converts an error of the parser, without its copy of the line: a document is often a single line.
 fn unparsable(error: parser::Error) -> ServerError {
     let mut refused = ServerError::from(error);
     let words = refused.message.rsplit_once("\n  = ").map_or(refused.message.as_str(), |(_, words)| words);
     let words = words.lines().next().unwrap_or_default();
     let place = refused.locations.first();
     let place = place.map(|place| format!(" in line {}, column {}", place.line, place.column));
-    refused.message = format!("the document can not be parsed{}: {words}", place.unwrap_or_default());
+    refused.message = format!("the document cannot be parsed{}: {words}", place.unwrap_or_default());
     error::complete(&mut refused);
     refused
 }
 
-/// The operation that is asked for by its name, or the first one.
+/// Finds the operation with the requested name, or the first operation.
 pub(super) fn operation<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
@@ -84,7 +84,7 @@ pub(super) fn operation<'a>(
     document.operations.iter().find(|(own, _)| asked(*own)).map(|(_, operation)| &operation.node)
 }
 
-/// The names of the root in the answer, in the order the document has them.
+/// The names of the root fields in the answer, in the order of the document.
 pub(super) fn answer_names(document: &ExecutableDocument, operation: &OperationDefinition) -> Vec<Name> {
     let mut names = Vec::new();
     collect_names(document, &operation.selection_set.node, &mut names);
@@ -111,8 +111,8 @@ fn within((limit, max): Limit, value: usize) -> Result<(), ApiError> {
     if value > max { Err(ApiError::QueryTooLarge { limit, max }) } else { Ok(()) }
 }
 
-/// How deep brackets stand in brackets. Those of strings and comments count too: it is an upper bound, found without
-/// the parser, whose own recursion it protects.
+/// The deepest nesting of brackets. Brackets in strings and comments count, too: this is an upper bound, found without
+/// the parser, whose recursion it limits.
 fn nesting(query: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in query.bytes() {
@@ -128,16 +128,16 @@ fn nesting(query: &str) -> usize {
     deepest
 }
 
-/// What a set of selections amounts to with its fragments written out.
+/// The weight of a set of selections with its fragments expanded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weight {
-    /// Fields of the set itself.
+    /// Fields at the root of the set.
     roots: usize,
-    /// Fields and fragments on every level: an empty fragment is work too.
+    /// Fields and fragments on all levels: even an empty fragment is work.
     fields: usize,
-    /// The longest way down. What the introspection selects counts one: it has its own bound.
+    /// The deepest nesting of fields. An introspection selection counts as one level, because it has its own limit.
     depth: usize,
-    /// The most lists of the introspection on one way down.
+    /// The deepest nesting of introspection lists.
     lists: usize,
 }
 
@@ -158,7 +158,7 @@ impl Weight {
         }
     }
 
-    /// A field that selects this.
+    /// The weight of a field with this selection.
     fn under(self, field: &str) -> Self {
         let introspection = matches!(field, "__schema" | "__type");
         Self {
@@ -169,7 +169,7 @@ impl Weight {
         }
     }
 
-    /// A fragment that selects this.
+    /// The weight of a fragment with this selection.
     fn spread(self) -> Self {
         Self { fields: self.fields.saturating_add(1), ..self }
     }
@@ -178,12 +178,12 @@ impl Weight {
 struct Scale<'a> {
     document: &'a ExecutableDocument,
     introspection: bool,
-    /// The fragments that were met; without a weight while they are on the scale.
+    /// The fragments seen so far; `None` while a fragment is being weighed.
     fragments: HashMap<&'a str, Option<Weight>>,
 }
 
 impl<'a> Scale<'a> {
-    /// `level` counts sets in sets, fragments included: it bounds the recursion.
+    /// Weighs a set of selections. `level` counts nested sets, including fragments, and bounds the recursion.
     fn selections(&mut self, set: &'a Positioned<SelectionSet>, level: usize) -> Result<Weight, ApiError> {
         within(NESTING, level)?;
         set.node.items.iter().try_fold(Weight::default(), |weight, selection| {
@@ -206,7 +206,7 @@ impl<'a> Scale<'a> {
                 Ok(self.selections(&fragment.node.selection_set, level)?.spread())
             }
             Selection::FragmentSpread(spread) => {
-                // An unknown fragment has nothing inside: the validation refuses it.
+                // An unknown fragment weighs nothing; validation refuses it.
                 let name = &spread.node.fragment_name.node;
                 let Some((name, fragment)) = self.document.fragments.get_key_value(name) else {
                     return Ok(Weight::default().spread());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_has_a_last_query_it_takes_and_a_first_it_refuses() {
+    fn every_limit_is_exact() {
         let deep = |depth: usize| format!("{}a{}", "{a".repeat(depth - 1) + "{", "}".repeat(depth));
         let wide = |roots: usize| format!("{{{}}}", "cluster ".repeat(roots));
         let large = |fields: usize| format!("{{a{{{}}}}}", "b ".repeat(fields - 1));
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(refusal("{...f} fragment f on Query {a}", true), "taken");
         let roots = format!("{{...f}} fragment f on Query {{{}}}", "cluster ".repeat(31));
         assert_eq!(refusal(&roots, true), "query_root_fields_max");
-        // Each fragment is twice the next: written out it is 2^40 fields, weighed it is 40 steps.
+        // Each fragment contains the next one twice: expanded it has 2^40 fields, weighing it takes 40 steps.
         let mut bomb = "{a{...f0}}".to_owned();
         for index in 0..40 {
             let next = index + 1;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_order_of_the_document() {
+    fn answer_has_the_order_of_the_document() {
         let query = "query A {a} query B {c ...f ... on Query {b}} fragment f on Query {x: z}";
         let document = parse(query, true).unwrap();
         let names = |name| operation(&document, name).map(|operation| answer_names(&document, operation));

@@ -1,7 +1,7 @@
-//! GraphQL over HTTP: one document per request, as JSON; and the way from there to a WebSocket.
+//! GraphQL over HTTP: one document per request, as JSON; and the upgrade to a WebSocket.
 //!
-//! A request that can be read is answered 200, refusals inside; one that can not has the status of its code. Either way
-//! the body is a GraphQL answer.
+//! A readable request is answered with 200, with refusals in the body. An unreadable request is answered with the status of its
+//! code. In both cases the body is a GraphQL answer.
 
 use std::sync::Arc;
 
@@ -22,21 +22,21 @@ use crate::middleware::stack;
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::{Service, parse};
 
-/// The page that asks in a browser. Everything it needs is in it.
+/// The page for queries from a browser. It is self-contained.
 const PAGE: &str = include_str!("page.html");
-/// It talks to this node only, whatever an answer may hold, and no other page shows it as its own.
+/// The content security policy of the page: it may connect only to this node, and no other page may frame it.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
 );
 
-/// The schema and how it is served.
+/// The schema, and the options of the front.
 #[derive(Clone)]
 pub(super) struct Front {
     pub(super) schema: Schema,
     pub(super) service: Service,
     pub(super) options: GraphqlOptions,
-    /// Places for WebSocket connections.
+    /// Limits the number of WebSocket connections.
     pub(super) connections: Arc<Semaphore>,
 }
 
@@ -47,7 +47,7 @@ impl Front {
     }
 }
 
-/// A request that could not be read.
+/// The error of an unreadable request.
 struct Unread(ApiError);
 
 impl IntoResponse for Unread {
@@ -57,9 +57,9 @@ impl IntoResponse for Unread {
     }
 }
 
-/// The routes of the front.
+/// Builds the routes of the front.
 pub(super) fn routes(front: Front) -> axum::Router {
-    // A WebSocket begins with GET, over HTTP/2 with CONNECT.
+    // A WebSocket starts with GET, over HTTP/2 with CONNECT.
     let route = on(MethodFilter::POST, execute)
         .on(MethodFilter::GET, page_or_socket)
         .on(MethodFilter::CONNECT, page_or_socket);
@@ -71,7 +71,7 @@ pub(super) fn routes(front: Front) -> axum::Router {
     stack(routes, crate::middleware::Front::Graphql)
 }
 
-/// The answer to a request that could not be carried out.
+/// Makes the answer to a request that could not be executed.
 pub(crate) fn unread(error: ApiError) -> Response {
     Unread(error).into_response()
 }
@@ -98,11 +98,11 @@ async fn page_or_socket(
     if front.options.page && takes_html(&headers) {
         return Ok(([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(PAGE)).into_response());
     }
-    // As the router says it of a method it does not know: for programs GET is for the WebSocket only.
+    // The same answer as for an unsupported method: programs use GET only to open a WebSocket.
     Ok(([(header::ALLOW, "POST")], method_not_allowed(method, uri).await).into_response())
 }
 
-/// Whether it is a browser that opens an address: it says that it takes a page; programs ask for JSON, or for anything.
+/// Whether a browser opens the address: it accepts HTML, while programs accept JSON or anything.
 fn takes_html(headers: &HeaderMap) -> bool {
     let given = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     given.flat_map(|value| value.split(',')).any(|item| {
@@ -118,8 +118,8 @@ async fn read(request: Request) -> Result<Body, ApiError> {
     decode_json(&read_body(request).await?)
 }
 
-/// What the headers of REST say is an argument here, one per field. Said in a header it would do nothing, and the caller
-/// would work in another namespace than it believes, or without its retry key.
+/// Refuses the headers of REST, which are arguments of fields in GraphQL. An ignored header would make the caller work in
+/// another namespace than it believes, or without its retry key.
 fn require_no_call_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     for name in [parse::NAMESPACE_FIELD, parse::KEY_FIELD, parse::SEQUENCE_FIELD] {
         if headers.contains_key(name) {

@@ -13,23 +13,23 @@ use crate::contract::{Done, Long};
 use crate::service::lock::{ListRequest, LockCursors};
 use crate::service::{Consistency, parse};
 
-/// What can be read of locks.
+/// The queries of locks.
 #[derive(Default)]
 pub(super) struct LockQuery;
 
 #[Object]
 impl LockQuery {
-    /// Reads one lock. A free lock leaves nothing behind: it is not found.
+    /// Reads one lock. A free lock is not stored, so it is not found.
     async fn lock(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The lock.")] name: String,
-        #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
+        #[graphql(desc = "`nextHoldersCursor` of the previous answer: reads the holders after it.", default)]
         holders_after: String,
-        #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
+        #[graphql(desc = "`nextWaitersCursor` of the previous answer: reads the waiters after it.", default)]
         waiters_after: String,
-        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
-        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
+        #[graphql(desc = "The consistency of the read.", default)] consistency: Consistency,
+        #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<LockAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
@@ -40,19 +40,19 @@ impl LockQuery {
         .await
     }
 
-    /// Lists the locks that are held, waited for or closed by lock-delay, in name order.
+    /// Lists the locks that are held, waited for or closed by lock-delay, in order of their names.
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the schema")]
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn locks(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Names that start with it.", default)] prefix: String,
-        #[graphql(desc = "Held or waited for by this session.")] session_id: Option<String>,
-        #[graphql(desc = "Held or waited for under this owner label.")] owner: Option<String>,
-        #[graphql(desc = "Page size, default 100, at most 1,000.")] first: Option<u32>,
+        #[graphql(desc = "Only names that start with this prefix.", default)] prefix: String,
+        #[graphql(desc = "Only locks that this session holds or waits for.")] session_id: Option<String>,
+        #[graphql(desc = "Only locks held or waited for under this owner label.")] owner: Option<String>,
+        #[graphql(desc = "Page size: by default 100, at most 1,000.")] first: Option<u32>,
         #[graphql(desc = "A cursor of the same listing.")] after: Option<String>,
-        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
-        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
+        #[graphql(desc = "The consistency of the read.", default)] consistency: Consistency,
+        #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<Connection<Lock>> {
         answered(ctx, async {
             let session = session_id.as_deref().unwrap_or_default();
@@ -71,7 +71,7 @@ impl LockQuery {
         .await
     }
 
-    /// Is this token still the newest on that name?
+    /// Checks whether the lock is held under this token.
     async fn check(
         &self,
         ctx: &Context<'_>,
@@ -88,17 +88,17 @@ impl LockQuery {
         .await
     }
 
-    /// Who holds the lock, who waits, and what each waiter is blocked by. Answers of a free lock too.
+    /// Explains who holds the lock, who waits, and what blocks each waiter. Also answers for a free lock.
     async fn explain(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The lock.")] name: String,
-        #[graphql(desc = "`nextHoldersCursor` of the answer before: only the holders behind it.", default)]
+        #[graphql(desc = "`nextHoldersCursor` of the previous answer: reads the holders after it.", default)]
         holders_after: String,
-        #[graphql(desc = "`nextWaitersCursor` of the answer before: only the waiters behind it.", default)]
+        #[graphql(desc = "`nextWaitersCursor` of the previous answer: reads the waiters after it.", default)]
         waiters_after: String,
-        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
-        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
+        #[graphql(desc = "The consistency of the read.", default)] consistency: Consistency,
+        #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<ExplainAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
@@ -110,7 +110,7 @@ impl LockQuery {
     }
 }
 
-/// What can be done with locks.
+/// The mutations of locks.
 #[derive(Default)]
 pub(super) struct LockMutation;
 
@@ -136,7 +136,7 @@ impl LockMutation {
         .await
     }
 
-    /// Gives a grant back. A multi-lock is given back whole, by any of its names.
+    /// Releases a grant. A grant of several locks is released as a whole, by any of its names.
     async fn release(
         &self,
         ctx: &Context<'_>,
@@ -150,7 +150,7 @@ impl LockMutation {
             .await
     }
 
-    /// Takes a grant away from its owner, if the token that was looked at still holds the lock.
+    /// Takes a grant away from its owner, if the lock is still held under the given token.
     async fn force_release(
         &self,
         ctx: &Context<'_>,
@@ -226,7 +226,7 @@ impl LockMutation {
             .await
     }
 
-    /// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
+    /// Withdraws a queued acquisition. Refused with `already_granted` when it holds its lock: release it instead.
     async fn cancel_wait(
         &self,
         ctx: &Context<'_>,

@@ -1,9 +1,9 @@
 //! The GraphQL front: decodes a document, calls the service for each field of its root, encodes the answers.
 //!
-//! Namespace, retry key and consistency are arguments of the fields: one request may hold several calls. A refused call
-//! is an error beside a `null` and takes nothing from the other calls of the request. The fields of a mutation are
-//! answered one after the other, in their order. A client that goes away drops the handler's future, and with it what a
-//! field waits for. Subscriptions need a WebSocket (`ws/`), which carries queries and mutations too.
+//! Namespace, retry key and consistency are arguments of the fields, because one request may contain several calls. A refused
+//! call is an error next to a `null`, and does not affect the other calls of the request. The fields of a mutation are
+//! executed one after the other, in their order. When a client disconnects, the handler's future is dropped, and with it the
+//! waits of its fields. Subscriptions need a WebSocket (`ws/`), which also carries queries and mutations.
 
 mod call;
 mod cluster;
@@ -28,22 +28,22 @@ use crate::service::Service;
 pub(crate) use http::unread;
 pub use ws::SocketOptions;
 
-/// How the front is served.
+/// Options of the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GraphqlOptions {
-    /// Whether the schema may be asked for.
+    /// Whether introspection of the schema is allowed.
     pub introspection: bool,
-    /// Whether a browser that opens `/graphql` gets a page to ask with.
+    /// Whether a browser that opens `/graphql` gets a page for queries.
     pub page: bool,
-    /// How its WebSocket connections behave.
+    /// Options of the WebSocket connections.
     pub socket: SocketOptions,
 }
 
-/// Reads.
+/// Queries, which only read.
 #[derive(Default, MergedObject)]
 struct Query(lock::LockQuery, register::RegisterQuery, session::SessionQuery, cluster::ClusterQuery);
 
-/// Writes, answered one after the other.
+/// Mutations, executed one after the other.
 #[derive(Default, MergedObject)]
 struct Mutation(
     lock::LockMutation,
@@ -58,15 +58,15 @@ fn builder() -> SchemaBuilder<Query, Mutation, watch::Subscription> {
     Schema::build(Query::default(), Mutation::default(), watch::Subscription)
 }
 
-/// The GraphQL API over the service at `/graphql`: POST for one answer, a WebSocket for subscriptions as well, and a page
-/// to ask with for a browser that opens it, when the options say so.
+/// Builds the GraphQL API over the service at `/graphql`: POST for single answers, a WebSocket also for subscriptions, and, if the
+/// options allow it, a page for browsers.
 pub fn router(service: Service, options: GraphqlOptions) -> Router {
     let (_, cost_max) = guard::COST;
     let schema = builder().data(service.clone()).limit_complexity(cost_max).finish();
     http::routes(http::Front::new(schema, service, options))
 }
 
-/// The schema in the GraphQL schema language, as `docs/schema.graphql` has it.
+/// Returns the schema in the GraphQL schema language, as in `docs/schema.graphql`.
 #[must_use]
 pub fn schema_sdl() -> String {
     builder().finish().sdl()

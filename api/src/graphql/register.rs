@@ -6,7 +6,7 @@ use super::call::{Keys, answered, read_context, service};
 use crate::contract::register::{AdvanceRegisterRequest, DeleteRegisterRequest, RegisterAnswer};
 use crate::service::{Consistency, parse};
 
-/// What can be read of registers.
+/// The queries of registers.
 #[derive(Default)]
 pub(super) struct RegisterQuery;
 
@@ -29,13 +29,13 @@ impl RegisterQuery {
     }
 }
 
-/// What can be done with registers.
+/// The mutations of registers.
 #[derive(Default)]
 pub(super) struct RegisterMutation;
 
 #[Object]
 impl RegisterMutation {
-    /// Raises a register to a token; refused when it has seen a newer one.
+    /// Advances a register to a fencing token. Refused when the register has seen a newer token.
     async fn advance_register(
         &self,
         ctx: &Context<'_>,
@@ -54,7 +54,7 @@ impl RegisterMutation {
         .await
     }
 
-    /// Forgets a register; answers its last value.
+    /// Deletes a register, which then accepts every token again. Answers its last value.
     async fn delete_register(
         &self,
         ctx: &Context<'_>,

@@ -1,4 +1,4 @@
-//! What is asked and what is answered, whatever carries it: one document, as JSON.
+//! Requests and answers as JSON, over HTTP and over WebSocket: one document per request.
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Request, Response, ServerError, Value, Variables};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Schema, error, guard};
 
-/// The most errors shown of a document that is not executed: it can be wrong in every line.
+/// The most errors shown for a document that is not executed: every line of it can be wrong.
 const ERRORS_MAX: usize = 20;
 
-/// A request as it is sent.
+/// The JSON of a request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Body {
@@ -19,12 +19,12 @@ pub(super) struct Body {
     operation_name: Option<String>,
     #[serde(default)]
     variables: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Clients may say things to servers that know them; this one knows none.
+    /// Extensions of clients, which are ignored.
     #[serde(default, rename = "extensions")]
     _extensions: Option<serde::de::IgnoredAny>,
 }
 
-/// A request whose document keeps within the limits.
+/// A request whose document is within the limits.
 pub(super) struct Operation {
     request: Request,
     subscription: bool,
@@ -32,7 +32,7 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    /// Reads the document of a request.
+    /// Parses the document of a request.
     pub(super) fn read(body: Body, introspection: bool) -> Result<Self, ServerError> {
         let Body { query, operation_name, variables, .. } = body;
         let document = guard::parse(&query, introspection)?;
@@ -47,24 +47,24 @@ impl Operation {
         Ok(Self { request, subscription, names })
     }
 
-    /// Whether it is answered more than once.
+    /// Whether the operation is a subscription, which has several answers.
     pub(super) fn is_subscription(&self) -> bool {
         self.subscription
     }
 
-    /// The answer to a query or a mutation. A subscription is refused.
+    /// Executes a query or a mutation. A subscription is refused.
     pub(super) async fn execute(self, schema: &Schema) -> Answer {
         Answer::executed(schema.execute(self.request).await, &self.names)
     }
 
-    /// The answers to a subscription. One without data is the last.
+    /// Starts a subscription and returns its answers. An answer without data is the last.
     pub(super) fn subscribe(self, schema: &Schema) -> impl Stream<Item = Answer> + use<> {
         let names = self.names;
         schema.execute_stream(self.request).map(move |response| Answer::executed(response, &names))
     }
 }
 
-/// An answer as it is sent. Without `data` nothing was executed, or a subscription has ended.
+/// The JSON of an answer. Without `data`, nothing was executed, or a subscription has ended.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,11 +79,11 @@ impl Answer {
     }
 
     fn executed(mut response: Response, names: &[Name]) -> Self {
-        // The library puts the fields of a query in the order in which their answers came.
+        // The library orders the fields of a query by when they were answered.
         if let Value::Object(fields) = &mut response.data {
             fields.sort_by_cached_key(|name, _| names.iter().position(|asked| asked == name));
         }
-        // Every field of the root may be null, or is that of a subscription, so the whole is null only when nothing was
+        // Every root field may be null, or belongs to a subscription. So the whole data is null only when nothing was
         // executed or the subscription has ended.
         let data = (response.data != Value::Null).then_some(response.data);
         if data.is_none() {

@@ -10,7 +10,7 @@ use crate::contract::session::{
 };
 use crate::service::{Consistency, parse, session};
 
-/// What can be read of sessions.
+/// The queries of sessions.
 #[derive(Default)]
 pub(super) struct SessionQuery;
 
@@ -37,10 +37,10 @@ impl SessionQuery {
     async fn sessions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Page size, default 100, at most 1,000.")] first: Option<u32>,
+        #[graphql(desc = "Page size: by default 100, at most 1,000.")] first: Option<u32>,
         #[graphql(desc = "A cursor of the same listing.")] after: Option<String>,
-        #[graphql(desc = "How current the answer must be.", default)] consistency: Consistency,
-        #[graphql(desc = "Where it is read.", default = "default")] namespace: String,
+        #[graphql(desc = "The consistency of the read.", default)] consistency: Consistency,
+        #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<Connection<Session>> {
         answered(ctx, async {
             let context = read_context(&namespace)?;
@@ -57,13 +57,13 @@ impl SessionQuery {
     }
 }
 
-/// What can be done with sessions.
+/// The mutations of sessions.
 #[derive(Default)]
 pub(super) struct SessionMutation;
 
 #[Object]
 impl SessionMutation {
-    /// Opens a session: one heartbeat that keeps everything a client owns alive.
+    /// Opens a session: a single keep-alive keeps everything alive that the client owns.
     async fn open_session(
         &self,
         ctx: &Context<'_>,
@@ -80,7 +80,7 @@ impl SessionMutation {
         .await
     }
 
-    /// Renews a session. The new time to live counts from when the request was sent.
+    /// Renews a session. The new TTL counts from when the request was sent.
     async fn keep_alive(
         &self,
         ctx: &Context<'_>,

@@ -1,4 +1,4 @@
-//! What can be subscribed to: changes.
+//! The subscription to changes.
 
 use async_graphql::{Context, Error, Subscription, value};
 use futures_util::Stream;
@@ -9,43 +9,49 @@ use super::error;
 use crate::ApiError;
 use crate::contract::Long;
 use crate::contract::watch::WatchItem;
-use crate::service::watch::{FilterRequest, Job, Kind, Start, Watch, WatchRequest};
+use crate::service::watch::{Area, FilterRequest, Kind, Start, Watch, WatchRequest};
 use crate::service::{Consistency, Service};
 
-/// What can be subscribed to.
+/// The subscriptions.
 pub(super) struct Subscription;
 
 #[Subscription]
 impl Subscription {
-    /// Every change that fits what is asked for, in order, each once.
+    /// Sends every selected change once, in order.
     ///
-    /// It ends with an error only: `compacted`, `lagged` and `draining` say how to go on. The `revision` of the last item, once
-    /// the snapshot is complete, plus one is the `fromRevision` of a subscription that goes on, on any node. Changes with
-    /// `more` do not count: a revision that was told in part is told again from its start.
+    /// The subscription ends only with an error: `compacted`, `lagged` and `draining` say how to continue. To resume, on any node, pass
+    /// the `revision` of the last item plus one as `fromRevision`, once the snapshot is complete. Changes with `more` do not count:
+    /// a revision that was received in part is sent again from its start.
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the schema")]
     #[graphql(complexity = "cost(None, child_complexity)")]
     async fn changes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "About what; empty = everything.", default)] jobs: Vec<Job>,
-        #[graphql(desc = "Only these kinds of change; empty = all.", default)] kinds: Vec<Kind>,
-        #[graphql(desc = "Names that start with it.", default)] prefix: String,
-        #[graphql(desc = "One name; not together with `prefix`.", default)] name: String,
-        #[graphql(desc = "What belongs to this session.", default)] session_id: String,
-        #[graphql(desc = "Begin with this revision; default: with what happens from now on.")]
+        #[graphql(desc = "Only changes of these areas; empty means all.", default)] areas: Vec<Area>,
+        #[graphql(desc = "Only changes of these kinds; empty means all.", default)] kinds: Vec<Kind>,
+        #[graphql(desc = "Only names that start with this prefix.", default)] prefix: String,
+        #[graphql(desc = "Only this name; not together with `prefix`.", default)] name: String,
+        #[graphql(desc = "Only changes that belong to this session.", default)] session_id: String,
+        #[graphql(desc = "The first revision to send; by default, changes from now on.")]
         from_revision: Option<Long>,
-        #[graphql(desc = "Begin with the objects as they are; not together with `fromRevision`.", default)]
+        #[graphql(desc = "Starts with the current objects; not together with `fromRevision`.", default)]
         snapshot: bool,
-        #[graphql(desc = "How often an idle subscription says how far it is, default 5,000.")]
+        #[graphql(
+            desc = "How often an idle subscription reports its progress, in milliseconds; by default 5,000."
+        )]
         progress_ms: Option<Long>,
-        #[graphql(desc = "How current a beginning without `fromRevision` must be.", default)]
+        #[graphql(desc = "The consistency of a start without `fromRevision`.", default)]
         consistency: Consistency,
-        #[graphql(desc = "Where; changes of the cluster itself are everywhere.", default = "default")]
+        #[graphql(
+            desc = "The namespace; changes of the cluster itself are in every namespace.",
+            default = "default"
+        )]
         namespace: String,
     ) -> Result<impl Stream<Item = Result<WatchItem, Error>> + use<>, Error> {
         let opened = async {
             let context = read_context(&namespace)?;
-            let filter = FilterRequest { jobs, kinds, prefix: &prefix, name: &name, session_id: &session_id };
+            let filter =
+                FilterRequest { areas, kinds, prefix: &prefix, name: &name, session_id: &session_id };
             let request = WatchRequest {
                 filter: filter.read(context.namespace.clone())?,
                 start: Start::parse(from_revision.map(u64::from), snapshot)?,
@@ -60,7 +66,7 @@ impl Subscription {
     }
 }
 
-/// The watch as a stream that ends after the first error.
+/// Converts a watch to a stream that ends after the first error.
 fn items(service: Service, watch: Watch) -> impl Stream<Item = Result<WatchItem, Error>> {
     futures_util::stream::unfold(Some(watch), move |watch| {
         let service = service.clone();
@@ -74,7 +80,7 @@ fn items(service: Service, watch: Watch) -> impl Stream<Item = Result<WatchItem,
     })
 }
 
-/// Why a subscription is not opened, or has ended; of a node that stops, with where to go on.
+/// The error with which a subscription is refused or ends. On a node that stops, it names other nodes.
 fn ended(service: Option<&Service>, error: &ApiError) -> Error {
     let mut refused = error::of(error, None);
     if let (ApiError::Draining, Some(service)) = (error, service) {
@@ -85,7 +91,7 @@ fn ended(service: Option<&Service>, error: &ApiError) -> Error {
     Error { message: refused.message, source: None, extensions: refused.extensions }
 }
 
-/// Where a node whose REST API is at this URL answers subscriptions.
+/// The URL for subscriptions of a node whose REST API is at this URL.
 fn socket_url(rest: &str) -> String {
     format!("{}/graphql", rest.replacen("http", "ws", 1))
 }
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_named_by_where_it_answers_subscriptions() {
+    fn node_is_named_by_its_subscription_url() {
         assert_eq!(socket_url("http://10.0.0.2:8080"), "ws://10.0.0.2:8080/graphql");
         assert_eq!(socket_url("https://http.example:8080"), "wss://http.example:8080/graphql");
     }

@@ -1,4 +1,4 @@
-//! Services of one method whose answers are encoded here, which the generated ones can not send.
+//! Services with one method whose answers are encoded by hand, which the generated services cannot send.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -11,15 +11,15 @@ use tonic_prost::ProstCodec;
 
 use super::MESSAGE_BYTES_MAX;
 
-/// The one method of a service.
+/// The only method of a service.
 pub(super) trait OneMethod: Clone + Send + Sync + 'static {
     /// The service's name in the contract.
     const SERVICE: &'static str;
-    /// The method's.
+    /// The method's name in the contract.
     const METHOD: &'static str;
-    /// What it answers, as it is sent.
+    /// The message that it sends.
     type Sent: prost::Message + 'static;
-    /// What it is asked.
+    /// The message that it receives.
     type Received: prost::Message + Default + 'static;
 
     /// Serves one call.
@@ -33,7 +33,7 @@ pub(super) trait OneMethod: Clone + Send + Sync + 'static {
         B::Error: Into<StdError> + Send + 'static;
 }
 
-/// The service.
+/// A service with this method.
 #[derive(Clone)]
 pub(super) struct ByHand<M>(pub(super) M);
 

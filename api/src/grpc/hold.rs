@@ -1,4 +1,4 @@
-//! Locks held over one bidirectional stream.
+//! Holds locks for one bidirectional stream.
 
 use batuta_proto::v1;
 use batuta_proto::v1::hold_request::Request as Wanted;
@@ -14,19 +14,19 @@ use crate::error::Code as ErrorCode;
 use crate::service::hold::Hold;
 use crate::service::{CallContext, Service};
 
-/// Answers that may wait for a slow client.
+/// The most answers queued for a slow client.
 const ANSWERS: usize = 16;
 
 pub(super) type HoldStream = ReceiverStream<Result<v1::HoldResponse, Status>>;
 
-/// How the client's side of the stream stands.
+/// What arrived from the client's side of the stream.
 enum Heard {
     Message(Option<Wanted>),
-    /// It closed or cancelled the stream: it wants the locks no longer.
+    /// The client closed or cancelled the stream: it no longer wants the locks.
     Closed,
-    /// The connection broke: it may still be working.
+    /// The connection broke: the client may still be working.
     Broken,
-    /// It sent a message that is not read.
+    /// The client sent a message that is too large to be read.
     TooLarge,
 }
 
@@ -40,14 +40,14 @@ async fn hear(requests: &mut Streaming<v1::HoldRequest>) -> Heard {
     }
 }
 
-/// Serves one stream in a task of its own, which ends with it.
+/// Serves one stream in its own task, which ends with the stream.
 pub(super) fn serve(
     service: Service,
     context: CallContext,
     mut requests: Streaming<v1::HoldRequest>,
 ) -> HoldStream {
     let (answers, receiver) = mpsc::channel(ANSWERS);
-    // When it panics its stream ends, and with it the hold.
+    // When it panics, its stream ends, and the hold with it.
     tokio::spawn(client_work(async move {
         let end = match acquire(&service, &context, &mut requests, &answers).await {
             Ok(Some(hold)) => keep(hold, &mut requests, &answers).await,
@@ -55,7 +55,7 @@ pub(super) fn serve(
             Err(error) => Err(error),
         };
         if let Err(error) = end {
-            // The client may be gone.
+            // The client may have disconnected.
             let _ = answers.send(Err(error.into())).await;
         }
     }));
@@ -69,11 +69,11 @@ fn too_large() -> ApiError {
 type Answers = mpsc::Sender<Result<v1::HoldResponse, Status>>;
 
 async fn tell(answers: &Answers, revision: u64, event: Event) {
-    // A client that is gone is noticed on its side of the stream.
+    // A disconnected client is noticed on its side of the stream.
     let _ = answers.send(Ok(v1::HoldResponse { revision, event: Some(event) })).await;
 }
 
-/// The first message; `None` when the client left before it had the locks.
+/// Handles the first message; `None` when the client left before it had the locks.
 async fn acquire(
     service: &Service,
     context: &CallContext,
@@ -87,7 +87,7 @@ async fn acquire(
         Heard::TooLarge => return Err(too_large()),
     };
     let request = lock::acquire_request(message)?;
-    // Dropping the acquisition withdraws it, wherever it stands.
+    // Dropping the acquisition withdraws it in any state.
     let (granted, hold) = tokio::select! {
         granted = service.hold(context, request) => granted?,
         heard = hear(requests) => return match heard {
@@ -102,7 +102,7 @@ async fn acquire(
     Ok(Some(hold))
 }
 
-/// Whether a keep-alive that failed may be taken the next time.
+/// Whether a keep-alive that failed may succeed the next time.
 fn passes(error: &ApiError) -> bool {
     error.retryable() || error.code() == ErrorCode::OutcomeUnknown
 }
@@ -129,8 +129,8 @@ async fn keep(
                     tell(answers, kept.revision, Event::Kept(v1::HoldKept { remaining_ms: kept.value }))
                         .await;
                 }
-                // The loss itself is about to be told, with its reason. What may succeed the next time is no loss: the client hears
-                // nothing and asks again while its time to live lasts.
+                // The loss itself is about to be reported, with its reason. A keep-alive that may succeed the next time is no loss: the
+                // client gets no answer and asks again before its TTL has passed.
                 Err(error) if error.code() == ErrorCode::LockNotHeld || passes(&error) => {}
                 Err(error) => return Err(error),
             },

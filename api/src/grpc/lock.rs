@@ -25,7 +25,7 @@ fn session_text(session: Option<SessionId>) -> String {
     session.map(|session| session.to_string()).unwrap_or_default()
 }
 
-/// On the wire 0 says nothing about permits and capacity.
+/// Permits or capacity; 0 on the wire means not given.
 fn given(number: u32) -> Option<u32> {
     (number > 0).then_some(number)
 }

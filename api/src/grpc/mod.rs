@@ -23,16 +23,17 @@ use tonic_health::ServingStatus;
 use crate::ApiError;
 use crate::service::{CallContext, Consistency, Service, parse};
 
-/// The largest message that is taken or sent.
+/// The largest message that is accepted or sent, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Calls in flight on one connection; for the server's `max_concurrent_streams`.
+/// The most calls in flight on one connection; for the server's `max_concurrent_streams`.
 pub const CONCURRENT_STREAMS_MAX: u32 = 1_024;
-/// How often the health service looks at the node's readiness.
+/// How often the health service reads the node's readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the health service calls the writes that add to the state: not serving while the disk is nearly full, when the node itself is.
+/// The name in the health service for requests that add to the state. It may be "not serving" while the node itself is serving, when the disk is
+/// nearly full.
 const WRITES_NAME: &str = "batuta.v1.writes";
-/// What the health service knows, the node as a whole first.
+/// All names in the health service, with the node as a whole first.
 const HEALTH_NAMES: [&str; 6] = [
     "",
     "batuta.v1.SessionService",
@@ -42,16 +43,16 @@ const HEALTH_NAMES: [&str; 6] = [
     "batuta.v1.ClusterService",
 ];
 
-/// The services of the public contract over the use cases.
+/// The services of the public contract, over the use cases.
 #[derive(Clone)]
 struct Front {
     service: Service,
 }
 
-/// All public services, health and reflection. Must be called inside a Tokio runtime.
+/// Builds all public services, health and reflection. Must be called inside a Tokio runtime.
 ///
 /// # Panics
-/// When the descriptors compiled into this binary cannot be read, which the tests rule out.
+/// When the descriptors compiled into this binary cannot be decoded, which the tests rule out.
 pub fn router(service: Service) -> axum::Router {
     let front = Front { service: service.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -80,7 +81,7 @@ pub fn router(service: Service) -> axum::Router {
     crate::middleware::stack(routes, crate::middleware::Front::Grpc)
 }
 
-/// Keeps the health service at the node's readiness until the node drains.
+/// Keeps the health service up to date with the node's readiness until the node drains.
 async fn report_health(service: Service, reporter: tonic_health::server::HealthReporter) {
     let mut shown = None;
     loop {
@@ -105,7 +106,7 @@ async fn report_health(service: Service, reporter: tonic_health::server::HealthR
     }
 }
 
-/// What every call carries beside its request, as texts.
+/// The metadata of a call, besides its request, as texts.
 #[derive(Default)]
 struct Headers<'a> {
     namespace: Option<&'a str>,
@@ -124,7 +125,7 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// The same, understood, for a request of this session.
+    /// Parses the metadata, for a request of this session.
     fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
         let namespace = self.namespace.map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text));
         let namespace = namespace.transpose()?.unwrap_or_default();
@@ -133,20 +134,20 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// What every call carries, from its metadata.
+/// Reads the context of a call from its metadata.
 fn context(metadata: &MetadataMap, session: Option<SessionId>) -> Result<CallContext, ApiError> {
     Headers::of(metadata)?.context(session)
 }
 
-/// A request that may name a session, whose sequence of requests it then belongs to.
+/// A request that may name a session, which then counts it in its sequence.
 trait OfSession {
     fn session(&self) -> Result<Option<SessionId>, ApiError> {
         Ok(None)
     }
 }
 
-/// A service of the contract whose calls are the front's own methods of the same names: for a call by itself here, and for one
-/// in a stream of many in [`pipeline`].
+/// Implements a service of the contract with the front's methods of the same names, which serve single calls here and calls in a
+/// stream of many in [`pipeline`].
 macro_rules! calls_of_the_front {
     ($service:ident { $($rest:tt)* } $($name:ident($request:ident) -> $response:ident;)*) => {
         #[tonic::async_trait]
@@ -174,7 +175,7 @@ fn text<'a>(metadata: &'a MetadataMap, field: &str) -> Result<Option<&'a str>, A
     value.to_str().map(Some).map_err(|_| ApiError::invalid(field, "must be visible ASCII text"))
 }
 
-/// A `grpc-timeout`: at most eight digits and a unit.
+/// Parses a `grpc-timeout`: at most eight digits and a unit.
 fn timeout(text: &str) -> Result<Duration, ApiError> {
     let problem =
         || ApiError::invalid("grpc-timeout", "must be at most eight digits and one of H, M, S, m, u, n");
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_the_grpc_protocol_writes_them() {
+    fn timeouts_are_parsed_as_grpc_writes_them() {
         for (text, expected) in [
             ("1H", Duration::from_hours(1)),
             ("2M", Duration::from_mins(2)),

@@ -1,7 +1,7 @@
-//! Many calls over one stream.
+//! Runs many calls on one stream.
 //!
-//! The stream of answers is what runs the calls: a client that does not read its answers stops its own calls, and nothing piles up
-//! here. What is ready at once leaves in one message.
+//! Polling the stream of answers runs the calls: a client that does not read its answers stops its own calls, and nothing piles up
+//! here. Answers that are ready at the same time share a message.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -37,19 +37,19 @@ use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
 use crate::service::{At, CallContext};
 
-/// Calls of one stream that may be in flight.
+/// The most calls in flight on one stream.
 const CALLS_MAX: usize = 4_096;
-/// Keep-alives that are one request to the leader.
+/// The most keep-alives in one request to the leader.
 const KEEP_ALIVES: usize = 256;
-/// Messages that are read before the answers have their turn.
+/// The most messages that are read before answers are sent.
 const MESSAGES_A_TURN: usize = 64;
-/// Bytes of answers after which a message leaves though more are ready.
+/// A message of answers with this many bytes is sent even if more answers are ready.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-/// Bytes of one answer: with the others of its message it stays below [`super::MESSAGE_BYTES_MAX`]. No answer comes near it
+/// The most bytes of one answer, so that its message stays below [`super::MESSAGE_BYTES_MAX`]. No answer comes near it
 /// ([`crate::service::size`]).
 const ANSWER_BYTES_MAX: usize = super::MESSAGE_BYTES_MAX - MESSAGE_BYTES - 1024;
 
-/// What a call carries beside its request.
+/// The headers of a call.
 fn headers(call: &v1::Call) -> Headers<'_> {
     Headers {
         namespace: given(&call.namespace),
@@ -61,7 +61,7 @@ fn headers(call: &v1::Call) -> Headers<'_> {
 
 macro_rules! calls {
     ($($variant:ident $method:ident;)*) => {
-        /// Does what one call asks for, which is no watch and no keep-alive.
+        /// Runs one call that is neither a watch nor a keep-alive.
         async fn outcome(
             front: &Front,
             headers: &Headers<'_>,
@@ -79,7 +79,7 @@ macro_rules! calls {
             }
         }
 
-        /// The operations that these calls are.
+        /// The names of the operations of these calls.
         #[cfg(test)]
         const CALLS: &[&str] = &[$(stringify!($method)),*];
     };
@@ -112,7 +112,7 @@ fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `batuta.v1.PipelineResponse` on the wire: each answer as the bytes it is sized by.
+/// `batuta.v1.PipelineResponse` with each answer already encoded.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Sent {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -128,7 +128,7 @@ struct SentWatch {
     watch: Option<watch::Sent>,
 }
 
-/// What is ready to leave: the calls of a stream put it in, the stream takes it out.
+/// Answers ready to be sent: the calls of a stream add them, the stream takes them.
 #[derive(Debug, Default)]
 struct Outgoing {
     answers: Vec<Bytes>,
@@ -140,7 +140,7 @@ struct Outbox(Arc<Mutex<Outgoing>>);
 
 impl Outbox {
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        // Nothing that runs under the lock can panic between two changes that belong together.
+        // No code that holds the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,12 +154,12 @@ impl Outbox {
         outgoing.answers.push(bytes);
     }
 
-    /// All there is.
+    /// Takes all answers.
     fn take(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.outgoing()).answers
     }
 
-    /// Waits until there is room for more: after this turn of the stream, which takes what is there.
+    /// Waits until there is room for more: until the stream has taken the answers.
     async fn room(&self) {
         poll_fn(|context| {
             if !self.is_full() {
@@ -172,7 +172,7 @@ impl Outbox {
     }
 }
 
-/// Does what a call asks for and puts its answers into the outbox. Returns the call's number.
+/// Runs a call and puts its answers into the outbox. Returns the id of the call.
 async fn carry_out(front: Front, mut call: v1::Call, outbox: Outbox) -> u64 {
     let (call_id, wanted) = (call.call_id, call.request.take());
     let headers = headers(&call);
@@ -187,7 +187,7 @@ async fn carry_out(front: Front, mut call: v1::Call, outbox: Outbox) -> u64 {
     call_id
 }
 
-/// A call that panics is answered so, and takes no other call of its stream along.
+/// Answers a call that panics with an error, so that it does not affect other calls of its stream.
 async fn guarded(call_id: u64, call: impl Future<Output = u64>, outbox: Outbox) -> u64 {
     AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
         outbox.push(answer(call_id, failure(panicked(middleware::Front::Grpc, panic))));
@@ -195,7 +195,7 @@ async fn guarded(call_id: u64, call: impl Future<Output = u64>, outbox: Outbox) 
     })
 }
 
-/// Puts what a watch says into the outbox, until it ends; then says how.
+/// Puts the messages of a watch into the outbox until it ends; returns its last answer.
 async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
     loop {
         outbox.room().await;
@@ -214,14 +214,14 @@ async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
     }
 }
 
-/// Keep-alives that came in one message and are one request to the leader.
+/// Keep-alives of one message that share one request to the leader.
 struct KeepAlives {
     context: CallContext,
     calls: Vec<(u64, SessionId)>,
 }
 
 impl KeepAlives {
-    /// What answers each of them, under its number.
+    /// Runs the request; returns the answer of each call, with its id.
     async fn carry_out(self, front: Front) -> Vec<(u64, Bytes)> {
         let sessions: Vec<SessionId> = self.calls.iter().map(|(_, session)| *session).collect();
         let outcomes: Vec<Outcome> = match front.service.keep_alive_all(&self.context, &sessions).await {
@@ -245,7 +245,7 @@ fn answer(call_id: u64, result: Outcome) -> Bytes {
     answer.encode_to_vec().into()
 }
 
-/// Answers are bounded where they are made, so that one which does not fit is a defect.
+/// The outcome when an answer is too large, which is a defect: answers are bounded where they are made.
 fn too_large(length: usize) -> Outcome {
     let problem = format!("the answer has {length} bytes, one of a pipeline at most {ANSWER_BYTES_MAX}");
     failure(ApiError::Internal(problem))
@@ -259,12 +259,12 @@ fn failure(error: ApiError) -> Outcome {
 pub(super) struct Pipeline {
     front: Front,
     requests: Streaming<v1::PipelineRequest>,
-    /// Nothing more is read.
+    /// Whether nothing more is read.
     closed: bool,
     drains: Fuse<BoxFuture<'static, ()>>,
     in_flight: FuturesUnordered<Abortable<BoxFuture<'static, u64>>>,
     keep_alives: FuturesUnordered<BoxFuture<'static, Vec<(u64, Bytes)>>>,
-    /// The calls in flight; a keep-alive has no work of its own that could be aborted.
+    /// The calls in flight. A keep-alive has no work of its own that could be aborted.
     calls: HashMap<u64, Option<AbortHandle>>,
     outbox: Outbox,
     /// Why the stream ends before the client closes it.
@@ -323,11 +323,11 @@ impl Pipeline {
         self.calls.insert(call.call_id, Some(abort));
         let outbox = self.outbox.clone();
         let work = guarded(call.call_id, carry_out(self.front.clone(), call, outbox.clone()), outbox);
-        // Tokio would make a task with so many calls yield in the middle of what is ready; their number bounds it.
+        // Tokio's budget would make a task with many calls yield although more are ready; their number bounds the work.
         self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
     }
 
-    /// Adds a keep-alive to those before it that ask under the same conditions; others leave by themselves.
+    /// Adds a keep-alive to a batch with the same conditions; a batch with other conditions is started first.
     fn join(&mut self, together: &mut Option<KeepAlives>, call: &v1::Call, message: &v1::KeepAliveRequest) {
         let asked = parse_session_id("session_id", &message.session_id)
             .and_then(|session| Ok((session, headers(call).context(Some(session))?)));
@@ -363,7 +363,7 @@ impl Pipeline {
         }
     }
 
-    /// A keep-alive is answered all the same: others are in its request.
+    /// Cancels a call. A keep-alive is still answered, because its request contains others.
     fn cancel(&mut self, call_id: u64) {
         if let Entry::Occupied(call) = self.calls.entry(call_id)
             && let Some(abort) = call.get()
@@ -373,7 +373,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes what the client sent, a part at a time: one that never stops sending must not keep others from their turn.
+    /// Reads messages of the client, a limited number at a time, so that a client that never stops sending does not starve its answers.
     fn read(&mut self, context: &mut Context<'_>) {
         for _ in 0..MESSAGES_A_TURN {
             if self.closed || self.outbox.is_full() {
@@ -388,7 +388,7 @@ impl Pipeline {
                 }
                 Poll::Ready(None) => self.closed = true,
                 Poll::Ready(Some(Err(status))) => {
-                    // What can not be read says nothing about what was read before.
+                    // An unreadable message does not affect the calls before it.
                     self.closed = true;
                     self.end = Some(of_transport(status));
                 }
@@ -398,7 +398,7 @@ impl Pipeline {
         context.waker().wake_by_ref();
     }
 
-    /// Runs the calls and takes the answers that are ready.
+    /// Runs the calls and takes the ready answers.
     fn run(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(answers)) = self.keep_alives.poll_next_unpin(context) {
             for (call_id, answer) in answers {
@@ -481,7 +481,7 @@ mod tests {
 
     #[test]
     fn calls_are_the_operations_on_single_objects() {
-        // Lists and explanations are long; a keep-alive and a watch have their own way through a stream.
+        // Lists and explanations are long; keep-alives and watches are handled separately.
         let elsewhere = ["list_locks", "explain", "list_sessions", "keep_alive", "watch"];
         let expected = ALL.into_iter().filter(|operation| operation.area != Area::Cluster);
         let mut expected: Vec<&str> = expected.map(|operation| operation.name).collect();
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn call_that_panics_takes_no_other_call_along() {
+    async fn panicking_call_affects_no_other_call() {
         let outbox = Outbox::default();
         let done = |call_id| {
             let outbox = outbox.clone();

@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses with the details of `google.rpc`.
+//! Converts errors to gRPC statuses with the details of `google.rpc`.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use crate::ApiError;
 
 /// The `domain` of every [`tonic_types::ErrorInfo`] of Batuta.
 const DOMAIN: &str = "batuta.dev";
-/// The metadata of a refusal that says at which revision it is true.
+/// The metadata with the revision at which a refusal is true.
 const REVISION: &str = "batuta-revision";
-/// Bytes of one text of an error: statuses travel in HTTP headers, which are small.
+/// The most bytes of one text of an error: statuses are sent in HTTP headers, which are small.
 const TEXT_BYTES_MAX: usize = 1_024;
 
 impl From<ApiError> for Status {
@@ -45,8 +45,8 @@ impl From<ApiError> for Status {
     }
 }
 
-/// The status of a message that could not be read or sent. tonic itself says `OUT_OF_RANGE`, without details, of one that is too large:
-/// that is the status of `compacted`.
+/// Converts the status of a message that could not be read or sent. tonic itself answers a message that is too large with `OUT_OF_RANGE` and no
+/// details, which is the status of `compacted`.
 pub(super) fn of_transport(status: Status) -> Status {
     if status.code() != Code::OutOfRange || !status.details().is_empty() {
         return status;
@@ -57,7 +57,7 @@ pub(super) fn of_transport(status: Status) -> Status {
     ApiError::Internal(status.message().to_owned()).into()
 }
 
-/// A response that ended before its call was made: its status is in the headers.
+/// Converts a response that ended before its call was made, whose status is in the headers.
 pub(super) async fn in_own_words(mut response: Response) -> Response {
     if let Some(status) =
         Status::from_header_map(response.headers()).filter(|status| status.code() == Code::OutOfRange)
@@ -68,7 +68,7 @@ pub(super) async fn in_own_words(mut response: Response) -> Response {
     response
 }
 
-/// An answer that fits into a message. Answers are bounded where they are made, so that one which does not fit is a defect.
+/// Checks that an answer fits into a message. Answers are bounded where they are made, so an answer that does not fit is a defect.
 pub(super) fn sendable<M: prost::Message>(answer: M) -> Result<M, ApiError> {
     let bytes = answer.encoded_len();
     if bytes <= MESSAGE_BYTES_MAX {
@@ -77,7 +77,7 @@ pub(super) fn sendable<M: prost::Message>(answer: M) -> Result<M, ApiError> {
     Err(ApiError::Internal(format!("the answer has {bytes} bytes, a message at most {MESSAGE_BYTES_MAX}")))
 }
 
-/// A fact as text: texts as they are, everything else as JSON.
+/// Formats a detail as text: a text unchanged, everything else as JSON.
 fn fact(value: Value) -> String {
     cut(match value {
         Value::String(text) => text,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_carries_code_reason_and_facts() {
+    fn status_has_code_reason_and_facts() {
         let status = Status::from(ApiError::from(Rejection::Lock(lock::Refusal::TokenSuperseded {
             token: 3,
             newest: 9,
@@ -108,14 +108,14 @@ mod tests {
         let info = status.get_details_error_info().expect("has ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("token_superseded", "batuta.dev"));
         assert_eq!(info.metadata["newest_token"], "9");
-        assert!(status.get_details_retry_info().is_none(), "the same request can not succeed later");
-        assert!(status.metadata().get(REVISION).is_none(), "the state was not looked at");
+        assert!(status.get_details_retry_info().is_none(), "the same request cannot succeed later");
+        assert!(status.metadata().get(REVISION).is_none(), "the state was not read");
         let at = Status::from(ApiError::rejected(Rejection::KeyReused, 17));
         assert_eq!(at.metadata().get(REVISION).expect("a revision"), "17");
     }
 
     #[test]
-    fn a_passing_error_says_when_to_ask_again() {
+    fn retryable_error_has_a_pause() {
         let name = Name::new("a").expect("valid");
         let status = Status::from(ApiError::from(Rejection::Lock(lock::Refusal::LockDelayed {
             name,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_is_a_field_violation() {
+    fn wrong_field_is_a_field_violation() {
         let status = Status::from(ApiError::invalid("locks[0].name", "must not be empty"));
         assert_eq!(status.code(), Code::InvalidArgument);
         let bad = status.get_details_bad_request().expect("has BadRequest");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_may_be_repeated_under_a_key_only() {
+    fn unknown_outcome_is_retryable_only_with_a_key() {
         for keyed in [true, false] {
             let status = Status::from(ApiError::OutcomeUnknown { waited_ms: 5, keyed, lock_id: None });
             assert_eq!(status.code(), Code::DeadlineExceeded);

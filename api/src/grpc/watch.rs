@@ -1,4 +1,4 @@
-//! Watches as server streams.
+//! Serves watches as streams.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ fn object_message(object: Object, clock: Clock) -> v1::Object {
     v1::Object { object: Some(object) }
 }
 
-/// `batuta.v1.WatchResponse` on the wire, with the events as the bytes they were made once for all watchers.
+/// `batuta.v1.WatchResponse` with the events already encoded, once for all watchers.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Sent {
     #[prost(uint64, tag = "1")]
@@ -90,7 +90,7 @@ pub(super) struct Sent {
     progress: Option<v1::Progress>,
 }
 
-/// `batuta.v1.Changes` likewise.
+/// `batuta.v1.Changes` with the events already encoded.
 #[derive(Clone, PartialEq, prost::Message)]
 struct SentChanges {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -125,7 +125,7 @@ fn watch_request(message: &v1::WatchRequest, filter: Filter) -> Result<WatchRequ
 
 type Responses = Pin<Box<dyn Stream<Item = Result<Sent, Status>> + Send>>;
 
-/// The watch as a stream that ends after the first error.
+/// Converts a watch to a stream that ends after the first error.
 fn responses(watch: Watch) -> Responses {
     Box::pin(futures_util::stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
@@ -176,7 +176,7 @@ impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
     }
 }
 
-/// Words of a filter; empty ones say nothing.
+/// Parses the words of a filter; empty words are ignored.
 fn known<T: Word>(field: &str, texts: &[String]) -> Result<Vec<T>, ApiError> {
     texts
         .iter()
@@ -193,7 +193,7 @@ impl Front {
         message: &v1::WatchRequest,
     ) -> Result<Watch, ApiError> {
         let filter = FilterRequest {
-            jobs: known("jobs", &message.jobs)?,
+            areas: known("areas", &message.areas)?,
             kinds: known("kinds", &message.kinds)?,
             prefix: &message.prefix,
             name: &message.name,
@@ -212,7 +212,7 @@ mod tests {
     use crate::service::watch::{Batch, Kind, Rendered};
 
     #[test]
-    fn what_is_sent_is_a_watch_response() {
+    fn sent_bytes_are_a_watch_response() {
         let event = |ordinal| Event {
             ordinal,
             namespace: Some(Namespace::default()),

@@ -1,15 +1,15 @@
-//! Decoding of JSON: every way it can be unreadable becomes an error that names the field.
+//! Decodes JSON: an unreadable document becomes an error that names the field.
 
 use serde::de::DeserializeOwned;
 
 use crate::ApiError;
 
-/// How alike a given and an existing field must be for "did you mean".
+/// How similar a given and an existing field must be for "did you mean".
 const SUGGESTION_LIKENESS_MIN: f64 = 0.8;
 
-/// A body that is no JSON is malformed (400); one that is JSON of the wrong shape has a field at fault (422).
+/// Decodes a body. A body that is not JSON is malformed (400); JSON of the wrong shape has an offending field (422).
 pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // The decoder would take an array for an object with its fields in order.
+    // The decoder would accept an array with the fields in order as an object.
     let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if is_array && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
         return Err(ApiError::invalid("body", "must be a JSON object, not an array"));
@@ -28,7 +28,7 @@ pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiErr
     Ok(value)
 }
 
-/// Decodes what was read as JSON before.
+/// Decodes a JSON value.
 pub(crate) fn decode_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| shape_error(&error.path().to_string(), &error.inner().to_string()))
@@ -39,7 +39,7 @@ pub(crate) fn not_in_body(field: &str, absent: bool) -> Result<(), ApiError> {
     if absent { Ok(()) } else { Err(ApiError::UnknownField { field: field.to_owned(), suggestion: None }) }
 }
 
-/// Names the field a decoder stumbled over. The names of missing, unknown and repeated fields are only in its words.
+/// Converts an error of the decoder to one that names the field. The names of missing, unknown and repeated fields are only in its message.
 pub(crate) fn shape_error(path: &str, words: &str) -> ApiError {
     let quoted = |prefix: &str| words.strip_prefix(prefix)?.split_once('`').map(|(field, _)| field);
     if let Some(field) = quoted("unknown field `") {
@@ -54,7 +54,7 @@ pub(crate) fn shape_error(path: &str, words: &str) -> ApiError {
     ApiError::invalid(if path == "." { "body" } else { path }, words)
 }
 
-/// `path` with `field` at its end, where the decoder did not put it there itself.
+/// Appends `field` to `path`, unless the decoder already did.
 fn join(path: &str, field: &str) -> String {
     if path == field || path == "." || path == "?" {
         field.to_owned()
@@ -65,7 +65,7 @@ fn join(path: &str, field: &str) -> String {
     }
 }
 
-/// The existing field most like the given one, out of the decoder's "expected one of `a`, `b`".
+/// The existing field most similar to the given one, from the decoder's "expected one of `a`, `b`".
 fn suggestion(field: &str, words: &str) -> Option<String> {
     let (_, expected) = words.split_once("expected ")?;
     expected

@@ -1,4 +1,4 @@
-//! How JSON is read, and how errors look in it: what REST and WebSocket have in common beside the objects of the contract.
+//! Decodes JSON and encodes errors, for REST and WebSocket.
 
 mod decode;
 mod problem;

@@ -12,7 +12,7 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// Prefix of `type`; the code behind it is the entry of `docs/errors.md`.
 pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
 
-/// Why a request was refused (RFC 9457). Decide on `code`; `detail` is for people.
+/// Why a request was refused (RFC 9457). Programs should use `code`; `detail` is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(example = json!({
     "type": "urn:batuta:error:lock_held",
@@ -26,32 +26,32 @@ pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
     "details": {"name": "orders/42", "holder_tokens": [17], "waiters": 0}
 }))]
 pub(crate) struct Problem {
-    /// URI of the code.
+    /// The URI of the code.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The code in words.
+    /// The code, in words.
     pub(crate) title: String,
     /// The HTTP status.
     pub(crate) status: u16,
-    /// Stable code of the catalogue.
+    /// The stable code, as in the catalogue of errors.
     pub(crate) code: String,
-    /// What happened and what to do, for people.
+    /// What happened, and what to do, for people.
     pub(crate) detail: String,
-    /// The field at fault, as the API spells it: `ttl_ms`, `locks[1].name`.
+    /// The offending field, as the API spells it: `ttl_ms`, `locks[1].name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
-    /// The limit that was hit.
+    /// The limit that was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<String>,
     /// Whether the same request, sent again later, may succeed.
     pub(crate) retryable: bool,
-    /// When to try again. Header `Retry-After` says the same in whole seconds.
+    /// When to retry, in milliseconds. The header `Retry-After` has it in whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_ms: Option<u64>,
-    /// The log position at which it is true, where the state was looked at. Header `Batuta-Revision` says it, too.
+    /// The revision at which the refusal is true, if it depends on the state. The header `Batuta-Revision` has it, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<u64>,
-    /// Facts of this code, for programs.
+    /// Details of this code, for programs.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub(crate) details: Map<String, Value>,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_has_the_fields_of_the_rfc_and_no_empty_ones() {
+    fn problem_has_the_fields_of_the_rfc() {
         let problem = Problem::from(ApiError::invalid("locks[1].name", "must not be empty"));
         assert_eq!(
             serde_json::to_value(problem).unwrap(),

@@ -1,4 +1,4 @@
-//! Encoding of answers: JSON, and the revision they are true at as a header.
+//! Encodes answers as JSON, with their revision as a header.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,13 +8,13 @@ use super::extract::Headers;
 use crate::json::Problem;
 use crate::service::At;
 
-/// The revision an answer is true at.
+/// The header with the revision at which an answer is true.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("batuta-revision");
 
-/// What a handler answers.
+/// The result of a handler.
 pub(super) type Result<T> = std::result::Result<Answer<T>, Problem>;
 
-/// An answer that was not refused.
+/// A successful answer.
 #[derive(Debug)]
 pub(super) struct Answer<T> {
     status: StatusCode,
@@ -25,12 +25,12 @@ pub(super) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// 200 with a body that is true at a revision.
+    /// Makes an answer with status 200 and a body that is true at a revision.
     pub(super) fn at(revision: u64, body: T) -> Self {
         Self { status: StatusCode::OK, revision, location: None, etag: None, body }
     }
 
-    /// 200 with what a use case answered.
+    /// Makes an answer with status 200 from the answer of a use case.
     pub(super) fn of<V>(at: At<V>) -> Self
     where
         T: From<At<V>>,
@@ -38,14 +38,14 @@ impl<T> Answer<T> {
         Self::at(at.revision, at.into())
     }
 
-    /// 201, and where what was made can be read.
+    /// Sets status 201, and the location where the created object can be read.
     pub(super) fn created(mut self, location: String) -> Self {
         self.status = StatusCode::CREATED;
         self.location = Some(location);
         self
     }
 
-    /// With an entity tag; nothing but 304 for a client that has the body already.
+    /// Adds an entity tag. A client that already has the body gets 304 without a body.
     pub(super) fn tagged(mut self, etag: String, headers: &Headers) -> Self {
         if headers.has_already(&etag) {
             self.status = StatusCode::NOT_MODIFIED;
@@ -63,7 +63,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             (self.status, axum::Json(self.body)).into_response()
         };
         response.headers_mut().insert(REVISION, HeaderValue::from(self.revision));
-        // A location is made of percent-encoded segments, which every header may carry.
+        // A location consists of percent-encoded segments, which are valid in a header.
         if let Some(location) = self.location.and_then(|text| HeaderValue::try_from(text).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
         }
@@ -75,7 +75,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
-/// A text as one segment of a path: everything but unreserved characters is percent-encoded, slashes included.
+/// Encodes a text as one segment of a path: everything but unreserved characters is percent-encoded, including slashes.
 pub(super) fn path_segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_segment_of_a_location() {
+    fn name_is_one_segment_of_a_location() {
         for (text, segment) in [
             ("orders/42", "orders%2F42"),
             ("a b%", "a%20b%25"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_its_revision_and_its_place() {
+    fn answer_has_its_revision_and_location() {
         let response = Answer::at(17, ()).created("/api/v1/locks/a%2Fb".to_owned()).into_response();
         assert_eq!(response.status(), StatusCode::CREATED);
         assert_eq!(response.headers()["batuta-revision"], "17");

@@ -13,7 +13,7 @@ use crate::contract::cluster::{
 use crate::contract::{NoQuery, ReadQuery};
 use crate::service::{CallContext, Service};
 
-/// The routes of this job.
+/// The routes of the cluster.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(get_cluster))
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(get_limits, set_limits))
 }
 
-/// How the cluster looks from the node that answers. Needs no quorum.
+/// Reads the status of the answering node and its view of the cluster. Needs no quorum.
 #[utoipa::path(
     get, path = "/api/v1/cluster",
     extensions(("x-batuta-operation" = json!("get_cluster"))), tag = "cluster",
@@ -39,7 +39,7 @@ async fn get_cluster(
     Ok(Answer::at(status.state_revision, status.into()))
 }
 
-/// Lists members, as the node that answers knows them. Needs no quorum.
+/// Lists the members, as the answering node knows them. Needs no quorum.
 #[utoipa::path(
     get, path = "/api/v1/cluster/members",
     extensions(("x-batuta-operation" = json!("list_members"))), tag = "cluster",
@@ -52,12 +52,12 @@ async fn list_members(
     Ok(Answer::of(service.members(&CallContext::in_default_namespace())?))
 }
 
-/// Takes a member out: first its vote, then the member.
+/// Removes a member: first its vote, then the member.
 #[utoipa::path(
     delete, path = "/api/v1/cluster/members/{member}",
     extensions(("x-batuta-operation" = json!("remove_member"))), tag = "cluster",
     params(("member" = String, Path, description = "Id or name.", example = "n3")),
-    responses((status = 200, description = "It is no member any more.", body = MemberAnswer))
+    responses((status = 200, description = "The node is no longer a member.", body = MemberAnswer))
 )]
 async fn remove_member(
     State(service): State<Service>,
@@ -82,11 +82,11 @@ async fn promote_member(
     Ok(Answer::of(service.promote_member(&CallContext::in_default_namespace(), &member).await?))
 }
 
-/// Hands leadership over, to a member or to the most up-to-date follower.
+/// Transfers leadership to a member, by default to the most up-to-date follower.
 #[utoipa::path(
     post, path = "/api/v1/cluster/transfer-leader",
     extensions(("x-batuta-operation" = json!("transfer_leader"))), tag = "cluster", request_body = TransferLeaderRequest,
-    responses((status = 200, description = "Who leads now.", body = LeaderAnswer))
+    responses((status = 200, description = "The new leader.", body = LeaderAnswer))
 )]
 async fn transfer_leader(
     State(service): State<Service>,
@@ -96,7 +96,7 @@ async fn transfer_leader(
     Ok(Answer::of(service.transfer_leader(&CallContext::in_default_namespace(), member.as_deref()).await?))
 }
 
-/// Takes a snapshot on the node that answers and purges its log.
+/// Takes a snapshot on the answering node and purges its log.
 #[utoipa::path(
     post, path = "/api/v1/cluster/snapshot",
     extensions(("x-batuta-operation" = json!("trigger_snapshot"))), tag = "cluster",
@@ -122,7 +122,7 @@ async fn get_limits(
     Ok(Answer::of(service.limits(&CallContext::in_default_namespace(), consistency).await?))
 }
 
-/// Changes limits on every node at once; the ones not named stay. Answers all of them.
+/// Changes the named limits on all nodes at once. Answers all limits.
 #[utoipa::path(
     put, path = "/api/v1/cluster/limits",
     extensions(("x-batuta-operation" = json!("set_limits"))), tag = "cluster", params(CallHeaders), request_body = SetLimitsRequest,

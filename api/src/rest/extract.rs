@@ -1,4 +1,4 @@
-//! Decoding of requests: every way a request can be unreadable becomes a [`Problem`] that names the field.
+//! Decodes requests: an unreadable request becomes a [`Problem`] that names the field.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ApiError;
 use crate::json::{Problem, decode_json, shape_error};
 use crate::service::{CallContext, parse};
 
-/// The longest request body; the router sets it as `DefaultBodyLimit`.
+/// The longest request body, in bytes; the router sets it as `DefaultBodyLimit`.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How long a client may take to send its body.
@@ -23,7 +23,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A JSON body. Unknown fields are refused by the `deny_unknown_fields` of every request type.
 pub(super) struct Body<T>(pub(super) T);
 
-/// A JSON body that may be left out altogether.
+/// A JSON body that may be absent.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
 /// The query parameters. Unknown parameters are refused by the `deny_unknown_fields` of every query type.
@@ -35,18 +35,18 @@ pub(super) struct NamePath(pub(super) Name);
 /// Any other parameter of the path, percent-decoded.
 pub(super) struct TextPath(pub(super) String);
 
-/// What every request of a job may say in its headers, as text.
+/// The headers that a request of any job may have, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headers {
     namespace: Namespace,
     idempotency_key: Option<String>,
     session_sequence: Option<String>,
-    /// The condition the request comes under, if any (RFC 9110 section 13).
+    /// The conditional header of the request, if any (RFC 9110 section 13).
     condition: Option<&'static str>,
     if_none_match: Option<String>,
 }
 
-/// Headers that make a request conditional; on a write none of them may be passed over in silence.
+/// Headers that make a request conditional. On a write they are refused, never ignored.
 const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 
 impl Headers {
@@ -66,46 +66,46 @@ impl Headers {
         CallContext::in_namespace(self.namespace.clone())
     }
 
-    /// Whether the client has the representation with this entity tag already (RFC 9110 section 13.1.2).
+    /// Whether the client already has the representation with this entity tag (RFC 9110 section 13.1.2).
     pub(super) fn has_already(&self, etag: &str) -> bool {
         let known = self.if_none_match.as_deref().unwrap_or_default();
         known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
     }
 }
 
-/// How [`Headers`] looks in the `OpenAPI` document.
+/// [`Headers`] as shown in the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct CallHeaders {
-    /// Where the call works; default `default`.
+    /// The namespace of the call; by default `default`.
     #[param(rename = "Batuta-Namespace", example = "default")]
     namespace: Option<String>,
-    /// A retry of a write under the same key has its effect once and gets the same answer.
+    /// The retry key: a write that is repeated with the same key takes effect once and gets the same answer.
     #[param(rename = "Idempotency-Key", example = "order-42-attempt-1")]
     idempotency_key: Option<String>,
-    /// Instead of a key: the number of this request in its session, from 1; or `<session id>/<number>` where the
+    /// Instead of a retry key: the number of this request in its session, counted from 1; or `<session id>/<number>` when the
     /// request names no session.
     #[param(rename = "Batuta-Session-Sequence", example = "s-12.0/7")]
     session_sequence: Option<String>,
 }
 
-/// How the condition of a read that has an entity tag looks in the `OpenAPI` document.
+/// The condition of a read with an entity tag, as shown in the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct IfNoneMatch {
-    /// The `ETag` of an earlier answer: nothing but 304 is sent when it still holds.
+    /// The `ETag` of an earlier answer. If the value is unchanged, the answer is 304 without a body.
     #[param(rename = "If-None-Match", example = "\"17\"")]
     if_none_match: Option<String>,
 }
 
-/// How [`Headers`] of a read looks in the `OpenAPI` document.
+/// [`Headers`] of a read, as shown in the `OpenAPI` document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct ReadHeaders {
-    /// Where the call works; default `default`.
+    /// The namespace of the call; by default `default`.
     #[param(rename = "Batuta-Namespace", example = "default")]
     namespace: Option<String>,
 }
@@ -183,7 +183,7 @@ fn decode_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     Ok(Headers { namespace, idempotency_key, session_sequence, condition, if_none_match })
 }
 
-/// The text of a header that may appear once.
+/// Reads the text of a header that may occur only once.
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -193,7 +193,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
     value.to_str().map(Some).map_err(|_| ApiError::invalid(name, "must be visible ASCII text"))
 }
 
-/// The whole body, within the bound of time and of size.
+/// Reads the whole body, within the limits of time and size.
 pub(crate) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let declared_bytes = request
         .headers()
@@ -217,7 +217,7 @@ pub(crate) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Asks for a JSON media type, uncompressed. That also keeps web pages of other origins out: a browser does not send it unasked.
+/// Requires an uncompressed JSON body. This also keeps out web pages of other origins: a browser does not send JSON without a preflight.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -228,7 +228,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     require_plain(headers, "Transfer-Encoding", "chunked")
 }
 
-/// Refuses a body that is compressed or coded otherwise: what is read would not be what is meant.
+/// Refuses a body that is compressed or otherwise encoded, because it would be misread.
 fn require_plain(headers: &HeaderMap, header: &'static str, plain: &str) -> Result<(), ApiError> {
     for value in headers.get_all(header) {
         let codings = value.to_str().unwrap_or("something that is not ASCII");
@@ -245,7 +245,7 @@ fn decode_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|rejection| {
         let source = std::error::Error::source(&rejection);
         let cause = source.map_or_else(|| rejection.body_text(), ToString::to_string);
-        // It reads `path: words`, or only `words` when the query as a whole is wrong.
+        // The message is `path: words`, or only `words` when the query as a whole is wrong.
         match cause.split_once(": ") {
             Some((path, words)) if !path.contains(' ') => shape_error(path, words),
             _ => shape_error(".", &cause),

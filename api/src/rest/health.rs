@@ -1,4 +1,4 @@
-//! Routes that probes ask. None of them needs a quorum.
+//! Routes for probes. None of them needs a quorum.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,12 +9,12 @@ use utoipa_axum::routes;
 use crate::contract::cluster::{Health, HealthDetail, HealthStatus};
 use crate::service::Service;
 
-/// The routes of this job.
+/// The routes for probes.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz)).routes(routes!(healthz))
 }
 
-/// The process answers.
+/// Answers as long as the process runs.
 #[utoipa::path(
     get, path = "/livez", tag = "health", responses((status = 200, description = "The process answers.", body = Health))
 )]
@@ -22,9 +22,9 @@ async fn livez() -> Json<Health> {
     Json(Health { status: HealthStatus::Live, reason: None, writes_refused_reason: None })
 }
 
-/// Whether the node should get requests: a leader is known, apply keeps up, no shutdown is under way.
+/// Reports whether the node should get requests: it knows a leader, keeps up with applying entries, and is not shutting down.
 ///
-/// A node is ready also while writes that add to the state are refused for want of disk space; `writes_refused_reason` then says so.
+/// A node is ready even while requests that add to the state are refused for lack of disk space; `writes_refused_reason` then says why.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -37,7 +37,7 @@ async fn readyz(State(service): State<Service>) -> (StatusCode, Json<Health>) {
     (status(readiness.ready()), Json(readiness.into()))
 }
 
-/// How the node is, in detail.
+/// Reports the health of the node in detail.
 #[utoipa::path(
     get, path = "/healthz", tag = "health",
     responses(

@@ -17,7 +17,7 @@ use crate::json::not_in_body;
 use crate::service::lock::{Ending, Extend};
 use crate::service::{Service, parse};
 
-/// The routes of this job.
+/// The routes of locks.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(acquire_lock, list_locks))
@@ -51,7 +51,7 @@ async fn acquire_lock(
     Ok(Answer::of(service.acquire(&context, request).await?).created(location))
 }
 
-/// Lists the locks that are held, waited for or closed by lock-delay, in name order.
+/// Lists the locks that are held, waited for or closed by lock-delay, in order of their names.
 #[utoipa::path(
     get, path = "/api/v1/locks",
     extensions(("x-batuta-operation" = json!("list_locks"))), tag = "locks", params(ReadHeaders, ListLocksQuery),
@@ -67,7 +67,7 @@ async fn list_locks(
     Ok(Answer::of(page))
 }
 
-/// Reads one lock. A free lock leaves nothing behind: it is not found.
+/// Reads one lock. A free lock is not stored, so it is not found.
 #[utoipa::path(
     get, path = "/api/v1/locks/{name}",
     extensions(("x-batuta-operation" = json!("get_lock"))), tag = "locks",
@@ -84,14 +84,14 @@ async fn get_lock(
     Ok(Answer::of(service.get_lock(&context, &name, query.cursors()?, query.consistency).await?))
 }
 
-/// Gives a grant back, named by `lock_id` or by `fencing_token`; or, with `force`, takes it away from its owner.
+/// Releases a grant, named by `lock_id` or by `fencing_token`; or, with `force`, takes it away from its owner.
 ///
-/// A multi-lock is given back whole, by any of its names.
+/// A grant of several locks is released as a whole, by any of its names.
 #[utoipa::path(
     delete, path = "/api/v1/locks/{name}",
     extensions(("x-batuta-operation" = json!("release"))), tag = "locks",
     params(CallHeaders, ReleaseQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "It is given back.", body = ReleaseAnswer))
+    responses((status = 200, description = "The grant is released.", body = ReleaseAnswer))
 )]
 async fn release_lock(
     State(service): State<Service>,
@@ -114,7 +114,7 @@ async fn release_lock(
     put, path = "/api/v1/locks/{name}/extend",
     extensions(("x-batuta-operation" = json!("extend"))), tag = "locks", request_body = ExtendRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "The grant lives longer.", body = GrantAnswer))
+    responses((status = 200, description = "The grant is renewed.", body = GrantAnswer))
 )]
 async fn extend_lock(
     State(service): State<Service>,
@@ -187,12 +187,12 @@ async fn resize_semaphore(
     Ok(Answer::of(service.resize(&headers.context(None)?, request.read()?).await?))
 }
 
-/// Is this token still the newest on that name?
+/// Checks whether the lock is held under this token.
 #[utoipa::path(
     get, path = "/api/v1/locks/{name}/check",
     extensions(("x-batuta-operation" = json!("check"))), tag = "locks",
     params(ReadHeaders, CheckQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "How the token stands.", body = CheckAnswer))
+    responses((status = 200, description = "The status of the token.", body = CheckAnswer))
 )]
 async fn check_token(
     State(service): State<Service>,
@@ -204,12 +204,12 @@ async fn check_token(
     Ok(Answer::of(service.check(&headers.read_context(), &name, token, consistency).await?))
 }
 
-/// Who holds the lock, who waits, and what each waiter is blocked by.
+/// Explains who holds the lock, who waits, and what blocks each waiter.
 #[utoipa::path(
     get, path = "/api/v1/locks/{name}/explain",
     extensions(("x-batuta-operation" = json!("explain"))), tag = "locks",
     params(ReadHeaders, LockQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "The explanation; of a free lock too.", body = ExplainAnswer))
+    responses((status = 200, description = "The explanation, also for a free lock.", body = ExplainAnswer))
 )]
 async fn explain_lock(
     State(service): State<Service>,
@@ -221,12 +221,12 @@ async fn explain_lock(
     Ok(Answer::of(service.explain(&context, &name, query.cursors()?, query.consistency).await?))
 }
 
-/// Withdraws a queued acquisition. One that holds its lock is refused (`already_granted`): release it instead.
+/// Withdraws a queued acquisition. Refused with `already_granted` when it holds its lock: release it instead.
 #[utoipa::path(
     delete, path = "/api/v1/waits/{lock_id}",
     extensions(("x-batuta-operation" = json!("cancel_wait"))), tag = "locks",
     params(CallHeaders, ("lock_id" = String, Path, description = "The acquisition.", example = "l-1540.0")),
-    responses((status = 200, description = "It neither waits nor holds.", body = Done))
+    responses((status = 200, description = "The acquisition no longer waits.", body = Done))
 )]
 async fn cancel_wait(
     State(service): State<Service>,

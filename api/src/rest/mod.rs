@@ -1,7 +1,7 @@
 //! The REST front: decodes HTTP, calls the service, encodes JSON.
 //!
-//! Every answer of the API carries `Batuta-Revision`; every refusal, also of an unknown path, is a problem document.
-//! A client that goes away drops the handler's future, and with it what the handler waits for.
+//! Every answer of the API carries `Batuta-Revision`; every refusal, even of an unknown path, is a problem document.
+//! When a client disconnects, the handler's future is dropped, and with it its wait.
 
 mod answer;
 mod cluster;
@@ -30,14 +30,14 @@ use crate::ApiError;
 use crate::middleware::{Front, stack};
 use crate::service::Service;
 
-/// The REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, its reader at `/docs`.
+/// Builds the REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, and its viewer at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
     finish(routes.with_state(service.clone()).merge(documentation(&document)))
         .layer(axum::middleware::map_response_with_state(service, say_revision))
 }
 
-/// The routes and the document that describes them.
+/// Builds the routes and the document that describes them.
 fn documented_routes() -> (Router<Service>, OpenApi) {
     let described = OpenApiRouter::with_openapi(openapi::base())
         .merge(lock::routes())
@@ -52,16 +52,16 @@ fn documented_routes() -> (Router<Service>, OpenApi) {
 }
 
 fn documentation(document: &OpenApi) -> Router {
-    // The document is strings, numbers and maps with string keys: its serialization has no way to fail.
+    // The document consists of strings, numbers and maps with string keys, so its serialization cannot fail.
     let json = Bytes::from(document.to_json().expect("an OpenAPI document is serializable"));
     let answer =
         move || async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json) };
-    // By itself the page would have the document judged by a service elsewhere.
+    // By default the page would have the document validated by an external service.
     let config = Config::from("/openapi.json").validator_url("none");
     Router::new().route("/openapi.json", get(answer)).merge(SwaggerUi::new("/docs").config(config))
 }
 
-/// What holds for every path, known or not: limits, problems for what no route answers, request ids.
+/// Adds the behaviour of all paths: limits, problem documents for unknown paths and methods, request ids.
 fn finish(router: Router) -> Router {
     let complete = router
         .method_not_allowed_fallback(method_not_allowed)
@@ -70,7 +70,7 @@ fn finish(router: Router) -> Router {
     stack(complete, Front::Rest)
 }
 
-/// An answer that says nothing of the state is true at the newest revision this node knows.
+/// Adds the newest revision that this node knows to an answer without a revision of its own.
 async fn say_revision(State(service): State<Service>, mut response: Response) -> Response {
     let newest = || HeaderValue::from(service.applied_revision());
     response.headers_mut().entry(answer::REVISION).or_insert_with(newest);

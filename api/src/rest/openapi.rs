@@ -1,4 +1,4 @@
-//! The `OpenAPI` document: generated from the handlers, completed with every error each of them can answer.
+//! The `OpenAPI` document: generated from the handlers, completed with every error that each of them can answer.
 //!
 //! Invariant: the errors come from the one catalogue, so that the document, `docs/errors.md` and the answers agree.
 
@@ -16,7 +16,7 @@ use crate::error::{Code, CodeInfo, info};
 use crate::json::{PROBLEM_JSON, Problem, TYPE_PREFIX};
 use crate::service::operation;
 
-/// What the document says before the routes say theirs.
+/// The general part of the document.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -28,31 +28,31 @@ use crate::service::operation;
     tags(
         (name = "locks", description = "Exclusive, shared and counted locks; FIFO queues; fencing tokens."),
         (name = "registers", description = "High-water marks for resources that cannot store a token themselves."),
-        (name = "sessions", description = "One heartbeat that keeps everything a client owns alive."),
+        (name = "sessions", description = "A single keep-alive keeps everything alive that a client owns."),
         (name = "watch", description = "Every change once, in order, from any node; resumable by revision."),
         (name = "cluster", description = "Members, leadership, snapshots, limits."),
-        (name = "health", description = "For probes. None of them needs a quorum.")
+        (name = "health", description = "For probes. These routes need no quorum.")
     ),
     components(schemas(Problem, WatchItem))
 )]
 struct Base;
 
-/// The document without any route.
+/// Returns the document without routes.
 pub(super) fn base() -> OpenApi {
     Base::openapi()
 }
 
-/// Where a described route says which operation of the API it is.
+/// The extension with which a described route names its operation of the API.
 const OPERATION: &str = "x-batuta-operation";
-/// Codes of calls with a body.
+/// The additional codes of calls with a body.
 const BODY: &[Code] = &[Code::MalformedBody, Code::BodyTooLarge, Code::UnsupportedMediaType];
 
-/// The operation of the API that a route asks for.
+/// The operation of the API that a route calls.
 fn operation_of(route: &Operation) -> Option<&'static operation::Operation> {
     operation::named(route.extensions.as_ref()?.get(OPERATION)?.as_str()?)
 }
 
-/// Adds to every operation the errors it can answer, grouped by status, each code with an example.
+/// Adds to every operation the errors that it can answer, grouped by status, each code with an example.
 pub(super) fn complete(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
@@ -66,9 +66,9 @@ pub(super) fn complete(document: &mut OpenApi) {
     }
 }
 
-/// Every answer carries its revision.
+/// Documents the revision header of every answer.
 fn add_revision(operation: &mut Operation) {
-    let text = "The log position the answer is true at: of a write, that of its effect; of what says nothing of the state, the newest the node knows.";
+    let text = "The log position at which the answer is true: for a write, the position of its effect; for an answer that does not depend on the state, the newest position that the node knows.";
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
             let number = Schema::from(Object::with_type(Type::Integer));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_is_openapi_3_1_and_has_every_route() {
+    fn document_is_openapi_3_1_with_every_route() {
         let document = document();
         assert_eq!(document["openapi"], "3.1.0");
         let operations = all_operations(&document);
@@ -206,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_has_examples_a_description_and_its_problems() {
+    fn operations_have_examples_descriptions_and_problems() {
         let document = document();
         for (route, operation) in all_operations(&document) {
             assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{route}: summary");
             let responses = operation["responses"].as_object().unwrap();
             let mut problems = 0;
             for (status, response) in responses {
-                // Only "not modified" says nothing.
+                // Only "not modified" has no body.
                 assert!(status == "304" || response["content"].is_object(), "{route} {status}: content");
                 for (kind, media) in response["content"].as_object().into_iter().flatten() {
                     assert!(has_example(&document, media), "{route} {status} {kind}: example");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_of_the_api_is_an_operation_with_its_codes() {
+    fn every_route_is_an_operation_with_its_codes() {
         let document = document();
         for (route, described) in all_operations(&document) {
             if !route.contains("/api/") {

@@ -21,7 +21,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(REVISION, HeaderValue::from(revision));
         }
         if coded {
-            // What would be taken (RFC 9110 section 15.5.16).
+            // The accepted encodings (RFC 9110 section 15.5.16).
             response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response

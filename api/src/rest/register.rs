@@ -11,17 +11,17 @@ use crate::contract::{NoQuery, ReadQuery};
 use crate::json::not_in_body;
 use crate::service::Service;
 
-/// The routes of this job.
+/// The routes of registers.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new().routes(routes!(advance_register, get_register, delete_register))
 }
 
-/// Raises a register to a token; refused when it has seen a newer one.
+/// Advances a register to a fencing token. Refused when the register has seen a newer token.
 #[utoipa::path(
     put, path = "/api/v1/registers/{name}",
     extensions(("x-batuta-operation" = json!("advance_register"))), tag = "registers", request_body = AdvanceRegisterRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "The register stands at the token.", body = RegisterAnswer))
+    responses((status = 200, description = "The register has the value of the token.", body = RegisterAnswer))
 )]
 async fn advance_register(
     State(service): State<Service>,
@@ -35,14 +35,14 @@ async fn advance_register(
     Ok(Answer::of(service.advance_register(&headers.context(None)?, name, token).await?))
 }
 
-/// Reads a register. Its `ETag` is its value: with it as `If-None-Match` a poll of a register at rest costs no body.
+/// Reads a register. Its `ETag` is its value: with `If-None-Match`, polling an unchanged register transfers no body.
 #[utoipa::path(
     get, path = "/api/v1/registers/{name}",
     extensions(("x-batuta-operation" = json!("get_register"))), tag = "registers",
     params(ReadHeaders, IfNoneMatch, ReadQuery, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
     responses(
         (status = 200, description = "The register.", body = RegisterAnswer, headers(("ETag" = String, description = "The value, quoted."))),
-        (status = 304, description = "It still has the value of `If-None-Match`.")
+        (status = 304, description = "The register still has the value of `If-None-Match`.")
     )
 )]
 async fn get_register(
@@ -56,12 +56,12 @@ async fn get_register(
     Ok(Answer::of(found).tagged(etag, &headers))
 }
 
-/// Forgets a register; answers its last value.
+/// Deletes a register, which then accepts every token again. Answers its last value.
 #[utoipa::path(
     delete, path = "/api/v1/registers/{name}",
     extensions(("x-batuta-operation" = json!("delete_register"))), tag = "registers",
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "orders/42")),
-    responses((status = 200, description = "It is forgotten.", body = RegisterAnswer))
+    responses((status = 200, description = "The register is deleted.", body = RegisterAnswer))
 )]
 async fn delete_register(
     State(service): State<Service>,

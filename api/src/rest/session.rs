@@ -13,7 +13,7 @@ use crate::contract::session::{
 use crate::contract::{NoQuery, ReadQuery};
 use crate::service::{Service, parse, session};
 
-/// The routes of this job.
+/// The routes of sessions.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(open_session, list_sessions))
@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(keep_session_alive))
 }
 
-/// Opens a session: one heartbeat that keeps everything a client owns alive.
+/// Opens a session: a single keep-alive keeps everything alive that the client owns.
 #[utoipa::path(
     post, path = "/api/v1/sessions",
     extensions(("x-batuta-operation" = json!("open_session"))), tag = "sessions", params(CallHeaders),
@@ -94,7 +94,7 @@ async fn close_session(
     Ok(Answer::of(service.close_session(&headers.context(Some(session))?, session, lock_delay).await?))
 }
 
-/// Renews a session. The new time to live counts from when the request was sent.
+/// Renews a session. The new TTL counts from when the request was sent.
 #[utoipa::path(
     put, path = "/api/v1/sessions/{session_id}/keep-alive",
     extensions(("x-batuta-operation" = json!("keep_alive"))), tag = "sessions",

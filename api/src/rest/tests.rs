@@ -1,4 +1,4 @@
-//! Tables of requests that never reach the service: what is unreadable, what nobody answers, what panics.
+//! Tables of requests that never reach the service: unreadable requests, unknown paths, and panics.
 
 use axum::Router;
 use axum::body::Body as HttpBody;
@@ -27,7 +27,7 @@ async fn explode() {
     panic!("secret words")
 }
 
-/// The same decoding and the same surroundings as the real routes, with nothing behind them.
+/// Routes with the decoding and the layers of the real routes, but without a service.
 fn app() -> Router {
     let routes = Router::new()
         .route("/locks", post(acquire))
@@ -52,7 +52,7 @@ fn json_post(path: &str, body: impl Into<HttpBody>) -> Request<HttpBody> {
 }
 
 #[tokio::test]
-async fn a_connection_whose_request_was_not_read_is_closed() {
+async fn connection_with_an_unread_body_is_closed() {
     let (response, _) = send(json_post("/locks", "x".repeat(BODY_BYTES_MAX + 1))).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["connection"]),
@@ -76,14 +76,14 @@ async fn refused(request: Request<HttpBody>, status: u16, code: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_body_that_can_not_be_read_is_malformed() {
+async fn unreadable_body_is_malformed() {
     for body in ["", "{", "{\"name\": }", "name=a", "[", "{\"name\":\"a\"} x", "\u{0}"] {
         refused(json_post("/locks", body), 400, "malformed_body").await;
     }
 }
 
 #[tokio::test]
-async fn a_body_of_the_wrong_shape_names_its_field() {
+async fn body_of_the_wrong_shape_names_its_field() {
     for (body, code, field) in [
         (json!({"name": 1}), "invalid_argument", "name"),
         (json!({"name": "a", "ttl_ms": -1}), "invalid_argument", "ttl_ms"),
@@ -106,7 +106,7 @@ async fn a_body_of_the_wrong_shape_names_its_field() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_comes_with_the_one_that_was_meant() {
+async fn unknown_field_has_a_suggestion() {
     let problem = refused(json_post("/locks", r#"{"name":"a","ttl_mss":5}"#), 422, "unknown_field").await;
     assert_eq!(problem["details"]["suggestion"], "ttl_ms", "{problem}");
     let problem = refused(json_post("/locks", r#"{"name":"a","zebra":5}"#), 422, "unknown_field").await;
@@ -114,7 +114,7 @@ async fn an_unknown_field_comes_with_the_one_that_was_meant() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_media_type_and_a_bound() {
+async fn body_has_a_media_type_and_a_limit() {
     for media in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
         let request =
             Request::post("/locks").header("content-type", media).body(HttpBody::from("{}")).unwrap();
@@ -123,7 +123,7 @@ async fn a_body_has_a_media_type_and_a_bound() {
     let long = format!("{{\"name\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
     let problem = refused(json_post("/locks", long.clone()), 413, "body_too_large").await;
     assert_eq!(problem["limit"], "body_bytes_max");
-    // Without a declared length the bound holds while reading.
+    // Without a declared length, the limit applies while reading.
     let chunks = tokio_stream::iter([Ok::<_, std::io::Error>(long)]);
     refused(json_post("/locks", HttpBody::from_stream(chunks)), 413, "body_too_large").await;
     let fitting = format!("{{\"name\":\"a\"}}{}", " ".repeat(BODY_BYTES_MAX - 12));
@@ -131,7 +131,7 @@ async fn a_body_has_a_media_type_and_a_bound() {
 }
 
 #[tokio::test]
-async fn a_body_that_may_be_left_out_is_still_checked() {
+async fn optional_body_is_still_checked() {
     let empty = Request::post("/transfer").body(HttpBody::empty()).unwrap();
     assert_eq!(send(empty).await.1, "");
     assert_eq!(send(json_post("/transfer", "{}")).await.1, "");
@@ -178,7 +178,7 @@ async fn a_wrong_header_is_named() {
 }
 
 #[tokio::test]
-async fn a_name_is_one_percent_encoded_segment() {
+async fn name_is_one_percent_encoded_segment() {
     let request = |path: &str| Request::delete(path).body(HttpBody::empty()).unwrap();
     assert_eq!(send(request("/locks/orders%2F42?lock_id=l-1.0")).await.1, "orders/42");
     assert_eq!(send(request("/locks/gr%C3%B6%C3%9Fe%20x")).await.1, "größe x");
@@ -191,7 +191,7 @@ async fn a_name_is_one_percent_encoded_segment() {
 }
 
 #[tokio::test]
-async fn what_no_route_answers_is_a_problem() {
+async fn unknown_route_is_a_problem() {
     let request = |path: &str| Request::get(path).body(HttpBody::empty()).unwrap();
     refused(request("/nowhere"), 404, "path_not_found").await;
     let problem = refused(request("/api/v1/locks/orders/42"), 404, "path_not_found").await;
@@ -202,20 +202,20 @@ async fn what_no_route_answers_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_problem_that_keeps_its_words_to_itself() {
+async fn panic_is_a_problem_without_its_message() {
     let request = Request::get("/panic").body(HttpBody::empty()).unwrap();
     let problem = refused(request, 500, "internal").await;
     assert!(!problem.to_string().contains("secret"), "{problem}");
 }
 
 #[tokio::test]
-async fn a_request_keeps_its_id_or_gets_a_new_one() {
+async fn request_keeps_its_id_or_gets_one() {
     let named = Request::get("/nowhere").header("x-request-id", "mine").body(HttpBody::empty()).unwrap();
     assert_eq!(send(named).await.0.headers()["x-request-id"], "mine");
 }
 
 #[tokio::test]
-async fn the_document_and_its_reader_are_served_from_the_binary() {
+async fn document_and_viewer_are_served_from_the_binary() {
     let (_, document) = documented_routes();
     let served = finish(documentation(&document));
     let get = |path: &str| Request::get(path).body(HttpBody::empty()).unwrap();

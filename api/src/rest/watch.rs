@@ -19,31 +19,31 @@ use crate::json::Problem;
 use crate::service::watch::{Item, Start, Watch, WatchRequest};
 use crate::service::{Service, size};
 
-/// Where a browser says what it has seen when it connects again.
+/// The header with which a browser names the last received event when it reconnects.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// How long a browser waits before it connects again, milliseconds.
+/// How long a browser waits before it reconnects, in milliseconds.
 const RECONNECT_MS: u64 = 1_000;
 const POLL_MS_DEFAULT: u64 = 30_000;
 const POLL_MS_MAX: u64 = 60_000;
-/// Changes in one answer of a poll, about; the rest is there for the next one.
+/// Approximate number of changes in one answer of a poll; the next poll gets the rest.
 const POLL_CHANGES_MAX: usize = 1_000;
 
-/// The routes of this job.
+/// The routes of watches.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new().routes(routes!(watch_changes)).routes(routes!(poll_changes))
 }
 
-/// Every change from a revision on, as server-sent events: `snapshot`, `changes`, `progress`, and `error` at the end.
+/// Sends every change from a revision on, as server-sent events: `snapshot`, `changes`, `progress`, and `error` at the end.
 ///
-/// `id` of an event is the revision up to which everything was told; a client that connects again with it as `Last-Event-ID`
-/// misses nothing. A large revision comes in several `changes` events: all but the last have `more` and no `id`, so that a client
-/// that lost its connection between them gets the revision again from its start; it forgets what it has of it.
-/// The data are as the schemas `SnapshotPage`, `Changes` and `Progress` say. An `error` event carries a problem document; then the stream ends.
+/// The `id` of an event is the revision up to which everything has been sent. A client that reconnects with it as `Last-Event-ID`
+/// misses nothing. A large revision comes in several `changes` events: all but the last have `more` and no `id`. A client that
+/// loses its connection between them gets the revision again from its start, and must drop the part that it has.
+/// The data follow the schemas `SnapshotPage`, `Changes` and `Progress`. An `error` event carries a problem document; then the stream ends.
 #[utoipa::path(
     get, path = "/api/v1/watch",
     extensions(("x-batuta-operation" = json!("watch"))), tag = "watch", params(
         ReadHeaders, WatchQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.", example = "1544")
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last received event.", example = "1544")
     ),
     responses((status = 200, description = "The stream.", content_type = "text/event-stream", body = String, example = json!("event: changes\nid: 1544\ndata: {\"revision\":1544,\"events\":[]}\n\n")))
 )]
@@ -70,7 +70,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     })
 }
 
-/// The watch as a stream that ends after the first error.
+/// Converts a watch to a stream that ends after the first error.
 fn events(watch: Watch) -> impl Stream<Item = Result<ServerEvent, Infallible>> {
     futures_util::stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
@@ -95,16 +95,16 @@ fn event(item: Item) -> ServerEvent {
 }
 
 fn with_data(event: ServerEvent, data: &impl serde::Serialize) -> ServerEvent {
-    // Our types are strings, numbers and lists of them: they always have a JSON form, and it has no line breaks.
+    // Our types consist of strings, numbers and lists, so they always have a JSON form, which has no line breaks.
     event.json_data(data).expect("a wire type is serializable")
 }
 
-/// The changes from a revision on, as soon as there is one. An answer is bounded: the next poll brings what does not fit, where
-/// need be the rest of a revision (`next_ordinal`).
+/// Returns the changes from a revision on, as soon as there is one. An answer is bounded: the next poll gets the changes that do not fit,
+/// if necessary the rest of a revision (`next_ordinal`).
 #[utoipa::path(
     get, path = "/api/v1/watch/poll",
     extensions(("x-batuta-operation" = json!("watch"))), tag = "watch", params(ReadHeaders, PollQuery),
-    responses((status = 200, description = "What there was, and where to go on.", body = PollAnswer))
+    responses((status = 200, description = "The changes, and where to continue.", body = PollAnswer))
 )]
 async fn poll_changes(
     State(service): State<Service>,
@@ -125,7 +125,7 @@ async fn poll_changes(
     let request = WatchRequest { from_ordinal, progress_ms, ..request };
     let mut watch = service.watch(&context, request).await?;
     let mut found = Found::default();
-    // Without a beginning there is nothing to wait for: the caller has to learn it first.
+    // Without a start there is nothing to wait for: the caller must first learn the revision to start at.
     if begins {
         while found.changes.is_empty() {
             match timeout_at(deadline, watch.next()).await {
@@ -148,18 +148,18 @@ async fn poll_changes(
     Ok(Answer::at(revision, answer))
 }
 
-/// What a poll answers.
+/// The changes collected for an answer.
 #[derive(Default)]
 struct Found {
     changes: Vec<Changes>,
     count: usize,
     bytes: usize,
-    /// The revision that was told in part only, and the ordinal where its rest begins.
+    /// The revision that is only partly included, and the ordinal at which its rest starts.
     within: Option<(u64, u32)>,
 }
 
 impl Found {
-    /// Whether another item, which is bounded by itself, goes into the same answer.
+    /// Whether another item, which has a bound of its own, fits into the same answer.
     fn has_room(&self) -> bool {
         self.count < POLL_CHANGES_MAX && self.bytes < size::ANSWER_BYTES
     }

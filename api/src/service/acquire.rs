@@ -1,4 +1,4 @@
-//! Taking locks, and waiting for them on the server.
+//! Takes locks, and waits for them on the server.
 //!
 //! ```text
 //! propose ─ Granted ──────────────────────────────► answered
@@ -8,10 +8,10 @@
 //!                       ├──── the node drains ────► draining
 //!                       └──── the caller left ────► withdrawn
 //! ```
-//! Invariant: an acquisition whose caller went away without an answer does not stay behind: a [`Claim`] travels with
-//! it from the moment its id is known until the answer, and takes its call out of those that wait when dropped; the last one ends the
-//! wait. The proposal goes on in the background when the caller leaves before the id is known, so that the claim is made even
-//! then. When this node dies, the leader does the same for all of its calls (`raft/src/replica/lost_nodes.rs`).
+//! Invariant: an acquisition whose caller left without an answer does not stay behind. A [`Claim`] exists from the moment the id of
+//! the acquisition is known until the answer. Dropping it removes the call from those that wait; the last one ends the wait.
+//! When the caller leaves before the id is known, the proposal continues in the background, so that the claim is still
+//! made. When this node dies, the leader does the same for all of its calls (`raft/src/replica/lost_nodes.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,10 +34,10 @@ use super::waits::{Attached, Ended};
 use super::{At, CallContext, Clock, Consistency, Inner, Service};
 use crate::ApiError;
 
-/// Taking locks.
+/// The operation that takes locks.
 pub const ACQUIRE: Operation = Operation::write(
     "acquire",
-    "Takes one lock, or several all or nothing; waits for them in their queues when asked to.",
+    "Takes one lock, or several all or nothing; on request, waits for them in their queues.",
     Area::Lock,
     Some("lock:acquire"),
     &[
@@ -62,84 +62,84 @@ pub const ACQUIRE: Operation = Operation::write(
 /// A held acquisition.
 pub type Held = Arc<Grant>;
 
-/// Asks for one lock, or several all or nothing.
+/// A request for one lock, or several all or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcquireRequest {
-    /// One per name.
+    /// The requested locks, one per name.
     pub requests: Vec<LockRequest>,
-    /// Who asks.
+    /// The owner.
     pub owner: Owner,
-    /// Time to live of a one-shot lock; given exactly when the owner has no session.
+    /// The TTL of a one-shot lock, in milliseconds; set exactly when the owner has no session.
     pub ttl_ms: Option<u64>,
-    /// How long to wait in the queue; 0 = answer at once.
+    /// How long to wait in the queue, in milliseconds; 0 answers at once.
     pub wait_ms: u64,
-    /// How long the locks stay closed after an involuntary loss.
+    /// How long the locks stay closed to others after an involuntary loss, in milliseconds.
     pub lock_delay_ms: u64,
-    /// Whether the owner may take again what it holds.
+    /// Whether the owner may take locks again that it holds.
     pub reentrant: bool,
-    /// Free text.
+    /// Free text for people.
     pub metadata: String,
 }
 
-/// An acquisition that has to wait, told while its call waits.
+/// An acquisition that has to wait, as reported while its call waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// Names it; the grant will have the same id.
+    /// The id of the acquisition; the grant will have the same id.
     pub lock_id: LockId,
-    /// Waiters ahead.
+    /// The number of waiters ahead.
     pub queue_position: u64,
-    /// The revision this is true at.
+    /// The revision at which this is true.
     pub revision: u64,
 }
 
-/// How often a call that waits looks at the state by itself, should every other way to hear of the end fail.
+/// How often a waiting call reads the state itself, in case every notification of its end fails.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often withdrawing an abandoned acquisition is tried, and the pause between two tries. After that it ends by its
-/// own `wait_ms`, its session or its time to live.
+/// How often the withdrawal of an abandoned acquisition is attempted, and the pause between two attempts. After that the acquisition
+/// ends by its own `wait_ms`, its session or its TTL.
 const WITHDRAW_TRIES: u32 = 20;
 const WITHDRAW_PAUSE: Duration = Duration::from_millis(500);
-/// How often a wait is looked for of which it is not known whether there is one: what may still come has come by then.
+/// How often to look for a wait that may or may not exist. A proposal still in flight is applied by then.
 const UNKNOWN_LOOKS: u32 = 120;
-/// How long an owner that asks for what it holds by another node's answer is kept waiting for news of that node, when it
-/// answers and when it does not, and the pause between two looks. Of a lost node the leader knows sooner; one that was restarted
-/// answers, and needs a moment to say so.
+/// An owner may ask for a lock that it holds by a grant whose answer another node still has to deliver. These are how long it waits for
+/// news of that node (when the node answers, and when it does not), and the pause between two checks. The leader learns sooner of a lost
+/// node; a restarted node answers, and needs a moment to withdraw.
 const NEWS_WITHIN: Duration = Duration::from_secs(8);
 const NEWS_WITHIN_REACHED: Duration = Duration::from_secs(2);
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
-/// What the proposal answered.
+/// The answer to the proposal.
 enum Asked {
     Granted { at: Box<At<Held>>, claim: Option<Claim> },
     Queued { claim: Claim, queued: Queued },
 }
 
-/// The duty to withdraw an acquisition, unless its caller is answered.
+/// Withdraws an acquisition when dropped, unless its caller has been answered.
 struct Claim {
     inner: Arc<Inner>,
     namespace: Namespace,
     lock_id: LockId,
     call: Option<ServingCall>,
-    /// From this revision on the call waits for it: a state before it says nothing.
+    /// The revision from which on the call waits. Earlier states are not conclusive.
     since: u64,
     attached: Option<Attached>,
     armed: bool,
-    /// Its caller has a retry key.
+    /// Whether the caller has a retry key.
     keyed: bool,
 }
 
 impl Claim {
-    /// The caller has its answer.
+    /// Notes that the caller has its answer.
     fn settle(mut self) {
         self.armed = false;
     }
 
-    /// The caller has a key to ask for the answer again: the acquisition keeps its place, although nobody waits here.
+    /// Keeps the acquisition in its place although its call ends, because the caller has a key to ask for the answer again.
     fn keep(mut self) {
         self.armed = false;
         let command = self.cancel(CancelScope::Call);
         let inner = Arc::clone(&self.inner);
         let left = async move {
-            // Should it fail, the wait ends with this node at the latest, and the key finds its place again.
+            // If this fails, the wait ends with this node at the latest, and a retry under the key gets its place back.
             if let Err(error) = Permit::of_node(&inner).propose(command).await {
                 tracing::debug!(%error, "a wait that goes on elsewhere still counts as one of this node");
             }
@@ -147,16 +147,16 @@ impl Claim {
         self.inner.background.spawn_on(left, &self.inner.runtime);
     }
 
-    /// Whether another request of the same owner is answered in the place of this one, which has no key to ask again.
+    /// Whether another request of the same owner gets the answer instead of this one, which has no key to ask again.
     fn was_replaced(&self, state: &State) -> bool {
         let replaced = |call| state.was_replaced(self.lock_id, call);
         !self.keyed && state.revision() >= self.since && self.call.is_some_and(replaced)
     }
 
-    /// The command that takes the call out of those that wait.
+    /// The command that removes the call from those that wait.
     fn withdrawal(&self) -> CancelWait {
-        // Under a key its caller may have asked again and been told that the lock is its own: then only the wait is withdrawn,
-        // never a grant.
+        // A caller with a key may have asked again and been granted the lock, so only the wait is withdrawn, never a
+        // grant.
         self.cancel(if self.keyed { CancelScope::Wait } else { CancelScope::WaitOrGrant })
     }
 
@@ -176,7 +176,7 @@ impl Drop for Claim {
     }
 }
 
-/// Work that goes on in the background when whoever waits for it leaves before its end.
+/// Work that continues in the background when its caller leaves before its end.
 struct Finished<T: Send + 'static> {
     work: Option<BoxFuture<'static, T>>,
     begun: bool,
@@ -220,7 +220,7 @@ impl Service {
         self.acquire_telling(context, request, |_| ()).await
     }
 
-    /// As [`Self::acquire`]; `tell` hears of the acquisition's place when it has to wait.
+    /// Like [`Self::acquire`]; `tell` receives the acquisition's position when it has to wait.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -257,7 +257,7 @@ impl Service {
         }
     }
 
-    /// Waiters ahead of an acquisition, as this node knows it; `None` when it does not wait.
+    /// The number of waiters ahead of an acquisition, as this node knows it; `None` when it does not wait.
     #[must_use]
     pub fn queue_position(&self, lock_id: LockId) -> Option<u64> {
         match self.of_node().view().acquisition(lock_id) {
@@ -272,8 +272,8 @@ impl Service {
         matches!(self.of_node().view().acquisition(lock_id), Acquisition::Granted(_))
     }
 
-    /// Proposes the acquisition. An owner that seems to wait for itself may hold the lock by the answer of a node that died
-    /// before it could give it: then it is told when the node counts as lost.
+    /// Proposes the acquisition. An owner that seems to wait for itself may hold the lock by a grant whose answer a node did not deliver
+    /// before it died; then the owner is answered once that node counts as lost.
     async fn ask_owner(
         &self,
         permit: &Permit,
@@ -292,7 +292,7 @@ impl Service {
             }
             let state = permit.read(Consistency::Linearizable).await?;
             let Some(nodes) = state.answered_elsewhere(command) else { return asked };
-            // Without one they were lost meanwhile.
+            // Without a node, all nodes have been lost in the meantime.
             let Some(node_id) = nodes.first().copied() else { continue };
             if started.elapsed() >= NEWS_WITHIN_REACHED && permit.reaches(node_id).await {
                 return asked;
@@ -301,7 +301,7 @@ impl Service {
         }
     }
 
-    /// Proposes the acquisition. What it answers carries a claim, so that it is withdrawn wherever it is dropped.
+    /// Proposes the acquisition. The answer carries a claim, so that the acquisition is withdrawn wherever the answer is dropped.
     async fn ask(&self, permit: &Permit, command: Acquire) -> Result<Asked, ApiError> {
         let inner = Arc::clone(&self.inner);
         let (call, namespace) = (command.call, command.namespace.clone());
@@ -316,8 +316,8 @@ impl Service {
             let (answer, reply) = answered?;
             match reply {
                 Acquired::Granted(grant) => {
-                    // Under a key the caller can ask again and finds the grant; a count that rose, or a grant from before,
-                    // its owner may know. What is left is a lock nobody would ever hear of.
+                    // A caller with a key can ask again and finds the grant. An owner may already know a risen count or an older
+                    // grant. In the remaining case nobody would ever learn of the lock.
                     let new = grant.count == 1 && grant.granted_revision == answer.revision;
                     let claim = (!keyed && new).then(|| Claim {
                         inner,
@@ -366,7 +366,7 @@ impl Service {
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                // With a key the caller can ask again, here or elsewhere, and finds the acquisition in its place.
+                // With a key the caller can ask again, at any node, and finds the acquisition in its place.
                 if keyed {
                     claim.keep();
                 }
@@ -376,7 +376,7 @@ impl Service {
         let replaced = claim.was_replaced(&permit.view());
         claim.settle();
         match ended {
-            // Its owner asked again by another call, which is told.
+            // The owner asked again through another call, which gets the answer.
             Ended::Granted { revision, .. } if replaced => Err(ApiError::rejected(
                 Refusal::WaitEnded { lock_id, reason: WaitEnd::Cancelled }.into(),
                 revision,
@@ -392,7 +392,7 @@ impl Service {
         }
     }
 
-    /// Asks again under the same key for the end of an acquisition whose end was not seen here.
+    /// Asks again under the same key how an acquisition ended whose end this node did not see.
     async fn ended_answer(
         &self,
         permit: &Permit,
@@ -403,7 +403,7 @@ impl Service {
         let (answer, reply) = permit.propose(command).await?;
         match reply {
             Acquired::Granted(grant) => Ok(At::of(&answer, grant)),
-            // The key was forgotten meanwhile and the request executed anew: what waits now is another acquisition.
+            // The key was forgotten in the meantime and the request was executed again: another acquisition waits now.
             Acquired::Queued(wait) => {
                 let claim = Claim {
                     inner: Arc::clone(&self.inner),
@@ -438,14 +438,14 @@ async fn ended(permit: &Permit, claim: &mut Claim) -> Ended {
     }
 }
 
-/// How an acquisition ended that the state at `revision` does not have any more, as the changes this node keeps tell it.
+/// Finds in the changes that this node keeps how an acquisition ended that the state at `revision` no longer has.
 async fn how_it_ended(permit: &Permit, lock_id: LockId, revision: u64) -> ApiError {
-    // A state is shown before its changes are.
+    // A state is published before its changes.
     if permit.applied_revisions().wait_for(|applied| *applied >= revision).await.is_err() {
         return ApiError::Propose(ProposeError::ShuttingDown);
     }
     let history = permit.history();
-    // It begins with the entry it is named for.
+    // The acquisition starts with the entry in its id.
     let told = history.after(history.floor().max(lock_id.0.index.saturating_sub(1)));
     end_of(told.iter().flatten(), lock_id)
         .unwrap_or_else(|| ApiError::rejected(Refusal::LockNotHeld { lock_id }.into(), revision))
@@ -458,7 +458,7 @@ fn acquire_command(
     request: AcquireRequest,
 ) -> Acquire {
     let AcquireRequest { requests, owner, ttl_ms, wait_ms, lock_delay_ms, reentrant, metadata } = request;
-    // Who is answered at once and has a key, or cannot ask for the same again, is not looked for.
+    // A call that is answered at once and has a key, or cannot ask for the same lock again, needs no record.
     let served = wait_ms > 0 || (owner.session.is_some() && context.dedup.is_none());
     Acquire {
         namespace: context.namespace.clone(),
@@ -473,14 +473,14 @@ fn acquire_command(
     }
 }
 
-/// Names a call of this run of this node.
+/// Returns a new id for a call of this process of the node.
 fn next_call(permit: &Permit, inner: &Inner) -> Option<ServingCall> {
     let (node_id, boot_id) = permit.boot()?;
     let number = inner.calls.fetch_add(1, Ordering::Relaxed);
     Some(ServingCall { node_id, boot_id, number })
 }
 
-/// The end of an acquisition among changes.
+/// Finds the end of an acquisition among changes.
 fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id: LockId) -> Option<ApiError> {
     let end = |change: &Change| match &change.kind {
         ChangeKind::Lock(lock::Change::LockReleased { grant, reason })
@@ -500,20 +500,20 @@ fn end_of<'a>(mut told: impl Iterator<Item = &'a Arc<RevisionChanges>>, lock_id:
     told.find_map(ended)
 }
 
-/// The instants of a grant that was seen as a change: a one-shot grant's deadline is its time to live after them.
+/// The instant of a grant that was seen as a change: the deadline of a one-shot grant is one TTL after it.
 fn granted_clock(grant: &Grant) -> Clock {
     let lived = grant.deadline_ms.zip(grant.ttl_ms);
     let now_ms = lived.map_or(0, |(deadline_ms, ttl_ms)| deadline_ms.saturating_sub(ttl_ms));
     Clock { now_ms, wall_ms: grant.granted_wall_ms }
 }
 
-/// Withdraws what a call waits for that was told that it is not known whether it waits: without a key nobody ever asks for it. A grant
-/// stays: its owner may have found it.
+/// Withdraws the wait of a call that was answered `outcome_unknown`: without a key nobody ever asks for it. A grant stays, because its owner
+/// may have found it.
 async fn withdraw_unknown(inner: Arc<Inner>, namespace: Namespace, call: ServingCall) {
     for _ in 0..UNKNOWN_LOOKS {
         tokio::select! {
             () = sleep(WITHDRAW_PAUSE) => {}
-            // The node ends, and with it all of its calls.
+            // The node stops, and all of its calls end with it.
             () = inner.draining.cancelled() => return,
         }
         if let Some(lock_id) = Permit::of_node(&inner).view().waited_for(call) {
@@ -523,7 +523,7 @@ async fn withdraw_unknown(inner: Arc<Inner>, namespace: Namespace, call: Serving
     }
 }
 
-/// Withdraws an acquisition that a call of this node does not wait for any more.
+/// Withdraws an acquisition that a call of this node no longer waits for.
 async fn withdraw(inner: Arc<Inner>, lock_id: LockId, command: CancelWait) {
     for _ in 0..WITHDRAW_TRIES {
         match Permit::of_node(&inner).propose(command.clone()).await {

@@ -1,8 +1,8 @@
-//! The one place that every call of every front passes, after it was decoded and before it does anything.
+//! Admits calls: every call of every front passes here, after it is decoded and before it does anything.
 //!
-//! Invariant: the replica is reached through a [`Permit`] only, and a permit is given by [`Service::admit`] to a caller, or to the
-//! node itself under a name. A use case that forgets to ask for one cannot read, propose or watch, and does not compile.
-//! What concerns every call (access, rates, metrics, audit) belongs here.
+//! Invariant: the replica is reached only through a [`Permit`]. [`Service::admit`] gives a permit to a caller, or to the
+//! node itself for named work. A use case without a permit cannot read, propose or watch, so it does not compile.
+//! Everything that concerns all calls (access, rates, metrics, audit) belongs here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::operation::{Area, Operation};
 use super::{At, CallContext, Clock, Consistency, Inner, Service};
 use crate::ApiError;
 
-/// The replica, behind the gate.
+/// Holds the replica, so that only permits reach it.
 pub(super) struct Gate {
     replica: Replica,
 }
@@ -26,12 +26,12 @@ impl Gate {
         Self { replica }
     }
 
-    /// What the node knows of itself and of its cluster. Readiness, probes and redirects need it without a call.
+    /// The node's knowledge of itself and of its cluster. Readiness, probes and redirects need it without a call.
     pub(super) fn status(&self) -> Status {
         self.replica.status()
     }
 
-    /// Why the node takes no calls any more: it was removed from its cluster.
+    /// The error of all calls once the node was removed from its cluster.
     pub(super) fn removed(&self) -> Option<ProposeError> {
         self.replica.removed()
     }
@@ -42,7 +42,7 @@ impl Gate {
     }
 }
 
-/// Who makes a call.
+/// The maker of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A client, over a front.
@@ -63,7 +63,7 @@ struct Call {
     dedup: Option<DedupKey>,
     timeout: Option<Duration>,
     span: Span,
-    /// The operation and when it began, while somebody reads spans: nobody else pays for the clock.
+    /// The operation and its start, if spans are recorded; otherwise the clock is not read.
     traced: Option<(&'static Operation, Instant)>,
 }
 
@@ -80,7 +80,7 @@ impl Service {
     /// Admits a call of an operation on these names.
     ///
     /// # Errors
-    /// `node_removed` when the node is no member any more, unless the call is about the cluster itself.
+    /// `node_removed` when the node is no longer a member, unless the call is about the cluster itself.
     pub(super) fn admit<'a>(
         &self,
         context: &CallContext,
@@ -108,7 +108,7 @@ impl Service {
         Ok(Permit::of(Arc::clone(&self.inner), context.dedup.clone(), context.timeout, Some(operation), span))
     }
 
-    /// The node's own work: it withdraws what a caller left behind, or looks how a lease stands.
+    /// Makes a permit for the node's own work, such as withdrawing an abandoned wait or following a lease.
     pub(super) fn of_node(&self) -> Permit {
         Permit::of_node(&self.inner)
     }
@@ -126,7 +126,7 @@ impl Permit {
         Self { call: Arc::new(Call { inner, dedup, timeout, span, traced }) }
     }
 
-    /// The node's own work, which belongs to no caller and has no retry key.
+    /// Makes a permit for the node's own work, which has no caller and no retry key.
     pub(super) fn of_node(inner: &Arc<Inner>) -> Self {
         Self::of(Arc::clone(inner), None, None, None, Span::none())
     }
@@ -135,22 +135,22 @@ impl Permit {
         &self.call.inner.gate.replica
     }
 
-    /// Whether the call can be made again under a key.
+    /// Whether the call has a retry key.
     pub(super) fn is_keyed(&self) -> bool {
         self.call.dedup.is_some()
     }
 
-    /// How long the caller waits at most.
+    /// The timeout of the call.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout_or(self.call.inner.options.timeout)
     }
 
-    /// How long the caller waits at most, by default this long.
+    /// The timeout of the call, or `default` if the caller set none.
     pub(super) fn timeout_or(&self, default: Duration) -> Duration {
         self.call.timeout.unwrap_or(default)
     }
 
-    /// Proposes a command and returns its answer, refusals as errors.
+    /// Proposes a command and returns its answer; a refusal is an error.
     pub(super) async fn propose<C: Ask>(&self, command: C) -> Result<(Answer, C::Reply), ApiError> {
         let request = codec::request(self.call.dedup.clone(), command);
         let proposal = self.replica().propose(request, self.timeout());
@@ -163,7 +163,7 @@ impl Permit {
         };
         let reply =
             answer.outcome.clone().map_err(|rejection| ApiError::rejected(rejection, answer.revision))?;
-        // A reply of another command: the two sides of this binary disagree.
+        // The reply belongs to another command, which is a defect of this build.
         let reply = C::Reply::try_from(reply)
             .map_err(|other| ApiError::Internal(format!("unexpected reply {other:?}")))?;
         Ok((answer, reply))
@@ -174,7 +174,7 @@ impl Permit {
         Ok(self.replica().keep_alive(sessions, self.timeout()).await?)
     }
 
-    /// The state, as current as the caller wants it.
+    /// Reads the state, with the consistency that the caller requests.
     pub(super) async fn read(&self, consistency: Consistency) -> Result<Arc<State>, ApiError> {
         match consistency {
             Consistency::Linearizable => {
@@ -187,22 +187,22 @@ impl Permit {
         }
     }
 
-    /// The state this node has applied.
+    /// Returns the state that this node has applied.
     pub(super) fn view(&self) -> Arc<State> {
         self.replica().view()
     }
 
-    /// What time it is for whoever looks at this state now.
+    /// The current cluster time and wall clock for a state that is read now.
     pub(super) fn clock(&self, state: &State) -> Clock {
         Clock::seen(state, self.replica().now_ms())
     }
 
-    /// What a state shows, true at its revision.
+    /// Wraps a value of a state with the state's revision and the current clock.
     pub(super) fn seen<T>(&self, state: &State, value: T) -> At<T> {
         At { revision: state.revision(), clock: self.clock(state), value }
     }
 
-    /// What is told with the newest revision that is applied, having none of its own.
+    /// Wraps a value without a revision of its own with the newest applied revision.
     pub(super) fn applied<T>(&self, value: T) -> At<T> {
         self.seen(&self.view(), value)
     }
@@ -212,12 +212,12 @@ impl Permit {
         self.replica().history()
     }
 
-    /// The revision that is applied, as it rises.
+    /// The applied revision, as it rises.
     pub(super) fn applied_revisions(&self) -> watch::Receiver<u64> {
         self.replica().applied()
     }
 
-    /// This run of this node, once it has an id.
+    /// The node id and boot id of this process, once the node has an id.
     pub(super) fn boot(&self) -> Option<(u64, u64)> {
         self.replica().boot()
     }

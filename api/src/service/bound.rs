@@ -1,4 +1,4 @@
-//! Sessions that end with whoever opened them: with a connection, for instance.
+//! Sessions that are bound to their opener, such as a connection, and end with it.
 
 use batuta_statemachine::{Code, SessionId};
 use tokio::time::{Duration, sleep};
@@ -9,11 +9,11 @@ use crate::ApiError;
 use crate::client_work::client_work;
 use batuta_statemachine::session::SessionView;
 
-/// How often closing is tried, and the pause between two tries. After that the session ends by its time to live.
+/// How often closing is attempted, and the pause between two attempts. After that the session ends by its TTL.
 const CLOSE_TRIES: u32 = 5;
 const CLOSE_PAUSE: Duration = Duration::from_millis(500);
 
-/// The duty to close a session: dropping it does.
+/// Closes its session when dropped.
 pub struct BoundSession {
     service: Service,
     context: CallContext,
@@ -22,14 +22,14 @@ pub struct BoundSession {
 }
 
 impl BoundSession {
-    /// The session is closed already, or lives on by itself.
+    /// Drops the duty to close the session: it is already closed, or lives on.
     pub fn settle(mut self) {
         self.armed = false;
     }
 }
 
 impl Service {
-    /// Opens a session that is closed when the returned value is dropped, or when this call is.
+    /// Opens a session that is closed when the returned value, or this future, is dropped.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -38,7 +38,7 @@ impl Service {
         context: &CallContext,
         request: OpenRequest,
     ) -> Result<At<(SessionView, BoundSession)>, ApiError> {
-        // In a task of its own, so that a session is not left behind when the caller leaves before it is known.
+        // In its own task, so that no session is left behind when the caller leaves before the session is known.
         let (service, context) = (self.clone(), context.clone());
         let task = self.inner.background.spawn(client_work(async move {
             let opened = service.open_session(&context, request).await?;

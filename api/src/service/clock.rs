@@ -1,18 +1,18 @@
-//! Cluster time beside the wall clock, and wall-clock texts for people.
+//! Relates cluster time to the wall clock, and formats instants for people.
 
 use batuta_statemachine::State;
 
-/// The instants an answer is true at: what relates cluster time to the wall clock.
+/// The instant at which an answer is true, in cluster time and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// Cluster time, milliseconds.
+    /// Cluster time, in milliseconds.
     pub now_ms: u64,
-    /// Wall clock beside it, milliseconds since the Unix epoch.
+    /// The wall clock at the same instant, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
 
 impl Clock {
-    /// Of a state that is looked at later than its newest entry: `now_ms` is what cluster time is meanwhile.
+    /// The clock for a state that is read later than its newest entry; `now_ms` is the cluster time of the read.
     pub(crate) fn seen(state: &State, now_ms: u64) -> Self {
         let since_ms = now_ms.saturating_sub(state.now_ms());
         Self { now_ms: state.now_ms() + since_ms, wall_ms: state.wall_ms() + since_ms }
@@ -23,17 +23,17 @@ impl Clock {
         deadline_ms.saturating_sub(self.now_ms)
     }
 
-    /// What the wall clock will show at a deadline in cluster time, if both run on alike.
+    /// The wall-clock time of a deadline in cluster time, if both clocks run at the same rate.
     pub(crate) fn text_of(self, deadline_ms: u64) -> String {
         rfc3339(self.wall_ms.saturating_add(self.remaining_ms(deadline_ms)))
     }
 }
 
 const MS_PER_DAY: u64 = 86_400_000;
-/// 9999-12-31T23:59:59.999Z, the last instant the format can write.
+/// 9999-12-31T23:59:59.999Z, the last instant that the format can express.
 const LAST_MS: u64 = 253_402_300_799_999;
 
-/// Writes milliseconds since the Unix epoch as RFC 3339 in UTC. Instants after the year 9999 are shown as its end.
+/// Formats milliseconds since the Unix epoch as RFC 3339 in UTC. Instants after the year 9999 are shown as its end.
 #[must_use]
 pub fn rfc3339(wall_ms: u64) -> String {
     let wall_ms = wall_ms.min(LAST_MS);

@@ -1,4 +1,4 @@
-//! The cluster itself: status, members, limits.
+//! Use cases of the cluster: status, members, limits.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::operation::{Area, Operation};
 use super::{At, CallContext, Consistency, Service};
 use crate::ApiError;
 
-/// Showing the cluster.
+/// The operation that shows the cluster.
 pub const GET_CLUSTER: Operation = Operation::read(
     "get_cluster",
     "Shows the cluster as the answering node sees it.",
@@ -18,109 +18,113 @@ pub const GET_CLUSTER: Operation = Operation::read(
     "cluster:read",
     &[],
 );
-/// Listing the members.
+/// The operation that lists the members.
 pub const LIST_MEMBERS: Operation = Operation::read(
     "list_members",
-    "Lists members, as the answering node knows them.",
+    "Lists the members, as the answering node knows them.",
     Area::Cluster,
     "cluster:read",
     &[],
 );
-/// Taking a member out.
+/// The operation that removes a member.
 pub const REMOVE_MEMBER: Operation = Operation::admin(
     "remove_member",
-    "Takes a member out: first its vote, then the member.",
+    "Removes a member: first its vote, then the member.",
     "cluster:members",
     MEMBERSHIP,
 );
-/// Making a learner a voter.
+/// The operation that makes a learner a voter.
 pub const PROMOTE_MEMBER: Operation =
     Operation::admin("promote_member", "Makes a learner a voter.", "cluster:members", MEMBERSHIP);
-/// Handing leadership over.
-pub const TRANSFER_LEADER: Operation =
-    Operation::admin("transfer_leader", "Hands leadership over.", "cluster:transfer", MEMBERSHIP);
-/// Taking a snapshot.
+/// The operation that transfers leadership.
+pub const TRANSFER_LEADER: Operation = Operation::admin(
+    "transfer_leader",
+    "Transfers leadership to another member.",
+    "cluster:transfer",
+    MEMBERSHIP,
+);
+/// The operation that takes a snapshot.
 pub const TRIGGER_SNAPSHOT: Operation = Operation::admin(
     "trigger_snapshot",
     "Takes a snapshot on the answering node and purges its log.",
     "cluster:snapshot",
     &[],
 );
-/// Reading the limits.
+/// The operation that reads the limits.
 pub const GET_LIMITS: Operation =
     Operation::read("get_limits", "Reads the limits in force.", Area::Cluster, "cluster:read", &[]);
-/// Changing limits.
+/// The operation that changes limits.
 pub const SET_LIMITS: Operation = Operation {
     retry_key: true,
-    ..Operation::admin("set_limits", "Changes limits on every node at once.", "cluster:limits", &[])
+    ..Operation::admin("set_limits", "Changes limits on all nodes at once.", "cluster:limits", &[])
 };
 
 const MEMBERSHIP: &[Code] = &[Code::UnknownMember, Code::MembershipChangeRefused];
 
-/// How the cluster looks from the node that answers.
+/// The status of the answering node, and its view of the cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterStatus {
-    /// What the replica says.
+    /// The status of the replica.
     pub replica: Status,
     /// The leader's name, when one is known.
     pub leader_name: Option<String>,
-    /// Why the node is not ready; `None` = ready.
+    /// Why the node is not ready; `None` when it is.
     pub not_ready: Option<String>,
     /// The node's version.
     pub version: String,
-    /// Sessions there are.
+    /// The number of sessions.
     pub sessions: u64,
-    /// Grants there are.
+    /// The number of grants.
     pub grants: u64,
-    /// Acquisitions that wait.
+    /// The number of queued acquisitions.
     pub waiters: u64,
-    /// Locks that are held or waited for.
+    /// The number of locks that are held, waited for, or closed by lock-delay.
     pub locks: u64,
-    /// Hash of the applied state at `state_revision`, hexadecimal; when it was wanted.
+    /// The hash of the state at `state_revision`, in hexadecimal, if it was requested.
     pub state_hash: Option<String>,
-    /// Revision of the state described here.
+    /// The revision of the described state.
     pub state_revision: u64,
-    /// How long the node runs.
+    /// The time since the node started, in milliseconds.
     pub uptime_ms: u64,
-    /// Cluster time.
+    /// Cluster time, in milliseconds.
     pub cluster_time_ms: u64,
-    /// The last given fencing token.
+    /// The last fencing token that the cluster has issued.
     pub token_high_water: u64,
 }
 
-/// One limit.
+/// A limit, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Field name of [`Limits`].
     pub name: String,
-    /// Its value.
+    /// The value of the limit.
     pub value: u64,
 }
 
-/// Who leads after a transfer.
+/// The leader after a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
-    /// Its id.
+    /// The id of the leader.
     pub leader_id: u64,
-    /// Its name, when the node knows it.
+    /// The name of the leader, if the node knows it.
     pub leader_name: Option<String>,
 }
 
 /// A member that was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedMember {
-    /// Its id.
+    /// The id of the member.
     pub node_id: u64,
 }
 
 /// A snapshot that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakenSnapshot {
-    /// Last entry it covers.
+    /// Index of the last entry in the snapshot.
     pub snapshot_index: u64,
 }
 
-/// The hash of a state, as text; not on a thread that serves requests, since it reads everything.
+/// Hashes a state, as text. Runs on a blocking thread, because it reads the whole state.
 async fn hash(state: Arc<State>) -> Result<String, ApiError> {
     let hash = tokio::task::spawn_blocking(move || state.hash()).await;
     let hash = hash.map_err(|error| ApiError::Internal(format!("hashing the state failed: {error}")))?;
@@ -128,7 +132,7 @@ async fn hash(state: Arc<State>) -> Result<String, ApiError> {
 }
 
 impl Service {
-    /// How the cluster looks from this node. Needs no quorum. The hash of the state is made when it is wanted: it reads everything.
+    /// Reads the status of this node and its view of the cluster. Needs no quorum. The state is hashed only on request, because that reads all of it.
     ///
     /// # Errors
     /// `internal` when hashing the state fails.
@@ -140,7 +144,7 @@ impl Service {
         let permit = self.admit(context, &GET_CLUSTER, [])?;
         let mut replica = self.inner.gate.status();
         let state = permit.view();
-        // The hash and the index it belongs to are read together: another entry may be applied at any moment.
+        // The hash and its index come from the same state: another entry may be applied at any moment.
         replica.applied_index = state.revision();
         replica.committed_index = replica.committed_index.max(replica.applied_index);
         let state_hash = if hashed { Some(hash(Arc::clone(&state)).await?) } else { None };
@@ -162,7 +166,7 @@ impl Service {
         })
     }
 
-    /// The members, as this node knows them.
+    /// Lists the members, as this node knows them.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -171,14 +175,14 @@ impl Service {
         Ok(permit.applied(self.inner.gate.status().members))
     }
 
-    /// The members besides this node, as it knows them: where its clients can go on.
+    /// The other members, as this node knows them, to which its clients can go.
     #[must_use]
     pub fn other_members(&self) -> Vec<MemberStatus> {
         let Status { node_id, members, .. } = self.inner.gate.status();
         members.into_iter().filter(|member| Some(member.node_id) != node_id).collect()
     }
 
-    /// Takes a member out, named by id or name.
+    /// Removes a member, given by id or name.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -208,7 +212,7 @@ impl Service {
         Ok(permit.applied(ChangedMember { node_id }))
     }
 
-    /// Hands leadership over: to the member named, or to the most up-to-date follower.
+    /// Transfers leadership to a member, by default to the most up-to-date follower.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -235,7 +239,7 @@ impl Service {
         Ok(permit.applied(TakenSnapshot { snapshot_index }))
     }
 
-    /// The limits in force.
+    /// Reads the limits in force.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -249,7 +253,7 @@ impl Service {
         Ok(permit.seen(&state, limits_list(state.limits())))
     }
 
-    /// Changes limits on every node at once; answers all the limits as they are then.
+    /// Changes limits on all nodes at once; answers all limits after the change.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -274,7 +278,7 @@ fn name_of(members: &[MemberStatus], node_id: u64) -> Option<String> {
     members.iter().find(|member| member.node_id == node_id).map(|member| member.name.clone())
 }
 
-/// A member by name, or else by id: names are checked first, since a name may look like a number.
+/// Finds a member by name, or else by id. Names come first, because a name may look like a number.
 fn find_member(members: &[MemberStatus], text: &str) -> Result<u64, ApiError> {
     let by_name = members.iter().find(|member| member.name == text);
     let by_id = || text.parse().ok().and_then(|id: u64| members.iter().find(|member| member.node_id == id));

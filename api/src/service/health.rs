@@ -1,4 +1,4 @@
-//! Whether the node lives, and whether it should get requests.
+//! The health of the node: whether it should get requests.
 
 use batuta_raft::{MemberStatus, Role, Status};
 
@@ -7,27 +7,27 @@ use super::{At, Service};
 /// Whether the node should get requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Why not; `None` = ready.
+    /// Why the node is not ready; `None` when it is.
     pub not_ready: Option<String>,
-    /// Why writes that add to the state are refused at this moment. A node is ready all the same: reads, keep-alives, extensions and
-    /// releases go on, and when every disk is full there is no better node.
+    /// Why requests that add to the state are refused at the moment. The node may be ready at the same time: reads, keep-alives, extensions
+    /// and releases still work, and when every disk is full there is no better node.
     pub writes_refused: Option<String>,
 }
 
 impl Readiness {
-    /// Whether it is ready.
+    /// Whether the node is ready.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.not_ready.is_none()
     }
 }
 
-/// How a node is, in detail. A node that cannot go on exits, so one that answers lives.
+/// The health of a node, in detail. A node that cannot continue exits, so an answering node is alive.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// Whether it should get requests.
+    /// Whether the node should get requests.
     pub readiness: Readiness,
-    /// Whether it is shutting down.
+    /// Whether the node is shutting down.
     pub draining: bool,
     /// The leader's name, when one is known.
     pub leader_name: Option<String>,
@@ -36,7 +36,7 @@ pub struct Health {
 }
 
 impl Service {
-    /// How this node is, in detail. Needs no quorum.
+    /// Reads the health of this node, in detail. Needs no quorum.
     #[must_use]
     pub fn health(&self) -> At<Health> {
         let members = self.inner.gate.status().members;
@@ -51,7 +51,7 @@ impl Service {
         })
     }
 
-    /// Ready = a leader was heard a moment ago, nearly all of what it has committed is applied here, and the node does not drain. A
+    /// Reads whether the node is ready: it has recent contact with a leader, has applied nearly all committed entries, and does not drain. A
     /// healthy follower is ready.
     #[must_use]
     pub fn readiness(&self) -> Readiness {

@@ -1,4 +1,4 @@
-//! Holding locks over one connection: acquired, kept alive by its messages, lost or given back.
+//! Holds locks for one connection: acquired, kept alive by its messages, lost or released.
 
 use batuta_statemachine::lock::{Acquisition, By};
 use batuta_statemachine::{LockId, Name};
@@ -9,7 +9,7 @@ use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchR
 use super::{At, CallContext, Clock, Consistency, Service};
 use crate::ApiError;
 
-/// Locks that are held for a connection.
+/// A grant that is held for a connection.
 pub struct Hold {
     service: Service,
     context: CallContext,
@@ -17,24 +17,24 @@ pub struct Hold {
     name: Name,
     ttl_ms: u64,
     watch: Watch,
-    /// Whether the watch has told, or will tell, everything since the grant.
+    /// Whether the watch covers every change since the grant.
     seamless: bool,
 }
 
-/// Locks that are held no longer.
+/// The loss of a held grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// Why: `expired`, `forced`, `released`, or `unknown` when it was not seen.
+    /// The reason: `expired`, `forced`, `released`, or `unknown` when it was not seen.
     pub reason: &'static str,
-    /// Of a forced release: the operator's words.
+    /// Of a forced release: the operator's reason.
     pub words: Option<String>,
 }
 
 impl Service {
-    /// Takes locks as [`Service::acquire`] does, for somebody who keeps them alive through the [`Hold`].
+    /// Takes locks like [`Service::acquire`], for a caller that keeps them alive through the [`Hold`].
     ///
     /// # Errors
-    /// As [`Service::acquire`]; `invalid_argument` when a session is given.
+    /// Those of [`Service::acquire`]; `invalid_argument` when a session is given.
     pub async fn hold(
         &self,
         context: &CallContext,
@@ -46,7 +46,7 @@ impl Service {
         }
         let granted = self.acquire(context, request).await?;
         let grant = &granted.value;
-        // The state machine refuses an acquisition without a name, and a one-shot one without a time to live.
+        // The state machine refuses an acquisition without a name, and a one-shot acquisition without a TTL.
         let name = grant.requests.first().map(|request| request.name.clone());
         let (Some(name), Some(ttl_ms)) = (name, grant.ttl_ms) else {
             return Err(ApiError::Internal("a one-shot grant without a name or a time to live".to_owned()));
@@ -54,10 +54,10 @@ impl Service {
         let (watch, seamless) = match self.watch_grant(context, &name, granted.revision).await {
             Ok(watched) => watched,
             Err(error) => {
-                // Nobody would hear of the grant: it goes back at once, or by its time to live.
+                // Nobody would learn of the grant, so it is released at once, or ends by its TTL.
                 let by = By::Id { lock_id: grant.lock_id, name: None };
                 if let Err(error) = self.release(&plain(context), by).await {
-                    tracing::debug!(%error, "a grant that can not be held ends by its time to live");
+                    tracing::debug!(%error, "a grant that cannot be held ends by its time to live");
                 }
                 return Err(error);
             }
@@ -70,8 +70,8 @@ impl Service {
 }
 
 impl Service {
-    /// Watches what becomes of a grant from the revision of its answer on. A grant that a retry found may be older than the changes
-    /// that are kept; then from now on, and [`Hold::lost`] looks first whether it is still there.
+    /// Watches a grant from the revision of its answer on. A grant that a retry found may be older than the kept changes; then the watch
+    /// starts now, and [`Hold::lost`] first checks whether the grant still exists.
     async fn watch_grant(
         &self,
         context: &CallContext,
@@ -87,7 +87,7 @@ impl Service {
     }
 }
 
-/// The context without the retry key of the acquisition: what follows are other requests.
+/// The context without the retry key of the acquisition, for later requests.
 fn plain(context: &CallContext) -> CallContext {
     CallContext { dedup: None, ..context.clone() }
 }
@@ -108,10 +108,10 @@ async fn watch_from(
 }
 
 impl Hold {
-    /// Renews the time to live; gives what is left of it.
+    /// Renews the grant; returns its remaining time, in milliseconds.
     ///
     /// # Errors
-    /// `lock_not_held` when it is lost; otherwise see `docs/errors.md`.
+    /// `lock_not_held` when the grant is lost; otherwise see `docs/errors.md`.
     pub async fn keep_alive(&self) -> Result<At<u64>, ApiError> {
         let request = Extend { lock_id: self.lock_id, name: None, ttl_ms: self.ttl_ms };
         let extended = self.service.extend(&self.context, request).await?;
@@ -119,7 +119,7 @@ impl Hold {
         Ok(extended.map(|grant| grant.deadline_ms.map_or(0, |deadline_ms| clock.remaining_ms(deadline_ms))))
     }
 
-    /// Gives the locks back.
+    /// Releases the locks.
     ///
     /// # Errors
     /// `lock_not_held` when they are lost; otherwise see `docs/errors.md`.
@@ -127,10 +127,10 @@ impl Hold {
         self.service.release(&self.context, By::Id { lock_id: self.lock_id, name: None }).await
     }
 
-    /// Resolves when the locks are held no longer. May be dropped while it waits.
+    /// Resolves when the locks are no longer held. Cancel-safe.
     ///
     /// # Errors
-    /// `draining`, and what a new watch fails with.
+    /// `draining`, and the errors of a new watch.
     pub async fn lost(&mut self) -> Result<At<Lost>, ApiError> {
         loop {
             if !self.seamless {
@@ -150,7 +150,7 @@ impl Hold {
                 }
                 Ok(_) => {}
                 Err(ApiError::Draining) => return Err(ApiError::Draining),
-                // Changes were missed: the state says what became of the grant.
+                // Changes were missed, so the state must tell whether the grant still exists.
                 Err(_) => {
                     let start = Start::Now;
                     self.watch = watch_from(&self.service, &self.context, &self.name, start).await?;

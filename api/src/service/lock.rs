@@ -1,4 +1,4 @@
-//! Locks: the calls beside acquire (which is in [`super::acquire`]).
+//! Use cases of locks, except acquire (which is in [`super::acquire`]).
 
 mod change;
 mod summary;
@@ -20,31 +20,31 @@ use crate::ApiError;
 pub use change::{DOWNGRADE, RESIZE, Resize, Resized, SET_METADATA, SetMetadata};
 pub(crate) use view::{listed_lock, locks};
 
-/// Giving a grant back.
+/// The operation that releases a grant.
 pub const RELEASE: Operation = Operation::write(
     "release",
-    "Gives a grant back.",
+    "Releases a grant.",
     Area::Lock,
     None,
     &[Code::LockNotHeld, Code::NamespaceMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
-/// Renewing a one-shot grant.
+/// The operation that renews a one-shot grant.
 pub const EXTEND: Operation = Operation::write(
     "extend",
-    "Renews a grant that has a time to live of its own. Never shortens it.",
+    "Renews a grant that has its own TTL. Never shortens it.",
     Area::Lock,
     None,
     &[Code::LockNotHeld, Code::NamespaceMismatch, Code::OwnedBySession],
 );
-/// Taking a grant away from its owner.
+/// The operation that takes a grant away from its owner.
 pub const FORCE_RELEASE: Operation = Operation::write(
     "force_release",
-    "Takes a grant away from its owner, if the token that was looked at still holds the lock.",
+    "Takes a grant away from its owner, if the lock is still held under the given token.",
     Area::Lock,
     Some("lock:force_release"),
     &[Code::TokenSuperseded],
 );
-/// Withdrawing a queued acquisition.
+/// The operation that withdraws a queued acquisition.
 pub const CANCEL_WAIT: Operation = Operation::write(
     "cancel_wait",
     "Withdraws a queued acquisition.",
@@ -52,15 +52,10 @@ pub const CANCEL_WAIT: Operation = Operation::write(
     None,
     &[Code::AlreadyGranted, Code::NamespaceMismatch],
 );
-/// Checking a token.
-pub const CHECK: Operation = Operation::read(
-    "check",
-    "Says whether a token is still the newest on a name.",
-    Area::Lock,
-    "lock:read",
-    &[],
-);
-/// Reading one lock.
+/// The operation that checks a token.
+pub const CHECK: Operation =
+    Operation::read("check", "Checks whether a lock is held under a token.", Area::Lock, "lock:read", &[]);
+/// The operation that reads one lock.
 pub const GET_LOCK: Operation = Operation::read(
     "get_lock",
     "Reads one lock. A free lock is not found.",
@@ -68,19 +63,19 @@ pub const GET_LOCK: Operation = Operation::read(
     "lock:read",
     &[Code::LockNotFound],
 );
-/// Listing locks.
+/// The operation that lists locks.
 pub const LIST_LOCKS: Operation =
-    Operation::read("list_locks", "Lists locks in name order.", Area::Lock, "lock:list", &[]);
-/// Explaining a lock.
+    Operation::read("list_locks", "Lists locks in order of their names.", Area::Lock, "lock:list", &[]);
+/// The operation that explains a lock.
 pub const EXPLAIN: Operation = Operation::read(
     "explain",
-    "Says who holds a lock, who waits, and what each waiter is blocked by.",
+    "Explains who holds a lock, who waits, and what blocks each waiter.",
     Area::Lock,
     "lock:read",
     &[],
 );
 
-/// How a lock is taken, held or wanted, as one word.
+/// The mode in which a lock is held or requested, without its numbers.
 #[derive(
     Clone,
     Copy,
@@ -98,15 +93,14 @@ pub enum LockMode {
     /// One holder.
     #[default]
     Exclusive,
-    /// Any number of holders, none of them exclusive.
+    /// Any number of shared holders.
     Shared,
-    /// `permits` out of `capacity`.
+    /// As many holders as the permits allow.
     Semaphore,
 }
 
 impl LockMode {
-    /// The mode with the numbers that belong to it: a semaphore needs its capacity and takes one permit unless told otherwise; the
-    /// other modes have neither.
+    /// Adds the numbers of the mode: a semaphore needs a capacity and takes one permit by default; the other modes have neither.
     ///
     /// # Errors
     /// `invalid_argument` with the field `permits` or `capacity`.
@@ -149,33 +143,33 @@ impl From<LockKind> for LockMode {
     }
 }
 
-/// A part of a lock that fits into an answer, and where the rest of its holders and waiters begins.
+/// A part of a lock that fits into an answer, with the start of the remaining holders and waiters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// The lock, with the holders and waiters of this part.
     pub view: LockView,
-    /// The last holder of this part when there are more.
+    /// The last holder of this part, if there are more.
     pub next_holders: Option<LockId>,
-    /// The last waiter of this part when there are more.
+    /// The last waiter of this part, if there are more.
     pub next_waiters: Option<LockId>,
 }
 
 impl Lock {
-    /// Whether somebody holds or wants the lock. One that is only closed by lock-delay has no mode.
+    /// Whether the lock is held or waited for. A lock that is only closed by lock-delay has no mode.
     #[must_use]
     pub fn is_used(&self) -> bool {
         self.view.holder_count > 0 || self.view.waiter_count > 0
     }
 }
 
-/// A grant that was given back.
+/// A released grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// The grant.
     pub lock_id: LockId,
     /// The token of the grant.
     pub fencing_token: u64,
-    /// What is left of a re-entrant count; 0 = free.
+    /// The remaining count of a reentrant grant; 0 means that the lock is free.
     pub remaining_count: u64,
 }
 
@@ -184,9 +178,9 @@ pub struct Released {
 pub struct Extend {
     /// The grant.
     pub lock_id: LockId,
-    /// When given, must be a name of the grant.
+    /// If given, must be a name of the grant.
     pub name: Option<Name>,
-    /// New time to live.
+    /// The new TTL, in milliseconds.
     pub ttl_ms: u64,
 }
 
@@ -195,16 +189,16 @@ pub struct Extend {
 pub struct ForceRelease {
     /// A name of the grant.
     pub name: Name,
-    /// The token the operator saw.
+    /// The holder's token, as the operator saw it.
     pub fencing_token: u64,
-    /// Why.
+    /// The operator's reason.
     pub reason: String,
 }
 
-/// The grant that a call names, by its id or by a lock and the token that holds it, and the session that names itself.
+/// Reads which grant a call names, by its id or by a lock and the token under which it is held, and the session that names itself.
 ///
 /// # Errors
-/// `invalid_argument` with the field that is missing, wrong, or one too many.
+/// `invalid_argument` with the field that is missing, wrong, or superfluous.
 pub fn grant_named(
     name: Option<Name>,
     lock_id: Option<&str>,
@@ -234,17 +228,17 @@ fn by(name: Option<Name>, lock_id: Option<&str>, fencing_token: Option<u64>) -> 
     }
 }
 
-/// How a grant is to be ended.
+/// A request to end a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its owner gives it back.
+    /// The owner releases it.
     Release(GrantRef),
     /// An operator takes it away.
     Force(ForceRelease),
 }
 
 impl Ending {
-    /// What a call that may be a release or a forced release asks for.
+    /// Reads a request that may be a release or a forced release.
     ///
     /// # Errors
     /// `invalid_argument` with the field that is missing, wrong, or one too many.
@@ -284,30 +278,30 @@ impl Ending {
 /// Lists locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
-    /// Names that start with it; empty = all.
+    /// Only names that start with this prefix; empty means all.
     pub prefix: String,
-    /// Held or waited for by this session.
+    /// Only locks that this session holds or waits for.
     pub session: Option<SessionId>,
-    /// Held or waited for under this owner label.
+    /// Only locks held or waited for under this owner label.
     pub owner: Option<String>,
-    /// Page size; `None` = 100.
+    /// Page size; `None` means 100.
     pub limit: Option<u32>,
     /// The page begins after this name.
     pub after: Option<Name>,
 }
 
-/// Who holds a lock, who waits, and why.
+/// Who holds a lock, who waits, and what blocks each waiter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The lock; `None` when it is free.
     pub lock: Option<Lock>,
-    /// The first waiters, each with what is in its way.
+    /// The first waiters, each with its blockers.
     pub waiters: Vec<WaiterExplanation>,
-    /// One sentence for people.
+    /// A summary in one sentence, for people.
     pub summary: String,
 }
 
-/// Where an answer about one lock goes on.
+/// Where an answer about one lock continues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockCursors {
     /// Only the holders after this one.
@@ -317,7 +311,7 @@ pub struct LockCursors {
 }
 
 impl LockCursors {
-    /// Reads the cursors of the answer before; an empty text is none.
+    /// Reads the cursors of the previous answer; an empty text means none.
     ///
     /// # Errors
     /// `invalid_argument` with the field `holders_cursor` or `waiters_cursor`.
@@ -334,16 +328,16 @@ impl LockCursors {
     }
 }
 
-/// Holders that an answer about one lock shows.
+/// The most holders in an answer about one lock.
 const HOLDERS_SHOWN_MAX: usize = 1_000;
-/// Waiters that an answer about one lock shows.
+/// The most waiters in an answer about one lock.
 const WAITERS_SHOWN_MAX: usize = 100;
 
 impl Service {
-    /// Gives a grant back.
+    /// Releases a grant.
     ///
     /// # Errors
-    /// `lock_not_held`, or `token_superseded` when the token does not hold the lock; otherwise see `docs/errors.md`.
+    /// `lock_not_held`, or `token_superseded` when the lock is held under another token; otherwise see `docs/errors.md`.
     pub async fn release(
         &self,
         context: &CallContext,
@@ -354,7 +348,7 @@ impl Service {
         released(&permit, Release { namespace: context.namespace.clone(), grant }).await
     }
 
-    /// Takes a grant away from its owner, if the token is still held.
+    /// Takes a grant away from its owner, if the lock is still held under the token.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -382,10 +376,10 @@ impl Service {
         Ok(At::of(&answer, grant))
     }
 
-    /// Withdraws a queued acquisition. One that holds its lock goes on holding it: giving it back is `release`.
+    /// Withdraws a queued acquisition. An acquisition that holds its lock keeps it; use `release` to release it.
     ///
     /// # Errors
-    /// `already_granted` when it holds its lock, `namespace_mismatch` when it lives elsewhere; otherwise see `docs/errors.md`.
+    /// `already_granted` when it holds its lock, `namespace_mismatch` when it is in another namespace; otherwise see `docs/errors.md`.
     pub async fn cancel_wait(&self, context: &CallContext, lock_id: LockId) -> Result<At<()>, ApiError> {
         let permit = self.admit(context, &CANCEL_WAIT, [])?;
         let (namespace, scope) = (context.namespace.clone(), CancelScope::Wait);
@@ -394,7 +388,7 @@ impl Service {
         Ok(At::of(&answer, ()))
     }
 
-    /// Whether a token is the newest that holds a lock.
+    /// Checks whether a lock is held under a token.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -410,7 +404,7 @@ impl Service {
         Ok(permit.seen(&state, state.check(&context.namespace, name, fencing_token)))
     }
 
-    /// Reads one lock, or the holders and waiters behind those of an answer before.
+    /// Reads one lock, or the holders and waiters after those of a previous answer.
     ///
     /// # Errors
     /// `lock_not_found` when it is free; otherwise see `docs/errors.md`.
@@ -428,7 +422,7 @@ impl Service {
         Ok(permit.seen(&state, lock))
     }
 
-    /// Lists locks in name order.
+    /// Lists locks in order of their names.
     ///
     /// # Errors
     /// See `docs/errors.md`.
@@ -452,8 +446,8 @@ impl Service {
         Ok(permit.seen(&state, page))
     }
 
-    /// Says who holds a lock, who waits, and what each waiter is blocked by; or the same of the holders and waiters behind those of
-    /// an answer before.
+    /// Explains who holds a lock, who waits, and what blocks each waiter; or does so for the holders and waiters after those of a previous
+    /// answer.
     ///
     /// # Errors
     /// See `docs/errors.md`.

@@ -1,7 +1,7 @@
 //! The use cases, one module per job, the same for every front.
 //!
-//! Requests and answers are the service's own structs over the state machine's types; wire types never get here.
-//! Texts from the wire are turned into types by the helpers of [`parse`].
+//! Requests and answers are structs of the service over the state machine's types; wire types never get here.
+//! The helpers of [`parse`] convert texts from the wire to types.
 
 pub mod acquire;
 mod admit;
@@ -36,20 +36,20 @@ use waits::Waits;
 pub use admit::Caller;
 pub use clock::{Clock, rfc3339};
 
-/// How a [`Service`] behaves. Nothing here changes an outcome: what does is replicated.
+/// Options of a [`Service`]. They change no outcome, because anything that does is replicated.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
-    /// How long a call may take when its caller does not say; a call that waits for a lock gets `wait_ms` on top.
+    /// The default timeout of a call; a call that waits for a lock gets `wait_ms` in addition.
     pub timeout: Duration,
-    /// How many committed entries a ready node may still have to apply.
+    /// How many committed entries a ready node may lag behind in applying.
     pub apply_lag_entries_max: u64,
-    /// Calls that may wait for locks on this node at the same time.
+    /// The most calls that wait for locks on this node at the same time.
     pub waiting_calls_max: u64,
-    /// Watches open on this node at the same time.
+    /// The most open watches on this node.
     pub watchers_max: u64,
-    /// Changes that may wait for one slow watcher before it is told that it lags.
+    /// The most changes queued for one slow watcher before it lags.
     pub watch_queue_changes_max: usize,
-    /// The version that the status shows.
+    /// The version shown in the status.
     pub version: String,
 }
 
@@ -66,50 +66,50 @@ impl Default for ServiceOptions {
     }
 }
 
-/// What every call carries beside its request. There is no default: whoever makes a call says who calls.
+/// The context of a call, besides its request. There is no default, so that every call states its caller.
 #[derive(Clone, Debug)]
 pub struct CallContext {
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
-    /// Where the call works.
+    /// The namespace of the call.
     pub namespace: Namespace,
-    /// How a retry of the call is recognised.
+    /// The retry key, if any.
     pub dedup: Option<DedupKey>,
-    /// How long the caller waits for an answer, everything included; `None` = [`ServiceOptions::timeout`].
+    /// The total time that the caller waits for an answer; `None` means [`ServiceOptions::timeout`].
     pub timeout: Option<Duration>,
 }
 
 impl CallContext {
-    /// A call of a client in a namespace, without a retry key.
+    /// The context of a client's call in a namespace, without a retry key.
     #[must_use]
     pub fn in_namespace(namespace: Namespace) -> Self {
         Self { caller: Caller::Client, namespace, dedup: None, timeout: None }
     }
 
-    /// A call of a client in the default namespace. Calls about the cluster itself, which belong to none, are made like this too.
+    /// The context of a client's call in the default namespace. Also used for calls about the cluster, which belong to no namespace.
     #[must_use]
     pub fn in_default_namespace() -> Self {
         Self::in_namespace(Namespace::default())
     }
 }
 
-/// How current a read must be.
+/// The consistency of a read.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema, async_graphql::Enum,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
-    /// Sees every write that was acknowledged before the read began. The default.
+    /// The read sees every write that was acknowledged before it began. This is the default.
     #[default]
     Linearizable,
-    /// Answers from the node's own applied state; the revision says how old it is.
+    /// The node answers from its own applied state; the revision tells how old it is.
     Stale,
 }
 
-/// A view of the core and the instant it is true at.
+/// A view of the core, and the instant at which it is true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
-    /// Log index of the last entry the answer has seen.
+    /// The revision: log index of the last entry that the answer includes.
     pub revision: u64,
     /// The instant, in cluster time and on the wall clock.
     pub clock: Clock,
@@ -118,13 +118,13 @@ pub struct At<T> {
 }
 
 impl<T> At<T> {
-    /// The effect of a command.
+    /// Makes the answer to a command.
     pub(crate) fn of(answer: &Answer, value: T) -> Self {
         let clock = Clock { now_ms: answer.now_ms, wall_ms: answer.wall_ms };
         Self { revision: answer.revision, clock, value }
     }
 
-    /// Another value of the same instant.
+    /// Replaces the value, at the same instant.
     pub(crate) fn map<U>(self, value: impl FnOnce(T) -> U) -> At<U> {
         At { revision: self.revision, clock: self.clock, value: value(self.value) }
     }
@@ -135,7 +135,7 @@ impl<T> At<T> {
 pub struct Page<T, P> {
     /// The items, in order.
     pub items: Vec<T>,
-    /// What the next page begins after; `None` on the last page.
+    /// The item after which the next page starts; `None` on the last page.
     pub next: Option<P>,
 }
 
@@ -153,16 +153,16 @@ struct Inner {
     started: Instant,
     draining: CancellationToken,
     background: TaskTracker,
-    /// Calls so far that may have to be told apart.
+    /// Counts calls, to give each an id.
     calls: AtomicU64,
-    /// Where background work runs: it may be started by a drop outside of any task.
+    /// The runtime for background work, which a drop outside of any task may start.
     runtime: tokio::runtime::Handle,
-    /// Ends the task that feeds `waits` and `hub` when the last handle goes.
+    /// Ends the task that feeds `waits` and `hub` when the last handle is dropped.
     _feeder: DropGuard,
 }
 
 impl Service {
-    /// A service over the replica. Must be called inside a Tokio runtime.
+    /// Makes a service over the replica. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(replica: Replica, options: ServiceOptions) -> Self {
         let interest = Arc::new(Notify::new());
@@ -197,20 +197,20 @@ impl Service {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Prepares for shutdown: readiness turns false, new waits are refused, calls that wait are answered with
-    /// `draining` (a wait with a retry key stays queued, so that it can go on at another node).
+    /// Prepares for shutdown: the node is no longer ready, new waits are refused, and waiting calls are answered with
+    /// `draining` (a wait with a retry key stays queued, so that it can continue at another node).
     pub fn drain(&self) {
         self.inner.draining.cancel();
     }
 
-    /// Returns when the service drains and everything it does in the background (withdrawing abandoned waits) is done.
+    /// Resolves when the service drains and its background work (withdrawing abandoned waits) is done.
     pub async fn drained(&self) {
         self.inner.draining.cancelled().await;
         self.inner.background.close();
         self.inner.background.wait().await;
     }
 
-    /// Why nothing may begin here and whatever waits has to end: the node drains, or was removed from its cluster.
+    /// The error for new and waiting calls while the node drains, or after it was removed from its cluster.
     pub(crate) fn draining_error(&self) -> ApiError {
         self.inner.gate.removed().map_or(ApiError::Draining, ApiError::Propose)
     }
@@ -221,18 +221,18 @@ impl Service {
         self.inner.draining.is_cancelled()
     }
 
-    /// Resolves when [`Self::drain`] is called: long-lived connections end then.
+    /// Resolves when [`Self::drain`] is called, which ends long-lived connections.
     pub async fn draining(&self) {
         self.inner.draining.cancelled().await;
     }
 
-    /// The last revision this node applied.
+    /// The last revision that this node has applied.
     #[must_use]
     pub fn applied_revision(&self) -> u64 {
         self.inner.gate.applied_revision()
     }
 
-    /// The same work, waited for by [`Self::drained`]: for connections that the HTTP server no longer counts.
+    /// Makes [`Self::drained`] wait for this work: for connections that the HTTP server no longer counts.
     pub(crate) fn tracked<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         self.inner.background.track_future(work)
     }

@@ -1,13 +1,13 @@
-//! The operations of the API: one table that feeds the documents, the WebSocket dispatch and whatever counts, limits or
+//! The operations of the API, in one table that feeds the documents, the WebSocket dispatch, and any code that counts, limits or
 //! authorises calls.
 //!
-//! An operation is declared beside its use case, once, and listed in [`ALL`].
+//! An operation is declared once, next to its use case, and listed in [`ALL`].
 
 use batuta_statemachine::Code;
 
 use super::{acquire, cluster, lock, register, session, watch};
 
-/// What an operation is about.
+/// The area of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Area {
     /// Calls about locks and the waits for them.
@@ -36,10 +36,10 @@ impl Area {
     }
 }
 
-/// What an operation does to the cluster.
+/// The class of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Answers from the state, or from what the node knows.
+    /// Answers from the state, or from the node's knowledge.
     Read,
     /// Proposes a command.
     Write,
@@ -62,26 +62,26 @@ impl Class {
     }
 }
 
-/// One operation, whichever front it is asked over.
+/// An operation, the same over every front.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// Its name: the `op` of WebSocket, and the label of metrics and spans.
+    /// The name of the operation: the `op` of WebSocket, and the label of metrics and spans.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// What the operation does, in one sentence.
     pub summary: &'static str,
-    /// What it is about.
+    /// The area of the operation.
     pub area: Area,
-    /// The permission it needs, `job:verb`; `None` = to be known is enough: whoever holds something may keep it and give it back.
+    /// The required permission, `area:verb`. `None` when any known caller may use it: the holder of a grant or session may keep and release it.
     pub permission: Option<&'static str>,
-    /// What it does.
+    /// The class of the operation.
     pub class: Class,
-    /// Whether a retry under the same key has its effect once.
+    /// Whether a retry under the same key takes effect once.
     pub retry_key: bool,
-    /// The codes it may be refused with, beside those of its class.
+    /// The codes with which it may be refused, besides those of its class.
     pub codes: &'static [Code],
 }
 
-/// Codes that any call may get.
+/// Codes with which any call may be refused.
 const COMMON: &[Code] = &[
     Code::InvalidArgument,
     Code::UnknownField,
@@ -99,7 +99,7 @@ const KEYED: &[Code] = &[Code::KeyReused, Code::SequenceTooOld, Code::SessionNot
 const WATCHES: &[Code] = &[Code::Compacted, Code::Lagged, Code::Draining];
 
 impl Operation {
-    /// A read.
+    /// Makes a read.
     pub(super) const fn read(
         name: &'static str,
         summary: &'static str,
@@ -118,7 +118,7 @@ impl Operation {
         }
     }
 
-    /// A write that takes a retry key.
+    /// Makes a write that accepts a retry key.
     pub(super) const fn write(
         name: &'static str,
         summary: &'static str,
@@ -129,7 +129,7 @@ impl Operation {
         Self { name, summary, area, permission, class: Class::Write, retry_key: true, codes }
     }
 
-    /// A change of the cluster itself.
+    /// Makes a change of the cluster itself.
     pub(super) const fn admin(
         name: &'static str,
         summary: &'static str,
@@ -140,7 +140,7 @@ impl Operation {
         Self { name, summary, area: Area::Cluster, permission, class: Class::Admin, retry_key: false, codes }
     }
 
-    /// Every code the operation may be refused with, each once.
+    /// All codes with which the operation may be refused, each once.
     #[must_use]
     pub fn all_codes(&self) -> Vec<Code> {
         let of_class = match self.class {
@@ -159,7 +159,7 @@ impl Operation {
     }
 }
 
-/// Every operation.
+/// All operations.
 pub const ALL: [&Operation; 29] = [
     &acquire::ACQUIRE,
     &lock::RELEASE,
@@ -192,7 +192,7 @@ pub const ALL: [&Operation; 29] = [
     &cluster::SET_LIMITS,
 ];
 
-/// The operation of this name.
+/// Finds an operation by name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Operation> {
     ALL.into_iter().find(|operation| operation.name == name)

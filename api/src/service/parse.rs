@@ -1,4 +1,4 @@
-//! Texts from the wire to types, with the field named when they are wrong. Shared by the fronts.
+//! Parses texts from the wire into types; errors name the field. Shared by the fronts.
 
 use std::fmt::Write as _;
 
@@ -7,12 +7,12 @@ use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId, invisibl
 
 use crate::ApiError;
 
-/// Page size of a listing whose caller does not say.
+/// The default page size of a listing.
 pub const PAGE_LIMIT_DEFAULT: u32 = 100;
-/// The largest page.
+/// The largest page size.
 pub const PAGE_LIMIT_MAX: u32 = 1_000;
 
-/// A lock's or register's name.
+/// Parses the name of a lock or register.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -20,7 +20,7 @@ pub fn parse_name(field: &str, text: &str) -> Result<Name, ApiError> {
     Name::new(text).map_err(|error| ApiError::invalid(field, error.to_string()))
 }
 
-/// A name that may be left out: the empty text is none.
+/// Parses an optional name; the empty text means none.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -28,7 +28,7 @@ pub fn parse_optional_name(field: &str, text: &str) -> Result<Option<Name>, ApiE
     if text.is_empty() { Ok(None) } else { parse_name(field, text).map(Some) }
 }
 
-/// A namespace.
+/// Parses a namespace.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -36,7 +36,7 @@ pub fn parse_namespace(field: &str, text: &str) -> Result<Namespace, ApiError> {
     Namespace::new(text).map_err(|error| ApiError::invalid(field, error.to_string()))
 }
 
-/// A session's id.
+/// Parses the id of a session.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -45,7 +45,7 @@ pub fn parse_session_id(field: &str, text: &str) -> Result<SessionId, ApiError> 
         .map_err(|error: batuta_statemachine::ParseIdError| ApiError::invalid(field, error.to_string()))
 }
 
-/// A session's id that may be left out: the empty text is none.
+/// Parses the optional id of a session; the empty text means none.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -53,7 +53,7 @@ pub fn parse_optional_session_id(field: &str, text: &str) -> Result<Option<Sessi
     if text.is_empty() { Ok(None) } else { parse_session_id(field, text).map(Some) }
 }
 
-/// An acquisition's id.
+/// Parses the id of an acquisition.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -62,8 +62,8 @@ pub fn parse_lock_id(field: &str, text: &str) -> Result<LockId, ApiError> {
         .map_err(|error: batuta_statemachine::ParseIdError| ApiError::invalid(field, error.to_string()))
 }
 
-/// The retry key of a call. `sequence` is the text of the session sequence header: a number, which then counts the requests
-/// of the session the request names, or `<session id>/<number>` where the request names none.
+/// Parses the retry key of a call. `sequence` is the text of the session sequence header: a number, which counts the requests
+/// of the session that the request names, or `<session id>/<number>` when the request names none.
 ///
 /// # Errors
 /// `invalid_argument` with the header's name.
@@ -89,11 +89,11 @@ pub fn parse_dedup(
     }
 }
 
-/// How errors call the idempotency key.
+/// The name of the idempotency key in errors.
 pub const KEY_FIELD: &str = "idempotency-key";
-/// How errors call the session sequence.
+/// The name of the session sequence in errors.
 pub const SEQUENCE_FIELD: &str = "batuta-session-sequence";
-/// How errors call the namespace of a call.
+/// The name of the namespace of a call in errors.
 pub const NAMESPACE_FIELD: &str = "batuta-namespace";
 
 fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, ApiError> {
@@ -118,7 +118,7 @@ fn parse_sequence(text: &str, session: Option<SessionId>) -> Result<DedupKey, Ap
     Ok(DedupKey::Sequence { session, sequence })
 }
 
-/// Refuses a text with characters that cannot be seen: a name, or what is compared with names.
+/// Refuses a text with invisible characters: a name, or a text that is compared with names.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -127,7 +127,7 @@ pub fn require_visible(field: &str, text: &str) -> Result<(), ApiError> {
     invisible::first(text).map_or(Ok(()), |invisible| Err(refused(invisible)))
 }
 
-/// Who asks for a lock. Labels tell owners apart, so two of them that differ can be seen to differ, as with names.
+/// Parses the owner of a lock. Labels distinguish owners, so they may have no invisible characters, like names.
 ///
 /// # Errors
 /// `invalid_argument` with the field `session_id` or `owner`.
@@ -136,7 +136,7 @@ pub fn parse_owner(session_id: &str, label: &str) -> Result<Owner, ApiError> {
     Ok(Owner { session: parse_optional_session_id("session_id", session_id)?, label: label.to_owned() })
 }
 
-/// The size of a page.
+/// Checks the size of a page.
 ///
 /// # Errors
 /// `invalid_argument` with the field `limit`.
@@ -148,22 +148,22 @@ pub fn page_limit(limit: Option<u32>) -> Result<usize, ApiError> {
     }
 }
 
-/// The cursor after a name.
+/// Encodes the cursor after a name.
 pub(crate) fn name_cursor_text(name: &Name) -> String {
     seal('n', name.as_str())
 }
 
-/// The cursor after a session.
+/// Encodes the cursor after a session.
 pub(crate) fn session_cursor_text(session: SessionId) -> String {
     seal('s', &session.to_string())
 }
 
-/// What a page of names begins after; nothing and the empty text are the beginning.
+/// Decodes the cursor of a page of names; an absent or empty cursor means the start.
 pub(crate) fn name_cursor(cursor: Option<&str>) -> Result<Option<Name>, ApiError> {
     listing_cursor('n', cursor, |text| Name::stored(text).ok())
 }
 
-/// What a page of sessions begins after; nothing and the empty text are the beginning.
+/// Decodes the cursor of a page of sessions; an absent or empty cursor means the start.
 pub(crate) fn session_cursor(cursor: Option<&str>) -> Result<Option<SessionId>, ApiError> {
     listing_cursor('s', cursor, |text| text.parse().ok())
 }
@@ -177,12 +177,12 @@ fn listing_cursor<T>(
     unseal(kind, cursor).and_then(|text| read(&text)).map(Some).ok_or_else(bad_cursor)
 }
 
-/// The cursor after a holder of a lock.
+/// Encodes the cursor after a holder of a lock.
 pub(crate) fn holders_cursor_text(lock_id: LockId) -> String {
     seal('h', &lock_id.to_string())
 }
 
-/// The cursor after a waiter of a lock.
+/// Encodes the cursor after a waiter of a lock.
 pub(crate) fn waiters_cursor_text(lock_id: LockId) -> String {
     seal('w', &lock_id.to_string())
 }
@@ -195,7 +195,7 @@ pub(crate) fn waiters_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
     lock_cursor('w', "waiters_cursor", cursor)
 }
 
-/// The empty text is no cursor.
+/// Decodes a cursor within a lock; the empty text means none.
 fn lock_cursor(kind: char, field: &str, cursor: &str) -> Result<Option<LockId>, ApiError> {
     if cursor.is_empty() {
         return Ok(None);
@@ -212,7 +212,7 @@ fn bad_cursor() -> ApiError {
     ApiError::invalid("cursor", "must be the next_cursor of the same listing's page before, unchanged")
 }
 
-/// Cursors are hexadecimal with a letter for what they point at, so that nobody is tempted to write one by hand.
+/// Encodes a cursor as hexadecimal with a letter for its kind, so that nobody is tempted to write one by hand.
 fn seal(kind: char, text: &str) -> String {
     text.bytes().fold(kind.to_string(), |mut cursor, byte| {
         // Writing to a String cannot fail.
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn cursors_survive_a_round_trip_and_nothing_else_does() {
+    fn only_cursors_survive_a_round_trip() {
         let name = Name::new("größe/π").expect("valid");
         assert_eq!(name_cursor(Some(&name_cursor_text(&name))).expect("own cursor"), Some(name));
         let session = SessionId(Position { index: 7, ordinal: 1 });

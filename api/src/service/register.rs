@@ -1,4 +1,4 @@
-//! High-water registers, for resources that cannot store a fencing token themselves.
+//! Use cases of high-water registers, for resources that cannot store a fencing token themselves.
 
 use batuta_statemachine::register::{
     AdvanceRegister, DeleteRegister, Refusal, RegisterAdvanced, RegisterDeleted,
@@ -9,15 +9,15 @@ use super::operation::{Area, Operation};
 use super::{At, CallContext, Consistency, Service};
 use crate::ApiError;
 
-/// Raising a register.
+/// The operation that advances a register.
 pub const ADVANCE_REGISTER: Operation = Operation::write(
     "advance_register",
-    "Raises a register to a token; refused when it has seen a newer one.",
+    "Advances a register to a fencing token. Refused when the register has seen a newer token.",
     Area::Register,
     Some("register:advance"),
     &[Code::TokenSuperseded, Code::LimitExceeded, Code::DiskFull],
 );
-/// Reading a register.
+/// The operation that reads a register.
 pub const GET_REGISTER: Operation = Operation::read(
     "get_register",
     "Reads a register.",
@@ -25,10 +25,10 @@ pub const GET_REGISTER: Operation = Operation::read(
     "register:read",
     &[Code::RegisterNotFound],
 );
-/// Forgetting a register.
+/// The operation that deletes a register.
 pub const DELETE_REGISTER: Operation = Operation::write(
     "delete_register",
-    "Forgets a register; answers its last value.",
+    "Deletes a register, which then accepts every token again. Answers its last value.",
     Area::Register,
     Some("register:delete"),
     &[Code::RegisterNotFound],
@@ -37,14 +37,14 @@ pub const DELETE_REGISTER: Operation = Operation::write(
 /// A high-water register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Register {
-    /// Its name.
+    /// The name of the register.
     pub name: Name,
-    /// The highest token it was raised to.
+    /// The highest fencing token that the register has seen.
     pub high_water: u64,
 }
 
 impl Service {
-    /// Raises a register to a token.
+    /// Advances a register to a fencing token.
     ///
     /// # Errors
     /// `token_superseded` when the register has seen a newer token; otherwise see `docs/errors.md`.
@@ -79,7 +79,7 @@ impl Service {
         }
     }
 
-    /// Forgets a register; answers its last value.
+    /// Deletes a register; answers its last value.
     ///
     /// # Errors
     /// `register_not_found`; otherwise see `docs/errors.md`.

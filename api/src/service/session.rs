@@ -1,4 +1,4 @@
-//! Sessions: open, keep alive, close, read.
+//! Use cases of sessions: open, keep alive, close, read.
 
 use batuta_statemachine::session::{
     CloseSession, OpenSession, Refusal, SessionClosed, SessionOpened, SessionView,
@@ -10,15 +10,15 @@ use super::operation::{Area, Operation};
 use super::{At, CallContext, Consistency, Page, Service, parse, size};
 use crate::ApiError;
 
-/// Opening a session.
+/// The operation that opens a session.
 pub const OPEN_SESSION: Operation = Operation::write(
     "open_session",
-    "Opens a session: one heartbeat that keeps everything a client owns alive.",
+    "Opens a session: a single keep-alive keeps everything alive that the client owns.",
     Area::Session,
     Some("session:open"),
     &[Code::LimitExceeded, Code::DiskFull],
 );
-/// Renewing a session. It needs no retry key: to renew it twice does no harm.
+/// The operation that renews a session. It needs no retry key, because renewing twice does no harm.
 pub const KEEP_ALIVE: Operation = Operation {
     retry_key: false,
     ..Operation::write(
@@ -29,7 +29,7 @@ pub const KEEP_ALIVE: Operation = Operation {
         &[Code::SessionNotFound, Code::NamespaceMismatch],
     )
 };
-/// Ending a session.
+/// The operation that closes a session.
 pub const CLOSE_SESSION: Operation = Operation::write(
     "close_session",
     "Ends a session and everything it owns, in one revision.",
@@ -37,7 +37,7 @@ pub const CLOSE_SESSION: Operation = Operation::write(
     None,
     &[Code::NamespaceMismatch],
 );
-/// Reading one session.
+/// The operation that reads one session.
 pub const GET_SESSION: Operation = Operation::read(
     "get_session",
     "Reads one session.",
@@ -45,47 +45,47 @@ pub const GET_SESSION: Operation = Operation::read(
     "session:read",
     &[Code::SessionNotFound, Code::NamespaceMismatch],
 );
-/// Listing sessions.
+/// The operation that lists sessions.
 pub const LIST_SESSIONS: Operation =
     Operation::read("list_sessions", "Lists sessions, oldest first.", Area::Session, "session:list", &[]);
 
 /// Opens a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// Time to live without a keep-alive.
+    /// The TTL without a keep-alive, in milliseconds.
     pub ttl_ms: u64,
-    /// Free text.
+    /// Free text for people.
     pub metadata: String,
 }
 
-/// A keep-alive was taken.
+/// The answer to a keep-alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAlive {
     /// The session.
     pub session: SessionId,
-    /// The session lives at least this long from when the request was sent.
+    /// The session lives at least this long from when the request was sent, in milliseconds.
     pub ttl_ms: u64,
 }
 
-/// A session is closed.
+/// The answer to closing a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// How many grants went with it.
+    /// The number of grants that were released.
     pub released_locks: u64,
-    /// How many waits went with it.
+    /// The number of waits that were cancelled.
     pub cancelled_waits: u64,
 }
 
 /// Lists sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
-    /// Page size; `None` = 100.
+    /// Page size; `None` means 100.
     pub limit: Option<u32>,
     /// The page begins after this session.
     pub after: Option<SessionId>,
 }
 
-/// The session lives in another namespace than the call.
+/// The error for a session in another namespace than the call.
 fn foreign(session: SessionId, namespace: Namespace, revision: u64) -> ApiError {
     ApiError::rejected(Refusal::NamespaceMismatch { session, namespace }.into(), revision)
 }
@@ -129,7 +129,7 @@ impl Service {
         session: SessionId,
     ) -> Result<At<KeptAlive>, ApiError> {
         let kept = self.keep_alive_all(context, &[session]).await?;
-        // One answer for each session that is asked for.
+        // There is one answer for each requested session.
         kept.into_iter()
             .next()
             .unwrap_or_else(|| Err(ApiError::Internal("a keep-alive without an answer".to_owned())))
@@ -163,7 +163,7 @@ impl Service {
         Ok(checked.into_iter().map(|session| session.and_then(&mut answer)).collect())
     }
 
-    /// When a session ends unless it is renewed, in cluster time, as this node knows it.
+    /// When a session ends unless it is renewed, in milliseconds of cluster time, as this node knows it.
     #[must_use]
     pub fn session_deadline_ms(&self, session: SessionId) -> Option<u64> {
         self.of_node().view().session(session).map(|view| view.deadline_ms)
@@ -223,8 +223,8 @@ impl Service {
     }
 }
 
-/// Refuses each session of another namespace. A session never moves, so that what this node knows of it is enough; only when there
-/// are some that it does not know it looks linearizably.
+/// Refuses each session of another namespace. A session never moves between namespaces, so this node's own state is enough; only for
+/// sessions that it does not know, the state is read linearizably.
 async fn check_namespaces(
     permit: &Permit,
     own: &Namespace,
@@ -240,7 +240,7 @@ async fn check_namespaces(
     let namespaces = of(&state);
     let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
         Some(namespace) if namespace != *own => Err(foreign(*session, namespace, state.revision())),
-        // A session that is gone may still have an answer to repeat: the command itself says so.
+        // An ended session may still have a remembered answer, so the command itself must decide.
         _ => Ok(*session),
     };
     Ok(sessions.iter().zip(namespaces).map(check).collect())
@@ -253,7 +253,7 @@ pub(crate) fn sessions(
     after: Option<SessionId>,
     limit: usize,
 ) -> Page<SessionView, SessionId> {
-    // One more than asked for tells whether there is a next page.
+    // One item more than requested tells whether there is a next page.
     let mut items = state.sessions(namespace, after, limit + 1);
     let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::session);
     let next = items.last().filter(|_| more).map(|view| view.session);

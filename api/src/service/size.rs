@@ -1,10 +1,10 @@
-//! How much one answer carries.
+//! Bounds the size of answers.
 //!
-//! Lists, pages and the items of a stream are bounded in number and in bytes; what does not fit comes with the next page or item.
-//! Invariant: an answer weighs at most [`ANSWER_BYTES`], or one object where that object alone weighs more. The limits that can be
-//! set keep any object below 2.5 MiB, so no answer comes near the 4 MiB of a gRPC message.
+//! Lists, pages and the items of a stream are bounded in number and in bytes; the rest comes with the next page or item.
+//! Invariant: an answer weighs at most [`ANSWER_BYTES`], or consists of one object that weighs more. The ranges of the limits
+//! keep any object below 2.5 MiB, so no answer comes near the 4 MiB of a gRPC message.
 //!
-//! A weight is an upper bound of what an object takes over gRPC, and of its JSON where no character needs an escape.
+//! A weight is an upper bound of the size of an object over gRPC, and of its JSON if no character needs an escape.
 
 use batuta_statemachine::Name;
 use batuta_statemachine::lock::{Blocker, Grant, LockRequest, LockView, Wait, WaiterExplanation};
@@ -12,15 +12,15 @@ use batuta_statemachine::session::SessionView;
 
 use super::watch::{Event, Facts};
 
-/// What the objects of one answer weigh at most, bytes.
+/// The most that the objects of one answer weigh, in bytes.
 pub const ANSWER_BYTES: usize = 256 << 10;
 
-/// An object without its names and free texts.
+/// Weight of an object without its names and free texts.
 const OBJECT_BYTES: usize = 640;
-/// One name of an acquisition without the name itself.
+/// Weight of one lock of an acquisition without the name itself.
 const NAME_BYTES: usize = 80;
 
-/// Room for the objects of one answer. The first always fits: an answer without any would lead nowhere.
+/// The remaining room for objects of one answer. The first object always fits, because an empty answer would make no progress.
 #[derive(Debug)]
 pub(crate) struct Room {
     left: usize,
@@ -32,7 +32,7 @@ impl Room {
         Self { left: bytes, empty: true }
     }
 
-    /// Takes room for an object; `false` when it belongs into the next answer.
+    /// Takes room for an object; `false` when the object must go into the next answer.
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
         let fits = self.empty || bytes <= self.left;
         if fits {
@@ -43,7 +43,7 @@ impl Room {
     }
 }
 
-/// Keeps what one answer carries: at most `max` items that weigh at most `bytes`. Returns whether others were left out.
+/// Keeps the items that fit into one answer: at most `max` items that weigh at most `bytes`. Returns whether items were left out.
 pub(crate) fn keep<T>(items: &mut Vec<T>, max: usize, bytes: usize, weight: impl Fn(&T) -> usize) -> bool {
     let mut room = Room::new(bytes);
     let kept = items.iter().take(max).take_while(|item| room.take(weight(item))).count();
@@ -92,7 +92,7 @@ pub(crate) fn event(event: &Event) -> usize {
 
 fn requests(requests: &[LockRequest]) -> usize {
     let names: usize = requests.iter().map(|request| NAME_BYTES + request.name.as_str().len()).sum();
-    // JSON and GraphQL say the name of a single lock twice.
+    // JSON and GraphQL contain the name of a single lock twice.
     names + if let [single] = requests { single.name.as_str().len() } else { 0 }
 }
 

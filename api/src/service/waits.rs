@@ -1,7 +1,7 @@
-//! Calls of this node that wait for a lock; the watch hub's task tells them what became of their acquisition.
+//! The calls of this node that wait for a lock. The task of the watch hub notifies them of the end of their acquisition.
 //!
-//! Invariant: a call that is attached hears of the end of its acquisition, however the end races with attaching
-//! (it looks at the published state after it attached, and again when changes were missed).
+//! Invariant: an attached call is notified of the end of its acquisition, however the end races with attaching
+//! (the call reads the published state after attaching, and again when changes were missed).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,37 +10,37 @@ use batuta_statemachine::lock::{Acquisition, Grant};
 use batuta_statemachine::{Change, ChangeKind, LockId, State, WaitEnd, lock};
 use tokio::sync::{Notify, watch};
 
-/// What became of an acquisition that was queued.
+/// The end of a queued acquisition.
 #[derive(Clone, Debug)]
 pub(crate) enum Ended {
-    /// It is held.
+    /// The acquisition was granted.
     Granted {
-        /// Revision at which it is true.
+        /// The revision at which this is true.
         revision: u64,
         /// The grant.
         grant: Arc<Grant>,
     },
-    /// It ended without a grant.
+    /// The acquisition ended without a grant.
     Refused {
-        /// Revision at which it ended.
+        /// The revision at which it ended.
         revision: u64,
-        /// Why.
+        /// The reason.
         reason: WaitEnd,
     },
-    /// It is neither held nor waits, and its end was not told here.
+    /// The acquisition is neither held nor queued, and this node did not see its end.
     Gone {
-        /// Revision of the state that does not have it any more.
+        /// The revision of the state that no longer has it.
         revision: u64,
     },
 }
 
 struct Slot {
-    /// The acquisition waits at this revision; a state before it says nothing.
+    /// The acquisition waits at this revision. Earlier states are not conclusive.
     queued_revision: u64,
     ended: watch::Sender<Option<Ended>>,
-    /// A look did not find it any more: the changes that say why may be on their way.
+    /// Whether a state no longer had it. The changes with the reason may still arrive.
     missing: bool,
-    /// Calls that wait for it.
+    /// The number of calls that wait for it.
     attached: u64,
 }
 
@@ -48,11 +48,11 @@ struct Slot {
 pub(crate) struct Waits {
     slots: Mutex<HashMap<LockId, Slot>>,
     calls_max: u64,
-    /// Somebody waits: told to the task that tells them.
+    /// Notifies the task of the hub that calls wait.
     interest: Arc<Notify>,
 }
 
-/// One call's place among those that wait for an acquisition.
+/// A call that waits for an acquisition.
 pub(crate) struct Attached {
     waits: Arc<Waits>,
     lock_id: LockId,
@@ -64,29 +64,29 @@ impl Waits {
         Self { slots: Mutex::default(), calls_max, interest }
     }
 
-    /// A thread that panicked inside left the map whole: every change of it is a single insertion or removal.
+    /// Locks the map. A panic cannot leave it inconsistent, because every change is a single insertion or removal.
     fn slots(&self) -> MutexGuard<'_, HashMap<LockId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bound, when there are as many acquisitions waited for as allowed.
+    /// The limit, if as many acquisitions are waited for as allowed.
     pub(crate) fn full(&self) -> Option<u64> {
         let waiting = u64::try_from(self.slots().len()).unwrap_or(u64::MAX);
         (waiting >= self.calls_max).then_some(self.calls_max)
     }
 
-    /// Whether nobody waits.
+    /// Whether no call waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots().is_empty()
     }
 
-    /// How many acquisitions are waited for.
+    /// The number of acquisitions that calls wait for.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.slots().len()
     }
 
-    /// Attaches a call to an acquisition that was seen waiting at `queued_revision`.
+    /// Attaches a call to an acquisition that was seen in its queue at `queued_revision`.
     pub(crate) fn attach(self: &Arc<Self>, lock_id: LockId, queued_revision: u64) -> Attached {
         let mut slots = self.slots();
         let slot = slots.entry(lock_id).or_insert_with(|| Slot {
@@ -103,7 +103,7 @@ impl Waits {
         Attached { waits: Arc::clone(self), lock_id, ended }
     }
 
-    /// Tells the calls that wait what an entry changed.
+    /// Notifies waiting calls of the changes of an entry.
     pub(crate) fn on_changes(&self, changes: &[Change]) {
         let slots = self.slots();
         if slots.is_empty() {
@@ -127,7 +127,7 @@ impl Waits {
         }
     }
 
-    /// Looks every acquisition up, after changes were missed.
+    /// Looks up every acquisition in the state, after changes were missed.
     pub(crate) fn recheck_all(&self, state: &State) {
         for (lock_id, slot) in &mut *self.slots() {
             slot.missing = true;
@@ -137,7 +137,7 @@ impl Waits {
 }
 
 impl Slot {
-    /// A further call saw it waiting: should the wait have ended before because a node was lost, it was queued again since.
+    /// Notes that another call saw it in its queue. If its wait had ended with a lost node, it has been queued again since.
     fn queue_again(&mut self, queued_revision: u64) {
         self.queued_revision = self.queued_revision.max(queued_revision);
         if matches!(*self.ended.borrow(), Some(Ended::Refused { reason: WaitEnd::NodeLost, .. })) {
@@ -145,13 +145,13 @@ impl Slot {
         }
     }
 
-    /// Whether an end is from before the acquisition was queued again under its id. In one and the same revision the state has
-    /// the last word.
+    /// Whether an end is older than the last time the acquisition was queued under its id. In the same revision, the state
+    /// decides.
     fn is_past(&self, revision: u64, ended: &Ended) -> bool {
         revision <= self.queued_revision && matches!(ended, Ended::Refused { reason: WaitEnd::NodeLost, .. })
     }
 
-    /// The first end that is known stays: what comes later is the end of a grant, not of the wait.
+    /// Records the end, unless one is known: a later one is the end of a grant, not of the wait.
     fn settle(&self, ended: Ended) {
         self.ended.send_if_modified(|current| {
             let first = current.is_none();
@@ -183,7 +183,7 @@ impl Slot {
 }
 
 impl Attached {
-    /// Looks the acquisition up in a state that may know more than the changes seen so far.
+    /// Looks up the acquisition in a state that may be newer than the changes seen so far.
     pub(crate) fn look(&self, state: &State) {
         if let Some(slot) = self.waits.slots().get_mut(&self.lock_id) {
             slot.look(state, self.lock_id);
@@ -192,7 +192,7 @@ impl Attached {
 
     /// Resolves when the acquisition's end is known.
     pub(crate) async fn ended(&mut self) -> Ended {
-        // The sender lives in the slot, and the slot as long as anything is attached: it can not close before.
+        // The sender lives in the slot, and the slot as long as anything is attached: it cannot close before.
         match self.ended.wait_for(Option::is_some).await {
             Ok(ended) => ended.clone().unwrap_or(Ended::Gone { revision: 0 }),
             Err(_) => Ended::Gone { revision: 0 },
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_call_that_waits_for_an_acquisition_hears_its_first_end_only() {
+    async fn waiting_calls_learn_only_the_first_end() {
         let waits = Arc::new(Waits::new(10, Arc::default()));
         let (mut one, mut two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
         let other = waits.attach(id(2), 2);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn last_call_that_leaves_an_acquisition_leaves_nothing_behind() {
+    fn last_call_leaves_nothing_behind() {
         let waits = Arc::new(Waits::new(10, Arc::default()));
         let (one, two) = (waits.attach(id(1), 1), waits.attach(id(1), 1));
         drop(one);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn end_from_before_it_was_queued_again_is_not_told() {
+    fn end_before_requeueing_is_ignored() {
         let waits = Arc::new(Waits::new(10, Arc::default()));
         let again = waits.attach(id(1), 12);
         waits.on_changes(&[end(id(1), WaitEnd::NodeLost)]);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_from_before_the_wait_says_nothing() {
+    fn state_before_the_wait_is_ignored() {
         let waits = Arc::new(Waits::new(10, Arc::default()));
         let call = waits.attach(id(5), 5);
         call.look(&State::default());
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_registry_knows_when_it_is_full() {
+    fn registry_knows_when_it_is_full() {
         let waits = Arc::new(Waits::new(1, Arc::default()));
         assert_eq!(waits.full(), None);
         let _call = waits.attach(id(1), 1);

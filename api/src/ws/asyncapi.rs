@@ -1,4 +1,4 @@
-//! The `AsyncAPI` document of the connection: made of the operations, and of the contract that REST and GraphQL have too.
+//! The `AsyncAPI` document of the connection, generated from the operations and from the contract shared with REST and GraphQL.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::contract::session::Session;
 use crate::contract::watch::{Changes, Progress, SnapshotPage, WatchQuery};
 use crate::json::Problem;
 
-/// The schemas that messages refer to, by their names.
+/// The schemas that messages refer to, by name.
 type Schemas = BTreeMap<String, Value>;
 
-/// How an operation looks in the document.
+/// The description of an operation in the document.
 #[derive(Clone, Copy)]
 pub(super) struct Described {
     fields: fn(&mut Schemas) -> Value,
@@ -24,18 +24,18 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// An operation that is asked with the fields of `Q` and answered with `A`.
+    /// Describes an operation whose request has the fields of `Q` and whose answer is `A`.
     pub(super) const fn of<Q: ToSchema, A: ToSchema>() -> Self {
         Self { fields: inline::<Q>, answer: reference::<A> }
     }
 }
 
 fn value(schema: RefOr<Schema>) -> Value {
-    // A schema is strings, numbers and maps with text keys: its serialization has no way to fail.
+    // A schema consists of strings, numbers and maps with text keys, so its serialization cannot fail.
     serde_json::to_value(schema).expect("a schema is serializable")
 }
 
-/// A schema itself, with everything it refers to among the others.
+/// Returns a schema, and adds the schemas that it refers to.
 fn inline<T: PartialSchema + ToSchema>(schemas: &mut Schemas) -> Value {
     let mut referred = Vec::new();
     T::schemas(&mut referred);
@@ -43,7 +43,7 @@ fn inline<T: PartialSchema + ToSchema>(schemas: &mut Schemas) -> Value {
     value(T::schema())
 }
 
-/// A reference to a schema, which is put among the others.
+/// Returns a reference to a schema, and adds the schema.
 fn reference<T: ToSchema>(schemas: &mut Schemas) -> Value {
     let schema = inline::<T>(schemas);
     let name = T::name().into_owned();
@@ -52,7 +52,7 @@ fn reference<T: ToSchema>(schemas: &mut Schemas) -> Value {
     reference
 }
 
-/// A frame: an object with fixed fields and those of a schema. `optional` ones may be left out.
+/// Makes a frame: an object with fixed fields and the fields of a schema. Fields in `optional` may be left out.
 fn frame(fixed: Value, body: Value, optional: &[&str]) -> Value {
     let mut body = object(body);
     let mut properties = object(fixed);
@@ -67,7 +67,7 @@ fn frame(fixed: Value, body: Value, optional: &[&str]) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-/// A frame of a client: a field that it does not know is refused.
+/// Makes a frame of a client, in which unknown fields are refused.
 fn request(fixed: Value, body: Value, optional: &[&str]) -> Value {
     let mut request = frame(fixed, body, optional);
     request["additionalProperties"] = json!(false);
@@ -82,12 +82,12 @@ fn id() -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": 64 })
 }
 
-/// The fields of a request that REST has in the path or in headers, and which of them may be left out.
+/// The fields of a request that REST has in the path or in headers, and the names of those that may be left out.
 fn fixed(op: &Op) -> (Value, Vec<&'static str>) {
     let mut fixed = json!({ "id": id(), "op": { "const": op.operation.name } });
     let mut optional = Vec::new();
     if op.operation.retry_key {
-        let text = "Idempotency key. A repeated request under the same key has its effect once.";
+        let text = "Idempotency key. A request that is repeated with the same key takes effect once.";
         fixed["key"] = json!({ "type": "string", "minLength": 1, "description": text });
         optional.push("key");
     }
@@ -112,7 +112,7 @@ fn fixed(op: &Op) -> (Value, Vec<&'static str>) {
     (fixed, optional)
 }
 
-/// The messages of the connection itself, and of watches: name, summary, fields, and what answers.
+/// The messages of the connection itself and of watches: name, summary, fields, and answer.
 fn own(schemas: &mut Schemas) -> Vec<Asked> {
     let plain = |op: &str, fields: Value, optional: &[&str]| {
         let mut fixed = json!({ "id": id(), "op": { "const": op } });
@@ -128,25 +128,25 @@ fn own(schemas: &mut Schemas) -> Vec<Asked> {
     vec![
         (
             "hello",
-            "First or not at all. The namespace and the session of the connection.",
+            "Sets the namespace and the session of the connection. If sent, it must be the first message.",
             plain("hello", hello, &["namespace", "session_id"]),
             json!({ "type": "object", "required": ["namespace"], "properties": { "namespace": text(), "session": session } }),
         ),
         (
             "ping",
-            "Proves that the node is there. With `keep_alive`, renews the connection's session and is answered as `keep_alive` is.",
+            "Checks that the node answers. With `keep_alive`, it also renews the connection's session, and is answered like `keep_alive`.",
             plain("ping", json!({ "keep_alive": { "type": "boolean", "default": false } }), &["keep_alive"]),
             json!({ "type": "object" }),
         ),
         (
             "cancel",
-            "Withdraws an acquire that is not answered yet.",
+            "Withdraws an acquire that has not been answered yet.",
             plain("cancel", json!({ "request_id": id() }), &[]),
             told("cancelled"),
         ),
         (
             "watch",
-            "Sends every change from a revision, from a snapshot, or from now on. The id names the watch.",
+            "Starts a watch, which sends every change after a snapshot, from a revision, or from now on. The id names the watch.",
             request(json!({ "id": id(), "op": { "const": "watch" } }), query, &[]),
             watch_id,
         ),
@@ -154,13 +154,13 @@ fn own(schemas: &mut Schemas) -> Vec<Asked> {
     ]
 }
 
-/// What a client is sent without asking again: name, summary, frame.
+/// The unsolicited frames: name, summary, frame.
 fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
     let kind = |kind: &str| json!({ "type": { "const": kind }, "id": id() });
     let problem = reference::<Problem>(schemas);
     let error = json!({
         "type": { "const": "error" }, "error": problem,
-        "id": { "type": ["string", "null"], "description": "Null when the frame was no request." },
+        "id": { "type": ["string", "null"], "description": "Null when the client's frame was not a request." },
     });
     let nodes =
         json!({ "type": "array", "items": { "type": "string", "examples": ["ws://127.0.0.1:8091"] } });
@@ -168,27 +168,27 @@ fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
         ("error", "A request failed, or a watch ended.", frame(error, Value::Null, &[])),
         (
             "snapshot",
-            "A part of the objects a watch asks for, all of one revision.",
+            "A page of the objects that a watch selects, at one revision.",
             frame(kind("snapshot"), inline::<SnapshotPage>(schemas), &[]),
         ),
         (
             "changes",
-            "What one revision changed of what a watch asks for. A large revision comes in several frames of the same revision.",
+            "The changes of one revision that a watch selects. A large revision comes in several frames with the same revision.",
             frame(kind("changes"), inline::<Changes>(schemas), &[]),
         ),
         (
             "progress",
-            "Every change up to this revision that a watch asks for has been sent.",
+            "All changes up to this revision that a watch selects have been sent.",
             frame(kind("progress"), inline::<Progress>(schemas), &[]),
         ),
         (
             "lease",
-            "What became of something that the connection acquired or waits for.",
+            "A change of a lease: of a lock or session that the connection owns, or of a lock that it waits for.",
             frame(json!({ "type": { "const": "lease" } }), inline::<Lease>(schemas), &[]),
         ),
         (
             "draining",
-            "The node is shutting down; close 1001 follows.",
+            "The node is shutting down; close code 1001 follows.",
             frame(json!({ "type": { "const": "draining" }, "nodes": nodes }), Value::Null, &[]),
         ),
     ]
@@ -197,7 +197,7 @@ fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
 /// A request: its name, a summary, its frame and the schema of its result.
 type Asked = (&'static str, &'static str, Value, Value);
 
-/// Every request there is.
+/// All requests.
 fn asked(schemas: &mut Schemas) -> Vec<Asked> {
     let mut asked = own(schemas);
     for op in ops() {
@@ -217,7 +217,7 @@ fn message(name: &str) -> Value {
     json!({ "$ref": format!("#/channels/connection/messages/{name}") })
 }
 
-/// The messages and the operations of the document.
+/// Makes the messages and the operations of the document.
 fn messages_and_operations(schemas: &mut Schemas) -> (Map<String, Value>, Map<String, Value>) {
     let (mut messages, mut operations) = (Map::new(), Map::new());
     let sent = sent(schemas);
@@ -232,7 +232,7 @@ fn messages_and_operations(schemas: &mut Schemas) -> (Map<String, Value>, Map<St
         });
         messages.insert(name.to_owned(), json!({ "summary": summary, "payload": payload }));
         let payload = frame(fixed, Value::Null, &[]);
-        messages.insert(reply.clone(), json!({ "summary": "The request was done.", "payload": payload }));
+        messages.insert(reply.clone(), json!({ "summary": "The request succeeded.", "payload": payload }));
         let operation = json!({
             "action": "receive", "summary": summary, "channel": channel(), "messages": [message(name)],
             "reply": { "channel": channel(), "messages": [message(&reply), message("error")] },
@@ -240,13 +240,13 @@ fn messages_and_operations(schemas: &mut Schemas) -> (Map<String, Value>, Map<St
         operations.insert(name.to_owned(), operation);
     }
     let told: Vec<Value> = sent.iter().map(|(name, ..)| message(name)).collect();
-    let summary = "What a client is sent without asking again.";
+    let summary = "Unsolicited frames of the server.";
     let tell = json!({ "action": "send", "summary": summary, "channel": channel(), "messages": told });
     operations.insert("tell".to_owned(), tell);
     (messages, operations)
 }
 
-/// The document, as `docs/asyncapi.json` has it.
+/// Returns the document, as in `docs/asyncapi.json`.
 #[must_use]
 pub fn asyncapi() -> String {
     let mut schemas = Schemas::new();
@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    /// Every reference of the document.
+    /// Collects all references of the document.
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) => {

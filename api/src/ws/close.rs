@@ -1,4 +1,4 @@
-//! Why a connection ends: every close code there is.
+//! The reasons for which the server closes a connection, with their close codes.
 
 use axum::extract::ws::{CloseFrame, Message};
 
@@ -13,7 +13,7 @@ pub(super) enum Close {
     Protocol,
     /// The client sent a binary message.
     Binary,
-    /// A message is too long.
+    /// The client sent a message that is too long.
     TooLong,
     /// The client sent nothing for too long.
     Idle,

@@ -1,4 +1,4 @@
-//! One connection: its loop, what it has in flight, and how it ends.
+//! One WebSocket connection: its loop, its requests in flight, and its end.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -37,13 +37,13 @@ pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: Web
         close = connection.run(&mut reader) => close,
         () = socket::overdue(&service) => Ok(Some(Close::Draining)),
     };
-    // What it waited for, watched and had bound ends here, before the last frames are on their way.
+    // Waits, watches and bound sessions end here, before the last frames are sent.
     drop(connection);
     let close = close.ok().flatten().map(Close::message);
     socket::hang_up(out, writer, reader, close).await;
 }
 
-/// What a task of the connection ends with.
+/// The result of a task of the connection.
 enum Finished {
     Call(Result<Done, ApiError>),
     Watch,
@@ -56,11 +56,11 @@ enum Kind {
     Watch,
 }
 
-/// A request that is not answered yet, or a watch.
+/// An unanswered request, or a watch.
 struct Entry {
     kind: Kind,
     task: AbortHandle,
-    /// The request that asked for its end, and is answered with it.
+    /// The request that asked to end it, which is answered once it has ended.
     ended_by: Option<String>,
 }
 
@@ -69,9 +69,9 @@ struct Connection {
     options: Arc<WsOptions>,
     out: Out,
     defaults: Defaults,
-    /// Whether a `hello` may still come.
+    /// Whether a `hello` is still allowed.
     fresh: bool,
-    /// The `open_session` in flight: what follows may mean the session it opens, and is read when it is answered.
+    /// The `open_session` in flight. Later requests may refer to its session, so they are read once it is answered.
     opening: Option<String>,
     bound: HashMap<SessionId, BoundSession>,
     tasks: JoinSet<Finished>,
@@ -141,7 +141,7 @@ impl Connection {
                 }
                 _ = ping.tick() => self.out.send(Message::Ping(Bytes::new())).await?,
                 () = sleep_until(heard + self.options.idle_timeout), if self.opening.is_none() => {
-                    // While the loop waited for room in the queue, the client may have been heard without being read.
+                    // While the loop waited for room in the queue, a frame of the client may have arrived unread.
                     let Some(frame) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
                     heard = Instant::now();
                     if let ControlFlow::Break(close) = self.message(frame).await? {
@@ -154,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Says where to go on, and answers what is in flight as far as it is quick.
+    /// Names other nodes, and answers requests in flight if they are quick.
     async fn drain(&mut self) -> Result<Option<Close>, Gone> {
         let nodes = self.service.other_members().into_iter().map(|member| member.addresses.ws).collect();
         self.out.send(Outgoing::<()>::Draining { nodes }).await?;
@@ -166,7 +166,7 @@ impl Connection {
         Ok(Some(Close::Draining))
     }
 
-    /// Takes what was read; breaks with the close when the connection is to end.
+    /// Handles a message; breaks with the reason when the connection must be closed.
     async fn message(
         &mut self,
         message: Option<Result<Message, axum::Error>>,
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// Takes a frame of the client.
+    /// Handles a frame of the client.
     async fn request(&mut self, text: &str) -> Result<(), Gone> {
         let request = match frame::decode(text) {
             Ok(request) => request,
@@ -220,7 +220,7 @@ impl Connection {
         self.out.send(Outgoing::Reply { id, revision, result }).await
     }
 
-    /// The requests behind a hello may depend on it: it is done before they are read.
+    /// Handles a hello. Later requests may depend on it, so it is done before they are read.
     async fn hello(&mut self, id: String, session: Option<SessionId>) -> Result<(), Gone> {
         let namespace = self.defaults.namespace.to_string();
         let Some(session) = session else {
@@ -246,7 +246,7 @@ impl Connection {
         Follower { service: self.service.clone(), context, out: self.out.clone(), id }
     }
 
-    /// The session is the connection's from now on.
+    /// Makes the session that of the connection.
     fn adopt(&mut self, id: String, session: SessionId, ttl_ms: u64, revision: u64) {
         self.defaults.session = Some(session);
         if self.followed.insert(Followed::Session(session)) {
@@ -291,7 +291,7 @@ impl Connection {
         self.entries.insert(id.to_owned(), Entry { kind, task, ended_by: None });
     }
 
-    /// Ends a task of its own. The answer comes when it has ended, so that nothing of it comes after the answer.
+    /// Ends a task of the connection. The answer is sent once it has ended, so that no frame of it follows the answer.
     async fn end(&mut self, id: String, target: &str, kind: Kind) -> Result<(), Gone> {
         match self.entries.get_mut(target).filter(|entry| entry.kind == kind && entry.ended_by.is_none()) {
             Some(entry) => {
@@ -310,7 +310,7 @@ impl Connection {
         }
     }
 
-    /// Takes what a task ended with.
+    /// Handles the result of a task.
     async fn settle(&mut self, ended: Result<(Id, Finished), JoinError>) -> Result<(), Gone> {
         let (task, finished) = match ended {
             Ok((task, finished)) => (task, Ok(finished)),
@@ -343,7 +343,7 @@ impl Connection {
         }
     }
 
-    /// What an answered call means for the connection.
+    /// Applies the effect of an answered call to the connection.
     fn take(&mut self, id: String, revision: u64, effect: Effect) {
         match effect {
             Effect::None => {}

@@ -1,4 +1,4 @@
-//! Frames: what a client sends, as far as every request has it, and everything it is sent.
+//! Frames: the parts common to all requests of a client, and all frames of the server.
 
 use axum::extract::ws::Message;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -12,25 +12,25 @@ use crate::json::{Problem, decode_json};
 /// The longest id of a request, in characters.
 const ID_CHARS_MAX: usize = 64;
 
-/// A request before its fields are looked at.
+/// A request whose operation-specific fields are not decoded yet.
 #[derive(Debug, PartialEq)]
 pub(super) struct Request {
-    /// The client's name for it.
+    /// The client's id of the request.
     pub(super) id: String,
-    /// What it asks for.
+    /// The name of the operation.
     pub(super) op: String,
-    /// Everything else.
+    /// The fields of the operation.
     pub(super) fields: Map<String, Value>,
 }
 
-/// Why a frame is no request, and the request's id when it has one.
+/// Why a frame is not a request, with the id of the request if it has one.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) id: Option<String>,
     pub(super) error: ApiError,
 }
 
-/// The fields of a frame; one that is given twice is an error.
+/// The fields of a frame; a duplicate field is an error.
 struct Fields(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Reads a frame of a client.
+/// Decodes a frame of a client.
 pub(super) fn decode(text: &str) -> Result<Request, Unreadable> {
     let nameless = |error| Unreadable { id: None, error };
     let Fields(mut fields) = decode_json(text.as_bytes()).map_err(nameless)?;
@@ -84,46 +84,46 @@ pub(super) fn decode(text: &str) -> Result<Request, Unreadable> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Outgoing<T = ()> {
-    /// A request was done.
+    /// A request succeeded.
     Reply { id: String, revision: u64, result: T },
     /// A request failed, or a watch ended.
     Error { id: Option<String>, error: Box<Problem> },
-    /// The objects a watch asks for, as they are.
+    /// A page of the current objects that a watch selects.
     Snapshot {
         id: String,
         #[serde(flatten)]
         page: SnapshotPage,
     },
-    /// What one revision changed of what a watch asks for.
+    /// The changes of one revision that a watch selects.
     Changes {
         id: String,
         #[serde(flatten)]
         changes: Changes,
     },
-    /// How far a watch is.
+    /// The progress of a watch.
     Progress { id: String, revision: u64 },
-    /// What became of something this connection holds or waits for.
+    /// A change of a lease of this connection.
     Lease(Lease),
-    /// The node is shutting down; where to go on.
+    /// The node is shutting down; `nodes` are the URLs of other nodes.
     Draining { nodes: Vec<String> },
 }
 
-/// What happened to a lease.
+/// The kind of a lease notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LeaseEvent {
-    /// An acquisition waits, or moved on in its queue.
+    /// An acquisition waits, or its position in the queue changed.
     #[default]
     Queued,
-    /// An acquisition that waited holds its locks.
+    /// A waiting acquisition was granted.
     Granted,
-    /// A third of the time to live is left.
+    /// A third of the TTL is left.
     Expiring,
-    /// A grant or a session is gone.
+    /// A grant or a session was lost.
     Lost,
 }
 
-/// What became of a lease.
+/// A notification about a lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(super) struct Lease {
     pub(super) event: LeaseEvent,

@@ -1,11 +1,11 @@
-//! Lease notifications: how the client's own waits, grants and session fare, without it asking.
+//! Lease notifications: tell a client about changes of its own waits, grants and session.
 //!
 //! ```text
 //! queued ─ queued (again, with each new position) ─ granted ─┬─ expiring ─┬─ lost
-//!                                                            └────────────┴─ given back: nothing is said
+//!                                                            └────────────┴─ released: no notification
 //! ```
-//! A follower watches the names of an acquisition, or a session, in the watch hub, and reads where things stand out of the
-//! node's own state. Invariant: the end of a grant is told once, also when its change was missed; then without its reason.
+//! A follower watches the names of an acquisition, or a session, in the watch hub, and reads the current situation from the
+//! node's own state. Invariant: the end of a grant is reported once, even when its change was missed; then without a reason.
 
 use std::time::Duration;
 
@@ -17,38 +17,38 @@ use super::frame::{Lease, LeaseEvent, Outgoing};
 use crate::ApiError;
 use crate::service::acquire::{Held, Queued};
 use crate::service::watch::{
-    Event, Facts, Filter, Item, Job, Kind, Names, PROGRESS_MS, Start, Watch, WatchRequest,
+    Area, Event, Facts, Filter, Item, Kind, Names, PROGRESS_MS, Start, Watch, WatchRequest,
 };
 use crate::service::{At, CallContext, Clock, Consistency, Service};
 use crate::socket::{Gone, Out};
 
-/// How often a follower looks by itself while the hub does not take it.
+/// How often a follower reads the state while the hub refuses it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A lease is about to expire when this part of its time to live is left.
+/// A lease is about to expire when its TTL divided by this is left.
 const EXPIRING_PART: u32 = 3;
-/// How often a session's deadline is looked at within its time to live: renewals are no changes.
+/// How often a session's deadline is read within its TTL, because renewals are not changes.
 const SESSION_LOOKS: u64 = 20;
 const SESSION_LOOK_MS: std::ops::RangeInclusive<u64> = 20..=5_000;
 
-/// What a follower follows.
+/// The result of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Followed {
     Lock(LockId),
     Session(SessionId),
 }
 
-/// Tells the client about one lease.
+/// Notifies the client about one lease.
 pub(super) struct Follower {
     pub(super) service: Service,
     pub(super) context: CallContext,
     pub(super) out: Out,
-    /// The request the lease came from.
+    /// The id of the request that made the lease.
     pub(super) id: String,
 }
 
-/// How a lease went away.
+/// How a lease ended.
 enum End {
-    /// Its owner knows.
+    /// The owner released it.
     GivenBack,
     Lost {
         reason: &'static str,
@@ -59,7 +59,7 @@ enum End {
 const UNSEEN: &str = "unknown";
 
 impl Follower {
-    /// Tells the place in the queue, now and whenever it changes. Returns when the client is gone.
+    /// Reports the position in the queue, now and whenever it changes. Returns when the client has disconnected.
     pub(super) async fn position(&self, queued: Queued, names: Vec<Name>) {
         let mut told = queued.queue_position;
         if self.tell_position(queued.lock_id, told).await.is_err() {
@@ -78,7 +78,7 @@ impl Follower {
             }
         }
         loop {
-            // Read after the watches began, and again after each change: what it misses the watches tell.
+            // Read after the watches started, and again after each change, so that no change is missed.
             if let Some(position) = self.service.queue_position(queued.lock_id)
                 && position != told
             {
@@ -107,7 +107,7 @@ impl Follower {
     /// Follows a grant to its end.
     pub(super) async fn held(self, held: At<Held>, queued: bool) -> Followed {
         let followed = Followed::Lock(held.value.lock_id);
-        // An error means that the client is gone: there is nobody to tell.
+        // An error means that the client has disconnected.
         let _ = self.follow_grant(&held, queued).await;
         followed
     }
@@ -148,7 +148,7 @@ impl Follower {
                     None
                 }
             };
-            // A change that tells the end may wait in the watch; only without one the state has to do.
+            // The watch may still have the change with the reason; without it, the state only shows that the grant has ended.
             let end = match end {
                 None if watch.is_none() && self.is_gone(grant) => Some(End::Lost { reason: UNSEEN }),
                 end => end,
@@ -164,14 +164,14 @@ impl Follower {
         }
     }
 
-    /// Whether a grant is gone. A node that does not know of it yet can not say.
+    /// Whether a grant has ended. `false` on a node that does not know the grant yet.
     fn is_gone(&self, grant: &Held) -> bool {
         self.service.applied_revision() >= grant.granted_revision && !self.service.is_held(grant.lock_id)
     }
 
     /// Follows a session, known at a revision, to its end.
     pub(super) async fn session(self, session: SessionId, ttl_ms: u64, revision: u64) -> Followed {
-        // An error means that the client is gone: there is nobody to tell.
+        // An error means that the client has disconnected.
         let _ = self.follow_session(session, ttl_ms, revision).await;
         Followed::Session(session)
     }
@@ -180,7 +180,7 @@ impl Follower {
         let lease = |event| Lease { event, session_id: Some(session.to_string()), ..Lease::default() };
         let filter = Filter {
             namespace: self.context.namespace.clone(),
-            jobs: vec![Job::Session],
+            areas: vec![Area::Session],
             kinds: vec![Kind::SessionEnded],
             session: Some(session),
             ..Filter::default()
@@ -233,7 +233,7 @@ impl Follower {
     fn filter(&self, name: Name, kinds: Vec<Kind>) -> Filter {
         Filter {
             namespace: self.context.namespace.clone(),
-            jobs: vec![Job::Lock],
+            areas: vec![Area::Lock],
             kinds,
             names: Names::Exact(name),
             session: None,
@@ -241,14 +241,14 @@ impl Follower {
     }
 
     async fn watch(&self, filter: Filter, start: Start) -> Result<Watch, ApiError> {
-        // Nobody reads its progress marks.
+        // Progress marks are not used.
         let progress_ms = Some(*PROGRESS_MS.end());
         let consistency = Consistency::Stale;
         let request = WatchRequest { filter, start, from_ordinal: 0, consistency, progress_ms };
         self.service.watch(&self.context, request).await
     }
 
-    /// A watch from a revision on, or from now on when the history is gone; `None` when the hub takes nobody.
+    /// Opens a watch from a revision on, or from now on when the history is gone; `None` when the hub refuses it.
     async fn watch_again(&self, filter: &Filter, from: &mut u64) -> Option<Watch> {
         match self.watch(filter.clone(), Start::Revision(*from)).await {
             Ok(watch) => Some(watch),
@@ -264,7 +264,7 @@ impl Follower {
     }
 }
 
-/// The next item; without a watch, or when it ends, nothing after a while.
+/// Waits for the next item; without a watch, or when it ends, returns `None` after a while.
 async fn next(watch: &mut Option<Watch>) -> Option<Item> {
     let Some(open) = watch else {
         sleep(LOOK_INTERVAL).await;
@@ -279,7 +279,7 @@ async fn next(watch: &mut Option<Watch>) -> Option<Item> {
     None
 }
 
-/// What a change of a grant means: its end, or a longer life.
+/// Interprets a change of a grant: returns its end, or updates when it is about to expire.
 fn end_of(event: &Event, expiring: &mut Option<Instant>) -> Option<End> {
     let Facts::Grant { grant, .. } = &event.facts else { return None };
     match (event.kind, event.reason) {
@@ -293,7 +293,7 @@ fn end_of(event: &Event, expiring: &mut Option<Instant>) -> Option<End> {
     }
 }
 
-/// When a grant with a life of its own is about to expire.
+/// When a grant with its own TTL is about to expire.
 fn expiring_at(grant: &Held, clock: Clock) -> Option<Instant> {
     let (ttl_ms, deadline_ms) = grant.ttl_ms.zip(grant.deadline_ms)?;
     let remaining_ms = clock.remaining_ms(deadline_ms);

@@ -21,7 +21,7 @@ pub(super) const OPS: &[Op] = &[
         let fields: AcquireRequest = fields.read()?;
         let own_life = fields.ttl_ms.is_some() || fields.session_id.is_some();
         let mut request = fields.read()?;
-        // A grant without a session and without a time to live does not exist: it is the connection's session's.
+        // Without a session and without a TTL, the connection's session owns the grant.
         if !own_life {
             request.owner.session = session;
         }
@@ -97,13 +97,13 @@ pub(super) const OPS: &[Op] = &[
     .with(&[Beside::Name]),
 ];
 
-/// Takes locks, and tells the client its place in the queue while it waits.
+/// Takes locks, and notifies the client of its position in the queue while it waits.
 async fn acquire(scope: CallScope, request: acquire::AcquireRequest) -> Result<Done, ApiError> {
     let CallScope { service, context, follower } = scope;
     let names = request.requests.iter().map(|request| request.name.clone()).collect();
     let (tell, told) = oneshot::channel();
     let call = service.acquire_telling(&context, request, |queued| {
-        // Nobody listens only when the call itself is being dropped.
+        // The receiver is dropped only together with the call.
         let _ = tell.send(queued);
     });
     let mut queued = false;

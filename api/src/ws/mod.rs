@@ -5,9 +5,9 @@
 //!                          ├─ watch ─ a task ──► hub ─────┼─► bounded queue ─ writer ─► client
 //!                          └─ at once (ping, cancel, …) ──┘
 //! ```
-//! Invariant: what a connection waits for ends with it. Its calls, watches and lease followers are tasks that its own
-//! value owns; dropping it drops their futures, and the service withdraws what they waited for.
-//! A client that does not read costs its own bounded queue, and after a while its connection; never anybody else.
+//! Invariant: the waits of a connection end with it. Its calls, watches and lease followers are tasks that the connection
+//! owns; dropping it drops their futures, and the service withdraws their waits.
+//! A client that does not read fills its own bounded queue, and after a while loses its connection; other clients are not affected.
 
 mod asyncapi;
 mod close;
@@ -43,31 +43,31 @@ use crate::socket::admit;
 
 pub use asyncapi::asyncapi;
 
-/// Where the front answers.
+/// The path of the front.
 pub const PATH: &str = "/ws/v1";
-/// The subprotocol it speaks.
+/// The supported subprotocol.
 pub const SUBPROTOCOL: &str = "batuta.v1+json";
 
-/// How a connection behaves. Nothing here changes an outcome.
+/// Options of connections. They change no outcome of a call.
 #[derive(Clone, Debug)]
 pub struct WsOptions {
-    /// Connections open on this node at the same time.
+    /// Most open connections on this node.
     pub connections_max: usize,
-    /// Requests of one connection that may be unanswered at the same time.
+    /// Most unanswered requests of one connection.
     pub in_flight_max: usize,
-    /// Watches of one connection.
+    /// Most watches of one connection.
     pub watches_max: usize,
-    /// Grants and sessions of one connection that are followed for its lease notifications.
+    /// Most grants and sessions of one connection with lease notifications.
     pub leases_max: usize,
-    /// The longest message of a client.
+    /// The longest message of a client, in bytes.
     pub message_bytes_max: usize,
-    /// Frames that may wait for the client to read.
+    /// Most frames queued for a client that does not read.
     pub outgoing_frames_max: usize,
     /// How long the client may take to read one frame.
     pub write_timeout: Duration,
     /// How often the server pings.
     pub ping_every: Duration,
-    /// How long the client may send nothing at all, not even the answer to a ping.
+    /// How long the client may send nothing, not even the answer to a ping.
     pub idle_timeout: Duration,
 }
 
@@ -94,14 +94,14 @@ struct Front {
     connections: Arc<Semaphore>,
 }
 
-/// The WebSocket API over the service, at [`PATH`]; to be merged into the router of a port that serves more.
+/// Builds the WebSocket API over the service, at [`PATH`]. The router can be merged with those of other APIs.
 pub fn router(service: Service, options: WsOptions) -> Router {
     let connections = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
     let front = Front { service, options: Arc::new(options), connections };
     stack(Router::new().route(PATH, any(connect)).with_state(front), crate::middleware::Front::WebSocket)
 }
 
-/// A port that serves nothing else: every other path is answered with a problem document.
+/// Completes the router for a port of its own: every other path is answered with a problem document.
 pub fn alone(router: Router) -> Router {
     router.fallback(|uri: Uri| async move {
         let path = uri.path().chars().take(256).collect();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_know_every_operation_and_close_code() {
+    fn documents_list_every_operation_and_close_code() {
         let words = document("api-websocket.md");
         for op in op::OWN.into_iter().chain(op::ops().map(|op| op.operation.name)) {
             assert!(words.contains(&format!("| `{op}` |")), "{op} has no line in the table");

@@ -1,4 +1,4 @@
-//! Requests: which operation, its fields, and what the connection lends to them.
+//! Decodes requests: the operation, its fields, and the defaults of the connection.
 
 use batuta_statemachine::{DedupKey, Name, Namespace, SessionId};
 use futures_util::FutureExt as _;
@@ -21,20 +21,20 @@ use crate::service::operation::Operation;
 use crate::service::watch::WatchRequest;
 use crate::service::{At, CallContext, Service, parse};
 
-/// What a connection lends to requests that do not say it themselves.
+/// The connection's defaults for fields that a request leaves out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
     pub(super) namespace: Namespace,
     pub(super) session: Option<SessionId>,
 }
 
-/// What a request asks for.
+/// A decoded request.
 pub(super) enum Asked {
     /// Sets the connection's defaults.
     Hello { namespace: Option<Namespace>, session: Option<SessionId> },
-    /// Proves that the other side is there.
+    /// Checks that the node answers.
     Ping,
-    /// Takes a waiting acquire back.
+    /// Withdraws a waiting acquire.
     Cancel { request_id: String },
     /// Ends a watch.
     Unwatch { watch_id: String },
@@ -44,7 +44,7 @@ pub(super) enum Asked {
     Call(Call),
 }
 
-/// A call of the service that was read.
+/// A decoded call of the service.
 pub(super) struct Call {
     context: CallContext,
     pub(super) lease: LeaseOf,
@@ -52,13 +52,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Makes the call. `follower` tells the client how a wait goes.
+    /// Makes the call. `follower` notifies the client about a wait.
     pub(super) async fn make(self, service: Service, follower: Follower) -> Result<Done, ApiError> {
         (self.run)(CallScope { service, context: self.context, follower }).await
     }
 }
 
-/// What a call is made with.
+/// Everything a call needs.
 pub(super) struct CallScope {
     pub(super) service: Service,
     pub(super) context: CallContext,
@@ -67,7 +67,7 @@ pub(super) struct CallScope {
 
 type Run = Box<dyn FnOnce(CallScope) -> BoxFuture<'static, Result<Done, ApiError>> + Send>;
 
-/// What a call may lease, which its connection then follows.
+/// The kind of lease that a call may make, which its connection then follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaseOf {
     Nothing,
@@ -75,7 +75,7 @@ pub(super) enum LeaseOf {
     Session,
 }
 
-/// A field that REST has in the path, or not at all.
+/// A field that is not in the contract's request, because REST has it in the path or lacks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beside {
     /// `name`, which is required.
@@ -84,24 +84,24 @@ pub(super) enum Beside {
     NameOrNone,
     /// `bound`: whether the session is closed when the connection ends.
     Bound,
-    /// The connection's session stands in for a `session_id` that is left out.
+    /// The connection's session is the default of `session_id`.
     OwnSession,
 }
 
-/// An operation of the API as it is asked over WebSocket: a line of the job's `OPS`.
+/// An operation of the API over WebSocket: a line of the job's `OPS`.
 pub(super) struct Op {
     pub(super) operation: &'static Operation,
-    /// What its answer may lease.
+    /// The kind of lease that its answer may make.
     pub(super) lease: LeaseOf,
-    /// How it looks in the document.
+    /// Its description in the document.
     pub(super) described: Described,
-    /// Fields beside those of the contract.
+    /// Fields besides those of the contract.
     pub(super) beside: &'static [Beside],
     read: fn(Fields) -> Result<Run, ApiError>,
 }
 
 impl Op {
-    /// An operation that is asked with the fields of `Q` and answered with `A`.
+    /// Makes an operation whose request has the fields of `Q` and whose answer is `A`.
     pub(super) const fn of<Q: ToSchema, A: ToSchema>(
         operation: &'static Operation,
         read: fn(Fields) -> Result<Run, ApiError>,
@@ -110,12 +110,12 @@ impl Op {
         Self { operation, lease: LeaseOf::Nothing, described, beside: &[], read }
     }
 
-    /// The same, with fields beside those of `Q`.
+    /// Adds fields besides those of `Q`.
     pub(super) const fn with(self, beside: &'static [Beside]) -> Self {
         Self { beside, ..self }
     }
 
-    /// The same, whose answer leases something.
+    /// Sets the kind of lease that the answer makes.
     pub(super) const fn leases(self, lease: LeaseOf) -> Self {
         Self { lease, ..self }
     }
@@ -126,42 +126,42 @@ pub(super) fn ops() -> impl Iterator<Item = &'static Op> {
     [lock::OPS, session::OPS, register::OPS].into_iter().flatten()
 }
 
-/// The operations of the connection itself, and watches, whose answers are many.
+/// The operations of the connection itself, and of watches, which have many answers.
 pub(super) const OWN: [&str; 5] = ["hello", "ping", "cancel", "watch", "unwatch"];
 
-/// What a call means for the connection beside its answer.
+/// The effect of a call on the connection, besides its answer.
 pub(super) enum Effect {
     None,
-    /// The connection has a session now.
+    /// A session was opened, and becomes that of the connection.
     Opened {
         session: SessionId,
         ttl_ms: u64,
         bound: Option<BoundSession>,
     },
-    /// A session is closed.
+    /// A session was closed.
     Closed(SessionId),
-    /// The connection holds a lock.
+    /// A lock was granted to the connection.
     Granted {
         held: At<Held>,
         queued: bool,
     },
 }
 
-/// A call that was not refused.
+/// The result of a successful call.
 pub(super) struct Done {
     pub(super) revision: u64,
     pub(super) result: Value,
     pub(super) effect: Effect,
 }
 
-/// An answer of the contract, made of what the use case answered.
+/// Converts the answer of a use case to an answer of the contract.
 pub(super) fn done<A: Serialize + From<At<V>>, V>(at: At<V>) -> Result<Done, ApiError> {
     let revision = at.revision;
     let result = serde_json::to_value(A::from(at)).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(Done { revision, result, effect: Effect::None })
 }
 
-/// What an operation does once its fields are read.
+/// Boxes the work of an operation whose fields are decoded.
 pub(super) fn run<F>(work: impl FnOnce(CallScope) -> F + Send + 'static) -> Run
 where
     F: Future<Output = Result<Done, ApiError>> + Send + 'static,
@@ -169,19 +169,19 @@ where
     Box::new(|scope| work(scope).boxed())
 }
 
-/// The fields of a request, and what the connection lends to them.
+/// The fields of a request, with the defaults of the connection.
 pub(super) struct Fields {
     fields: Map<String, Value>,
     pub(super) defaults: Defaults,
 }
 
 impl Fields {
-    /// All of them.
+    /// Decodes all fields.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
         decode_fields(self.fields)
     }
 
-    /// The `name` that REST has in the path.
+    /// Takes the `name` that REST has in the path.
     pub(super) fn name(&mut self) -> Result<Name, ApiError> {
         match self.fields.remove("name") {
             Some(Value::String(text)) => parse::parse_name("name", &text),
@@ -190,7 +190,7 @@ impl Fields {
         }
     }
 
-    /// A field that is true or false, by default false.
+    /// Takes a boolean field, which is false by default.
     pub(super) fn flag(&mut self, field: &str) -> Result<bool, ApiError> {
         match self.fields.remove(field) {
             None => Ok(false),
@@ -199,7 +199,7 @@ impl Fields {
         }
     }
 
-    /// The fields with the connection's session where they name none.
+    /// Adds the connection's session when the fields name none.
     pub(super) fn with_session(mut self) -> Result<Self, ApiError> {
         if self.fields.get("session_id").is_none_or(Value::is_null) {
             let session = own_session(&self.defaults)?.to_string();
@@ -245,7 +245,7 @@ struct UnwatchFields {
     watch_id: String,
 }
 
-/// Reads a request; what it does not say comes from the connection.
+/// Decodes a request; the connection provides defaults.
 pub(super) fn decode(request: Request, defaults: &Defaults) -> Result<Asked, ApiError> {
     let Request { op, fields, .. } = request;
     match op.as_str() {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_named() {
+    fn error_names_the_wrong_part_of_a_request() {
         for (frame, field) in [
             (json!({"op": "aquire"}), Some("op")),
             (json!({"op": "ping"}), None),
@@ -342,7 +342,7 @@ mod tests {
             (json!({"op": "get_lock", "name": "a", "consistency": "stale"}), None),
             (json!({"op": "explain", "name": 1}), Some("name")),
             (json!({"op": "watch", "snapshot": true, "from_revision": 3}), Some("snapshot")),
-            (json!({"op": "watch", "jobs": "locks"}), Some("jobs")),
+            (json!({"op": "watch", "areas": "locks"}), Some("areas")),
             (json!({"op": "unwatch"}), Some("watch_id")),
             (json!({"op": "cancel", "request": "a"}), Some("request")),
         ] {

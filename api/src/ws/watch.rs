@@ -1,4 +1,4 @@
-//! Watches of a connection: the watch hub's items as frames.
+//! Watches of a connection: sends the items of the watch hub as frames.
 
 use super::frame::Outgoing;
 use crate::ApiError;
@@ -12,10 +12,10 @@ struct Opened {
     watch_id: String,
 }
 
-/// Opens a watch and tells the client of everything it finds, until the watch ends.
+/// Opens a watch and sends its items to the client until the watch ends.
 pub(super) async fn tell(service: Service, id: String, request: WatchRequest, out: Out) {
     if let Ok(Err(error)) = follow(&service, &id, request, &out).await {
-        // The connection is gone or not; either way the watch is over.
+        // A failure means that the connection has ended; the watch is over in any case.
         let _ = out.send(Outgoing::error(Some(id), error)).await;
     }
 }

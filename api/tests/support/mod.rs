@@ -11,7 +11,7 @@ use batuta_raft::{Addresses, Options, OsPlatform, Replica};
 use batuta_statemachine::Name;
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
 
-/// How long a condition may take to come true before a test gives up.
+/// How long a test waits for a condition before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Node {
@@ -22,12 +22,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a node and returns when it is ready.
+    /// Starts a node with default options and returns when it is ready.
     pub(crate) async fn start() -> Self {
         Self::start_with(ServiceOptions::default()).await
     }
 
-    /// Likewise, with a service that behaves in this way.
+    /// Starts a node whose service has these options and returns when it is ready.
     pub(crate) async fn start_with(service: ServiceOptions) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let peer_listen = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -1,4 +1,4 @@
-//! A front on a free port that speaks WebSocket, and a client that waits for the frames a test is about.
+//! A WebSocket front on a free port, and a client that waits for the frames that a test asks for.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::VecDeque;
@@ -17,13 +17,13 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::Node;
 
-/// How long a frame may take before a test gives up.
+/// How long a test waits for a frame before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The receive buffer of a client's connection.
+/// Receive buffer of a client's connection, in bytes.
 const RECEIVE_BYTES: u32 = 64 * 1024;
 
-/// A node and a front of it.
+/// A node with a WebSocket front.
 pub(crate) struct Front {
     pub(crate) node: Node,
     address: std::net::SocketAddr,
@@ -39,7 +39,7 @@ impl Front {
         Self::serve(node, router, ws::PATH, ws::SUBPROTOCOL).await
     }
 
-    /// A front of a node that speaks this subprotocol at this path.
+    /// Serves a front of the node at this path, with this subprotocol.
     pub(crate) async fn serve(
         node: Node,
         router: axum::Router,
@@ -53,7 +53,7 @@ impl Front {
     }
 
     pub(crate) async fn stop(self) {
-        // Connections that tests left open end with the node.
+        // Stopping the node also ends connections that a test left open.
         self.node.stop().await;
         self.server.abort();
     }
@@ -62,7 +62,7 @@ impl Front {
         self.open(Some(self.subprotocol), None).await.expect("connects").0
     }
 
-    /// The subprotocol agreed on, or the problem that was answered.
+    /// Tries a handshake. Returns the agreed subprotocol, or the problem in the answer.
     pub(crate) async fn handshake(
         &self,
         subprotocol: Option<&str>,
@@ -83,7 +83,7 @@ impl Front {
                 request.headers_mut().insert(header, HeaderValue::from_str(value).expect("a header"));
             }
         }
-        // What the kernel keeps for a client that does not read is little, so that tests of such clients are quick.
+        // A small receive buffer, so that tests of clients that do not read fill it quickly.
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(RECEIVE_BYTES).expect("a size");
         let stream = socket.connect(self.address).await.expect("listens");
@@ -102,10 +102,10 @@ impl Front {
     }
 }
 
-/// A client.
+/// A WebSocket client.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
-    /// Frames that came before the one that was waited for.
+    /// Frames that arrived before the frame that was waited for.
     aside: VecDeque<Value>,
 }
 
@@ -123,7 +123,7 @@ impl Client {
         message.expect("the connection goes on").expect("a message")
     }
 
-    /// The next frame that fits; others are kept for later.
+    /// Returns the next frame for which `fits` is true; other frames are kept for later.
     pub(crate) async fn find(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
         if let Some(place) = self.aside.iter().position(&fits) {
             return self.aside.remove(place).expect("there");
@@ -143,17 +143,17 @@ impl Client {
         }
     }
 
-    /// The next frame of a type.
+    /// Returns the next frame of this type.
     pub(crate) async fn frame(&mut self, kind: &str) -> Value {
         self.find(|frame| frame["type"] == kind).await
     }
 
-    /// The next notification of a lease.
+    /// Returns the next lease notification of this kind.
     pub(crate) async fn lease(&mut self, event: &str) -> Value {
         self.find(|frame| frame["type"] == "lease" && frame["event"] == event).await
     }
 
-    /// The reply to a request, or its error.
+    /// Returns the reply to a request, or its error.
     pub(crate) async fn answer(&mut self, id: &str) -> Value {
         self.find(|frame| frame["id"] == id && (frame["type"] == "reply" || frame["type"] == "error")).await
     }
@@ -176,12 +176,12 @@ impl Client {
         answer["error"].clone()
     }
 
-    /// The code of the close frame, after whatever comes before it.
+    /// Returns the code of the close frame; skips the frames before it.
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
         self.close_frame().await.map(|(code, _)| code)
     }
 
-    /// The code and the reason of the close frame, after whatever comes before it.
+    /// Returns the code and the reason of the close frame; skips the frames before it.
     pub(crate) async fn close_frame(&mut self) -> Option<(u16, String)> {
         loop {
             if let Message::Close(frame) = self.next().await {
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    /// As [`Self::close_code`]; nothing when the connection was cut without one.
+    /// Like [`Self::close_code`], but returns `None` when the connection was cut without a close frame.
     pub(crate) async fn end(&mut self) -> Option<u16> {
         loop {
             match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("in time") {
@@ -201,7 +201,7 @@ impl Client {
         }
     }
 
-    /// Everything that comes until the server closes, as bytes, with no ping answered.
+    /// Reads raw bytes until the server closes the connection, without answering pings.
     pub(crate) async fn read_without_answering(self) -> Vec<u8> {
         let (mut stream, mut bytes) = (self.socket.into_inner(), Vec::new());
         let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_is_well_formed_and_as_long_as_its_figures() {
+    fn chart_is_well_formed_and_proportional() {
         let svg = row(&report());
         assert_well_formed(&svg);
         assert!(svg.contains("64 &lt;clients&gt;"), "{svg}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_of_nothing_is_well_formed() {
+    fn empty_chart_is_well_formed() {
         assert_well_formed(&row(&RowReport::new(&ROWS[4])));
     }
 }

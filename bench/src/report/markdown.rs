@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_table_has_every_column() {
+    fn every_table_line_has_every_column() {
         let page = row(&report(), &circumstances(), "row-01");
         let lines: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(lines.len(), 5, "{page}");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_failed_keeps_its_place() {
+    fn failed_pair_keeps_its_place() {
         let mut report = RowReport::new(&ROWS[0]);
         report.add("etcd", 1, Case { row: 1, name: "a".to_owned(), figures: Figures::default() });
         let runs = &report.cases[0].runs["etcd"];

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_is_timed_from_the_release() {
+    fn handover_is_timed_from_the_release() {
         let handovers = Handovers::new(2);
         handovers.granted(0);
         assert_eq!(handovers.latency.count(), 0, "nobody held it before");

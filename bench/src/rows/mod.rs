@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_numbered_and_their_charts_are_columns() {
+    fn rows_are_numbered_and_charts_are_columns() {
         for (row, number) in ROWS.iter().zip(1..) {
             assert_eq!(row.number, number);
             assert!(row.columns.iter().any(|column| column.key == row.chart.key), "{}", row.title);

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_before_is_the_next_smaller() {
+    fn predecessor_is_the_next_smaller_node() {
         let queue = ["lock-0000000009", "lock-0000000012", "lock-0000000011"].map(str::to_owned);
         assert_eq!(before("/a/lock-0000000012", &queue).as_deref(), Some("lock-0000000011"));
         assert_eq!(before("/a/lock-0000000009", &queue), None);

@@ -1,4 +1,4 @@
-//! The command line that makes a new node join.
+//! `batuta cluster join`: prints the command that starts a new node and makes it join.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,31 +12,31 @@ use crate::failure::{Failure, exit};
 use crate::output::Answer;
 use crate::shell::quoted;
 
-/// A member that the leader has not heard for longer than this is not named as one to join through.
+/// A member without contact to the leader for longer than this is not offered as an address to join through, in milliseconds.
 const SILENT_MS_MAX: u64 = 5_000;
-/// Flag and first port of what a node listens on.
+/// The flag and the default port of each API of a node.
 const PORTS: [(&str, u16); 4] = [("peer", 7070), ("rest", 8080), ("grpc", 9090), ("ws", 8081)];
-/// Between the ports of nodes on one machine.
+/// The distance between the ports of nodes on one machine.
 const PORT_STEP: u16 = 10;
 
 const OPEN: &str =
     "\n\n# --insecure: this version has neither authentication nor TLS. Keep the ports in a trusted network.";
 
-/// What `batuta cluster join` takes.
+/// The arguments of `batuta cluster join`.
 #[derive(Args, Debug)]
 pub struct JoinArgs {
-    /// The new node's name. That of a member that lost its disk replaces the member.
+    /// The new node's name. The name of a member that lost its disk replaces that member.
     name: String,
-    /// Where the new node keeps its data, on its machine [default: the name].
+    /// The new node's data directory, on its machine [default: the name].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// The address of the new node's machine, as the other nodes and the clients reach it.
+    /// The address at which other nodes and clients reach the new node's machine.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
 }
 
 pub(super) async fn answer(client: &Client, args: &JoinArgs) -> Result<Answer, Failure> {
-    // Only the leader knows who is alive; the client asks it first, when there is one.
+    // Only the leader knows which members are alive; the client asks it first if there is one.
     let members = client.status().await?.members;
     let command = command_line(&members, args)?;
     let text = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
@@ -49,7 +49,7 @@ fn command_line(members: &[Member], args: &JoinArgs) -> Result<Vec<String>, Fail
         let is_leader = member.role() == MemberRole::Leader;
         is_leader || member.last_contact_ms.is_some_and(|silent_ms| silent_ms <= SILENT_MS_MAX)
     });
-    // A member that is replaced under its name is not there to be joined through.
+    // A member that is replaced under its name cannot be joined through.
     let peers: Vec<&str> =
         living.filter(|member| member.name != args.name).map(|member| member.peer.as_str()).collect();
     if peers.is_empty() {
@@ -68,7 +68,7 @@ fn command_line(members: &[Member], args: &JoinArgs) -> Result<Vec<String>, Fail
     Ok(words)
 }
 
-/// The usual ports, or the first ones after them that no other member on the same machine has.
+/// The default ports, or the first ports after them that no other member on the same machine uses.
 fn free_ports(members: &[Member], args: &JoinArgs) -> Vec<(&'static str, u16)> {
     let host = bracketed(&args.host);
     let taken: BTreeSet<u16> = members
@@ -84,7 +84,7 @@ fn free_ports(members: &[Member], args: &JoinArgs) -> Vec<(&'static str, u16)> {
     let free = (0..u16::MAX / PORT_STEP / 2)
         .map(shifted)
         .find(|ports| ports.iter().all(|(_, port)| !taken.contains(port)));
-    // Thousands of nodes on one machine: any free ports will do.
+    // With thousands of nodes on one machine, any free ports will do.
     free.unwrap_or(PORTS.map(|(flag, _)| (flag, 0))).to_vec()
 }
 
@@ -99,7 +99,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// A word as a shell reads it back.
+/// Quotes a word for a shell.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_the_others_it_gets_other_ports_and_joins_through_the_living() {
+    fn node_on_a_shared_machine_gets_other_ports() {
         assert_eq!(
             line(&three(), &args("n4", "127.0.0.1")),
             "batuta server --name=n4 --data-dir=n4 --peer=127.0.0.1:7100 --rest=127.0.0.1:8110 \
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn on_its_own_machine_it_has_the_usual_ports_and_says_that_it_is_open() {
+    fn node_on_its_own_machine_gets_default_ports() {
         let args = JoinArgs { data_dir: Some("/var/lib/batuta".to_owned()), ..args("n4", "10.0.0.4") };
         assert_eq!(
             line(&three(), &args),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_member_keeps_its_ports_and_is_not_joined_through() {
+    fn replaced_member_keeps_its_ports() {
         assert_eq!(
             line(&three(), &args("n2", "127.0.0.1")).split(" --join=").last(),
             Some("127.0.0.1:15000")
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_leader_nobody_knows_who_lives() {
+    fn join_needs_a_leader() {
         let seen =
             [member("n1", 0, MemberRole::Follower, None), member("n2", 10, MemberRole::Candidate, None)];
         let failure = command_line(&seen, &args("n4", "127.0.0.1")).expect_err("no leader");

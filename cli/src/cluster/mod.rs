@@ -1,4 +1,4 @@
-//! `batuta cluster …`.
+//! The commands `batuta cluster …`, which show and change the cluster.
 
 mod join;
 mod render;
@@ -19,15 +19,15 @@ use crate::Global;
 use crate::failure::Failure;
 use crate::output::{Answer, fields};
 
-/// An endpoint that is silent longer than this is not waited for alone.
+/// When an endpoint does not answer for this long, the next endpoint is asked as well.
 const SILENT_MAX: Duration = Duration::from_secs(1);
 
-/// `batuta cluster …`.
+/// The subcommands of `batuta cluster`.
 #[derive(Subcommand, Debug)]
 pub enum ClusterCommand {
-    /// Shows how the cluster looks from the first endpoint that answers. Works without a leader.
+    /// Shows the cluster as the node at the first endpoint that answers sees it. Works without a leader.
     Status {
-        /// Ask every member by itself: a line for each.
+        /// Ask every member directly, and show one line for each.
         #[arg(long)]
         all: bool,
     },
@@ -35,47 +35,47 @@ pub enum ClusterCommand {
     Members,
     /// Prints the command line that makes a new node join.
     ///
-    /// Nothing is changed: run what it prints on the new node. The node joins as a learner and becomes a voter once it
-    /// has caught up.
+    /// This changes nothing: run the printed command on the new node. The node joins as a learner, and becomes a voter
+    /// once it has caught up.
     #[command(
         after_help = "Example:\n  batuta cluster join batuta-3 --host 10.0.0.4 --data-dir /var/lib/batuta"
     )]
     Join(join::JoinArgs),
-    /// Takes a member out: first its vote, then the member.
+    /// Removes a member: first its vote, then the member.
     Remove {
-        /// Its id or name.
+        /// The member's id or name.
         member: String,
     },
     /// Makes a learner a voter.
     Promote {
-        /// Its id or name.
+        /// The learner's id or name.
         member: String,
     },
-    /// Hands leadership over.
+    /// Transfers leadership to another member.
     TransferLeader {
-        /// Id or name of the next leader [default: the most up-to-date follower].
+        /// The id or name of the next leader [default: the most up-to-date follower].
         member: Option<String>,
     },
     /// Takes a snapshot on the node at the first endpoint, and purges its log.
     Snapshot,
-    /// Shows the limits in force, or changes them.
+    /// Shows or changes the limits in force.
     Limits {
         #[command(subcommand)]
         command: Option<LimitsCommand>,
     },
 }
 
-/// `batuta cluster limits …`.
+/// The subcommands of `batuta cluster limits`.
 #[derive(Subcommand, Debug)]
 pub enum LimitsCommand {
     /// Shows the limits in force.
     Get,
-    /// Changes limits on every node at once; the others stay.
+    /// Changes the named limits on all nodes at once; other limits stay as they are.
     #[command(
         after_help = "Example:\n  batuta cluster limits set waiters_per_lock_max=20000 ttl_ms_min=1000"
     )]
     Set {
-        /// Which, and to what.
+        /// The limits to change, with their new values.
         #[arg(required = true, value_name = "NAME=VALUE", value_parser = limit)]
         limits: Vec<Limit>,
     },
@@ -135,8 +135,8 @@ fn changed(node_id: u64) -> Answer {
     Answer::new(json!({"node_id": node_id}), fields([("node_id", node_id.to_string())]))
 }
 
-/// What the first endpoint that answers says, and which one that was. The endpoints are asked in order; one that is silent
-/// is not waited for alone.
+/// Returns the first endpoint that answers, with its answer. The endpoints are asked in order; while an endpoint is silent, the
+/// next ones are asked as well.
 async fn first_status(global: &Global) -> Result<(String, render::Status), Failure> {
     let pace = (global.timeout / 8).min(SILENT_MAX);
     let mut asked = JoinSet::new();
@@ -150,12 +150,12 @@ async fn first_status(global: &Global) -> Result<(String, render::Status), Failu
         let ended = if endpoints.len() == 0 {
             asked.join_next().await
         } else {
-            // Silent so far: the next one is asked beside it.
+            // No answer so far: ask the next endpoint as well.
             let Ok(ended) = timeout(pace, asked.join_next()).await else { continue };
             ended
         };
         match ended {
-            // A task ends without an answer only when it panics, which is passed on.
+            // A task ends without an answer only when it panics; the panic is propagated.
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             Some(Ok((endpoint, Ok(status)))) => return Ok((endpoint, status)),
             Some(Ok((_, Err(error)))) => failed = Some(together(failed, error)),
@@ -164,7 +164,7 @@ async fn first_status(global: &Global) -> Result<(String, render::Status), Failu
     }
 }
 
-/// The newer failure, with what the others said.
+/// Appends the message of an earlier failure to a newer one.
 fn together(before: Option<Error>, mut error: Error) -> Error {
     if let Some(before) = before {
         error.message = format!("{}; {}", error.message, before.message);
@@ -172,7 +172,7 @@ fn together(before: Option<Error>, mut error: Error) -> Error {
     error
 }
 
-/// What every member that the first answer names says about itself.
+/// Asks every member that the first answer names about itself.
 async fn every_status(global: &Global) -> Result<Vec<render::Told>, Failure> {
     let (_, seen) = first_status(global).await?;
     let timeout = global.timeout;
@@ -191,7 +191,7 @@ async fn every_status(global: &Global) -> Result<Vec<render::Told>, Failure> {
         .collect();
     let mut told = Vec::new();
     for asked in asked {
-        // A task ends without an answer only when it panics, which is passed on.
+        // A task ends without an answer only when it panics; the panic is propagated.
         told.push(asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
     }
     Ok(told)

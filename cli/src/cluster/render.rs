@@ -1,4 +1,4 @@
-//! The cluster as tables and as JSON with the names of the API.
+//! Renders answers about the cluster as tables and as JSON with the names of the API.
 
 use batuta_client::v1::{GetStatusResponse, Limit, ListMembersResponse, Member, MemberRole};
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ use crate::output::{Answer, fields, or_dash, printable, rows};
 
 pub(super) type Status = GetStatusResponse;
 
-/// What a member that was asked by itself said.
+/// The answer of a member that was asked directly.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) member: Member,
     pub(super) status: Result<Status, Failure>,
 }
 
-/// A role as the API calls it.
+/// The name of a role in the API.
 pub(crate) fn role_name(role: MemberRole) -> &'static str {
     match role {
         MemberRole::Unspecified => "unspecified",
@@ -27,7 +27,7 @@ pub(crate) fn role_name(role: MemberRole) -> &'static str {
     }
 }
 
-/// What is wrong with a node, by its own word.
+/// Why a node is not ready or refuses writes, as the node reports it; empty when nothing is wrong.
 pub(crate) fn why(status: &Status) -> String {
     match (&status.not_ready_reason, &status.writes_refused_reason) {
         (not_ready, _) if !not_ready.is_empty() => not_ready.clone(),
@@ -37,7 +37,7 @@ pub(crate) fn why(status: &Status) -> String {
     }
 }
 
-/// How one node sees the cluster.
+/// Renders the cluster as one node sees it.
 pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
     let leader = status.leader_id.map(|id| format!("{} (id {id})", status.leader_name));
     let ready = if status.ready { "yes".to_owned() } else { format!("no: {}", status.not_ready_reason) };
@@ -75,7 +75,7 @@ pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
     Answer::new(status_json(status), format!("{about}\n\n{}", member_table(&status.members)))
 }
 
-/// What each member says about itself.
+/// Renders the answers of all members about themselves.
 pub(super) fn every(told: &[Told]) -> Answer {
     let table = rows(
         ["NAME", "ID", "ROLE", "READY", "TERM", "LEADER", "APPLIED", "STATE HASH", "WHY NOT"],
@@ -122,7 +122,7 @@ pub(super) fn every(told: &[Told]) -> Answer {
     Answer::new(json!({"nodes": nodes.collect::<Vec<_>>()}), table)
 }
 
-/// The members as the leader sees them.
+/// Renders the members as the leader sees them.
 pub(super) fn members(answer: &ListMembersResponse) -> Answer {
     let json = json!({
         "members": answer.members.iter().map(member_json).collect::<Vec<_>>(),
@@ -131,7 +131,7 @@ pub(super) fn members(answer: &ListMembersResponse) -> Answer {
     Answer::new(json, member_table(&answer.members))
 }
 
-/// The limits in force.
+/// Renders the limits in force.
 pub(super) fn limits(limits: &[Limit], revision: u64) -> Answer {
     let table =
         rows(["LIMIT", "VALUE"], limits.iter().map(|limit| [limit.name.clone(), limit.value.to_string()]));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_a_leader_says_so() {
+    fn node_without_a_leader_is_shown_as_such() {
         let seen = Status {
             node_id: 2,
             node_name: "n2".to_owned(),
@@ -268,12 +268,12 @@ mod tests {
         }
         assert_eq!((&answer.json["leader_id"], &answer.json["role"]), (&Value::Null, &json!("candidate")));
         assert_eq!(answer.json["members"], json!([member_expected()]));
-        // One key for each field of the message.
+        // The JSON has one key for each field of the message.
         assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(27));
     }
 
     #[test]
-    fn a_member_that_says_nothing_has_its_line() {
+    fn silent_member_has_its_line() {
         let silent = Failure::new(exit::UNAVAILABLE, "unavailable", "refused");
         let answer = every(&[Told { member: member(), status: Err(silent) }]);
         assert!(answer.text.ends_with("refused (unavailable)"), "{}", answer.text);

@@ -1,4 +1,4 @@
-//! Taking locks.
+//! `batuta lock acquire`: takes locks.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::duration::{millis, parse};
 use crate::failure::Failure;
 use crate::output::{Answer, Created};
 
-/// How a lock is taken.
+/// The mode in which a lock is taken.
 #[derive(Args, Debug, Clone, Copy)]
 pub(crate) struct ModeArgs {
-    /// One holder, any number of them, or as many as there are permits.
+    /// One holder (exclusive), any number of holders (shared), or as many as the permits allow (semaphore).
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Exclusive)]
     mode: Mode,
-    /// Semaphore only: permits taken [default: 1].
+    /// Semaphore only: the permits to take [default: 1].
     #[arg(long, value_name = "COUNT")]
     permits: Option<u32>,
-    /// Semaphore only: permits there are. The first holder sets it; one that disagrees is refused.
+    /// Semaphore only: the total number of permits. The first holder sets it; a request with another number is refused.
     #[arg(long, value_name = "COUNT", required_if_eq("mode", "semaphore"))]
     capacity: Option<u32>,
 }
@@ -33,7 +33,7 @@ enum Mode {
 }
 
 impl ModeArgs {
-    /// What is asked for under `name`.
+    /// The request for the lock `name`.
     pub(super) fn request(self, name: String) -> LockRequest {
         let mode = match self.mode {
             Mode::Exclusive => LockMode::Exclusive,
@@ -49,36 +49,36 @@ impl ModeArgs {
     }
 }
 
-/// What `batuta lock acquire` takes.
+/// The arguments of `batuta lock acquire`.
 #[derive(Args, Debug)]
 pub struct AcquireArgs {
-    /// The lock; several are taken all or nothing, under one fencing token.
+    /// The lock. Several locks are taken all or nothing, under one fencing token.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
     mode: ModeArgs,
-    /// How long it lives [default: 30s, without --session].
+    /// How long the lock is held unless it is renewed [default: 30s; not allowed with --session].
     #[arg(long, value_name = "DURATION", value_parser = parse, conflicts_with = "session")]
     ttl: Option<Duration>,
-    /// How long to queue; 0 answers at once.
+    /// How long to wait in the queue; 0 answers at once.
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse)]
     wait: Duration,
-    /// The session it lives and ends with.
+    /// The session that owns the lock: the lock is released when the session ends.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// A label: the owner inside a session, or for people.
+    /// A label of the owner: it distinguishes owners within a session, and is shown to people.
     #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true)]
     owner: String,
-    /// How long it stays closed after an involuntary loss.
+    /// How long the lock stays closed to others after an involuntary loss.
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse)]
     lock_delay: Duration,
-    /// Count up when the same owner of the same session has it already.
+    /// Allow re-entry: when the same owner in the same session holds the lock, count up instead of waiting.
     #[arg(long, requires = "session")]
     reentrant: bool,
     /// Free text for people.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     metadata: String,
-    /// Idempotency key: a repetition under the same key finds the same lock.
+    /// Idempotency key: a retry with the same key gets the same lock.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }

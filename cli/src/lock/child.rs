@@ -1,4 +1,4 @@
-//! A command that may run only as long as something is held.
+//! Supervises a command that may run only while a lock is held.
 //!
 //! ```text
 //! held? ─ no ───────────────────────────────────────────► Lost (nothing was started)
@@ -6,12 +6,12 @@
 //!                └── lost ─ TERM ─ the group is gone ───► Lost
 //!                                └ grace over ─ KILL ───► Lost
 //! ```
-//! Invariant: when both happened, the loss counts: a command whose lock was gone has not succeeded, whatever it says.
-//! The grace runs from the moment of the loss, not from when this process came to see it.
+//! Invariant: when the command ends and the lock is lost, the loss counts. A command whose lock was lost has not succeeded, whatever
+//! its exit code. The grace period counts from the loss, not from when this process notices it.
 //!
-//! Jobs: the command has a process group of its own, in the background of the terminal, while its keeper stays in the foreground and
-//! hands on what the terminal sends. A command that is stopped is continued with every signal it gets, as `timeout(1)` does, and
-//! that it is stopped is said. In the foreground (`--foreground`) both share the keeper's group.
+//! Job control: the command has its own process group, in the background of the terminal. Its keeper stays in the foreground and
+//! forwards the signals of the terminal. Every signal also continues a stopped command, as `timeout(1)` does, and
+//! a stop is reported. With `--foreground`, both share the keeper's group.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -36,54 +36,54 @@ use super::guard::{Guard, Target};
 use super::signals::{Signals, name};
 use crate::lines::Lines;
 
-/// How often a process group that was told to end is looked at.
+/// How often to check whether a process group that was asked to end has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the end of a killed process is waited for: one that the kernel holds in a device call may outlive it.
+/// How long to wait for the end of a killed process. A process in an uninterruptible device call may take longer.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What to run.
+/// The command to run, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
-    /// Program and arguments.
+    /// The program and its arguments.
     pub(crate) command: Vec<OsString>,
-    /// What is added to the environment.
+    /// Variables added to the environment.
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// Between TERM and KILL.
+    /// The time between TERM and KILL.
     pub(crate) grace: Duration,
-    /// Stay in the terminal's foreground: no process group of its own, so signals reach the command alone.
+    /// Whether the command stays in the terminal's foreground: it gets no process group of its own, and only the command itself is signalled.
     pub(crate) foreground: bool,
-    /// The program that ends the command when this process is gone; without one the command goes on then.
+    /// The program of the guard, which ends the command when this process is killed. Without a guard the command goes on.
     pub(crate) guard: Option<PathBuf>,
 }
 
-/// How it ended.
+/// How the command ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// The command ended by itself while the lock was held, as far as is known here.
     Exited(ExitStatus),
     /// The lock was lost; the command was ended, if it was ever started.
     Lost { loss: Loss, end: End },
-    /// It could not be started.
+    /// The command could not be started.
     NotStarted(io::Error),
-    /// It was started, and the kernel does not say how it ended.
+    /// The command was started, but its exit status could not be read.
     Unwatched(io::Error),
 }
 
-/// What became of the command after a loss.
+/// How the command ended after a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It was never started.
+    /// The command was never started.
     NeverRan,
-    /// TERM was enough.
+    /// The command ended on TERM.
     Terminated,
-    /// It took KILL.
+    /// The command had to be killed.
     Killed,
-    /// It is still there: the kernel does not let go of it.
+    /// Some process of the command still exists after KILL.
     Unkillable,
 }
 
-/// Runs `work` until it ends or `losing` resolves. Signals that come meanwhile are handed on. What there is to say goes to `lines`,
-/// which never holds this up.
+/// Runs `work` until it ends or `losing` resolves. Signals that arrive in the meantime are forwarded. Messages go to `lines`, which never
+/// blocks.
 pub(crate) async fn supervise(
     work: &Work,
     losing: impl Future<Output = Loss>,
@@ -120,30 +120,30 @@ pub(crate) async fn supervise(
     Ended::Lost { loss, end }
 }
 
-/// The exit code that passes a status on.
+/// The exit code that reports the status of the command.
 pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    // Codes are 0 to 255 and signals 1 to 64; a status that is neither has ended in no known way.
+    // Codes are 0 to 255 and signals 1 to 64. Any other status is unknown.
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Makes this process the parent of what its descendants leave behind from now on, so that it sees when the whole group is gone and
-/// does not depend on the machine's first process to clear the dead away. Where that is refused, or not known, the
-/// group is merely waited for longer.
+/// Makes this process the parent of orphaned descendants from now on, so that it can reap them and see when the whole group has ended,
+/// without depending on the init process. If the system refuses or does not support this, waiting for the group
+/// merely takes longer.
 fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// When the command is stopped.
+/// Notices when the command is stopped.
 struct Stops {
     pid: Pid,
-    /// Some child has changed its state. Without it stops are not noticed.
+    /// The signal that a child has changed its state. Without it, stops are not noticed.
     children: Option<unix::Signal>,
 }
 
 impl Stops {
-    /// The signal that stopped the command. Cancel-safe.
+    /// Waits until the command is stopped, and returns the signal that stopped it. Cancel-safe.
     async fn next(&mut self) -> Signal {
         loop {
             let looks = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
@@ -174,9 +174,9 @@ impl<'a> Running<'a> {
         let (program, arguments) =
             work.command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let unguarded = |error: io::Error| {
-            lines.line(&format!("batuta: the command would go on if this process were killed: {error}"));
+            lines.line(&format!("batuta: no guard could be started, so the command would go on if this process were killed: {error}"));
         };
-        // Before the command, so that it is never there alone for longer than a pipe takes.
+        // Start the guard before the command, so that the command is unguarded only for as long as a write to a pipe takes.
         let guard = work.guard.as_deref().map(|guard| Guard::start(guard, work.grace));
         let mut guard = guard.and_then(|guard| guard.map_err(unguarded).ok());
         let children = unix::signal(SignalKind::child()).ok();
@@ -212,15 +212,15 @@ impl<'a> Running<'a> {
         matches!(self.target, Target::Process(_))
     }
 
-    /// Sends a signal that this process got on to the command. In the foreground the terminal has told it already, but a command
-    /// that is stopped has not heard it.
+    /// Forwards a signal of this process to the command. In the foreground the terminal has already sent it to the command, but a
+    /// stopped command has not received it.
     fn hand_on(&self, signal: Signal) {
         match signal {
             Signal::TSTP if self.is_foreground() => {}
             Signal::TSTP => self.lines.line(
-                "batuta: a stop from the keyboard is not obeyed: the lock would be lost. Ctrl-C ends the command",
+                "batuta: Ctrl-Z is ignored, because a stop would lose the lock. Ctrl-C ends the command",
             ),
-            // Meant for whoever reads from the terminal or writes to it, which this process does not.
+            // These signals are for processes that read from the terminal or write to it; this process does neither.
             Signal::TTIN | Signal::TTOU => {}
             Signal::INT | Signal::QUIT if self.is_foreground() => self.send(Signal::CONT),
             signal => self.send(signal),
@@ -228,7 +228,7 @@ impl<'a> Running<'a> {
     }
 
     fn send(&self, signal: Signal) {
-        // Once its status is known, its id may be another's; a group lives on with its members.
+        // Once the status is read, another process may have the id. A group keeps its id while it has members.
         if self.is_foreground() && self.child.id().is_none() {
             return;
         }
@@ -240,24 +240,24 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Says that the command was stopped, and what can be done about it.
+    /// Reports that the command was stopped, and what to do about it.
     fn stopped(&self, signal: Signal) {
         let remedy = match signal {
             Signal::TSTP if self.is_foreground() => {
-                // The shell does not see this job stop, and would not offer to continue it.
+                // The shell does not notice that this job stopped, so it could not continue it.
                 if let Err(error) = kill_current_process_group(Signal::CONT) {
                     self.lines.line(&format!("batuta: the command could not be continued: {error}"));
                 }
-                "a stop from the keyboard is not obeyed: the lock would be lost. It was continued; Ctrl-C ends it"
+                "Ctrl-Z is ignored, because a stop would lose the lock. The command was continued; Ctrl-C ends it"
             }
             Signal::TTIN | Signal::TTOU if self.is_foreground() => {
-                "it wants the terminal, and this job is in the background. Bring it to the foreground (fg)"
+                "it needs the terminal, and this job is in the background. Bring it to the foreground (fg)"
             }
             Signal::TTIN | Signal::TTOU => {
-                "it wants the terminal, which a command under `lock run` has only with --foreground. \
+                "it needs the terminal, which a command under `lock run` has only with --foreground. \
                  Ctrl-C ends it; then run it with `batuta lock run --foreground`"
             }
-            _ => "SIGCONT lets it go on",
+            _ => "SIGCONT continues it",
         };
         self.lines.line(&format!(
             "batuta: the command was stopped by {}, and the lock is still held: {remedy}",
@@ -265,10 +265,10 @@ impl<'a> Running<'a> {
         ));
     }
 
-    /// Whether a process of the command is left. The first one must have been waited for: its status is its keeper's.
+    /// Whether a process of the command is left. The command's first process must have been reaped before.
     fn is_left(&self) -> bool {
-        // What the command left behind was handed to this process when its parent ended: a dead one stays in the
-        // group until somebody asks for its status.
+        // Orphans of the command are children of this process. A dead one stays in the group until its
+        // status is read.
         let group = !self.is_foreground();
         while group && matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
         group && test_kill_process_group(self.pid) != Err(Errno::SRCH)

@@ -1,4 +1,4 @@
-//! Real shells, and a loss that the test decides about.
+//! Supervises real shells; the test decides when the lock is lost.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 
-/// A place for one test's files, gone with it.
+/// A directory for the files of one test, removed when it is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -24,7 +24,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A directory that stays behind under the temporary ones harms nobody.
+        // A leftover temporary directory does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -74,7 +74,7 @@ async fn written(path: &Path) -> String {
 }
 
 fn is_alive(pid: &str) -> bool {
-    // A zombie is dead: only nobody has asked for its status yet.
+    // A zombie is dead, even if its status has not been read yet.
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
@@ -105,7 +105,7 @@ async fn the_environment_is_added_to() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_started_is_said() {
+async fn command_that_cannot_start_is_reported() {
     let work = Work { command: vec!["/no/such/command".into()], ..shell("", Duration::ZERO) };
     let ended = supervise(&work, std::future::pending(), &mut no_signals(), &lines()).await;
     assert!(
@@ -115,7 +115,7 @@ async fn what_can_not_be_started_is_said() {
 }
 
 #[tokio::test]
-async fn nothing_starts_when_it_is_lost_already() {
+async fn nothing_starts_after_a_loss() {
     let scratch = Scratch::new("never");
     let mark = scratch.file("mark");
     let work = shell(&format!("echo started > {}", mark.display()), Duration::from_secs(30));
@@ -126,10 +126,10 @@ async fn nothing_starts_when_it_is_lost_already() {
 }
 
 #[tokio::test]
-async fn a_loss_terminates_the_whole_group_and_beats_its_success() {
+async fn loss_terminates_the_group_and_overrides_its_success() {
     let scratch = Scratch::new("term");
     let pids = scratch.file("pids");
-    // The shell answers TERM with success, as a well-behaved program may; a second process of the group dies with it.
+    // The shell exits with success on TERM, as a well-behaved program may. A second process of the group dies with it.
     let script = format!("trap 'exit 0' TERM; sleep 600 & echo $$ $! > {}; wait", pids.display());
     let work = shell(&script, Duration::from_mins(1));
     let (lose, told) = oneshot::channel();
@@ -148,10 +148,10 @@ async fn a_loss_terminates_the_whole_group_and_beats_its_success() {
 }
 
 #[tokio::test]
-async fn what_ignores_term_is_killed_even_after_its_leader_went() {
+async fn process_that_ignores_term_is_killed() {
     let scratch = Scratch::new("kill");
     let pids = scratch.file("pids");
-    // The leader goes on TERM at once; the process it leaves behind ignores TERM.
+    // The leader of the group ends on TERM at once; the process that it leaves behind ignores TERM.
     let script = format!(
         "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; echo $$ > {0}.inner; while :; do sleep 600; done' & \
          while ! test -s {0}.inner; do sleep 0.01; done; echo $! > {0}; wait",
@@ -176,7 +176,7 @@ async fn what_ignores_term_is_killed_even_after_its_leader_went() {
 }
 
 #[tokio::test]
-async fn the_grace_counts_from_the_loss_and_not_from_when_it_is_seen() {
+async fn grace_period_counts_from_the_loss() {
     let scratch = Scratch::new("late");
     let mark = scratch.file("mark");
     let script = format!("trap '' TERM; echo ready > {}; while :; do sleep 600; done", mark.display());
@@ -188,7 +188,7 @@ async fn the_grace_counts_from_the_loss_and_not_from_when_it_is_seen() {
     written(&mark).await;
     let since = Instant::now().checked_sub(grace).expect("the machine runs for longer than the grace");
     lose.send(gone(since)).expect("still supervised");
-    // Were the grace to run from now on, this would not be enough.
+    // This would not be enough if the grace period counted from now.
     let ended = timeout(grace / 2, supervised).await.expect("killed at once").expect("no panic");
     assert!(matches!(ended, Ended::Lost { end: End::Killed, .. }), "{ended:?}");
 }
@@ -207,12 +207,12 @@ async fn signals_are_handed_on() {
     written(&mark).await;
     sender.send(Signal::TERM).expect("still supervised");
     let ended = supervised.await.expect("no panic");
-    // `sleep` of the same group dies of the TERM too; the shell then runs its trap.
+    // TERM also ends `sleep`, which is in the same group; the shell then runs its trap.
     assert!(matches!(ended, Ended::Exited(status) if exit_code(status) == 42), "{ended:?}");
 }
 
 #[tokio::test]
-async fn in_the_foreground_only_the_command_is_signalled() {
+async fn only_the_command_is_signalled_in_the_foreground() {
     let scratch = Scratch::new("foreground");
     let mark = scratch.file("mark");
     let script = format!(
@@ -225,7 +225,7 @@ async fn in_the_foreground_only_the_command_is_signalled() {
         supervise(&work, std::future::pending(), &mut Signals::of(receiver), &lines()).await
     });
     written(&mark).await;
-    // The terminal sends INT by itself; TERM is for us to hand on.
+    // In the foreground the terminal delivers INT itself; only TERM is forwarded.
     sender.send(Signal::INT).expect("still supervised");
     sender.send(Signal::TERM).expect("still supervised");
     let ended = supervised.await.expect("no panic");

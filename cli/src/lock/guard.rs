@@ -1,14 +1,14 @@
-//! A process that ends the command when its keeper is gone.
+//! The guard: a process that ends the command when its keeper is killed.
 //!
-//! A keeper that is killed (`kill -9`, out of memory, a crash) can end nothing any more, and its lock goes to the next holder. So
-//! beside each command runs a guard: a small process that waits at the end of a pipe whose other end only the keeper has.
+//! A killed keeper (`kill -9`, out of memory, a crash) cannot end its command, and its lock goes to the next holder. So each
+//! command has a guard: a small process that waits at one end of a pipe whose other end only the keeper has.
 //!
 //! ```text
 //! keeper ── "group 4711" ─► guard ── the keeper says "done" ──────────────► exits
 //!                                 └─ the pipe ends without: TERM, grace, KILL ► exits
 //! ```
-//! The guard has a process group of its own and another name than the keeper: what is sent to a terminal's job, or to every process
-//! of the program's name, does not reach it.
+//! The guard has its own process group and another name than the keeper, so signals to the terminal's job, or to every process
+//! with the program's name, do not reach it.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -21,18 +21,18 @@ use rustix::process::{
     Pid, Signal, kill_process, kill_process_group, test_kill_process, test_kill_process_group,
 };
 
-/// What the program is called when it is to be a guard: its argument 0.
+/// Argument 0 of the program when it runs as a guard.
 pub const GUARD: &str = "lock-run-guard";
 
-/// How often it is looked whether the command is gone.
+/// How often to check whether the command has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is to be ended.
+/// The processes to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// A whole process group.
     Group(Pid),
-    /// One process, which shares its group with the keeper.
+    /// A single process, which shares its group with the keeper.
     Process(Pid),
 }
 
@@ -44,7 +44,7 @@ impl Target {
         }
     }
 
-    /// As `timeout(1)` does: a command that is stopped hears a signal only when it goes on.
+    /// Sends a signal and continues the target, as `timeout(1)` does: a stopped process handles a signal only once it is continued.
     pub(super) fn send_and_continue(self, signal: Signal) -> Result<(), Errno> {
         self.send(signal)?;
         if signal == Signal::CONT || signal == Signal::KILL { Ok(()) } else { self.send(Signal::CONT) }
@@ -67,7 +67,7 @@ impl Target {
 
     fn parse(word: &str) -> Option<Self> {
         let (kind, id) = word.split_once(' ')?;
-        // 1 and less are no process of ours: to a signal they would mean many more.
+        // An id of 1 or less is never our process, and `kill` would take it to mean other processes.
         let id = id.parse().ok().filter(|id| *id > 1).and_then(Pid::from_raw)?;
         match kind {
             "group" => Some(Self::Group(id)),
@@ -85,7 +85,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts a guard with this program, before there is something to guard.
+    /// Starts a guard with this program, before the command is started.
     pub(super) fn start(program: &Path, grace: Duration) -> io::Result<Self> {
         let mut child = Command::new(program)
             .arg0(GUARD)
@@ -99,28 +99,28 @@ impl Guard {
         Ok(Self { words, child })
     }
 
-    /// From now on the end of this process is the end of the command.
+    /// Tells the guard what to end when this process ends.
     pub(super) fn watch(&mut self, target: Target) -> io::Result<()> {
         writeln!(self.words, "{}", target.word())
     }
 
-    /// There is nothing left to guard.
+    /// Tells the guard that the command has ended.
     pub(super) fn dismiss(mut self) {
-        // A guard that was killed guards nothing, and needs no word.
+        // A guard that was killed needs no message.
         let _ = writeln!(self.words, "done");
         drop(self.words);
-        // It ends at once; nobody depends on when.
+        // The guard ends at once. Nothing depends on when.
         let _ = self.child.try_wait();
     }
 }
 
-/// The program of this process, also when its file was replaced meanwhile.
+/// The program of this process, even when its file has been replaced since the start.
 pub(super) fn own_program() -> io::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
-/// What a guard does: ends what it was told of when its keeper ends without a word. Arguments: the grace in milliseconds.
+/// Runs the guard: ends its target when the keeper ends without saying `done`. Argument: the grace period in milliseconds.
 #[must_use]
 pub fn run(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     let grace = arguments.next().and_then(|grace| grace.to_str()?.parse().ok()).map(Duration::from_millis);
@@ -134,15 +134,15 @@ pub fn run(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode 
     }
     if let Some(target) = target {
         end(target, grace.unwrap_or_default());
-        // Last, because it may block, and whether anybody hears it or not.
+        // Written last, because it may block; a failure does not matter.
         let _ = io::stderr()
-            .write_all(b"batuta: the process that kept the lock was gone; its command was ended\n");
+            .write_all(b"batuta: the process that kept the lock has ended; its command was ended, too\n");
     }
     ExitCode::SUCCESS
 }
 
 fn end(target: Target, grace: Duration) {
-    // What cannot be sent to is gone, or not ours to end.
+    // If the signal cannot be sent, the target has ended, or belongs to somebody else.
     let _ = target.send_and_continue(Signal::TERM);
     let begun = Instant::now();
     while !target.is_gone() && begun.elapsed() < grace {

@@ -1,4 +1,4 @@
-//! `batuta lock …`.
+//! The commands `batuta lock …`, which take, hold, show and release locks.
 
 mod acquire;
 mod change;
@@ -26,34 +26,34 @@ use crate::failure::{Failure, exit};
 use crate::output::{Answer, fields, or_dash};
 use crate::reading::{Page, Part, Read};
 
-/// `batuta lock …`.
+/// The subcommands of `batuta lock`.
 #[derive(Subcommand, Debug)]
 pub enum LockCommand {
     /// Takes one lock, or several all or nothing, and prints its id and fencing token.
     ///
-    /// Without --session the lock lives for --ttl, unless `batuta lock extend` renews it.
+    /// Without --session the lock is held for --ttl, unless `batuta lock extend` renews it.
     #[command(after_help = "Examples:
   batuta lock acquire orders/42 --ttl 1m --wait 10s
   batuta lock acquire accounts/1 accounts/2
   batuta lock acquire gpu --mode semaphore --permits 2 --capacity 8")]
     Acquire(acquire::AcquireArgs),
-    /// Holds a lock while a command runs, and ends the command when the lock is lost.
+    /// Holds a lock while a command runs, and ends the command if the lock is lost.
     ///
-    /// The command finds `BATUTA_LOCK_NAME`, `BATUTA_LOCK_TOKEN` and `BATUTA_LOCK_ID` in its environment and runs in a
-    /// process group of its own; TERM, INT, HUP, QUIT, USR1, USR2 and CONT are handed on to it, unless they were ignored
-    /// (nohup). A command that reads from the terminal needs --foreground. When the lock is lost the group gets TERM, and
-    /// KILL after --grace, counted from the loss; the exit code is then 75, whatever the command ended with. The same
-    /// happens to the command when batuta itself is killed. When the lock is not acquired nothing runs, and the exit code
+    /// The command has `BATUTA_LOCK_NAME`, `BATUTA_LOCK_TOKEN` and `BATUTA_LOCK_ID` in its environment, and runs in its own
+    /// process group. TERM, INT, HUP, QUIT, USR1, USR2 and CONT are forwarded to it, unless they were ignored (nohup). A
+    /// command that reads from the terminal needs --foreground. When the lock is lost, the group gets TERM, and KILL after
+    /// --grace, counted from the loss; the exit code is then 75, whatever the exit code of the command. The command is
+    /// ended in the same way when batuta itself is killed. When the lock is not acquired, nothing runs, and the exit code
     /// is 73.
     #[command(after_help = "Examples:
   batuta lock run nightly-report --wait 1m -- ./report.sh
   batuta lock run deploy/shop -- sh -c 'deploy --fencing-token \"$BATUTA_LOCK_TOKEN\"'")]
     Run(run::RunArgs),
-    /// Gives a lock back.
+    /// Releases a lock.
     Release {
         /// The lock id that `acquire` printed.
         id: String,
-        /// A name the grant must hold; a wrong one is refused.
+        /// A name that the grant must include, as a check; a wrong name is refused.
         name: Option<String>,
         /// The session that must own it; another one's lock is left alone.
         #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
@@ -87,41 +87,41 @@ pub enum LockCommand {
         /// Permits there will be.
         capacity: u32,
     },
-    /// Takes a lock away from its holder, if the token is still the one you saw.
+    /// Takes a lock away from its holder, if the holder still has the token that you saw.
     ForceRelease {
         /// The lock.
         name: String,
-        /// The fencing token that `get` showed.
+        /// The holder's fencing token, as `get` shows it.
         #[arg(long)]
         token: u64,
-        /// Why; it is kept for the audit.
+        /// The reason, which is kept for the audit.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Renews a lock that has its own time to live.
+    /// Renews a lock that has its own TTL.
     Extend {
         /// The lock id that `acquire` printed.
         id: String,
-        /// A name the grant must hold; a wrong one is refused.
+        /// A name that the grant must include, as a check; a wrong name is refused.
         name: Option<String>,
-        /// How long it lives from now on.
+        /// How long the lock is held from now on.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse)]
         ttl: Duration,
     },
     /// Withdraws a queued acquisition.
     Cancel {
-        /// The lock id that `get` or `explain` shows beside the waiter.
+        /// The lock id of the waiter, as `get` or `explain` shows it.
         id: String,
     },
-    /// Lists the locks that are held or waited for, by name.
+    /// Lists the locks that are held or waited for, in order of their names.
     List {
-        /// Only names that start with it.
+        /// Only locks whose name starts with this prefix.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         prefix: String,
-        /// Only what is held or waited for under this owner label.
+        /// Only locks held or waited for under this owner label.
         #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true)]
         owner: String,
-        /// Only what this session holds or waits for.
+        /// Only locks that this session holds or waits for.
         #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
         session: String,
         #[command(flatten)]
@@ -138,7 +138,7 @@ pub enum LockCommand {
         #[command(flatten)]
         read: Read,
     },
-    /// Says who holds a lock, who waits, and what each waiter is blocked by.
+    /// Explains who holds a lock, who waits, and what blocks each waiter.
     Explain {
         /// The lock.
         name: String,
@@ -147,7 +147,7 @@ pub enum LockCommand {
         #[command(flatten)]
         read: Read,
     },
-    /// Is this token the one the lock is held under? Exit code 1 when it is not.
+    /// Checks whether the lock is held under this token. Exit code 1 when it is not.
     #[command(after_help = "Example:\n  batuta lock check orders/42 \"$BATUTA_LOCK_TOKEN\" || exit 1")]
     Check {
         /// The lock.
@@ -162,7 +162,9 @@ pub enum LockCommand {
 pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answer, Failure> {
     match command {
         LockCommand::Acquire(args) => acquire::answer(client, args).await,
-        LockCommand::Run(_) => Err(Failure::new(exit::INTERNAL, "internal", "`lock run` has its own way")),
+        LockCommand::Run(_) => {
+            Err(Failure::new(exit::INTERNAL, "internal", "`lock run` does not answer like other commands"))
+        }
         LockCommand::Release { id, name, session } => release(client, id, name, session).await,
         LockCommand::Downgrade { .. } | LockCommand::SetMetadata { .. } | LockCommand::Resize { .. } => {
             change::answer(client, command).await

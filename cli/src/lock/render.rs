@@ -1,4 +1,4 @@
-//! Locks, grants and waiters as tables and as JSON with the names of the API.
+//! Renders locks, grants and waiters as tables and as JSON with the names of the API.
 
 use batuta_client::v1::{
     Blocker, ExplainResponse, Grant, ListLocksResponse, Lock, LockMode, LockRequest, Waiter,
@@ -10,7 +10,7 @@ use crate::duration::human;
 use crate::output::{Answer, fields, or_dash, printable, rows};
 use crate::reading::Page;
 
-/// A grant that was just made or renewed.
+/// Renders a grant that was just made or renewed.
 pub(super) fn granted(grant: &Grant, revision: u64) -> Answer {
     let text = fields([
         ("lock_id", grant.lock_id.clone()),
@@ -27,7 +27,7 @@ pub(super) fn granted(grant: &Grant, revision: u64) -> Answer {
     Answer::new(json!({"grant": grant_json(grant), "revision": revision}), text)
 }
 
-/// A page of locks.
+/// Renders a page of locks.
 pub(super) fn list(answer: &ListLocksResponse) -> Answer {
     let table = rows(
         ["NAME", "MODE", "TOKEN", "OWNER", "REMAINING", "WAITERS", "LOCK ID"],
@@ -56,13 +56,13 @@ pub(super) fn list(answer: &ListLocksResponse) -> Answer {
     Answer::new(json, table + &Page::more(&answer.next_cursor))
 }
 
-/// One lock with its holders and first waiters.
+/// Renders one lock with its holders and first waiters.
 pub(super) fn one(lock: &Lock, revision: u64) -> Answer {
     let text = format!("{}{}", described(lock, revision), waiting(lock));
     Answer::new(json!({"lock": lock_json(lock), "revision": revision}), text)
 }
 
-/// Who holds a lock and what everybody waits for.
+/// Renders who holds a lock, and what each waiter waits for.
 pub(super) fn explained(answer: &ExplainResponse) -> Answer {
     let mut text = printable(&answer.summary);
     if let Some(lock) = &answer.lock {
@@ -138,7 +138,7 @@ fn waiting(lock: &Lock) -> String {
     format!("\n\n{table}{more}")
 }
 
-/// A row for each thing in a waiter's way; one row for a waiter that nothing blocks any more.
+/// One row for each blocker of a waiter; one row for a waiter without a blocker.
 fn blocked_rows(explanation: &WaiterExplanation) -> Vec<[String; 7]> {
     let waiter = explanation.waiter.clone().unwrap_or_default();
     let row = |blocker: Option<&Blocker>| {
@@ -190,20 +190,20 @@ fn kind(lock: &Lock) -> String {
 
 fn mode_name(mode: LockMode) -> &'static str {
     match mode {
-        // Unspecified is how the wire says exclusive.
+        // Unspecified means exclusive.
         LockMode::Unspecified | LockMode::Exclusive => "exclusive",
         LockMode::Shared => "shared",
         LockMode::Semaphore => "semaphore",
     }
 }
 
-/// The line under a table of holders or waiters that says that there are others.
+/// The line under a table of holders or waiters when there are more.
 fn more(shown: usize, count: u64, option: &str, cursor: &str) -> String {
     let others = count.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
     match (others, cursor) {
         (0, _) => String::new(),
         (others, "") => format!("\n(and {others} others)"),
-        (others, cursor) => format!("\n(and {others} others; the next: {option} '{cursor}')"),
+        (others, cursor) => format!("\n(and {others} others; to see them: {option} '{cursor}')"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Both shapes of what the cluster answers about locks.
+//! Answers about locks, as tables and as JSON.
 
 use super::*;
 
@@ -111,7 +111,7 @@ fn a_lock() {
     );
     for line in [
         "l-13.0  job (s-3)  0      orders/42, orders/43  4s",
-        "(and 2 others; the next: --waiters-cursor 'w7')",
+        "(and 2 others; to see them: --waiters-cursor 'w7')",
     ] {
         assert!(answer.text.lines().any(|shown| shown == line), "{line:?} in\n{}", answer.text);
     }

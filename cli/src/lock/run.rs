@@ -1,4 +1,4 @@
-//! Holding a lock while a command runs.
+//! `batuta lock run`: holds a lock while a command runs.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,44 +18,44 @@ use crate::duration::parse;
 use crate::failure::{Failure, exit};
 use crate::lines::{Lines, Stream};
 
-/// How often it is asked whether an operator took the lock away.
+/// How often to check whether an operator took the lock away.
 const POLL: Duration = Duration::from_secs(1);
-/// The longest lock-delay that a cluster allows unless its limits were changed.
+/// The longest lock-delay that a cluster allows by default.
 const LOCK_DELAY_MAX: Duration = Duration::from_mins(1);
-/// How long the session's end is waited for. It ends by itself, after its time to live, when it can not be asked for.
+/// How long to wait for the session to close. If it cannot be closed, it expires after its TTL.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a reader that does not read is waited for at the end.
+/// How long to wait at the end for a reader that does not read.
 const SAY_WITHIN: Duration = Duration::from_secs(1);
 
 const CHECK_IT: &str = "What the command did last may not have been protected: check it by its fencing token, then \
                         run it again.";
 
-/// What `batuta lock run` takes.
+/// The arguments of `batuta lock run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// The lock.
     name: String,
     #[command(flatten)]
     mode: ModeArgs,
-    /// How long the lock outlives a keeper that can not be heard.
+    /// How long the lock is held when the cluster loses contact with this process.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse)]
     ttl: Duration,
-    /// How long to queue for the lock; 0 answers at once.
+    /// How long to wait for the lock; 0 answers at once.
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse)]
     wait: Duration,
-    /// Between TERM and KILL, when the lock is lost.
+    /// The time between TERM and KILL when the lock is lost.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse)]
     grace: Duration,
-    /// How long the lock stays closed to others after a loss [default: the grace and a second, at most 60s, so that
-    /// the command is dead before the next holder begins].
+    /// How long the lock stays closed to others after a loss [default: --grace and a second, at most 60s, so that
+    /// the command has ended before the next holder begins].
     #[arg(long, value_name = "DURATION", value_parser = parse)]
     lock_delay: Option<Duration>,
-    /// A label for people.
+    /// A label of the owner, for people.
     #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true)]
     owner: String,
-    /// Keep the command in the terminal's foreground, so that it can read from the terminal: it gets no process group
-    /// of its own, and what it starts itself is not signalled.
+    /// Keep the command in the terminal's foreground, so that it can read from the terminal. It gets no process group
+    /// of its own, and processes that it starts are not signalled.
     #[arg(long)]
     foreground: bool,
     /// The command and its arguments.
@@ -93,17 +93,13 @@ impl RunArgs {
     }
 }
 
-/// Takes the lock, runs the command, gives the lock back.
+/// Takes the lock, runs the command, and releases the lock.
 pub(crate) async fn run(global: &Global, args: RunArgs) -> Result<u8, Failure> {
     let mut signals = Signals::catch()
-        .map_err(|error| {
-            Failure::new(exit::INTERNAL, "internal", format!("signals can not be caught: {error}"))
-        })
+        .map_err(|error| Failure::new(exit::INTERNAL, "internal", format!("cannot catch signals: {error}")))
         .map_err(|failure| not_acquired(&args.name, failure))?;
     let lines = Lines::for_people(Stream::Error)
-        .map_err(|error| {
-            Failure::new(exit::INTERNAL, "internal", format!("no thread can be started: {error}"))
-        })
+        .map_err(|error| Failure::new(exit::INTERNAL, "internal", format!("cannot start a thread: {error}")))
         .map_err(|failure| not_acquired(&args.name, failure))?;
     let held = hold(global, &args, &mut signals).await;
     let (session, lock) = held.map_err(|failure| not_acquired(&args.name, failure))?;
@@ -129,11 +125,11 @@ async fn keep(
         Ended::Exited(status) => Ok(exit_code(status)),
         Ended::NotStarted(error) => Err(not_started(&args.command, &error)),
         Ended::Unwatched(error) => {
-            let message = format!("how the command ended is not known: {error}");
+            let message = format!("it is unknown how the command ended: {error}");
             Err(Failure::new(exit::INTERNAL, "internal", message))
         }
     };
-    // Only the cluster knows whether an operator took the lock away since it was last looked at.
+    // Only the cluster knows whether an operator took the lock away since the last check.
     let released = lock.release().await;
     leave(session).await;
     match released {
@@ -164,8 +160,8 @@ async fn hold(global: &Global, args: &RunArgs, signals: &mut Signals) -> Result<
     }
 }
 
-/// Ends the session, if it is there to be ended. Otherwise, or when no answer comes, it ends by itself after its time
-/// to live: nothing of the outcome hangs on it, and there is nothing to tell.
+/// Closes the session if it still exists. If that fails, the session expires after its TTL. The outcome does not
+/// depend on it, so nothing is reported.
 async fn leave(session: Session) {
     let alive = *session.state().borrow() == SessionState::Alive;
     if alive {
@@ -174,7 +170,7 @@ async fn leave(session: Session) {
 }
 
 fn interrupted(signal: Signal) -> Failure {
-    let message = format!("{} came before the lock", signal_name(signal));
+    let message = format!("{} arrived before the lock was acquired", signal_name(signal));
     Failure::new(exit::NOT_ACQUIRED, "interrupted", message)
 }
 
@@ -185,14 +181,14 @@ fn not_acquired(name: &str, failure: Failure) -> Failure {
 
 fn not_started(command: &[OsString], error: &io::Error) -> Failure {
     let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-    let message = format!("{program} can not be run: {error}");
+    let message = format!("cannot run {program}: {error}");
     match error.kind() {
         io::ErrorKind::NotFound => Failure::new(exit::NO_COMMAND, "command_not_found", message),
         _ => Failure::new(exit::NOT_EXECUTABLE, "command_not_executable", message),
     }
 }
 
-/// The lock went while the command ran, or before.
+/// The failure when the lock was lost while the command ran, or before.
 fn lost(name: &str, reason: &Error, end: End) -> Failure {
     let end = match end {
         End::NeverRan => "nothing was run",
@@ -205,26 +201,23 @@ fn lost(name: &str, reason: &Error, end: End) -> Failure {
     Failure { details: reason.details.clone(), ..failure }.remedy(CHECK_IT)
 }
 
-/// The command ended, and the release that would have shown that the lock was held to its end failed.
+/// The failure when the command ended, but the release that would have proved that the lock was held failed.
 fn unconfirmed(name: &str, error: Error, end: Result<u8, Failure>) -> Failure {
     let ended = match end {
         Ok(code) => format!("the command ended with exit code {code}"),
-        // Nothing ran, so nothing was unprotected.
+        // Nothing ran, so nothing ran unprotected.
         Err(failure) => return failure,
     };
     let message = if is_gone(&error.code) {
         format!("{name} was lost before the command ended ({ended}): {}", error.message)
     } else {
-        format!(
-            "{name} can not be shown to have been held until the command ended ({ended}): {}",
-            error.message
-        )
+        format!("it is unknown whether {name} was held until the command ended ({ended}): {}", error.message)
     };
     let failure = Failure::from(error);
     Failure { message, ..failure.exit(exit::LOST) }.remedy(CHECK_IT)
 }
 
-/// Whether the cluster says that the grant, or its session, is no more.
+/// Whether this code means that the grant, or its session, has ended.
 fn is_gone(code: &str) -> bool {
     code.starts_with("session_") || matches!(code, "lock_not_held" | "lock_not_found" | "grant_ended")
 }

@@ -1,4 +1,4 @@
-//! What `lock run` asks for and how its ends are told.
+//! The requests of `lock run`, and the messages for its ends.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ fn error(code: &str) -> Error {
 }
 
 #[test]
-fn the_command_is_what_stands_behind_the_dashes() {
+fn command_follows_the_dashes() {
     let args = parsed("report --ttl 1m --wait 10s --owner me -- sh -c true --wait 5s");
     assert_eq!(args.command, ["sh", "-c", "true", "--wait", "5s"]);
     let options = args.options();
@@ -42,7 +42,7 @@ fn the_command_is_what_stands_behind_the_dashes() {
 }
 
 #[test]
-fn nobody_else_gets_the_lock_while_the_command_has_its_grace() {
+fn lock_delay_covers_the_grace_period() {
     for (line, expected_s) in [
         ("a -- true", 11),
         ("a --grace 3s -- true", 4),
@@ -54,7 +54,7 @@ fn nobody_else_gets_the_lock_while_the_command_has_its_grace() {
 }
 
 #[test]
-fn the_command_finds_the_lock_in_its_environment() {
+fn command_has_the_lock_in_its_environment() {
     let work = parsed("orders/42 --grace 3s -- true").work(17, "l-12.0");
     assert_eq!(
         work.environment,
@@ -68,7 +68,7 @@ fn the_command_finds_the_lock_in_its_environment() {
 }
 
 #[test]
-fn every_way_not_to_get_the_lock_has_one_exit_code() {
+fn failed_acquisitions_share_one_exit_code() {
     for code in
         ["lock_held", "wait_timeout", "deadlock", "unavailable", "no_leader", "timeout", "invalid_argument"]
     {
@@ -94,11 +94,11 @@ fn a_loss_is_never_a_success() {
     let gone = unconfirmed("a", error("lock_not_held"), Ok(0)).message;
     assert_eq!(gone, "a was lost before the command ended (the command ended with exit code 0): said so");
     let unknown = unconfirmed("a", error("unavailable"), Ok(0)).message;
-    assert!(unknown.contains("can not be shown"), "{unknown}");
+    assert!(unknown.contains("it is unknown whether"), "{unknown}");
 }
 
 #[test]
-fn a_command_that_never_ran_is_told_as_such_whatever_the_release_says() {
+fn command_that_never_ran_is_reported_as_such() {
     let command = [OsString::from("nothing")];
     for (kind, expected) in [(io::ErrorKind::NotFound, 127), (io::ErrorKind::PermissionDenied, 126)] {
         let failure = not_started(&command, &kind.into());

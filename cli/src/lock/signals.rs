@@ -1,4 +1,4 @@
-//! The signals that a command under a lock is to hear instead of its keeper.
+//! Catches the signals that a keeper forwards to its command.
 
 use std::io;
 
@@ -6,20 +6,20 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Handed on to the command. Each of them but the last ends a keeper that waits for its lock.
+/// Signals forwarded to the command. Each but the last ends a keeper that still waits for its lock.
 const HANDED_ON: [Signal; 7] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::CONT];
 
-/// What a terminal stops jobs with. Caught and not obeyed: a keeper that is stopped would keep nothing alive.
+/// Signals with which a terminal stops jobs. They are caught and ignored: a stopped keeper would lose its lock.
 const STOPS: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
-/// Signals as they come.
+/// Receives the caught signals.
 #[derive(Debug)]
 pub(crate) struct Signals(mpsc::UnboundedReceiver<Signal>);
 
 impl Signals {
-    /// Catches from now on what would have ended or stopped this process. What whoever started it has it ignore (`nohup`; INT
-    /// and QUIT for what a script runs in the background) stays ignored, here and by the command.
+    /// Starts to catch the signals that would end or stop this process. Signals that the process was started with as ignored (by
+    /// `nohup`; INT and QUIT for background jobs of a script) stay ignored, by this process and by the command.
     pub(crate) fn catch() -> io::Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let ignored = Ignored::of_this_process();
@@ -37,13 +37,13 @@ impl Signals {
         Ok(Self(receiver))
     }
 
-    /// Signals that somebody else sends.
+    /// Receives signals from a channel, for tests.
     #[cfg(test)]
     pub(crate) fn of(receiver: mpsc::UnboundedReceiver<Signal>) -> Self {
         Self(receiver)
     }
 
-    /// The next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Signal {
         match self.0.recv().await {
             Some(signal) => signal,
@@ -51,7 +51,7 @@ impl Signals {
         }
     }
 
-    /// The next one that tells a keeper without a command to end. Cancel-safe.
+    /// Waits for the next signal that ends a keeper without a command. Cancel-safe.
     pub(crate) async fn next_to_end(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
@@ -62,15 +62,15 @@ impl Signals {
     }
 }
 
-/// The signals that this process was told to ignore by whoever started it.
+/// The signals that this process was started with as ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ignored {
-    /// A bit for each, signal 1 first.
+    /// One bit per signal, signal 1 first.
     mask: u64,
 }
 
 impl Ignored {
-    /// As it is now: before handlers are installed. Where the system does not say, nothing is ignored.
+    /// Reads the current mask; call it before handlers are installed. If the system does not provide the mask, no signal counts as ignored.
     #[must_use]
     pub fn of_this_process() -> Self {
         let status = std::fs::read("/proc/self/status").unwrap_or_default();
@@ -82,7 +82,7 @@ impl Ignored {
         Self { mask: mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default() }
     }
 
-    /// Whether this one is ignored.
+    /// Whether this signal is ignored.
     #[must_use]
     pub fn contains(self, signal: Signal) -> bool {
         let place = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
@@ -90,7 +90,7 @@ impl Ignored {
     }
 }
 
-/// How people call it.
+/// The name of a signal, for people.
 pub(crate) fn name(signal: Signal) -> String {
     let known = [
         (Signal::HUP, "SIGHUP"),

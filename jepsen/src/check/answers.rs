@@ -1,4 +1,4 @@
-//! One answer against the log at its revision.
+//! Compares one answer with the log at the answer's revision.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::history::Operation;
 
-/// The log at a revision.
+/// The state, entry and outcomes of the log at a revision.
 pub(super) struct At<'a> {
     pub(super) revision: u64,
     pub(super) entry: Option<&'a Entry>,
@@ -31,7 +31,7 @@ impl At<'_> {
         requests.iter().map(|request| &request.command).zip(&self.applied.outcomes)
     }
 
-    /// The grant of an acquisition, held at this revision or granted by it.
+    /// The grant of an acquisition, if it is held at this revision or granted by it.
     fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
         self.state.grant(lock_id).or_else(|| {
             self.applied.changes.iter().find_map(|change| match &change.kind {
@@ -113,7 +113,7 @@ fn acquire(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     same("locks", &held, &wanted(&operation.args))
 }
 
-/// The names and modes that were asked for.
+/// The requested names and modes.
 fn wanted(args: &Value) -> Vec<(&str, &str)> {
     match args["locks"].as_array() {
         Some(locks) => locks.iter().map(lock_wanted).collect(),

@@ -1,7 +1,7 @@
-//! What the Rust client keeps alive stays while a majority answers, and two holders that rely on one lock never do so at the same time.
+//! The Rust client keeps its locks while a majority answers, and two holders never rely on one lock at the same time.
 //!
-//! A client that is not answered until its deadline has to call its lock lost. It asked for the last two thirds of the time to live; when
-//! anybody else was answered in that time, early enough before its end, the client could have been answered as well.
+//! A client that gets no answer before its deadline must report its lock as lost. It has sent keep-alives during the last two thirds of the
+//! TTL. If another client was answered in that time, early enough before the end, this client could have been answered as well.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::history::{Event, Kind, Operation};
 use crate::workload::{HELD, LOST};
 
 const MS: u64 = 1_000_000;
-/// What a client may need after the first answer of a new leader: a node that is silent is given an eighth of the time before the
-/// next one is asked, and keep-alives are answered together.
+/// How long a client may need after the first answer of a new leader: it waits an eighth of the time for a silent node before it asks the
+/// next one, and keep-alives are answered in batches.
 const IN_TIME_MS: u64 = 1000;
 
-/// A client relies on a lock.
+/// A period in which a client relies on a lock.
 struct Belief<'a> {
     name: &'a str,
     lock_id: &'a str,
@@ -22,7 +22,7 @@ struct Belief<'a> {
     until: u64,
 }
 
-/// `ttl_percent`: how much of a time to live is promised when the nodes' clocks run fast; clients count all of it.
+/// `ttl_percent`: the part of a TTL that is promised when the nodes' clocks run fast. Clients count the whole TTL.
 pub(super) fn check(
     events: &[Event],
     operations: &[Operation],
@@ -56,7 +56,7 @@ pub(super) fn check(
     Some((problems, looked_at))
 }
 
-/// From when until when clients relied on locks: until they asked to give the lock back, or called it lost.
+/// The periods in which clients relied on locks, which end when the client asks to release the lock or reports it as lost.
 fn beliefs<'a>(events: &'a [Event], operations: &[Operation]) -> Vec<Belief<'a>> {
     let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
     let mut end = |lock_id, at: u64| {
@@ -93,7 +93,7 @@ fn number(event: &Event, field: &str) -> u64 {
     event.value[field].as_u64().unwrap_or_default()
 }
 
-/// A loss that somebody else's answer shows to be needless.
+/// Describes a loss that was avoidable, as an answer to another client shows.
 fn needless(loss: &Event, operations: &[Operation]) -> Option<String> {
     let since = number(loss, "since");
     let asked = since.saturating_sub(number(loss, "ttl_ms") * MS / 3 * 2);
@@ -114,7 +114,7 @@ fn needless(loss: &Event, operations: &[Operation]) -> Option<String> {
     ))
 }
 
-/// Two clients that rely on one lock.
+/// Describes periods in which two clients relied on one lock.
 fn overlaps(beliefs: &[Belief<'_>]) -> Vec<String> {
     let mut problems = Vec::new();
     for (place, one) in beliefs.iter().enumerate() {
@@ -134,7 +134,7 @@ fn overlaps(beliefs: &[Belief<'_>]) -> Vec<String> {
     problems
 }
 
-/// Tokens that were not the newest, or not held, while their holder relied on them.
+/// Counts the token checks, and describes tokens that were not the newest, or not held, while their holder relied on them.
 fn superseded(beliefs: &[Belief<'_>], operations: &[Operation]) -> (u64, Vec<String>) {
     let (mut checks, mut problems) = (0, Vec::new());
     for look in operations.iter().filter(|look| look.f == "check" && look.end == Kind::Ok) {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_counts_when_others_were_answered_in_time() {
+    fn loss_counts_if_others_were_answered_in_time() {
         let others = |sent: u64, answered: u64, front: &str| {
             let args = json!({"name": "witness", "fencing_token": 1});
             let mut events = asked(1, "check", args, front, (sent, answered), "not_held").to_vec();
@@ -206,11 +206,11 @@ mod tests {
         assert_eq!(others(7100, 7900, "REST"), 1);
         assert_eq!(others(6900, 7900, "REST"), 0, "sent before the client asked");
         assert_eq!(others(7100, 8100, "REST"), 0, "answered too late to count on");
-        assert_eq!(others(7100, 7900, "Rust client"), 0, "not by somebody else");
+        assert_eq!(others(7100, 7900, "Rust client"), 0, "not another client");
     }
 
     #[test]
-    fn two_who_rely_on_one_lock_are_found() {
+    fn two_holders_of_one_lock_are_found() {
         let until = |release: u64| {
             let args = json!({"lock_id": "l"});
             let mut events = asked(1, "release", args, "", (release, release + 1), "").to_vec();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_not_held_while_relied_on_is_found() {
+    fn lost_token_that_is_relied_on_is_found() {
         let look = |answered: u64, status: &str| {
             let args = json!({"name": "a", "fencing_token": 1});
             let mut events =

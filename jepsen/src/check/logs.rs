@@ -1,4 +1,4 @@
-//! What the nodes wrote into their own logs: a panic is a defect even when nobody noticed it.
+//! Checks the nodes' own logs: a panic is a defect even when no client noticed it.
 
 use std::path::Path;
 

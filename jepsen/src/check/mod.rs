@@ -1,4 +1,4 @@
-//! What must hold, whatever was broken.
+//! Checks the promises that must hold whatever the nemesis broke.
 
 mod answers;
 mod keepers;
@@ -23,34 +23,34 @@ use crate::watch;
 pub use referee::build as build_referee;
 pub use stores::NOTE as STORES;
 
-/// The note that says how much of a time to live is promised in this run.
+/// The note that says which part of a TTL is promised in this run.
 pub const PROMISE: &str = "promise";
-/// The note that says how far every watcher has to come.
+/// The note that says up to which revision every watcher must get.
 pub const GOAL: &str = "goal";
 
-/// Something that must not be.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which check found it.
+    /// The check that found it.
     pub check: &'static str,
-    /// What it found.
+    /// The finding, for people.
     pub detail: String,
 }
 
 impl Problem {
-    /// A finding of a check.
+    /// Makes a problem that a check found.
     #[must_use]
     pub fn new(check: &'static str, detail: impl Into<String>) -> Self {
         Self { check, detail: detail.into() }
     }
 }
 
-/// What a check found out, for the report.
+/// The results of the checks, for the report.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// What must not be.
+    /// The broken promises.
     pub problems: Vec<Problem>,
-    /// What was looked at, for people: a check that looked at nothing proves nothing.
+    /// How much each check compared, for people: a check that compared nothing proves nothing.
     pub looked_at: Vec<String>,
 }
 
@@ -61,10 +61,10 @@ impl Findings {
     }
 }
 
-/// Checks a run that is kept in a directory.
+/// Checks a run from the files in its directory.
 ///
 /// # Errors
-/// When a file is missing, or the referee can not be run.
+/// When a file is missing, or the referee cannot be run.
 pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f64) -> Result<Findings> {
     let mut findings = Findings::default();
     let (problems, looked_at) = rate(events, operations, rate_min);
@@ -98,7 +98,7 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     Ok(findings)
 }
 
-/// How far every watcher had to come.
+/// The revision up to which every watcher must get.
 fn goal(events: &[Event]) -> u64 {
     events
         .iter()
@@ -108,19 +108,19 @@ fn goal(events: &[Event]) -> u64 {
         .unwrap_or_default()
 }
 
-/// How much of a time to live is promised by nodes whose clocks run fast.
+/// The part of a TTL, in percent, that nodes with fast clocks promise.
 fn ttl_percent(events: &[Event]) -> u64 {
     let told = events.iter().filter(|event| event.f == PROMISE);
     told.filter_map(|event| event.value["ttl_percent"].as_u64()).min().unwrap_or(100)
 }
 
-/// An idle run proves nothing.
+/// Checks that the run did enough: an idle run proves nothing.
 fn rate(events: &[Event], operations: &[Operation], rate_min: f64) -> (Vec<String>, String) {
     let last = events.iter().map(|event| event.t).max().unwrap_or_default();
     let seconds = std::time::Duration::from_nanos(last).as_secs_f64();
     let count = |kind| operations.iter().filter(|operation| operation.end == kind).count();
     let (ok, fail, info) = (count(Kind::Ok), count(Kind::Fail), count(Kind::Info));
-    // A run has fewer operations than a float counts exactly.
+    // A float counts the operations of a run exactly.
     #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
     let per_second = ok as f64 / seconds.max(1.0);
     let looked_at = format!(

@@ -1,12 +1,12 @@
-//! Real-time order against the log's order: what was asked after something else was answered is true at no earlier revision.
-//! A read that does not see a write acknowledged before it shows here, whatever it is about. The answer under a key tells of an effect
-//! that may be as old as the first request under that key.
+//! Compares real-time order with the log's order: a call made after another call was answered must not have an earlier revision.
+//! This finds every read that misses a write acknowledged before it. An answer under a key reports an effect that may be as old as the
+//! first request under that key.
 
 use std::collections::BTreeMap;
 
 use crate::history::{Kind, Operation};
 
-/// Writes take a place of their own in the log, so of two, the later is at a later revision or later in the same entry.
+/// Every write has its own place in the log, so the later of two writes is at a later revision, or later in the same entry.
 pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
     let mut answered: Vec<&Operation> = operations
         .iter()
@@ -20,7 +20,7 @@ pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
         let first = first_under.entry(key).or_insert(operation.invoked);
         *first = (*first).min(operation.invoked);
     }
-    // From when on what an operation tells of may have happened.
+    // The earliest time at which the reported effect may have happened.
     let asked = |operation: &Operation| {
         let first = operation.key.as_deref().and_then(|key| first_under.get(key).copied());
         first.unwrap_or(operation.invoked)
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_under_a_key_is_as_old_as_its_first_request() {
+    fn answer_under_a_key_may_precede_its_retry() {
         let keyed = |first: u64| {
             let mut list = history(&[(first, first + 1, 10), (5, 6, 12), (7, 8, 10)]);
             for place in [0, 2] {
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(keyed(1), 0);
         let mut unasked = history(&[(5, 6, 12), (7, 8, 10)]);
         unasked[1].key = Some("k".to_owned());
-        assert_eq!(check(&unasked).0.len(), 1, "nobody asked before");
+        assert_eq!(check(&unasked).0.len(), 1, "no earlier request under the key");
     }
 
     #[test]

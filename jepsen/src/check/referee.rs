@@ -1,4 +1,4 @@
-//! The independent referee: porcupine, a linearizability checker in Go, with a model of its own (`jepsen/checker`).
+//! The independent referee: porcupine, a linearizability checker in Go, with its own model (`jepsen/checker`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// What the referee prints.
+/// The output of the referee.
 #[derive(Debug, Deserialize)]
 struct Ruling {
     names: u64,
@@ -23,7 +23,7 @@ struct Illegal {
     picture: String,
 }
 
-/// Where its source is.
+/// The directory of the referee's source.
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("checker")
 }
@@ -33,7 +33,7 @@ fn program() -> Result<PathBuf> {
     Ok(exe.with_file_name("jepsen-checker"))
 }
 
-/// Builds it if need be. Done before a run, so that nobody waits for a verdict that can not come.
+/// Builds the referee if needed. Called before a run, so that a run never ends without a verdict.
 ///
 /// # Errors
 /// When Go is missing, or the checker does not build.

@@ -1,5 +1,5 @@
-//! The first checker: the whole log once more through the pure state machine. Every answer is compared with what the log
-//! says at its revision, every state hash that a node told with the replayed one, every watcher's story with the log's changes.
+//! Replays the whole log through the pure state machine. Compares every answer with the log at its revision, every
+//! state hash that a node reported with the replayed state, and the changes that every watcher saw with those of the log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,32 +10,32 @@ use crate::history::{Event, Kind, Operation};
 use crate::ledger::Ledger;
 use crate::told::Told;
 
-/// What the log says, put together once.
+/// The result of replaying the log.
 pub(super) struct Replay {
-    /// What each revision changed, as watchers are told.
+    /// The changes of each revision, as watchers see them.
     pub(super) changes: BTreeMap<u64, Vec<Told>>,
     pub(super) problems: Vec<String>,
     pub(super) looked_at: String,
-    /// Nothing of the log is missing: what it does not say did not happen.
+    /// Whether the log has no gap, so that nothing happened that it does not contain.
     pub(super) whole: bool,
 }
 
-/// A node's word on its state.
+/// A node's report of its state.
 struct Word<'a> {
     node: &'a str,
     hash: &'a str,
 }
 
-/// The replay while it goes on.
+/// A replay in progress.
 #[derive(Default)]
 struct Replayer<'a> {
     state: State,
-    /// Answers that are still to be compared, by revision.
+    /// Answers not yet compared, by revision.
     answers: HashMap<u64, Vec<&'a Operation>>,
     words: BTreeMap<u64, Vec<Word<'a>>>,
-    /// Acquisitions of which a client was told that they were not executed, by the mark they carry.
+    /// Acquisitions that a client was told were not executed, by their mark.
     never: HashMap<&'a str, &'a Operation>,
-    /// The acquisitions that came of each mark.
+    /// The acquisitions with each mark.
     effects: HashMap<String, BTreeSet<String>>,
     changes: BTreeMap<u64, Vec<Told>>,
     problems: Vec<String>,
@@ -104,7 +104,7 @@ impl Replayer<'_> {
         }
     }
 
-    /// Which acquisitions came of which request; and whether a client was told that it was not executed.
+    /// Records which acquisitions each request caused, and reports those that a client was told were not executed.
     fn note_effects(&mut self, index: u64, entry: &Entry, applied: &Applied) {
         for (request, outcome) in entry.requests.iter().zip(&applied.outcomes) {
             let Command::Lock(lock::Command::Acquire(acquire)) = &request.command else { continue };
@@ -123,7 +123,7 @@ impl Replayer<'_> {
         }
     }
 
-    /// Wrong clocks are to be seen in the log, or they were not wrong.
+    /// Counts jumps of the wall clock, to show that wrong clocks had an effect.
     fn look_at_the_wall(&mut self, wall_ms: u64) {
         const JUMP_MS: u64 = 1500;
         if wall_ms != 0 {
@@ -142,7 +142,7 @@ impl Replayer<'_> {
             let told = "an answer from a revision that the log does not have";
             self.problems.push(format!("{told}: {}", operation.describe()));
         }
-        // A key has its effect once: one mark never gets two acquisitions.
+        // A key has its effect once, so one mark never has two acquisitions.
         for (mark, lock_ids) in self.effects.iter().filter(|(_, lock_ids)| lock_ids.len() > 1) {
             self.problems.push(format!("request {mark:?} had its effect more than once: {lock_ids:?}"));
         }
@@ -160,7 +160,7 @@ impl Replayer<'_> {
     }
 }
 
-/// The hashes that nodes told, by applied index.
+/// The state hashes that nodes reported, by applied index.
 fn words(events: &[Event]) -> BTreeMap<u64, Vec<Word<'_>>> {
     let mut words: BTreeMap<u64, Vec<Word<'_>>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.kind == Kind::Status) {
@@ -173,7 +173,7 @@ fn words(events: &[Event]) -> BTreeMap<u64, Vec<Word<'_>>> {
     words
 }
 
-/// Acquisitions of which a client was told that they were not executed, by the mark they carry.
+/// Acquisitions that a client was told were not executed, by their mark.
 fn not_executed(operations: &[Operation]) -> HashMap<&str, &Operation> {
     let mut marks: HashMap<&str, u64> = HashMap::new();
     for operation in operations {

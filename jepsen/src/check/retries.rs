@@ -1,4 +1,4 @@
-//! One key, one answer: whoever asks under a key, wherever and whenever, is told of the same effect.
+//! One key, one answer: every request under a key reports the same effect, whichever client and node it went through.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ mod tests {
     use crate::history::{Event, operations};
 
     #[test]
-    fn another_answer_under_the_same_key_is_found() {
+    fn different_answer_under_the_same_key_is_found() {
         let problems = |tokens: [u64; 2]| {
             let mut events = Vec::new();
             for (op, token) in (0_u64..).zip(tokens) {

@@ -1,6 +1,6 @@
-//! Sessions in real time: none ends before its time to live is over after the last keep-alive that was answered, counted from
-//! when that was sent, and without the time in which every node was stopped; none is there long after when all is well; none
-//! comes back.
+//! Sessions in real time. No session ends before its TTL has passed, counted from the sending of the last answered keep-alive,
+//! and without the time in which every node was paused. No session lives much longer while the cluster is healthy. No ended
+//! session comes back.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use crate::history::{Event, Kind, Operation};
 use crate::nemesis::{Fault, Target};
 
 const MS: u64 = 1_000_000;
-/// How late a session may end when all is well: 20 ms and one commit are published, and keep-alives are answered up to 500 ms
-/// after they arrive; the rest is for a machine that is busy with the harness itself.
+/// How late a session may end while the cluster is healthy. The documented delay is 20 ms and one commit, and keep-alives are answered up
+/// to 500 ms after they arrive; the rest allows for a machine that is busy with the harness.
 const LATE_MS: u64 = 1500;
-/// What of a pause of all nodes may count: cluster time takes one step of at most the longest election timeout over it, and the
-/// rest is for stopping and waking them one after the other.
+/// How much of a pause of all nodes may count as cluster time: one step of at most the longest election timeout, plus the time to
+/// stop and wake the nodes one after the other.
 const PAUSE_COUNTS_MS: u64 = 650 + 650;
-/// After a fault, all is well again when this has passed.
+/// The cluster counts as healthy again this long after a fault.
 const SETTLES_MS: u64 = 6000;
 
 #[derive(Default)]
 struct Session {
     ttl_ns: u64,
-    /// Calls that were answered and count from when they were sent: (sent, answered).
+    /// Answered calls that renewed the session, from the time they were sent: (sent, answered).
     renewals: Vec<(u64, u64)>,
-    /// Calls that may have renewed it, or ended it, without an answer.
+    /// Whether an unanswered call may have renewed or ended the session.
     unsure: bool,
-    /// When somebody asked to end it.
+    /// When a client asked to close it.
     closing: u64,
-    /// Calls that found it: (sent, answered).
+    /// Calls that found the session: (sent, answered).
     alive: Vec<(u64, u64)>,
-    /// Calls that did not find it: (sent, answered).
+    /// Calls that did not find the session: (sent, answered).
     dead: Vec<(u64, u64)>,
 }
 
-/// `ttl_percent`: how much of a time to live is promised when the nodes' clocks run fast.
+/// `ttl_percent`: the part of a TTL that is promised when the nodes' clocks run fast.
 pub(super) fn check(events: &[Event], operations: &[Operation], ttl_percent: u64) -> (Vec<String>, String) {
     let sessions = gather(operations);
     let troubles = troubles(events);
@@ -82,7 +82,7 @@ fn gather(operations: &[Operation]) -> BTreeMap<String, Session> {
         let ttl_ns = operation.args["ttl_ms"].as_u64().unwrap_or_default() * MS;
         let renewals = vec![(operation.invoked, operation.returned)];
         let session = Session { ttl_ns, renewals, closing: u64::MAX, ..Session::default() };
-        // Asked for again under its key it is the same session, opened when it was asked for first.
+        // A retry under a key answers the same session, opened by the first request.
         sessions.entry(operation.answered("session_id").to_owned()).or_insert(session);
     }
     for operation in operations {
@@ -105,13 +105,13 @@ fn gather(operations: &[Operation]) -> BTreeMap<String, Session> {
     sessions
 }
 
-/// How long nobody's time went on between two moments.
+/// How long all nodes were paused between two moments.
 fn stopped(pauses: &[(u64, u64)], from: u64, to: u64) -> u64 {
     let inside = pauses.iter().filter(|(begun, ended)| from <= *begun && *ended <= to);
     inside.map(|(begun, ended)| (ended - begun).saturating_sub(PAUSE_COUNTS_MS * MS)).sum()
 }
 
-/// When every node was stopped, and woken again.
+/// The periods in which every node was paused.
 fn pauses_of_all(events: &[Event]) -> Vec<(u64, u64)> {
     let fault = format!("{:?}", Fault::Pause(Target::All));
     let mut begun = None;
@@ -126,11 +126,11 @@ fn pauses_of_all(events: &[Event]) -> Vec<(u64, u64)> {
     found
 }
 
-/// Times in which something is broken, or was a moment ago.
+/// The periods in which a fault is in force or ended only recently.
 fn troubles(events: &[Event]) -> Vec<(u64, u64)> {
     let mut active = 0_u64;
     let mut since = 0;
-    // Until the first leader has settled, too.
+    // Includes the time until the first leader has settled.
     let mut found = vec![(0, SETTLES_MS / 3 * MS)];
     for event in events.iter().filter(|event| event.kind == Kind::Nemesis) {
         if event.f == "begins" {
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::history::operations;
 
-    /// (function, sent, answered, error) in milliseconds, of one session with a time to live of 1000.
+    /// Counts the problems of calls given as (function, sent, answered, error), in milliseconds, to one session with a TTL of 1000 ms.
     fn problems(list: &[(&str, u64, u64, &str)]) -> usize {
         let mut events = Vec::new();
         for (op, (f, sent, answered, error)) in (0_u64..).zip(list) {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn early_ends_revivals_and_late_ends_are_found() {
+    fn early_late_and_revived_sessions_are_found() {
         let gone = "session_not_found";
         let opened = ("open_session", 10_000, 10_010, "");
         assert_eq!(
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_all_nodes_is_nobodys_time() {
+    fn pause_of_all_nodes_does_not_count() {
         let told = |t: u64, f: &str| Event {
             t: t * MS,
             f: f.into(),
@@ -218,6 +218,6 @@ mod tests {
         assert_eq!(pauses, [(1000 * MS, 16_000 * MS)]);
         let counted = (15_000 - PAUSE_COUNTS_MS) * MS;
         assert_eq!(stopped(&pauses, 500 * MS, 16_010 * MS), counted);
-        assert_eq!(stopped(&pauses, 1500 * MS, 16_010 * MS), 0, "sent while they were stopped");
+        assert_eq!(stopped(&pauses, 1500 * MS, 16_010 * MS), 0, "sent while the nodes were paused");
     }
 }

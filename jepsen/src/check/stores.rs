@@ -1,9 +1,9 @@
-//! Updates of the two stores: the one that checks tokens keeps all it took; the one that does not must lose some, or the
-//! run did not try hard enough to prove anything.
+//! Updates of the two stores. The store that checks tokens must keep every update it accepted. The store that ignores tokens must lose
+//! some, or the run did not try hard enough to prove anything.
 
 use crate::history::Event;
 
-/// The note that sums the stores up.
+/// The note with the summary of the stores.
 pub const NOTE: &str = "stores";
 
 pub(super) fn check(events: &[Event]) -> Option<(Vec<String>, String)> {
@@ -35,7 +35,7 @@ mod tests {
     use crate::history::Kind;
 
     #[test]
-    fn a_lost_update_and_a_blind_harness_are_found() {
+    fn lost_update_and_blind_harness_are_found() {
         let problems = |kept: u64, blind: u64| {
             let value = json!({"fenced": {"taken": 9, "kept": kept}, "blind": {"taken": 9, "kept": blind}});
             let note = Event { f: NOTE.to_owned(), value, ..Event::new(Kind::Note) };

@@ -1,11 +1,11 @@
-//! What any story of changes must be like, whoever made it: holders that fit together, tokens that rise, sessions that take
-//! everything with them, queues that are fair. Knows the rules from the documentation, not from the state machine.
+//! Checks any sequence of changes, whatever its source: holders are compatible, tokens rise, an ending session takes
+//! everything with it, queues are fair. The rules come from the documentation, not from the state machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::told::Told;
 
-/// A grant in the story.
+/// A grant that is held.
 struct Held {
     session_id: String,
     names: Vec<(String, String)>,
@@ -29,7 +29,7 @@ struct Story {
     problems: Vec<String>,
 }
 
-/// Reads the story; gives also who waits and holds at its end.
+/// Checks the changes of all revisions. Also describes the waits, grants and sessions at the end.
 pub(super) fn check(changes: &BTreeMap<u64, Vec<Told>>) -> (Vec<String>, String) {
     let mut story = Story::default();
     let mut events = 0;
@@ -98,7 +98,7 @@ impl Story {
         (!risen).then_some("a register that did not rise, or a token that was never given")
     }
 
-    /// An owner of the living.
+    /// Whether the owner of the change is a session that exists, or not a session.
     fn has_owner(&self, told: &Told) -> bool {
         told.session_id.is_empty() || self.sessions.contains(&told.session_id)
     }
@@ -140,7 +140,7 @@ impl Story {
         }
     }
 
-    /// First come, first served: of those that want one name alone and exclusively, nobody who came before still waits.
+    /// First come, first served: among waits for a single exclusive lock, no earlier wait may still be queued.
     fn in_turn(&mut self, revision: u64, told: &Told, wait: &Waits) {
         let [(name, mode)] = wait.names.as_slice() else { return };
         let ahead = self.waits.values().filter(|other| match other.names.as_slice() {
@@ -154,7 +154,7 @@ impl Story {
         }
     }
 
-    /// What a session owned ends in the revision in which it ends.
+    /// Everything that a session owns must end in the revision in which the session ends.
     fn nothing_left(&mut self, revision: u64, session_id: &str) {
         let grants = self.held.iter().filter(|(_, held)| held.session_id == session_id).map(|(id, _)| id);
         let waits = self.waits.iter().filter(|(_, wait)| wait.session_id == session_id).map(|(id, _)| id);
@@ -165,7 +165,7 @@ impl Story {
     }
 }
 
-/// A wait's place is that of its id, also when it is queued again because its node was lost.
+/// A wait's place in the queue follows from its id, even when it is queued again because its node was lost.
 fn place(lock_id: &str) -> Option<(u64, u64)> {
     let (index, ordinal) = lock_id.strip_prefix("l-")?.split_once('.')?;
     Some((index.parse().ok()?, ordinal.parse().ok()?))

@@ -1,17 +1,17 @@
-//! Fencing tokens rise over the whole cluster, and no two grants have the same one.
+//! Fencing tokens rise over the whole cluster, and no two grants have the same token.
 
 use std::collections::BTreeMap;
 
 use crate::history::{Kind, Operation};
 
-/// One acquisition, whoever asked for it how often under its key.
+/// One acquisition, with all requests for it under its key.
 #[derive(Clone, Copy)]
 struct Granted<'a> {
     operation: &'a Operation,
     token: u64,
-    /// When it was asked for first.
+    /// When it was first requested.
     invoked: u64,
-    /// When somebody was first told of it.
+    /// When a client was first told of it.
     returned: u64,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
     (problems, format!("{} grants", by_lock.len()))
 }
 
-/// Grants with a lower token than one that somebody knew of before they were asked for.
+/// Describes grants with a lower token than a grant that was known before they were requested.
 fn falling(mut grants: Vec<Granted<'_>>) -> Vec<String> {
     let mut problems = Vec::new();
     grants.sort_by_key(|granted| granted.invoked);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_falls_or_comes_twice_is_found() {
+    fn falling_or_repeated_token_is_found() {
         assert_eq!(check(&history(&[(1, 2, 1), (3, 4, 2)])).0.len(), 0);
         assert_eq!(check(&history(&[(1, 4, 2), (2, 3, 1)])).0.len(), 0, "they overlap");
         assert_eq!(check(&history(&[(1, 2, 2), (3, 4, 1)])).0.len(), 1);

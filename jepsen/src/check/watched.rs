@@ -1,11 +1,11 @@
-//! Watchers: in order, nothing twice, nothing missing, progress that is true, the same story for all, and that of the log.
+//! Watchers: changes arrive in order, none twice and none missing; progress is true; all watchers see the changes of the log.
 
 use std::collections::BTreeMap;
 
 use crate::told::Told;
 use crate::watch::Heard;
 
-/// Compares what watchers heard with what the log changed; all of them must have come to `goal`.
+/// Compares what watchers received with the changes of the log. Every watcher must have reached `goal`.
 pub(super) fn check(
     heard: &[Vec<Heard>],
     log: &BTreeMap<u64, Vec<Told>>,
@@ -28,7 +28,7 @@ pub(super) fn check(
                 Heard::Progress { revision } => follow.progress(*revision),
                 Heard::Connected { after, .. } => {
                     moves += 1;
-                    // It was not whole, and is told again.
+                    // The revision was incomplete and is sent again.
                     follow.parts.clear();
                     if *after != follow.upto {
                         follow.problem(&format!("went on after {after}, had heard up to {}", follow.upto));
@@ -48,9 +48,9 @@ pub(super) fn check(
 
 struct Follow<'a> {
     who: String,
-    /// Everything up to this revision was told.
+    /// The watcher has received everything up to this revision.
     upto: u64,
-    /// What was told of a revision that is not whole yet.
+    /// The parts of an incomplete revision.
     parts: Vec<Told>,
     log: &'a BTreeMap<u64, Vec<Told>>,
     problems: Vec<String>,
@@ -61,7 +61,7 @@ impl Follow<'_> {
         self.problems.push(format!("{}: {what}", self.who));
     }
 
-    /// Nothing between what was told so far and `revision`, itself excluded, may be untold.
+    /// Checks that no change between the last received revision and `revision`, exclusive, was skipped.
     fn skipped(&mut self, revision: u64) {
         let missed: Vec<u64> = if revision > self.upto + 1 {
             self.log.range(self.upto + 1..revision).map(|(missed, _)| *missed).take(3).collect()

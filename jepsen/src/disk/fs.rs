@@ -1,4 +1,4 @@
-//! The file system as the kernel asks for it.
+//! The FUSE side: answers the kernel's requests from the store.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,10 +15,10 @@ use fuser::{
 
 use super::store::Store;
 
-/// Nothing is cached: what a power cut took must not be read from the kernel's memory.
+/// The kernel must cache nothing, so that data lost in a power cut cannot be read from its memory.
 const NOT_CACHED: Duration = Duration::ZERO;
 
-/// See the module.
+/// The FUSE file system over a [`Store`].
 pub(super) struct Fs {
     store: Arc<Store>,
 }
@@ -249,7 +249,7 @@ impl Filesystem for Fs {
         if trouble.sync_ms == 0 {
             sync();
         } else {
-            // The others do not wait for it.
+            // A slow sync must not block other requests.
             std::thread::spawn(sync);
         }
     }

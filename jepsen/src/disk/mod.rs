@@ -1,9 +1,9 @@
-//! A disk that can be slow, full, broken, and without power: a FUSE file system over a directory.
+//! A simulated disk that can be slow, full, broken or without power: a FUSE file system over a directory.
 //!
-//! What is written stays in memory until it is synced; the directory behind holds what a power cut leaves. A cut keeps any
-//! part of what was not synced, sector by sector: so writes are torn, and later ones may be there without earlier ones. A
-//! failed sync loses what it should have kept. Names (create, rename, remove) and sizes are durable at once; losing
-//! those is tested in `raft/tests/`.
+//! Writes stay in memory until they are synced; the directory behind holds the durable data. A power cut keeps any
+//! part of the unsynced data, sector by sector: writes are torn, and later writes may survive without earlier ones. A
+//! failed sync loses the data that it should have made durable. Names (create, rename, remove) and sizes are durable at
+//! once; `raft/tests/` tests their loss.
 
 mod fs;
 mod store;
@@ -19,43 +19,43 @@ use crate::error::{Error, Result};
 use crate::random::Random;
 use store::Store;
 
-/// What is wrong with a disk. Default: nothing.
+/// The faults of a disk. By default there are none.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault that comes and goes by itself")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// Every sync takes this much longer.
+    /// How much longer every sync takes, in milliseconds.
     pub sync_ms: u64,
     /// Syncs fail with EIO.
     pub sync_fails: bool,
     /// Writes fail with EIO.
     pub write_fails: bool,
-    /// Writes fail with ENOSPC, and no space is free.
+    /// Writes fail with ENOSPC, and the disk reports no free space.
     pub full: bool,
-    /// No space is free, says the disk; writes still go through.
+    /// The disk reports no free space, but writes still succeed.
     pub nearly_full: bool,
 }
 
-/// A disk, mounted as long as it lives.
+/// A simulated disk, mounted for as long as the value lives.
 pub struct Disk {
     store: Arc<Store>,
     behind: PathBuf,
     _session: BackgroundSession,
 }
 
-/// What a power cut did.
+/// The effect of a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Bytes that were not synced.
+    /// Bytes that were not synced at the power cut.
     pub unsynced_bytes: u64,
-    /// Of these, bytes that are gone.
+    /// Bytes of these that are lost.
     pub lost_bytes: u64,
 }
 
 impl Disk {
-    /// Mounts a disk at `at`; what it keeps lies in `behind`.
+    /// Mounts a disk at `at` that keeps its durable data in the directory `behind`.
     ///
     /// # Errors
-    /// When FUSE is not there (`/dev/fuse`, root).
+    /// When FUSE is not available (it needs `/dev/fuse` and root).
     pub fn mount(at: &Path, behind: &Path) -> Result<Self> {
         std::fs::create_dir_all(behind).map_err(Error::io(behind.display().to_string()))?;
         let store = Arc::new(Store::new(behind));
@@ -66,30 +66,30 @@ impl Disk {
         Ok(Self { store, behind: behind.to_owned(), _session: session })
     }
 
-    /// Changes what is wrong with it.
+    /// Replaces the faults of the disk.
     pub fn set(&self, trouble: Trouble) {
         self.store.set(trouble);
     }
 
-    /// The power goes: nothing becomes durable any more, also not what is being synced. The process that uses the disk must be stopped,
-    /// so that it sees nothing of it, and killed afterwards.
+    /// Turns the power off: nothing becomes durable any more, not even data that is being synced. The process that uses the disk must be
+    /// stopped, so that it does not notice, and killed afterwards.
     pub fn power_off(&self) {
         self.store.power(false);
     }
 
-    /// What the power cut left; the power is back. The process that uses the disk must be dead already.
+    /// Turns the power on again, with a random part of the unsynced data lost. The process that uses the disk must already be dead.
     ///
     /// # Errors
-    /// When the directory behind can not be written.
+    /// When the directory behind cannot be written.
     pub fn cut_power(&self, random: &mut Random) -> Result<Cut> {
         self.store.cut_power(random).map_err(Error::io(self.behind.display().to_string()))
     }
 
-    /// Flips one bit of a log segment or a snapshot, somewhere in the older half of what is written, and says where. `None` when
-    /// there is nothing yet. The process that uses the disk must be dead already.
+    /// Flips one bit in the older half of the written part of a log segment or a snapshot, and says where. `None` when
+    /// nothing is written yet. The process that uses the disk must already be dead.
     ///
     /// # Errors
-    /// When the directory behind can not be read or written.
+    /// When the directory behind cannot be read or written.
     pub fn flip_bit(&self, random: &mut Random) -> Result<Option<String>> {
         let failed = || self.behind.display().to_string();
         let mut files = Vec::new();
@@ -108,7 +108,7 @@ impl Disk {
         }
         let path = random.one_of(&files);
         let bytes = std::fs::read(path).map_err(Error::io(failed()))?;
-        // The very last group of a log may be lost unseen (docs/guarantees.md): the older half is never that.
+        // Damage to the very last group of a log may go unnoticed (docs/guarantees.md); the older half never contains it.
         let written = bytes.iter().rposition(|&byte| byte != 0).unwrap_or_default() / 2;
         if written == 0 {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What is behind the file system: files in a directory, and writes that are not synced yet.
+//! The store behind the file system: files in a directory, and writes that are not synced yet.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Cut, Trouble};
 use crate::random::Random;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes completely or not at all, in bytes.
 const SECTOR_BYTES: usize = 512;
 
 /// A file or directory that the kernel knows by number.
 struct Node {
     path: PathBuf,
-    /// Open once somebody opened it; outlives its name.
+    /// The file, once it has been opened; it outlives its name.
     file: Option<Arc<File>>,
-    /// Writes that are not synced, oldest first.
+    /// Unsynced writes, oldest first.
     unsynced: Vec<(u64, Vec<u8>)>,
 }
 
@@ -30,7 +30,7 @@ struct Table {
     next: u64,
 }
 
-/// See the module.
+/// The files of a disk, with their unsynced writes.
 pub(super) struct Store {
     table: Mutex<Table>,
     trouble: Mutex<Trouble>,
@@ -42,7 +42,7 @@ fn not_found() -> io::Error {
 }
 
 impl Store {
-    /// The root is number 1.
+    /// Makes a store over a directory, whose root has number 1.
     pub(super) fn new(root: &Path) -> Self {
         let table = Mutex::new(Table { next: 1, ..Table::default() });
         let store = Self { table, trouble: Mutex::default(), has_power: AtomicBool::new(true) };
@@ -51,7 +51,7 @@ impl Store {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing that runs under the lock leaves it half changed.
+        // No code that holds the lock can panic halfway through a change.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +84,7 @@ impl Store {
         self.table().nodes.get(&number).map(|node| node.path.clone()).ok_or_else(not_found)
     }
 
-    /// Its metadata, and its size with what is not synced.
+    /// The metadata of a node, and its size including unsynced writes.
     pub(super) fn metadata(&self, number: u64) -> io::Result<(fs::Metadata, u64)> {
         let table = self.table();
         let node = table.nodes.get(&number).ok_or_else(not_found)?;
@@ -109,7 +109,7 @@ impl Store {
         Ok(file)
     }
 
-    /// What a reader sees: what is behind, and over it what is not synced.
+    /// Reads as a process does: the durable data with the unsynced writes over it.
     pub(super) fn read(&self, number: u64, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let file = self.file(number)?;
         let (_, size) = self.metadata(number)?;
@@ -137,13 +137,13 @@ impl Store {
         Ok(())
     }
 
-    /// What was written is durable; or, when the sync `fails`, gone.
+    /// Makes unsynced writes durable or, when the sync `fails`, loses them.
     pub(super) fn sync(&self, number: u64, fails: bool) -> io::Result<()> {
         let file = self.file(number)?;
         let mut table = self.table();
         let node = table.nodes.get_mut(&number).ok_or_else(not_found)?;
         if !self.has_power.load(Ordering::SeqCst) {
-            // What is under way when the power goes is neither durable nor gone: the cut decides.
+            // A sync that is in progress when the power goes is neither done nor failed: the cut decides.
             return Err(io::Error::from_raw_os_error(5));
         }
         let unsynced = std::mem::take(&mut node.unsynced);
@@ -184,10 +184,10 @@ impl Store {
         Ok(())
     }
 
-    /// See [`super::Disk::cut_power`].
+    /// Applies a power cut: keeps a random part of the unsynced sectors.
     pub(super) fn cut_power(&self, random: &mut Random) -> io::Result<Cut> {
         let mut cut = Cut::default();
-        // Nothing of it, everything, or any part: each is a power cut that happens.
+        // A real power cut may keep nothing, everything, or any part.
         let kept_percent = *random.one_of(&[0, 0, 50, 50, 100]);
         let mut table = self.table();
         let mut numbers: Vec<u64> = table.nodes.keys().copied().collect();
@@ -212,7 +212,7 @@ impl Store {
     }
 }
 
-/// Puts `bytes`, which are at `at` of a file, into a buffer that begins at `offset` of it.
+/// Copies `bytes`, which are at `at` in a file, into a buffer that begins at `offset` in the file.
 fn overlay(buffer: &mut [u8], offset: u64, at: u64, bytes: &[u8]) {
     let end = offset + buffer.len() as u64;
     let (from, to) = (at.max(offset), (at + bytes.len() as u64).min(end));
@@ -223,7 +223,7 @@ fn overlay(buffer: &mut [u8], offset: u64, at: u64, bytes: &[u8]) {
     }
 }
 
-/// The parts of a write that lie in different sectors.
+/// Splits a write at sector boundaries.
 fn sectors(offset: u64, bytes: &[u8]) -> Vec<(u64, &[u8])> {
     let mut parts = Vec::new();
     let mut at = 0;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_synced_is_seen_and_lost() {
+    fn unsynced_writes_are_seen_and_lost() {
         let (store, root, number) = store("lost");
         store.write(number, 4, b"new").unwrap();
         assert_eq!(store.read(number, 0, 100).unwrap(), b"old new old");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_keeps_nothing_and_a_renamed_file_is_the_same() {
+    fn failed_sync_loses_writes_and_rename_keeps_them() {
         let (store, root, number) = store("failed");
         store.write(number, 0, b"new").unwrap();
         assert!(store.sync(number, true).is_err());

@@ -1,4 +1,4 @@
-//! What each fault does when it begins and when it ends.
+//! Starts and ends each kind of fault.
 
 use super::run::{Active, Nemesis};
 use super::{Fault, member};
@@ -6,7 +6,7 @@ use crate::clock::Wrong;
 use crate::error::Result;
 
 impl Nemesis {
-    /// What happens once, at the beginning.
+    /// Does what happens once when a fault starts.
     pub(super) async fn strike(&mut self, fault: Fault, places: &[usize]) -> Result<()> {
         match fault {
             Fault::Kill(_) => self.kill(places),
@@ -35,7 +35,7 @@ impl Nemesis {
         }
     }
 
-    /// What happens once, at the end. Nodes that are to run are started by the nemesis's own look.
+    /// Does what happens once when a fault ends. The nemesis's periodic check restarts the nodes that must run.
     pub(super) async fn end(&mut self, over: &Active) -> Result<()> {
         match over.planned.fault {
             Fault::Pause(_) => {
@@ -55,12 +55,12 @@ impl Nemesis {
         }
     }
 
-    /// Whether every member votes and follows. Only then may one lose its data: else a majority could, and nothing can be
-    /// promised to a cluster that lost a majority of its disks.
+    /// Whether every member votes and follows. Only then may a node lose its data; otherwise a majority could lose theirs, and a
+    /// cluster that lost a majority of its disks is promised nothing.
     async fn is_whole(&mut self) -> bool {
         match member::what_is_missing(self).await {
             None => {
-                // What was flipped before has done no harm.
+                // Bits flipped earlier have done no harm.
                 self.damaged.clear();
                 true
             }
@@ -76,7 +76,7 @@ impl Nemesis {
     }
 
     fn cut_power(&mut self, places: &[usize]) -> Result<()> {
-        // All at once, and while syncs are under way: nobody runs on to see his sync fail.
+        // Stop all nodes at once, with syncs in progress, so that no node sees its sync fail.
         for &place in places {
             self.cluster.pause(place)?;
         }
@@ -112,7 +112,7 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Disks and clocks as all faults in force together make them.
+    /// Sets disks and clocks to the combination of all faults in force.
     pub(super) fn apply_to_machines(&mut self) -> Result<()> {
         for place in 0..self.cluster.nodes.len() {
             let (mut trouble, mut wrong) = (self.everyday, Wrong::default());

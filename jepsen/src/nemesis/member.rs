@@ -1,4 +1,4 @@
-//! Changes of the membership, as an operator makes them: some are refused while other faults are in force, and that is noted.
+//! Membership changes, made as an operator makes them. Some are refused while other faults are in force, which is recorded.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::run::Nemesis;
 use crate::error::Result;
 use crate::ledger::Ledger;
 
-/// How often a node that is to leave is asked to.
+/// How often the removal of a node is requested.
 const TRIES: u32 = 5;
 
-/// Asks a node that leads, or any that runs.
+/// Sends a request to the leader, or to any running node.
 async fn ask(
     nemesis: &Nemesis,
     method: Method,
@@ -25,7 +25,7 @@ async fn ask(
     nemesis.cluster.observer().send(method, place, path, body).await
 }
 
-/// Why not every member that is to be there votes, is ready, and answers the leader; `None` when all do.
+/// Why not every expected member votes, is ready, and answers the leader; `None` when all do.
 pub(super) async fn what_is_missing(nemesis: &Nemesis) -> Option<String> {
     const SILENT_MS_MAX: u64 = 1000;
     let observer = nemesis.cluster.observer();
@@ -50,7 +50,7 @@ pub(super) async fn what_is_missing(nemesis: &Nemesis) -> Option<String> {
     None
 }
 
-/// Members leave; who could not stays.
+/// Removes members; a member that could not be removed stays.
 pub(super) async fn leave(nemesis: &mut Nemesis, places: &[usize]) -> Result<()> {
     for &place in places {
         let name = nemesis.cluster.nodes[place].name.clone();
@@ -74,13 +74,13 @@ pub(super) async fn leave(nemesis: &mut Nemesis, places: &[usize]) -> Result<()>
     Ok(())
 }
 
-/// Leadership goes to whom the leader thinks best.
+/// Transfers leadership to the node that the leader chooses.
 pub(super) async fn transfer(nemesis: &Nemesis) {
     let outcome = ask(nemesis, Method::POST, "/api/v1/cluster/transfer-leader", Some(json!({}))).await;
     nemesis.shared.history.note(format!("leadership handed over: {outcome:?}"));
 }
 
-/// Every node takes a snapshot and purges its log; what they purge is gathered first.
+/// Makes every node take a snapshot and purge its log, after gathering the entries that are purged.
 pub(super) async fn snapshots(nemesis: &Nemesis, places: &[usize]) {
     let observer = nemesis.cluster.observer();
     for &place in places {
@@ -93,7 +93,7 @@ pub(super) async fn snapshots(nemesis: &Nemesis, places: &[usize]) {
             nemesis
                 .shared
                 .history
-                .note(format!("{}: its log can not be read just now; no snapshot", node.name));
+                .note(format!("{}: its log cannot be read just now; no snapshot", node.name));
             continue;
         }
         let outcome = observer.send(Method::POST, place, "/api/v1/cluster/snapshot", None).await;

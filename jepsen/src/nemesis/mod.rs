@@ -1,4 +1,4 @@
-//! Breaks things, on a schedule that the seed decides, and mends them again.
+//! The nemesis: starts and ends faults, on a schedule that the seed decides.
 
 mod act;
 mod member;

@@ -1,93 +1,93 @@
-//! Which faults come when. Decided by the seed alone; who is hit (the leader, say) is found out when it comes.
+//! The schedule of faults. The seed alone decides it; the nodes that are hit (the leader, for example) are chosen when a fault starts.
 
 use clap::ValueEnum;
 
 use crate::random::Random;
 
-/// Kinds of faults that can be asked for.
+/// Kinds of faults that can be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Family {
-    /// Partitions of every form.
+    /// Partitions of every kind.
     Partition,
-    /// kill -9.
+    /// Nodes are killed with SIGKILL.
     Kill,
-    /// SIGSTOP.
+    /// Nodes are paused with SIGSTOP.
     Pause,
     /// Packets are lost.
     Loss,
     /// Links are slow.
     Slow,
-    /// Messages between nodes are late and out of order.
+    /// Messages between nodes arrive late and out of order.
     Delay,
-    /// Clocks jump, flicker, and go too fast or too slow.
+    /// Clocks jump, jump back and forth, and run too fast or too slow.
     Clock,
-    /// Power cuts: kill -9, and any part of what was not synced is gone.
+    /// Power cuts: nodes are killed, and any part of their unsynced data is lost.
     Power,
     /// Disks: slow syncs, failing syncs and writes, no space.
     Disk,
     /// A bit flips in a log or snapshot of a node that is down.
     Flip,
-    /// Membership: grow, shrink, replace a wiped node, hand leadership over, snapshots and purges.
+    /// Membership: add and remove nodes, replace a wiped node, transfer leadership, take snapshots and purge logs.
     Member,
 }
 
 impl Family {
-    /// Whether the nodes' data must lie on disks of the harness.
+    /// Whether the nodes' data must be on simulated disks.
     #[must_use]
     pub fn needs_disk(self) -> bool {
         matches!(self, Self::Power | Self::Disk | Self::Flip)
     }
 }
 
-/// Who is hit.
+/// The nodes that a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Who leads.
+    /// The leader.
     Leader,
-    /// Through whom a lock was taken last.
+    /// The node through which the last lock was taken.
     Holder,
-    /// Any one.
+    /// Any one node.
     One,
-    /// As many as may be missing.
+    /// A minority of the nodes.
     Minority,
-    /// Everybody.
+    /// All nodes.
     All,
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// kill -9, and a start at the end.
+    /// Nodes are killed, and started at the end.
     Kill(Target),
-    /// SIGSTOP, and SIGCONT at the end.
+    /// Nodes are paused with SIGSTOP, and resumed with SIGCONT at the end.
     Pause(Target),
-    /// One node against all others.
+    /// One node is cut off from all others.
     PartOne(Target),
-    /// A minority against a majority.
+    /// A minority is cut off from a majority.
     PartHalves,
-    /// Every node sees a majority, no two the same one.
+    /// Every node reaches a majority, and no two reach the same one.
     PartRing,
-    /// What the leader sends does not arrive.
+    /// Packets from the leader are dropped.
     LeaderMute,
-    /// What is sent to the leader does not arrive.
+    /// Packets to the leader are dropped.
     LeaderDeaf,
-    /// Clients do not reach some nodes; the nodes reach each other.
+    /// Clients cannot reach some nodes; the nodes reach each other.
     PartClients(Target),
-    /// Of a hundred packets between nodes this many are lost.
+    /// This percentage of packets between nodes is lost.
     Loss(u64),
-    /// Every node sends at most so many kilobits in a second.
+    /// Every node sends at most this many kilobits per second.
     Slow(u64),
-    /// Messages between nodes are held back for up to so many milliseconds.
+    /// Messages between nodes are delayed by up to this many milliseconds.
     Delay(u64),
-    /// The wall clock is off by so many milliseconds.
+    /// The wall clock is off by this many milliseconds.
     ClockJump(Target, i64),
-    /// The wall clock jumps to and fro by so many milliseconds.
+    /// The wall clock jumps back and forth by this many milliseconds.
     ClockStrobe(Target, i64),
-    /// All clocks go faster by so many millionths, or slower.
+    /// All clocks run faster by this many millionths; slower when negative.
     ClockRate(Target, i64),
-    /// A power cut.
+    /// The power of nodes is cut.
     PowerCut(Target),
-    /// Syncs take so many milliseconds longer.
+    /// Syncs take this many milliseconds longer.
     SlowSync(Target, u64),
     /// Syncs fail.
     SyncError(Target),
@@ -95,58 +95,58 @@ pub enum Fault {
     WriteError(Target),
     /// No space is left.
     DiskFull(Target),
-    /// Hardly any space is left.
+    /// The disk reports no free space, but writes succeed.
     NearlyFull(Target),
-    /// A bit flips on one node's disk while it is down; it is replaced if it notices.
+    /// A bit flips on one node's disk while it is down. The node is replaced if it notices.
     FlipBit,
     /// A node joins, and leaves at the end.
     Grow,
-    /// A node leaves, and joins again, empty, at the end.
+    /// A node leaves, and joins again with empty disks at the end.
     Shrink,
-    /// A node loses its disk and starts again.
+    /// A node loses its data and starts again.
     Replace,
-    /// Leadership is handed over.
+    /// Leadership is transferred.
     Transfer,
     /// Every node takes a snapshot and purges its log.
     Snapshot,
 }
 
-/// A fault and its time.
+/// A fault with its start and duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// When it comes, milliseconds after the workload's beginning.
+    /// When the fault starts, in milliseconds after the start of the workload.
     pub at_ms: u64,
-    /// How long it stays.
+    /// How long the fault lasts, in milliseconds.
     pub for_ms: u64,
-    /// What it is.
+    /// The fault itself.
     pub fault: Fault,
 }
 
-/// Which pauses a run has.
+/// The kind of pauses in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pauses {
-    /// Half, twice and ten times the time to live of most locks, of anybody and of all nodes at once.
+    /// Pauses of half, twice and ten times the TTL of most locks; of any node, and of all nodes at once.
     OfAnybody,
-    /// Longer than the time to live of every lock, and never of a majority: mostly of the leader.
+    /// Pauses longer than the TTL of every lock; never of a majority, and mostly of the leader.
     LongOfMinority,
 }
 
-/// Time to live that pauses are measured against.
+/// The TTL that pauses are measured against, in milliseconds.
 const TTL_MS: u64 = 1500;
-/// The first fault comes after this.
+/// Time before the first fault, in milliseconds.
 const QUIET_MS: u64 = 2500;
-/// What is shorter than this at the end of a run is not begun.
+/// A fault that would be shorter than this at the end of a run is left out.
 const SHORT_MS: u64 = 300;
-/// How much faster or slower a clock goes at most.
+/// How much faster or slower a clock runs at most, in millionths.
 pub const RATE_PPM_MAX: i64 = 100_000;
 
-/// The schedule of a run. Faults mostly come one at a time with rest between them; now and then two overlap.
+/// Makes the schedule of a run. Faults mostly come one at a time, with pauses between them; sometimes two overlap.
 #[must_use]
 pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize, pauses: Pauses) -> Vec<Planned> {
     let mut random = Random::new(seed, u64::MAX);
     let mut planned = Vec::new();
     let mut at_ms = QUIET_MS;
-    // Each family comes once in every round, in another order each time: a short run has all of them too.
+    // Each family occurs once in every round, in a random order, so that a short run has all of them, too.
     let mut round: Vec<Family> = Vec::new();
     while !families.is_empty() && at_ms + SHORT_MS < length_ms {
         let family = round.pop().unwrap_or_else(|| {
@@ -167,7 +167,7 @@ pub fn plan(seed: u64, length_ms: u64, families: &[Family], nodes: usize, pauses
     planned
 }
 
-/// Longer than any time to live of the keeper workload.
+/// Makes a pause longer than any TTL of the keeper workload.
 fn long_pause(random: &mut Random) -> (Fault, u64) {
     use Target::{Leader, Minority, One};
     let target = *random.one_of(&[Leader, Leader, Leader, One, Minority]);
@@ -182,7 +182,7 @@ fn fault(random: &mut Random, family: Family, nodes: usize) -> (Fault, u64) {
     match family {
         Family::Kill => (Fault::Kill(any), random.between(300, 4000)),
         Family::Pause => {
-            // Half, twice and ten times the time to live.
+            // Half, twice and ten times the TTL.
             let tenths = *random.one_of(&[5, 5, 20, 20, 20, 100]);
             (Fault::Pause(paused), TTL_MS * tenths / 10)
         }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_end_with_the_run_and_every_family_comes() {
+    fn faults_end_with_the_run_and_all_families_occur() {
         for seed in 0..50 {
             let planned = plan(seed, 240_000, &families(), 5, Pauses::OfAnybody);
             assert!(planned.iter().all(|fault| fault.at_ms + fault.for_ms <= 240_000), "{planned:?}");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn keepers_meet_long_pauses_of_a_minority() {
+    fn keeper_runs_have_long_pauses_of_a_minority() {
         for seed in 0..50 {
             let planned = plan(seed, 60_000, &[Family::Pause], 3, Pauses::LongOfMinority);
             let of_all = |one: &Planned| matches!(one.fault, Fault::Pause(Target::All | Target::Holder));

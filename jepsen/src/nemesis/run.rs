@@ -1,4 +1,4 @@
-//! Carries a schedule out.
+//! Carries out a schedule of faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -17,38 +17,38 @@ use crate::ledger::Ledger;
 use crate::network::Faults;
 use crate::random::Random;
 
-/// How long after a fault of its disk a node may end because of it.
+/// How long after a fault of its disk a node may still end because of it.
 const EXCUSED_FOR: Duration = Duration::from_secs(10);
 
-/// Something a node did that no fault explains.
+/// Behaviour of a node that no fault explains.
 #[derive(Clone, Debug)]
 pub struct Unexpected(pub String);
 
-/// A fault in force and whom it hit.
+/// A fault in force, and the nodes it hit.
 pub(super) struct Active {
     pub(super) planned: Planned,
     pub(super) places: Vec<usize>,
 }
 
-/// The one who breaks things; while it is at work the cluster is its own.
+/// Carries out the faults; it owns the cluster while it runs.
 pub struct Nemesis {
     pub(super) cluster: Cluster,
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) random: Random,
     pub(super) active: Vec<Active>,
-    /// Nodes that may end by themselves, and until when.
+    /// Nodes that may end by themselves, with the time until which they may.
     pub(super) excused: BTreeMap<usize, Instant>,
-    /// Nodes whose data may be damaged: one that says so is replaced.
+    /// Nodes whose data may be damaged; a node that reports it is replaced.
     pub(super) damaged: BTreeSet<usize>,
-    /// How the disks are when nothing is wrong with them.
+    /// The state of the disks when no fault is in force.
     pub(super) everyday: Trouble,
     unexpected: Vec<Unexpected>,
     ticks: u64,
 }
 
 impl Nemesis {
-    /// A nemesis of a cluster.
+    /// Makes a nemesis for a cluster.
     #[must_use]
     pub fn new(cluster: Cluster, shared: &Arc<Shared>, ledger: &Arc<Mutex<Ledger>>) -> Self {
         Self {
@@ -65,17 +65,17 @@ impl Nemesis {
         }
     }
 
-    /// Syncs take so long when nothing is wrong: where the power is cut, some of them must be under way.
+    /// Sets how long syncs take without a fault, in milliseconds, so that some are in progress when the power is cut.
     #[must_use]
     pub fn with_sync_ms(mut self, sync_ms: u64) -> Self {
         self.everyday.sync_ms = sync_ms;
         self
     }
 
-    /// Carries the schedule out, then stays until the workload's time is over, and heals everything.
+    /// Carries out the schedule, waits until the workload's time is over, and ends all faults.
     ///
     /// # Errors
-    /// When a tool refuses: then nobody knows what was tested.
+    /// When a tool fails, because then it is unknown what was tested.
     pub async fn run(mut self, schedule: &[Planned], length: Duration) -> Result<(Cluster, Vec<Unexpected>)> {
         self.apply()?;
         let began = Instant::now();
@@ -92,7 +92,7 @@ impl Nemesis {
         }
         self.end_what_is_over(u64::MAX).await?;
         self.cluster.set_faults(Faults::default())?;
-        // A node with damaged data says so when it starts.
+        // A node with damaged data reports it when it starts.
         let settled = Instant::now() + Duration::from_secs(3);
         while Instant::now() < settled {
             self.look_after()?;
@@ -124,13 +124,13 @@ impl Nemesis {
         self.apply()
     }
 
-    /// Puts what lasts into force: network, disks, clocks.
+    /// Applies the faults in force to network, disks and clocks.
     fn apply(&mut self) -> Result<()> {
         self.cluster.set_faults(wires::faults(&self.active, self.cluster.nodes.len()))?;
         self.apply_to_machines()
     }
 
-    /// Nodes that ended by themselves; and whoever is to run and does not is started.
+    /// Handles nodes that ended by themselves, and starts nodes that must run and do not.
     fn look_after(&mut self) -> Result<()> {
         for exit in self.cluster.exits()? {
             let name = self.cluster.nodes[exit.place].name.clone();
@@ -154,7 +154,7 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Nodes that a fault keeps down.
+    /// The nodes that a fault keeps down.
     fn down(&self) -> BTreeSet<usize> {
         self.hit_by(|fault| {
             matches!(
@@ -169,7 +169,7 @@ impl Nemesis {
         })
     }
 
-    /// Clocks that jump to and fro do so now.
+    /// Makes clocks jump that jump back and forth.
     fn flicker(&mut self) -> Result<()> {
         self.ticks += 1;
         if self.active.iter().any(|active| matches!(active.planned.fault, Fault::ClockStrobe(..))) {
@@ -178,12 +178,12 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Whether a clock that jumps to and fro is off just now.
+    /// Whether a clock that jumps back and forth is off right now.
     pub(super) fn is_off(&self) -> bool {
         self.ticks.is_multiple_of(2)
     }
 
-    /// A node whose disk is bad may end because of it.
+    /// Notes that these nodes may end because of a fault of their disks.
     pub(super) fn excuse(&mut self, places: &[usize]) {
         for &place in places {
             self.excused.insert(place, Instant::now() + EXCUSED_FOR);

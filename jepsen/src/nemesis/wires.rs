@@ -1,10 +1,10 @@
-//! The network as all faults in force together make it.
+//! Combines all faults in force into the state of the network.
 
 use super::Fault;
 use super::run::Active;
 use crate::network::Faults;
 
-/// Puts the faults together; `places` is how many places the network has.
+/// Combines the faults; `places` is the number of places in the network.
 pub(super) fn faults(active: &[Active], places: usize) -> Faults {
     let mut faults = Faults::default();
     for active in active {
@@ -26,7 +26,7 @@ pub(super) fn faults(active: &[Active], places: usize) -> Faults {
     faults
 }
 
-/// Each node hears its neighbours on both sides, as many as make a majority with itself.
+/// Connects each node only to as many neighbours on both sides as make a majority with itself.
 fn ring(faults: &mut Faults, places: &[usize]) {
     let count = places.len();
     let reach = (count / 2).div_ceil(2);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_a_ring_everybody_hears_another_majority() {
+    fn ring_gives_every_node_another_majority() {
         let mut faults = Faults::default();
         ring(&mut faults, &[0, 1, 2, 3, 4]);
         for place in 0..5 {

@@ -1,6 +1,6 @@
-//! Watchers: each follows the whole story through one front, and goes on at another node when its own is gone.
+//! Watchers: each receives all changes through one front, and continues at another node when its node is down.
 //!
-//! The ways are REST's stream, REST's poll, gRPC, WebSocket, and subscriptions of GraphQL.
+//! The ways to watch are the streams and polls of REST, gRPC, WebSocket, and GraphQL subscriptions.
 
 mod source;
 
@@ -21,43 +21,43 @@ use crate::told::Told;
 
 pub use source::Way;
 
-/// What a watcher writes down, one JSON object a line.
+/// A record of a watcher, one JSON object per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Heard {
-    /// What one revision changed, or a part of it.
+    /// The changes of one revision, or a part of them.
     Changes {
         /// The revision.
         revision: u64,
-        /// In order.
+        /// The changes, in order.
         events: Vec<Told>,
         /// Whether more of the revision follows.
         #[serde(default)]
         more: bool,
     },
-    /// Nothing up to this revision that was not told.
+    /// The watcher has received everything up to this revision.
     Progress {
         /// The revision.
         revision: u64,
     },
-    /// It begins, or goes on, at a node, after this revision.
+    /// The watcher starts or continues at a node.
     Connected {
         /// The node.
         node: String,
-        /// What it had heard before.
+        /// The last revision that it has received.
         after: u64,
     },
     /// The connection ended.
     Ended {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// How long a watcher hears nothing before it looks elsewhere. Idle watches are told their progress every half second.
+/// A watcher that receives nothing for this long continues at another node. Idle watches get a progress mark every half second.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// How far all watchers have to go; not known while the run goes on.
+/// The revision that all watchers must reach; unknown until the run ends.
 #[derive(Debug)]
 pub struct Goal(AtomicU64);
 
@@ -68,7 +68,7 @@ impl Default for Goal {
 }
 
 impl Goal {
-    /// Watchers end once they have heard everything up to this revision.
+    /// Sets the goal: watchers end once they have received everything up to this revision.
     pub fn set(&self, revision: u64) {
         self.0.store(revision, Ordering::Relaxed);
     }
@@ -78,15 +78,15 @@ impl Goal {
     }
 }
 
-/// The file of a watcher.
+/// The name of a watcher's file.
 fn file_name(number: usize) -> String {
     format!("watcher-{number}.jsonl")
 }
 
-/// Starts `count` watchers, which go to other nodes unasked when they are `restless`. Each ends once it reached the goal.
+/// Starts `count` watchers. `restless` watchers also move to other nodes on their own. Each ends once it has reached the goal.
 ///
 /// # Errors
-/// When a file can not be made.
+/// When a file cannot be created.
 pub fn start(
     count: usize,
     restless: bool,
@@ -112,10 +112,10 @@ pub fn start(
     Ok(tasks)
 }
 
-/// What every watcher of a run heard.
+/// Loads the records of every watcher of a run.
 ///
 /// # Errors
-/// When a file can not be read.
+/// When a file cannot be read.
 pub fn load(dir: &Path) -> Result<Vec<Vec<Heard>>> {
     let mut all = Vec::new();
     for number in 0.. {
@@ -134,7 +134,7 @@ struct Watcher {
     way: Way,
     place: usize,
     places: usize,
-    /// Everything up to this revision was told.
+    /// The watcher has received everything up to this revision.
     heard: u64,
     file: BufWriter<File>,
     goal: Arc<Goal>,
@@ -159,7 +159,7 @@ impl Watcher {
         writeln!(self.file, "{line}").map_err(Error::io("a watcher's file"))
     }
 
-    /// Follows one node until it ends or falls silent, or the goal is reached; says why.
+    /// Follows one node until the watch ends or falls silent, or the goal is reached; returns the reason.
     async fn follow(&mut self) -> Result<String> {
         let opened = self.way.open(self.place, self.heard + 1);
         let mut stream = match tokio::time::timeout(SILENCE, opened).await {

@@ -1,4 +1,4 @@
-//! The ways to watch.
+//! The ways to watch: one open watch over each front.
 
 use batuta_proto::v1;
 use batuta_proto::v1::watch_response::Item;
@@ -18,7 +18,7 @@ use crate::sandbox::address;
 use crate::told::Told;
 
 const PROGRESS_MS: u64 = 500;
-/// The same watch as a subscription.
+/// The watch as a GraphQL subscription.
 const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
     changes(fromRevision: $from, progressMs: $progress) {
         __typename
@@ -37,15 +37,15 @@ const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
 /// A way to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// REST, server-sent events.
+    /// REST, as server-sent events.
     Stream,
-    /// gRPC.
+    /// A gRPC stream.
     Grpc,
-    /// WebSocket.
+    /// A watch over WebSocket.
     Ws,
-    /// REST, one answer after the other.
+    /// REST, by polls.
     Poll,
-    /// GraphQL, a subscription.
+    /// A GraphQL subscription.
     Graphql,
 }
 
@@ -65,10 +65,10 @@ fn why(error: impl std::fmt::Display) -> String {
 }
 
 impl Way {
-    /// All of them.
+    /// All ways to watch.
     pub const ALL: [Self; 5] = [Self::Stream, Self::Grpc, Self::Ws, Self::Graphql, Self::Poll];
 
-    /// Watches the node at a place from a revision on.
+    /// Opens a watch on the node at a place, from a revision on.
     pub(super) async fn open(self, place: usize, from: u64) -> Result<Source, String> {
         let at = address(place);
         let rest = format!("http://{at}:{}/api/v1/watch", PORTS[0]);
@@ -109,7 +109,7 @@ impl Way {
     }
 }
 
-/// Changes with these events, which may be spelled as another front spells them.
+/// Makes a record of changes; `events` have the spelling of REST.
 fn changes(changes: &Value, events: &Value) -> Result<Heard, String> {
     let revision = changes["revision"].as_u64().ok_or("changes without a revision")?;
     let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
@@ -117,7 +117,7 @@ fn changes(changes: &Value, events: &Value) -> Result<Heard, String> {
 }
 
 impl Source {
-    /// What comes next.
+    /// Returns the next records.
     pub(super) async fn next(&mut self) -> News {
         match self {
             Self::Stream { response, buffer } => {
@@ -189,7 +189,7 @@ fn progress(revision: &Value) -> Vec<Heard> {
     revision.as_u64().map(|revision| Heard::Progress { revision }).into_iter().collect()
 }
 
-/// One server-sent event.
+/// Converts one server-sent event.
 fn sent(event: &str) -> News {
     let field = |name: &str| {
         event
@@ -203,7 +203,7 @@ fn sent(event: &str) -> News {
         "changes" => Ok(vec![changes(&data, &data["events"])?]),
         "progress" => Ok(progress(&data["revision"])),
         "error" => Err(data.to_string()),
-        // A comment that keeps the connection open.
+        // A comment, which keeps the connection open.
         _ => Ok(Vec::new()),
     }
 }

@@ -1,11 +1,11 @@
-//! Holders that hang on: sessions and one-shot locks with a short time to live, which the real Rust client keeps alive. The client
-//! knows all nodes, so a lock is lost only when a majority does not answer.
+//! Sessions and one-shot locks with a short TTL that the real Rust client keeps alive. The client knows all nodes, so it may
+//! lose a lock only when no majority answers.
 //!
 //! ```text
-//! process 0, 1, … (one a node)   witness: asks its node all the time, so that the history shows when the cluster answered
-//! the others, two a name         hold ── check ── check ── release, while the other one waits or asks again
+//! process 0, 1, … (one per node)   witness: calls its node all the time, so that the history shows when the cluster answered
+//! the others, two per name         hold ── check ── check ── release, while the other one waits or asks again
 //! ```
-//! A holder writes down from when on it relies on its lock ([`HELD`]) and that its client called the lock lost ([`LOST`]).
+//! A holder records when it starts to rely on its lock ([`HELD`]) and when its client reports the lock as lost ([`LOST`]).
 
 use std::time::Duration;
 
@@ -21,30 +21,30 @@ use crate::sandbox::address;
 
 /// The note that a holder relies on a lock from now on.
 pub const HELD: &str = "held";
-/// The note that a client called a session or a lock lost.
+/// The note that a client reported a session or a lock as lost.
 pub const LOST: &str = "lost";
 
-/// Time to live: shorter than every pause of this workload, longer than an election.
+/// Range of TTLs, in milliseconds: shorter than every pause of this workload, longer than an election.
 const TTL_MS: (u64, u64) = (3000, 4000);
 const HOLD_MS: (u64, u64) = (6000, 14_000);
 const WAIT_MS: u64 = 6000;
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// A holder: the harness's process, and the client under test.
+/// A holder: a process of the harness, and the client under test.
 struct Holder {
     client: Client,
     cluster: Cluster,
     name: String,
 }
 
-/// What is held.
+/// A lock that is held.
 struct Held {
     lock_id: String,
     token: u64,
     ttl_ms: u64,
 }
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(client: Client) {
     let witnesses = client.shared.places as u64;
     if client.process < witnesses {
@@ -62,7 +62,7 @@ pub(super) async fn process(client: Client) {
     }
 }
 
-/// Asks one node about a lock nobody takes. Its answers show when a majority answered, whatever the clients under test made of it.
+/// Reads a lock that nobody takes from one node. The answers show when a majority answered, independently of the clients under test.
 async fn witness(mut client: Client) {
     while !client.stopped() {
         client.call(&Ask::new("check", json!({"name": "witness", "fencing_token": 1}))).await;
@@ -85,7 +85,7 @@ impl Holder {
         }
     }
 
-    /// Waits for the lock and holds it as long as a session lives.
+    /// Waits for the lock and holds it under a session.
     async fn with_session(&mut self, ttl_ms: u64) {
         let Ok(session) = self.cluster.open_session(Duration::from_millis(ttl_ms)).await else { return };
         let ending = loss_of(session.state());
@@ -121,11 +121,11 @@ impl Holder {
         let held = Held { lock_id: grant.lock_id, token: grant.fencing_token, ttl_ms };
         self.granted(op, &held, revision);
         self.hold(&held, ending).await;
-        // Nothing else is in it; one that cannot be closed ends by itself.
+        // The session owns nothing else. If it cannot be closed, it ends by itself.
         let _ = session.close().await;
     }
 
-    /// Takes the lock for itself, if it is free, and has the client extend it.
+    /// Takes the lock as a one-shot lock if it is free, and lets the client extend it.
     async fn one_shot(&mut self, ttl_ms: u64) {
         let args = json!({"name": self.name, "ttl_ms": ttl_ms, "metadata": ""});
         let (op, _) = self.invoke("acquire", args);
@@ -136,7 +136,7 @@ impl Holder {
             return self.client.sleep_ms(pause_ms).await;
         };
         let held = Held { lock_id: lock.lock_id().to_owned(), token: lock.token(), ttl_ms };
-        // It did not wait: it was granted by the entry that it is named for.
+        // It did not wait, so the entry in its id granted it.
         let revision = lock.lock_id().parse::<LockId>().map(|id| id.0.index).unwrap_or_default();
         self.granted(op, &held, revision);
         self.hold(&held, lock.loss()).await;
@@ -151,7 +151,7 @@ impl Holder {
         self.client.shared.history.write(Event { f: HELD.to_owned(), value, ..self.event(Kind::Note) });
     }
 
-    /// Relies on the lock for a while, asks now and then whether its token is the newest, and gives the lock back.
+    /// Relies on the lock for a while, checks now and then whether its token is the newest, and releases the lock.
     async fn hold(&mut self, held: &Held, ending: impl Future<Output = Loss>) {
         tokio::pin!(ending);
         let hold_ms = self.client.random.between(HOLD_MS.0, HOLD_MS.1);
@@ -202,7 +202,7 @@ impl Holder {
         Event { p: Some(self.client.process), ..Event::new(kind) }
     }
 
-    /// Writes a request down; an acquisition gets a mark by which it is found in the log.
+    /// Records a request; an acquisition gets a mark by which it is found in the log.
     fn invoke(&self, f: &str, mut args: Value) -> (u64, Value) {
         let op = self.client.shared.history.op();
         if f == "acquire" && args["metadata"].is_null() {
@@ -224,7 +224,7 @@ impl Holder {
         self.client.shared.history.write(Event { op: Some(op), value, error, ..self.event(kind) });
     }
 
-    /// The answer, which the caller writes down; a failure is written down here.
+    /// Returns the answer for the caller to record; a failure is recorded here.
     fn answered<T>(&self, op: u64, answer: Result<T, Error>) -> Option<T> {
         answer
             .map_err(|error| {
@@ -247,8 +247,8 @@ impl Holder {
     }
 }
 
-/// Whether a refusal means that nothing happened and nothing will. The client asks again by itself, so any other failure may follow an
-/// attempt that is still under way.
+/// Whether a refusal means that the call had no effect and never will. The client repeats calls by itself, so any other failure may follow
+/// an attempt that is still in flight.
 fn is_certain(code: &str) -> bool {
     matches!(code, "wait_timeout" | "deadlock" | "lock_not_held" | "session_not_found")
 }
@@ -257,7 +257,7 @@ async fn loss_of(mut state: tokio::sync::watch::Receiver<SessionState>) -> Loss 
     let ended = |state: &SessionState| matches!(state, SessionState::Lost(_));
     match state.wait_for(ended).await.map(|state| state.clone()) {
         Ok(SessionState::Lost(loss)) => loss,
-        // Its session is dropped after it.
+        // The caller drops the session afterwards.
         _ => std::future::pending().await,
     }
 }

@@ -1,7 +1,7 @@
-//! Locks of every mode under contention: one-shot and owned by sessions, given back, forgotten, lost with their session.
+//! Locks of every mode under contention: one-shot and owned by sessions; released, left to expire, or lost with their session.
 //!
-//! Names change every few seconds, so that the history of one name stays short enough to be checked for
-//! linearizability, and so that names are left and new ones come all the time.
+//! Names change every few seconds, so that the history of one name stays short enough for a linearizability check, and so that
+//! old names are abandoned and new ones appear all the time.
 
 use serde_json::{Value, json};
 
@@ -10,12 +10,12 @@ use crate::client::{Ask, Client};
 /// How long a name is used.
 const EPOCH_NS: u64 = 4_000_000_000;
 
-/// A session the process keeps alive by itself.
+/// A session that the process keeps alive itself.
 struct Session {
     id: String,
 }
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(mut client: Client) {
     let mut session: Option<Session> = None;
     while !client.stopped() {
@@ -31,7 +31,7 @@ pub(super) async fn process(mut client: Client) {
     }
 }
 
-/// A name and how it is wanted.
+/// Chooses a name and a mode.
 fn wanted(client: &mut Client) -> Value {
     let epoch = client.shared.history.now() / EPOCH_NS;
     match client.random.between(0, 9) {
@@ -67,13 +67,13 @@ async fn one_shot(client: &mut Client) {
         client.call(&Ask::new("extend", extend)).await;
     }
     hold(client, &args, &grant).await;
-    // Now and then a holder forgets what it holds.
+    // Sometimes a holder does not release its lock.
     if client.random.chance(92) {
         release(client, &args, &grant).await;
     }
 }
 
-/// Several locks, all or nothing, under one token.
+/// Takes several locks, all or nothing, under one token.
 async fn several(client: &mut Client) {
     let epoch = client.shared.history.now() / EPOCH_NS;
     let mut numbers = [0, 1, 2];
@@ -143,7 +143,7 @@ async fn with_session(client: &mut Client, session: Option<Session>) -> Option<S
     }
 }
 
-/// Looks at a lock.
+/// Reads a lock.
 async fn look(client: &mut Client) {
     let name = wanted(client)["name"].clone();
     client.call(&Ask::new("get_lock", json!({ "name": name }))).await;

@@ -1,4 +1,4 @@
-//! What clients do while the nemesis is at work.
+//! The workloads that clients run while the nemesis injects faults.
 
 mod keeper;
 mod lock;
@@ -27,22 +27,22 @@ pub enum Workload {
     Lock,
     /// High-water registers.
     Register,
-    /// Counters under a lock, in a store that ignores tokens and in one that checks them.
+    /// Counters under a lock, in a store that ignores tokens and in a store that checks them.
     Resource,
-    /// Sessions: their time to live, their end, and what they own.
+    /// Sessions: their TTL, their end, and what they own.
     Sessions,
-    /// The same request under the same key, at once and again.
+    /// The same request under the same key, concurrently and repeatedly.
     Retry,
-    /// Waiting, going away while waiting, losing the session while waiting.
+    /// Waiting, disconnecting while waiting, losing the session while waiting.
     Queue,
     /// Locks, and many watchers that move from node to node.
     Watch,
-    /// Sessions and locks with a short time to live that the Rust client keeps alive.
+    /// Sessions and locks with a short TTL that the Rust client keeps alive.
     Keeper,
 }
 
 impl Workload {
-    /// Its name.
+    /// The name of the workload.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,25 +57,25 @@ impl Workload {
         }
     }
 
-    /// Whom the nemesis pauses, and for how long.
+    /// Which nodes the nemesis pauses, and for how long.
     #[must_use]
     pub fn pauses(self) -> Pauses {
         if self == Self::Keeper { Pauses::LongOfMinority } else { Pauses::OfAnybody }
     }
 
-    /// Log entries between two snapshots: few where snapshots are part of the matter.
+    /// Log entries between two snapshots: few where the workload tests snapshots.
     #[must_use]
     pub fn snapshot_entries(self) -> u64 {
         if self == Self::Retry { 1200 } else { 1_000_000 }
     }
 
-    /// Watchers at least, and whether they move about unasked.
+    /// The least number of watchers, and whether they move to other nodes on their own.
     #[must_use]
     pub fn watchers(self) -> (usize, bool) {
         if self == Self::Watch { (12, true) } else { (0, false) }
     }
 
-    /// Starts its processes; they end when the run is over.
+    /// Starts the processes of the workload; they end when the run is over.
     pub fn start(self, shared: &Arc<Shared>, processes: u64) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for process in 0..processes {

@@ -1,4 +1,4 @@
-//! Queues: many wait for few locks; some go away while they wait, some lose their session.
+//! Queues: many clients wait for few locks; some disconnect while they wait, some lose their session.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::client::{Ask, Client, FRONTS, Shared};
 
 const EPOCH_NS: u64 = 4_000_000_000;
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(mut client: Client) {
     while !client.stopped() {
         let name = format!("q/{}/{}", client.random.between(0, 2), client.shared.history.now() / EPOCH_NS);
@@ -36,14 +36,14 @@ async fn wait(client: &mut Client, name: &str) {
     client.call(&Ask::new("release", json!({"name": name, "lock_id": grant["lock_id"]}))).await;
 }
 
-/// Goes away while it waits: the connection ends.
+/// Disconnects while waiting.
 async fn leave(client: &mut Client, name: &str) {
     let acquire = one_shot(client, name);
     let patience_ms = client.random.between(20, 400);
     client.call_and_leave(&Ask::new("acquire", acquire), patience_ms).await;
 }
 
-/// Its session is closed while it waits.
+/// Closes the session of a wait.
 async fn lose_session(client: &mut Client, name: &str) {
     let Some(session) = client.call(&Ask::new("open_session", json!({"ttl_ms": 2000}))).await.ok() else {
         return;
@@ -54,14 +54,14 @@ async fn lose_session(client: &mut Client, name: &str) {
     let pause_ms = client.random.between(30, 300);
     client.sleep_ms(pause_ms).await;
     client.call(&Ask::new("close_session", json!({"session_id": session["session_id"]}))).await;
-    // What it was told is in the history; a task that failed is one that panicked, and that is not hidden.
+    // The answer is in the history. A failed task has panicked, which must not be hidden.
     if let Err(error) = waiting.await {
         std::panic::resume_unwind(error.into_panic());
     }
 }
 
-/// When all is well, somebody goes away on every node and front while waiting for long: an orphan would be granted the
-/// lock once its holder is gone, and keep it, and the cluster would not become empty.
+/// Disconnects a client with a long wait on every node and front, while the cluster is healthy. An orphaned wait would be granted
+/// the lock once its holder is gone, and keep it, so that the cluster would not become empty.
 pub async fn leave_everywhere(shared: &Arc<Shared>) {
     const LONG_MS: u64 = 20 * 60 * 1000;
     let mut client = Client::new(shared, 2_000_000);

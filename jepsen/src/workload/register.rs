@@ -1,14 +1,14 @@
-//! High-water registers: raised with tokens old and new, read on every node, deleted.
+//! High-water registers: advanced with old and new tokens, read on every node, deleted.
 
 use serde_json::json;
 
 use crate::client::{Ask, Client};
 
 const EPOCH_NS: u64 = 5_000_000_000;
-/// Tokens a process remembers; it presents old ones too.
+/// How many tokens a process remembers; it also presents old ones.
 const TOKENS_MAX: usize = 12;
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(mut client: Client) {
     let mut tokens: Vec<u64> = Vec::new();
     while !client.stopped() {
@@ -36,7 +36,7 @@ pub(super) async fn process(mut client: Client) {
     }
 }
 
-/// A token of a lock that nobody else wants.
+/// Takes a lock that nobody else wants, and returns its token.
 async fn token(client: &mut Client) -> Option<u64> {
     let name = format!("tokens/{}", client.process);
     let acquire = json!({"name": name, "ttl_ms": 1000, "wait_ms": 1000});

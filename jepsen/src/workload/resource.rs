@@ -1,6 +1,6 @@
-//! A resource under a lock: counters that clients read, think about, and write back. One store takes every write, one refuses
-//! tokens older than the newest it has seen. Holders sometimes think for longer than their lock lives: the first
-//! store must then lose updates, or the harness could not see the difference; the second must not.
+//! A resource under a lock: counters that clients read, think about, and write back. One store accepts every write; the other refuses
+//! tokens older than the newest it has seen. Holders sometimes think for longer than their lock lives. Then the first
+//! store must lose updates, or the harness could not see the difference; the second must not.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,12 +15,12 @@ const TTL_MS: u64 = 1000;
 #[derive(Clone, Copy, Debug, Default)]
 struct Counter {
     value: u64,
-    /// Writes that were taken.
+    /// Accepted writes.
     taken: u64,
     newest_token: u64,
 }
 
-/// The two stores, by name of the lock.
+/// The two stores; each has a counter per lock name.
 #[derive(Debug, Default)]
 pub struct Stores {
     blind: Mutex<BTreeMap<String, Counter>>,
@@ -30,13 +30,13 @@ pub struct Stores {
 type Store = Mutex<BTreeMap<String, Counter>>;
 
 fn with<T>(store: &Store, name: &str, what: impl FnOnce(&mut Counter) -> T) -> T {
-    // Every change of a counter is whole.
+    // No code that holds the lock can panic halfway through a change.
     let mut counters = store.lock().unwrap_or_else(PoisonError::into_inner);
     what(counters.entry(name.to_owned()).or_default())
 }
 
 impl Stores {
-    /// How many updates each store took and how many are in it.
+    /// How many updates each store accepted, and how many it still has.
     #[must_use]
     pub fn summary(&self) -> Value {
         let sum = |store: &Store| {
@@ -49,7 +49,7 @@ impl Stores {
     }
 }
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(mut client: Client) {
     while !client.stopped() {
         let name = format!("res/{}", client.random.between(0, 2));
@@ -72,7 +72,7 @@ async fn update(client: &mut Client, name: &str, token: u64) {
     let shared = std::sync::Arc::clone(&client.shared);
     let stores = &shared.stores;
     let blind = with(&stores.blind, name, |counter| counter.value);
-    // A read fences too: whoever read before has been overtaken.
+    // A read fences, too: it supersedes every earlier reader.
     let fenced = with(&stores.fenced, name, |counter| {
         let admitted = token >= counter.newest_token;
         counter.newest_token = counter.newest_token.max(token);

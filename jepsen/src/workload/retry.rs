@@ -1,10 +1,10 @@
-//! The same request under the same key, from several clients at once, through different nodes and fronts, and again later.
+//! The same request under the same key, from several clients concurrently, through different nodes and fronts, and again later.
 
 use serde_json::{Value, json};
 
 use crate::client::{Ask, Client};
 
-/// One process and its twins.
+/// Runs one process of the workload with its twins.
 pub(super) async fn process(mut client: Client) {
     while !client.stopped() {
         if client.random.chance(20) {
@@ -25,7 +25,7 @@ pub(super) async fn process(mut client: Client) {
             let release = json!({"name": name, "lock_id": grant["lock_id"]});
             let key = client.key();
             together(&mut client, &Ask::new("release", release).keyed(Some(key))).await;
-            // The grant has ended: the key finds that out, and gets no second grant.
+            // The grant has ended: a retry reports that, and gets no second grant.
             client.wander();
             client.call(&acquire).await;
         }
@@ -38,8 +38,8 @@ pub(super) async fn process(mut client: Client) {
     }
 }
 
-/// Waits for a lock, loses the connection, and asks again at once under the same key at another node, while the lock
-/// becomes free. What it is granted then it must keep: the node that saw the connection end must not take it away.
+/// Waits for a lock, disconnects, and asks again at once under the same key at another node, while the lock
+/// becomes free. A grant must then stay: the node that saw the connection end must not withdraw it.
 async fn leave_and_return(client: &mut Client) {
     let name = format!("return/{}", client.process);
     let held = client.call(&Ask::new("acquire", json!({"name": name, "ttl_ms": 4000}))).await.ok();
@@ -69,7 +69,7 @@ async fn leave_and_return(client: &mut Client) {
     client.call(&Ask::new("release", json!({"name": name, "lock_id": grant["lock_id"]}))).await;
 }
 
-/// Asks from two or three places at once; gives the answers.
+/// Makes the same call from two or three clients concurrently, and returns the answers.
 async fn together(client: &mut Client, ask: &Ask) -> Vec<Value> {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..client.random.between(1, 2) {

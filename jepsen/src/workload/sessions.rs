@@ -1,10 +1,10 @@
-//! Sessions: kept alive for a while, then left alone or closed; what they own is looked for, and the dead are called.
+//! Sessions: kept alive for a while, then closed or left to expire. Their locks are read, and ended sessions are called again.
 
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Ask, Client};
 
-/// One process.
+/// Runs one process of the workload.
 pub(super) async fn process(mut client: Client) {
     while !client.stopped() {
         one(&mut client).await;
@@ -15,7 +15,7 @@ pub(super) async fn process(mut client: Client) {
 }
 
 async fn one(client: &mut Client) {
-    // Some live long enough to be there after a pause of everybody.
+    // Some live long enough to survive a pause of all nodes.
     let ttl_ms = if client.random.chance(75) {
         client.random.between(800, 2500)
     } else {
@@ -45,7 +45,7 @@ async fn one(client: &mut Client) {
     call_the_dead(client, &about).await;
 }
 
-/// Looks at a session that is left alone until it is gone.
+/// Reads a session that is not kept alive until it has expired.
 async fn await_end(client: &mut Client, about: &Value, ttl_ms: u64) {
     let until_ns = client.shared.history.now() + (ttl_ms + 6000) * 1_000_000;
     while !client.stopped() && client.shared.history.now() < until_ns {
@@ -61,10 +61,10 @@ fn look(about: &Value) -> Ask {
     Ask::new("get_session", about.clone())
 }
 
-/// A session that ended stays ended, on every node.
+/// Calls an ended session, which must stay ended on every node.
 async fn call_the_dead(client: &mut Client, about: &Value) {
     client.wander();
     let call = if client.random.chance(50) { Ask::new("keep_alive", about.clone()) } else { look(about) };
-    // Said in the history; the checker knows whether it was dead by then.
+    // The history has the answer; the checker knows whether the session had ended by then.
     let _: Answer = client.call(&call).await;
 }

@@ -1,4 +1,4 @@
-//! The cluster itself.
+//! Commands, replies and refusals of the cluster job as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::rejection::Rejection as WireRejection;
@@ -24,7 +24,7 @@ impl ToWire<wire::SetLimits> for SetLimits {
     }
 }
 
-/// A limit this build does not know is refused by apply, not here: every build answers such a request alike.
+/// Limit names are not checked here. `apply` refuses an unknown limit, so that every build answers the request alike.
 impl FromWire<wire::SetLimits> for SetLimits {
     fn from_wire(message: wire::SetLimits, _: &'static str) -> Result<Self, DecodeError> {
         let wire::SetLimits { values } = message;

@@ -1,4 +1,4 @@
-//! openraft's own types: votes, log ids, memberships, log entries.
+//! openraft's own types as protobuf, and back: votes, log ids, memberships, log entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn membership(membership: wire::Membership) -> Result<Membership, DecodeError> {
         .map(|member| (member.node_id, Member { name: member.name, addresses: addresses(member.addresses) }))
         .collect();
     if configs.is_empty() {
-        // The membership of a node that has not heard of any cluster yet.
+        // The membership of a node that does not know any cluster yet.
         return Ok(Membership::default());
     }
     Membership::new(configs, members).map_err(|_| DecodeError::Missing("a voter's addresses"))

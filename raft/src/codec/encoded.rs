@@ -1,4 +1,4 @@
-//! Requests and their bytes, encoded once on their way from the node that takes them into the log.
+//! Requests with their encoded bytes. The node that accepts a request encodes it once; the log stores those bytes.
 
 use batuta_proto::internal as wire;
 use batuta_statemachine::{Request, Stamp};
@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::{DecodeError, request_from_wire, request_to_wire};
 
-/// Requests, and the bytes of each.
+/// Decoded requests, and the encoded bytes of each.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedRequests {
     pub(crate) requests: Vec<Request>,
@@ -21,11 +21,11 @@ impl EncodedRequests {
         Self { requests, bytes }
     }
 
-    /// Requests that another node encoded. Their bytes are kept, unless they have fields that this build does not know: the log carries
-    /// nothing that its leader did not understand.
+    /// Decodes requests that another node encoded. Keeps the received bytes, unless a request has fields that this build does not know: such
+    /// a request is encoded again without them, because the log carries nothing that its leader did not understand.
     ///
     /// # Errors
-    /// [`DecodeError`] when a request is damaged or of a newer build.
+    /// [`DecodeError`] when a request is damaged or was written by a newer build.
     pub(crate) fn received(bytes: Vec<Bytes>) -> Result<Self, DecodeError> {
         let mut received = Self { requests: Vec::with_capacity(bytes.len()), bytes };
         for bytes in &mut received.bytes {
@@ -40,13 +40,13 @@ impl EncodedRequests {
         Ok(received)
     }
 
-    /// The size of all requests, bytes.
+    /// The encoded size of all requests together, in bytes.
     pub(crate) fn bytes_len(&self) -> usize {
         self.bytes.iter().map(Bytes::len).sum()
     }
 }
 
-/// An `Entry` of log.proto whose requests are encoded already.
+/// An `Entry` of log.proto whose requests are already encoded.
 #[derive(Clone, PartialEq, Message)]
 struct EncodedEntry {
     #[prost(uint64, tag = "1")]
@@ -57,7 +57,7 @@ struct EncodedEntry {
     requests: Vec<Bytes>,
 }
 
-/// The bytes of an entry with these requests, as [`super::encode_entry`] makes them.
+/// Encodes an entry whose requests are already encoded. The bytes equal those of [`super::encode_entry`].
 pub(crate) fn encode_entry_of(stamp: Stamp, requests: Vec<Bytes>) -> Bytes {
     EncodedEntry { now_ms: stamp.now_ms, wall_ms: stamp.wall_ms, requests }.encode_to_vec().into()
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_of_encoded_requests_has_the_same_bytes() {
+    fn encoded_requests_give_the_same_entry() {
         for stamp in [Stamp::default(), Stamp { now_ms: 5, wall_ms: 7 }] {
             for requests in [Vec::new(), requests()] {
                 let encoded = EncodedRequests::new(requests.clone());
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn received_bytes_are_kept_without_unknown_fields() {
+    fn bytes_without_unknown_fields_are_kept() {
         let sent = EncodedRequests::new(requests());
         let mut bytes = sent.bytes.clone();
         // Field 90, a varint, which no build knows.
@@ -95,7 +95,7 @@ mod tests {
         let received = EncodedRequests::received(bytes.clone()).expect("is understood");
         assert_eq!(received.requests, requests());
         assert_eq!(received.bytes, sent.bytes);
-        assert_eq!(received.bytes[0].as_ptr(), bytes[0].as_ptr(), "the same bytes, not equal ones");
+        assert_eq!(received.bytes[0].as_ptr(), bytes[0].as_ptr(), "the received buffer itself, not a copy");
         assert!(EncodedRequests::received(vec![Bytes::from_static(&[0xd0])]).is_err());
         assert!(EncodedRequests::received(vec![Bytes::new()]).is_err(), "a request without a command");
     }

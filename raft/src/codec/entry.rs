@@ -1,4 +1,4 @@
-//! Entries, requests and the keys of retries.
+//! Entries, requests and retry keys as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::dedup_key::Key as WireKey;
@@ -10,14 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::wire::{FromWire, ToWire, claimed};
 use super::{DecodeError, cluster, lock, register, session};
 
-/// The bytes of an entry. The same entry always gives the same bytes.
+/// Encodes an entry. The same entry always gives the same bytes.
 #[must_use]
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let requests = entry.requests.iter().map(request_to_wire).collect();
     wire::Entry { now_ms: entry.stamp.now_ms, wall_ms: entry.stamp.wall_ms, requests }.encode_to_vec()
 }
 
-/// The entry of some bytes.
+/// Decodes an entry.
 ///
 /// # Errors
 /// [`DecodeError`] when the bytes are damaged or written by a build that knows more than this one.
@@ -27,15 +27,15 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     Ok(Entry { stamp: Stamp { now_ms: entry.now_ms, wall_ms: entry.wall_ms }, requests })
 }
 
-/// A request as a front makes it. With a key a retry is recognised by the fingerprint that is made here: a hash of the encoded command,
-/// so that a field that a newer build adds, and that is not set, changes nothing.
+/// Makes a request as a front submits it. A request with a key gets a fingerprint here, by which a retry is recognised: a hash of the
+/// encoded command. A field that a newer build adds does not change the fingerprint as long as it is not set.
 pub fn request(key: Option<DedupKey>, command: impl Into<Command>) -> Request {
     let command = command.into();
     let dedup = key.map(|key| Retry { key, fingerprint: fingerprint(&command) });
     Request::new(dedup, command)
 }
 
-/// Which call waits for an acquisition is not part of what is asked.
+/// The call that waits for an acquisition is left out: a retry comes through another call.
 fn fingerprint(command: &Command) -> u64 {
     let mut command = command_to_wire(command);
     if let WireCommand::Acquire(acquire) = &mut command {

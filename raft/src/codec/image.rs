@@ -1,4 +1,4 @@
-//! The state as snapshots keep it.
+//! The state as protobuf, as snapshots store it, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::image_record::Record as WireRecord;
@@ -7,7 +7,7 @@ use batuta_statemachine::{ImageHeader, ImageRecord, Limits, LimitsPatch};
 use super::wire::{FromWire, ToWire, claimed};
 use super::{DecodeError, lock, retry};
 
-/// The wire form of an image's header.
+/// Converts the header of an image to its wire form.
 pub(crate) fn image_header_to_wire(header: &ImageHeader) -> wire::ImageHeader {
     let ImageHeader { revision, now_ms, wall_ms, limits, cluster_id, next_node_id, last_token } = header;
     let limits = limits.values().into_iter();
@@ -22,7 +22,7 @@ pub(crate) fn image_header_to_wire(header: &ImageHeader) -> wire::ImageHeader {
     }
 }
 
-/// The header of its wire form.
+/// Converts the header of an image from its wire form.
 pub(crate) fn image_header(header: wire::ImageHeader) -> Result<ImageHeader, DecodeError> {
     let wire::ImageHeader { revision, now_ms, wall_ms, limits, cluster_id, next_node_id, last_token } =
         header;
@@ -32,7 +32,7 @@ pub(crate) fn image_header(header: wire::ImageHeader) -> Result<ImageHeader, Dec
     Ok(ImageHeader { revision, now_ms, wall_ms, limits, cluster_id, next_node_id, last_token })
 }
 
-/// The wire form of an image's record.
+/// Converts a record of an image to its wire form.
 pub(crate) fn image_record_to_wire(record: &ImageRecord) -> wire::ImageRecord {
     let record = match record {
         ImageRecord::Session(record) => WireRecord::Session(record.to_wire()),
@@ -44,7 +44,7 @@ pub(crate) fn image_record_to_wire(record: &ImageRecord) -> wire::ImageRecord {
     wire::ImageRecord { record: Some(record) }
 }
 
-/// The record of its wire form.
+/// Converts a record of an image from its wire form.
 pub(crate) fn image_record(record: wire::ImageRecord) -> Result<ImageRecord, DecodeError> {
     match record.record.ok_or(DecodeError::Unknown("record"))? {
         WireRecord::Session(record) => FromWire::from_wire(record, "session").map(ImageRecord::Session),

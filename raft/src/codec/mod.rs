@@ -1,7 +1,7 @@
-//! Our own types as protobuf and back, a file a job. Wire types stop here.
+//! Converts the core's types to protobuf and back, one file per job. Wire types stop here.
 //!
-//! Decoding is strict where guessing would let replicas diverge: a request, mode or key that this build does not know is an
-//! error, never skipped. A field this build does not know is ignored; so a field may only be added when ignoring it is right.
+//! Decoding is strict where a guess would let replicas diverge: a request, mode or key that this build does not know is an
+//! error, never skipped. A field that this build does not know is ignored, so a field may be added only when ignoring it is right.
 
 mod cluster;
 pub(crate) mod consensus;
@@ -24,24 +24,24 @@ pub(crate) use entry::{request_from_wire, request_to_wire};
 pub(crate) use image::{image_header, image_header_to_wire, image_record, image_record_to_wire};
 pub(crate) use outcome::{outcome, outcome_to_wire};
 
-/// Bytes that are not an entry this build can apply.
+/// The bytes are not an entry that this build can apply.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not protobuf of the expected shape.
+    /// The bytes are not protobuf of the expected shape.
     #[error("not a log entry: {0}")]
     Malformed(#[from] prost::DecodeError),
-    /// A field that every build writes is not there.
+    /// A field that every build writes is missing.
     #[error("a log entry lacks {0}")]
     Missing(&'static str),
-    /// A value that only a newer build can have written.
+    /// Only a newer build can have written this value.
     #[error("a log entry has an unknown {0}: it was written by a newer version; upgrade this node")]
     Unknown(&'static str),
-    /// A name that no build would have accepted.
+    /// The name breaks the naming rules, which every build checks.
     #[error("a log entry has a bad {field}: it {source}")]
     Name {
-        /// The field.
+        /// The field with the name.
         field: &'static str,
-        /// What is wrong with it.
+        /// The rule that the name breaks.
         source: NameError,
     },
 }

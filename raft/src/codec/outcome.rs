@@ -1,4 +1,4 @@
-//! What requests were answered.
+//! Outcomes of requests (replies and refusals) as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::outcome::Outcome as WireOutcome;
@@ -9,7 +9,7 @@ use batuta_statemachine::{Outcome, Rejection, Reply};
 use super::wire::{Claimed, ToWire, claimed};
 use super::{DecodeError, cluster, lock, register, session};
 
-/// The wire form of an outcome.
+/// Converts an outcome to its wire form.
 pub(crate) fn outcome_to_wire(outcome: &Outcome) -> wire::Outcome {
     wire::Outcome {
         outcome: Some(match outcome {
@@ -21,7 +21,7 @@ pub(crate) fn outcome_to_wire(outcome: &Outcome) -> wire::Outcome {
     }
 }
 
-/// The outcome of its wire form.
+/// Converts an outcome from its wire form.
 pub(crate) fn outcome(outcome: wire::Outcome) -> Result<Outcome, DecodeError> {
     match outcome.outcome.ok_or(DecodeError::Unknown("outcome"))? {
         WireOutcome::Reply(answer) => reply(answer.reply.ok_or(DecodeError::Unknown("reply"))?).map(Ok),
@@ -78,7 +78,7 @@ fn rejection(rejection: WireRejection) -> Result<Rejection, DecodeError> {
     )
 }
 
-/// The refusals that belong to no job.
+/// Decodes the refusals that belong to no job.
 fn shared_rejection(rejection: WireRejection) -> Claimed<Rejection, WireRejection> {
     Claimed::Here(Ok(match rejection {
         WireRejection::InvalidArgument(wire::InvalidArgument { field, problem }) => {

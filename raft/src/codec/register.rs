@@ -1,4 +1,4 @@
-//! High-water registers.
+//! Commands, replies, refusals and records of high-water registers as protobuf, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::rejection::Rejection as WireRejection;

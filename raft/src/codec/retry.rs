@@ -1,4 +1,4 @@
-//! What is remembered for retries, in snapshots.
+//! The remembered answers of retries as protobuf, as snapshots store them, and back.
 
 use batuta_proto::internal as wire;
 use batuta_proto::internal::ended_record::Ended as WireEnded;

@@ -1,6 +1,6 @@
-//! How a type of the core and its message become each other: traits for values, macros for structs and enums.
+//! Converts a type of the core to its message and back: traits for values, macros for structs and enums.
 //!
-//! The macros name every field once and take both sides apart by it: a field that one side has and the macro lacks does not compile.
+//! A macro lists every field once and destructures both sides with that list, so a field that the list lacks does not compile.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
 
 use super::DecodeError;
 
-/// Becomes a value of a message.
+/// Converts a value of the core to a value of a message.
 pub(super) trait ToWire<W> {
     fn to_wire(&self) -> W;
 }
 
-/// Is read from a value of a message; `field` names the value in errors.
+/// Converts a value of a message to a value of the core; `field` names the value in errors.
 pub(super) trait FromWire<W>: Sized {
     fn from_wire(value: W, field: &'static str) -> Result<Self, DecodeError>;
 }
 
-/// A variant of a flat enum of the wire, asked of one job after the other.
+/// What one job says of a variant of a flat wire enum that is offered to every job in turn.
 pub(super) enum Claimed<T, W> {
-    /// It belongs to this job, which decoded it.
+    /// The variant belongs to this job, which decoded it.
     Here(Result<T, DecodeError>),
-    /// It belongs to another job.
+    /// The variant belongs to another job.
     Elsewhere(W),
 }
 
-/// Hands a variant of the wire from job to job until one knows it.
+/// Offers a wire variant to each job in turn until one decodes it.
 macro_rules! claimed {
     ($wire:expr, $($decode:path),* ; else $unknown:expr) => {{
         let wire = $wire;
@@ -41,7 +41,7 @@ macro_rules! claimed {
     }};
 }
 
-/// A struct of the core and its message, with the same fields.
+/// Converts between a struct of the core and a message with the same fields.
 macro_rules! wire_struct {
     ($Core:ident = $Message:ident { $($field:ident),* $(,)? }) => {
         impl ToWire<wire::$Message> for $Core {
@@ -62,7 +62,7 @@ macro_rules! wire_struct {
     };
 }
 
-/// A message that must be there, where it is a field of another one.
+/// Converts between a type of the core and a required message field: a missing message is an error.
 macro_rules! wire_message {
     ($Core:ident = $Message:ident) => {
         impl ToWire<Option<wire::$Message>> for $Core {
@@ -79,7 +79,7 @@ macro_rules! wire_message {
     };
 }
 
-/// An enum of the core with variants of one value each, and the part of a flat enum of the wire that belongs to it.
+/// Converts between an enum of the core whose variants hold one value each and its part of a flat wire enum.
 macro_rules! wire_variants {
     ($to:ident, $from:ident: $Core:ident = $Wire:ident { $($Variant:ident = $WireVariant:ident),* $(,)? }) => {
         pub(super) fn $to(value: &$Core) -> $Wire {
@@ -99,7 +99,8 @@ macro_rules! wire_variants {
     };
 }
 
-/// An enum of the core with variants of named fields: those that have a message, then those whose one field stands in its place.
+/// Converts between an enum of the core whose variants have named fields and its part of a flat wire enum. `bare` lists the variants
+/// whose single field is on the wire without a message around it.
 macro_rules! wire_fields {
     (
         $to:ident, $from:ident: $Core:ident = $Wire:ident {

@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stall_is_remembered_by_its_length() {
+    fn stall_is_remembered_by_its_length() {
         const QUICK: Duration = Duration::from_micros(200);
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);

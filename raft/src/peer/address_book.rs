@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn uncommitted_address_change_that_is_taken_back_is_noted_again() {
+    fn address_change_taken_back_is_noted_again() {
         let (sender, receiver) = TypeConfig::watch_channel(metrics_of(&[(1, "n1:7000"), (3, "n3:7002")]));
         let book = AddressBook::default();
         book.follow(Metrics::new(receiver));

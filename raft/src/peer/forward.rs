@@ -1,8 +1,8 @@
-//! One stream to the leader for everything this node can not do itself. What waits while the stream is busy goes in one
-//! message; answers come back in any order.
+//! Forwards calls to the leader over one stream. Calls that arrive while the stream is busy share one message; answers come back in
+//! any order.
 //!
-//! Once another member leads, calls take another stream, and the old one has a moment to bring the answers that are still due: a
-//! leader that hands over answers what it has committed.
+//! Once another member leads, new calls use a new stream. The old stream stays open for [`LAST_WORDS_WITHIN`], because a deposed leader
+//! still answers what it has committed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,27 +21,27 @@ use super::batch::Batches;
 use super::{Client, Target, client};
 use crate::platform::Platform;
 
-/// Calls that may wait for the stream.
+/// Most calls that wait for the stream.
 const QUEUE: usize = 16_384;
-/// Calls that travel as one renew so many sessions, and the last of them puts no more than its own on top: they become one entry.
+/// Keep-alives are merged until they cover this many sessions; the last one may overshoot by its own. A merged call becomes one entry.
 const KEEP_ALIVES: usize = 1_024;
-/// The stream must be open by then.
+/// How long opening the stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
-/// When another member leads, the answers of the one before must be here by then.
+/// How long the answers of a deposed leader are waited for, from the moment another member leads.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ForwardError {
-    /// It never left this node.
+    /// The call never left this node.
     NotSent,
-    /// It may have arrived, or not.
+    /// The call may have reached the leader.
     Lost,
-    /// Too many calls wait.
+    /// Too many calls are waiting.
     Overloaded,
 }
 
-/// Who waits for an answer.
+/// A caller that waits for an answer.
 struct Waiter {
     answer: oneshot::Sender<Result<Answer, ForwardError>>,
     /// How many sessions the call renews.
@@ -59,14 +59,14 @@ impl Waiter {
 struct Pending {
     waiters: HashMap<u64, Waiter>,
     next_id: u64,
-    /// Set when the stream is gone: later calls need another one.
+    /// Set when the stream has ended: later calls need another stream.
     closed: bool,
 }
 
 impl Pending {
-    /// Hands an answer to whoever waits for it.
+    /// Delivers an answer to the callers that wait for it.
     fn take(&mut self, response: wire::ForwardResponse) {
-        // An answer without content is one this build does not understand.
+        // An answer without content comes from a build that knows more kinds of answers.
         let wire::ForwardResponse { id, with_ids, mut result } = response;
         if with_ids.is_empty() {
             if let Some(waiter) = self.waiters.remove(&id) {
@@ -77,7 +77,7 @@ impl Pending {
         let mut at = 0;
         for id in std::iter::once(id).chain(with_ids) {
             let Some(waiter) = self.waiters.remove(&id) else {
-                // Not what was asked together: whose the rest is, nobody knows.
+                // The ids do not match a batch we sent, so we cannot tell whose answers the rest are.
                 result = None;
                 continue;
             };
@@ -94,7 +94,7 @@ struct Shared(Arc<Mutex<Pending>>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing that runs under the lock can leave it half changed.
+        // No code that holds the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,11 +114,11 @@ struct Link {
     pending: Shared,
 }
 
-/// The way to the leader, whoever that is.
+/// Forwards calls to whichever member leads.
 pub(crate) struct Forwarder {
     cluster_id: String,
     platform: Arc<dyn Platform>,
-    /// Where the stream is served: with the callers, not with consensus.
+    /// The runtime that serves the stream: that of the callers, not the consensus thread.
     callers: Handle,
     leads: watch::Receiver<Option<u64>>,
     link: Mutex<Option<Link>>,
@@ -127,7 +127,7 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// `leads`: who leads, as this node knows it.
+    /// `leads`: the leader, as far as this node knows.
     pub(crate) fn new(
         cluster_id: String,
         platform: Arc<dyn Platform>,
@@ -146,7 +146,7 @@ impl Forwarder {
         }
     }
 
-    /// Sends a call to the member that leads and waits for its answer.
+    /// Sends a call to the leader and waits for its answer.
     pub(crate) async fn call(&self, leader: u64, address: &str, call: Call) -> Result<Answer, ForwardError> {
         let (answer, receiver) = oneshot::channel();
         let waiter = Waiter { answer, sessions: sessions(&call) };
@@ -190,7 +190,7 @@ impl Forwarder {
     }
 }
 
-/// Resolves once another member leads, and what the old leader had to say should have arrived.
+/// Resolves [`LAST_WORDS_WITHIN`] after another member leads.
 async fn deposed(leader: u64, mut leads: watch::Receiver<Option<u64>>) {
     let another = |now: &Option<u64>| now.is_some_and(|now| now != leader);
     loop {
@@ -199,21 +199,21 @@ async fn deposed(leader: u64, mut leads: watch::Receiver<Option<u64>>) {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(LAST_WORDS_WITHIN).await;
-        // It may be the leader again, with new calls.
+        // The same member may lead again by now, with new calls on this stream.
         if another(&leads.borrow()) {
             return;
         }
     }
 }
 
-/// Carries calls there and answers back until the stream ends.
+/// Sends calls and delivers answers until the stream ends.
 async fn pump(
     mut client: Client,
     target: Target,
     calls: mpsc::Receiver<wire::ForwardRequest>,
     pending: &Shared,
 ) {
-    // The stream is opened before the first call is taken from the queue: what was not taken was not sent.
+    // The stream is opened before the first call is taken from the queue, so a call that is still queued was not sent.
     let (started, start) = oneshot::channel::<()>();
     let requests = stream::unfold((Batches::new(calls), Some(start)), |(mut calls, mut start)| async move {
         if let Some(start) = start.take() {
@@ -246,8 +246,7 @@ fn sessions(call: &Call) -> usize {
     if let Call::KeepAlive(wire::KeepAlives { sessions }) = call { sessions.len() } else { 0 }
 }
 
-/// Makes one call of the keep-alives among those that leave, or a few where they are very many: then many cost the leader little
-/// more than one.
+/// Merges the keep-alives of a message into calls of about [`KEEP_ALIVES`] sessions, so that many cost the leader little more than one.
 fn together(requests: Vec<wire::ForwardRequest>) -> Vec<wire::ForwardRequest> {
     let mut leaving: Vec<wire::ForwardRequest> = Vec::with_capacity(requests.len());
     let mut last = None;
@@ -268,14 +267,14 @@ fn together(requests: Vec<wire::ForwardRequest>) -> Vec<wire::ForwardRequest> {
     leaving
 }
 
-/// The part of the answer to calls that travelled together that is for one of them, which renews these of their sessions.
+/// Extracts the answer for one of the merged calls, which renews this range of their sessions. `None` when the answer is too short.
 fn part(answer: &Answer, sessions: Range<usize>) -> Option<Answer> {
     match answer {
         Answer::KeptAlive(all) => {
             let deadlines_ms = all.deadlines_ms.get(sessions)?.to_vec();
             Some(Answer::KeptAlive(wire::KeptAlives { deadlines_ms, ..*all }))
         }
-        // A refusal.
+        // A refusal is the same for all.
         same => Some(same.clone()),
     }
 }
@@ -284,7 +283,7 @@ fn part(answer: &Answer, sessions: Range<usize>) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    /// Of so many sessions.
+    /// A call that renews this many sessions.
     fn keep_alive(id: u64, sessions: u32) -> wire::ForwardRequest {
         let session = |ordinal| wire::Position { index: 100 + id, ordinal };
         let call = Some(Call::KeepAlive(wire::KeepAlives { sessions: (0..sessions).map(session).collect() }));
@@ -299,7 +298,7 @@ mod tests {
         Answer::KeptAlive(wire::KeptAlives { revision: 9, now_ms: 5, deadlines_ms })
     }
 
-    /// Calls that wait: number and sessions.
+    /// Registers waiting calls, given as (id, number of sessions).
     fn waits<const N: usize>(
         pending: &mut Pending,
         calls: [(u64, usize); N],
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alives_that_leave_together_are_one_call_and_nothing_else_is() {
+    fn only_keep_alives_are_merged_into_one_call() {
         let left =
             together(vec![read(1), keep_alive(2, 1), read(3), keep_alive(4, 2), keep_alive(5, 1), read(6)]);
         let ids: Vec<u64> = left.iter().map(|request| request.id).collect();
@@ -334,17 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn very_many_sessions_are_more_calls_than_one() {
+    fn merged_calls_are_limited_in_sessions() {
         let left = together((0..300).map(|id| keep_alive(id, 10)).collect());
         let sizes: Vec<usize> =
             left.iter().map(|request| sessions(request.call.as_ref().expect("a call"))).collect();
         assert_eq!(sizes, [1_030, 1_030, 940]);
         let calls: usize = left.iter().map(|request| 1 + request.with_ids.len()).sum();
-        assert_eq!(calls, 300, "none is left out");
+        assert_eq!(calls, 300, "no call is left out");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_outlives_its_leaders_time_by_a_moment_for_the_last_answers() {
+    async fn stream_waits_for_a_deposed_leaders_last_answers() {
         let (lead, leads) = watch::channel(None);
         let over = tokio::spawn(deposed(1, leads));
         let lead = async |now, then_ms| {
@@ -353,24 +352,24 @@ mod tests {
             over.is_finished()
         };
         assert!(!lead(Some(1), 10_000).await);
-        assert!(!lead(None, 10_000).await, "nobody is no other");
-        assert!(!lead(Some(2), 100).await, "its last answers are on their way");
-        assert!(!lead(Some(1), 10_000).await, "it leads again");
+        assert!(!lead(None, 10_000).await, "no leader is not another leader");
+        assert!(!lead(Some(2), 100).await, "last answers may still arrive");
+        assert!(!lead(Some(1), 10_000).await, "the same member leads again");
         assert!(!lead(Some(2), 249).await);
-        assert!(lead(Some(3), 2).await, "counted from the first that led instead");
+        assert!(lead(Some(3), 2).await, "time counts from the first other leader");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_brings_answers_when_its_nodes_consensus_has_ended() {
+    async fn stream_outlives_consensus_of_its_node() {
         let (_, leads) = watch::channel(Some(1));
         tokio::time::timeout(Duration::from_mins(1), deposed(1, leads)).await.expect_err("it goes on");
     }
 
     #[test]
-    fn each_of_those_that_travelled_together_has_its_own_answer_or_the_same_refusal() {
+    fn merged_calls_get_own_answers_or_one_refusal() {
         let mut pending = Pending::default();
         let receivers = waits(&mut pending, [(1, 2), (2, 1), (3, 1)]);
-        // One deadline is missing: whose, the order says.
+        // One deadline is missing; the order tells whose.
         let result = Some(kept(vec![70, 0, 80]));
         pending.take(wire::ForwardResponse { id: 2, with_ids: vec![1, 3], result });
         assert_eq!(told(receivers), [Ok(kept(vec![0, 80])), Ok(kept(vec![70])), Err(ForwardError::Lost)]);
@@ -380,7 +379,7 @@ mod tests {
         pending.take(wire::ForwardResponse { id: 4, with_ids: vec![5], result: Some(refused.clone()) });
         assert_eq!(told(receivers), [Ok(refused.clone()), Ok(refused)]);
 
-        // What nobody asked has no place among the others, and they can not be told apart from there on.
+        // Id 7 was never asked for, so the answers from there on cannot be assigned.
         let receivers = waits(&mut pending, [(6, 1), (8, 1)]);
         let result = Some(kept(vec![1, 2, 3]));
         pending.take(wire::ForwardResponse { id: 6, with_ids: vec![7, 8], result });

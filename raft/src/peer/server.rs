@@ -1,4 +1,4 @@
-//! What peers may ask of this node.
+//! Serves the calls of other nodes.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn untrustworthy(breach: &Breach) -> Status {
     Status::data_loss(breach.to_string())
 }
 
-/// What a leader says, until it shows that this node's log is not what it was.
+/// Passes on a leader's messages until one shows that this node's log has lost entries or has other ones.
 fn checked(
     integrity: &Arc<Integrity>,
     messages: Streaming<wire::AppendRequest>,

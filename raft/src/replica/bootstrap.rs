@@ -1,7 +1,7 @@
-//! How a node finds its cluster, or makes one with its peers.
+//! Finds the cluster of a starting node, or creates one together with its peers.
 //!
-//! Only the first of the static set by name ever creates a cluster, and only when `bootstrap_expect` members are there and
-//! none of them belongs to one; so there are never two. Everybody else is adopted by it, or joins what is there.
+//! Only the first node of `cluster.peers`, by name, ever creates a cluster, and only when `bootstrap_expect` of the peers answer and
+//! none of them belongs to a cluster; so there are never two clusters. Every other node is adopted by the first, or joins its cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::types::{Addresses, Member, StoredMembership};
 
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 const TRY_AGAIN_LATER: Duration = Duration::from_secs(1);
-/// What keeps a node from being a member is said after so long: nodes that are started together find each other sooner.
+/// The reason why a node is not a member yet is logged after this long. Nodes that are started together find each other sooner.
 const SAY_AFTER: Duration = Duration::from_secs(2);
-/// Reasons may take turns; the log has one as often.
+/// At most one reason is logged in this time: reasons may alternate.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// A node far behind is fed the whole state before it gets its vote.
+/// How long a request to join may take: a node that is far behind receives the whole state before it gets its vote.
 const JOIN_WITHIN: Duration = Duration::from_mins(10);
 
 enum Step {
-    /// The node votes, under its present addresses.
+    /// The node is a voter under its present addresses.
     Settled,
     Again(Duration),
-    /// Others have to come, or to do something, first.
+    /// Other nodes have to start or act first; the text says which.
     WaitsFor(String),
 }
 
-/// Goes on until this node is a voter under its present addresses. A node that was removed looks on, and asks for nothing.
+/// Repeats [`step`] until this node is a voter under its present addresses. A removed node asks for nothing.
 pub(super) async fn settle(inner: &Arc<Inner>) {
     let mut said = String::new();
     let mut said_at: Option<Instant> = None;
@@ -88,7 +88,7 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
     let dir = inner.dir.as_ref();
     match is_settled(&config, me, &inner.options.advertise) {
         Some(settled) => {
-            // One that is not decided may still be taken back.
+            // An uncommitted membership may still be taken back.
             let decided = *config.log_id() <= applied;
             if decided {
                 Identity::note_admitted(dir).map_err(|error| error.to_string())?;
@@ -97,26 +97,26 @@ async fn step(inner: &Arc<Inner>) -> Result<Step, String> {
                 return Ok(if decided { Step::Settled } else { Step::Again(TRY_AGAIN) });
             }
         }
-        // A membership from before its time. Whoever was to add it may be gone, and what it wrote with it: ask again.
+        // This membership is older than the node's join. The leader that was to add it may be gone with its entry: ask again.
         None if Identity::is_joining(dir).map_err(|error| error.to_string())? => {}
-        // It was removed: hellos find out whether that is decided.
+        // The node was removed. `hello.rs` finds out whether that is committed.
         None => return Ok(Step::Again(TRY_AGAIN_LATER)),
     }
     ask_for_vote(inner, core).await
 }
 
-/// Whether a node votes under its present addresses; `None` when it is not in the membership at all.
+/// Whether the node is a voter under its present addresses; `None` when it is not in the membership at all.
 fn is_settled(config: &StoredMembership, me: u64, advertise: &Addresses) -> Option<bool> {
     let member = config.get_node(&me)?;
     Some(member.addresses == *advertise && config.voter_ids().any(|id| id == me))
 }
 
-/// The others of the static set.
+/// The other nodes of `cluster.peers`, as (name, address).
 fn others(inner: &Inner) -> impl Iterator<Item = &(String, String)> {
     inner.options.peers.iter().filter(|(name, _)| *name != inner.options.node_name)
 }
 
-/// A fresh node: joins a cluster that is there, or makes one.
+/// Brings a node without an identity into a cluster: joins an existing one, or creates one.
 async fn find(inner: &Arc<Inner>) -> Result<Step, String> {
     let name = &inner.options.node_name;
     let greeted_from = inner.standing.greeted_from();
@@ -190,7 +190,7 @@ fn nobody_to_join(
     )
 }
 
-/// The others of the static set that are not there, by name, and why.
+/// The other nodes of `cluster.peers` that do not answer at their addresses, by name, with the reason.
 fn missing<'a>(
     inner: &'a Inner,
     present: &BTreeMap<&str, &wire::IdentifyResponse>,
@@ -206,13 +206,13 @@ fn missing<'a>(
 
 async fn become_or_fail(inner: &Arc<Inner>, identity: Identity) -> Result<(), String> {
     become_member(inner, identity, true).await.map_err(|error| {
-        // The node has taken an identity it can not use: only a restart can tell what is left of it.
+        // The node has saved an identity that it cannot use. Only a restart can tell what is on its disk.
         inner.fail(error.to_string());
         error.to_string()
     })
 }
 
-/// The founder makes its peers members and writes the first entry of the log.
+/// Adopts the other founders as members and writes the first entry of the log.
 async fn found(inner: &Arc<Inner>, core: &Core, founders: &[String]) -> Result<Step, String> {
     let mut members = BTreeMap::new();
     for (name, node_id) in founders.iter().zip(1_u64..) {
@@ -248,7 +248,7 @@ async fn adopt(inner: &Inner, cluster_id: &str, name: &str, node_id: u64) -> Res
     Ok(consensus::addresses(found.addresses))
 }
 
-/// A fresh node gets an id from the cluster that is there.
+/// Gets a node id from an existing cluster, for a node without an identity.
 async fn join(inner: &Arc<Inner>, address: &str) -> Result<Step, String> {
     let request = wire::JoinRequest {
         name: inner.options.node_name.clone(),
@@ -263,7 +263,7 @@ async fn join(inner: &Arc<Inner>, address: &str) -> Result<Step, String> {
     Ok(Step::Again(Duration::ZERO))
 }
 
-/// A node that has its id asks to be fed and to get a vote, or to be known under its present addresses.
+/// Asks the cluster to replicate to this node and make it a voter, or to update its addresses. The node already has its id.
 async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
     let request = wire::JoinRequest {
         name: inner.options.node_name.clone(),
@@ -280,7 +280,7 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
         addresses.push(peer);
     }
     let configured = others(inner).map(|(_, address)| address).chain(&inner.options.join).cloned();
-    // The configuration may name addresses that every member has left, and a node that was never fed knows no membership.
+    // The configured addresses may all be out of date, and a node that never received an entry knows no membership.
     let seen = inner.book.answered_at().into_iter().chain(inner.standing.greeted_from());
     for address in known.chain(configured).chain(seen) {
         if !addresses.contains(&address) {
@@ -301,7 +301,7 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
     Err(last)
 }
 
-/// Asks at an address, and once more where that one says the leader is.
+/// Sends the request to an address, and once more to the leader that this address names.
 async fn ask_to_join(
     inner: &Inner,
     address: &str,
@@ -309,7 +309,7 @@ async fn ask_to_join(
 ) -> Result<wire::JoinResponse, String> {
     let mut address = address.to_owned();
     for _ in 0..2 {
-        // Being admitted takes as long as it takes; whether anybody is there shows at once.
+        // Admission may take long, so the address is probed first: a dead one shows at once.
         let asked = peer::identify(inner.platform.as_ref(), &address, "", ANSWER_WITHIN).await;
         asked.map_err(|status| peer::why_not(&status))?;
         let mut client =
@@ -335,7 +335,7 @@ mod tests {
     use crate::types::Membership;
 
     #[test]
-    fn a_membership_from_before_a_nodes_time_does_not_settle_it() {
+    fn membership_older_than_the_join_settles_nothing() {
         let here = Addresses { peer: "here".to_owned(), ..Addresses::default() };
         let member = |addresses: &Addresses| Member { name: "n".to_owned(), addresses: addresses.clone() };
         let config = |voters: &[u64], known: &[u64]| {

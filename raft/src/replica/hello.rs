@@ -1,8 +1,8 @@
-//! Members introduce themselves to each other: which process of which member they are, and where they answer.
+//! Hellos, by which members introduce themselves to each other: which process of which member they are, and at which address.
 //!
-//! A hello finds members that have moved, all of them at once if need be, and tells those it reaches where this one is now. It
-//! finds a second process of a member (a copied data directory), addresses that belong to another cluster, and that this node
-//! was removed. A node that has an identity says hello before its consensus starts, and from then on for as long as it runs.
+//! Hellos find members that have moved, even all of them at once, and announce this node's own address. They detect a second
+//! process of a member (a copied data directory), addresses that belong to another cluster, and the removal of this node.
+//! A node that has an identity says hello before its consensus starts, and from then on for as long as it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,47 +20,47 @@ use crate::peer;
 
 /// How long a node may take to say whether another process of a member is alive: longer than a busy one needs.
 const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// The asked node may have to verify first.
+/// How long a hello may take: the node that answers may have to verify the sender first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
-/// Between two hellos when all is well.
+/// Interval of hellos when no member is missing.
 const EVERY: Duration = Duration::from_secs(10);
-/// Between two hellos while a member is missing.
+/// Interval of hellos while a member is missing.
 const EVERY_MISSING: Duration = Duration::from_secs(2);
-/// Between two hellos while there is no leader: at first, and later.
+/// Interval of hellos while there is no leader: the first one, doubled up to the maximum.
 const EVERY_LEADERLESS_MIN: Duration = Duration::from_millis(125);
 const EVERY_LEADERLESS_MAX: Duration = Duration::from_secs(1);
-/// A start waits no longer for the others to answer.
+/// How long a starting node waits for the answers to its hellos.
 const START_WITHIN: Duration = Duration::from_millis(2_500);
-/// A cluster without a leader for so long is worth a line in the log.
+/// A missing leader is logged after this long.
 const SAY_AFTER: Duration = Duration::from_secs(4);
-/// Who is missing may change from round to round; the log has it as often.
+/// The missing members may change from round to round; they are logged at most once in this time.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-/// Members that have accepted a process for so long have looked for another one and not found it.
+/// Members that have accepted a process for this long have looked for another process of the member and found none.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
-/// A process that runs for less than this may not be known to all members yet.
+/// A process that has run for less than this may not be known to all members yet.
 const YOUNG_MS: u64 = 10_000;
-/// Processes that were started within so many milliseconds were started at the same time: none of them was there first. A copy that
-/// somebody makes and starts comes later than that.
+/// Processes started within this many milliseconds of each other count as started together, so neither was first. A person who copies a
+/// data directory and starts the copy takes longer.
 const SAME_TIME_MS: u64 = 300;
 
-/// What one round of hellos found.
+/// The findings of one round of hellos.
 #[derive(Default)]
 struct Round {
-    /// Why this process may not go on.
+    /// Why this process must stop: a member refused it.
     refused: Option<String>,
     /// The members that answered.
     answered: BTreeSet<u64>,
-    /// Addresses where another cluster answers.
+    /// Addresses where another cluster answers, with its id.
     foreign: BTreeMap<String, String>,
-    /// Addresses without an answer, and why.
+    /// Addresses without an answer from a member, with the reason.
     silent: BTreeMap<String, String>,
-    /// Addresses at which others know members.
+    /// Addresses of members that the answers named.
     heard_of: BTreeSet<String>,
-    /// A later membership than this node's own does not have it.
+    /// A newer membership than this node's own does not contain this node.
     left_out: bool,
 }
 
-/// Which process this is. Without ids while the node is fresh.
+/// The introduction of this process. Has no cluster and node id until the node has an identity.
 pub(crate) fn introduction(inner: &Inner) -> wire::Introduction {
     let identity = inner.standing.identity();
     let (cluster_id, node_id) =
@@ -75,7 +75,7 @@ pub(crate) fn introduction(inner: &Inner) -> wire::Introduction {
     }
 }
 
-/// Says hello before consensus starts. Whoever does not answer soon is not waited for: hellos go on later.
+/// Says hello before consensus starts. Waits at most [`START_WITHIN`] for answers; later hellos reach the other members.
 ///
 /// # Errors
 /// When another process is this member, or when all configured addresses that answer belong to another cluster.
@@ -93,7 +93,7 @@ pub(super) async fn before_start(inner: &Arc<Inner>, identity: &Identity) -> Res
                 found: found.clone(),
             });
         }
-        // Whoever answers knows more members than the configuration may name.
+        // The members that answer may know more members than the configuration names.
         let more: BTreeSet<String> = round.heard_of.difference(&addresses).cloned().collect();
         let later = say_hello(inner, identity, &more).await;
         round.refused.or(later.refused).map_or(Ok(()), |why| Err(StartError::Refused(why)))
@@ -101,7 +101,7 @@ pub(super) async fn before_start(inner: &Arc<Inner>, identity: &Identity) -> Res
     tokio::time::timeout(START_WITHIN, asked).await.unwrap_or(Ok(()))
 }
 
-/// Says hello for as long as the node runs, more often while somebody is missing.
+/// Says hello for as long as the node runs, more often while a member is missing.
 pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
     let mut set = inner.core_set.subscribe();
     if set.wait_for(|set| *set).await.is_err() {
@@ -138,7 +138,7 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
             said = Some((missing.clone(), Instant::now()));
         }
         pause = if silence > inner.options.election_timeout_max() {
-            // Nothing goes on before they have found each other.
+            // Nothing works until the members have found each other.
             EVERY_LEADERLESS_MAX.min(2 * pause)
         } else if missing.is_empty() {
             said = None;
@@ -150,7 +150,7 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
     }
 }
 
-/// Why this process has to end, if it has to.
+/// Why this process must stop, or `None`.
 fn has_to_end(inner: &Inner, core: &Core, round: &Round) -> Option<String> {
     if let Some(why) = &round.refused {
         return Some(why.clone());
@@ -165,7 +165,7 @@ fn has_to_end(inner: &Inner, core: &Core, round: &Round) -> Option<String> {
     })
 }
 
-/// For how long this node has had no leader, or as the leader no majority. Without any leader in sight, longer than an election takes.
+/// How long this node has had no contact with a leader or, as the leader, with a majority. Longer than an election when no leader is known.
 fn leader_silence(inner: &Inner, core: &Core) -> Duration {
     let (silence, leaderless) = core
         .metrics
@@ -174,8 +174,8 @@ fn leader_silence(inner: &Inner, core: &Core) -> Duration {
     if leaderless { silence.max(election) } else { silence }
 }
 
-/// The addresses that the configuration names. Its own entry is one of them when the node says that it answers elsewhere: then
-/// somebody else may be there.
+/// The configured addresses. Includes this node's own entry of `cluster.peers` when the node advertises another address: another node
+/// may answer there.
 fn configured(inner: &Inner) -> BTreeSet<String> {
     let peers = inner.options.peers.iter().map(|(_, address)| address);
     let mut addresses: BTreeSet<String> = peers.chain(&inner.options.join).cloned().collect();
@@ -183,8 +183,8 @@ fn configured(inner: &Inner) -> BTreeSet<String> {
     addresses
 }
 
-/// Where members are, or were: what the membership says, and where they answered last. The membership may have moved on since, and may be
-/// wrong: a change that was not committed goes. A node without a membership asks whoever has greeted it.
+/// The known addresses of members: those in the membership, and those where members answered last. The membership may be out of date, or
+/// contain an uncommitted change that is taken back. A node without a membership uses the addresses of the members that greeted it.
 fn members(core: &Core, inner: &Inner) -> BTreeSet<String> {
     let stored: Vec<String> = core.metrics.look(|metrics| {
         let nodes = metrics.membership_config.nodes();
@@ -198,7 +198,7 @@ async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet
     let asked = addresses.iter().map(|address| ask(inner, identity, address));
     let answers = join_all(asked).await;
     let mut round = Round::default();
-    // By process: where each answered.
+    // The addresses at which each process answered, by (node id, boot id).
     let mut processes: BTreeMap<(u64, u64), (wire::Introduction, Vec<&String>)> = BTreeMap::new();
     for (address, answer) in addresses.iter().zip(answers) {
         match answer {
@@ -214,13 +214,13 @@ async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet
         }
     }
     for (member, reached) in processes.into_values() {
-        // Where it says that it answers, when it does answer there.
+        // Prefer the advertised address when the process does answer there.
         let advertised = member.addresses.as_ref().map(|addresses| &addresses.peer);
         let at = reached.iter().find(|at| Some(**at) == advertised).or(reached.first());
         if let Some(at) = at
             && let Err(why) = accept(inner, identity, &member, at).await
         {
-            // It is told when it says hello itself.
+            // The refused process learns this when it says hello itself.
             tracing::debug!(why, "a second process of a member");
         }
     }
@@ -238,8 +238,8 @@ async fn say_hello(inner: &Arc<Inner>, identity: &Identity, addresses: &BTreeSet
     round
 }
 
-/// Says hello at one address. The other process of this member may have been paused, and replaced by this one: its refusal does not
-/// count once other members have accepted this process for a while.
+/// Says hello at one address. A refusal by another process of this member is ignored once other members have accepted this process for
+/// [`SETTLED_AFTER`]: the other process may have been paused, and replaced by this one.
 async fn ask(inner: &Inner, identity: &Identity, address: &str) -> Result<wire::HelloResponse, Status> {
     let asked = peer::hello(inner.platform.as_ref(), address, introduction(inner), ANSWER_WITHIN);
     let mut answer = asked.await?;
@@ -253,7 +253,7 @@ async fn ask(inner: &Inner, identity: &Identity, address: &str) -> Result<wire::
     Ok(answer)
 }
 
-/// Notes one answer. Gives the member that answered, when it is another one of the same cluster.
+/// Records one answer. Returns the member that answered when it is another member of the same cluster.
 fn take_in(
     inner: &Inner,
     identity: &Identity,
@@ -292,17 +292,17 @@ fn take_in(
     Some(me)
 }
 
-/// Whether this node is no member any more. One that has never been may still have to be admitted.
+/// Whether this node was removed from the cluster. A node that was never a member is not removed; it may still be admitted.
 fn is_removed(inner: &Inner, core: &Core, left_out: bool) -> bool {
     let me = core.identity.node_id;
     let (known, applied) =
         core.metrics.look(|metrics| (metrics.membership_config.clone(), metrics.last_applied));
     let gone = known.nodes().next().is_some() && known.get_node(&me).is_none() && *known.log_id() <= applied;
-    // An identity that cannot be read now is no proof of anything.
+    // An identity file that cannot be read now proves nothing.
     (gone || left_out) && Identity::is_joining(inner.dir.as_ref()).is_ok_and(|joining| !joining)
 }
 
-/// The members that did not answer, with the reason, and the configured addresses where somebody else does.
+/// The members that did not answer, with the reason, and the configured addresses that belong to another cluster.
 fn unreached(inner: &Inner, core: &Core, round: &Round) -> String {
     let me = core.identity.node_id;
     let config = core.metrics.look(|metrics| metrics.membership_config.clone());
@@ -320,7 +320,7 @@ fn unreached(inner: &Inner, core: &Core, round: &Round) -> String {
     missing.join(", ")
 }
 
-/// The answer to a hello.
+/// Answers a hello.
 pub(crate) async fn greet(inner: &Arc<Inner>, from: wire::Introduction) -> wire::HelloResponse {
     let mut answer = wire::HelloResponse { me: Some(introduction(inner)), ..Default::default() };
     let Some(identity) = inner.standing.identity() else {
@@ -367,7 +367,7 @@ pub(crate) async fn greet(inner: &Arc<Inner>, from: wire::Introduction) -> wire:
     answer
 }
 
-/// Says that another process says it is this node.
+/// Logs, once per process, that another process claims to be this node.
 pub(crate) fn warn_of_rival(inner: &Inner, rival: &wire::Introduction) {
     if rival.boot_id != inner.boot_id && inner.standing.is_news(&format!("rival {}", rival.boot_id)) {
         tracing::error!("{}", two_processes(&introduction(inner), rival));
@@ -390,7 +390,7 @@ fn known_members(inner: &Inner, core: &Core, answer: &mut wire::HelloResponse) {
     }
 }
 
-/// Accepts a process that said hello, once it is found where it says that it answers.
+/// Accepts a process that said hello, after checking that it answers at its advertised address.
 async fn confirm(
     inner: &Inner,
     identity: &Identity,
@@ -410,7 +410,7 @@ async fn confirm(
             judge(inner, &introduced(&found, from), &aged(from, asked_at))
         }
         _ => {
-            // Without a second process in sight it may go on; its address is not used before it answers.
+            // No second process is known, so the sender may go on; its address is not used before it answers there.
             let refused = accept_elsewhere(inner, identity, from, at).await;
             if refused.is_ok() && inner.standing.is_news(&format!("{} {at}", from.boot_id)) {
                 tracing::warn!(
@@ -425,7 +425,7 @@ async fn confirm(
     }
 }
 
-/// Takes the process that answers there for the member, unless another process of the same member is alive.
+/// Accepts the process at this address as the member, unless another process of the same member is alive.
 async fn accept(
     inner: &Inner,
     identity: &Identity,
@@ -448,7 +448,7 @@ async fn accept(
     Ok(())
 }
 
-/// Looks for another process of the member at the other addresses that are known for it.
+/// Looks for another process of the member at the member's other known addresses.
 async fn accept_elsewhere(
     inner: &Inner,
     identity: &Identity,
@@ -484,13 +484,13 @@ fn introduced(found: &wire::IdentifyResponse, from: &wire::Introduction) -> wire
     }
 }
 
-/// What a process said of itself before another was asked, as of now: how long the two run is compared at one moment.
+/// The introduction of a process brought up to now, so that the uptimes of two processes are compared at one moment.
 fn aged(from: &wire::Introduction, asked_at: Instant) -> wire::Introduction {
     let since_ms = u64::try_from(asked_at.elapsed().as_millis()).unwrap_or(u64::MAX);
     wire::Introduction { running_ms: from.running_ms.saturating_add(since_ms), ..from.clone() }
 }
 
-/// Of two processes of one member that are both alive, refuses the newcomer when the other one stays.
+/// Decides between two live processes of one member: an error when the known one stays and the newcomer is refused.
 fn judge(inner: &Inner, known: &wire::Introduction, newcomer: &wire::Introduction) -> Result<(), String> {
     let told = two_processes(known, newcomer);
     if inner.standing.is_news(&format!("two {} {}", known.boot_id, newcomer.boot_id)) {
@@ -499,8 +499,8 @@ fn judge(inner: &Inner, known: &wire::Introduction, newcomer: &wire::Introductio
     if stays(known, newcomer) { Err(told) } else { Ok(()) }
 }
 
-/// Whether the process that was there goes on, and not the newcomer. Which of the two was there first may differ from member to member
-/// while both are young: then all members choose the older one, and of two that were started at the same time the same one.
+/// Whether the known process goes on and the newcomer stops. While both are young, members may disagree about which process is the known
+/// one; then all members choose the older process, and of two that were started together the one with the lower boot id.
 fn stays(known: &wire::Introduction, newcomer: &wire::Introduction) -> bool {
     if known.running_ms.max(newcomer.running_ms) >= YOUNG_MS {
         true
@@ -536,25 +536,28 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_was_there_first_stays() {
+    fn older_process_stays() {
         assert!(stays(&process(9, 60_000), &process(1, 0)));
-        assert!(stays(&process(9, 1_500), &process(1, 800)), "also when it has just started itself");
-        assert!(stays(&process(9, 1_000), &process(1, 60_000)), "one that was paused has lost its place");
+        assert!(stays(&process(9, 1_500), &process(1, 800)), "even when it has only just started");
+        assert!(
+            stays(&process(9, 1_000), &process(1, 60_000)),
+            "a process that was paused has been replaced"
+        );
         assert!(
             !stays(&process(1, 800), &process(9, 1_500)),
-            "a member that knows the younger one says the same"
+            "a member that knows the younger process decides the same"
         );
     }
 
     #[test]
-    fn of_two_started_together_everybody_chooses_the_same() {
+    fn all_members_choose_the_same_of_two() {
         let (low, high) = (process(1, 900), process(2, 1_100));
         assert!(stays(&low, &high));
         assert!(!stays(&high, &low));
     }
 
     #[test]
-    fn what_is_said_names_both_processes() {
+    fn message_names_both_processes() {
         let at = |peer: &str, boot_id| wire::Introduction {
             name: "n3".to_owned(),
             cluster_id: "c0ffee".to_owned(),

@@ -1,11 +1,10 @@
-//! The leader's pen: packs what waits into entries, stamps them, hands out the answers.
+//! The proposer: packs waiting requests into entries, stamps the entries, and distributes the answers.
 //!
-//! A lone request becomes an entry at once. While entries are under way, what arrives shares the next one, which leaves as soon
-//! as it is as large as all of them together, or the last of them is back: so an entry costs its share of what is asked, a
-//! request never waits longer than for one commit, and there are never more than [`IN_FLIGHT_MAX`].
+//! A lone request becomes an entry at once. Requests that arrive while entries are in flight share the next entry. That entry is
+//! proposed as soon as it has as many callers as all entries in flight together, or none is left in flight. So the cost of an entry
+//! is spread over its callers, no request waits longer than one commit, and at most [`IN_FLIGHT_MAX`] entries are in flight.
 //!
-//! Requests that would only join a queue wait a moment for one that does more ([`Linger`]), keep-alives for one another
-//! ([`Renewals`]).
+//! Requests that would only join a queue linger for a request that does more ([`Linger`]); keep-alives are batched ([`Renewals`]).
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -44,12 +43,12 @@ const IN_FLIGHT_MAX: usize = 4;
 const REQUESTS_MAX: usize = 512;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 const QUEUE: usize = 16_384;
-/// Between two looks at what is due, at least.
+/// Shortest interval between two checks of what is due.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// A leader looks at the clock so many times within its longest step.
+/// A leader reads its clock this many times within the longest step of the clock.
 const LOOKS_A_STEP: u32 = 4;
-/// While anything is due some day, the newest entry is no older than this: so much of the time that passed is lost at most when all
-/// nodes stop at once. An election loses none of it ([`ClusterClock`]).
+/// While the state has any deadline, the newest entry is no older than this. At most this much cluster time is lost when all nodes stop at
+/// once. An election loses none of it ([`ClusterClock`]).
 const STAMP_AGE_MAX_MS: u64 = 10_000;
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
@@ -57,12 +56,12 @@ pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 /// The answer to a keep-alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAlive {
-    /// Log index of the entry that renewed them.
+    /// Log index of the entry that renewed the sessions.
     pub revision: u64,
     /// Cluster time of the entry.
     pub now_ms: u64,
-    /// Of each session, in the order they were asked for, the cluster time before which it does not expire; `None` where there is no
-    /// such session (any more).
+    /// For each session, in the order of the request: the cluster time before which it does not expire, or `None` when it does not exist
+    /// (any more).
     pub deadlines_ms: Vec<Option<u64>>,
 }
 
@@ -71,14 +70,14 @@ struct Proposal {
     answer: oneshot::Sender<Proposed>,
 }
 
-/// The way to the proposer's task.
+/// Handle to the proposer's task.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     proposals: mpsc::Sender<Proposal>,
     keep_alives: mpsc::Sender<Renewal>,
 }
 
-/// What the task works with.
+/// Everything the proposer's task needs.
 pub(crate) struct Parts {
     pub(crate) raft: Raft,
     pub(crate) metrics: Metrics,
@@ -86,13 +85,13 @@ pub(crate) struct Parts {
     pub(crate) disk: Arc<DiskWatch>,
     pub(crate) cluster_id: String,
     pub(crate) node_id: u64,
-    /// Who leads, as this node knows it.
+    /// The current leader, as far as this node knows.
     pub(crate) leads: watch::Receiver<Option<u64>>,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) heard: Arc<LeaderContact>,
-    /// The longest step between two looks at the clock.
+    /// The longest step of the cluster clock between two readings.
     pub(crate) step_max: Duration,
-    /// A leader that no majority has acknowledged for so long proposes nothing.
+    /// A leader that no majority has acknowledged for this long proposes nothing.
     pub(crate) silence_max: Duration,
     pub(crate) stop: CancellationToken,
 }
@@ -118,11 +117,11 @@ impl Parts {
         }
     }
 
-    /// Comes back when what is held may be proposed, or never will.
+    /// Resolves when it is decided whether waiting requests may be proposed.
     async fn may_propose(&self) {
         let decided = self.metrics.wait_for(|_| (self.lead() != Lead::NotYet).then_some(()));
         if decided.await.is_err() {
-            // Consensus has ended: whoever waits is told when the task is.
+            // Consensus has ended. Waiting callers are answered when this task is dropped.
             std::future::pending::<()>().await;
         }
     }
@@ -145,15 +144,15 @@ impl Proposer {
         Self { proposals, keep_alives }
     }
 
-    /// Proposes on this node and waits for the answers; all requests go into one entry.
+    /// Proposes all requests in one entry on this node, and waits for the answers.
     pub(crate) async fn propose(&self, encoded: EncodedRequests) -> Proposed {
         let (answer, receiver) = oneshot::channel();
         submit(&self.proposals, Proposal { encoded, answer })?;
-        // A dropped sender: the node stops; the entry may have been sent before.
+        // The sender was dropped because the node stops; the entry may already have been sent.
         receiver.await.unwrap_or(Err(Failed::Unknown))
     }
 
-    /// Renews sessions together with others ([`Renewals`]).
+    /// Renews sessions in a batch with those of other callers ([`Renewals`]).
     pub(crate) async fn keep_alive(&self, sessions: Vec<SessionId>) -> Result<KeptAlive, Failed> {
         let (answer, receiver) = oneshot::channel();
         submit(&self.keep_alives, Renewal { sessions, answer })?;
@@ -170,13 +169,14 @@ fn submit<T>(queue: &mpsc::Sender<T>, item: T) -> Result<(), Failed> {
     })
 }
 
-/// Whether an entry of those who wait leaves while others are under way: at once while it costs little, that is with few in
-/// flight, and else when it serves as many as all of them.
+/// Whether the waiting requests are proposed now. They are when no caller is in flight, and otherwise when they have at least as many
+/// callers as the entries in flight.
 fn leaves_now(waiting: usize, entries_in_flight: usize, callers_in_flight: usize) -> bool {
     waiting > 0 && entries_in_flight < IN_FLIGHT_MAX && waiting >= callers_in_flight.min(REQUESTS_MAX)
 }
 
-/// How long until a leader looks again: until the next thing is due, but so soon that its clock goes on, whose longest step is given.
+/// How long a leader sleeps until its next check: until the next deadline, but short enough to read the clock [`LOOKS_A_STEP`] times
+/// within `step_max`.
 fn look_in(due_in_ms: Option<u64>, step_max: Duration) -> Duration {
     let within = step_max / LOOKS_A_STEP;
     due_in_ms.map_or(within, |due_in_ms| Duration::from_millis(due_in_ms).max(LOOK_AGAIN).min(within))
@@ -185,26 +185,25 @@ fn look_in(due_in_ms: Option<u64>, step_max: Duration) -> Duration {
 /// What a node may propose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lead {
-    /// It leads, and this is cluster time.
+    /// The node leads in this term, and this is cluster time.
     Since { term: u64, now_ms: u64 },
-    /// It was elected and has not applied the first entry of its term: what it proposed now would be stamped with a time that is too
-    /// early. It may propose in a moment.
+    /// The node was elected but has not applied the first entry of its term, so a stamp would be too early. It may propose in a moment.
     NotYet,
-    /// It leads, but no majority has acknowledged it for long.
+    /// The node leads, but no majority has acknowledged it for `silence_max`.
     WithoutMajority,
-    /// Somebody else leads, or nobody.
+    /// Another node leads, or none.
     No,
 }
 
 struct Task {
     parts: Parts,
-    /// What the next entry is made of.
+    /// Requests for the next entry.
     waiting: VecDeque<Proposal>,
-    /// Entries under way; each gives back how many callers it has.
+    /// Entries in flight; each returns its number of callers.
     in_flight: FuturesUnordered<BoxFuture<'static, usize>>,
     callers_in_flight: usize,
     linger: Linger,
-    /// The entry this node proposed for itself: one at a time.
+    /// The answer to the entry that this node proposed for itself; one at a time.
     own: Option<oneshot::Receiver<Proposed>>,
 }
 
@@ -226,7 +225,7 @@ impl Task {
                 () = self.parts.may_propose(), if held => {}
                 Some(callers) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.callers_in_flight -= callers;
-                    // What it did may be due sooner than anything before.
+                    // The entry may have added an earlier deadline than the one this task sleeps for.
                     let next = self.next_look();
                     if next < look.deadline() {
                         look.as_mut().reset(next);
@@ -243,7 +242,7 @@ impl Task {
                     let state = self.parts.published.view();
                     let mut next = Some(first);
                     while let Some(renewal) = next {
-                        // One that is gone has none, which is the least.
+                        // A session that has ended has no TTL; `None` sorts first, so it counts as the shortest.
                         let ttl_ms = renewal.sessions.iter().map(|id| state.session_ttl_ms(*id)).min().flatten();
                         renewals.push(renewal, ttl_ms.map(Duration::from_millis));
                         next = if renewals.room() { keep_alives.try_recv().ok() } else { None };
@@ -279,8 +278,8 @@ impl Task {
         }
     }
 
-    /// Whether all that waits would only join queues. With entries under way a lock that nobody else waits for may be free in a
-    /// moment; behind others it is not.
+    /// Whether all waiting requests would only join queues. While entries are in flight, a held lock without waiters may be free in a
+    /// moment, so a request for it does not count.
     fn only_queues(&self) -> bool {
         if self.waiting.len() >= linger::ENOUGH {
             return false;
@@ -292,7 +291,7 @@ impl Task {
         self.waiting.iter().flat_map(|proposal| &proposal.encoded.requests).all(queues)
     }
 
-    /// Takes what waits and fits into one entry, and proposes it.
+    /// Packs waiting requests into one entry, up to the limits of an entry, and proposes it.
     fn pack(&mut self, term: u64, now_ms: u64) {
         let mut batch = Vec::new();
         let (mut requests, mut bytes) = (0, 0);
@@ -318,7 +317,7 @@ impl Task {
         let low = self.parts.disk.low()?;
         let state = self.parts.published.view();
         let adds = requests.iter().any(|request| state.adds(request));
-        // Where another voter has room, it leads in a moment, and takes what is refused here.
+        // If another voter has room on its disk, it leads in a moment and accepts what is refused here.
         let failed = || if self.parts.disk.hands_over() { Failed::NotLeader } else { Failed::Final(low) };
         adds.then(failed)
     }
@@ -345,14 +344,14 @@ impl Task {
         }));
     }
 
-    /// Proposes something of this node's own and keeps the answer.
+    /// Proposes an entry for this node itself and keeps the receiver of its answer.
     fn propose_own(&mut self, term: u64, now_ms: u64, requests: Vec<Request>) {
         let (answer, receiver) = oneshot::channel();
         self.own = Some(receiver);
         self.propose(term, now_ms, vec![Proposal { encoded: EncodedRequests::new(requests), answer }]);
     }
 
-    /// When a leader should look again.
+    /// When a leader should check again.
     fn next_look(&self) -> Instant {
         let wait = match self.parts.lead() {
             Lead::Since { now_ms, .. } if self.own.is_none() => {
@@ -364,7 +363,7 @@ impl Task {
         Instant::now() + wait
     }
 
-    /// What a leader does unasked: names a new cluster, and lets time pass when something is due.
+    /// Proposes a leader's own entries: the id of a new cluster, or an empty entry when something is due.
     fn look(&mut self) {
         let Lead::Since { term, now_ms } = self.parts.lead() else { return };
         if let Some(own) = &mut self.own {
@@ -399,7 +398,7 @@ impl Task {
         match self.parts.lead() {
             Lead::Since { term, now_ms } => self.propose(term, now_ms, vec![proposal]),
             Lead::NotYet => self.waiting.push_front(proposal),
-            // Nobody but the task below hears of it.
+            // Only the task below receives this answer.
             Lead::WithoutMajority => drop(proposal.answer.send(Err(Failed::NoMajority))),
             Lead::No => drop(proposal.answer.send(Err(Failed::NotLeader))),
         }
@@ -414,7 +413,7 @@ impl Task {
     }
 }
 
-/// What an entry that renewed `sessions` did for those that were `asked` for together.
+/// Extracts the answer for the `asked` sessions from an entry that renewed `sessions`, which is sorted.
 fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) -> Result<KeptAlive, Failed> {
     let deadlines = match applied.outcomes.first() {
         Some(Ok(Reply::Session(session::Reply::KeptAlive(session::KeptAlive {
@@ -434,12 +433,12 @@ fn renewed(applied: &AppliedEntry, sessions: &[SessionId], asked: &[SessionId]) 
     Ok(KeptAlive { revision: applied.revision, now_ms: applied.now_ms, deadlines_ms })
 }
 
-/// When the next entry is due that nobody asks for: for what ends then, or to keep the newest stamp young.
+/// When the leader's next own entry is due, in cluster time: at the next deadline, or when the newest stamp is too old.
 fn tick_due_ms(state: &State) -> Option<u64> {
     state.next_deadline_ms().map(|due_ms| due_ms.min(state.now_ms() + STAMP_AGE_MAX_MS))
 }
 
-/// Writes in the term in which the entry was stamped, and in no other: a later leader counts time from what it has applied.
+/// Writes the entry in the term in which it was stamped, and in no other: a later leader counts time from what it has applied.
 async fn write(raft: &Raft, term: u64, data: LogEntry) -> Proposed {
     let (responder, receiver) =
         ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
@@ -450,12 +449,12 @@ async fn write(raft: &Raft, term: u64, data: LogEntry) -> Proposed {
     match receiver.await {
         Ok(Ok(response)) => Ok(response.data),
         Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(Failed::NotLeader),
-        // Taken out of this node's log, or the core is gone: another member may still have it.
+        // The entry was truncated here, or consensus has ended: another member may still have the entry.
         Ok(Err(_)) | Err(_) => Err(Failed::Unknown),
     }
 }
 
-/// Gives every caller its part of the entry's outcomes.
+/// Sends every caller its part of the entry's outcomes.
 fn hand_out(applied: Proposed, callers: Vec<(usize, oneshot::Sender<Proposed>)>) {
     match applied {
         Ok(AppliedEntry { revision, now_ms, wall_ms, outcomes, revisions }) => {
@@ -482,26 +481,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_looks_when_something_is_due_and_often_enough_for_its_clock() {
+    fn leader_checks_at_deadlines_and_in_clock_steps() {
         let ms = Duration::from_millis;
         let step_max = ms(600);
         assert_eq!(look_in(None, step_max), ms(150));
         assert_eq!(look_in(Some(10_000), step_max), ms(150));
         assert_eq!(look_in(Some(70), step_max), ms(70));
-        assert_eq!(look_in(Some(0), step_max), LOOK_AGAIN, "it was proposed a moment ago");
-        assert_eq!(look_in(Some(70), ms(52)), ms(13), "the shortest election timeout there can be");
+        assert_eq!(look_in(Some(0), step_max), LOOK_AGAIN, "an entry was proposed a moment ago");
+        assert_eq!(look_in(Some(70), ms(52)), ms(13), "the shortest possible election timeout");
     }
 
     #[test]
-    fn a_lone_request_leaves_at_once_and_many_share_entries() {
+    fn lone_request_leaves_at_once_and_many_share() {
         assert!(leaves_now(1, 0, 0));
         assert!(leaves_now(1, 1, 1), "two clients do not wait for each other");
         assert!(!leaves_now(1, 2, 2));
         assert!(leaves_now(2, 2, 2));
         assert!(!leaves_now(15, 1, 16));
         assert!(leaves_now(16, 1, 16));
-        assert!(leaves_now(512, 3, 2000), "more than an entry takes need not wait");
-        assert!(!leaves_now(512, 4, 512), "so many entries and no more");
+        assert!(leaves_now(512, 3, 2000), "requests that fill an entry do not wait");
+        assert!(!leaves_now(512, 4, 512), "IN_FLIGHT_MAX entries are in flight");
         assert!(!leaves_now(0, 0, 0));
     }
 }

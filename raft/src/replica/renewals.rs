@@ -1,9 +1,8 @@
-//! Keep-alives that wait for one another, to share an entry.
+//! Batches keep-alives, so that many share one entry.
 //!
-//! A lone one waits a tenth of a second. Where entries follow one another, each waits up to a twentieth of its session's time to
-//! live, half a second at most: a few dozen sessions and ten thousand cost the same few entries, and who keeps a session alive
-//! three times in its time to live loses nothing that matters. What many ask is cut in pieces, so that no entry holds up the
-//! others behind it.
+//! A lone keep-alive waits 100 ms. When batches follow one another, a keep-alive waits up to a twentieth of its session's TTL, at most
+//! 500 ms. A few dozen sessions and ten thousand then cost the same few entries, and a client that renews three times per TTL
+//! notices no difference. A batch is limited in size, so that no large entry holds up the entries behind it.
 
 use std::time::Duration;
 
@@ -14,34 +13,35 @@ use tokio::time::Instant;
 use super::error::Failed;
 use super::proposer::KeptAlive;
 
-/// What waits at least, and all that a lone one waits.
+/// The shortest wait, and the wait of a lone keep-alive.
 const WAIT_MIN: Duration = Duration::from_millis(100);
-/// What waits at most.
+/// The longest wait.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-/// The part of a time to live that may pass before its keep-alive leaves.
+/// A keep-alive waits at most its session's TTL divided by this.
 const TTL_PART: u32 = 20;
-/// So many sessions leave without waiting any longer: some ten thousand a second in entries that apply within a few milliseconds.
+/// A batch of this many sessions leaves at once. That allows some ten thousand sessions a second in entries that each apply within a few
+/// milliseconds.
 const ENOUGH: usize = 1024;
 
-/// Sessions that wait, and are answered together.
+/// Sessions of one caller that wait for renewal and are answered together.
 #[derive(Debug)]
 pub(super) struct Renewal {
     pub(super) sessions: Vec<SessionId>,
     pub(super) answer: oneshot::Sender<Result<KeptAlive, Failed>>,
 }
 
-/// Those that wait.
+/// The batch that is being collected.
 #[derive(Default)]
 pub(super) struct Renewals {
     waiting: Vec<Renewal>,
     sessions: usize,
-    /// While any waits.
+    /// When the batch leaves; `None` while it is empty.
     leave_at: Option<Instant>,
     left_at: Option<Instant>,
 }
 
 impl Renewals {
-    /// Adds some. `ttl`: the shortest time to live of their sessions, if each has one.
+    /// Adds sessions to the batch. `ttl`: the shortest TTL of these sessions; `None` when one of them has ended.
     pub(super) fn push(&mut self, renewal: Renewal, ttl: Option<Duration>) {
         let now = Instant::now();
         let patience = ttl.map_or(WAIT_MIN, |ttl| (ttl / TTL_PART).clamp(WAIT_MIN, WAIT_MAX));
@@ -53,12 +53,12 @@ impl Renewals {
         self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
     }
 
-    /// Whether more share the entry with them.
+    /// Whether the batch accepts more sessions.
     pub(super) fn room(&self) -> bool {
         self.sessions < ENOUGH
     }
 
-    /// Comes back when they leave, with all of them; never while none waits. Nothing is lost when it is dropped before.
+    /// Resolves with the whole batch when it is due; never resolves while the batch is empty. Cancel-safe.
     pub(super) async fn leave(&mut self) -> Vec<Renewal> {
         let Some(leave_at) = self.leave_at else { return std::future::pending().await };
         tokio::time::sleep_until(leave_at).await;
@@ -86,7 +86,7 @@ mod tests {
         Renewal { sessions, answer: oneshot::channel().0 }
     }
 
-    /// How many leave, and how long after the call.
+    /// The size of the batch that leaves, and how long after the call it does, in milliseconds.
     async fn left(renewals: &mut Renewals) -> (usize, u128) {
         let begun = Instant::now();
         let left = renewals.leave().await;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lone_one_waits_a_tenth_of_a_second_and_those_that_follow_wait_for_more() {
+    async fn lone_keep_alive_waits_least() {
         let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         assert_eq!(left(&mut renewals).await, (1, 100));
@@ -102,29 +102,29 @@ mod tests {
         renewals.push(renewal(2), LONG);
         tokio::time::sleep(Duration::from_millis(250)).await;
         renewals.push(renewal(3), LONG);
-        assert_eq!(left(&mut renewals).await, (2, 200), "half a second after those before");
+        assert_eq!(left(&mut renewals).await, (2, 200), "half a second after the batch before");
         tokio::time::sleep(Duration::from_millis(450)).await;
         renewals.push(renewal(4), LONG);
-        assert_eq!(left(&mut renewals).await, (1, 100), "never less than a lone one");
+        assert_eq!(left(&mut renewals).await, (1, 100), "never less than a lone keep-alive");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_a_twentieth_of_a_time_to_live() {
+    async fn wait_is_at_most_a_twentieth_of_the_ttl() {
         let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         assert_eq!(left(&mut renewals).await, (1, 100));
         renewals.push(renewal(2), LONG);
         renewals.push(renewal(3), Some(Duration::from_secs(4)));
         renewals.push(renewal(4), LONG);
-        assert_eq!(left(&mut renewals).await, (3, 200), "all go with the most hurried");
+        assert_eq!(left(&mut renewals).await, (3, 200), "all leave with the most urgent");
         renewals.push(renewal(5), Some(Duration::from_millis(500)));
         assert_eq!(left(&mut renewals).await, (1, 100));
         renewals.push(renewal(6), None);
-        assert_eq!(left(&mut renewals).await, (1, 100), "a session that is gone is told so soon");
+        assert_eq!(left(&mut renewals).await, (1, 100), "an ended session is answered soon");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_are_cut_in_pieces() {
+    async fn batch_is_limited_in_size() {
         let mut renewals = Renewals::default();
         for index in 0..ENOUGH as u64 / 2 {
             assert!(renewals.room());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_waiting_for_them_to_leave_loses_none() {
+    async fn cancelled_leave_loses_nothing() {
         let mut renewals = Renewals::default();
         renewals.push(renewal(1), LONG);
         tokio::time::timeout(Duration::from_millis(50), renewals.leave()).await.expect_err("too early");

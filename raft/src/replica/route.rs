@@ -1,4 +1,4 @@
-//! Finding the leader, and trying again only when it is safe.
+//! Finds the leader for a call, and repeats the call only when that is safe.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use super::{Core, Replica};
 use crate::metrics::Leadership;
 use crate::peer::ForwardError;
 
-/// Without news of a leader, look again after this long.
+/// Without news of leadership, looks for a leader again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-/// A node that was itself stopped for a while hears of the others again within this time.
+/// A node that was itself paused hears from the other members again within this time.
 const MAJORITY_MAY_SPEAK_WITHIN: Duration = Duration::from_millis(250);
-/// What a leader without a majority has not proposed yet, it refuses within this time: keep-alives wait longest for one another.
+/// A leader without a majority refuses what it has not proposed yet within this time. Batched keep-alives wait longest.
 const REFUSED_WITHIN: Duration = Duration::from_millis(600);
-/// Between two looks at whether a majority is still silent.
+/// Interval of the check whether a majority is still silent.
 const SILENCE_LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Who leads, as this node knows it.
+/// The leader, as far as this node knows.
 pub(crate) enum Leader {
     Unknown,
     Me,
@@ -44,18 +44,18 @@ impl Core {
         }
     }
 
-    /// Where other nodes reach a member.
+    /// The address at which other nodes reach a member.
     pub(super) fn peer(&self, node_id: u64) -> Option<String> {
         self.book.peer(node_id)
     }
 
-    /// A member's stable name.
+    /// The configured name of a member.
     pub(crate) fn name(&self, node_id: u64) -> Option<String> {
         self.metrics
             .look(|metrics| metrics.membership_config.get_node(&node_id).map(|member| member.name.clone()))
     }
 
-    /// One call to the leader, which is another node.
+    /// Makes one call to the leader, which is another node.
     pub(crate) async fn forward(&self, node_id: u64, peer: &str, call: Call) -> Result<WireAnswer, Failed> {
         let answer = self.forwarder.call(node_id, peer, call).await;
         answer.map_err(|error| match error {
@@ -66,7 +66,7 @@ impl Core {
     }
 }
 
-/// A call ends with this error, unless an earlier attempt of it may have come through.
+/// Ends a call with this error, or with "outcome unknown" when an earlier attempt may have taken effect.
 fn unless_done<T>(maybe_done: bool, started: Instant, error: ProposeError) -> Result<T, ProposeError> {
     let waited_ms = millis(started.elapsed());
     Err(if maybe_done { ProposeError::OutcomeUnknown { waited_ms } } else { error })
@@ -79,17 +79,17 @@ impl Replica {
             return Ok(core);
         }
         let mut set = self.inner.core_set.subscribe();
-        // The sender lives as long as `self`; a closed channel can not be seen here.
+        // The sender lives as long as `self`, so the channel cannot be closed here.
         let _ = self.inner.stop.run_until_cancelled(set.wait_for(|set| *set)).await;
         self.inner.core().ok_or(ProposeError::ShuttingDown)
     }
 
-    /// Leadership before an attempt, for [`Self::wait_for_change`] when it fails.
+    /// The leadership as it is now: read before an attempt, for [`Self::wait_for_change`] when the attempt fails.
     pub(super) fn leadership(&self) -> Option<Leadership> {
         self.inner.core().map(|core| core.metrics.leadership())
     }
 
-    /// Waits until leadership is not what it was before an attempt that failed, or a moment.
+    /// Waits until leadership differs from what it was before the failed attempt, at most [`LOOK_AGAIN`].
     pub(super) async fn wait_for_change(&self, before: Option<Leadership>) {
         match self.inner.core().zip(before) {
             Some((core, before)) => core.metrics.leadership_changed(&before, LOOK_AGAIN).await,
@@ -97,7 +97,7 @@ impl Replica {
         }
     }
 
-    /// Comes back when this node has known for a moment that no majority of the members answers.
+    /// Resolves when no majority has answered for [`MAJORITY_MAY_SPEAK_WITHIN`], as seen by this node.
     pub(super) async fn majority_lost(&self) {
         let mut silent_since = None;
         loop {
@@ -117,10 +117,10 @@ impl Replica {
         silence > self.inner.options.silence_max()
     }
 
-    /// Does something on the leader, wherever that is: `local` here, or `call` over the wire.
+    /// Runs a call on the leader: `local` when this node leads, otherwise `call` is sent to the node that does.
     ///
-    /// What certainly was not proposed is tried again until the time is up, or until the node knows that there is no majority. What may
-    /// have been is tried again only when it is `repeatable`.
+    /// An attempt that certainly proposed nothing is repeated until `timeout` has passed or the node knows that there is no majority. An
+    /// attempt that may have proposed something is repeated only when the call is `repeatable`.
     pub(super) async fn on_leader<T, F>(
         &self,
         timeout: Duration,
@@ -169,7 +169,7 @@ impl Replica {
                 () = &mut given_up => (if sent { Failed::Unknown } else { Failed::NotLeader }, true),
             };
             let waited_ms = millis(started.elapsed());
-            // Either may know first that there is no majority: a leader that nobody acknowledges, or a node that hears no leader.
+            // Either side may notice the missing majority first: the leader gets no acknowledgements, or this node hears no leader.
             let silent = || matches!(failed, Failed::NoMajority) || self.majority_is_silent();
             let hopeless = late || (started.elapsed() >= MAJORITY_MAY_SPEAK_WITHIN && silent());
             match failed {

@@ -19,7 +19,7 @@ const GREETED_MAX: usize = 16;
 struct Notes {
     /// This node's identity, once it has one.
     identity: Option<Identity>,
-    /// What keeps the node from being a member.
+    /// Why the node is not a member yet.
     waits_for: String,
     /// Members that do not answer, and addresses that belong to other clusters.
     unreached: String,

@@ -321,7 +321,7 @@ fn start_proposer(
     })
 }
 
-/// Starts the tasks that run beside consensus as long as the node is a member.
+/// Starts the tasks that run alongside consensus for as long as the node is a member.
 fn start_tasks(
     inner: &Arc<Inner>,
     core: &Core,

@@ -1,4 +1,4 @@
-//! Raising a register.
+//! Advances a register.
 
 use crate::lock::{self, LockKey};
 use crate::register::{AdvanceRegister, Change, RegisterAdvanced};

@@ -4,23 +4,23 @@ use crate::job_macros::job_commands;
 use crate::register::{RegisterAdvanced, RegisterDeleted};
 use crate::{Name, Namespace};
 
-/// Raises a high-water register to `token`, for resources that cannot store one themselves.
+/// Advances a high-water register to `token`, for resources that cannot store a token themselves.
 /// Reply: [`RegisterAdvanced`]; refused with `token_superseded` when the register is already higher, and
-/// with `invalid_argument` when the cluster never gave out such a token.
+/// with `invalid_argument` when the cluster never issued such a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdvanceRegister {
-    /// Where the register lives.
+    /// The namespace of the register.
     pub namespace: Namespace,
     /// The register (by convention the name of the resource).
     pub name: Name,
-    /// The token a writer presented to the resource.
+    /// The token that a writer presented to the resource.
     pub token: u64,
 }
 
-/// Forgets a register. Reply: [`RegisterDeleted`]; refused with `register_not_found`.
+/// Deletes a register. Reply: [`RegisterDeleted`]; refused with `register_not_found`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRegister {
-    /// Where the register lives.
+    /// The namespace of the register.
     pub namespace: Namespace,
     /// The register.
     pub name: Name,
@@ -28,9 +28,9 @@ pub struct DeleteRegister {
 
 job_commands! {
     Register {
-        /// Raises a register.
+        /// Advances a register.
         AdvanceRegister => RegisterAdvanced,
-        /// Forgets a register.
+        /// Deletes a register.
         DeleteRegister => RegisterDeleted,
     }
 }

@@ -1,4 +1,4 @@
-//! Forgetting a register.
+//! Deletes a register.
 
 use crate::Rejection;
 use crate::lock::LockKey;

@@ -1,4 +1,4 @@
-//! Registers as a job of the core.
+//! Implements the job trait for registers.
 
 use crate::due::Due;
 use crate::image_error::ImageError;
@@ -9,7 +9,7 @@ use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
 
-/// High-water registers.
+/// The job of registers, as [`crate::jobs`] lists it.
 pub(crate) struct Register;
 
 impl Job for Register {
@@ -57,7 +57,7 @@ impl Job for Register {
 }
 
 impl State {
-    /// No register is higher than the last token.
+    /// Checks that no register is higher than the last token.
     pub(crate) fn validate_registers(&self) -> Result<(), String> {
         for (key, high_water) in &self.register.high_water {
             if !(1..=self.token_high_water()).contains(high_water) {

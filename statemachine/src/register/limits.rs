@@ -4,9 +4,9 @@ use crate::job_macros::job_limits;
 use crate::limit::ENTRIES_MAX;
 
 job_limits! {
-    /// What bounds registers.
+    /// The limits of registers.
     {
-        /// Registers in one namespace.
+        /// The most registers in one namespace.
         registers_per_namespace_max = 100_000, 0 => ENTRIES_MAX;
     }
 }

@@ -1,4 +1,4 @@
-//! High-water registers: the newest token a resource has seen, for resources that cannot store one themselves.
+//! High-water registers: the newest token that a resource has seen, for resources that cannot store one themselves.
 
 mod advance;
 mod command;

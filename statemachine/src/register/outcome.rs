@@ -1,27 +1,27 @@
-//! What the commands of registers answer, refuse and change.
+//! The replies, refusals and changes of registers.
 
 use crate::job_macros::{job_replies, job_usage};
 use crate::{Code, Name, Namespace};
 
-/// The register stands at the token.
+/// The register has the value of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegisterAdvanced {
-    /// Its value now.
+    /// The value of the register after the change.
     pub high_water: u64,
 }
 
-/// The register is gone.
+/// The register was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegisterDeleted {
-    /// Its last value.
+    /// The last value of the register.
     pub high_water: u64,
 }
 
 job_replies! {
     Register {
-        /// The register stands at the token.
+        /// The register has the value of the token.
         RegisterAdvanced,
-        /// The register is gone.
+        /// The register was deleted.
         RegisterDeleted,
     }
 }
@@ -42,10 +42,10 @@ job_usage! {
 /// Why a command of registers is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// No such register.
+    /// The register does not exist.
     #[error("register {name} does not exist")]
     RegisterNotFound {
-        /// Its name.
+        /// The name of the register.
         name: Name,
     },
 }
@@ -57,7 +57,7 @@ impl Refusal {
         }
     }
 
-    /// Bytes of the texts it holds.
+    /// The bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::RegisterNotFound { name } => name.as_str().len(),
@@ -68,11 +68,11 @@ impl Refusal {
 /// The changes of registers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// A register rose or was deleted (`high_water` is `None`).
+    /// A register was advanced, or deleted (`high_water` is `None`).
     RegisterChanged {
         /// The register that changed.
         name: Name,
-        /// Its value now.
+        /// The value of the register after the change.
         high_water: Option<u64>,
     },
 }
@@ -85,13 +85,13 @@ impl Change {
     }
 }
 
-/// A high-water register, as snapshots keep it.
+/// A high-water register, as snapshots store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where it lives.
+    /// The namespace of the register.
     pub namespace: Namespace,
-    /// Its name.
+    /// The name of the register.
     pub name: Name,
-    /// Its value.
+    /// The value of the register.
     pub high_water: u64,
 }

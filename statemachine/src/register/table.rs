@@ -14,7 +14,7 @@ pub(crate) struct Table {
 }
 
 impl State {
-    /// The registers of a namespace whose names start with `prefix`, in name order, after `after`, at most `limit`.
+    /// Lists at most `limit` registers of a namespace whose names start with `prefix`, after `after`, in order of their names.
     #[must_use]
     pub fn registers(
         &self,
@@ -37,7 +37,7 @@ impl State {
             .collect()
     }
 
-    /// The register's value, if it exists.
+    /// The value of a register, if it exists.
     #[must_use]
     pub fn register(&self, namespace: &Namespace, name: &Name) -> Option<u64> {
         self.register.high_water.get(&LockKey { namespace: namespace.clone(), name: name.clone() }).copied()

@@ -1,4 +1,4 @@
-//! The end of a session, by its owner or by time, and of everything it owns, in one entry.
+//! Ends a session, by its owner or by time, with everything it owns, in one entry.
 
 use crate::due::Due;
 use crate::lock;
@@ -15,8 +15,8 @@ impl CloseSession {
     }
 }
 
-/// Ends a session. Watchers see what it owns end, a job after the other, then the session itself; what others get from it
-/// comes after. With `lock_delay` its locks stay closed for theirs. Gives the number of grants and of waits that went with it, `None` when there is no such session.
+/// Ends a session. Watchers see the objects it owns end, one job after the other, then the session itself, and then what other owners
+/// gain. With `lock_delay` its locks stay closed for theirs. Returns the number of ended grants and waits, `None` when there is no such session.
 pub(crate) fn end_session(
     step: &mut Step<'_>,
     session: SessionId,

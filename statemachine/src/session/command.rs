@@ -7,19 +7,19 @@ use crate::{Namespace, SessionId};
 /// Opens a session. Reply: [`SessionOpened`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSession {
-    /// Where the session lives; what it owns lives there too.
+    /// The namespace of the session and of everything it owns.
     pub namespace: Namespace,
-    /// Lower bound of how long it lives without a keep-alive, milliseconds.
+    /// The session lives at least this long without a keep-alive, in milliseconds.
     pub ttl_ms: u64,
     /// Free text for people (host, process), shown in listings.
     pub metadata: String,
 }
 
-/// Renews sessions: one entry carries many sessions that called one after the other.
-/// Reply: [`KeptAlive`], one result per session, in order.
+/// Renews many sessions in one entry.
+/// Reply: [`KeptAlive`], with one result per session, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// The sessions that called.
+    /// The sessions to renew.
     pub sessions: Vec<SessionId>,
 }
 
@@ -27,7 +27,7 @@ pub struct KeepAlive {
 /// `session_not_found`, `namespace_mismatch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseSession {
-    /// Where the session lives.
+    /// The namespace of the session.
     pub namespace: Namespace,
     /// The session.
     pub session: SessionId,

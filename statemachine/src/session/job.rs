@@ -1,4 +1,4 @@
-//! Sessions as a job of the core.
+//! Implements the job trait for sessions.
 
 use crate::due::Due;
 use crate::image_error::ImageError;

@@ -1,4 +1,4 @@
-//! Renewing sessions, many in one entry.
+//! Renews sessions, many in one entry.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl KeepAlive {
     }
 }
 
-/// A session's deadline moves out, never in. A session that ended stays ended.
+/// Moves the deadline of a session later, never earlier. An ended session stays ended.
 fn renew(state: &mut State, session: SessionId) -> Option<u64> {
     let record = state.session.by_id.get_mut(&session)?;
     let deadline_ms = state.now_ms.saturating_add(record.ttl_ms).max(record.deadline_ms);

@@ -4,9 +4,9 @@ use crate::job_macros::job_limits;
 use crate::limit::ENTRIES_MAX;
 
 job_limits! {
-    /// What bounds sessions.
+    /// The limits of sessions.
     {
-        /// Sessions in one namespace.
+        /// The most sessions in one namespace.
         sessions_per_namespace_max = 200_000, 0 => ENTRIES_MAX;
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions: one heartbeat keeps everything a client owns alive.
+//! Sessions: a single keep-alive keeps everything alive that a client owns.
 
 mod close;
 mod command;

@@ -1,4 +1,4 @@
-//! Opening a session.
+//! Opens a session.
 
 use crate::due::Due;
 use crate::session::table::{Owned, SessionRecord, Window};

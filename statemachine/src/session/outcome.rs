@@ -1,44 +1,44 @@
-//! What the commands of sessions answer, refuse and change.
+//! The replies, refusals and changes of sessions.
 
 use crate::job_macros::{job_replies, job_usage};
 use crate::{Code, Namespace, SessionId};
 
-/// A session is open.
+/// A session was opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionOpened {
-    /// Names it.
+    /// The id of the session.
     pub session: SessionId,
-    /// Its time to live, milliseconds.
+    /// The TTL, in milliseconds.
     pub ttl_ms: u64,
-    /// Cluster time before which it does not expire.
+    /// The cluster time before which it does not expire, in milliseconds.
     pub deadline_ms: u64,
-    /// Wall clock of the entry, for people.
+    /// The wall clock of the entry, in milliseconds since the Unix epoch, for people.
     pub opened_wall_ms: u64,
 }
 
-/// Keep-alives were taken.
+/// Sessions were renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeptAlive {
-    /// Per session, in order: its new deadline in cluster time, `None` when it does not exist (any more).
+    /// The new deadline of each session, in order, in milliseconds of cluster time; `None` when the session does not exist (any more).
     pub deadlines_ms: Vec<Option<u64>>,
 }
 
-/// A session is closed.
+/// A session was closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionClosed {
-    /// How many grants went with it.
+    /// The number of grants that were released.
     pub released_grants: u64,
-    /// How many waits went with it.
+    /// The number of waits that were cancelled.
     pub cancelled_waits: u64,
 }
 
 job_replies! {
     Session {
-        /// A session is open.
+        /// A session was opened.
         SessionOpened,
-        /// Keep-alives were taken.
+        /// Sessions were renewed.
         KeptAlive,
-        /// A session is closed.
+        /// A session was closed.
         SessionClosed,
     }
 }
@@ -57,21 +57,21 @@ job_usage! {
     sessions,
 }
 
-/// Why a command of sessions is refused, or one that names a session.
+/// Why a command is refused that names a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// No such session: never opened, closed or expired.
+    /// The session does not exist: it was never opened, was closed, or expired.
     #[error("session {session} does not exist: it was closed, expired, or never opened here; open a new one")]
     SessionNotFound {
-        /// The id given.
+        /// The given id.
         session: SessionId,
     },
-    /// The session lives in another namespace.
+    /// The session is in another namespace.
     #[error("session {session} lives in namespace {namespace}; nothing spans two namespaces")]
     NamespaceMismatch {
         /// The session.
         session: SessionId,
-        /// Where it lives.
+        /// The namespace of the session.
         namespace: Namespace,
     },
 }
@@ -84,7 +84,7 @@ impl Refusal {
         }
     }
 
-    /// Bytes of the texts it holds.
+    /// The bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::SessionNotFound { .. } => 0,
@@ -120,12 +120,12 @@ pub enum Change {
     SessionOpened {
         /// The session that was opened.
         session: SessionId,
-        /// Its time to live.
+        /// The TTL, in milliseconds.
         ttl_ms: u64,
-        /// Its free text.
+        /// The free text of the session.
         metadata: String,
     },
-    /// A session ended; the ends of what it owned precede this in the same revision.
+    /// A session ended. The ends of the objects that it owned precede this change in the same revision.
     SessionEnded {
         /// The session that ended.
         session: SessionId,

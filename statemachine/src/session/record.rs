@@ -1,21 +1,21 @@
-//! What snapshots keep of a session, and what readers see of it.
+//! A session as stored in snapshots, and as readers see it.
 
 use crate::{Namespace, SessionId};
 
-/// A session, as snapshots keep it. What it owns follows from the owners of grants and waits.
+/// A session, as snapshots store it. The objects that it owns follow from the owners of grants and waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Names it.
+    /// The id of the session.
     pub session: SessionId,
-    /// Where it lives.
+    /// The namespace of the session.
     pub namespace: Namespace,
-    /// Time to live.
+    /// The TTL, in milliseconds.
     pub ttl_ms: u64,
-    /// When it expires.
+    /// The cluster time at which it expires, in milliseconds.
     pub deadline_ms: u64,
-    /// Wall clock at its opening.
+    /// The wall clock at its opening, in milliseconds since the Unix epoch.
     pub opened_wall_ms: u64,
-    /// Free text.
+    /// The free text of its owner.
     pub metadata: String,
     /// Sequences below this are forgotten.
     pub window_floor: u64,
@@ -24,20 +24,20 @@ pub struct Record {
 /// An open session, as readers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
-    /// Names it.
+    /// The id of the session.
     pub session: SessionId,
-    /// Where it lives.
+    /// The namespace of the session.
     pub namespace: Namespace,
-    /// Time to live without a keep-alive, milliseconds.
+    /// The TTL without a keep-alive, in milliseconds.
     pub ttl_ms: u64,
-    /// Cluster time before which it does not expire.
+    /// The cluster time before which it does not expire, in milliseconds.
     pub deadline_ms: u64,
-    /// Wall clock at its opening, for people.
+    /// The wall clock at its opening, in milliseconds since the Unix epoch, for people.
     pub opened_wall_ms: u64,
-    /// Free text of its owner.
+    /// The free text of its owner.
     pub metadata: String,
-    /// Grants it owns.
+    /// The number of grants that it owns.
     pub grants: u64,
-    /// Acquisitions it has queued.
+    /// The number of acquisitions that it has queued.
     pub waits: u64,
 }

@@ -29,17 +29,17 @@ pub(super) struct SessionRecord {
     pub(super) window: Window,
 }
 
-/// What a session owns, in the order in which it ends with the session.
+/// The objects that a session owns, in the order in which they end with the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Owned {
     pub(crate) waits: OrdSet<LockId>,
     pub(crate) grants: OrdSet<LockId>,
 }
 
-/// The answers that a session's sequences are remembered by.
+/// The remembered answers of a session's sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Window {
-    /// Answers by sequence, the newest [`crate::retries::Limits::session_window`] of them.
+    /// The newest [`crate::retries::Limits::session_window`] answers, by sequence.
     pub(crate) answers: OrdMap<u64, Remembered>,
     /// Sequences below this are forgotten.
     pub(crate) floor: u64,
@@ -61,22 +61,22 @@ impl Table {
         Some(record)
     }
 
-    /// What a session owns, while it is open.
+    /// The objects that a session owns, while it is open.
     pub(crate) fn owned(&self, session: SessionId) -> Option<&Owned> {
         self.get(session).map(|record| &record.owned)
     }
 
-    /// As [`Self::owned`], to be changed.
+    /// Like [`Self::owned`], but mutable.
     pub(crate) fn owned_mut(&mut self, session: SessionId) -> Option<&mut Owned> {
         self.by_id.get_mut(&session).map(|record| &mut Arc::make_mut(record).owned)
     }
 
-    /// The answers a session is remembered by, while it is open.
+    /// The remembered answers of a session, while it is open.
     pub(crate) fn window(&self, session: SessionId) -> Option<&Window> {
         self.get(session).map(|record| &record.window)
     }
 
-    /// As [`Self::window`], to be changed.
+    /// Like [`Self::window`], but mutable.
     pub(crate) fn window_mut(&mut self, session: SessionId) -> Option<&mut Window> {
         self.by_id.get_mut(&session).map(|record| &mut Arc::make_mut(record).window)
     }
@@ -115,25 +115,25 @@ impl SessionRecord {
 }
 
 impl State {
-    /// The session of that id, while it is open.
+    /// Finds a session, while it is open.
     #[must_use]
     pub fn session(&self, session: SessionId) -> Option<SessionView> {
         self.session.get(session).map(|record| record.view(session))
     }
 
-    /// Where a session lives, while it is alive.
+    /// The namespace of a session, while it is open.
     #[must_use]
     pub fn session_namespace(&self, session: SessionId) -> Option<&Namespace> {
         self.session.get(session).map(|record| &record.namespace)
     }
 
-    /// The time to live of a session, milliseconds, while it is alive.
+    /// The TTL of a session, in milliseconds, while it is open.
     #[must_use]
     pub fn session_ttl_ms(&self, session: SessionId) -> Option<u64> {
         self.session.get(session).map(|record| record.ttl_ms)
     }
 
-    /// The sessions of a namespace after `after`, oldest first, at most `limit`. O(`limit`), however many there are.
+    /// Lists at most `limit` sessions of a namespace after `after`, oldest first. O(`limit`), however many there are.
     #[must_use]
     pub fn sessions(
         &self,
@@ -154,7 +154,7 @@ impl State {
             .collect()
     }
 
-    /// The session exists and lives in the namespace.
+    /// Checks that the session exists and is in the namespace.
     pub(crate) fn check_session(&self, session: SessionId, namespace: &Namespace) -> Result<(), Refusal> {
         match self.session_namespace(session) {
             None => Err(Refusal::SessionNotFound { session }),

@@ -1,4 +1,4 @@
-//! The invariants of sessions.
+//! Checks the invariants of sessions.
 
 use crate::ensure::ensure;
 use crate::session::Owned;

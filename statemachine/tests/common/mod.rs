@@ -1,11 +1,11 @@
-//! What the tests of the state machine share.
+//! Helpers shared by the tests of the state machine.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use batuta_statemachine::lock::Acquire;
 use batuta_statemachine::{Command, DedupKey, Request, Retry, lock};
 
-/// A request as a front makes it. The fingerprint is one of its own kind: the state machine compares fingerprints and makes none.
+/// Makes a request like a front. The fingerprint is made in another way, because the state machine only compares fingerprints.
 pub(crate) fn request(key: Option<DedupKey>, command: Command) -> Request {
     let dedup = key.map(|key| Retry { key, fingerprint: fingerprint(&command) });
     Request::new(dedup, command)

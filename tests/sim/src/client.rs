@@ -1,4 +1,4 @@
-//! Calls of the public use cases on a node, as a front makes them: the answer, a refusal, or an outcome nobody knows.
+//! Calls the public use cases on a node, as a front does. A call ends with an answer, a refusal, or an unknown outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::context::{Context, violation};
 use crate::ledger::{Granted, Life, Read, Renewals, Seen};
 use crate::node;
 
-/// A call.
+/// A call of a use case.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Open(OpenRequest),
@@ -35,7 +35,7 @@ pub(crate) enum Call {
     GetRegister(Name, Consistency),
 }
 
-/// An answer.
+/// The answer to a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Opened(At<SessionView>),
@@ -68,11 +68,11 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) enum Told {
     Answer(Answer),
-    /// It had no effect.
+    /// The call was refused and had no effect.
     Refused(ApiError),
-    /// It may have had its effect, or may still have it.
+    /// The call may have taken effect, or may still do so.
     Unknown,
-    /// The node is down.
+    /// The node is down, so nothing was sent.
     NotSent,
 }
 
@@ -116,7 +116,7 @@ impl Call {
     }
 }
 
-/// Whether the error leaves open what happened.
+/// Whether the error leaves open whether the call took effect.
 fn is_unknown(error: &ApiError) -> bool {
     match error {
         ApiError::OutcomeUnknown { .. } | ApiError::Draining => true,
@@ -127,16 +127,16 @@ fn is_unknown(error: &ApiError) -> bool {
     }
 }
 
-/// A call that was made.
+/// A call that was made and may not be answered yet.
 pub(crate) struct Asked {
     call: Call,
     begun_ms: u64,
-    /// The newest revision anybody had been told of when it was made.
+    /// The newest revision that any client had been told when the call was made.
     acknowledged: u64,
     pub(crate) answer: oneshot::Receiver<Result<Answer, ApiError>>,
 }
 
-/// Somebody who calls.
+/// A client that makes calls.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) context: Arc<Context>,
@@ -144,8 +144,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Makes the call on a node and notes what came of it. After `patience` the caller hangs up. `begun_ms` is when the call, or
-    /// the first one under the same key, began.
+    /// Makes the call on a node and records its outcome. The caller hangs up after `patience`. `begun_ms` is when the call, or
+    /// the first call under the same key, began.
     pub(crate) async fn call(
         &self,
         node: usize,
@@ -155,12 +155,12 @@ impl Caller {
         patience: Duration,
     ) -> Told {
         let Some(mut asked) = self.ask(node, call, under, begun_ms) else { return Told::NotSent };
-        // An error: the process ended, or the caller lost patience.
+        // `None` when the process ended or the caller hung up.
         let outcome = tokio::time::timeout(patience, &mut asked.answer).await.ok().and_then(Result::ok);
         self.told(&asked, outcome)
     }
 
-    /// Makes the call, and hangs up when what is given back is dropped; `None`: the node is down.
+    /// Makes the call; dropping the returned value hangs up. `None` when the node is down.
     pub(crate) fn ask(&self, node: usize, call: Call, under: CallContext, begun_ms: u64) -> Option<Asked> {
         let (context, who) = (&self.context, &self.who);
         context.ledger().calls += 1;
@@ -173,7 +173,7 @@ impl Caller {
             Box::pin(async move {
                 tokio::select! {
                     biased;
-                    // The caller has hung up: the front drops the call.
+                    // The caller has hung up, so the front drops the call.
                     () = sender.closed() => {}
                     result = asked.run(service, under) => drop(sender.send(result)),
                 }
@@ -183,7 +183,7 @@ impl Caller {
         Some(Asked { call, begun_ms, acknowledged, answer })
     }
 
-    /// Notes how a call ended; `None`: without an answer.
+    /// Records how a call ended; `None` means without an answer.
     pub(crate) fn told(&self, asked: &Asked, outcome: Option<Result<Answer, ApiError>>) -> Told {
         let (context, who) = (&self.context, &self.who);
         let told = match outcome {

@@ -1,4 +1,4 @@
-//! What nodes, clients, nemesis and observer share. All of them run on one thread.
+//! The context that nodes, clients, nemesis and observer share. All of them run on one thread.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use crate::node::Slot;
 use crate::plan::Plan;
 use crate::trace::Trace;
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
     pub(crate) detail: String,
 }
 
-/// Makes a violation.
+/// Makes a violation of an invariant, with the details.
 pub(crate) fn violation(invariant: &'static str, detail: impl fmt::Display) -> Violation {
     Violation { invariant, detail: detail.to_string() }
 }
@@ -28,9 +28,9 @@ pub(crate) struct Context {
     trace: Mutex<Trace>,
     ledger: Mutex<Ledger>,
     violation: Mutex<Option<Violation>>,
-    /// Of the last step's end, for whoever is not inside of a host.
+    /// Simulated time at the end of the last step, in microseconds, for code outside the hosts.
     now_us: AtomicU64,
-    /// Clients begin nothing new.
+    /// Set when clients may make no new calls.
     closing: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ impl Context {
         self.now_us.store(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Since the beginning of the run, the same for everybody.
+    /// Simulated time since the beginning of the run. It is the same on every host.
     pub(crate) fn now(&self) -> Duration {
         turmoil::sim_elapsed().unwrap_or_else(|| Duration::from_micros(self.now_us.load(Ordering::Relaxed)))
     }
@@ -74,7 +74,7 @@ impl Context {
         self.trace().push(format!("{:>4}.{:06} {line}", now.as_secs(), now.subsec_micros()));
     }
 
-    /// Ends the run as failed. The first violation is the one that is reported.
+    /// Ends the run as failed. Only the first violation is reported.
     pub(crate) fn fail(&self, violation: Violation) {
         self.violation.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(violation);
     }

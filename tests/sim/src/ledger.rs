@@ -1,34 +1,34 @@
-//! What clients asked and what they were told. [`crate::verify`] holds it against the history.
+//! Records the calls of clients and the answers they got. [`crate::verify`] compares it with the history.
 
 use std::collections::BTreeMap;
 
 use batuta_statemachine::{LockId, Name, SessionId};
 
-/// A grant a client was told of.
+/// A grant that a client was told of.
 #[derive(Clone, Debug)]
 pub(crate) struct Granted {
     pub(crate) lock_id: LockId,
     pub(crate) token: u64,
 }
 
-/// A one-shot grant may not expire before this.
+/// A one-shot grant and the earliest time at which it may expire.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
     pub(crate) lock_id: LockId,
-    /// When the call that was answered began.
+    /// When the answered call began, in milliseconds.
     pub(crate) begun_ms: u64,
     pub(crate) ttl_ms: u64,
 }
 
-/// A session a client was told of.
+/// A session that a client was told of.
 #[derive(Clone, Debug)]
 pub(crate) struct Renewals {
     pub(crate) ttl_ms: u64,
-    /// When the calls that were answered began, and their revisions.
+    /// For each answered call: when it began, in milliseconds, and its revision.
     pub(crate) acknowledged: Vec<(u64, u64)>,
 }
 
-/// A read of a lock or a register: the tokens of its holders, or its value.
+/// A read of a lock or a register, and what it showed.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) who: String,
@@ -39,24 +39,24 @@ pub(crate) struct Read {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// Tokens, ascending.
+    /// The tokens of the holders, ascending.
     Holders(Vec<u64>),
     Register(Option<u64>),
 }
 
-/// What one watch got without a gap: everything after `after` up to `upto`.
+/// The changes that one watch got without a gap: everything after `after` up to `upto`.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     pub(crate) who: String,
     pub(crate) after: u64,
     pub(crate) upto: u64,
-    /// Revision and ordinal of each change.
+    /// The revision and ordinal of each change.
     pub(crate) changes: Vec<(u64, u32)>,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Ledger {
-    /// The newest revision anybody was told.
+    /// The newest revision that any client was told.
     pub(crate) revision: u64,
     pub(crate) calls: u64,
     pub(crate) acknowledged: u64,

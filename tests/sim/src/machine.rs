@@ -1,4 +1,4 @@
-//! A node's machine: disks that survive its process, and the platform the process runs on.
+//! The machine of a node: disks that survive its process, and the platform that the process runs on.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -22,32 +22,32 @@ use crate::net;
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The process is killed; what it wrote is with the operating system.
+    /// The process is killed; everything it wrote survives in the operating system.
     Kill,
-    /// The power goes: of what was not synced, any part may be lost.
+    /// The power is cut: any part of the unsynced data may be lost.
     PowerCut,
 }
 
 struct Inner {
-    /// By directory.
+    /// The disks, by directory.
     disks: BTreeMap<PathBuf, SimDisk>,
     rng: StdRng,
     sync_ms: Range<u64>,
 }
 
-/// Disks that no process uses.
+/// A copy of the disks, which no process uses.
 pub(crate) struct Disks(BTreeMap<PathBuf, SimDisk>);
 
-/// What was taken off a log.
+/// The entries that were removed from a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Zeroed {
-    /// The newest entry that is gone.
+    /// Index of the newest removed entry.
     pub(crate) newest: u64,
-    /// The last entry of the newest snapshot, which is still there.
+    /// Index of the last entry in the newest snapshot, which is still there.
     pub(crate) snapshot: u64,
 }
 
-/// What stays when the process ends. Clones share it.
+/// The parts of a node that survive its process. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Machine {
     inner: Arc<Mutex<Inner>>,
@@ -62,7 +62,7 @@ impl Machine {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a sync of the log takes from now on.
+    /// Sets how long a sync of the log takes from now on.
     pub(crate) fn set_sync_ms(&self, sync_ms: Range<u64>) {
         self.inner().sync_ms = sync_ms;
     }
@@ -73,7 +73,7 @@ impl Machine {
         Duration::from_millis(inner.rng.random_range(range))
     }
 
-    /// Leaves on the disks what the end of the process leaves. Nothing of the process may run any more.
+    /// Applies the end of the process to the disks. No code of the process may still run.
     pub(crate) fn end(&self, end: End) {
         let Inner { disks, rng, .. } = &mut *self.inner();
         let kept = *[0.0, 0.5, 0.9, 1.0].get(rng.random_range(0..4)).unwrap_or(&0.5);
@@ -85,18 +85,18 @@ impl Machine {
         }
     }
 
-    /// A copy of the disks as they are.
+    /// Copies the disks as they are now.
     pub(crate) fn copy(&self) -> Disks {
         Disks(self.inner().disks.iter().map(|(dir, disk)| (dir.clone(), disk.after_kill())).collect())
     }
 
-    /// The disks are what they were when the copy was made. Nothing of the process may run any more.
+    /// Resets the disks to a copy. No code of the process may still run.
     pub(crate) fn restore(&self, copy: Disks) {
         self.inner().disks = copy.0;
     }
 
-    /// Zeroes the newest group of the log that holds entries, and what follows it, durably; `None`: the log holds none. Nothing of the
-    /// process may run any more.
+    /// Durably zeroes the newest group of the log that holds entries, and everything behind it. `None` when the log holds no entries. No code of
+    /// the process may still run.
     pub(crate) fn zero_newest_entries(&self) -> Option<Zeroed> {
         let inner = self.inner();
         let files = |prefix: &'static str| {
@@ -121,14 +121,14 @@ impl Machine {
         })
     }
 
-    /// The disks are replaced by empty ones.
+    /// Replaces the disks with empty ones.
     pub(crate) fn wipe(&self) {
         self.inner().disks.clear();
     }
 }
 
-/// Where the newest group of a segment that holds entries starts, and the index of its last entry (raft/src/log/format.rs says what
-/// a group is).
+/// The offset of the newest group of a segment that holds entries, and the index of its last entry (raft/src/log/format.rs describes
+/// groups).
 fn newest_entries(segment: &[u8]) -> Option<(usize, u64)> {
     const SEGMENT_HEADER_BYTES: usize = 512;
     const GROUP_HEADER_BYTES: usize = 32;
@@ -158,7 +158,7 @@ fn newest_entries(segment: &[u8]) -> Option<(usize, u64)> {
 /// The platform of one process on a machine.
 pub(crate) struct SimPlatform {
     pub(crate) machine: Machine,
-    /// Where it listens for peers.
+    /// The port on which the process listens for peers.
     pub(crate) port: u16,
 }
 
@@ -187,7 +187,7 @@ impl Platform for SimPlatform {
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        // Another thread would be a second source of order.
+        // Another thread would make the order of events depend on the machine.
         work();
     }
 

@@ -1,4 +1,4 @@
-//! `sim`: runs seeds, each in a process of its own, so that nothing is left over from the one before.
+//! `sim`: runs seeds, each in its own process, so that no state is carried from one seed to the next.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const USAGE: &str = "usage: sim --seeds N [--from S] [--jobs J] | sim --seed S [--trace]";
 
-/// A seed that takes longer, in real time, hangs.
+/// A seed that takes longer than this, in real time, counts as hanging.
 const SEED_WITHIN: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -28,7 +28,7 @@ fn arguments() -> Result<Arguments, String> {
     while let Some(name) = given.next() {
         let mut number = || -> Result<u64, String> {
             let text = given.next().ok_or_else(|| format!("{name} needs a number"))?;
-            text.parse().map_err(|_| format!("{name}: {text} is no number"))
+            text.parse().map_err(|_| format!("{name}: {text} is not a number"))
         };
         match name.as_str() {
             "--seed" => arguments.seed = Some(number()?),
@@ -36,7 +36,7 @@ fn arguments() -> Result<Arguments, String> {
             "--from" => arguments.from = number()?,
             "--jobs" => arguments.jobs = Some(usize::try_from(number()?).map_err(|error| error.to_string())?),
             "--trace" => arguments.trace = true,
-            _ => return Err(format!("{name} is not known")),
+            _ => return Err(format!("unknown option {name}")),
         }
     }
     Ok(arguments)
@@ -70,9 +70,9 @@ fn one(seed: u64, trace: bool) -> ExitCode {
             .without_time()
             .init();
     }
-    // From here on the operating system's randomness comes from the seed, and its clocks from the simulation.
+    // From here on, the operating system's random numbers come from the seed, and its clocks from the simulation.
     mad_turmoil::rand::set_rng(batuta_sim::system_rng(seed));
-    // A fresh thread draws its hash keys anew.
+    // A new thread draws new hash keys, which now come from the seed.
     let running = std::thread::Builder::new().name("sim".into()).stack_size(64 << 20).spawn(move || {
         let _clocks = mad_turmoil::time::SimClocksGuard::init();
         batuta_sim::run(seed, trace)
@@ -91,7 +91,7 @@ fn one(seed: u64, trace: bool) -> ExitCode {
     }
 }
 
-/// Runs one seed in a process of its own: whether all was well, and what it said.
+/// Runs one seed in its own process. Returns whether it passed, and its output.
 fn child(program: &Path, seed: u64) -> (bool, String) {
     let again = format!("again: cargo xtask sim --seed {seed} --trace\n");
     let failed = |why: &dyn std::fmt::Display| (false, format!("seed {seed}: {why}\n{again}"));
@@ -105,7 +105,7 @@ fn child(program: &Path, seed: u64) -> (bool, String) {
         let mut text = String::new();
         output.map_or(Ok(0), |mut output| output.read_to_string(&mut text)).map(|_| text)
     });
-    // The clocks of this program are the simulation's; only sleeping takes real time.
+    // The clocks of this program are simulated; only sleeping takes real time.
     for _ in 0..SEED_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
         match child.try_wait() {
             Ok(None) => std::thread::sleep(LOOK_EVERY),
@@ -113,23 +113,23 @@ fn child(program: &Path, seed: u64) -> (bool, String) {
                 return match reader.join() {
                     Ok(Ok(text)) => (status.success(), text),
                     Ok(Err(error)) => failed(&error),
-                    Err(_) => failed(&"its output can not be read"),
+                    Err(_) => failed(&"its output cannot be read"),
                 };
             }
             Err(error) => return failed(&error),
         }
     }
-    // Either way it is over.
+    // Ends the process in any case.
     let _ = child.kill().and_then(|()| child.wait());
-    failed(&format!("it did not end within {SEED_WITHIN:?}: something goes round without time passing"))
+    failed(&format!("it did not end within {SEED_WITHIN:?}: some code loops without simulated time passing"))
 }
 
-/// Runs seeds, a process each, several at a time.
+/// Runs seeds, each in its own process, several at a time.
 fn many(from: u64, seeds: u64, jobs: usize) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
-            eprintln!("sim: its own program can not be found: {error}");
+            eprintln!("sim: cannot find its own program: {error}");
             return ExitCode::from(3);
         }
     };
@@ -148,7 +148,7 @@ fn many(from: u64, seeds: u64, jobs: usize) -> ExitCode {
                     if !well {
                         failed.push(seed);
                     }
-                    // Whoever reads may have gone; the exit code says it all the same.
+                    // The reader may have closed; the exit code still reports the result.
                     let _ = std::io::stdout().write_all(text.as_bytes());
                 }
             });
@@ -156,7 +156,7 @@ fn many(from: u64, seeds: u64, jobs: usize) -> ExitCode {
     });
     let mut failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if failed.is_empty() {
-        println!("sim: {seeds} seeds from {from}, all well");
+        println!("sim: {seeds} seeds from {from}, all passed");
         return ExitCode::SUCCESS;
     }
     failed.sort_unstable();

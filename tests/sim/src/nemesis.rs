@@ -1,4 +1,4 @@
-//! What goes wrong, when, decided by the seed.
+//! The nemesis: injects faults, at times that the seed decides.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use crate::net::PEER_PORT;
 use crate::node::{self, Job};
 use crate::observer::Observer;
 
-/// What a partition does to what is sent.
+/// What a partition does to messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
-    /// It arrives after the partition, as TCP repeats it.
+    /// A message arrives after the partition, because TCP repeats it.
     Held,
-    /// It is lost, and the connection with it.
+    /// A message is lost, and its connection breaks.
     Lost,
 }
 
-/// What is wrong with the network.
+/// The current fault of the network.
 #[derive(Clone, Debug)]
 enum Trouble {
-    /// These pairs do not hear of each other.
+    /// These pairs of nodes cannot reach each other.
     Partition(Cut, Vec<(usize, usize)>),
-    /// What the first sends to the second is lost.
+    /// Messages from the first node of a pair to the second are lost.
     OneWay(Vec<(usize, usize)>),
     Slow,
 }
 
 enum Down {
-    /// The process still stops by itself.
+    /// The process is still stopping cleanly.
     Stopping,
-    /// It starts again at this time.
+    /// The process starts again at this time, in milliseconds.
     Until(u64),
 }
 
@@ -47,9 +47,9 @@ pub(crate) struct Nemesis {
     network: Option<(u64, Trouble)>,
     down: BTreeMap<usize, Down>,
     slow_disks: BTreeMap<usize, u64>,
-    /// A node lost its disks; once in a run, and only with all others up.
+    /// The node that lost its disks. This happens once in a run, and only while all other nodes are up.
     wiped: Option<usize>,
-    /// Who votes next loses power with the vote still wet.
+    /// The next node that votes loses power just after it wrote the vote.
     cut_at_vote: bool,
     /// How often each fault happened.
     pub(crate) faults: BTreeMap<&'static str, u64>,
@@ -69,7 +69,7 @@ impl Nemesis {
         }
     }
 
-    /// Ends what has lasted long enough, and begins something new when it is time.
+    /// Ends faults that have lasted long enough, and starts a new one when it is time.
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         let now_ms = context.now_ms();
         self.end_what_is_over(sim, context, observer, now_ms);
@@ -80,7 +80,7 @@ impl Nemesis {
         }
     }
 
-    /// Ends everything.
+    /// Ends all faults.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         self.end_what_is_over(sim, context, observer, u64::MAX);
     }
@@ -93,7 +93,7 @@ impl Nemesis {
         now_ms: u64,
     ) {
         if let Some((_, trouble)) = self.network.take_if(|(until_ms, _)| *until_ms <= now_ms) {
-            context.say(format_args!("! the network is well again after {trouble:?}"));
+            context.say(format_args!("! the network works again after {trouble:?}"));
             mend(sim, context, &trouble);
         }
         let over: Vec<usize> =
@@ -163,7 +163,7 @@ impl Nemesis {
 
     fn away_ms(&mut self) -> u64 {
         if self.rng.random_bool(0.6) {
-            // Back before anybody else stands for election.
+            // Back before another node stands for election.
             self.rng.random_range(5..300)
         } else {
             self.rng.random_range(300..4_000)
@@ -187,7 +187,7 @@ impl Nemesis {
         }
     }
 
-    /// The node, which is down, has another address when it comes back.
+    /// Gives a node that is down another address for its next start.
     fn move_node(&mut self, context: &Context, node: usize) {
         let port = PEER_PORT + self.rng.random_range(0..5);
         context.say(format_args!("! {} moves to port {port}", node::name(node)));
@@ -195,7 +195,7 @@ impl Nemesis {
         context.nodes[node].move_to(port);
     }
 
-    /// Of those who have just voted some lose power at once, and are back before the election is over.
+    /// Cuts the power of some nodes that have just voted; they are back before the election is over.
     fn cut_voters(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         let voted = observer.take_voted();
         if !self.cut_at_vote || voted.is_empty() {
@@ -216,7 +216,7 @@ impl Nemesis {
         }
     }
 
-    /// The whole cluster at once.
+    /// Ends all nodes at once.
     fn end_all(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer) {
         let end = if self.rng.random_bool(0.5) { End::Kill } else { End::PowerCut };
         context.say(format_args!("! {end:?} of all"));
@@ -242,7 +242,7 @@ impl Nemesis {
         }
     }
 
-    /// The node's disks are replaced; it comes back as a new member under its old name.
+    /// Replaces a node's disks with empty ones; the node comes back as a new member under its old name.
     fn wipe(&mut self, sim: &mut Sim<'_>, context: &Context, observer: &mut Observer, node: usize) {
         let away_ms = self.rng.random_range(1_500..4_000);
         context.say(format_args!("! {} loses its disks", node::name(node)));
@@ -312,7 +312,7 @@ impl Nemesis {
             node,
             Box::new(|service: Service| {
                 Box::pin(async move {
-                    // It is refused when there is nobody to lead; that is not for this to judge.
+                    // Refused when no other node can lead. The nemesis does not judge that.
                     let _ = service.transfer_leader(&brief(), None).await;
                 })
             }),
@@ -327,7 +327,7 @@ impl Nemesis {
             node,
             Box::new(|service: Service| {
                 Box::pin(async move {
-                    // As above.
+                    // May be refused, too.
                     let _ = service.trigger_snapshot(&brief()).await;
                 })
             }),

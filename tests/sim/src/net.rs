@@ -1,4 +1,4 @@
-//! Connections over the simulated network, as tonic wants them.
+//! Connections over the simulated network, with the traits that tonic needs.
 
 use std::io;
 use std::pin::Pin;
@@ -52,7 +52,7 @@ impl AsyncWrite for Accepted {
     }
 }
 
-/// The connections that peers open to this host.
+/// Listens on a port of this host, and returns the connections that peers open.
 pub(crate) async fn listen(port: u16) -> io::Result<impl Stream<Item = io::Result<Accepted>> + Send> {
     let listener = TcpListener::bind(("0.0.0.0", port)).await?;
     Ok(stream::unfold(listener, |listener| async move {
@@ -61,7 +61,7 @@ pub(crate) async fn listen(port: u16) -> io::Result<impl Stream<Item = io::Resul
     }))
 }
 
-/// A channel whose connections go over the simulated network.
+/// Makes a gRPC channel whose connections go over the simulated network.
 pub(crate) fn channel(endpoint: &Endpoint) -> Channel {
     endpoint.connect_with_connector_lazy(tower::service_fn(|uri: Uri| async move {
         let host = uri.host().unwrap_or_default().to_owned();

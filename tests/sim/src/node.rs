@@ -1,4 +1,4 @@
-//! A node: the process that runs on a machine, and how clients reach it.
+//! A node: the process that runs on a machine, and the handle by which clients reach it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -13,26 +13,26 @@ use crate::context::{Context, violation};
 use crate::machine::{Machine, SimPlatform};
 use crate::net::PEER_PORT;
 
-/// Something a client has done on a node, in the node's own process.
+/// A task of a client that runs in the node's process.
 pub(crate) type Job = Box<dyn FnOnce(Service) -> BoxFuture<'static, ()> + Send>;
 
-/// What is there while the process runs.
+/// Handles of a running process.
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) replica: Replica,
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
-    /// Asks the process to stop in order.
+    /// Asks the process to stop cleanly.
     pub(crate) stop: mpsc::Sender<()>,
 }
 
-/// A node's place: its machine, and its process while there is one.
+/// A node: its machine, and its process while one runs.
 pub(crate) struct Slot {
     pub(crate) machine: Machine,
-    /// Where its process listens for peers, or will when it starts again.
+    /// The port on which its process listens for peers, or will listen when it starts again.
     peer_port: AtomicU16,
-    /// Its disks were tampered with: its process has to end by itself.
+    /// Set when its disks were tampered with, so that its process must end by itself.
     doomed: AtomicBool,
-    /// Why a process that had to end did.
+    /// The reason that a process gave when it ended as it must.
     reason: Mutex<Option<String>>,
     running: Mutex<Option<Running>>,
 }
@@ -48,22 +48,22 @@ impl Slot {
         }
     }
 
-    /// The process listens elsewhere when it starts again.
+    /// Makes the process listen on another port from its next start on.
     pub(crate) fn move_to(&self, peer_port: u16) {
         self.peer_port.store(peer_port, Ordering::Relaxed);
     }
 
-    /// Whether the process has to end by itself from now on.
+    /// Sets whether the process must end by itself from now on.
     pub(crate) fn doom(&self, doomed: bool) {
         self.doomed.store(doomed, Ordering::Relaxed);
     }
 
-    /// Whether the process has to end by itself.
+    /// Whether the process must end by itself.
     pub(crate) fn is_doomed(&self) -> bool {
         self.doomed.load(Ordering::Relaxed)
     }
 
-    /// Why a process that had to end did, once.
+    /// Takes the reason that a process gave when it ended as it must.
     pub(crate) fn take_reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -76,7 +76,7 @@ impl Slot {
         self.lock().clone()
     }
 
-    /// Forgets the process; it has ended, or is about to.
+    /// Drops the handles of the process, which has ended or is about to.
     pub(crate) fn forget(&self) {
         let gone = self.lock().take();
         drop(gone);
@@ -87,7 +87,7 @@ pub(crate) fn name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
-/// Where a node listens, or will when it starts again: what a configuration that is right says.
+/// The address at which a node listens, or will listen when it starts again: the value of a correct configuration.
 fn address(context: &Context, node: usize) -> String {
     format!("{}:{}", name(node), context.nodes[node].peer_port.load(Ordering::Relaxed))
 }
@@ -120,7 +120,7 @@ fn options(context: &Context, node: usize) -> Options {
     }
 }
 
-/// The process ends by itself: as it must, or as it must not.
+/// Handles a process that ends by itself: keeps the reason when it must end, otherwise fails the run.
 fn ends(context: &Context, node: usize, promise: &'static str, reason: String) {
     let slot = &context.nodes[node];
     if slot.doomed.load(Ordering::Relaxed) {
@@ -132,7 +132,7 @@ fn ends(context: &Context, node: usize, promise: &'static str, reason: String) {
     }
 }
 
-/// The node's process, from its start to its end.
+/// Runs the node's process from its start to its end.
 pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Result {
     context.say(format_args!("{} starts", name(node)));
     let replica = match Replica::start(options(&context, node)).await {

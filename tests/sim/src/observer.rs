@@ -1,4 +1,4 @@
-//! Looks at every node after every step: what each has applied must be what all others have.
+//! Checks every node after every step: all nodes must have applied the same entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use batuta_raft::RevisionChanges;
 use crate::context::{Context, Violation, violation};
 use crate::node;
 
-/// A revision's changes, and when they were first seen on any node.
+/// The changes of a revision, and when they were first seen on any node.
 pub(crate) struct Entry {
     pub(crate) changes: Arc<RevisionChanges>,
     pub(crate) seen_ms: u64,
@@ -16,41 +16,41 @@ pub(crate) struct Entry {
 
 #[derive(Default)]
 pub(crate) struct Observer {
-    /// Everything that was ever applied anywhere.
+    /// Everything that was ever applied on any node, by revision.
     pub(crate) history: BTreeMap<u64, Entry>,
-    /// The state's hash at a revision, and who had it first.
+    /// For each revision, the hash of the state and the node that had it first.
     hashes: BTreeMap<u64, (u64, usize)>,
-    /// Who led a term.
+    /// The leader of each term.
     leaders: BTreeMap<u64, usize>,
-    /// The last revision seen on each node since its process began.
+    /// The last revision seen on each node since its process started.
     seen: BTreeMap<usize, u64>,
-    /// The newest term each node has known, whatever became of its process.
+    /// The newest term that each node has known, across restarts of its process.
     known_terms: BTreeMap<usize, u64>,
-    /// Nodes that have voted in a new term since somebody asked.
+    /// Nodes that have voted in a new term since the last call of [`Self::take_voted`].
     voted: Vec<usize>,
-    /// Nodes that show what the others do not have, as they must until they end.
+    /// Nodes that may differ from the others until they end.
     astray: BTreeSet<usize>,
     pub(crate) compared: u64,
 }
 
 impl Observer {
-    /// The node's process has ended: the next one begins anew.
+    /// Notes that the node's process has ended, so that the next process is observed from its start.
     pub(crate) fn forget(&mut self, node: usize) {
         self.seen.remove(&node);
     }
 
-    /// Its disks are gone, and what it knew with them.
+    /// Notes that the node lost its disks, and everything it knew.
     pub(crate) fn forget_disks(&mut self, node: usize) {
         self.known_terms.remove(&node);
     }
 
-    /// A majority lost everything after this revision: the cluster goes on with another history.
+    /// Notes that a majority lost everything after this revision, so that the cluster continues with another history.
     pub(crate) fn lose_after(&mut self, revision: u64) {
         self.history.retain(|known, _| *known <= revision);
         self.hashes.retain(|known, _| *known <= revision);
     }
 
-    /// Whether a node that has another history is left alone.
+    /// Sets whether a node with another history is exempt from the checks.
     pub(crate) fn look_away(&mut self, node: usize, astray: bool) {
         if astray {
             self.astray.insert(node);
@@ -59,7 +59,7 @@ impl Observer {
         }
     }
 
-    /// Nodes that came into a new term since the last call: each has just written down a vote.
+    /// Takes the nodes that entered a new term since the last call: each has just written a vote.
     pub(crate) fn take_voted(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.voted)
     }
@@ -68,7 +68,7 @@ impl Observer {
         self.leaders.len()
     }
 
-    /// Looks at a node.
+    /// Checks one node.
     pub(crate) fn look(&mut self, context: &Context, node: usize) -> Result<(), Violation> {
         let Some(running) = context.nodes[node].running() else {
             self.forget(node);
@@ -78,7 +78,7 @@ impl Observer {
             return Ok(());
         }
         let replica = running.replica;
-        // Zero is what a process says that has not read its disk yet.
+        // A process that has not read its disk yet reports term 0.
         if let Some(term) = replica.term().filter(|term| *term > 0) {
             let known = self.known_terms.insert(node, term).unwrap_or_default();
             if term < known {

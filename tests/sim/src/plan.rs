@@ -1,53 +1,53 @@
-//! What a seed decides before anything runs.
+//! The plan of a run, which the seed decides before anything runs.
 
 use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-/// The shape of a run.
+/// The parameters of a run. Times are simulated, in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
     pub(crate) clients: usize,
     pub(crate) watchers: usize,
-    /// How long things go wrong.
+    /// How long faults happen.
     pub(crate) faults_ms: u64,
-    /// Between the end of a fault and the next one.
+    /// Time between the end of a fault and the next fault.
     pub(crate) calm_ms: Range<u64>,
-    /// Of a message, while the network is well.
+    /// Latency of a message while the network has no fault.
     pub(crate) latency_ms: Range<u64>,
-    /// From writing a group of the log to its being synced, while the disk is well.
+    /// Time from writing a group of the log until it is synced, while the disk has no fault.
     pub(crate) sync_ms: Range<u64>,
     pub(crate) heartbeat_ms: u64,
     pub(crate) election_timeout_ms: (u64, u64),
-    /// Small, so that snapshots and purges happen all the time.
+    /// Entries between two snapshots; few, so that snapshots and purges happen all the time.
     pub(crate) snapshot_entries: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) history_changes_max: usize,
-    /// Changes that wait for a slow watcher.
+    /// Most changes queued for a slow watcher.
     pub(crate) watch_queue_changes_max: usize,
-    /// How long a call may take. The longest outlast a leader that is cut off until others have purged what it proposed.
+    /// How long a call may take. The longest outlast the time until others have purged what a cut-off leader proposed.
     pub(crate) patience_ms: u64,
-    /// Between two calls of a client.
+    /// Time between two calls of a client.
     pub(crate) think_ms: Range<u64>,
-    /// What is played when all is well again.
+    /// The scenes that are played after recovery.
     pub(crate) scenes: Vec<Scene>,
 }
 
-/// A fault that needs a quiet cluster, and what must come of it.
+/// A scene: a fault that needs a quiet cluster, and its expected effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scene {
-    /// Nobody writes while leaders go.
+    /// Nobody writes while leaders are killed or cut off.
     Quiet,
-    /// A node goes while calls wait at it.
+    /// A node is killed while calls wait at it.
     Orphans,
-    /// A disk loses what was synced.
+    /// A disk loses synced data.
     Liar,
     /// A disk loses the newest entries of a log, and nothing else.
     Zeroed,
-    /// The disks of a majority lose what was acknowledged.
+    /// The disks of a majority lose acknowledged writes.
     Lied,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Stream {
     Plan,
     Network,
     Nemesis,
-    /// Of the operating system: salts, ids, openraft's timeouts, hash keys.
+    /// Random numbers of the operating system: salts, ids, openraft's timeouts, hash keys.
     System,
     Disk(usize),
     Client(usize),
@@ -80,9 +80,9 @@ impl Stream {
     }
 }
 
-/// The generator of one stream.
+/// Makes the generator of one stream.
 pub(crate) fn rng(seed: u64, stream: Stream) -> StdRng {
-    // An odd factor maps the pairs to different numbers as long as there are fewer streams than that.
+    // Maps every (seed, stream) to another number, as long as there are fewer streams than the factor.
     StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(stream.number()))
 }
 

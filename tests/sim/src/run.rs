@@ -1,4 +1,4 @@
-//! One run: birth, faults, healing, judgement.
+//! One run: the cluster is created, faults happen and end, and the result is verified.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,37 +23,37 @@ use crate::plan::{Plan, Stream, rng};
 use crate::trace::Trace;
 use crate::{scenes, verify, watcher, workload};
 
-/// Without faults, what must come comes by then. A connection that lost bytes is given up after ten seconds.
+/// How long recovery may take once the faults have ended. A connection that lost bytes is given up only after ten seconds.
 const HEALED_WITHIN_MS: u64 = 60_000;
-/// Clients go on for this long after the last fault.
+/// Clients continue for this long after the last fault.
 const AFTERWARDS_MS: u64 = 1_500;
 
-/// What openraft asserts in debug builds only and is no defect there: the replication stream of a leader that was deposed, and whose log
-/// was cut off, looks at it once more before it is cancelled. In production it sends a heartbeat of its old term, which is refused.
+/// The message of a harmless assertion of openraft in debug builds. The replication stream of a deposed leader reads its truncated log once
+/// more before it is cancelled. In production it sends a heartbeat of its old term, which is refused.
 const HARMLESS_PANIC: &str = "read_log_entries received reversed range";
 
-/// What openraft asserts in debug builds only, when a node with another history hears of the cluster's before it has applied its own: the
-/// node then ends without our reason. In production the comparison of what was applied ends it a moment later.
+/// The message of an assertion of openraft in debug builds, when a node with another history learns of the cluster's history before it has
+/// applied its own. The node then ends without our reason. In production the comparison of applied entries ends it a moment later.
 const OTHER_HISTORY_PANIC: &str = "Some(log_id.to_ref()) <= self.committed().to_ref()";
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What was promised and not kept, with the newest lines of the trace; `None` when all was well.
+    /// The broken promise, with the newest lines of the trace; `None` when the run passed.
     pub failure: Option<String>,
-    /// One line about what happened.
+    /// One line that summarises the run.
     pub summary: String,
 }
 
-/// The source of the operating system's randomness while a seed runs.
+/// Returns the source of the operating system's random numbers while a seed runs.
 #[must_use]
 pub fn system_rng(seed: u64) -> StdRng {
     rng(seed, Stream::System)
 }
 
-/// Runs a seed; `print` writes the trace to the standard output as it comes.
+/// Runs a seed. `print` writes the trace to standard output as it grows.
 ///
-/// The process must have been set up for it: see `main.rs`.
+/// The random numbers and clocks of the process must be redirected first, as `main.rs` does.
 #[must_use]
 pub fn run(seed: u64, print: bool) -> Report {
     let plan = Plan::new(seed);
@@ -65,11 +65,11 @@ pub fn run(seed: u64, print: bool) -> Report {
     let panicking = Arc::clone(&context);
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str().is_some_and(|words| words.contains(HARMLESS_PANIC)) {
-            return panicking.say(format_args!("a deposed leader's stream looks back"));
+            return panicking.say(format_args!("a deposed leader's stream reads its truncated log"));
         }
         let other_history = panic.payload_as_str().is_some_and(|words| words.contains(OTHER_HISTORY_PANIC));
         if other_history && panicking.nodes.iter().any(Slot::is_doomed) {
-            return panicking.say(format_args!("openraft finds another history"));
+            return panicking.say(format_args!("openraft's assertion finds another history"));
         }
         panicking.fail(violation("nothing panics", panic));
     }));
@@ -83,14 +83,14 @@ pub fn run(seed: u64, print: bool) -> Report {
             violation.detail
         );
         for line in context.trace().newest() {
-            // Writing to a string can not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "  {line}");
         }
         let _ = writeln!(text, "again: cargo xtask sim --seed {seed} --trace");
         text
     });
     let summary = run.summary();
-    // What hangs in the runtimes is dropped with them, outside of what is judged.
+    // Tasks left in the runtimes are dropped with them, after the verdict.
     for slot in &context.nodes {
         slot.forget();
     }
@@ -102,7 +102,7 @@ pub(crate) struct Run<'a> {
     pub(crate) sim: Sim<'a>,
     pub(crate) observer: Observer,
     nemesis: Nemesis,
-    /// All clients are done.
+    /// Whether all clients are done.
     finished: bool,
 }
 
@@ -129,7 +129,7 @@ impl Run<'_> {
 
     fn all(&mut self) -> Result<(), Violation> {
         self.until("a cluster is born", Self::ready)?;
-        self.context.say("the cluster is there");
+        self.context.say("the cluster is created");
         let faults_end_ms = self.context.now_ms() + self.context.plan.faults_ms;
         while self.context.now_ms() < faults_end_ms {
             self.nemesis.step(&mut self.sim, &self.context, &mut self.observer);
@@ -149,7 +149,7 @@ impl Run<'_> {
         self.judge()
     }
 
-    /// A millisecond for everybody.
+    /// Advances every host by one millisecond.
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.finished = self.sim.step().map_err(|error| violation("no process fails", error))?;
         self.context.set_now(self.sim.elapsed());
@@ -178,7 +178,7 @@ impl Run<'_> {
         let nodes = self.context.plan.nodes;
         let ready = |slot: &Slot| {
             let status = slot.running().map(|running| running.replica.status());
-            // Who was replaced is no member any more, and does not count in any majority.
+            // A replaced node is no longer a member, and counts in no majority.
             status.is_some_and(|status| status.not_ready.is_none() && status.members.len() == nodes)
         };
         self.context.nodes.iter().all(ready)
@@ -197,7 +197,7 @@ impl Run<'_> {
         let mut text = String::new();
         for (node, slot) in self.context.nodes.iter().enumerate() {
             let status = slot.running().map(|running| running.replica.status());
-            // Writing to a string can not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "  {}: {status:?}", node::name(node));
         }
         text
@@ -252,7 +252,7 @@ impl Run<'_> {
     }
 }
 
-/// The clients' host. It ends when every client has come to its end and every node has then served a write.
+/// The host of the clients. It ends when every client is done and every node has then served a write.
 async fn clients(context: Arc<Context>) -> turmoil::Result {
     let workers =
         (0..context.plan.clients).map(|number| tokio::spawn(workload::live(Arc::clone(&context), number)));
@@ -266,7 +266,7 @@ async fn clients(context: Arc<Context>) -> turmoil::Result {
     Ok(())
 }
 
-/// Every node serves a write, and shows every node's lock to who reads it there.
+/// Checks that every node serves a write, and shows the locks taken through all nodes.
 async fn last_words(context: &Arc<Context>) {
     let nodes = context.plan.nodes;
     for node in 0..nodes {
@@ -279,7 +279,7 @@ async fn last_words(context: &Arc<Context>) {
             wait_ms: 0,
             lock_delay_ms: 0,
             reentrant: false,
-            // Tells calls apart in the history.
+            // Identifies the call in the history.
             metadata: format!("last-lock-{node}"),
         };
         insist(context, node, &request.metadata.clone(), Call::Acquire(request)).await;
@@ -297,7 +297,7 @@ fn last_lock(node: usize) -> Name {
     Name::new(&format!("last-{node}")).expect("a valid name")
 }
 
-/// Calls a node, under a key unless that is empty, until it answers.
+/// Repeats a call to a node until it answers; `key` may be empty for no key.
 async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
     let caller = Caller { context: Arc::clone(context), who: "last".to_owned() };
     let dedup = (!key.is_empty())

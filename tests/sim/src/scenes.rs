@@ -1,6 +1,6 @@
-//! Short plays after the workload: faults that show only when the cluster has nothing else to do.
+//! Scenes after the workload: faults that show only when the cluster has nothing else to do.
 //!
-//! They are driven from outside of all hosts, step by step; what callers are told goes into the same ledger.
+//! They are driven from outside the hosts, step by step. The answers of callers go into the same ledger.
 
 mod liar;
 mod lied;
@@ -26,17 +26,17 @@ use crate::node;
 use crate::plan::{Plan, Scene, Stream, rng};
 use crate::run::Run;
 
-/// How long a healthy cluster may take to answer a call that does not wait: a leader may just be elected.
+/// How long a healthy cluster may take to answer a call that does not wait. An election may be under way.
 const ANSWERED_WITHIN_MS: u64 = 10_000;
-/// After so long without an answer a caller asks again: what was sent to a leader that is gone may hang.
+/// A caller without an answer repeats its call after this long: a call sent to a lost leader may hang.
 const ATTEMPT_MS: u64 = 1_500;
-/// Longer than anything that is due when the workload ends, shorter than the locks it leaves behind.
+/// Longer than any deadline that is pending when the workload ends, and shorter than the locks that the workload leaves behind.
 const NOTHING_DUE_MS: u64 = 60_000;
 
-/// A node that has to end is told when it starts, or with the next heartbeat of a leader.
+/// How soon a node that must end learns it: when it starts, or with the next heartbeat of a leader.
 const NOTICED_WITHIN_MS: u64 = 10_000;
 
-/// Plays what the plan says.
+/// Plays the scenes of the plan.
 pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
     let mut rng = rng(run.context.plan.seed, Stream::Scene);
     for scene in run.context.plan.scenes.clone() {
@@ -54,7 +54,7 @@ pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
-/// A one-shot request for an exclusive lock. The text must be of this call only.
+/// A one-shot request for an exclusive lock. `text` must be unique to the call.
 fn request(name: &str, ttl_ms: u64, wait_ms: u64, text: &str) -> AcquireRequest {
     // The texts below are valid names.
     let name = Name::new(name).expect("a valid name");
@@ -78,7 +78,7 @@ impl Run<'_> {
         (0..ms).try_for_each(|_| self.step())
     }
 
-    /// Makes a call, under a key unless that is empty, and leaves it to itself.
+    /// Starts a call without waiting for its answer; `key` may be empty for no key.
     fn ask(&self, node: usize, call: Call, key: &str, within_ms: u64) -> Option<Asked> {
         let key = (!key.is_empty()).then(|| format!("scene-{key}"));
         let dedup = key.map(|key| DedupKey::Idempotency { namespace: Namespace::default(), key });
@@ -87,7 +87,7 @@ impl Run<'_> {
         self.caller().ask(node, call, under, self.context.now_ms())
     }
 
-    /// Asks until there is an answer.
+    /// Repeats a call until it is answered; `key` may be empty for no key.
     fn insist(&mut self, node: usize, call: &Call, key: &str, within_ms: u64) -> Result<Answer, Violation> {
         let until_ms = self.context.now_ms() + within_ms;
         while self.context.now_ms() < until_ms {
@@ -121,7 +121,7 @@ impl Run<'_> {
         self.insist(node, &call, &format!("release-{lock_id}"), ANSWERED_WITHIN_MS).map(drop)
     }
 
-    /// The leader of the newest term that is led, and that term; `without` one of the nodes.
+    /// The newest term that has a leader, and that leader; ignores the node `without`.
     fn leader(&self, without: Option<usize>) -> Option<(u64, usize)> {
         let nodes = (0..self.context.plan.nodes).filter(|node| Some(*node) != without);
         let leads = |node: usize| Some((self.context.nodes[node].running()?.replica.leads()?, node));
@@ -134,7 +134,7 @@ impl Run<'_> {
         (node + rng.random_range(1..nodes)) % nodes
     }
 
-    /// Whether nothing is due for long.
+    /// Whether no deadline is due within [`NOTHING_DUE_MS`].
     fn idle(&self) -> bool {
         let Some(running) = self.context.nodes[0].running() else { return false };
         let state = running.replica.view();
@@ -149,7 +149,7 @@ impl Run<'_> {
         self.context.nodes[node].machine.end(end);
     }
 
-    /// Waits until nothing was written for so long that every disk has it, and all have heard what each has acknowledged.
+    /// Waits until nothing has been written for so long that every disk has everything, and every node knows what each has acknowledged.
     fn settle(&mut self) -> Result<(), Violation> {
         let ends = |run: &Self| -> Vec<Option<u64>> {
             let nodes = run.context.nodes.iter();
@@ -174,7 +174,7 @@ impl Run<'_> {
         }
     }
 
-    /// Starts a node whose disks were tampered with. Its process has to end by itself, in time, and to say one of these reasons.
+    /// Starts a node whose disks were tampered with. Its process must end by itself, in time, with one of these reasons.
     fn ends_by_itself(
         &mut self,
         node: usize,
@@ -200,7 +200,7 @@ impl Run<'_> {
         Err(violation("a node that ends says why", reason))
     }
 
-    /// Starts a node that ended by itself with empty disks.
+    /// Starts a node that ended by itself again, with empty disks.
     fn replace(&mut self, node: usize) -> Result<(), Violation> {
         self.context.nodes[node].doom(false);
         self.context.nodes[node].machine.wipe();

@@ -1,9 +1,9 @@
-//! What happened, line by line. The same seed must give the same lines.
+//! The trace of a run, line by line. The same seed must give the same lines.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher as _};
 
-/// Lines that are kept to be shown with a failure.
+/// How many of the newest lines are kept, to be shown with a failure.
 const KEPT: usize = 80;
 
 /// The lines of a run.
@@ -16,7 +16,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn new(print: bool) -> Self {
-        // Without a random key: the digest is compared between processes.
+        // A hasher without a random key, because the digest is compared between processes.
         Self { print, newest: VecDeque::new(), lines: 0, digest: DefaultHasher::new() }
     }
 

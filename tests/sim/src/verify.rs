@@ -1,4 +1,4 @@
-//! At the end: the history is replayed, and everything anybody was told is held against it.
+//! Verifies a run at its end: replays the history, and compares every answer of a client with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::context::{Violation, violation};
 use crate::ledger::{Ledger, Seen};
 use crate::observer::Observer;
 
-/// Cluster time counts whole milliseconds, and so does the observer: two of them may be rounding.
+/// Cluster time and the observer both count whole milliseconds, so up to two may be rounding.
 const ROUNDING_MS: u64 = 2;
 
-/// What the history says, gathered while it is replayed.
+/// Facts gathered while the history is replayed.
 #[derive(Default)]
 struct Replay {
     held: BTreeMap<LockId, Arc<Grant>>,
     registers: BTreeMap<Name, u64>,
     last_token: u64,
     tokens: BTreeMap<LockId, u64>,
-    /// Grants that ended, or of which a count fell.
+    /// Grants that ended, or whose reentrance count fell.
     released: BTreeSet<LockId>,
-    /// When each grant ended, and whether its time ran out.
+    /// When each grant ended, in milliseconds, and whether its TTL ran out.
     ended: BTreeMap<LockId, (u64, bool)>,
     opened: BTreeSet<SessionId>,
-    /// Revision, time and kind of each session's end.
+    /// For each ended session, the revision, time in milliseconds and kind of its end.
     sessions_ended: BTreeMap<SessionId, (u64, u64, SessionEnd)>,
-    /// How often a text that is given to one call only was granted or opened.
+    /// How often each text, which is unique to a call, occurs in a grant or an opened session.
     effects: BTreeMap<String, u64>,
     /// Texts that holders gave their grants.
     changed: BTreeSet<(LockId, String)>,
     register_values: BTreeSet<(Name, u64)>,
 }
 
-/// Holds the ledger against the history.
+/// Compares the ledger with the history.
 pub(crate) fn verify(observer: &Observer, ledger: &Ledger) -> Result<(), Violation> {
     let mut replay = Replay::default();
     let mut reads: Vec<_> = ledger.reads.iter().collect();
@@ -152,7 +152,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every call writes a text of its own: found twice, the call had its effect twice.
+    /// Every call writes a unique text. If the text occurs twice, the call took effect twice.
     fn once(&mut self, text: &str) -> Result<(), Violation> {
         let count = self.effects.entry(text.to_owned()).or_default();
         *count += 1;

@@ -1,4 +1,4 @@
-//! Clients that watch everything, across crashes of the nodes they watch on.
+//! Clients that watch everything, across crashes of the nodes that serve the watches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::plan::{Stream, rng};
 
 type Items = mpsc::Receiver<Result<Item, ApiError>>;
 
-/// A watcher's life: it watches on one node after another and goes on where the last watch ended.
+/// Runs a watcher: it watches on one node after another, and each watch resumes where the last one ended.
 pub(crate) async fn live(context: Arc<Context>, number: usize) {
     let who = format!("w{number}");
     let mut rng = rng(context.plan.seed, Stream::Watcher(number));
     let mut watched: Option<Watched> = None;
-    // Where a node said that its history begins.
+    // The node that reported the start of its history, and that revision.
     let mut oldest: Option<(usize, u64)> = None;
     while !context.closing() {
         let (node, start) = match (&watched, oldest.take()) {
@@ -42,7 +42,7 @@ pub(crate) async fn live(context: Arc<Context>, number: usize) {
     context.ledger().watched.extend(watched);
 }
 
-/// The oldest revision a node says it has, or the one before it: it has to refuse that, or else to have it.
+/// Starts at the oldest revision that a node reports, or one before it, which the node must refuse or serve completely.
 fn at_the_edge(oldest_revision: u64, rng: &mut StdRng) -> Start {
     match oldest_revision {
         2.. if rng.random_bool(0.5) => Start::Revision(oldest_revision - 1),
@@ -50,7 +50,7 @@ fn at_the_edge(oldest_revision: u64, rng: &mut StdRng) -> Start {
     }
 }
 
-/// Opens a watch in the node's process; items come until it ends or the process does.
+/// Opens a watch in the node's process. Items arrive until the watch or the process ends.
 fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
     let running = context.nodes[node].running()?;
     let (sender, items) = mpsc::channel(1);
@@ -67,7 +67,7 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
                 CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
             let mut watch = match service.watch(&under, request).await {
                 Ok(watch) => watch,
-                // The watcher may be gone.
+                // The watcher may have stopped.
                 Err(error) => return drop(sender.send(Err(error)).await),
             };
             loop {
@@ -83,7 +83,7 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
     Some(items)
 }
 
-/// Takes what comes; gives where the node's history begins when it said that the wanted is gone.
+/// Follows a watch. Returns the start of the node's history when the node reported that the requested revision is gone.
 async fn follow(
     context: &Context,
     who: &str,
@@ -91,13 +91,13 @@ async fn follow(
     watched: &mut Option<Watched>,
     rng: &mut StdRng,
 ) -> Option<u64> {
-    // The parts of a revision that is not whole yet: forgotten when the watch ends before it is.
+    // The parts of an incomplete revision, dropped if the watch ends before the revision is complete.
     let mut parts: Vec<u32> = Vec::new();
-    // A watcher moves on after a while, as one behind a balancer does.
+    // The watcher moves to another node after a while, as behind a load balancer.
     let until = tokio::time::Instant::now() + Duration::from_millis(rng.random_range(500..6_000));
     while let Ok(Some(item)) = tokio::time::timeout_at(until, items.recv()).await {
         if rng.random_bool(0.03) {
-            // Busy with something else; what happens meanwhile has to wait, or to be said to be lost.
+            // A busy watcher: changes in the meantime must be queued, or reported as lost.
             tokio::time::sleep(Duration::from_millis(rng.random_range(50..2_000))).await;
         }
         match item {
@@ -133,7 +133,7 @@ async fn follow(
             Err(error) => {
                 context.say(format_args!("{who} < {error}"));
                 let ApiError::Compacted { oldest_revision, .. } = error else { return None };
-                // What is gone was said to be gone: another watch begins.
+                // The node reported that changes were skipped: another watch starts.
                 context.ledger().watched.extend(watched.take());
                 return Some(oldest_revision);
             }

@@ -1,4 +1,4 @@
-//! What clients do: few names, many clients, so that they get into each other's way.
+//! The workload of the clients: many clients use few names, so that they conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::plan::{Stream, rng};
 
 const LOCKS: [&str; 5] = ["a", "b", "c/d", "c/e", "f"];
 const REGISTERS: [&str; 2] = ["r", "s"];
-/// How often a call with a key is made again when its outcome is unknown.
+/// How often a call with a key is repeated when its outcome is unknown.
 const TRIES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -42,7 +42,7 @@ struct Client {
     keys: u64,
 }
 
-/// A client's life.
+/// Runs a client.
 pub(crate) async fn live(context: Arc<Context>, number: usize) {
     let think_ms = context.plan.think_ms.clone();
     let rng = rng(context.plan.seed, Stream::Client(number));
@@ -78,7 +78,7 @@ impl Client {
         DedupKey::Idempotency { namespace: Namespace::default(), key }
     }
 
-    /// Makes a call, with a key most times, and then again while its outcome is unknown.
+    /// Makes a call, usually with a key, and with a key repeats it while its outcome is unknown.
     async fn write(&mut self, call: Call) -> Told {
         let dedup = if self.rng.random_bool(0.7) { Some(self.key()) } else { None };
         let begun_ms = self.caller.context.now_ms();
@@ -91,7 +91,7 @@ impl Client {
                 ..CallContext::in_default_namespace()
             };
             let node = self.node();
-            // Now and then a caller hangs up early.
+            // Sometimes a caller hangs up early.
             let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * within };
             let latest = self.caller.call(node, call.clone(), under, begun_ms, patience).await;
             let again = match latest {
@@ -99,7 +99,7 @@ impl Client {
                 Told::Unknown => dedup.is_some(),
                 Told::Answer(_) | Told::Refused(_) => false,
             };
-            // A call that was made once and not answered stays unknown, whatever keeps it from being made again.
+            // If one attempt was unanswered, the outcome stays unknown even when the call cannot be repeated.
             if !(matches!(latest, Told::NotSent) && matches!(told, Told::Unknown)) {
                 told = latest;
             }
@@ -229,7 +229,7 @@ impl Client {
     }
 }
 
-/// Keeps a session alive, on any node, until it is gone or its keeper loses interest.
+/// Keeps a session alive through any node, until the session has ended or the client stops renewing it.
 async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) {
     use rand::SeedableRng as _;
     let mut rng = StdRng::seed_from_u64(seed);

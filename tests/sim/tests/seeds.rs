@@ -1,4 +1,4 @@
-//! A few seeds with every test run; `cargo xtask sim` runs many.
+//! Runs a few seeds with every test run; `cargo xtask sim` runs many.
 
 use std::process::{Command, Output};
 
@@ -11,10 +11,10 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_trace() {
+fn same_seed_gives_the_same_trace() {
     let (first, second) = (sim(&["--seed", "1", "--trace"]), sim(&["--seed", "1", "--trace"]));
     assert!(first.status.success(), "{}", text(&first));
-    assert!(first.stdout.len() > 100_000, "a run says what it does: {} bytes", first.stdout.len());
+    assert!(first.stdout.len() > 100_000, "a run prints its trace: {} bytes", first.stdout.len());
     let differs = first.stdout.split(|byte| *byte == b'\n').zip(second.stdout.split(|byte| *byte == b'\n'));
     for (line, (one, other)) in differs.enumerate() {
         assert!(
@@ -30,7 +30,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
-fn a_few_seeds_keep_every_promise() {
+fn few_seeds_keep_every_promise() {
     let output = sim(&["--seeds", "4", "--from", "100"]);
     assert!(output.status.success(), "{}", text(&output));
 }

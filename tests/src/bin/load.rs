@@ -1,9 +1,9 @@
-//! A small load generator: how many uncontended acquire+release cycles a running cluster does, and how long each takes.
+//! A small load generator: measures how many uncontended acquire+release cycles a running cluster serves, and how long each takes.
 //!
 //! ```text
 //! cargo run --profile dist -p batuta-tests --bin load -- --grpc http://127.0.0.1:9090 --clients 64 --seconds 10
 //! ```
-//! Each client takes and gives back a lock of its own as fast as the answers come. Clients share one gRPC stream per address given.
+//! Each client takes and releases its own lock as fast as the answers come. Clients share one gRPC stream per address.
 //! With `--hold N` the clients first take N locks for an hour and keep them.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn args() -> Result<Args, String> {
             "--hold" => args.hold = value.parse().map_err(|_| "--hold: not a number")?,
             _ => {
                 let known = "--grpc URL,URL --clients N --seconds N --hold N";
-                return Err(format!("{word} is not known; there are {known}"));
+                return Err(format!("unknown option {word}; the options are {known}"));
             }
         }
     }

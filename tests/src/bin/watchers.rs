@@ -1,13 +1,13 @@
-//! Many watchers on one node: what they cost while nothing happens, and how fast one change reaches them all.
+//! Measures many watchers on one node: what they cost while nothing happens, and how fast one change reaches all of them.
 //!
 //! ```text
 //! cargo run --profile dist -p batuta-tests --bin watchers -- --grpc http://127.0.0.1:9090 --idle 10000 --fanout 1000 --rounds 50
 //! ```
-//! Opens `--idle` watches on names nobody takes and keeps them, 500 on a connection. Then `--fanout` watches on one name: in
-//! each round the lock of that name is taken and given back, and the time from sending the acquire to its arrival is taken at each of
-//! them. `--stalled N` adds watches of all grants whose client never reads, so that it can be seen what they cost the others (with
-//! `load` beside it: they have to have something to miss); `--reading N` adds as many that read, to compare. Waits
-//! for a line on standard input before it ends, so that the node's memory can be looked at.
+//! Opens `--idle` watches on names that nobody takes, 500 per connection, and keeps them open. Then opens `--fanout` watches on one
+//! name: each round takes and releases the lock of that name, and measures at each watch the time from sending the acquire to its
+//! arrival. `--stalled N` adds watches of all grants whose client never reads, to show what they cost the other watchers (run `load` at
+//! the same time, so that they have something to miss); `--reading N` adds N watches that do read, for comparison. Waits for
+//! a line on standard input before it ends, so that the node's memory can be inspected.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 const PER_CONNECTION: usize = 500;
-/// What a node may send to a watch that is not read: the protocol's own default, so that it stalls soon.
+/// Flow-control window of a watch that is not read, in bytes: the protocol's default, so that the watch stalls soon.
 const WINDOW_BYTES: u32 = 65_535;
 
 struct Args {
@@ -49,7 +49,7 @@ fn args() -> Result<Args, String> {
             "--reading" => args.reading = number()?,
             _ => {
                 let known = "--grpc URL --idle N --fanout N --rounds N --stalled N --reading N";
-                return Err(format!("{word} is not known; there are {known}"));
+                return Err(format!("unknown option {word}; the options are {known}"));
             }
         }
     }
@@ -58,7 +58,7 @@ fn args() -> Result<Args, String> {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Opens watches of grants, each of one name, or of all names where it is empty.
+/// Opens watches of grants, one per name; an empty name watches all names.
 async fn watches(
     address: &str,
     per_connection: usize,
@@ -134,11 +134,11 @@ async fn main() -> Result<(), Failure> {
     let idle =
         watches(&args.address, PER_CONNECTION, (0..args.idle).map(|number| format!("idle/{number}"))).await?;
     println!("{} idle watches opened in {:.1?}", idle.len(), begun.elapsed());
-    // What is not read fills the window of its whole connection: on a shared one the next watch could not even begin.
+    // One connection per stalled watch: unread data fills the window of a whole connection, so a second watch on it could not even begin.
     let stalled = watches(&args.address, 1, (0..args.stalled).map(|_| String::new())).await?;
-    println!("{} watches that are not read", stalled.len());
+    println!("{} stalled watches opened", stalled.len());
     let reading = watches(&args.address, 1, (0..args.reading).map(|_| String::new())).await?;
-    println!("{} watches that are read", reading.len());
+    println!("{} reading watches opened", reading.len());
     for mut stream in reading {
         tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
     }

@@ -1,4 +1,4 @@
-//! The Rust client.
+//! Runs scenarios through the Rust client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use super::grpc::{
 };
 use super::{Driver, Operation, Outcome, Refusal};
 
-/// The Rust client, given the address of one node.
+/// A driver over the Rust client, which is given the address of one node.
 pub struct ClientDriver {
     endpoint: String,
     client: Arc<OnceCell<Client>>,
 }
 
 impl ClientDriver {
-    /// A client of the node at a gRPC base URL; connects when it is first asked.
+    /// Makes a client of the node at a gRPC base URL. It connects with the first call.
     #[must_use]
     pub fn new(endpoint: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), client: Arc::default() }
@@ -139,7 +139,7 @@ async fn read(
 async fn changes(client: &Client, operation: &Operation) -> Result<Value, Error> {
     let until = operation.number("until_revision");
     let mut options = WatchOptions::from_revision(operation.number("after") + 1)
-        .jobs(operation.texts("jobs"))
+        .areas(operation.texts("areas"))
         .kinds(operation.texts("kinds"))
         .progress(Duration::from_millis(100));
     for field in ["prefix", "name", "session_id"] {

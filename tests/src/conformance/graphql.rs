@@ -1,4 +1,4 @@
-//! The GraphQL front. Its names are the REST API's in camelCase, its enumerations in capitals.
+//! Runs scenarios through the GraphQL front. Its names are those of the REST API in camelCase, its enum values in capitals.
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use super::{Driver, Operation, Outcome, Refusal};
 use crate::{GraphqlOperation, Rest};
 
-/// The GraphQL front of one node.
+/// A driver over the GraphQL front of one node.
 pub struct GraphqlDriver {
-    /// Answers POST.
+    /// The HTTP client for POST requests.
     pub rest: Rest,
-    /// URL of the same front for WebSocket.
+    /// URL of the same front over WebSocket.
     pub socket: String,
-    /// Whether everything goes over the socket, not only watches.
+    /// Whether all operations go over the socket, not only watches.
     pub socket_only: bool,
 }
 
@@ -58,9 +58,9 @@ fn variables(query: &str, operation: &Operation) -> Value {
 }
 
 async fn changes(socket: &str, operation: &Operation) -> Outcome {
-    const QUERY: &str = "subscription ($jobs: [Job!]!, $kinds: [ChangeKind!]!, $name: String!, $prefix: String!,
+    const QUERY: &str = "subscription ($areas: [Area!]!, $kinds: [ChangeKind!]!, $name: String!, $prefix: String!,
         $sessionId: String!, $from: Long!) {
-        changes(jobs: $jobs, kinds: $kinds, name: $name, prefix: $prefix, sessionId: $sessionId, fromRevision: $from,
+        changes(areas: $areas, kinds: $kinds, name: $name, prefix: $prefix, sessionId: $sessionId, fromRevision: $from,
             progressMs: 100) {
             ... on Changes { revision events { kind } } ... on Progress { revision }
         }
@@ -68,7 +68,7 @@ async fn changes(socket: &str, operation: &Operation) -> Outcome {
     let until = operation.number("until_revision");
     let words = |field| operation.texts(field).iter().map(|word| word.to_uppercase()).collect::<Vec<_>>();
     let variables = json!({
-        "jobs": words("jobs"), "kinds": words("kinds"), "name": operation.text("name"),
+        "areas": words("areas"), "kinds": words("kinds"), "name": operation.text("name"),
         "prefix": operation.text("prefix"), "sessionId": operation.text("session_id"),
         "from": operation.number("after") + 1,
     });
@@ -142,8 +142,8 @@ fn document(operation: &Operation) -> String {
     format!("mutation ($input: {input}!, $key: String) {{ answer: {call} }}")
 }
 
-/// Fields whose values are capitals here and small letters in REST.
-const ENUMERATIONS: [&str; 4] = ["job", "kind", "mode", "status"];
+/// Fields whose values are in capitals here and in lower case in REST.
+const ENUMERATIONS: [&str; 4] = ["area", "kind", "mode", "status"];
 
 fn camel_name(name: &str) -> String {
     let mut parts = name.split('_');
@@ -187,7 +187,7 @@ fn camel(value: &Value) -> Value {
     renamed(value, camel_name, str::to_uppercase)
 }
 
-/// What GraphQL answers, as REST spells it.
+/// Converts an answer of GraphQL to the spelling of REST.
 #[must_use]
 pub fn as_rest(value: &Value) -> Value {
     renamed(value, snake_name, str::to_lowercase)
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_spelt_as_rest_spells_them() {
+    fn changes_are_converted_to_rest_spelling() {
         let told = json!([{"kind": "LOCK_GRANTED", "lockId": "l-1.0", "grant": {"fencingToken": 3,
             "locks": [{"name": "A/B", "mode": "EXCLUSIVE"}]}}]);
         let rest = json!([{"kind": "lock_granted", "lock_id": "l-1.0", "grant": {"fencing_token": 3,

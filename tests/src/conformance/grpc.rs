@@ -1,4 +1,4 @@
-//! The gRPC front: call by call through the generated client, or many in one stream.
+//! Runs scenarios through the gRPC front: one call at a time through the generated client, or many in one stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +28,10 @@ struct Way {
 }
 
 impl GrpcDriver {
-    /// The front at a base URL, asked call by call; connects when it is first asked.
+    /// A driver that makes single calls to the front at a base URL. It connects with the first call.
     ///
     /// # Panics
-    /// When the URL is none.
+    /// When `url` is not a URL.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let endpoint = Channel::from_shared(url.to_owned()).expect("a URL");
@@ -39,10 +39,10 @@ impl GrpcDriver {
         Self(Way { channel, pipeline: None })
     }
 
-    /// Likewise, with all calls that can in one stream.
+    /// Like [`Self::new`], but makes all calls that can share a stream in one stream.
     ///
     /// # Panics
-    /// When the URL is none.
+    /// When `url` is not a URL.
     #[must_use]
     pub fn pipelined(url: &str) -> Self {
         let Self(Way { channel, .. }) = Self::new(url);
@@ -87,7 +87,7 @@ impl Way {
     }
 }
 
-/// An open watch, whichever way.
+/// An open watch, by a single call or in a stream of many.
 enum Watching {
     Alone(Streaming<v1::WatchResponse>),
     Pipelined(PipelinedWatch),
@@ -102,7 +102,7 @@ impl Watching {
     }
 }
 
-/// Asks one call of a service, whichever way.
+/// Makes one call of a service, as a single call or in the stream.
 macro_rules! ask {
     ($way:expr, $operation:expr, $service:ident.$method:ident, $message:expr) => {
         $way.ask($operation, $message, |channel, request| async move {
@@ -112,7 +112,7 @@ macro_rules! ask {
     };
 }
 
-/// What the client says of an answer that is none of Batuta's own.
+/// The refusal for an error of the client that is not an answer of Batuta.
 fn refused(error: Error) -> Refusal {
     if matches!(error.code.as_str(), "unavailable" | "timeout") {
         return Refusal::no_answer(error);
@@ -128,7 +128,7 @@ fn refusal(status: &Status) -> Refusal {
     Refusal { code: info.reason, field, details }
 }
 
-/// Facts are texts here: numbers and lists are written as JSON.
+/// Parses a fact, which is a text in gRPC: numbers and lists are written as JSON.
 pub(super) fn fact(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
@@ -387,7 +387,7 @@ pub(super) fn checked(answer: &v1::CheckResponse) -> Value {
 async fn changes(way: &Way, operation: &Operation) -> Outcome {
     let until = operation.number("until_revision");
     let message = v1::WatchRequest {
-        jobs: operation.texts("jobs"),
+        areas: operation.texts("areas"),
         kinds: operation.texts("kinds"),
         prefix: operation.text("prefix").to_owned(),
         name: operation.text("name").to_owned(),

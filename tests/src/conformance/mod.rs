@@ -1,4 +1,4 @@
-//! Scenarios as data, run through one front after the other and through the Rust client (`tests/conformance/README.md`).
+//! Scenarios as data, run through each front and through the Rust client (`tests/conformance/README.md`).
 
 mod client;
 mod graphql;
@@ -17,30 +17,30 @@ pub use ws::WsDriver;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-/// A refusal: its code, the field at fault when one is, and its facts.
+/// A refusal: its code, the offending field if there is one, and its details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Stable code.
+    /// The stable error code.
     pub code: String,
-    /// The field at fault.
+    /// The offending field.
     pub field: Option<String>,
-    /// What the code says beside, in the shape of the REST API.
+    /// The details of the error, in the shape of the REST API.
     pub details: Value,
 }
 
 impl Refusal {
-    /// Code of a request that was not sent: nobody listens there.
+    /// Code of a request that was not sent because the connection was refused.
     pub const UNREACHABLE: &str = "unreachable";
-    /// How the code of a request begins that may have been sent and got no answer that can be read.
+    /// Prefix of the code of a request that may have been sent but got no readable answer.
     pub const NO_ANSWER: &str = "no_answer";
 
-    /// No connection: nothing was sent.
+    /// A refusal for a request that was not sent.
     #[must_use]
     pub fn unreachable() -> Self {
         Self { code: Self::UNREACHABLE.to_owned(), field: None, details: Value::Null }
     }
 
-    /// No answer; `why` is for people.
+    /// A refusal for a request without a readable answer; `why` is for people.
     #[must_use]
     pub fn no_answer(why: impl std::fmt::Display) -> Self {
         Self { code: format!("{}: {why}", Self::NO_ANSWER), field: None, details: Value::Null }
@@ -61,28 +61,28 @@ impl From<batuta_client::Error> for Refusal {
     }
 }
 
-/// What an operation answered, in the shape of the REST API.
+/// The answer to an operation, in the shape of the REST API, or its refusal.
 pub type Outcome = Result<Value, Refusal>;
 
-/// One operation.
+/// One operation of a scenario.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// Which.
+    /// The operation's name, such as `acquire`.
     pub name: String,
-    /// Its fields, as in the REST API.
+    /// The operation's fields, as in the REST API.
     pub args: Map<String, Value>,
-    /// Idempotency key.
+    /// The idempotency key, if any.
     pub key: Option<String>,
 }
 
 impl Operation {
-    /// A text field; empty when it is not given.
+    /// A text field; empty when it is absent.
     #[must_use]
     pub fn text(&self, field: &str) -> &str {
         self.args.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A number; 0 when it is not given.
+    /// A number field; 0 when it is absent.
     #[must_use]
     pub fn number(&self, field: &str) -> u64 {
         self.args.get(field).and_then(Value::as_u64).unwrap_or_default()
@@ -94,7 +94,7 @@ impl Operation {
         self.args.get(field).and_then(Value::as_bool).unwrap_or_default()
     }
 
-    /// A list of texts; empty when it is not given.
+    /// A list of texts; empty when it is absent.
     #[must_use]
     pub fn texts(&self, field: &str) -> Vec<String> {
         let items = self.args.get(field).and_then(Value::as_array).into_iter().flatten();
@@ -104,8 +104,8 @@ impl Operation {
 
 /// One front of one node.
 pub trait Driver: Send + Sync {
-    /// What it is called in messages.
+    /// The front's name, for messages.
     fn front(&self) -> &'static str;
-    /// Does an operation. Dropping the future is the client going away.
+    /// Runs an operation. Dropping the future simulates a client that disconnects.
     fn call(&self, operation: Operation) -> BoxFuture<'static, Outcome>;
 }

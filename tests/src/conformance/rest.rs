@@ -1,4 +1,4 @@
-//! The REST front.
+//! Runs scenarios through the REST front.
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Driver, Operation, Outcome, Refusal};
 use crate::Rest;
 
-/// The REST front of one node.
+/// A driver over the REST front of one node.
 pub struct RestDriver(pub Rest);
 
 impl Driver for RestDriver {
@@ -30,7 +30,7 @@ fn segment(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"))
 }
 
-/// Method, path and body.
+/// The method, path and body of an operation.
 fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
     let body = |without: &[&str]| {
         let mut args = operation.args.clone();
@@ -102,7 +102,7 @@ async fn changes(rest: &Rest, operation: &Operation) -> Outcome {
     let mut kinds = Vec::new();
     while next <= until {
         let texts = ["name", "prefix", "session_id"].map(|field| (field, segment(operation.text(field))));
-        let lists = ["jobs", "kinds"].map(|field| (field, segment(&operation.texts(field).join(","))));
+        let lists = ["areas", "kinds"].map(|field| (field, segment(&operation.texts(field).join(","))));
         let filter: Vec<String> =
             texts.iter().chain(&lists).map(|(field, text)| format!("{field}={text}")).collect();
         let path = format!("/api/v1/watch/poll?from_revision={next}&wait_ms=200&{}", filter.join("&"));

@@ -12,17 +12,17 @@ use crate::PATIENCE;
 /// A scenario of `tests/conformance/`.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it shows.
+    /// The behaviour that the scenario shows.
     pub name: String,
     steps: Vec<Map<String, Value>>,
     /// Fronts that lack one of its operations.
     not_over: Vec<String>,
 }
 
-/// All scenarios, with the file each is from.
+/// Loads all scenarios, each with the name of its file.
 ///
 /// # Panics
-/// When the data are not what the README says.
+/// When a file does not have the format of the README.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance");
@@ -49,17 +49,17 @@ pub fn scenarios() -> Vec<Scenario> {
 struct Run<'a> {
     follower: &'a dyn Driver,
     leader: &'a dyn Driver,
-    /// Stands for `@`.
+    /// The text that replaces `@`.
     unique: String,
     saved: HashMap<String, Value>,
     started: HashMap<String, JoinHandle<Outcome>>,
 }
 
 impl Scenario {
-    /// Runs it; `unique` keeps the names and keys of this run apart from all others.
+    /// Runs the scenario. `unique` distinguishes the names and keys of this run from those of all others.
     ///
     /// # Panics
-    /// When an outcome is not the expected one: the test has failed.
+    /// When an outcome differs from the expected one: the test has failed.
     pub async fn run(&self, follower: &dyn Driver, leader: &dyn Driver, unique: &str) {
         if self.not_over.iter().any(|front| front == follower.front()) {
             return;
@@ -83,7 +83,7 @@ impl Run<'_> {
         step.get(field).and_then(Value::as_str)
     }
 
-    /// A value with its variables and `@` replaced.
+    /// Replaces the variables and `@` in a value.
     fn resolve(&self, value: &Value, place: &str) -> Value {
         match value {
             Value::String(text) => match text.strip_prefix('$') {
@@ -143,7 +143,7 @@ impl Run<'_> {
         }
     }
 
-    /// Compares an outcome with what the step expects, and saves what it says.
+    /// Compares an outcome with what the step expects, and saves the values that the step names.
     fn judge(&mut self, step: &Map<String, Value>, outcome: &Outcome, place: &str) -> Result<(), String> {
         let answer = match (outcome, Self::text(step, "error")) {
             (Ok(answer), None) => answer,
@@ -151,7 +151,7 @@ impl Run<'_> {
             (Err(refusal), Some(code)) => {
                 let field = Self::text(step, "field");
                 let at_fault = refusal.field.as_deref();
-                // A front may name the item of a list that is at fault: `jobs[0]`.
+                // A front may name the offending item of a list: `areas[0]`.
                 let names = |field: &str| {
                     let rest = at_fault.and_then(|found| found.strip_prefix(field));
                     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))

@@ -1,4 +1,4 @@
-//! The WebSocket front, one connection an operation: its client goes away when the operation does.
+//! Runs scenarios through the WebSocket front, with one connection per operation: dropping the operation closes its connection.
 
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,7 +9,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Driver, Operation, Outcome, Refusal};
 
-/// The WebSocket front at a URL.
+/// A driver over the WebSocket front at a URL.
 pub struct WsDriver(pub String);
 
 impl Driver for WsDriver {
@@ -40,7 +40,7 @@ impl Driver for WsDriver {
                 match answer["type"].as_str() {
                     Some("reply") => return Ok(answer["result"].clone()),
                     Some("error") => return Err(refusal(&answer)),
-                    // News of a lease.
+                    // A lease notification.
                     _ => {}
                 }
             }
@@ -73,7 +73,7 @@ async fn changes(socket: &mut Socket, operation: &Operation) -> Outcome {
     let until = operation.number("until_revision");
     let mut frame = json!({
         "id": "1", "op": "watch", "from_revision": operation.number("after") + 1, "progress_ms": 100,
-        "jobs": operation.texts("jobs").join(","), "kinds": operation.texts("kinds").join(","),
+        "areas": operation.texts("areas").join(","), "kinds": operation.texts("kinds").join(","),
     });
     for field in ["name", "prefix", "session_id"] {
         if !operation.text(field).is_empty() {

@@ -1,4 +1,4 @@
-//! Every use case asks for its permit.
+//! Rule: every use case asks for a permit.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use syn::visit::Visit;
 
 use crate::source::{Finding, Source};
 
-/// Where the use cases are.
+/// The folder of the use cases.
 const FOLDER: &str = "api/src/service/";
-/// What a use case is a method of.
+/// The type whose methods are the use cases.
 const SERVICE: &str = "Service";
-/// What gives a permit.
+/// The method that gives a permit.
 const ADMIT: &str = "admit";
 /// Methods that wait for the end of the service and touch no state.
 const LIFECYCLE: [&str; 2] = ["draining", "drained"];
 
-/// A public `async` method of the service calls `admit`, or another method that does.
+/// Checks that every public `async` method of the service calls `admit`, or another method that does.
 pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     let mut methods = Vec::new();
     for source in sources.iter().filter(|source| source.path.starts_with(FOLDER) && !source.is_test_file()) {
@@ -46,9 +46,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
 struct Method {
     name: String,
     line: usize,
-    /// Whether a front calls it.
+    /// Whether fronts call it.
     is_use_case: bool,
-    /// The methods it calls.
+    /// The methods that it calls.
     calls: BTreeSet<String>,
 }
 

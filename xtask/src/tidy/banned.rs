@@ -1,8 +1,8 @@
-//! What the pure core must not name, and who may name openraft.
+//! Rule: the pure core does not name clocks, randomness, I/O or logging; only raft names openraft.
 
 use crate::source::{Finding, Source, Token};
 
-/// Names that the core must not use, with what to use instead.
+/// Names that the core must not use, each with a replacement.
 const NAMES: &[(&str, &str)] = &[
     ("SystemTime", "the stamp of the entry"),
     ("Instant", "the stamp of the entry"),

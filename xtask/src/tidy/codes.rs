@@ -1,14 +1,14 @@
-//! Every error code of the source is documented.
+//! Rule: every error code in the source is documented.
 
 use syn::visit::Visit;
 
 use crate::source::{Finding, Source};
 
-/// Where the codes are listed, and the function that spells them.
+/// The file that lists the codes, and the function that returns their text.
 const FILE: &str = "statemachine/src/code.rs";
 const FUNCTION: &str = "as_str";
 
-/// Every text that [`FUNCTION`] of the core can give has its heading in the page.
+/// Checks that every text that [`FUNCTION`] can return has a heading in the page.
 pub(crate) fn check(sources: &[Source], page: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.path == FILE) {
@@ -49,7 +49,7 @@ impl<'ast> Visit<'ast> for Codes {
         }
     }
 
-    // Attributes carry texts that are no codes.
+    // Texts in attributes are not codes.
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 

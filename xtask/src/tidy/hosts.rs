@@ -1,5 +1,5 @@
-//! No package registry's host stands in the tree: package managers know where their packages come from, and whoever runs them may have
-//! told them otherwise.
+//! Rule: the tree names no host of a package registry. Package managers know their registries, and users may have configured
+//! others.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ const HOSTS: &[(&str, &str)] = &[
     ("rubygems", ".org"),
     ("deb.debian", ".org"),
 ];
-/// Written by cargo, which names its registry there.
+/// The lock file, in which cargo names its registry.
 const LOCK_FILE: &str = "Cargo.lock";
-/// What no person wrote.
+/// Folders without files written by people.
 const LEFT_OUT: [&str; 4] = [".git", "target", "node_modules", ".venv"];
 
 /// Checks one file.
@@ -49,7 +49,7 @@ pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
 pub(crate) fn check_all(root: &Path) -> io::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for path in files(root)? {
-        // What is no text is no source.
+        // A file that is not text is not a source.
         if let Ok(text) = String::from_utf8(std::fs::read(&path)?) {
             let inside = path.strip_prefix(root).unwrap_or(&path);
             findings.extend(check(&inside.display().to_string(), &text));

@@ -1,4 +1,4 @@
-//! Which crate may use which of ours.
+//! Rule: which crate of the workspace may use which others.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::source::Finding;
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) folder: String,
-    /// What it depends on, tests included; with whether only its tests do.
+    /// Its dependencies, including those of tests; each with whether only tests use it.
     pub(crate) dependencies: Vec<(String, bool)>,
 }
 
-/// What each crate may use of ours, by folder. Folders that are not here may use anything.
+/// The crates of the workspace that each crate may use, by folder. Folders that are not listed may use any.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("statemachine", &[]),
     ("proto", &[]),
@@ -36,7 +36,7 @@ pub(crate) fn members(root: &Path) -> Result<Vec<Member>, String> {
     let metadata =
         MetadataCommand::new().current_dir(root).no_deps().exec().map_err(|error| error.to_string())?;
     let members = metadata.workspace_packages().into_iter().map(|package| {
-        // Every member lies in the workspace.
+        // Every member is in the workspace.
         let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
         let folder = folder.strip_prefix(&metadata.workspace_root).unwrap_or(folder);
         let dependencies = package.dependencies.iter().map(|dependency| {
@@ -51,7 +51,7 @@ pub(crate) fn members(root: &Path) -> Result<Vec<Member>, String> {
     Ok(members.collect())
 }
 
-/// Every crate uses only what it may, and only raft uses openraft. Tests of a crate may use any of ours.
+/// Checks that every crate uses only the allowed crates, and that only raft uses openraft. Tests may use any crate of the workspace.
 pub(crate) fn check(members: &[Member]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for member in members {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simulation_stays_outside_of_everything_else() {
+    fn nothing_depends_on_the_simulation() {
         let sim = || Member { name: "batuta-sim".to_owned(), ..member("tests/sim", &[("turmoil", false)]) };
         assert_eq!(check(&[sim()]), []);
         assert_eq!(check(&[sim(), member("node", &[("batuta-sim", true)])]).len(), 1);

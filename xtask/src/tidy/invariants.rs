@@ -1,4 +1,4 @@
-//! Every invariant that the architecture names has a test that exists.
+//! Rule: every invariant that ARCHITECTURE.md names has an existing test.
 
 use syn::visit::Visit;
 
@@ -7,7 +7,7 @@ use crate::source::{Finding, Source};
 /// The heading of the invariants.
 const HEADING: &str = "## Named invariants";
 
-/// Each item under the heading, `- *Name.* …`, ends with `` test: `path::function` ``; the function exists and is a test.
+/// Checks that each item under the heading, `- *Name.* …`, ends with `` test: `path::function` ``, and that the function is a test.
 pub(crate) fn check(path: &str, page: &str, sources: &[Source]) -> Vec<Finding> {
     let finding = |line: usize, message: String| Finding { path: path.to_owned(), line, message };
     let items = items(page);
@@ -67,7 +67,7 @@ impl<'ast> Visit<'ast> for Search<'_> {
         self.found |= function.sig.ident == self.function && function.attrs.iter().any(is_test);
     }
 
-    /// `proptest! { … }` holds its tests as tokens.
+    /// Visits `proptest! { … }`, which contains its tests as tokens.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let named = format!("fn {} ", self.function);
         self.found |= call.path.is_ident("proptest") && call.tokens.to_string().contains(&named);

@@ -1,4 +1,4 @@
-//! The rules, one module each. A rule takes what it judges as arguments, so that its tests are small texts.
+//! The rules, one per module. A rule takes its input as arguments, so that its tests are small texts.
 
 mod admit;
 mod banned;
@@ -6,6 +6,7 @@ mod codes;
 mod hosts;
 mod imports;
 mod invariants;
+mod layers;
 mod outside;
 mod size;
 
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use crate::source::{Finding, Source, rust_files};
 
-/// Judges the workspace at `root`.
+/// Checks the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let failed = |path: &str, message: String| Finding { path: path.to_owned(), line: 1, message };
@@ -47,6 +48,8 @@ pub(crate) fn run(root: &Path) -> Vec<Finding> {
             Ok(text) => findings.extend(check(&text)),
             Err(error) => findings.push(failed(path, error.to_string())),
         };
+    let paths = sources.iter().map(|source| source.path.as_str()).collect();
+    page("statemachine/src/jobs.rs", &|text| layers::check(&paths, text));
     page("docs/errors.md", &|text| codes::check(&sources, text));
     page("ARCHITECTURE.md", &|text| invariants::check("ARCHITECTURE.md", text, &sources));
     findings

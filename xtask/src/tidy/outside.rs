@@ -1,9 +1,9 @@
-//! What must not be used where others decide about the other end: macros that panic when a line cannot be written, and readers of the
-//! environment and the arguments that panic at bytes that are no text.
+//! Rule: no macros that panic when a line cannot be written, and no readers of environment and arguments that panic at bytes that
+//! are not text.
 
 use crate::source::{Finding, Source};
 
-/// Crates whose code runs in the program.
+/// Crates whose code is part of the program.
 const PROGRAM: &[&str] =
     &["api/", "cli/", "client/", "config/", "node/", "proto/src/", "raft/", "statemachine/"];
 

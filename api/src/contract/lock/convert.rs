@@ -1,4 +1,4 @@
-//! Requests as the use cases take them, and core views as answers.
+//! Converts requests for the use cases, and core views to answers.
 
 use batuta_statemachine::lock::{self as core, GrantRef};
 use batuta_statemachine::{Name, SessionId};
@@ -62,7 +62,7 @@ impl AcquireRequest {
     }
 }
 
-/// Names the item of `locks` that is at fault.
+/// Names the offending item of `locks`.
 fn of_item(index: usize, error: ApiError) -> ApiError {
     match error {
         ApiError::InvalidArgument { field, problem } => {
@@ -131,7 +131,7 @@ impl ExtendRequest {
 }
 
 impl LockQuery {
-    /// Where the answer goes on.
+    /// Reads the cursors of holders and waiters.
     pub(crate) fn cursors(&self) -> Result<LockCursors, ApiError> {
         LockCursors::read(&self.holders_cursor, &self.waiters_cursor)
     }
@@ -165,7 +165,7 @@ fn locks(requests: &[core::LockRequest]) -> Vec<LockRequest> {
 }
 
 impl Grant {
-    /// The grant as it stands at an instant.
+    /// Converts a grant as it is at an instant.
     pub(crate) fn seen(grant: &core::Grant, clock: Clock) -> Self {
         let single = if let [single] = &*grant.requests { Some(single) } else { None };
         Self {
@@ -190,7 +190,7 @@ impl Grant {
 }
 
 impl Waiter {
-    /// The wait as it stands at an instant.
+    /// Converts a wait as it is at an instant.
     pub(crate) fn seen(wait: &core::Wait, clock: Clock) -> Self {
         Self {
             lock_id: wait.lock_id.to_string(),
@@ -204,7 +204,7 @@ impl Waiter {
 }
 
 impl Lock {
-    /// The lock as it stands at an instant.
+    /// Converts a lock as it is at an instant.
     pub(crate) fn seen(lock: &service::Lock, clock: Clock) -> Self {
         let service::Lock { view, next_holders, next_waiters } = lock;
         let (capacity, permits_free) = match view.kind {

@@ -1,10 +1,10 @@
-//! Why a connection ends: every close code there is.
+//! The reasons for which the server closes a connection, with their close codes.
 
 use axum::extract::ws::{CloseFrame, Message};
 
 use crate::socket::Offence;
 
-/// The longest reason a close frame can carry, bytes.
+/// The longest reason that a close frame can carry, in bytes.
 const REASON_BYTES_MAX: usize = 123;
 
 /// Why the server closes a connection.
@@ -16,21 +16,21 @@ pub(super) enum Close {
     Protocol,
     /// The client sent a binary message.
     Binary,
-    /// A message is too long.
+    /// The client sent a message that is too long.
     TooLong,
     /// The client does not read what it is sent.
     Slow,
-    /// A message is not of the subprotocol; what is wrong with it.
+    /// The client sent a message that is not of the subprotocol; the text describes the problem.
     Invalid(String),
-    /// An operation came before the connection was acknowledged.
+    /// The client sent an operation before the connection was acknowledged.
     Unacknowledged,
-    /// The client did not begin in time.
+    /// The client did not send `connection_init` in time.
     NoInit,
     /// The client sent nothing for too long.
     Idle,
-    /// An operation came under the id of another one.
+    /// The client reused the id of a running operation.
     IdTaken(String),
-    /// The client began twice.
+    /// The client sent `connection_init` twice.
     SecondInit,
 }
 
@@ -75,7 +75,7 @@ impl Close {
     }
 }
 
-/// As much of a reason as a close frame can carry.
+/// Cuts a reason to the length that a close frame can carry.
 fn cut(reason: &str) -> String {
     reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_close_has_a_code_of_the_page_and_a_reason_that_fits() {
+    fn every_close_has_a_documented_code_and_short_reason() {
         let all = [
             Close::Draining,
             Close::Protocol,

@@ -1,4 +1,4 @@
-//! One connection: its loop, its operations, and how it ends.
+//! One WebSocket connection: its loop, its operations, and its end.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -33,7 +33,7 @@ pub(super) async fn serve(front: Front, socket: WebSocket) {
         close = connection.run(&mut reader) => close,
         () = socket::overdue(&service) => Ok(Some(Close::Draining)),
     };
-    // Its operations, and with them its watches and waits, end here, before the last messages are on their way.
+    // Operations end here, with their watches and waits, before the last messages are sent.
     drop(connection);
     let close = close.ok().flatten().map(|close| close.message());
     socket::hang_up(out, writer, reader, close).await;
@@ -43,9 +43,9 @@ pub(super) async fn serve(front: Front, socket: WebSocket) {
 enum Ended {
     /// Everything was answered.
     Complete,
-    /// It failed, or it is a subscription that ended.
+    /// The operation failed, or a subscription ended.
     Failed(Vec<ServerError>),
-    /// Nobody reads any more.
+    /// The client no longer reads.
     Gone,
 }
 
@@ -60,7 +60,7 @@ struct Connection {
     acknowledged: bool,
     tasks: JoinSet<Ended>,
     ids: HashMap<Id, String>,
-    /// By the client's ids.
+    /// The running operations, by the client's ids.
     operations: HashMap<String, Entry>,
 }
 
@@ -97,7 +97,7 @@ impl Connection {
                 }
                 () = sleep_until(init_until), if !self.acknowledged => return Ok(Some(Close::NoInit)),
                 () = sleep_until(heard + options.idle_timeout) => {
-                    // While the loop waited for room in the queue, the client may have been heard without being read.
+                    // While the loop waited for room in the queue, a message of the client may have arrived unread.
                     let Some(read) = reader.next().now_or_never() else { return Ok(Some(Close::Idle)) };
                     read
                 }
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// Lets operations end: subscriptions say where to go on, calls are answered as far as they are quick.
+    /// Lets operations end: subscriptions tell where to resume, and calls are answered if they are quick.
     async fn drain(&mut self) -> Result<Option<Close>, Gone> {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.settle(ended).await?;
@@ -119,7 +119,7 @@ impl Connection {
         Ok(Some(Close::Draining))
     }
 
-    /// Takes what was read; breaks with the close when the connection is to end.
+    /// Handles a message; breaks with the reason when the connection must be closed.
     async fn message(
         &mut self,
         message: Option<Result<Message, axum::Error>>,
@@ -173,7 +173,7 @@ impl Connection {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Begins an operation, as a task of its own.
+    /// Starts an operation in its own task.
     fn start(&mut self, id: &str, body: Body) -> Result<(), ServerError> {
         let operation = Operation::read(body, self.front.options.introspection)?;
         let subscription = operation.is_subscription();
@@ -199,10 +199,10 @@ impl Connection {
         Err(ApiError::Busy { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
     }
 
-    /// Ends an operation the client wants no more of. It has ended when this returns, so that nothing of it comes under its
-    /// id after the next operation has taken it.
+    /// Ends an operation that the client has completed. It has ended when this returns, so no message of it follows under its id once
+    /// another operation has the id.
     async fn end(&mut self, id: &str) -> Result<(), Gone> {
-        // One that has ended by itself meanwhile is none of the client's any more.
+        // An operation that has ended by itself no longer belongs to the client.
         if let Some(entry) = self.operations.get(id) {
             entry.task.abort();
         }
@@ -214,7 +214,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes what an operation ended with, and says so.
+    /// Handles the end of an operation, and sends its last message.
     async fn settle(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), Gone> {
         let (task, ended) = match ended {
             Ok((task, ended)) => (task, Ok(ended)),
@@ -238,7 +238,7 @@ impl Connection {
     }
 }
 
-/// Answers an operation, up to its last message.
+/// Runs an operation and sends its answers, up to its last message.
 async fn answer(schema: Schema, operation: Operation, id: String, out: Out) -> Ended {
     if !operation.is_subscription() {
         let payload = operation.execute(&schema).await;
@@ -262,7 +262,7 @@ async fn answer(schema: Schema, operation: Operation, id: String, out: Out) -> E
     Ended::Complete
 }
 
-/// As in a header: said here it would do nothing, and the caller would work elsewhere than it believes.
+/// Refuses the headers of REST in the payload of `connection_init`, where they would have no effect.
 fn require_no_call_fields(payload: &Payload) -> Result<(), ApiError> {
     for name in [parse::NAMESPACE_FIELD, parse::KEY_FIELD, parse::SEQUENCE_FIELD] {
         let said =

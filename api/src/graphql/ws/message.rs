@@ -13,28 +13,28 @@ use crate::json::{decode_json, decode_value};
 /// The longest id of an operation, in characters.
 const ID_CHARS_MAX: usize = 64;
 
-/// What a client or a server may add to a message.
+/// The optional payload of a message.
 pub(super) type Payload = Option<Map<String, Value>>;
 
 /// A message of a client.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Incoming {
-    /// The first one.
+    /// Starts the connection; the first message.
     ConnectionInit {
         #[serde(default)]
         payload: Payload,
     },
-    /// Is to be answered by a pong with the same payload.
+    /// Must be answered with a pong that has the same payload.
     Ping {
         #[serde(default)]
         payload: Payload,
     },
-    /// The answer to a ping, or just a sign of life.
+    /// The answer to a ping, or an unsolicited sign of life.
     Pong,
-    /// Asks for an operation.
+    /// Starts an operation.
     Subscribe {
-        /// The client's name for it.
+        /// The client's id of the operation.
         id: String,
         #[serde(deserialize_with = "body")]
         payload: Body,
@@ -43,13 +43,13 @@ pub(super) enum Incoming {
     Complete { id: String },
 }
 
-/// Reads the payload of an operation. The decoder alone would take an array for it, with its fields in order.
+/// Decodes the payload of an operation. The derived decoder alone would also accept an array with the fields in order.
 fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
     let fields = Map::deserialize(deserializer)?;
     decode_value(Value::Object(fields)).map_err(D::Error::custom)
 }
 
-/// Reads a message of a client.
+/// Decodes a message of a client.
 pub(super) fn decode(text: &str) -> Result<Incoming, ApiError> {
     let message = decode_json(text.as_bytes())?;
     if let Incoming::Subscribe { id, .. } = &message
@@ -64,18 +64,18 @@ pub(super) fn decode(text: &str) -> Result<Incoming, ApiError> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Outgoing {
-    /// The connection takes operations from now on.
+    /// The connection accepts operations from now on.
     ConnectionAck,
     /// The answer to a ping.
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Payload,
     },
-    /// An answer; a subscription has any number of them.
+    /// An answer of an operation; a subscription has any number of them.
     Next { id: String, payload: Answer },
-    /// The operation failed, or a subscription has ended; its last message.
+    /// The operation failed, or a subscription ended. This is its last message.
     Error { id: String, payload: Vec<ServerError> },
-    /// The operation is done; its last message.
+    /// The operation is complete. This is its last message.
     Complete { id: String },
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_says_its_messages_as_the_subprotocol_has_them() {
+    fn server_messages_match_the_subprotocol() {
         let id = || "1".to_owned();
         for (message, text) in [
             (Outgoing::ConnectionAck, r#"{"type":"connection_ack"}"#),

@@ -1,11 +1,11 @@
-//! GraphQL over WebSocket, as the subprotocol `graphql-transport-ws` has it: subscriptions, and queries and mutations too.
+//! GraphQL over WebSocket, with the subprotocol `graphql-transport-ws`: subscriptions, queries and mutations.
 //!
 //! ```text
 //! reader ─ message ─ guard ─ a task per operation ──► schema ─┐
 //!                                                             ├─► bounded queue ─ writer ─► client
 //!          connection_init, ping, complete ─ at once ─────────┘
 //! ```
-//! Invariant: what a connection asked for ends with it. Its operations are tasks that its own value owns; dropping it drops
+//! Invariant: the operations of a connection end with it. They are tasks that the connection owns; dropping it drops
 //! their futures, and with them watches and waits. An id is free again before the last message of its operation is sent.
 
 mod close;
@@ -25,34 +25,34 @@ use crate::ApiError;
 use crate::client_work::client_work;
 use crate::socket::admit;
 
-/// The subprotocol it speaks.
+/// The supported subprotocol.
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 
-/// How a WebSocket connection behaves. Nothing here changes an outcome.
+/// Options of WebSocket connections. They change no outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Connections open on this node at the same time.
+    /// Most open connections on this node.
     pub connections_max: usize,
-    /// Queries and mutations of one connection that may be unanswered at the same time.
+    /// Most unanswered queries and mutations of one connection.
     pub in_flight_max: usize,
-    /// Subscriptions of one connection.
+    /// Most subscriptions of one connection.
     pub subscriptions_max: usize,
-    /// The longest message of a client.
+    /// The longest message of a client, in bytes.
     pub message_bytes_max: usize,
-    /// Messages that may wait for the client to read.
+    /// Most messages queued for a client that does not read.
     pub outgoing_messages_max: usize,
-    /// How long the client may take to begin with `connection_init`.
+    /// How long the client may take to send `connection_init`.
     pub init_timeout: Duration,
     /// How long the client may take to read one message.
     pub write_timeout: Duration,
-    /// How often the server pings, with a frame of WebSocket itself.
+    /// How often the server sends a WebSocket ping.
     pub ping_every: Duration,
-    /// How long the client may send nothing at all, not even the answer to a ping.
+    /// How long the client may send nothing, not even the answer to a ping.
     pub idle_timeout: Duration,
 }
 
 impl SocketOptions {
-    /// What a node runs with.
+    /// The options that a node uses.
     pub const DEFAULT: Self = Self {
         connections_max: 16_000,
         in_flight_max: 64,
@@ -72,13 +72,13 @@ impl Default for SocketOptions {
     }
 }
 
-/// Whether a request wants to become a WebSocket.
+/// Whether a request asks for an upgrade to a WebSocket.
 pub(super) fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
     let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     method == Method::CONNECT || upgrade.split(',').any(|name| name.trim().eq_ignore_ascii_case("websocket"))
 }
 
-/// Makes a connection, or says why not.
+/// Upgrades a request to a connection, or refuses it with the reason.
 pub(super) fn handshake(
     front: Front,
     headers: &HeaderMap,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_knows_every_close_code_and_limit() {
+    fn page_lists_every_close_code_and_limit() {
         let page = include_str!("../../../../docs/api-graphql.md");
         for code in close::Close::CODES {
             assert!(page.contains(&format!("\n| {code} | ")), "{code}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_becomes_a_socket_only_when_it_asks() {
+    fn only_upgrade_requests_become_sockets() {
         for (method, upgrade, asked) in [
             (Method::GET, None, false),
             (Method::GET, Some("h2c"), false),

@@ -5,10 +5,10 @@ use batuta_statemachine::lock::{Grant, LockKind, Owner};
 use super::super::Clock;
 use super::Lock;
 
-/// Holders that the sentence names.
+/// The most holders that the sentence names.
 const HOLDERS_NAMED_MAX: usize = 3;
 
-/// Says who holds the lock, how, and who waits.
+/// Makes a sentence about who holds the lock, in which mode, and who waits.
 pub(super) fn of(lock: &Lock, clock: Clock) -> String {
     let view = &lock.view;
     let name = &view.name;

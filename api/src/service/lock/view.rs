@@ -1,4 +1,4 @@
-//! Parts of locks that fit into an answer.
+//! Selects the parts of locks that fit into an answer.
 
 use batuta_statemachine::lock::{LockFilter, LockPart, LockView, WaiterExplanation};
 use batuta_statemachine::{LockId, Name, Namespace, State};
@@ -6,14 +6,14 @@ use batuta_statemachine::{LockId, Name, Namespace, State};
 use super::super::{Clock, Page, size};
 use super::{Explanation, Lock, summary};
 
-/// Holders shown with each lock of a listing.
+/// The most holders shown with each lock of a listing.
 const LISTED_HOLDERS_MAX: usize = 100;
-/// Waiters shown with each lock of a listing.
+/// The most waiters shown with each lock of a listing.
 const LISTED_WAITERS_MAX: usize = 10;
-/// Most bytes that the holders of one lock weigh in an answer, and its waiters likewise.
+/// The most bytes of the holders of one lock in an answer, and of its waiters.
 const HALF_BYTES: usize = size::ANSWER_BYTES / 2;
 
-/// One more of each than a part shows tells whether there are more.
+/// A part with one holder and one waiter more than shown, which tell whether there are more.
 fn one_more(part: &LockPart) -> LockPart {
     let LockPart { holders_max, waiters_max, .. } = *part;
     LockPart { holders_max: holders_max + 1, waiters_max: waiters_max + 1, ..*part }
@@ -32,7 +32,7 @@ pub(super) fn lock(state: &State, namespace: &Namespace, name: &Name, part: &Loc
     state.lock_part(namespace, name, &one_more(part)).map(|view| part_of(view, part))
 }
 
-/// A lock as listings show it, with the holders behind one.
+/// A lock as listings show it, with the holders after a given one.
 pub(crate) fn listed_lock(
     state: &State,
     namespace: &Namespace,
@@ -42,7 +42,7 @@ pub(crate) fn listed_lock(
     lock(state, namespace, name, &LockPart { holders_after, ..listed() })
 }
 
-/// What listings show of each lock.
+/// The part of each lock that listings show.
 fn listed() -> LockPart {
     LockPart::first(LISTED_HOLDERS_MAX, LISTED_WAITERS_MAX)
 }
@@ -78,7 +78,7 @@ pub(super) fn explain(
     let shown = lock.view.waiters.len();
     let mut waiters: Vec<WaiterExplanation> = found.waiters.into_iter().take(shown).collect();
     if size::keep(&mut waiters, part.waiters_max, size::ANSWER_BYTES, size::explanation) {
-        // The lock shows the waiters that are explained, so that one cursor leads to the next ones.
+        // The lock shows the explained waiters, so that one cursor leads to the next ones.
         lock.view.waiters.truncate(waiters.len());
         lock.next_waiters = lock.view.waiters.last().map(|wait| wait.lock_id);
     }

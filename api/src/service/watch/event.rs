@@ -1,4 +1,4 @@
-//! Changes as answers show them.
+//! Renders changes as events for answers.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use super::super::Clock;
 use crate::ApiError;
 
-/// What a change is about.
+/// The area that a change belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
-pub enum Job {
+pub enum Area {
     /// Locks: acquisitions and their ends.
     Lock,
     /// Sessions.
@@ -26,7 +26,7 @@ pub enum Job {
     Cluster,
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema, async_graphql::Enum,
 )]
@@ -40,7 +40,7 @@ pub enum Kind {
     SessionEnded,
     /// An acquisition was queued.
     LockQueued,
-    /// An acquisition was granted, or a re-entrant count rose.
+    /// An acquisition was granted, or a reentrant count rose.
     LockGranted,
     /// A one-shot grant was extended.
     LockExtended,
@@ -48,24 +48,24 @@ pub enum Kind {
     LockChanged,
     /// A semaphore has another capacity.
     LockResized,
-    /// A grant ended, or a re-entrant count fell.
+    /// A grant ended, or a reentrant count fell.
     LockReleased,
     /// A wait ended without a grant.
     WaitEnded,
-    /// A register rose.
+    /// A register was advanced.
     RegisterAdvanced,
     /// A register was deleted.
     RegisterDeleted,
     /// The limits in force changed.
     LimitsChanged,
-    /// A node id was given out.
+    /// A node id was allocated.
     NodeAllocated,
     /// The cluster got its identity.
     ClusterInitialised,
 }
 
-impl Job {
-    /// Every job there is.
+impl Area {
+    /// All areas.
     pub const ALL: [Self; 4] = [Self::Lock, Self::Session, Self::Register, Self::Cluster];
 
     /// The word the APIs use.
@@ -81,7 +81,7 @@ impl Job {
 }
 
 impl Kind {
-    /// Every kind there is.
+    /// All kinds.
     pub const ALL: [Self; 14] = [
         Self::SessionOpened,
         Self::SessionEnded,
@@ -120,41 +120,41 @@ impl Kind {
         }
     }
 
-    /// What it is about.
+    /// The area that this kind of change belongs to.
     #[must_use]
-    pub fn job(self) -> Job {
+    pub fn area(self) -> Area {
         match self {
-            Self::SessionOpened | Self::SessionEnded => Job::Session,
+            Self::SessionOpened | Self::SessionEnded => Area::Session,
             Self::LockQueued
             | Self::LockGranted
             | Self::LockExtended
             | Self::LockChanged
             | Self::LockResized
             | Self::LockReleased
-            | Self::WaitEnded => Job::Lock,
-            Self::RegisterAdvanced | Self::RegisterDeleted => Job::Register,
-            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised => Job::Cluster,
+            | Self::WaitEnded => Area::Lock,
+            Self::RegisterAdvanced | Self::RegisterDeleted => Area::Register,
+            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised => Area::Cluster,
         }
     }
 }
 
-/// The facts of a change, by what it is about.
+/// The facts of a change, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     /// Of `session_opened`.
     SessionOpened {
-        /// Its time to live.
+        /// The TTL of the session, in milliseconds.
         ttl_ms: u64,
-        /// Its free text.
+        /// The free text of the session.
         metadata: String,
     },
-    /// Of `session_ended`: nothing more than the session and the reason.
+    /// Of `session_ended`, which has only the session and the reason.
     SessionEnded,
     /// Of `lock_granted`, `lock_extended`, `lock_changed` and `lock_released`.
     Grant {
-        /// The grant as it is now; of a release, as it was, with the count that is left.
+        /// The grant after the change. After a release: the grant as it was, with the remaining count.
         grant: Arc<Grant>,
-        /// Of a forced release: the operator's words.
+        /// Of a forced release: the operator's reason.
         words: Option<String>,
     },
     /// Of `lock_queued` and `wait_ended`.
@@ -170,32 +170,32 @@ pub enum Facts {
     Register {
         /// The register.
         name: Name,
-        /// Its value now.
+        /// The value of the register after the change.
         high_water: Option<u64>,
     },
     /// Of `node_allocated`.
     Node {
-        /// The id.
+        /// The node id.
         node_id: u64,
-        /// Who asked.
+        /// The name of the node that got the id.
         node_name: String,
     },
-    /// Of the other changes of the cluster: nothing more than the kind.
+    /// Of other changes of the cluster, which have only the kind.
     Cluster,
 }
 
-/// The form in which a front sends an event: the first watcher who is sent it has it made, all others share it.
+/// The encoded form of an event. It is made for the first watcher that gets the event, and shared by all others.
 #[derive(Clone, Debug, Default)]
 pub struct Rendered(OnceLock<Bytes>);
 
 impl Rendered {
-    /// The form, made now if nobody asked for it before.
+    /// Returns the encoded form; `make` is called if it does not exist yet.
     pub fn get(&self, make: impl FnOnce() -> Bytes) -> Bytes {
         self.0.get_or_init(make).clone()
     }
 }
 
-/// An event is the same whether it was sent before or not.
+/// Events are equal whether or not they have been encoded.
 impl PartialEq for Rendered {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -204,29 +204,29 @@ impl PartialEq for Rendered {
 
 impl Eq for Rendered {}
 
-/// One change as answers show it.
+/// A change, as answers show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its place inside its revision.
+    /// The place of the change in its revision.
     pub ordinal: u32,
-    /// Where it happened; `None` for changes of the cluster itself.
+    /// The namespace; `None` for changes of the cluster itself.
     pub namespace: Option<Namespace>,
-    /// What happened.
+    /// The kind of the change.
     pub kind: Kind,
-    /// The session it belongs to, if any.
+    /// The session that the change belongs to, if any.
     pub session: Option<SessionId>,
-    /// Of an end: why, as one word.
+    /// Why a grant, wait or session ended, in one word.
     pub reason: Option<&'static str>,
-    /// The instant of its revision.
+    /// The instant of the revision.
     pub clock: Clock,
-    /// The rest.
+    /// The facts of the change.
     pub facts: Facts,
-    /// As gRPC sends it.
+    /// The form for gRPC.
     pub grpc: Rendered,
 }
 
 impl Event {
-    /// The acquisition it is about, if any.
+    /// The acquisition that the change is about, if any.
     #[must_use]
     pub fn lock_id(&self) -> Option<LockId> {
         match &self.facts {
@@ -236,7 +236,7 @@ impl Event {
         }
     }
 
-    /// The names it is about.
+    /// The names that the change is about.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         let (requests, own): (&[LockRequest], Option<&Name>) = match &self.facts {
             Facts::Grant { grant, .. } => (&grant.requests, None),
@@ -320,16 +320,16 @@ fn of_change(change: &Change, clock: Clock) -> Event {
     }
 }
 
-/// A word of the APIs that a filter names.
+/// A word of the APIs in a filter.
 pub trait Word: Copy + 'static {
-    /// Every word there is.
+    /// All words.
     const WORDS: &'static [Self];
 
-    /// Its text.
+    /// The text of the word.
     fn text(self) -> &'static str;
 }
 
-impl Word for Job {
+impl Word for Area {
     const WORDS: &'static [Self] = &Self::ALL;
 
     fn text(self) -> &'static str {
@@ -345,7 +345,7 @@ impl Word for Kind {
     }
 }
 
-/// Reads words that are separated by commas; empty ones say nothing.
+/// Parses words separated by commas; empty words are ignored.
 ///
 /// # Errors
 /// `invalid_argument` with the field.
@@ -353,7 +353,7 @@ pub fn words<T: Word>(field: &str, text: &str) -> Result<Vec<T>, ApiError> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(|text| word(field, text)).collect()
 }
 
-/// Reads one word.
+/// Parses one word.
 ///
 /// # Errors
 /// `invalid_argument` with the field.

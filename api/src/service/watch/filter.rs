@@ -1,55 +1,55 @@
-//! Which changes a watcher wants.
+//! Filters of watches: which changes a watcher selects.
 
 use batuta_statemachine::{Name, Namespace, SessionId};
 
-use super::event::{Event, Job, Kind};
+use super::event::{Area, Event, Kind};
 use crate::ApiError;
 use crate::service::parse;
 
-/// Which names a watcher wants.
+/// Which names a filter selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// All, and changes that have none.
+    /// All names, and changes without a name.
     #[default]
     Any,
-    /// Names that start with it.
+    /// Names that start with this prefix.
     Prefix(String),
-    /// One name.
+    /// Only this name.
     Exact(Name),
 }
 
-/// Which changes a watcher wants: those that fit everything that is said here.
+/// Selects the changes that match all of these criteria.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Where; changes of the cluster itself are everywhere.
+    /// The namespace; changes of the cluster itself are in every namespace.
     pub namespace: Namespace,
-    /// About what; empty = everything.
-    pub jobs: Vec<Job>,
-    /// What happened; empty = everything.
+    /// Only changes of these areas; empty means all.
+    pub areas: Vec<Area>,
+    /// Only changes of these kinds; empty means all.
     pub kinds: Vec<Kind>,
-    /// Of which names.
+    /// The selected names.
     pub names: Names,
-    /// Of which session.
+    /// Only changes of this session.
     pub session: Option<SessionId>,
 }
 
-/// A filter as a call says it.
+/// A filter as a call gives it.
 #[derive(Clone, Debug, Default)]
 pub struct FilterRequest<'a> {
-    /// About what; empty = everything.
-    pub jobs: Vec<Job>,
-    /// What happened; empty = everything.
+    /// Only changes of these areas; empty means all.
+    pub areas: Vec<Area>,
+    /// Only changes of these kinds; empty means all.
     pub kinds: Vec<Kind>,
-    /// Names that start with it; empty = all.
+    /// Only names that start with this prefix; empty means all.
     pub prefix: &'a str,
-    /// One name; empty = all.
+    /// Only this name; empty means all.
     pub name: &'a str,
-    /// A session; empty = all.
+    /// Only changes of this session; empty means all.
     pub session_id: &'a str,
 }
 
 impl FilterRequest<'_> {
-    /// The filter, in a namespace.
+    /// Reads the filter, for a namespace.
     ///
     /// # Errors
     /// `invalid_argument` with the field.
@@ -62,18 +62,18 @@ impl FilterRequest<'_> {
             _ => return Err(ApiError::invalid("name", "give name or prefix, not both")),
         };
         let session = parse::parse_optional_session_id("session_id", self.session_id)?;
-        Ok(Filter { namespace, jobs: self.jobs, kinds: self.kinds, names, session })
+        Ok(Filter { namespace, areas: self.areas, kinds: self.kinds, names, session })
     }
 }
 
 impl Filter {
-    /// Whether the watcher wants changes of this job at all.
+    /// Whether the filter selects any changes of this area.
     #[must_use]
-    pub fn wants(&self, job: Job) -> bool {
-        self.jobs.is_empty() || self.jobs.contains(&job)
+    pub fn wants(&self, area: Area) -> bool {
+        self.areas.is_empty() || self.areas.contains(&area)
     }
 
-    /// Whether the watcher wants this change.
+    /// Whether the filter selects this change.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         let name_fits = |name: &Name| match &self.names {
@@ -82,7 +82,7 @@ impl Filter {
             Names::Exact(wanted) => name == wanted,
         };
         event.namespace.as_ref().is_none_or(|namespace| *namespace == self.namespace)
-            && self.wants(event.kind.job())
+            && self.wants(event.kind.area())
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (self.session.is_none() || self.session == event.session)
             && (self.names == Names::Any || event.names().any(name_fits))

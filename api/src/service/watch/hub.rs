@@ -1,8 +1,8 @@
-//! Who watches, and the one task that tells each of them what it asked for.
+//! The watchers of a node, and the task that distributes changes to them.
 //!
-//! The hub reads the replica's history, so it can fall behind without losing anything; a watcher has a bounded queue of its
-//! own: a slow one costs the others what any watcher costs until it is cut off, and nothing from then on. Invariant: of every
-//! revision up to [`Hub::revision`] a watcher's queue has had all the changes it wants, or says that it was cut off.
+//! The hub reads the replica's history, so it can fall behind without losing anything. Each watcher has its own bounded
+//! queue: a slow watcher costs the others no more than any watcher until it is cut off, and nothing afterwards. Invariant: for every
+//! revision up to [`Hub::revision`], a watcher's queue got all selected changes, or the watcher was cut off.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,37 +14,37 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Event, Job};
+use super::event::{Area, Event};
 use super::filter::{Filter, Names};
 use crate::ApiError;
 use crate::service::size;
 use crate::service::waits::Waits;
 
-/// Bytes of the changes that may wait for one slow watcher.
+/// The most bytes of changes queued for one slow watcher.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
-/// Places for batches that a watcher keeps when it is idle: more come and go with bursts.
+/// The capacity for batches that an idle watcher keeps; bursts allocate more.
 const BATCHES_KEPT: usize = 4;
 
-/// The changes of one revision that a watcher wants, or a part of them.
+/// The selected changes of one revision, or a part of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Log index of the entry.
     pub revision: u64,
-    /// In order, not empty.
+    /// The changes, in order; never empty.
     pub events: Vec<Arc<Event>>,
     /// Whether more changes of the revision follow.
     pub more: bool,
 }
 
-/// What a watcher finds in its queue.
+/// The next item of a watcher's queue.
 #[derive(Debug)]
 pub(super) enum Next {
     Batch(Batch),
-    /// There is nothing yet.
+    /// The queue is empty.
     Empty,
-    /// It was too slow: what came after the last batch was not kept for it.
+    /// The watcher was too slow: changes after the last batch were dropped.
     Lagged,
-    /// The node skipped changes itself; those after `oldest` are here again.
+    /// The node itself skipped changes; it has changes after `oldest`.
     Skipped {
         oldest_revision: u64,
     },
@@ -52,7 +52,7 @@ pub(super) enum Next {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// What the watcher wants of the revision that is being told.
+    /// The selected changes of the revision that is being dispatched.
     telling: Vec<Arc<Event>>,
     batches: VecDeque<Batch>,
     events: usize,
@@ -61,26 +61,26 @@ struct Queue {
     skipped_to: Option<u64>,
 }
 
-/// A watcher as the hub knows it.
+/// The hub's record of a watcher.
 #[derive(Debug)]
 pub(super) struct Slot {
     id: u64,
     filter: Filter,
-    /// Changes up to here are not wanted.
+    /// The watcher does not want changes up to this revision.
     after: u64,
     queue: Mutex<Queue>,
-    /// The one task that takes from the queue.
+    /// The task that takes from the queue.
     taker: AtomicWaker,
 }
 
 impl Slot {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that runs under the lock can leave the queue half changed.
+        // No code that holds the lock can panic halfway through a change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a change of the revision that is being told, if the watcher wants it; says whether it is the first of that revision.
-    /// The same change may be offered more than once in a row.
+    /// Adds a change of the revision that is being dispatched, if the watcher selects it. Returns whether it is the first of that revision.
+    /// The same change may be offered several times in a row.
     fn offer(&self, revision: u64, event: &Arc<Event>) -> bool {
         if self.after >= revision || !self.filter.matches(event) {
             return false;
@@ -93,8 +93,8 @@ impl Slot {
         telling.len() == 1
     }
 
-    /// Puts what was taken of the revision into the queue. Whether the watcher still listens: one that is cut off is told so once it
-    /// has taken what is in its queue.
+    /// Queues the added changes of the revision. Returns whether the watcher is still served: a watcher that is cut off learns it once it
+    /// has emptied its queue.
     fn told(&self, revision: u64, events_max: usize) -> bool {
         let mut queue = self.queue();
         let events = std::mem::take(&mut queue.telling);
@@ -102,7 +102,7 @@ impl Slot {
         if queue.lagged || queue.skipped_to.is_some() {
             return false;
         }
-        // One revision is always taken, however large: a watcher that keeps up never lags.
+        // An empty queue accepts any revision, however large, so a watcher that keeps up never lags.
         let fits = queue.events + events.len() <= events_max && queue.bytes + bytes <= QUEUE_BYTES_MAX;
         queue.lagged = queue.events > 0 && !fits;
         let listens = !queue.lagged;
@@ -116,7 +116,7 @@ impl Slot {
         listens
     }
 
-    /// Has the task woken by what comes from now on.
+    /// Wakes the task of `context` when the next item is queued.
     pub(super) fn listen(&self, context: &Context<'_>) {
         self.taker.register(context.waker());
     }
@@ -127,7 +127,7 @@ impl Slot {
             queue.events -= batch.events.len();
             queue.bytes -= weight(&batch.events);
             if queue.batches.is_empty() && queue.batches.capacity() > BATCHES_KEPT {
-                // An idle watcher holds no memory for the burst it once had.
+                // An idle watcher keeps no memory of an earlier burst.
                 queue.batches.shrink_to_fit();
             }
             return Next::Batch(batch);
@@ -147,7 +147,7 @@ fn weight(events: &[Arc<Event>]) -> usize {
 /// Watchers by their ids.
 type Watchers = BTreeMap<u64, Arc<Slot>>;
 
-/// Where the watchers are found that may want a change: by its names, by its session, or by where it happened.
+/// Finds the watchers that may select a change: by its names, by its session, or by its namespace.
 #[derive(Debug, Default)]
 struct Index {
     exact: HashMap<Namespace, HashMap<Name, Watchers>>,
@@ -157,7 +157,7 @@ struct Index {
     cluster: Watchers,
 }
 
-/// Removes from a map of maps, and the inner map with its last watcher.
+/// Removes a watcher from a map of maps, and an inner map when it becomes empty.
 fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Watchers>, key: &K, id: u64) {
     if let Some(watchers) = map.get_mut(key) {
         watchers.remove(&id);
@@ -179,7 +179,7 @@ impl Index {
                 self.prefix.entry(namespace).or_default().entry(prefix.clone()).or_default()
             }
             (Names::Any, None) => {
-                if slot.filter.wants(Job::Cluster) {
+                if slot.filter.wants(Area::Cluster) {
                     self.cluster.insert(slot.id, Arc::clone(slot));
                 }
                 self.any.entry(namespace).or_default()
@@ -216,7 +216,7 @@ impl Index {
         }
     }
 
-    /// The watchers that may want a change, some perhaps more than once.
+    /// Calls `each` for the watchers that may select a change, for some perhaps more than once.
     fn candidates(&self, event: &Event, mut each: impl FnMut(&Arc<Slot>)) {
         let Some(namespace) = &event.namespace else { return self.cluster.values().for_each(each) };
         let mut all = |watchers: Option<&Watchers>| {
@@ -239,7 +239,7 @@ impl Index {
 #[derive(Debug, Default)]
 struct Inner {
     revision: u64,
-    /// Nobody watches and the task that tells them rests: the revision stands still until there is somebody.
+    /// Whether the task rests because nobody watches. The revision does not advance until somebody does.
     resting: bool,
     next_id: u64,
     watchers: Watchers,
@@ -252,16 +252,16 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     watchers_max: u64,
     queue_changes_max: usize,
-    /// Somebody watches or waits.
+    /// Notifies the task that somebody watches or waits.
     interest: Arc<Notify>,
 }
 
-/// A watcher's place in the hub. Dropping it gives the place up.
+/// A watcher's registration in the hub, which ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Registered {
     hub: Arc<Hub>,
     pub(super) slot: Arc<Slot>,
-    /// Changes after this revision come through the queue.
+    /// Changes after this revision arrive through the queue.
     pub(super) revision: u64,
 }
 
@@ -274,7 +274,7 @@ impl Drop for Registered {
 }
 
 impl Registered {
-    /// A revision up to which everything wanted was taken out of the queue; `None` while something waits in it.
+    /// The revision up to which all selected changes were taken from the queue; `None` while it is not empty.
     pub(super) fn progress(&self) -> Option<u64> {
         let inner = self.hub.inner();
         let queue = self.slot.queue();
@@ -284,7 +284,7 @@ impl Registered {
 }
 
 impl Inner {
-    /// Ends the rest. Nobody watched, so nobody missed what was applied meanwhile.
+    /// Ends the rest. Nobody watched, so nobody missed the changes applied in the meantime.
     fn wake(&mut self, applied: u64) {
         if std::mem::take(&mut self.resting) {
             self.revision = self.revision.max(applied);
@@ -303,14 +303,14 @@ impl Hub {
         Self { inner: Mutex::new(inner), watchers_max, queue_changes_max, interest }
     }
 
-    /// Whether nobody watches; then the revision need not go on.
+    /// Lets the hub rest if nobody watches, and returns whether it rests.
     pub(super) fn rest(&self) -> bool {
         let mut inner = self.inner();
         inner.resting = inner.watchers.is_empty();
         inner.resting
     }
 
-    /// Goes on from what is applied now, or from where a watcher found the hub meanwhile. Returns from where.
+    /// Resumes at the applied revision, or at the revision at which a watcher has woken the hub. Returns that revision.
     pub(super) fn wake(&self, applied: u64) -> u64 {
         let mut inner = self.inner();
         inner.wake(applied);
@@ -318,24 +318,24 @@ impl Hub {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // A panic between two changes that belong together would at worst leave an id without a slot, which is skipped.
+        // A panic halfway through a change would at worst leave an id without a slot, which is skipped.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many watch.
+    /// The number of watchers.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.inner().watchers.len()
     }
 
-    /// How many watchers of everything may still get something.
+    /// The number of watchers that are not cut off.
     #[cfg(test)]
     pub(super) fn listening(&self) -> usize {
         self.inner().index.any.values().map(Watchers::len).sum()
     }
 
-    /// A place for a watcher that wants nothing up to `after`; without one, nothing up to now. `applied` is what the replica
-    /// has applied, at least.
+    /// Registers a watcher that wants changes after `after`, by default from now on. `applied` is a revision that the replica
+    /// has applied.
     pub(super) fn register(
         self: &Arc<Self>,
         filter: Filter,
@@ -364,7 +364,7 @@ impl Hub {
         Ok(Registered { hub: Arc::clone(self), slot, revision })
     }
 
-    /// Tells the watchers what a revision changed.
+    /// Dispatches the changes of a revision to the watchers.
     pub(super) fn dispatch(&self, entry: &RevisionChanges) {
         let mut inner = self.inner();
         let Inner { watchers, index, .. } = &mut *inner;
@@ -386,12 +386,12 @@ impl Hub {
         inner.revision = entry.revision;
     }
 
-    /// Notes that everything up to a revision was told.
+    /// Notes that everything up to a revision was dispatched.
     fn advance(&self, revision: u64) {
         self.inner().revision = revision;
     }
 
-    /// The node skipped changes: every watcher has to begin anew.
+    /// Notes that the node skipped changes, so that every watcher has to start again.
     pub(super) fn skip_to(&self, revision: u64) {
         let mut inner = self.inner();
         inner.revision = revision;
@@ -402,13 +402,13 @@ impl Hub {
     }
 }
 
-/// Tells calls that wait and watchers what the replica applies, until told to stop. While there are none it rests: most writes
-/// concern nobody here, and waking a thread for each is a good part of what they cost.
+/// Notifies waiting calls and watchers of the changes that the replica applies, until `stop`. Rests while there are none: most writes
+/// concern nobody on this node, and waking a thread for each is a considerable part of their cost.
 pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, hub: Arc<Hub>, stop: CancellationToken) {
     let mut applied = replica.applied();
     let mut seen = hub.inner().revision;
     loop {
-        // Marked as seen before the history is read: what is applied meanwhile wakes the task again.
+        // Mark as seen before reading the history, so that entries applied in the meantime wake the task again.
         applied.borrow_and_update();
         let history = replica.history();
         if let Some(entries) = history.after(seen) {
@@ -424,7 +424,7 @@ pub(crate) async fn feed(replica: Replica, waits: Arc<Waits>, hub: Arc<Hub>, sto
             continue;
         }
         seen = history.revision();
-        // Whoever comes after these looks says so, and is heard at once.
+        // A watcher or call that comes after these checks notifies the task at once.
         if waits.is_empty() && hub.rest() {
             tokio::select! {
                 () = hub.interest.notified() => {}

@@ -1,14 +1,14 @@
-//! Watching changes: the same for every front.
+//! Watches of changes, the same for every front.
 //!
 //! ```text
 //! snapshot ─ pages of objects at R ─┐
-//! a revision ─ from the history ────┼─► batches, one or more a revision, and progress while nothing happens
+//! a revision ─ from the history ────┼─► batches, one or more per revision, and progress while nothing happens
 //! now ──────────────────────────────┘       └─► compacted │ lagged │ draining: the watch has ended
 //! ```
-//! Invariant: between the first item and the end a watcher gets every change it wants, in order, once. A revision that is larger
-//! than one item carries comes in parts, all but the last of which say that more follow; a watch ends between them only with an
-//! error that leads behind the last whole revision. So the last revision that was told whole says where another watch goes on, on
-//! any node.
+//! Invariant: between the first item and the end, a watcher gets every selected change once and in order. A revision larger
+//! than one item comes in parts, all but the last of which are marked with `more`. A watch ends between them only with an
+//! error that resumes after the last complete revision. So another watch, on any node, resumes after the last complete
+//! revision.
 
 mod event;
 mod filter;
@@ -31,50 +31,50 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::admit::Permit;
-use super::operation::{Area, Class, Operation};
+use super::operation::{self, Class, Operation};
 use super::{CallContext, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
 use snapshot::Snapshot;
 
-pub use event::{Event, Facts, Job, Kind, Rendered, Word, word, words};
+pub use event::{Area, Event, Facts, Kind, Rendered, Word, word, words};
 pub use filter::{Filter, FilterRequest, Names};
 pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
 pub use snapshot::{Object, SnapshotPage};
 
-/// Watching changes. It needs the permission `watch` of every area it asks for.
+/// The operation that watches changes. It needs the permission `watch` of every selected area.
 pub const WATCH: Operation = Operation {
     name: "watch",
-    summary: "Sends every change from a revision, from a snapshot, or from now on.",
-    area: Area::Watch,
+    summary: "Sends every change after a snapshot, from a revision, or from now on.",
+    area: operation::Area::Watch,
     permission: Some("watch"),
     class: Class::Watch,
     retry_key: false,
     codes: &[],
 };
 
-/// The shortest and the longest pause between two progress marks, milliseconds.
+/// The shortest and the longest pause between two progress marks, in milliseconds.
 pub const PROGRESS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Where a watch begins.
+/// The start of a watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// With what happens from now on.
+    /// Changes from now on.
     #[default]
     Now,
-    /// With this revision; one of the future is waited for.
+    /// This revision; the watch waits for a future revision.
     Revision(u64),
-    /// With the objects as they are, and then every change after them.
+    /// A snapshot of the current objects, then every change after it.
     Snapshot,
 }
 
 impl Start {
-    /// The beginning a request asks for.
+    /// Reads the start that a request asks for.
     ///
     /// # Errors
-    /// `invalid_argument` when it asks for two.
+    /// `invalid_argument` when the request asks for two.
     pub fn parse(from_revision: Option<u64>, snapshot: bool) -> Result<Self, ApiError> {
         match (from_revision, snapshot) {
             (Some(_), true) => Err(ApiError::invalid("snapshot", "give from_revision or snapshot, not both")),
@@ -85,56 +85,56 @@ impl Start {
     }
 }
 
-/// Asks for changes.
+/// A request for changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchRequest {
-    /// Which.
+    /// Which changes to send.
     pub filter: Filter,
-    /// From where on.
+    /// Where to start.
     pub start: Start,
-    /// Of `Revision`: changes of that revision with a lower ordinal are not wanted.
+    /// With `Revision`: changes of that revision with a lower ordinal are left out.
     pub from_ordinal: u32,
-    /// Of `Now` and `Snapshot`: how current the beginning must be.
+    /// With `Now` and `Snapshot`: the consistency of the start.
     pub consistency: Consistency,
-    /// How often an idle watch says how far it is, milliseconds; `None` = 5,000.
+    /// How often an idle watch reports its progress, in milliseconds; `None` means 5,000.
     pub progress_ms: Option<u64>,
 }
 
-/// What a watcher gets.
+/// An item of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A part of the objects there are; only at the beginning.
+    /// A page of the snapshot, only at the start.
     Snapshot(SnapshotPage),
-    /// What one revision changed, or a part of it.
+    /// The changes of one revision, or a part of them.
     Changes(Batch),
-    /// Everything wanted up to this revision was told.
+    /// All selected changes up to this revision have been sent.
     Progress {
-        /// It.
+        /// The revision.
         revision: u64,
     },
 }
 
-/// An open watch. Dropping it ends it.
+/// An open watch, which ends when it is dropped.
 pub struct Watch {
     service: Service,
-    /// Of the call that opened the watch, which lasts as long as the watch.
+    /// The permit of the call that opened the watch, which lasts as long as the watch.
     permit: Permit,
     registered: Registered,
     filter: Filter,
     snapshot: Option<Snapshot>,
     replay: Vector<Arc<RevisionChanges>>,
-    /// A revision whose changes with a lower ordinal are not wanted.
+    /// A revision, and the ordinal below which its changes are left out.
     within: Option<(u64, u32)>,
-    /// The rest of a revision that is being told in parts.
+    /// The rest of a revision that is being sent in parts.
     rest: VecDeque<Arc<Event>>,
     rest_revision: u64,
-    /// Everything wanted up to here was told.
+    /// All selected changes up to this revision have been sent.
     told: u64,
-    /// Whether `told` is to be said before anything else.
+    /// Whether `told` must be sent as progress before anything else.
     announce: bool,
     progress_every: Duration,
     progress_at: Instant,
-    /// Wakes at `progress_at` or before: it is set anew when it goes off, not with every item.
+    /// Fires at `progress_at` or earlier: it is reset when it fires, not with every item.
     alarm: Pin<Box<Sleep>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -143,7 +143,7 @@ impl Service {
     /// Opens a watch.
     ///
     /// # Errors
-    /// `compacted` when changes it asks for are no longer here, `overloaded` when the node has as many watchers as it takes,
+    /// `compacted` when requested changes are no longer kept, `overloaded` when the node has the most watchers it allows,
     /// `draining`; otherwise see `docs/errors.md`.
     pub async fn watch(&self, context: &CallContext, request: WatchRequest) -> Result<Watch, ApiError> {
         let WatchRequest { filter, start, from_ordinal, consistency, progress_ms } = request;
@@ -176,7 +176,7 @@ impl Service {
             }
             Start::Revision(from) => Some(from - 1),
             Start::Now | Start::Snapshot => {
-                // What was acknowledged before the call lies before the beginning.
+                // Everything acknowledged before the call is before the start.
                 let _current = permit.read(consistency).await?;
                 None
             }
@@ -210,8 +210,8 @@ impl Watch {
     fn begin(&mut self, start: Start) -> Result<(), ApiError> {
         match start {
             Start::Snapshot => {
-                // Taken after the place in the hub: what the state does not have comes through the queue, what the queue has
-                // besides is skipped.
+                // Read after registering in the hub: changes that the state lacks arrive through the queue, and older ones in the
+                // queue are skipped.
                 let state = self.permit.view();
                 let clock = self.permit.clock(&state);
                 let snapshot = Snapshot::new(state, clock, self.filter.clone());
@@ -230,7 +230,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The revision up to which everything wanted was told: the last item's, or a later one when nothing waits.
+    /// The revision up to which all selected changes have been sent: that of the last item, or a later one when nothing is queued.
     pub fn caught_up(&mut self) -> u64 {
         if self.replay.is_empty()
             && self.rest.is_empty()
@@ -242,10 +242,10 @@ impl Watch {
         self.told
     }
 
-    /// The next item. May be dropped while it waits: nothing is lost.
+    /// Waits for the next item. Cancel-safe.
     ///
     /// # Errors
-    /// `lagged`, `compacted`, `draining`: the watch has ended, and the error says how to go on.
+    /// `lagged`, `compacted`, `draining`: the watch has ended, and the error says how to resume.
     pub async fn next(&mut self) -> Result<Item, ApiError> {
         poll_fn(|context| self.poll_next(context)).await
     }
@@ -255,7 +255,7 @@ impl Watch {
             let mut ready = self.ready()?;
             if ready.is_none() {
                 self.registered.slot.listen(context);
-                // What came before has woken nobody.
+                // Items queued before `listen` have woken nobody.
                 ready = self.ready()?;
             }
             if let Some(item) = ready {
@@ -276,14 +276,14 @@ impl Watch {
                 self.alarm.as_mut().reset(self.progress_at);
                 return Poll::Ready(Ok(Item::Progress { revision: self.caught_up() }));
             }
-            // Else something is in the queue, and there is no need to say how far it is.
+            // Otherwise the queue is not empty, and no progress needs to be sent.
         }
     }
 
-    /// The next item that is there without waiting.
+    /// Returns the next item if it is available without waiting.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// Those of [`Self::next`].
     pub fn ready(&mut self) -> Result<Option<Item>, ApiError> {
         if std::mem::take(&mut self.announce) {
             return Ok(Some(Item::Progress { revision: self.told }));
@@ -298,7 +298,7 @@ impl Watch {
             return Ok(Some(self.part()));
         }
         while let Some(entry) = self.replay.pop_front() {
-            // What the hub had not told when the watcher came arrives through the queue.
+            // Changes that the hub had not dispatched when the watcher registered arrive through the queue.
             if entry.revision > self.registered.revision {
                 self.replay.clear();
                 break;
@@ -331,19 +331,19 @@ impl Watch {
         }
     }
 
-    /// The ordinal of the first change that is wanted of a revision.
+    /// The ordinal of the first wanted change of a revision.
     fn first_ordinal(&self, revision: u64) -> u32 {
         self.within.filter(|(within, _)| *within == revision).map_or(0, |(_, ordinal)| ordinal)
     }
 
-    /// Tells the first part of a revision, which is all of it unless it is large.
+    /// Makes the item for the first part of a revision, which is all of it unless it is large.
     fn begin_revision(&mut self, revision: u64, events: Vec<Arc<Event>>) -> Item {
         self.rest = events.into();
         self.rest_revision = revision;
         self.part()
     }
 
-    /// Tells the next part of what is left of a revision.
+    /// Makes the item for the next part of the rest of a revision.
     fn part(&mut self) -> Item {
         let revision = self.rest_revision;
         let mut room = size::Room::new(size::ANSWER_BYTES);
@@ -352,7 +352,7 @@ impl Watch {
         let events = if more {
             self.rest.drain(..fits).collect()
         } else {
-            // Everything: a revision of usual size is not copied.
+            // All of it, without a copy: the usual case.
             Vec::from(std::mem::take(&mut self.rest))
         };
         if !more {

@@ -1,4 +1,4 @@
-//! The objects a watcher wants, as they are at one revision, a page at a time.
+//! Snapshots of watches: the selected objects at one revision, one page at a time.
 
 use std::sync::Arc;
 
@@ -10,33 +10,33 @@ use super::super::lock::{self, Lock};
 use super::super::register::Register;
 use super::super::size::{self, Room};
 use super::super::{Clock, Page, session};
-use super::event::Job;
+use super::event::Area;
 use super::filter::{Filter, Names};
 
-/// Objects on one page.
+/// The most objects on one page.
 const PAGE: usize = 100;
 
-/// An object that a watcher wants.
+/// An object of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// An open session.
     Session(SessionView),
-    /// A lock that is held, waited for, or closed by lock-delay. One with more holders than fit comes again with the next ones.
+    /// A lock that is held, waited for, or closed by lock-delay. A lock with more holders than fit is repeated with the next ones.
     Lock(Box<Lock>),
     /// A register.
     Register(Register),
 }
 
-/// A part of the objects at one revision: sessions, oldest first, then locks, then registers, in name order.
+/// A page of the objects at one revision: sessions, oldest first, then locks and then registers, in order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPage {
-    /// The revision all objects are true at; the same on every page.
+    /// The revision at which all objects are true; it is the same on every page.
     pub revision: u64,
     /// The instant of that revision.
     pub clock: Clock,
     /// The objects.
     pub objects: Vec<Object>,
-    /// Whether changes come next.
+    /// Whether this is the last page, so that changes follow.
     pub last: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct SnapshotPage {
 enum Stage {
     Sessions(Option<SessionId>),
     Locks(Option<Name>),
-    /// The holders of a lock behind this one.
+    /// The holders of a lock after this one.
     Holders(Name, LockId),
     Registers(Option<Name>),
     Done,
@@ -67,13 +67,13 @@ impl Filling {
     }
 }
 
-/// Where the snapshot goes on, and whether on this page.
+/// Whether the snapshot continues on this page, and where.
 enum Step {
     Further(Stage),
     NextPage(Stage),
 }
 
-/// Reads page after page out of one state.
+/// Reads a snapshot from one state, page by page.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     state: Arc<State>,
@@ -91,7 +91,7 @@ impl Snapshot {
         self.state.revision()
     }
 
-    /// The next page; `None` after the last one.
+    /// Returns the next page; `None` after the last one.
     pub(super) fn page(&mut self) -> Option<SnapshotPage> {
         if matches!(self.stage, Stage::Done) {
             return None;
@@ -119,8 +119,8 @@ impl Snapshot {
 
     fn sessions(&self, mut after: Option<SessionId>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
-        // A session has no name: who asks for names does not ask for sessions.
-        if !self.filter.wants(Job::Session) || *names != Names::Any {
+        // A session has no name, so a filter by names selects no sessions.
+        if !self.filter.wants(Area::Session) || *names != Names::Any {
             return Step::Further(Stage::Locks(None));
         }
         if let Some(session) = session {
@@ -144,7 +144,7 @@ impl Snapshot {
 
     fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
-        if !self.filter.wants(Job::Lock) {
+        if !self.filter.wants(Area::Lock) {
             return Step::Further(Stage::Registers(None));
         }
         let found = if let Names::Exact(name) = names {
@@ -173,11 +173,11 @@ impl Snapshot {
         })
     }
 
-    /// The next holders of a lock: the lock comes again with them.
+    /// Adds the next holders of a lock, by repeating the lock with them.
     fn holders(&self, name: Name, after: LockId, filling: &mut Filling) -> Step {
         let found = lock::listed_lock(&self.state, &self.filter.namespace, &name, Some(after));
         let Some(mut lock) = found else { return Step::Further(Stage::Locks(Some(name))) };
-        // The waiters came with the first holders.
+        // The waiters were sent with the first holders.
         lock.view.waiters = Vec::new();
         lock.next_waiters = None;
         let next = lock.next_holders;
@@ -193,7 +193,7 @@ impl Snapshot {
     fn registers(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A register belongs to no session.
-        if !self.filter.wants(Job::Register) || session.is_some() {
+        if !self.filter.wants(Area::Register) || session.is_some() {
             return Step::Further(Stage::Done);
         }
         let found = if let Names::Exact(name) = names {

@@ -42,7 +42,7 @@ fn entry(revision: u64, namespace: Option<&str>, kinds: Vec<ChangeKind>) -> Revi
     RevisionChanges { revision, now_ms: 0, wall_ms: 0, changes: (0..).zip(kinds).map(change).collect() }
 }
 
-/// Batches as (revision, number of changes), until the queue is empty or ends.
+/// Takes batches as (revision, number of changes), until the queue is empty or ends.
 fn drain(registered: &Registered) -> (Vec<(u64, usize)>, Next) {
     let mut batches = Vec::new();
     loop {
@@ -54,15 +54,19 @@ fn drain(registered: &Registered) -> (Vec<(u64, usize)>, Next) {
 }
 
 #[test]
-fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
-    let filter =
-        |names, session, jobs: &[Job]| Filter { names, session, jobs: jobs.to_vec(), ..Filter::default() };
+fn watchers_get_exactly_what_their_filter_selects() {
+    let filter = |names, session, areas: &[Area]| Filter {
+        names,
+        session,
+        areas: areas.to_vec(),
+        ..Filter::default()
+    };
     let of = Some(session(7));
-    // What it wants, and how many changes of each of the revisions 1 to 5 that is.
+    // A filter, and how many changes of each of the revisions 1 to 5 it selects.
     let cases = [
         (filter(Names::Any, None, &[]), [1, 2, 1, 0, 1]),
-        (filter(Names::Any, None, &[Job::Lock]), [1, 1, 0, 0, 1]),
-        (filter(Names::Any, None, &[Job::Cluster]), [0, 0, 1, 0, 0]),
+        (filter(Names::Any, None, &[Area::Lock]), [1, 1, 0, 0, 1]),
+        (filter(Names::Any, None, &[Area::Cluster]), [0, 0, 1, 0, 0]),
         (filter(Names::Prefix("orders/".to_owned()), None, &[]), [1, 0, 0, 0, 1]),
         (filter(Names::Prefix("orders/4".to_owned()), None, &[]), [1, 0, 0, 0, 1]),
         (filter(Names::Prefix("orders/422".to_owned()), None, &[]), [0, 0, 0, 0, 0]),
@@ -70,7 +74,7 @@ fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
         (filter(Names::Exact(name("orders/42")), None, &[]), [1, 0, 0, 0, 1]),
         (filter(Names::Exact(name("orders/4")), None, &[]), [0, 0, 0, 0, 0]),
         (filter(Names::Any, of, &[]), [0, 2, 0, 0, 0]),
-        (filter(Names::Any, of, &[Job::Session]), [0, 1, 0, 0, 0]),
+        (filter(Names::Any, of, &[Area::Session]), [0, 1, 0, 0, 0]),
         (filter(Names::Prefix("b".to_owned()), of, &[]), [0, 1, 0, 0, 0]),
         (filter(Names::Exact(name("orders/42")), of, &[]), [0, 0, 0, 0, 0]),
         (Filter { kinds: vec![Kind::SessionEnded], ..Filter::default() }, [0, 1, 0, 0, 0]),
@@ -101,7 +105,7 @@ fn every_watcher_gets_what_fits_its_filter_and_nothing_else() {
 }
 
 #[test]
-fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
+fn slow_watcher_is_cut_off_after_a_whole_revision() {
     let hub = Arc::new(Hub::new(0, 100, 3, Arc::default()));
     let slow = hub.register(Filter::default(), None, 0).expect("room");
     let quick = hub.register(Filter::default(), None, 0).expect("room");
@@ -110,11 +114,11 @@ fn a_slow_watcher_is_cut_off_behind_whole_revisions_and_the_others_go_on() {
         hub.dispatch(&entry(revision, Some("default"), two()));
         assert_eq!(drain(&quick).0, [(revision, 2)]);
     }
-    assert_eq!(hub.listening(), 1, "what is cut off is not looked for any more");
+    assert_eq!(hub.listening(), 1, "a watcher that is cut off is no longer served");
     let (batches, end) = drain(&slow);
     assert_eq!(batches, [(1, 2)], "two changes fit, four do not");
     assert!(matches!(end, Next::Lagged));
-    assert_eq!(slow.progress(), None, "it can not be said to have everything");
+    assert_eq!(slow.progress(), None, "it does not have everything");
     assert_eq!(quick.progress(), Some(4));
     let large = hub.register(Filter::default(), None, 0).expect("room");
     hub.dispatch(&entry(5, Some("default"), [two(), two()].concat()));
@@ -138,19 +142,19 @@ fn slow_watcher_is_bounded_in_bytes() {
 }
 
 #[test]
-fn what_the_node_skipped_is_said_to_every_watcher() {
+fn skipped_changes_are_reported_to_every_watcher() {
     let hub = Arc::new(Hub::new(0, 100, 10, Arc::default()));
     let watcher = hub.register(Filter::default(), None, 0).expect("room");
     hub.dispatch(&entry(1, Some("default"), vec![released(&["a"], None)]));
     hub.skip_to(50);
     hub.dispatch(&entry(51, Some("default"), vec![released(&["a"], None)]));
     let (batches, end) = drain(&watcher);
-    assert_eq!(batches, [(1, 1)], "nothing from behind the gap");
+    assert_eq!(batches, [(1, 1)], "nothing from after the gap");
     assert!(matches!(end, Next::Skipped { oldest_revision: 51 }), "{end:?}");
 }
 
 #[test]
-fn there_is_room_for_so_many_watchers() {
+fn watchers_are_limited() {
     let hub = Arc::new(Hub::new(0, 1, 10, Arc::default()));
     let first = hub.register(Filter::default(), None, 0).expect("room");
     assert_eq!(hub.register(Filter::default(), None, 0).expect_err("full").code().as_str(), "overloaded");
@@ -159,7 +163,7 @@ fn there_is_room_for_so_many_watchers() {
 }
 
 #[test]
-fn a_watcher_of_the_future_gets_nothing_before_it() {
+fn watcher_of_a_future_revision_gets_nothing_before() {
     let hub = Arc::new(Hub::new(3, 10, 10, Arc::default()));
     let watcher = hub.register(Filter::default(), Some(5), 0).expect("room");
     for revision in 4..=6 {
@@ -169,7 +173,7 @@ fn a_watcher_of_the_future_gets_nothing_before_it() {
 }
 
 #[tokio::test]
-async fn a_change_wakes_a_watcher_that_sleeps() {
+async fn change_wakes_a_sleeping_watcher() {
     let hub = Arc::new(Hub::new(0, 10, 10, Arc::default()));
     let watcher = hub.register(Filter::default(), None, 0).expect("room");
     let slot = Arc::clone(&watcher.slot);
@@ -184,42 +188,42 @@ async fn a_change_wakes_a_watcher_that_sleeps() {
 
 #[test]
 fn filters_are_read_from_words() {
-    let parse = |jobs: &str, kinds: &str, prefix, name, session_id| {
-        let (jobs, kinds) = (words("jobs", jobs)?, words("kinds", kinds)?);
-        FilterRequest { jobs, kinds, prefix, name, session_id }.read(Namespace::default())
+    let parse = |areas: &str, kinds: &str, prefix, name, session_id| {
+        let (areas, kinds) = (words("areas", areas)?, words("kinds", kinds)?);
+        FilterRequest { areas, kinds, prefix, name, session_id }.read(Namespace::default())
     };
     let filter = parse("lock, session", "lock_granted", "a/", "", "s-3.0").expect("valid");
-    assert_eq!(filter.jobs, [Job::Lock, Job::Session]);
+    assert_eq!(filter.areas, [Area::Lock, Area::Session]);
     assert_eq!(filter.kinds, [Kind::LockGranted]);
     assert_eq!(filter.names, Names::Prefix("a/".to_owned()));
     assert_eq!(filter.session, Some(session(3)));
-    for (jobs, kinds, prefix, name, session_id, field) in [
-        ("locks", "", "", "", "", "jobs"),
+    for (areas, kinds, prefix, name, session_id, field) in [
+        ("locks", "", "", "", "", "areas"),
         ("", "granted", "", "", "", "kinds"),
         ("", "", "a", "b", "", "name"),
         ("", "", "", "/", "", "name"),
         ("", "", "", "", "x", "session_id"),
     ] {
-        let error = parse(jobs, kinds, prefix, name, session_id).expect_err("invalid");
+        let error = parse(areas, kinds, prefix, name, session_id).expect_err("invalid");
         assert_eq!(error.field(), Some(field), "{error}");
     }
     for kind in Kind::ALL {
-        assert!(Filter { jobs: vec![kind.job()], ..Filter::default() }.wants(kind.job()));
+        assert!(Filter { areas: vec![kind.area()], ..Filter::default() }.wants(kind.area()));
     }
 }
 
 #[test]
-fn a_hub_that_rested_goes_on_from_what_is_applied() {
+fn rested_hub_resumes_at_the_applied_revision() {
     let hub = Arc::new(Hub::new(0, 10, 10, Arc::default()));
     assert!(hub.rest(), "nobody watches");
     assert_eq!(hub.wake(7), 7, "a call waits");
     assert!(hub.rest());
     let watcher = hub.register(Filter::default(), None, 20).expect("room");
     assert_eq!(watcher.revision, 20);
-    assert_eq!(hub.wake(25), 20, "the changes since it came are told");
+    assert_eq!(hub.wake(25), 20, "the changes since it registered are sent");
     hub.dispatch(&entry(21, Some("default"), vec![released(&["a"], None)]));
     assert_eq!(drain(&watcher).0, [(21, 1)]);
     assert!(!hub.rest(), "somebody watches");
     let later = hub.register(Filter::default(), None, 30).expect("room");
-    assert_eq!(later.revision, 21, "the hub says how far it is while it works");
+    assert_eq!(later.revision, 21, "the hub reports its progress while it works");
 }

@@ -1,4 +1,4 @@
-//! Entries of the log.
+//! Samples of log entries: every command, every kind of retry key.
 
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
 use batuta_statemachine::lock::{
@@ -134,7 +134,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let commands = sessions().into_iter().chain(locks()).chain(registers()).chain(cluster());
     let mut samples: Vec<Sample> =
         commands.map(|(name, command)| sample(name, Request::new(None, command))).collect();
-    // With a key: the fingerprint is made here, and must not change either.
+    // A request with a key carries a fingerprint, which must not change either.
     let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
     samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::from(acquire()))));
     let key = DedupKey::Sequence { session: SessionId(at(7)), sequence: 12 };

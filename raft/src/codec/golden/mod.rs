@@ -1,9 +1,9 @@
-//! Golden bytes: one sample of everything that a node writes to its disk or sends to another node, and the bytes of each in
-//! `golden.txt`, which are kept for ever.
+//! Golden bytes: one sample of everything that a node writes to its disk or sends to another node. `golden.txt` keeps the bytes of each
+//! sample for ever.
 //!
-//! A sample must have the bytes of its line and be read from them; every field and enum value of the internal `.proto` files must be in
-//! some sample. A line is never changed once it was released, and never removed: when something is written in another way, the old line
-//! stays, with a sample that is only read.
+//! A sample must encode to the bytes of its line and decode from them. Every field and enum value of the internal `.proto` files must
+//! occur in a sample. Once released, a line is never changed or removed: when the encoding changes, the old line stays, with a sample
+//! that is only decoded.
 
 mod log;
 mod peers;
@@ -18,16 +18,16 @@ use schema::{Schema, Seen};
 
 const FILE: &str = include_str!("golden.txt");
 
-/// Fails when bytes are read as something else than the sample.
+/// Decodes bytes and panics when the result differs from the sample.
 type Reads = Box<dyn Fn(&[u8])>;
 
-/// Something that is written down or sent.
+/// One value that a node writes to disk or sends, with its encoding.
 struct Sample {
-    /// Its line in the file.
+    /// The name of its line in `golden.txt`.
     name: String,
-    /// Which message its bytes are.
+    /// The protobuf message that its bytes encode.
     message: &'static str,
-    /// What this build writes.
+    /// The bytes that this build writes.
     bytes: Vec<u8>,
     reads: Reads,
 }
@@ -45,7 +45,7 @@ impl Sample {
         Self { name: name.into(), message, bytes, reads }
     }
 
-    /// A message that is used as it is.
+    /// A sample that is a protobuf message itself, without a core type behind it.
     fn plain<T: Message + Default + PartialEq + std::fmt::Debug + 'static>(
         name: impl Into<String>,
         message: &'static str,
@@ -63,7 +63,7 @@ fn lines() -> BTreeMap<&'static str, &'static str> {
     let lines: Vec<&str> = FILE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let by_name: BTreeMap<&str, &str> =
         lines.iter().map(|line| line.split_once(' ').expect("a name and bytes")).collect();
-    assert_eq!(by_name.len(), lines.len(), "a name stands twice");
+    assert_eq!(by_name.len(), lines.len(), "a name occurs twice");
     by_name
 }
 
@@ -91,14 +91,14 @@ fn golden_bytes_are_written_and_read() {
                 let _ = writeln!(missing, "{} {}", sample.name, hex(&sample.bytes));
             }
             Some(golden) => {
-                assert_eq!(hex(&sample.bytes), **golden, "{} is written in another way", sample.name);
+                assert_eq!(hex(&sample.bytes), **golden, "the encoding of {} has changed", sample.name);
                 (sample.reads)(&bytes_of(golden));
             }
         }
     }
     assert!(missing.is_empty(), "not in raft/src/codec/golden/golden.txt:\n{missing}");
     for name in lines.keys() {
-        assert!(samples.iter().any(|sample| sample.name == *name), "{name} is not read any more");
+        assert!(samples.iter().any(|sample| sample.name == *name), "no sample decodes {name} any more");
     }
 }
 

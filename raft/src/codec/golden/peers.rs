@@ -1,4 +1,4 @@
-//! What is agreed upon, and what nodes send to each other.
+//! Samples of votes, log ids and memberships, and of the messages between nodes.
 
 use batuta_proto::internal as wire;
 use prost::Message as _;
@@ -55,7 +55,7 @@ fn introduction() -> wire::Introduction {
     }
 }
 
-/// Entries as the log keeps them and the leader sends them.
+/// Entries as the log stores them and the leader sends them.
 fn entries() -> Vec<Sample> {
     let payloads = [
         ("blank", Payload::Blank(wire::Blank {})),

@@ -1,4 +1,4 @@
-//! The internal `.proto` files as far as the test needs them: which fields and enum values there are.
+//! Reads the internal `.proto` files, as far as the golden test needs them: the names of all fields and enum values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +13,21 @@ struct Field {
     kind: String,
 }
 
-/// The messages and enums by name.
+/// Messages and enums, by name.
 #[derive(Default)]
 pub(super) struct Schema {
     messages: BTreeMap<String, BTreeMap<u64, Field>>,
     enums: BTreeMap<String, BTreeMap<u64, String>>,
 }
 
-/// What was found in encoded messages: `Message.field` and `Enum.VALUE`.
+/// The fields and enum values that occur in encoded messages, as `Message.field` and `Enum.VALUE`.
 pub(super) type Seen = BTreeSet<String>;
 
 impl Schema {
     pub(super) fn read() -> Self {
         let mut schema = Self::default();
         for file in FILES {
-            // What the lines are inside of, innermost last: `message X`, `enum X`, `oneof x`.
+            // The blocks around the current line, innermost last: `message X`, `enum X`, `oneof x`.
             let mut blocks: Vec<(String, String)> = Vec::new();
             for line in file.lines() {
                 let line = line.split("//").next().unwrap_or_default().trim();
@@ -65,7 +65,7 @@ impl Schema {
         }
     }
 
-    /// Everything that must have been seen. The value 0 of an enum says that there is none.
+    /// Every field and enum value that must occur in a sample. The value 0 of an enum stands for "not set" and is left out.
     pub(super) fn all(&self) -> Seen {
         let fields = self.messages.iter().flat_map(|(message, fields)| {
             fields.values().map(move |field| format!("{message}.{}", field.name))
@@ -76,7 +76,7 @@ impl Schema {
         fields.chain(values).collect()
     }
 
-    /// Notes what an encoded message consists of.
+    /// Adds the fields and enum values of an encoded message to `seen`.
     pub(super) fn look(&self, message: &str, mut bytes: &[u8], seen: &mut Seen) {
         let fields = self.messages.get(message).unwrap_or_else(|| panic!("there is no message {message}"));
         while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Answers, and the state as snapshots keep it.
+//! Samples of outcomes, and of the state as snapshots store it.
 
 use std::sync::Arc;
 
@@ -183,7 +183,7 @@ fn outcomes() -> Vec<(String, Outcome)> {
     let replies =
         replies().into_iter().chain(replies_to_holders()).map(|(name, reply)| (name.to_owned(), Ok(reply)));
     let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_string(), Err(rejection)));
-    // Several refusals have the code of another, or more than one.
+    // These refusals are added by hand: they share a code with another refusal, or have several codes.
     let foreign = ("foreign_lock".to_owned(), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
     let grants = release_reasons().into_iter().map(|reason| {
         (
@@ -294,7 +294,7 @@ pub(super) fn samples() -> Vec<Sample> {
         };
         Sample::new(format!("record/{name}"), "ImageRecord", record, write, read)
     });
-    // One of the limits: a build with more of them writes it in the same way.
+    // Only one limit is written, so that a build that adds limits still has the same bytes.
     let write = |header: &ImageHeader| {
         let mut header = image_header_to_wire(header);
         header.limits.retain(|limit| limit.name == "name_bytes_max");

@@ -1,5 +1,5 @@
-//! A disk that lied: one node comes back with its disks as they were some writes ago. It ends and says why, and takes part again once its
-//! disks are empty.
+//! A disk that loses synced data: one node comes back with its disks as they were some writes ago. It must end with the reason, and takes
+//! part again once its disks are empty.
 
 use batuta_api::service::session::OpenRequest;
 use rand::Rng as _;
@@ -12,7 +12,7 @@ use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
-/// The least of what a reason has to say.
+/// Text that the reason must contain.
 const REASON: &str = "had acknowledged";
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
@@ -25,7 +25,7 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
         run.insist(node, &call, &text, ANSWERED_WITHIN_MS)?;
     }
     run.until("before its disk lies a node has everything", Run::equal)?;
-    // The others have heard what it acknowledged.
+    // Long enough for the others to learn what the node acknowledged.
     run.rest(2 * run.context.plan.heartbeat_ms + 2 * run.context.plan.latency_ms.end)?;
     run.crash(liar, End::Kill);
     run.context.say(format_args!("! {} has an old copy of its disks", node::name(liar)));

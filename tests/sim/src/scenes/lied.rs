@@ -1,8 +1,9 @@
-//! A majority that lied: so many nodes come back with their disks as they were some acknowledged writes ago that nobody who runs knows of
-//! those writes. The cluster goes on without them. Whoever still has them returns, is told that it applied another history, and ends.
+//! A majority whose disks lose synced data: so many nodes come back with their disks as they were some acknowledged writes ago that no running
+//! node knows of those writes. The cluster continues without them. A node that still has them returns, learns that it applied another history,
+//! and ends.
 //!
-//! That the leader reports such a node is checked with real processes (`tests/tests/integrity.rs`): here a process that ends does not send its
-//! last answer.
+//! `tests/tests/integrity.rs` checks with real processes that the leader reports such a node: here a process that ends does not send its last
+//! answer.
 
 use batuta_api::service::session::OpenRequest;
 use rand::Rng as _;
@@ -17,7 +18,7 @@ use crate::node;
 use crate::run::Run;
 
 const REASONS: [&str; 2] = ["has applied other entries than the leader", STOPPED];
-/// An assertion of openraft's, in debug builds only, was there first.
+/// The reason when an assertion of openraft, in debug builds only, ended consensus first.
 const STOPPED: &str = "consensus stopped";
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
@@ -25,12 +26,12 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let mut liars: Vec<usize> = (0..nodes).collect();
     liars.shuffle(rng);
     let holders = liars.split_off(nodes / 2 + 1);
-    // A leader applies what is not on its own disk yet.
+    // A leader may apply entries that are not on its own disk yet.
     run.settle()?;
     let copies: Vec<_> = liars.iter().map(|liar| run.context.nodes[*liar].machine.copy()).collect();
     let kept = run.context.nodes[liars[0]].running().map(|running| running.replica.view().revision());
     let kept = kept.unwrap_or_default();
-    // What is acknowledged from here on is lost, and nobody may be held to it.
+    // Writes acknowledged from here on are lost, so they are removed from the ledger afterwards.
     let told = run.context.ledger().clone();
     write(run, rng, "lost", 3..8)?;
     run.until("before disks lie all nodes have the same", Run::equal)?;

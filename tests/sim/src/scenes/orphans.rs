@@ -1,4 +1,4 @@
-//! A node that goes while calls wait at it: whoever asks elsewhere does not wait for callers that are gone.
+//! A node is killed while calls wait at it: a client that asks elsewhere does not wait behind callers that are gone.
 
 use batuta_statemachine::{ChangeKind, lock};
 use rand::Rng as _;
@@ -12,11 +12,11 @@ use crate::node;
 use crate::run::Run;
 
 const WAITERS: usize = 6;
-/// The time to live of each that is gone. One may be granted before its node counts as lost; all of them cost far more than the bound.
+/// TTL of each lost waiter. One of them may be granted before its node counts as lost; all of them together would exceed the bound by far.
 const TTL_MS: u64 = 5_000;
-/// A lost node is one that was silent for five of the longest election timeouts, counted by a leader that was perhaps elected for it.
+/// A node counts as lost after this many of the longest election timeouts without contact, counted by a leader that may have to be elected first.
 const SILENT_ELECTIONS: u64 = 5;
-/// An election, what the leader looks for only now and then, and the commands themselves.
+/// Time for an election, the leader's periodic check, and the commands themselves.
 const NOTICED_WITHIN_MS: u64 = 4_000;
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
@@ -48,12 +48,12 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let next =
         run.take(live, request("orphans", 1_000, within_ms, "orphans-next"), within_ms).map_err(|_| {
             let what = format!(
-                "{} was killed with {WAITERS} calls waiting; who asks at {} has no lock after {} ms",
+                "{} was killed with {WAITERS} calls waiting; a client at {} has no lock after {} ms",
                 node::name(lost),
                 node::name(live),
                 run.context.now_ms() - begun_ms
             );
-            violation("who waited at a node that is lost keeps nobody waiting", what)
+            violation("waiters of a lost node block nobody", what)
         })?;
     run.sim.bounce(node::name(lost));
     run.give_back(live, next.lock_id)

@@ -1,6 +1,6 @@
-//! An idle cluster whose leaders go: what is due ends when its time has run out, later by the time without a leader and no more.
+//! An idle cluster that loses its leaders: a lock ends when its TTL has run out, delayed only by the time without a leader.
 //!
-//! Nobody writes between the grant and its end, so no entry says how much time has passed: a new leader has to know it otherwise.
+//! Nobody writes between the grant and its end, so no entry tells a new leader how much time has passed. It must know it otherwise.
 
 use std::ops::Bound;
 
@@ -14,20 +14,20 @@ use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
-/// From the end of a time to live to the end being applied somewhere: the leader's next look, a round over the network and a disk.
+/// From the end of a TTL until a node applies the end: the leader's next check, a round over the network, and a disk sync.
 const NOTICED_WITHIN_MS: u64 = 400;
-/// What one change of leader costs besides the time without one: what was not told since the last heartbeat, and the first entry of the new
+/// The cost of one change of leader besides the time without a leader: the time since the last heartbeat, and the first entry of the new
 /// leader's term, with which its clock starts.
 const HANDED_OVER_WITHIN_MS: u64 = 400;
 
-/// What is wrong with the leader.
+/// The fault of the leader.
 #[derive(Clone, Copy, Debug)]
 enum Gone {
     Killed(usize),
     CutOff(usize),
 }
 
-/// What passes while nobody writes.
+/// Observations while nobody writes.
 #[derive(Default)]
 struct Silence {
     gone: Option<Gone>,
@@ -98,10 +98,10 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let ttl_ms = rng.random_range(4_000..7_000);
     let node = rng.random_range(0..run.context.plan.nodes);
     let grant = run.take(node, request("quiet", ttl_ms, 0, "quiet"), ANSWERED_WITHIN_MS)?;
-    // Its time began no later than this.
+    // The TTL began no later than this.
     let taken_ms = run.context.now_ms();
     let mut silence = Silence { term: run.leader(None).map_or(0, |(term, _)| term), ..Silence::default() };
-    // While it lives, leaders go: the first when most of its time is over, another one perhaps at once.
+    // The first leader is lost late in the lock's life, a second one perhaps at once.
     let mut next_ms = taken_ms + rng.random_range(ttl_ms / 2..ttl_ms * 3 / 4);
     while !has_ended(run, grant.lock_id) {
         silence.step(run)?;

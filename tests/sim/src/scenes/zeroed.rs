@@ -1,6 +1,6 @@
-//! A disk that lied about its newest write: the last group with entries of one node's log is zeroed while the node is down. On the node
-//! itself that looks like a write that never came, so the others have to tell it. In half of the runs so many others are down that the
-//! node's vote would decide an election: none may be won with it.
+//! A disk that loses only the newest write: the last group with entries of one node's log is zeroed while the node is down. The node itself
+//! cannot tell that from a write that never happened, so the other nodes must tell it. In half of the runs so many others are down that the
+//! node's vote would decide an election: no election may be won with it.
 
 use batuta_api::service::session::OpenRequest;
 use rand::Rng as _;
@@ -14,7 +14,7 @@ use crate::machine::End;
 use crate::node;
 use crate::run::Run;
 
-/// The least of what a reason has to say: others know of more, this node's own log does, or it does not fit together any more.
+/// Texts of which the reason must contain one: other nodes know of more, the node's own log does, or the log no longer fits together.
 const REASONS: [&str; 3] = ["had acknowledged", "is committed, and the log would end at", "is damaged"];
 
 pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation> {
@@ -26,7 +26,7 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
         let node = rng.random_range(0..nodes);
         run.insist(node, &call, &text, ANSWERED_WITHIN_MS)?;
     }
-    // What is newer may be lost on one node without anybody knowing: the others have it.
+    // A newer entry could be lost without being noticed, because the other nodes do not know yet that the victim had it.
     run.settle()?;
     let mut others: Vec<usize> = (0..nodes).filter(|node| *node != victim).collect();
     others.shuffle(rng);
@@ -52,7 +52,7 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
         run.restart(&others);
         run.replace(victim)
     } else {
-        // Its snapshot has everything that its log lost.
+        // The victim's snapshot contains everything that its log lost.
         run.restart(&others);
         run.restart(&[victim]);
         Ok(())
