@@ -94,6 +94,8 @@ pub enum Code {
     UnknownMember,
     /// The body's format is not spoken here.
     UnsupportedMediaType,
+    /// Not every member knows the request yet.
+    UpgradePending,
     /// The wait was withdrawn.
     WaitCancelled,
     /// The wait ended without a grant.
@@ -102,7 +104,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in alphabetical order.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
         Self::BodyTooLarge,
@@ -146,6 +148,7 @@ impl Code {
         Self::UnknownField,
         Self::UnknownMember,
         Self::UnsupportedMediaType,
+        Self::UpgradePending,
         Self::WaitCancelled,
         Self::WaitTimeout,
     ];
@@ -197,6 +200,7 @@ impl Code {
             Self::UnknownField => "unknown_field",
             Self::UnknownMember => "unknown_member",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UpgradePending => "upgrade_pending",
             Self::WaitCancelled => "wait_cancelled",
             Self::WaitTimeout => "wait_timeout",
         }
@@ -220,6 +224,7 @@ impl Code {
                 | Self::NodeRemoved
                 | Self::Overloaded
                 | Self::ShuttingDown
+                | Self::UpgradePending
         )
     }
 }

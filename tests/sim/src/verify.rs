@@ -100,7 +100,8 @@ impl Replay {
             | ChangeKind::Cluster(
                 cluster::Change::LimitsChanged
                 | cluster::Change::NodeAllocated { .. }
-                | cluster::Change::ClusterInitialised,
+                | cluster::Change::ClusterInitialised
+                | cluster::Change::LevelRaised { .. },
             ) => {}
         }
         Ok(())

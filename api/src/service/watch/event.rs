@@ -58,6 +58,8 @@ pub enum Kind {
     NodeAllocated,
     /// The cluster got its identity.
     ClusterInitialised,
+    /// Every member knows the requests up to a level.
+    LevelRaised,
 }
 
 impl Job {
@@ -78,7 +80,7 @@ impl Job {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SessionOpened,
         Self::SessionEnded,
         Self::LockQueued,
@@ -91,6 +93,7 @@ impl Kind {
         Self::LimitsChanged,
         Self::NodeAllocated,
         Self::ClusterInitialised,
+        Self::LevelRaised,
     ];
 
     /// The word the APIs use.
@@ -109,6 +112,7 @@ impl Kind {
             Self::LimitsChanged => "limits_changed",
             Self::NodeAllocated => "node_allocated",
             Self::ClusterInitialised => "cluster_initialised",
+            Self::LevelRaised => "level_raised",
         }
     }
 
@@ -123,7 +127,9 @@ impl Kind {
             | Self::LockReleased
             | Self::WaitEnded => Job::Lock,
             Self::RegisterAdvanced | Self::RegisterDeleted => Job::Register,
-            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised => Job::Cluster,
+            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised | Self::LevelRaised => {
+                Job::Cluster
+            }
         }
     }
 }
@@ -162,6 +168,13 @@ pub enum Facts {
         node_id: u64,
         /// Who asked.
         node_name: String,
+    },
+    /// Of `level_raised`.
+    Level {
+        /// The level of the cluster.
+        level: u32,
+        /// The first version of Batuta with this level.
+        version: String,
     },
     /// Of the other changes of the cluster: nothing more than the kind.
     Cluster,
@@ -225,9 +238,11 @@ impl Event {
             Facts::Grant { grant, .. } => (&grant.requests, None),
             Facts::Wait(wait) => (&wait.requests, None),
             Facts::Register { name, .. } => (&[], Some(name)),
-            Facts::SessionOpened { .. } | Facts::SessionEnded | Facts::Node { .. } | Facts::Cluster => {
-                (&[], None)
-            }
+            Facts::SessionOpened { .. }
+            | Facts::SessionEnded
+            | Facts::Node { .. }
+            | Facts::Level { .. }
+            | Facts::Cluster => (&[], None),
         };
         requests.iter().map(|request| &request.name).chain(own)
     }
@@ -295,6 +310,9 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         }
         ChangeKind::Cluster(cluster::Change::ClusterInitialised) => {
             plain(Kind::ClusterInitialised, Facts::Cluster)
+        }
+        ChangeKind::Cluster(cluster::Change::LevelRaised { level, version }) => {
+            plain(Kind::LevelRaised, Facts::Level { level: *level, version: version.clone() })
         }
     }
 }
