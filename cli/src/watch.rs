@@ -160,6 +160,9 @@ fn line(revision: u64, event: &Event) -> String {
         Some(Facts::Cluster(node)) if node.node_id > 0 => {
             parts.push(format!("{} {}", node.node_id, printable(&node.node_name)));
         }
+        Some(Facts::Cluster(raised)) if raised.level > 0 => {
+            parts.push(format!("level {} (Batuta {})", raised.level, printable(&raised.version)));
+        }
         Some(Facts::Session(_) | Facts::Cluster(_)) | None => {}
     }
     parts.push(event.session_id.clone());
@@ -207,6 +210,8 @@ fn facts_json(facts: &Facts) -> Value {
             "area": "cluster",
             "node_id": (node.node_id > 0).then_some(node.node_id),
             "node_name": text_json(&node.node_name),
+            "level": (node.level > 0).then_some(node.level),
+            "version": text_json(&node.version),
         }),
     }
 }

@@ -140,6 +140,7 @@ impl Told {
             ChangeKind::Cluster(cluster::Change::LimitsChanged) => told("limits_changed"),
             ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => told("node_allocated"),
             ChangeKind::Cluster(cluster::Change::ClusterInitialised) => told("cluster_initialised"),
+            ChangeKind::Cluster(cluster::Change::LevelRaised { .. }) => told("level_raised"),
         }
     }
 }

@@ -96,7 +96,9 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let listeners = Listeners::bind(&config)?;
     let addresses = listeners.addresses(&config)?;
     let Listeners { rest, grpc, ws, peer } = listeners;
-    let replica = Replica::start_on_own_thread(options(&config, peer, addresses.clone())).await?;
+    let level = args.test_level.unwrap_or(batuta_raft::LEVEL);
+    let options = Options { level, ..options(&config, peer, addresses.clone()) };
+    let replica = Replica::start_on_own_thread(options).await?;
     let service = Service::new(replica.clone(), service_options(&config));
     let stopping = CancellationToken::new();
     let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));
@@ -177,6 +179,8 @@ pub(crate) struct ServerRun {
     pub(crate) ready_file: Option<PathBuf>,
     /// Stop when standard input ends: the parent process, which started all nodes, is gone or stops them all.
     pub(crate) stop_with_stdin: bool,
+    /// The level that the node knows, when it is not that of this build: tests of upgrades run older builds in this way.
+    pub(crate) test_level: Option<u32>,
 }
 
 async fn stdin_closed(wanted: bool) {
@@ -235,6 +239,7 @@ fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) 
         disk_free_min_bytes: config.storage.disk_free_min_bytes,
         history_changes_max: config.limits.history_changes_max,
         history_bytes_max: config.limits.history_bytes_max,
+        level: batuta_raft::LEVEL,
     }
 }
 

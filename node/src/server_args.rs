@@ -67,6 +67,9 @@ pub(crate) struct ServerArgs {
     /// Stop when standard input ends.
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
+    /// Behave as a build that knows the levels up to this one; for tests of upgrades.
+    #[arg(long, hide = true, value_name = "LEVEL")]
+    test_level: Option<u32>,
 }
 
 /// Subcommands of `batuta config`.
@@ -124,7 +127,11 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run_server(args: ServerArgs) -> Result<ExitCode, Box<dyn Error>> {
     let loaded = args.config.load()?;
     let lines = logging::start(&loaded.config.log)?;
-    let run = ServerRun { ready_file: args.ready_file, stop_with_stdin: args.stop_with_stdin };
+    let run = ServerRun {
+        ready_file: args.ready_file,
+        stop_with_stdin: args.stop_with_stdin,
+        test_level: args.test_level,
+    };
     let ended = server::run(loaded.config, run).await;
     if let Err(error) = &ended {
         lines.line(&format!("batuta: {error}"));

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::State;
+use batuta_statemachine::{LEVEL, State};
 use crc32c::crc32c_append;
 use prost::Message;
 
@@ -44,7 +44,7 @@ pub fn snapshot(bytes: &[u8]) {
     let store = SnapshotStore::open(Arc::new(disk)).expect("a simulated disk lists its files");
     let newest = store.newest().expect("readable").expect("just written");
     let _ = newest.meta();
-    if let Ok((_, _, state)) = newest.load() {
+    if let Ok((_, _, state)) = newest.load(LEVEL) {
         state.validate().expect("a state that was accepted is a valid one");
     }
 }
@@ -97,7 +97,7 @@ pub fn entries(bytes: &[u8]) {
 /// Decodes the messages of peers.
 pub fn peer_messages(bytes: &[u8]) {
     if let Ok(message) = wire::StoredEntry::decode(bytes) {
-        let _ = consensus::entry(message);
+        let _ = consensus::entry(message, LEVEL);
     }
     if let Ok(message) = wire::SnapshotHeader::decode(bytes) {
         let _ = consensus::snapshot_header(message);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::Entry;
+use batuta_statemachine::{Entry, LEVEL};
 use openraft::EntryPayload;
 use prost::Message as _;
 
@@ -56,8 +56,9 @@ pub fn read_log(data_dir: &Path) -> Result<Vec<LoggedEntry>, InspectError> {
     let mut found = Vec::new();
     for (index, payload) in read_entries(&RealDisk::open(&dir)?)? {
         let stored = wire::StoredEntry::decode(payload).map_err(DecodeError::from);
-        let entry =
-            stored.and_then(consensus::entry).map_err(|source| InspectError::Entry { index, source })?;
+        let entry = stored
+            .and_then(|stored| consensus::entry(stored, LEVEL))
+            .map_err(|source| InspectError::Entry { index, source })?;
         let term = entry.log_id.leader_id.term;
         let entry = if let EntryPayload::Normal(data) = entry.payload { Some(data.entry) } else { None };
         found.push(LoggedEntry { index, term, entry });

@@ -9,6 +9,7 @@ pub mod fuzzing;
 mod history;
 mod inspect;
 mod integrity;
+mod level;
 mod lineage;
 pub mod log;
 mod machine;
@@ -20,8 +21,10 @@ mod snapshot;
 mod store;
 mod types;
 
+pub use batuta_statemachine::LEVEL;
 pub use history::{History, RevisionChanges};
 pub use inspect::{InspectError, LoggedEntry, read_log};
+pub use level::TooNew;
 pub use platform::{OsPlatform, Platform};
 pub use replica::{
     Answer, KeptAlive, MemberStatus, Options, ProposeError, Replica, Role, StartError, Status,

@@ -7,12 +7,14 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use batuta_statemachine::State;
+use batuta_statemachine::cluster::RaiseLevel;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use tokio::sync::{Notify, watch};
 
 use crate::history::{ChangeLog, History, RevisionChanges};
+use crate::level::{self, Levels, TooNew};
 use crate::lineage::{Compared, Contradiction, Lineage, SharedLineage};
 use crate::platform::{Platform, background, blocking};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
@@ -72,6 +74,15 @@ impl Published {
     }
 }
 
+/// An entry that this node cannot apply: the node has to stop.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    #[error(transparent)]
+    TooNew(#[from] TooNew),
+}
+
 /// The state machine. openraft owns it; all other parts see [`Published`].
 pub(crate) struct Machine {
     state: State,
@@ -80,6 +91,7 @@ pub(crate) struct Machine {
     published: Arc<Published>,
     snapshots: SnapshotStore,
     platform: Arc<dyn Platform>,
+    levels: Arc<Levels>,
     current: Option<(SnapshotMeta, SnapshotFile)>,
     /// Bytes of the entries applied since a snapshot was begun or requested.
     log_bytes: u64,
@@ -96,6 +108,7 @@ impl Machine {
         snapshots: SnapshotStore,
         platform: Arc<dyn Platform>,
         changes: ChangeLog,
+        levels: Arc<Levels>,
     ) -> Result<Self, SnapshotError> {
         let mut machine = Self {
             state: State::default(),
@@ -104,6 +117,7 @@ impl Machine {
             published: Arc::new(Published::new(changes)),
             snapshots,
             platform,
+            levels,
             current: None,
             log_bytes: 0,
             snapshot_bytes: Arc::default(),
@@ -111,7 +125,7 @@ impl Machine {
             building: Weak::new(),
         };
         if let Some(file) = machine.snapshots.newest()? {
-            let (meta, lineage, state) = file.load()?;
+            let (meta, lineage, state) = file.load(machine.levels.own())?;
             machine.adopt(meta, lineage, state, file);
         }
         Ok(machine)
@@ -165,12 +179,22 @@ impl Machine {
         self.published.stamped_term.store(term, Ordering::Release);
     }
 
+    /// Stops this node at the entry that raises the cluster to a level that this node does not know. Everything of that level comes
+    /// after it.
+    fn check_level(&self, entry: &RaftEntry) -> Result<(), TooNew> {
+        let EntryPayload::Normal(data) = &entry.payload else { return Ok(()) };
+        let Some(RaiseLevel { level, version }) = data.entry.raises_level() else { return Ok(()) };
+        let checked = level::check(self.levels.own(), *level, version);
+        checked.inspect_err(|too_new| self.levels.stop_because(too_new))
+    }
+
     fn apply_one(
         &mut self,
         entry: &RaftEntry,
         batch: &mut Vec<RevisionChanges>,
-    ) -> Result<AppliedEntry, Contradiction> {
+    ) -> Result<AppliedEntry, Unfit> {
         let index = entry.log_id.index;
+        self.check_level(entry)?;
         self.lineage.lock().add(entry)?;
         let (outcomes, revisions) = match &entry.payload {
             EntryPayload::Blank => {
@@ -262,9 +286,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         let (store, meta) = (self.snapshots.clone(), meta.clone());
-        let own = self.lineage();
+        let (own, levels) = (self.lineage(), Arc::clone(&self.levels));
         let (meta, lineage, state, file) = blocking(self.platform.as_ref(), move || {
-            let (found, lineage, state) = snapshot.load().map_err(io::Error::other)?;
+            let loaded = snapshot.load(levels.own()).inspect_err(|error| {
+                if let SnapshotError::TooNew(too_new) = error {
+                    levels.stop_because(too_new);
+                }
+            });
+            let (found, lineage, state) = loaded.map_err(io::Error::other)?;
             if found != meta {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -331,7 +360,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::{Entry, Stamp};
+    use batuta_statemachine::session::OpenSession;
+    use batuta_statemachine::{Entry, LEVEL, Namespace, Request, Stamp};
     use bytes::Bytes;
     use futures_util::stream;
     use openraft::entry::RaftEntry as _;
@@ -341,6 +371,35 @@ mod tests {
     use crate::types::LogEntry;
 
     const ENTRY_BYTES: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn unknown_level_stops_the_node_before_it_is_applied() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let platform = OsPlatform::new(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let snapshots = SnapshotStore::open(platform.disk(dir.path()).expect("opens")).expect("opens");
+        let (changes, levels) = (ChangeLog::new(1000, 1 << 20), Arc::new(Levels::new(LEVEL)));
+        let mut machine =
+            Machine::open(snapshots, Arc::new(platform), changes, Arc::clone(&levels)).expect("opens");
+        let raise = |level: u32| Request::new(None, RaiseLevel { level, version: format!("{level}.0.0") });
+        let open = OpenSession { namespace: Namespace::default(), ttl_ms: 1_000, metadata: String::new() };
+        let entries = [vec![raise(LEVEL)], vec![Request::new(None, open), raise(LEVEL + 1)], Vec::new()];
+        let entries = entries.into_iter().zip(1..).map(|(requests, index)| {
+            let entry = Arc::new(Entry { stamp: Stamp { now_ms: 1, wall_ms: 1 }, requests });
+            let data = LogEntry { entry, bytes: Bytes::new() };
+            Ok((RaftEntry::new_normal(LogId::new_term_index(1, index), data), None))
+        });
+        let refused = machine.apply(stream::iter(entries)).await.expect_err("a level that is not known");
+        let said = levels.reason().expect("the node has to stop");
+        assert_eq!(refused.to_string(), said);
+        assert!(said.contains(&format!("install Batuta {}.0.0", LEVEL + 1)), "{said}");
+        assert_eq!(
+            (machine.state.revision(), machine.state.level()),
+            (1, LEVEL),
+            "nothing after that is applied"
+        );
+        assert_eq!(machine.state.counts().session.sessions, 0, "nor is a part of the entry");
+        assert_eq!(machine.applied_index(), 1);
+    }
 
     /// Applies `count` more entries of a MiB each, and returns whether a snapshot became due.
     async fn due_after(machine: &mut Machine, count: u64) -> bool {
@@ -359,7 +418,8 @@ mod tests {
         let platform = OsPlatform::new(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let snapshots = SnapshotStore::open(platform.disk(dir.path()).expect("opens")).expect("opens");
         let changes = ChangeLog::new(1000, 1 << 20);
-        let mut machine = Machine::open(snapshots, Arc::new(platform), changes).expect("opens");
+        let levels = Arc::new(Levels::new(LEVEL));
+        let mut machine = Machine::open(snapshots, Arc::new(platform), changes, levels).expect("opens");
         let enough = LOG_BYTES_MIN / ENTRY_BYTES as u64;
 
         assert!(!due_after(&mut machine, enough - 1).await);

@@ -24,6 +24,7 @@ use prost::Message;
 
 use crate::codec::{self, consensus};
 use crate::disk::{Disk, DiskFile};
+use crate::level::{self, TooNew};
 use crate::lineage::Lineage;
 use crate::types::SnapshotMeta;
 
@@ -66,6 +67,9 @@ pub enum SnapshotError {
         /// What is wrong with the file.
         what: String,
     },
+    /// The state is of a level that this build does not know.
+    #[error(transparent)]
+    TooNew(#[from] TooNew),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,12 +123,18 @@ impl SnapshotFile {
         Reader::open(self)?.head()
     }
 
-    /// Loads the state and verifies every checksum and every reference.
-    pub(crate) fn load(&self) -> Result<(SnapshotMeta, Lineage, State), SnapshotError> {
+    /// Fails when the state is of a level that a build of this level does not know; reads only the beginning of the file.
+    pub(crate) fn check_level(&self, known_level: u32) -> Result<(), SnapshotError> {
+        let mut reader = Reader::open(self)?;
+        reader.head()?;
+        reader.image_header(known_level).map(drop)
+    }
+
+    /// Loads the state and verifies every checksum and every reference, as a build that knows everything up to a level.
+    pub(crate) fn load(&self, known_level: u32) -> Result<(SnapshotMeta, Lineage, State), SnapshotError> {
         let mut reader = Reader::open(self)?;
         let (meta, lineage) = reader.head()?;
-        let header = reader.expect(Frame::Header)?;
-        let header = wire::ImageHeader::decode(&header[..]).map_err(|error| reader.damaged(&error))?;
+        let header = reader.image_header(known_level)?;
         let header = codec::image_header(header).map_err(|error| reader.damaged(&error))?;
         // One thread reads and decodes, the other builds the state.
         let (sender, records) = mpsc::sync_channel(FRAMES_AHEAD);
@@ -450,6 +460,14 @@ impl<'a> Reader<'a> {
         let header = wire::SnapshotHeader::decode(&header[..]).map_err(|error| self.damaged(&error))?;
         consensus::snapshot_header(header).map_err(|error| self.damaged(&error))
     }
+
+    /// The header of the state. What follows it may be of the state's level, so the level is looked at first.
+    fn image_header(&mut self, known_level: u32) -> Result<wire::ImageHeader, SnapshotError> {
+        let header = self.expect(Frame::Header)?;
+        let header = wire::ImageHeader::decode(&header[..]).map_err(|error| self.damaged(&error))?;
+        level::check(known_level, header.level, &header.level_version)?;
+        Ok(header)
+    }
 }
 
 /// Reads a shared file from its beginning without moving another reader's position.
@@ -470,8 +488,9 @@ impl Read for At<'_> {
 
 #[cfg(test)]
 mod tests {
+    use batuta_statemachine::cluster::RaiseLevel;
     use batuta_statemachine::lock::{Acquire, LockRequest, Mode, Owner};
-    use batuta_statemachine::{Command, DedupKey, Entry, Name, Namespace, Stamp};
+    use batuta_statemachine::{Command, DedupKey, Entry, LEVEL, Name, Namespace, Request, Stamp};
 
     use super::*;
     use crate::disk::{RealDisk, SimDisk};
@@ -548,12 +567,28 @@ mod tests {
         let ends = [LogId::new_term_index(1, 20), LogId::new_term_index(2, 90)];
         let lineage = Lineage::restored(meta(199).last_log_id, Some(42), ends, Some(3));
         let written = store.write(&meta(199), &lineage, &state).expect("writes");
-        let (found, restored, loaded) = written.load().expect("loads");
+        let (found, restored, loaded) = written.load(LEVEL).expect("loads");
         assert_eq!(found, meta(199));
         assert_eq!(restored, lineage);
         assert_eq!(written.meta().expect("reads"), meta(199));
         assert_eq!(loaded.hash(), state.hash());
         assert!(loaded.validate().is_ok());
+    }
+
+    #[test]
+    fn snapshot_of_a_newer_level_is_refused() {
+        let (_dir, store) = store();
+        let mut state = state();
+        let raise = RaiseLevel { level: LEVEL, version: "9.9.9".to_owned() };
+        let request = Request::new(None, raise);
+        state.apply(200, &Entry { stamp: Stamp::default(), requests: vec![request] });
+        let written = store.write(&meta(200), &Lineage::default(), &state).expect("writes");
+        assert!(written.check_level(LEVEL).is_ok());
+        assert_eq!(written.load(LEVEL).expect("loads").2.level(), LEVEL);
+        for refused in [written.check_level(LEVEL - 1), written.load(LEVEL - 1).map(drop)] {
+            let said = refused.expect_err("it is of a level that is not known").to_string();
+            assert!(said.contains("install Batuta 9.9.9 or a later version"), "{said}");
+        }
     }
 
     #[test]
@@ -596,7 +631,7 @@ mod tests {
         let refused = |damaged: &[u8]| {
             std::fs::write(written.path(), damaged).expect("writes");
             let file = store.file(written.name()).expect("opens");
-            matches!(file.load(), Err(SnapshotError::Damaged { .. }))
+            matches!(file.load(LEVEL), Err(SnapshotError::Damaged { .. }))
         };
         for at in (0..bytes.len()).step_by(13).chain(0..64).chain(bytes.len() - 32..bytes.len()) {
             let mut damaged = bytes.clone();

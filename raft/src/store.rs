@@ -15,8 +15,9 @@ use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
-use crate::codec::consensus;
+use crate::codec::{DecodeError, consensus};
 use crate::integrity::At;
+use crate::level::{self, Levels};
 use crate::log::Log;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
@@ -101,6 +102,7 @@ pub(crate) struct LogStore {
     cache: Arc<Mutex<Cache>>,
     first: FirstIndex,
     end: LogEnd,
+    levels: Arc<Levels>,
 }
 
 /// Index of the log's first entry, shared with code that must not read further back. Clones share it.
@@ -195,10 +197,10 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 
 impl LogStore {
     /// Opens the storage. Fails when the log cannot be read.
-    pub(crate) fn new(log: Log) -> io::Result<Self> {
+    pub(crate) fn new(log: Log, levels: Arc<Levels>) -> io::Result<Self> {
         let first = FirstIndex::default();
         first.set(log.state().purged.map_or(0, |(index, _)| index + 1));
-        let store = Self { log: Arc::new(log), cache: Arc::default(), first, end: LogEnd::default() };
+        let store = Self { log: Arc::new(log), cache: Arc::default(), first, end: LogEnd::default(), levels };
         let last = store.last()?;
         store.end.appended(last);
         store.end.synced(last);
@@ -268,9 +270,23 @@ impl LogStore {
         let next = start + found.len() as u64;
         for (_, payload) in self.log.read(next..end, bytes_max.saturating_sub(taken))? {
             let stored = wire::StoredEntry::decode(payload).map_err(invalid)?;
-            found.push(consensus::entry(stored).map_err(invalid)?);
+            let entry = consensus::entry(stored, self.levels.own());
+            found.push(entry.inspect_err(|error| self.note_unknown(error)).map_err(invalid)?);
         }
         Ok(found)
+    }
+
+    /// Notes why this node has to stop, when an entry is one that only a newer build can have written.
+    fn note_unknown(&self, error: &DecodeError) {
+        if !matches!(error, DecodeError::Unknown(_)) {
+            return;
+        }
+        let own = self.levels.own();
+        let raised = level::raised_in(&self.log, own);
+        match raised.map(|raised| level::check(own, raised.level, &raised.version)) {
+            Some(Err(too_new)) => self.levels.stop_because(&too_new),
+            Some(Ok(())) | None => self.levels.stop_because(&self.levels.unknown(error)),
+        }
     }
 
     fn read_range(&self, range: &impl RangeBounds<u64>, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
@@ -401,12 +417,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 #[cfg(test)]
 mod tests {
+    use batuta_statemachine::cluster::RaiseLevel;
     use batuta_statemachine::session::KeepAlive;
-    use batuta_statemachine::{Command, Entry, Stamp};
+    use batuta_statemachine::{Command, Entry, LEVEL, Stamp};
     use openraft::storage::RaftLogStorageExt as _;
     use openraft::testing::log::{StoreBuilder, Suite};
 
     use super::*;
+    use crate::codec;
     use crate::disk::RealDisk;
     use crate::log::LogOptions;
     use crate::machine::Machine;
@@ -431,8 +449,9 @@ mod tests {
             let disk = platform.disk(&dir.path().join("snapshots")).expect("opens");
             let snapshots = SnapshotStore::open(disk).expect("opens");
             let changes = crate::history::ChangeLog::new(1000, 1 << 20);
-            let machine = Machine::open(snapshots, platform, changes).expect("opens");
-            Ok((dir, LogStore::new(log).expect("reads"), machine))
+            let levels = Arc::new(Levels::new(LEVEL));
+            let machine = Machine::open(snapshots, platform, changes, Arc::clone(&levels)).expect("opens");
+            Ok((dir, LogStore::new(log, levels).expect("reads"), machine))
         }
     }
 
@@ -493,6 +512,31 @@ mod tests {
         let refused = store.truncate_after(Some(id(4))).await.expect_err("entry 5 is committed");
         assert!(refused.to_string().contains("entry 5 of term 1 is committed"), "{refused}");
         assert!(store.check_committed().is_ok());
+    }
+
+    #[tokio::test]
+    async fn unknown_request_names_the_version_to_install() {
+        let (dir, mut store, _) = Builder.build().await.expect("builds");
+        let raise = RaiseLevel { level: LEVEL + 1, version: "9.9.9".to_owned() };
+        let known = Entry { stamp: Stamp::default(), requests: vec![Request::new(None, raise)] };
+        // An entry with a request whose command has a number that no build knows.
+        let unknown = bytes::Bytes::from_static(&[0x1a, 0x04, 0xfa, 0xff, 0x07, 0x00]);
+        let payloads = [codec::encode_entry(&known).into(), unknown];
+        let entries = payloads.into_iter().zip(0..).map(|(bytes, index)| {
+            let data = LogEntry { entry: Arc::new(Entry::default()), bytes };
+            RaftEntry::new_normal(LogId::new_term_index(1, index), data)
+        });
+        store.blocking_append(entries).await.expect("is durable");
+        drop(store);
+        let disk = RealDisk::open(&dir.path().join("log")).expect("opens");
+        let options = LogOptions { segment_bytes: 64 << 10, segment_bytes_max: 256 << 10, existing: true };
+        let (log, _) = Log::open(Arc::new(disk), options).expect("opens");
+        let levels = Arc::new(Levels::new(LEVEL));
+        assert!(LogStore::new(log, Arc::clone(&levels)).is_err());
+        let said = levels.reason().expect("the node has to stop");
+        for part in [format!("reached level {}", LEVEL + 1), "install Batuta 9.9.9".to_owned()] {
+            assert!(said.contains(&part), "{part} is missing: {said}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

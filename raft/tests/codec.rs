@@ -2,7 +2,7 @@
 
 use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
-use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
+use batuta_statemachine::cluster::{AllocateNode, InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
     Owner, Release, Resize, ServingCall, SetMetadata, WithdrawWaits,
@@ -131,6 +131,7 @@ fn command() -> impl Strategy<Value = Command> {
             Command::from(InitCluster { cluster_id, next_node_id })
         }),
         1 => ".{0,9}".prop_map(|node_name| Command::from(AllocateNode { node_name })),
+        1 => (any::<u32>(), ".{0,9}").prop_map(|(level, version)| Command::from(RaiseLevel { level, version })),
         1 => prop::collection::vec((".{0,9}", any::<u64>()), 0..4)
             .prop_map(|values| Command::from(SetLimits { patch: LimitsPatch { values } })),
     ]

@@ -96,6 +96,8 @@ pub enum Code {
     UnknownMember,
     /// The format of the body is not supported.
     UnsupportedMediaType,
+    /// Not every member knows the request yet.
+    UpgradePending,
     /// The wait was withdrawn.
     WaitCancelled,
     /// The wait ended without a grant.
@@ -104,7 +106,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in alphabetical order.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
         Self::BodyTooLarge,
@@ -149,6 +151,7 @@ impl Code {
         Self::UnknownField,
         Self::UnknownMember,
         Self::UnsupportedMediaType,
+        Self::UpgradePending,
         Self::WaitCancelled,
         Self::WaitTimeout,
     ];
@@ -201,6 +204,7 @@ impl Code {
             Self::UnknownField => "unknown_field",
             Self::UnknownMember => "unknown_member",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UpgradePending => "upgrade_pending",
             Self::WaitCancelled => "wait_cancelled",
             Self::WaitTimeout => "wait_timeout",
         }
@@ -224,6 +228,7 @@ impl Code {
                 | Self::NodeRemoved
                 | Self::Overloaded
                 | Self::ShuttingDown
+                | Self::UpgradePending
         )
     }
 }

@@ -1,5 +1,7 @@
 //! Log entries: stamped batches of requests.
 
+use crate::cluster::{self, RaiseLevel};
+use crate::level::LEVEL_MIN;
 use crate::{Command, Namespace, SessionId};
 
 /// The leader's time when it appended an entry.
@@ -20,6 +22,24 @@ pub struct Entry {
     pub requests: Vec<Request>,
 }
 
+impl Entry {
+    /// The level that the cluster must have reached before this entry is proposed: the highest of its requests.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.requests.iter().map(Request::level).max().unwrap_or(LEVEL_MIN)
+    }
+
+    /// The command of this entry that raises the level of the cluster highest, if one does.
+    #[must_use]
+    pub fn raises_level(&self) -> Option<&RaiseLevel> {
+        let raises = self.requests.iter().filter_map(|request| match &request.command {
+            Command::Cluster(cluster::Command::RaiseLevel(raise)) => Some(raise),
+            _ => None,
+        });
+        raises.max_by_key(|raise| raise.level)
+    }
+}
+
 /// A command, with the key by which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -33,6 +53,12 @@ impl Request {
     /// Makes a request from a command and an optional retry key.
     pub fn new(dedup: Option<Retry>, command: impl Into<Command>) -> Self {
         Self { dedup, command: command.into() }
+    }
+
+    /// The level that the cluster must have reached before this request is proposed.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.command.level()
     }
 }
 

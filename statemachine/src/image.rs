@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use crate::cluster::Raised;
 use crate::image_error::ImageError;
 use crate::job::Job as _;
 use crate::jobs::jobs;
+use crate::level::LEVEL_MIN;
 use crate::retries::{Answer, Ended, Keyed, Remembered};
 use crate::step::Step;
 use crate::{Limits, LockId, Namespace, Outcome, Position, SessionId, State};
@@ -28,6 +30,10 @@ pub struct ImageHeader {
     pub next_node_id: u64,
     /// The last issued fencing token.
     pub last_token: u64,
+    /// The level of the cluster.
+    pub level: u32,
+    /// The first version of Batuta with this level; empty while the level was never raised.
+    pub level_version: String,
 }
 
 /// A remembered answer.
@@ -148,6 +154,8 @@ impl State {
             cluster_id: self.cluster.cluster_id.clone(),
             next_node_id: self.cluster.next_node_id,
             last_token: self.token_high_water(),
+            level: self.level(),
+            level_version: self.level_version().to_owned(),
         }
     }
 
@@ -192,6 +200,9 @@ impl State {
             ..Self::default()
         };
         (state.cluster.cluster_id, state.cluster.next_node_id) = (header.cluster_id, header.next_node_id);
+        if header.level > LEVEL_MIN {
+            state.cluster.raised = Some(Raised { level: header.level, version: header.level_version });
+        }
         state.lock.restore_last_token(header.last_token);
         let mut step = Step::new(&mut state);
         let mut ends = Vec::new();

@@ -2,6 +2,7 @@
 
 use crate::due::Due;
 use crate::image_error::ImageError;
+use crate::level::LEVEL_MIN;
 use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
@@ -15,6 +16,12 @@ pub(crate) trait Job {
 
     /// Executes a command at `position` in the log. A refused command changes nothing.
     fn apply(step: &mut Step<'_>, position: Position, command: &Self::Command) -> Outcome;
+
+    /// The level of the cluster from which on a command may be proposed: that of the first build that knows it, with all its fields as
+    /// they are set.
+    fn level(_command: &Self::Command) -> u32 {
+        LEVEL_MIN
+    }
 
     /// Whether a command, if applied now, would add an object to the state.
     fn adds(state: &State, command: &Self::Command) -> bool;

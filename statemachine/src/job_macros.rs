@@ -67,9 +67,18 @@ macro_rules! job_usage {
     };
 }
 
-/// Defines the limits of a job, each with its default and its range.
+/// Defines the limits of a job, each with its default, its range and, when it is not of the first level, the level of the build that
+/// added it: `name = 5, 0 => 10, from level 2;`.
 macro_rules! job_limits {
-    ($(#[$doc:meta])* { $($(#[$limit_doc:meta])* $name:ident = $value:expr, $min:expr => $max:expr;)* }) => {
+    (@level) => {
+        crate::level::LEVEL_MIN
+    };
+    (@level $level:expr) => {
+        $level
+    };
+    ($(#[$doc:meta])* {
+        $($(#[$limit_doc:meta])* $name:ident = $value:expr, $min:expr => $max:expr $(, from level $level:expr)?;)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub struct Limits {
@@ -91,6 +100,7 @@ macro_rules! job_limits {
                     value: *$name,
                     min: $min,
                     max: $max,
+                    level: crate::job_macros::job_limits!(@level $($level)?),
                 },)*].into_iter()
             }
 

@@ -16,6 +16,16 @@ macro_rules! enums {
             $(#[doc = concat!("A command of [`crate::", stringify!($module), "`].")] $Job(crate::$module::Command),)*
         }
 
+        impl Command {
+            /// The level that the cluster must have reached before this command is proposed ([`crate::LEVEL`]).
+            #[must_use]
+            pub fn level(&self) -> u32 {
+                match self {
+                    $(Self::$Job(command) => <crate::$module::$Job as crate::job::Job>::level(command),)*
+                }
+            }
+        }
+
         /// The reply to a command that was not refused, by job.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Reply {

@@ -6,6 +6,8 @@ pub(crate) struct Setting {
     pub(crate) value: u64,
     pub(crate) min: u64,
     pub(crate) max: u64,
+    /// The level of the first build that knows the limit.
+    pub(crate) level: u32,
 }
 
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;

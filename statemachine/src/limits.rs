@@ -1,6 +1,7 @@
 //! All limits that the state machine enforces, by name, with one section per job. They are replicated in the state.
 
 use crate::jobs::jobs;
+use crate::level::{LEVEL, LEVEL_MIN};
 use crate::limit::Setting;
 use crate::rejection::invalid;
 use crate::{Rejection, common_limits, retries};
@@ -43,6 +44,16 @@ pub struct LimitsPatch {
     pub values: Vec<(String, u64)>,
 }
 
+impl LimitsPatch {
+    /// The level of the newest limit that it names. A name that is no limit is refused by apply, in every build alike.
+    pub(crate) fn level(&self) -> u32 {
+        let limits = Limits::default();
+        let named =
+            limits.settings().filter(|setting| self.values.iter().any(|(name, _)| name == setting.name));
+        named.map(|setting| setting.level).max().unwrap_or(LEVEL_MIN)
+    }
+}
+
 impl Limits {
     /// All limits by name, with one section per job.
     #[must_use]
@@ -50,11 +61,25 @@ impl Limits {
         self.settings().map(|setting| (setting.name, setting.value)).collect()
     }
 
+    /// The limits that builds of a level know, by name. A limit of a higher level has its default as long as the cluster has not reached
+    /// that level.
+    #[must_use]
+    pub fn values_at(&self, level: u32) -> Vec<(&'static str, u64)> {
+        let known = self.settings().filter(|setting| setting.level <= level);
+        known.map(|setting| (setting.name, setting.value)).collect()
+    }
+
     /// Returns the limits with some of them changed.
     ///
     /// # Errors
     /// `invalid_argument` naming the limit: unknown, given twice, out of its range, or `ttl_ms_min` over `ttl_ms_max`.
     pub fn patched(&self, patch: &LimitsPatch) -> Result<Self, Rejection> {
+        self.patched_at(LEVEL, patch)
+    }
+
+    /// As [`Self::patched`], for a state of this level. What came with a higher level is no limit yet, so that every build that applies
+    /// the patch says the same.
+    pub(crate) fn patched_at(&self, level: u32, patch: &LimitsPatch) -> Result<Self, Rejection> {
         let mut limits = self.clone();
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in &patch.values {
@@ -62,8 +87,9 @@ impl Limits {
                 return Err(invalid("limits", format!("{name} is given twice")));
             }
             seen.push(name);
-            let Some(setting) = self.settings().find(|setting| setting.name == name) else {
-                let known: Vec<&str> = self.settings().map(|setting| setting.name).collect();
+            let mut known = self.settings().filter(|setting| setting.level <= level);
+            let Some(setting) = known.find(|setting| setting.name == name) else {
+                let known: Vec<&str> = self.values_at(level).into_iter().map(|(name, _)| name).collect();
                 return Err(invalid(
                     "limits",
                     format!("{name} is not a limit; the limits are {}", known.join(", ")),
@@ -97,7 +123,28 @@ mod tests {
         let mut expected = Limits::default();
         (expected.common.ttl_ms_min, expected.common.name_bytes_max) = (100, 64);
         assert_eq!(limits, expected);
-        assert_eq!(limits.values().len(), 21);
+        assert_eq!(limits.values().len(), 22);
+    }
+
+    #[test]
+    fn limits_are_of_a_level_that_this_build_knows() {
+        let limits = Limits::default();
+        assert_eq!(limits.values_at(LEVEL), limits.values());
+        assert!(limits.settings().all(|setting| (LEVEL_MIN..=LEVEL).contains(&setting.level)));
+        assert!(limits.values_at(0).is_empty());
+        assert_eq!(patch(&[("name_bytes_max", 64)]).level(), LEVEL_MIN);
+        assert_eq!(patch(&[("colour", 1)]).level(), LEVEL_MIN);
+        assert_eq!(patch(&[("name_bytes_max", 64), ("members_max", 5)]).level(), 2, "as the newest of them");
+        assert_eq!(limits.values_at(1).len(), 21, "an older build would not know the others");
+    }
+
+    #[test]
+    fn limit_of_a_higher_level_is_unknown_to_every_build() {
+        let newer = patch(&[("members_max", 5)]);
+        let refused = Limits::default().patched_at(1, &newer).unwrap_err().to_string();
+        assert!(refused.contains("members_max is not a limit"), "{refused}");
+        assert!(!refused.contains("members_max,") && !refused.ends_with("members_max"), "{refused}");
+        assert_eq!(Limits::default().patched_at(2, &newer).unwrap().cluster.members_max, 5);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use batuta_statemachine::cluster::{InitCluster, SetLimits};
+use batuta_statemachine::cluster::{InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
     Owner, Release, Resize, ServingCall, SetMetadata, WithdrawWaits,
@@ -13,7 +13,7 @@ use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
-    Request, SessionId, Stamp, State, lock, register, session,
+    Request, SessionId, Stamp, State, cluster, lock, register, session,
 };
 use common::request;
 use proptest::prelude::*;
@@ -89,6 +89,9 @@ enum Step {
     Advance {
         token: u64,
     },
+    Raise {
+        level: u32,
+    },
     Retry,
 }
 
@@ -133,6 +136,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..12_usize).prop_map(|lock| Step::Extend { lock }),
         1 => (0..12_usize).prop_map(|lock| Step::Force { lock }),
         1 => (0..12_u64).prop_map(|token| Step::Advance { token }),
+        1 => (0..5_u32).prop_map(|level| Step::Raise { level }),
         1 => Just(Step::Retry),
     ]
 }
@@ -186,6 +190,8 @@ struct Model {
     /// The capacity of the semaphore when its delay began, or when it was resized last.
     delayed_capacity: u32,
     register: Option<u64>,
+    /// The highest level that the cluster was raised to.
+    level: u32,
     /// The last end of each acquisition.
     ended: Vec<(LockId, &'static str)>,
 }
@@ -626,6 +632,9 @@ fn told(outcome: &Outcome) -> String {
         Ok(Reply::Register(register::Reply::RegisterAdvanced(register::RegisterAdvanced { high_water }))) => {
             format!("register {high_water}")
         }
+        Ok(Reply::Cluster(cluster::Reply::LevelRaised(cluster::LevelRaised { level }))) => {
+            format!("level {level}")
+        }
         Ok(_) => "ok".to_owned(),
         Err(rejection) => rejection.code().to_string(),
     }
@@ -821,8 +830,20 @@ impl Run {
                     }
                 });
             }
+            Step::Raise { level } => self.raise(*level),
             Step::Retry => self.retry(),
         }
+    }
+
+    fn raise(&mut self, level: u32) {
+        let command = RaiseLevel { level, version: format!("0.{level}.0") };
+        self.ask(Command::from(command), |model| {
+            if level == 0 {
+                return "invalid_argument".to_owned();
+            }
+            model.level = model.level.max(level);
+            format!("level {}", model.level)
+        });
     }
 
     /// A grant as a command names it.
@@ -998,6 +1019,7 @@ impl Run {
             self.locks.iter().copied().filter(|id| self.state.wait(*id).is_some()).collect();
         assert_eq!(seen, waiting);
         assert_eq!(self.state.counts().session.sessions, self.model.sessions.len() as u64);
+        assert_eq!(self.state.level(), self.model.level.max(1));
     }
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use batuta_statemachine::cluster::SetLimits;
+use batuta_statemachine::cluster::{RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, Grant, GrantRef, LockPart,
     LockRequest, Mode, Owner, Release, Resize, Resized, ServingCall, SetMetadata, TokenStatus, WithdrawWaits,
@@ -13,7 +13,7 @@ use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
     ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
-    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd, lock, session,
+    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd, cluster, lock, session,
 };
 
 use common::request;
@@ -1086,4 +1086,55 @@ fn operator_who_closes_a_session_can_keep_its_locks_closed() {
         assert_eq!(next.map_or_else(|refused| refused.code().as_str(), |_| "granted"), expected);
         story.pass(5_000);
     }
+}
+
+fn raise(level: u32, version: &str) -> Command {
+    Command::from(RaiseLevel { level, version: version.to_owned() })
+}
+
+#[test]
+fn level_only_rises() {
+    let mut story = Story::default();
+    assert_eq!((story.state.level(), story.state.level_version()), (1, ""), "what every build knows");
+    let raised = |level| Ok(Reply::Cluster(cluster::Reply::LevelRaised(cluster::LevelRaised { level })));
+    assert_eq!(story.ask(raise(3, "0.3.0")), raised(3));
+    let change = cluster::Change::LevelRaised { level: 3, version: "0.3.0".to_owned() };
+    assert_eq!(story.changes, [ChangeKind::Cluster(change)]);
+    for (level, version) in [(3, "0.9.0"), (2, "0.2.0"), (1, "0.1.0")] {
+        assert_eq!(story.ask(raise(level, version)), raised(3), "it does not fall");
+        assert!(story.changes.is_empty());
+    }
+    for (level, version) in [(0, "0.1.0"), (4, ""), (4, &"9".repeat(65))] {
+        assert_eq!(story.ask(raise(level, version)).unwrap_err().code().as_str(), "invalid_argument");
+    }
+    let (header, records) = (story.state.image_header(), story.state.image_records().collect::<Vec<_>>());
+    let restored = State::from_image(header, records, State::validate).unwrap();
+    assert_eq!((restored.level(), restored.level_version()), (3, "0.3.0"), "a snapshot keeps it");
+    assert_eq!(restored.hash(), story.state.hash());
+}
+
+#[test]
+fn entry_has_the_level_of_its_newest_command() {
+    let requests = |commands: Vec<Command>| Entry {
+        stamp: Stamp::default(),
+        requests: commands.into_iter().map(|command| Request::new(None, command)).collect(),
+    };
+    assert_eq!((requests(Vec::new()).level(), requests(Vec::new()).raises_level()), (1, None));
+    let raises = requests(vec![raise(2, "0.2.0"), raise(7, "0.7.0"), Command::from(exclusive("a"))]);
+    assert_eq!(raises.level(), 1, "every build knows the command that raises the level");
+    assert_eq!(raises.raises_level().map(|raise| raise.level), Some(7));
+}
+
+#[test]
+fn newer_limit_needs_its_level() {
+    let mut story = Story::default();
+    let set = || {
+        let values = vec![("members_max".to_owned(), 5)];
+        Command::from(SetLimits { patch: LimitsPatch { values } })
+    };
+    assert_eq!(set().level(), 2, "it is refused before it is proposed");
+    assert_eq!(story.ask(set()).unwrap_err().code().as_str(), "invalid_argument", "as an older build says");
+    story.ask(raise(2, "0.2.0")).unwrap();
+    story.ask(set()).unwrap();
+    assert_eq!(story.state.limits().cluster.members_max, 5);
 }

@@ -27,7 +27,7 @@ pub(crate) enum MemberRole {
 #[schema(example = json!({
     "node_id": 2, "name": "n2", "role": "follower", "voter": true, "rest": "http://127.0.0.1:8082",
     "grpc": "http://127.0.0.1:9092", "ws": "ws://127.0.0.1:8084", "peer": "127.0.0.1:7002",
-    "matched_index": 1600, "last_contact_ms": 12
+    "matched_index": 1600, "last_contact_ms": 12, "level": 2, "version": "0.1.0"
 }))]
 pub(crate) struct Member {
     /// The node id, which is never reused.
@@ -52,6 +52,12 @@ pub(crate) struct Member {
     /// Known on the leader only: the time since the member last answered, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_contact_ms: Option<Long>,
+    /// The level that the member's process has told; left out when it has told none to the answering node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<u32>,
+    /// Version of Batuta on the member, as it has told; left out when the answering node does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
     /// Set when the answering node found that this member lost acknowledged entries, or applied other entries than the leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<String>,
@@ -62,7 +68,7 @@ pub(crate) struct Member {
 #[schema(example = json!({
     "cluster_id": "c-5f0c", "node_id": 1, "node_name": "n1", "role": "leader", "term": 3, "leader_id": 1,
     "leader_name": "n1", "last_log_index": 1600, "committed_index": 1600, "applied_index": 1600,
-    "snapshot_index": 0, "purged_index": 0, "quorum_ack_ms": 40, "ready": true, "version": "0.1.0",
+    "snapshot_index": 0, "purged_index": 0, "quorum_ack_ms": 40, "ready": true, "version": "0.1.0", "level": 2,
     "sessions": 1, "grants": 1, "waiters": 0, "locks": 1, "state_hash": "9b1c", "disk_full": false,
     "uptime_ms": 60000, "cluster_time_ms": 61000, "token_high_water": 17, "members": [], "revision": 1600
 }))]
@@ -105,6 +111,8 @@ pub(crate) struct ClusterStatus {
     pub(crate) not_ready_reason: Option<String>,
     /// Version of Batuta on the node.
     pub(crate) version: String,
+    /// The level of the cluster, as the node knows it: requests up to this level are taken. It rises once every member is upgraded.
+    pub(crate) level: u32,
     /// The number of sessions.
     pub(crate) sessions: Long,
     /// The number of grants.
@@ -302,6 +310,8 @@ impl From<batuta_raft::MemberStatus> for Member {
             peer: member.addresses.peer,
             matched_index: member.matched_index.map(Long),
             last_contact_ms: member.last_contact_ms.map(Long),
+            level: member.level,
+            version: member.version,
             fault: member.fault,
         }
     }
@@ -331,6 +341,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             ready: status.not_ready.is_none(),
             not_ready_reason: status.not_ready,
             version: status.version,
+            level: replica.level,
             sessions: Long(status.sessions),
             grants: Long(status.grants),
             waiters: Long(status.waiters),

@@ -102,7 +102,7 @@ pub(crate) struct RegisterFacts {
 }
 
 /// The facts of a change of the cluster itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 pub(crate) struct ClusterFacts {
     /// The node id that was allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +110,12 @@ pub(crate) struct ClusterFacts {
     /// Name of the node that got the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_name: Option<String>,
+    /// The level that the cluster has reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<u32>,
+    /// The first version of Batuta with that level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
 }
 
 /// The changes of one revision. A large revision comes in several parts, all with its `revision`.
@@ -351,8 +357,14 @@ impl Facts {
             service::Facts::Node { node_id, node_name } => Self::Cluster(ClusterFacts {
                 node_id: Some(Long(*node_id)),
                 node_name: Some(node_name.clone()),
+                ..ClusterFacts::default()
             }),
-            service::Facts::Cluster => Self::Cluster(ClusterFacts { node_id: None, node_name: None }),
+            service::Facts::Level { level, version } => Self::Cluster(ClusterFacts {
+                level: Some(*level),
+                version: Some(version.clone()),
+                ..ClusterFacts::default()
+            }),
+            service::Facts::Cluster => Self::Cluster(ClusterFacts::default()),
         }
     }
 }

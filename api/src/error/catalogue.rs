@@ -226,6 +226,11 @@ pub fn info(code: Code) -> CodeInfo {
             "The content type is not application/json, or the body is compressed (`Content-Encoding`).",
             "Send `Content-Type: application/json`, uncompressed.",
         ]),
+        Code::UpgradePending => line(code, 409, Grpc::FailedPrecondition, [
+            "Not every member knows the request yet",
+            "The request came with a newer version of Batuta, and not every member of the cluster runs that version yet: during a rolling upgrade, or when a member was forgotten. The request was not executed; the message names the version, and the members that are not upgraded.",
+            "Upgrade the members that are named (`batuta cluster members` shows the version and level of each), then send the same request again. It works a moment after the last member is upgraded.",
+        ]).retry_after(5_000),
         Code::WaitCancelled => line(code, 409, Grpc::Cancelled, [
             "The wait was withdrawn",
             "The acquisition was cancelled: by its owner, because the connections of all calls that waited for it were lost, or because its owner asked for the same locks again through another call, which waits instead.",

@@ -123,6 +123,7 @@ fn errors_of_the_replica() -> Vec<ApiError> {
         ProposeError::ShuttingDown,
         ProposeError::NotAMember { node_id: 9 },
         ProposeError::Removed { node_id: 9 },
+        ProposeError::UpgradePending("n3".to_owned()),
         ProposeError::Membership("no".to_owned()),
         ProposeError::Fatal("disk".to_owned()),
     ]

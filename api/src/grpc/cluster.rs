@@ -30,6 +30,8 @@ fn member_message(member: MemberStatus) -> v1::Member {
         peer: member.addresses.peer,
         matched_index: member.matched_index,
         last_contact_ms: member.last_contact_ms,
+        level: member.level,
+        version: member.version.unwrap_or_default(),
         fault: member.fault,
     }
 }
@@ -53,6 +55,7 @@ fn status_message(status: ClusterStatus) -> v1::GetStatusResponse {
         ready: status.not_ready.is_none(),
         not_ready_reason: status.not_ready.unwrap_or_default(),
         version: status.version,
+        level: replica.level,
         sessions: status.sessions,
         grants: status.grants,
         waiters: status.waiters,

@@ -59,7 +59,11 @@ fn facts_message(event: &Event) -> v1::event::Facts {
             Sent::Register(v1::RegisterFacts { name: name.to_string(), high_water: *high_water })
         }
         Facts::Node { node_id, node_name } => {
-            Sent::Cluster(v1::ClusterFacts { node_id: *node_id, node_name: node_name.clone() })
+            let (node_id, node_name) = (*node_id, node_name.clone());
+            Sent::Cluster(v1::ClusterFacts { node_id, node_name, ..Default::default() })
+        }
+        Facts::Level { level, version } => {
+            Sent::Cluster(v1::ClusterFacts { level: *level, version: version.clone(), ..Default::default() })
         }
         Facts::Cluster => Sent::Cluster(v1::ClusterFacts::default()),
     }

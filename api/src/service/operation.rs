@@ -91,8 +91,8 @@ const COMMON: &[Code] = &[
     Code::NodeRemoved,
     Code::Internal,
 ];
-/// Codes of calls whose effect may be unknown.
-const CHANGES: &[Code] = &[Code::OutcomeUnknown];
+/// Codes of calls that propose something.
+const CHANGES: &[Code] = &[Code::OutcomeUnknown, Code::UpgradePending];
 /// Codes of calls that take a retry key.
 const KEYED: &[Code] = &[Code::KeyReused, Code::SequenceTooOld, Code::SessionNotFound];
 /// Codes of calls that watch.

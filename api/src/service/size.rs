@@ -85,6 +85,7 @@ pub(crate) fn event(event: &Event) -> usize {
         Facts::Wait(wait) => waiter(wait),
         Facts::Register { name, .. } | Facts::Capacity { name, .. } => register(name),
         Facts::Node { node_name, .. } => node_name.len(),
+        Facts::Level { version, .. } => version.len(),
         Facts::SessionEnded | Facts::Cluster => 0,
     };
     OBJECT_BYTES + facts

@@ -71,6 +71,7 @@ pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
         ("writes_refused", status.writes_refused_reason.clone()),
         ("uptime", human(status.uptime_ms)),
         ("version", status.version.clone()),
+        ("level", status.level.to_string()),
     ]);
     Answer::new(status_json(status), format!("{about}\n\n{}", member_table(&status.members)))
 }
@@ -141,13 +142,27 @@ pub(super) fn limits(limits: &[Limit], revision: u64) -> Answer {
 
 fn member_table(members: &[Member]) -> String {
     let mut table = rows(
-        ["NAME", "ID", "ROLE", "VOTER", "MATCHED", "LAST CONTACT", "GRPC", "REST", "PEER"],
+        [
+            "NAME",
+            "ID",
+            "ROLE",
+            "VOTER",
+            "VERSION",
+            "LEVEL",
+            "MATCHED",
+            "LAST CONTACT",
+            "GRPC",
+            "REST",
+            "PEER",
+        ],
         members.iter().map(|member| {
             [
                 member.name.clone(),
                 member.node_id.to_string(),
                 role_name(member.role()).to_owned(),
                 if member.voter { "yes" } else { "no" }.to_owned(),
+                or_dash(Some(&member.version).filter(|version| !version.is_empty())),
+                or_dash(member.level),
                 or_dash(member.matched_index),
                 or_dash(member.last_contact_ms.map(|ms| format!("{ms}ms ago"))),
                 member.grpc.clone(),
@@ -176,6 +191,8 @@ fn member_json(member: &Member) -> Value {
         "peer": member.peer,
         "matched_index": member.matched_index,
         "last_contact_ms": member.last_contact_ms,
+        "level": member.level,
+        "version": member.version,
         "fault": member.fault,
     })
 }
@@ -198,6 +215,7 @@ fn status_json(status: &Status) -> Value {
         "ready": status.ready,
         "not_ready_reason": status.not_ready_reason,
         "version": status.version,
+        "level": status.level,
         "sessions": status.sessions,
         "grants": status.grants,
         "waiters": status.waiters,
@@ -229,6 +247,8 @@ mod tests {
             peer: "b:7070".to_owned(),
             matched_index: Some(41),
             last_contact_ms: None,
+            level: Some(2),
+            version: "0.2.0".to_owned(),
             fault: None,
         }
     }
@@ -237,7 +257,7 @@ mod tests {
         json!({
             "node_id": 2, "name": "n2", "role": "follower", "voter": true, "rest": "http://b:8080",
             "grpc": "http://b:9090", "ws": "ws://b:8081", "peer": "b:7070", "matched_index": 41,
-            "last_contact_ms": null, "fault": null,
+            "last_contact_ms": null, "level": 2, "version": "0.2.0", "fault": null,
         })
     }
 
@@ -247,8 +267,8 @@ mod tests {
         assert_eq!(answer.json, json!({"members": [member_expected()], "revision": 9}));
         assert_eq!(
             answer.text,
-            "NAME  ID  ROLE      VOTER  MATCHED  LAST CONTACT  GRPC           REST           PEER\n\
-             n2    2   follower  yes    41       -             http://b:9090  http://b:8080  b:7070"
+            "NAME  ID  ROLE      VOTER  VERSION  LEVEL  MATCHED  LAST CONTACT  GRPC           REST           PEER\n\
+             n2    2   follower  yes    0.2.0    2      41       -             http://b:9090  http://b:8080  b:7070"
         );
     }
 
@@ -269,7 +289,7 @@ mod tests {
         assert_eq!((&answer.json["leader_id"], &answer.json["role"]), (&Value::Null, &json!("candidate")));
         assert_eq!(answer.json["members"], json!([member_expected()]));
         // The JSON has one key for each field of the message.
-        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(27));
+        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(28));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use batuta_proto::internal::reply::Reply as WireReply;
 use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::LimitsPatch;
 use batuta_statemachine::cluster::{
-    AllocateNode, ClusterInitialised, Command, InitCluster, LimitsSet, NodeAllocated, Refusal, Reply,
-    SetLimits,
+    AllocateNode, ClusterInitialised, Command, InitCluster, LevelRaised, LimitsSet, NodeAllocated,
+    RaiseLevel, Refusal, Reply, SetLimits,
 };
 
 use super::DecodeError;
@@ -15,6 +15,7 @@ use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_struct, wire_vari
 
 wire_struct! { InitCluster = InitCluster { cluster_id, next_node_id } }
 wire_struct! { AllocateNode = AllocateNode { node_name } }
+wire_struct! { RaiseLevel = RaiseLevel { level, version } }
 
 impl ToWire<wire::SetLimits> for SetLimits {
     fn to_wire(&self) -> wire::SetLimits {
@@ -37,6 +38,7 @@ wire_variants! { command_to_wire, command: Command = WireCommand {
     InitCluster = InitCluster,
     AllocateNode = AllocateNode,
     SetLimits = SetLimits,
+    RaiseLevel = RaiseLevel,
 } }
 
 impl ToWire<wire::Nothing> for ClusterInitialised {
@@ -76,10 +78,24 @@ impl FromWire<u64> for NodeAllocated {
     }
 }
 
+impl ToWire<u32> for LevelRaised {
+    fn to_wire(&self) -> u32 {
+        let Self { level } = self;
+        *level
+    }
+}
+
+impl FromWire<u32> for LevelRaised {
+    fn from_wire(level: u32, _: &'static str) -> Result<Self, DecodeError> {
+        Ok(Self { level })
+    }
+}
+
 wire_variants! { reply_to_wire, reply: Reply = WireReply {
     ClusterInitialised = ClusterInitialised,
     NodeAllocated = NodeAllocated,
     LimitsSet = LimitsSet,
+    LevelRaised = LevelRaised,
 } }
 
 wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {} bare { AlreadyInitialised(cluster_id) } }

@@ -102,11 +102,15 @@ pub(crate) fn entry_to_wire(entry: &RaftEntry) -> wire::StoredEntry {
     wire::StoredEntry { log_id: Some(log_id_to_wire(entry.log_id)), payload: Some(payload) }
 }
 
-pub(crate) fn entry(stored: wire::StoredEntry) -> Result<RaftEntry, DecodeError> {
+/// The entry of its wire form, as a build reads it that knows the commands up to a level.
+pub(crate) fn entry(stored: wire::StoredEntry, known_level: u32) -> Result<RaftEntry, DecodeError> {
     let payload = match stored.payload.ok_or(DecodeError::Unknown("kind of log entry"))? {
         Payload::Blank(_) => EntryPayload::Blank,
         Payload::Entry(bytes) => {
             let entry = Arc::new(decode_entry(&bytes)?);
+            if entry.level() > known_level {
+                return Err(DecodeError::Unknown("request"));
+            }
             EntryPayload::Normal(LogEntry { entry, bytes })
         }
         Payload::Membership(members) => EntryPayload::Membership(membership(members)?),

@@ -29,7 +29,9 @@ pub(super) fn append_to_wire(request: &Append, clock: &ClusterClock) -> wire::Ap
     }
 }
 
-pub(super) fn append(request: wire::AppendRequest) -> Result<Append, DecodeError> {
+/// The request of its wire form, as a build reads it that knows the commands up to a level.
+pub(super) fn append(request: wire::AppendRequest, known_level: u32) -> Result<Append, DecodeError> {
+    let entry = |stored| entry(stored, known_level);
     Ok(AppendEntriesRequest {
         vote: vote(request.vote)?,
         prev_log_id: request.previous.map(log_id),

@@ -19,10 +19,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::batch::Batches;
 use super::messages;
 use super::{MESSAGE_BYTES_MAX, PING_EVERY, PING_WITHIN, WINDOW_BYTES, check_target};
-use crate::codec::{self, EncodedRequests, consensus};
+use crate::codec::{self, DecodeError, EncodedRequests, consensus};
 use crate::integrity::{Breach, Integrity, PeerName};
 use crate::platform::blocking;
 use crate::replica::{self, Core, Failed, Identity, Inner, Leader, LeaderStream, Origin, ProposeError};
+use crate::snapshot::SnapshotError;
 
 /// Answers that may wait for a slow stream.
 const ANSWERS: usize = 16_384;
@@ -84,6 +85,15 @@ fn untrustworthy(breach: &Breach) -> Status {
     Status::data_loss(breach.to_string())
 }
 
+/// Ends this node when a newer build wrote the leader's entries. The level of the cluster is looked at before, so this is seen only of a
+/// node that was put back to an older version while the level was being raised.
+fn not_understood(inner: &Inner, error: &DecodeError) {
+    tracing::error!(%error, "the leader's entries are not understood");
+    if matches!(error, DecodeError::Unknown(_)) {
+        inner.fail(inner.levels.unknown(error));
+    }
+}
+
 /// Passes on a leader's messages until one shows that this node's log has lost entries or has other ones.
 fn checked(
     integrity: &Arc<Integrity>,
@@ -133,20 +143,22 @@ impl Peer for Service {
         }
         let (ending, open) = (entries.ending.clone(), entries.open.token());
         let mut leader = LeaderStream::new(&self.inner);
-        let heard = |message: wire::AppendRequest| {
+        let inner = Arc::clone(&self.inner);
+        let known_level = inner.levels.own();
+        let heard = move |message: wire::AppendRequest| {
             let (now_ms, disk_low) = (message.now_ms, message.leader_disk_low);
-            messages::append(message).map(|request| (request, now_ms, disk_low))
+            messages::append(message, known_level).map(|request| (request, now_ms, disk_low))
         };
         let disk = Arc::clone(&self.inner.disk);
         let requests =
-            checked(&integrity, request.into_inner()).map(move |message| match message.map(heard) {
+            checked(&integrity, request.into_inner()).map(move |message| match message.map(&heard) {
                 Ok(Ok((request, now_ms, disk_low))) => {
                     leader.note(&request.vote, now_ms);
                     disk.note_leader(disk_low);
                     Some(request)
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "the leader's entries are not understood");
+                    not_understood(&inner, &error);
                     None
                 }
                 Err(status) => {
@@ -181,7 +193,10 @@ impl Peer for Service {
         let request = request.into_inner();
         core.holds(core.integrity.check_append(&request))?;
         let (now_ms, leader_disk_low) = (request.now_ms, request.leader_disk_low);
-        let append = messages::append(request).map_err(malformed)?;
+        let append = messages::append(request, self.inner.levels.own()).map_err(|error| {
+            not_understood(&self.inner, &error);
+            malformed(error)
+        })?;
         self.inner.clock.hear(append.vote.leader_id.term, now_ms, Instant::now());
         let answer = raft.append_entries(append).await.map_err(stopped)?;
         if !matches!(answer, messages::Appended::HigherVote(_)) {
@@ -234,12 +249,18 @@ impl Peer for Service {
             return Err(Status::aborted(format!("{received} of {total} bytes of the snapshot arrived")));
         }
         let store = self.inner.snapshots.clone();
+        let known_level = self.inner.levels.own();
         let received = blocking(platform, move || {
             file.sync()?;
             let snapshot = store.file(&file.name)?;
-            Ok((snapshot.head().map_err(io::Error::other)?, snapshot))
+            let too_new = snapshot.check_level(known_level).err();
+            Ok((snapshot.head().map_err(io::Error::other)?, snapshot, too_new))
         });
-        let ((meta, lineage), snapshot) = received.await.map_err(stopped)?;
+        let ((meta, lineage), snapshot, too_new) = received.await.map_err(stopped)?;
+        if let Some(SnapshotError::TooNew(too_new)) = too_new {
+            self.inner.fail(too_new.to_string());
+            return Err(Status::failed_precondition(too_new.to_string()));
+        }
         core.holds(core.integrity.check_snapshot(vote.leader_id.voted_for, &lineage))?;
         let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await.map_err(stopped)?;
         Ok(Response::new(wire::SnapshotResponse { vote: Some(consensus::vote_to_wire(&answer.vote)) }))
@@ -308,6 +329,8 @@ impl Peer for Service {
             addresses: me.addresses,
             boot_id: me.boot_id,
             running_ms: me.running_ms,
+            level: me.level,
+            version: me.version,
             ..Default::default()
         };
         if let Some(core) = self.inner.core() {
@@ -423,12 +446,17 @@ fn told_revisions(revision: u64, revisions: Vec<u64>) -> Vec<u64> {
 }
 
 async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Result<Answer, Failed> {
-    let not_understood = |why: String| Failed::Final(ProposeError::Fatal(why));
+    let defect = |why: String| Failed::Final(ProposeError::Fatal(why));
     match call {
-        None => Err(not_understood("the leader does not know this call; upgrade it".to_owned())),
+        None => Err(Failed::Final(ProposeError::UpgradePending(inner.levels.leader_does_not_know()))),
         Some(Call::Propose(proposal)) => {
             let encoded = EncodedRequests::received(proposal.requests);
-            let encoded = encoded.map_err(|error| not_understood(error.to_string()))?;
+            let encoded = encoded.map_err(|error| match error {
+                DecodeError::Unknown(_) => {
+                    Failed::Final(ProposeError::UpgradePending(inner.levels.leader_does_not_know()))
+                }
+                error => defect(error.to_string()),
+            })?;
             let applied = core.proposer.propose(encoded).await?;
             Ok(Answer::Proposed(wire::ProposedAnswer {
                 revision: applied.revision,

@@ -16,6 +16,7 @@ use tonic::Status;
 use super::start::become_member;
 use super::{Core, Identity, Inner, Origin};
 use crate::codec::consensus;
+use crate::level::own_version;
 use crate::peer;
 use crate::types::{Addresses, Member, StoredMembership};
 
@@ -245,6 +246,7 @@ async fn adopt(inner: &Inner, cluster_id: &str, name: &str, node_id: u64) -> Res
     }
     let found =
         peer::identify(platform, address, &inner.options.node_name, ANSWER_WITHIN).await.map_err(said)?;
+    inner.levels.note(node_id, found.boot_id, found.level, &found.version);
     Ok(consensus::addresses(found.addresses))
 }
 
@@ -253,6 +255,8 @@ async fn join(inner: &Arc<Inner>, address: &str) -> Result<Step, String> {
     let request = wire::JoinRequest {
         name: inner.options.node_name.clone(),
         addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
+        level: inner.levels.own(),
+        version: own_version(inner.levels.own()).to_owned(),
         ..Default::default()
     };
     let answer = ask_to_join(inner, address, request).await?;
@@ -271,6 +275,8 @@ async fn ask_for_vote(inner: &Arc<Inner>, core: &Core) -> Result<Step, String> {
         node_id: core.identity.node_id,
         cluster_id: core.identity.cluster_id.clone(),
         was_member: !Identity::is_joining(inner.dir.as_ref()).map_err(|error| error.to_string())?,
+        level: inner.levels.own(),
+        version: own_version(inner.levels.own()).to_owned(),
     };
     let config = core.metrics.look(|metrics| metrics.membership_config.clone());
     let known = config.nodes().filter(|(id, _)| **id != core.identity.node_id);
@@ -318,6 +324,11 @@ async fn ask_to_join(
         let answer =
             answer.map_err(|_| "no answer")?.map_err(|status| status.message().to_owned())?.into_inner();
         match answer {
+            answer if answer.level_needed > 0 => {
+                // Asking again does not help before another version is installed.
+                inner.fail(answer.refused.clone());
+                return Err(answer.refused);
+            }
             answer if !answer.refused.is_empty() => return Err(answer.refused),
             answer if answer.node_id != 0 => return Ok(answer),
             answer if answer.leader_peer.is_empty() => return Err("it knows no leader".to_owned()),

@@ -88,6 +88,9 @@ pub enum StartError {
         /// The last entry of the newest snapshot; 0 when there is none.
         found: u64,
     },
+    /// The data are of a newer version than this build.
+    #[error("{0}")]
+    TooNew(String),
     /// The options contradict each other.
     #[error("{0}")]
     Options(String),
@@ -159,6 +162,9 @@ pub enum ProposeError {
         /// The id this node had.
         node_id: u64,
     },
+    /// Not every member knows the request yet.
+    #[error("{0}")]
+    UpgradePending(String),
     /// The membership cannot be changed in that way, or not now.
     #[error("{0}")]
     Membership(String),
@@ -179,6 +185,7 @@ impl ProposeError {
             Self::ShuttingDown => Code::ShuttingDown,
             Self::NotAMember { .. } => Code::UnknownMember,
             Self::Removed { .. } => Code::NodeRemoved,
+            Self::UpgradePending(_) => Code::UpgradePending,
             Self::Membership(_) => Code::MembershipChangeRefused,
             Self::Fatal(_) => Code::Internal,
         }
@@ -221,6 +228,7 @@ impl Failed {
                         refused.node_id = *node_id;
                         Reason::UnknownMember
                     }
+                    ProposeError::UpgradePending(_) => Reason::UpgradePending,
                     ProposeError::Membership(_) => Reason::Membership,
                     ProposeError::Fatal(_) => Reason::Internal,
                 }
@@ -240,6 +248,7 @@ impl Failed {
             }
             Reason::Overloaded => ProposeError::Overloaded,
             Reason::UnknownMember => ProposeError::NotAMember { node_id: refused.node_id },
+            Reason::UpgradePending => ProposeError::UpgradePending(refused.message),
             Reason::Membership => ProposeError::Membership(refused.message),
             Reason::Unspecified | Reason::Internal => ProposeError::Fatal(refused.message),
         })

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use batuta_proto::internal as wire;
 use futures_util::future::join_all;
+use openraft::ServerState;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::error::StartError;
-use super::{Core, Identity, Inner};
+use super::{Core, Identity, Inner, level};
 use crate::codec::consensus;
+use crate::level::own_version;
+use crate::metrics::RaftMetrics;
 use crate::peer;
 
 /// How long a node may take to say whether another process of a member is alive: longer than a busy one needs.
@@ -72,6 +75,8 @@ pub(crate) fn introduction(inner: &Inner) -> wire::Introduction {
         boot_id: inner.boot_id,
         running_ms: inner.standing.running_ms(),
         addresses: Some(consensus::addresses_to_wire(&inner.options.advertise)),
+        level: inner.levels.own(),
+        version: own_version(inner.levels.own()).to_owned(),
     }
 }
 
@@ -129,6 +134,7 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
             }
             return;
         }
+        let raises = level::raise(inner, core, &round.answered).await;
         let missing = unreached(inner, core, &round);
         inner.standing.set_unreached(&missing);
         let silence = leader_silence(inner, core);
@@ -140,14 +146,23 @@ pub(super) async fn keep_in_touch(inner: &Arc<Inner>) {
         pause = if silence > inner.options.election_timeout_max() {
             // Nothing works until the members have found each other.
             EVERY_LEADERLESS_MAX.min(2 * pause)
-        } else if missing.is_empty() {
+        } else if missing.is_empty() && !raises {
             said = None;
             EVERY
         } else {
             EVERY_MISSING
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // A new process of a member may be the last that was waited for.
+            () = inner.levels.news.notified(), if core.metrics.look(leads) => {}
+        }
     }
+}
+
+/// Whether the node leads.
+fn leads(metrics: &RaftMetrics) -> bool {
+    metrics.state == ServerState::Leader
 }
 
 /// Why this process must stop, or `None`.
@@ -289,6 +304,7 @@ fn take_in(
     let elsewhere = members.into_iter().filter_map(|member| Some(member.addresses?.peer));
     round.heard_of.extend(elsewhere.filter(|peer| !peer.is_empty() && *peer != inner.options.advertise.peer));
     round.answered.insert(me.node_id);
+    inner.levels.note(me.node_id, me.boot_id, me.level, &me.version);
     Some(me)
 }
 
@@ -360,9 +376,16 @@ pub(crate) async fn greet(inner: &Arc<Inner>, from: wire::Introduction) -> wire:
             inner.fail(told);
             String::new()
         }
+    } else if let Err(too_new) = inner.check_level_of(from.level, &from.version) {
+        too_new.to_string()
     } else {
         let at = from.addresses.clone().unwrap_or_default().peer;
-        if let Err(refused) = confirm(inner, &identity, &from, &at).await { refused } else { String::new() }
+        if let Err(refused) = confirm(inner, &identity, &from, &at).await {
+            refused
+        } else {
+            inner.levels.note(from.node_id, from.boot_id, from.level, &from.version);
+            String::new()
+        }
     };
     answer
 }
@@ -565,6 +588,7 @@ mod tests {
             boot_id,
             running_ms: 61_000,
             addresses: Some(wire::Addresses { peer: peer.to_owned(), ..Default::default() }),
+            ..Default::default()
         };
         let told = two_processes(&at("here:1", 0xa), &at("there:2", 0xb));
         for part in ["node 3 (n3)", "c0ffee", "here:1 (boot 000000000000000a, up 61 s)", "there:2"] {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::error::{Failed, ProposeError};
 use super::route::Leader;
 use super::status::{heard_of, status};
-use super::{Core, Inner};
+use super::{Core, Inner, level};
 use crate::codec::{EncodedRequests, consensus};
 use crate::metrics::RaftMetrics;
 use crate::types::Member;
@@ -28,6 +28,8 @@ const CHECK_AGAIN: Duration = Duration::from_millis(20);
 const CHECK_UNFINISHED: Duration = Duration::from_secs(1);
 /// A voter that lacks more entries than this does not follow closely. A healthy voter lacks a few.
 const LAG_ENTRIES_MAX: u64 = 128;
+/// The level that brought the limit `members_max`.
+const MEMBERS_MAX_FROM_LEVEL: u32 = 2;
 
 fn refused(why: impl Into<String>) -> Failed {
     Failed::Final(ProposeError::Membership(why.into()))
@@ -253,6 +255,10 @@ pub(crate) async fn admit(
         }
     }
     let cluster_id = core.identity.cluster_id.clone();
+    has_applied_all(inner, core).await?;
+    if let Err(too_new) = inner.check_level_of(request.level, &request.version) {
+        return Ok(level::refuse_to_join(cluster_id, &too_new));
+    }
     if request.node_id == 0 {
         let node_id = allocate(inner, core, &request.name).await?;
         return Ok(wire::JoinResponse { cluster_id, node_id, ..Default::default() });
@@ -266,6 +272,10 @@ pub(crate) async fn admit(
     let member =
         Member { name: request.name.clone(), addresses: consensus::addresses(request.addresses.clone()) };
     let _one_at_a_time = core.changing_members.lock().await;
+    // The level may have risen while this waited for its turn.
+    if let Err(too_new) = inner.check_level_of(request.level, &request.version) {
+        return Ok(level::refuse_to_join(cluster_id, &too_new));
+    }
     let (members, voters) = members(core);
     match members.get(&request.node_id) {
         None if request.was_member => {
@@ -275,6 +285,7 @@ pub(crate) async fn admit(
             )));
         }
         None => {
+            check_room(inner, &members, &member)?;
             let learner = [(request.node_id, member.clone())].into();
             change(core, &ChangeMembers::AddNodes(learner), false).await?;
             caught_up(core, request.node_id).await?;
@@ -299,6 +310,28 @@ pub(crate) async fn admit(
         change(core, &ChangeMembers::ReplaceAllVoters(next), false).await?;
     }
     Ok(wire::JoinResponse { cluster_id, node_id: request.node_id, ..Default::default() })
+}
+
+/// Refuses a member beyond `members_max`; one that takes another's name takes its place, too.
+fn check_room(inner: &Inner, members: &BTreeMap<u64, Member>, new: &Member) -> Result<(), Failed> {
+    let view = inner.published.view();
+    let max = view.limits().cluster.members_max;
+    let others = members.values().filter(|member| member.name != new.name).count();
+    // A cluster of a lower level cannot set the limit yet.
+    if (others as u64) < max || view.level() < MEMBERS_MAX_FROM_LEVEL {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the cluster has {others} members, and members_max is {max}: remove one, or raise the limit (batuta cluster limits set)"
+    )))
+}
+
+/// Waits until this leader has applied everything that was committed before, by itself or by an earlier leader.
+async fn has_applied_all(inner: &Inner, core: &Core) -> Result<(), Failed> {
+    let index = core.leader_reads.index().await?;
+    let mut applied = inner.published.applied();
+    let reached = applied.wait_for(|applied| *applied >= index).await;
+    reached.map(drop).map_err(|_| Failed::Final(ProposeError::ShuttingDown))
 }
 
 /// Waits until a new learner has nearly all of the log, however long sending it takes.

@@ -9,6 +9,7 @@ mod fast_failover;
 mod hello;
 mod identity;
 mod leader_contact;
+mod level;
 mod linger;
 mod lost_nodes;
 mod membership;
@@ -43,6 +44,7 @@ use crate::codec::{self, EncodedRequests};
 use crate::disk::Disk;
 use crate::history::History;
 use crate::integrity::Integrity;
+use crate::level::Levels;
 use crate::machine::Published;
 use crate::metrics::Metrics;
 use crate::peer::{AddressBook, Commits, Forwarder};
@@ -116,6 +118,8 @@ pub(crate) struct Inner {
     /// The addresses of the members.
     pub(crate) book: Arc<AddressBook>,
     pub(crate) standing: Standing,
+    /// The levels of this process and of the other members'.
+    pub(crate) levels: Arc<Levels>,
     /// Drawn at random at every start of the process: tells two processes of the same node apart. Never 0.
     pub(crate) boot_id: u64,
     /// Notified when a peer's stream of calls to this node ended: its process may be gone.
@@ -256,6 +260,9 @@ impl Replica {
         requests: Vec<Request>,
         timeout: Duration,
     ) -> Result<Vec<Answer>, ProposeError> {
+        if let Some(needed) = requests.iter().map(Request::level).max() {
+            self.check_level(needed)?;
+        }
         // Without a key a second copy would take effect a second time.
         let repeatable = requests.iter().all(|request| request.dedup.is_some());
         let encoded = EncodedRequests::new(requests);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batuta_statemachine::{LEVEL, LEVEL_MIN};
+
 use super::error::StartError;
 use crate::platform::Platform;
 use crate::types::Addresses;
@@ -39,6 +41,8 @@ pub struct Options {
     pub history_changes_max: usize,
     /// About how many bytes these changes may take.
     pub history_bytes_max: usize,
+    /// The level that the node knows, at most [`LEVEL`]: a lower one makes it behave as an older build, in tests of upgrades.
+    pub level: u32,
 }
 
 /// The checked options, without those that start-up consumes.
@@ -54,6 +58,7 @@ pub(crate) struct Settled {
     pub(crate) heartbeat_ms: u64,
     pub(crate) snapshot_entries: u64,
     pub(crate) segment_bytes: u64,
+    pub(crate) level: u32,
 }
 
 impl Settled {
@@ -71,6 +76,12 @@ impl Settled {
         if !options.peers.is_empty() && !options.peers.iter().any(|(name, _)| *name == options.node_name) {
             return wrong("cluster.peers does not contain this node's name");
         }
+        if !(LEVEL_MIN..=LEVEL).contains(&options.level) {
+            return Err(StartError::Options(format!(
+                "level {} is none of this build, which knows the levels {LEVEL_MIN} to {LEVEL}",
+                options.level
+            )));
+        }
         let mut peers = options.peers;
         peers.sort();
         Ok(Self {
@@ -84,6 +95,7 @@ impl Settled {
             heartbeat_ms: options.heartbeat_ms,
             snapshot_entries: options.snapshot_entries,
             segment_bytes: options.segment_bytes,
+            level: options.level,
         })
     }
 

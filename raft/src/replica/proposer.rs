@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use batuta_statemachine::cluster::InitCluster;
 use batuta_statemachine::session::KeepAlive;
 use batuta_statemachine::{
-    Command, Entry, Outcome, Rejection, Reply, Request, SessionId, Stamp, State, session,
+    Command, Entry, LEVEL_MIN, Outcome, Rejection, Reply, Request, SessionId, Stamp, State, session,
 };
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -32,9 +32,11 @@ use super::clock::ClusterClock;
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
 use super::leader_contact::LeaderContact;
+use super::level::{self, check_reached};
 use super::linger::{self, Linger};
 use super::renewals::{Renewal, Renewals};
 use crate::codec::{self, EncodedRequests};
+use crate::level::Levels;
 use crate::machine::Published;
 use crate::metrics::{Metrics, RaftMetrics};
 use crate::types::{AppliedEntry, LogEntry, Raft, TypeConfig};
@@ -50,6 +52,9 @@ const LOOKS_A_STEP: u32 = 4;
 /// While the state has any deadline, the newest entry is no older than this. At most this much cluster time is lost when all nodes stop at
 /// once. An election loses none of it ([`ClusterClock`]).
 const STAMP_AGE_MAX_MS: u64 = 10_000;
+
+/// A founder that does not tell its level within this time leaves the cluster at the lowest level, until all members have told theirs.
+const FOUNDERS_TELL_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) type Proposed = Result<AppliedEntry, Failed>;
 
@@ -83,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) published: Arc<Published>,
     pub(crate) disk: Arc<DiskWatch>,
+    pub(crate) levels: Arc<Levels>,
     pub(crate) cluster_id: String,
     pub(crate) node_id: u64,
     /// The current leader, as far as this node knows.
@@ -139,6 +145,7 @@ impl Proposer {
             callers_in_flight: 0,
             linger: Linger::default(),
             own: None,
+            unnamed_since: None,
         };
         tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
         Self { proposals, keep_alives }
@@ -205,6 +212,8 @@ struct Task {
     linger: Linger,
     /// The answer to the entry that this node proposed for itself; one at a time.
     own: Option<oneshot::Receiver<Proposed>>,
+    /// Since when this node leads a cluster without a name.
+    unnamed_since: Option<Instant>,
 }
 
 impl Task {
@@ -314,6 +323,14 @@ impl Task {
     }
 
     fn refusal(&self, requests: &[Request]) -> Option<Failed> {
+        let needed = requests.iter().map(Request::level).max().unwrap_or(LEVEL_MIN);
+        if needed > LEVEL_MIN {
+            // A leader has applied everything that was committed before its term.
+            let level = self.parts.published.view().level();
+            if let Err(pending) = check_reached(&self.parts.levels, &self.parts.metrics, needed, level) {
+                return Some(Failed::Final(pending));
+            }
+        }
         let low = self.parts.disk.low()?;
         let state = self.parts.published.view();
         let adds = requests.iter().any(|request| state.adds(request));
@@ -374,16 +391,27 @@ impl Task {
         }
         let state = self.parts.published.view();
         if state.cluster_id().is_none() {
+            let Some(level) = self.level_at_birth() else { return };
             let highest = |metrics: &RaftMetrics| metrics.membership_config.nodes().map(|(id, _)| *id).max();
             let members = self.parts.metrics.look(highest);
             let init = InitCluster {
                 cluster_id: self.parts.cluster_id.clone(),
                 next_node_id: members.unwrap_or_default() + 1,
             };
-            self.propose_own(term, now_ms, vec![Request::new(None, Command::from(init))]);
+            let raise = level::raise_to(level).filter(|_| level > LEVEL_MIN);
+            let commands = [Command::from(init)].into_iter().chain(raise);
+            let requests = commands.map(|command| Request::new(None, command)).collect();
+            self.propose_own(term, now_ms, requests);
         } else if tick_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
             self.propose_own(term, now_ms, Vec::new());
         }
+    }
+
+    /// The level of a new cluster: that of its founders, who have been up a moment ago. `None` while one of them may still tell it.
+    fn level_at_birth(&mut self) -> Option<u32> {
+        let since = *self.unnamed_since.get_or_insert_with(Instant::now);
+        let late = (since.elapsed() >= FOUNDERS_TELL_WITHIN).then_some(LEVEL_MIN);
+        level::level_of_founders(&self.parts.levels, &self.parts.metrics).or(late)
     }
 
     fn renew(&mut self, renewals: Vec<Renewal>) {

@@ -28,6 +28,7 @@ use super::{
 use crate::disk::Disk;
 use crate::history::ChangeLog;
 use crate::integrity::Integrity;
+use crate::level::Levels;
 use crate::log::{self, Log, LogOptions};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -126,7 +127,8 @@ impl Replica {
         if identity.is_none() {
             no_data_without_identity(platform.as_ref(), &layout, &snapshots)?;
         }
-        let machine = Machine::open(snapshots.clone(), Arc::clone(&platform), changes)?;
+        let levels = Arc::new(Levels::new(options.level));
+        let machine = Machine::open(snapshots.clone(), Arc::clone(&platform), changes, Arc::clone(&levels))?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             published: machine.published(),
@@ -139,6 +141,7 @@ impl Replica {
             peer_left: Notify::new(),
             book: Arc::default(),
             standing: Standing::new(identity.clone()),
+            levels,
             core: OnceLock::new(),
             core_set: watch::Sender::new(false),
             becoming: Mutex::new(Some(Prepared { machine })),
@@ -249,7 +252,7 @@ pub(crate) async fn become_member(
     check_snapshot(&log, prepared.machine.applied_index(), &layout)?;
     inner.standing.take_identity(&identity);
     let config = consensus_config(&identity.cluster_id, options)?;
-    let store = open_store(&layout, log)?;
+    let store = open_store(&layout, log, &inner.levels)?;
     let commits = Commits::default();
     let integrity = Arc::new(Integrity::new(identity.node_id, prepared.machine.lineage(), store.end()));
     let network = Network {
@@ -263,9 +266,10 @@ pub(crate) async fn become_member(
         disk: Arc::clone(&inner.disk),
     };
     let snapshot_due = prepared.machine.snapshot_due();
-    let raft = Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine)
-        .await
-        .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
+    let raft =
+        Raft::new(identity.node_id, Arc::new(config), network, store, prepared.machine).await.map_err(
+            |fatal| too_new(&inner.levels).unwrap_or_else(|| StartError::Consensus(fatal.to_string())),
+        )?;
     let metrics = Metrics::new(raft.metrics());
     inner.book.follow(metrics.clone());
     let leads = watch::Sender::new(None);
@@ -310,6 +314,7 @@ fn start_proposer(
         metrics: metrics.clone(),
         published: Arc::clone(&inner.published),
         disk: Arc::clone(&inner.disk),
+        levels: Arc::clone(&inner.levels),
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.node_id,
         leads,
@@ -337,9 +342,16 @@ fn start_tasks(
     write_snapshots(inner, core, snapshot_due);
 }
 
+/// Why the data cannot be used, when they are of a newer version.
+fn too_new(levels: &Levels) -> Option<StartError> {
+    levels.reason().map(StartError::TooNew)
+}
+
 /// openraft's view of the log. Fails when entries noted as committed are missing.
-fn open_store(layout: &Layout, log: Log) -> Result<LogStore, StartError> {
-    let store = LogStore::new(log).map_err(io_error("reading the log"))?;
+fn open_store(layout: &Layout, log: Log, levels: &Arc<Levels>) -> Result<LogStore, StartError> {
+    let store = LogStore::new(log, Arc::clone(levels));
+    let store =
+        store.map_err(|error| too_new(levels).unwrap_or_else(|| io_error("reading the log")(error)))?;
     let whole = store.check_committed();
     whole.map_err(|error| StartError::LostLog { path: layout.log(), what: error.to_string() })?;
     Ok(store)
@@ -487,10 +499,9 @@ fn watch_consensus(inner: &Arc<Inner>, core: &Core, leads: watch::Sender<Option<
         // The task that watches for breaches ends the node, for that reason.
         let breach = integrity.breach();
         if !stop.is_cancelled() && breach.is_none() {
-            inner.fail(format!(
-                "consensus stopped: {}",
-                reason.unwrap_or_else(|| "its task is gone".to_owned())
-            ));
+            let stopped =
+                || format!("consensus stopped: {}", reason.unwrap_or_else(|| "its task is gone".to_owned()));
+            inner.fail(inner.levels.reason().unwrap_or_else(stopped));
         }
     });
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use openraft::{Instant as _, ServerState};
 
 use super::{Inner, Replica, route};
+use crate::level::{Told, own_version};
 use crate::types::Addresses;
 
 /// The role of a node.
@@ -37,6 +38,10 @@ pub struct MemberStatus {
     pub matched_index: Option<u64>,
     /// Time since its last answer, milliseconds; only the leader knows.
     pub last_contact_ms: Option<u64>,
+    /// The level that its newest process has told to this node; `None` when it has told none since this node started.
+    pub level: Option<u32>,
+    /// The version of Batuta that this process runs, as it says.
+    pub version: Option<String>,
     /// The fault this node found in the member's log: it lost acknowledged entries, or has applied other
     /// entries. Such a member is no longer counted.
     pub fault: Option<String>,
@@ -69,6 +74,8 @@ pub struct Status {
     pub purged_index: u64,
     /// Time since a majority last confirmed this leader, milliseconds; only the leader knows.
     pub quorum_ack_ms: Option<u64>,
+    /// The level of the cluster: every member knows the commands up to it.
+    pub level: u32,
     /// Whether this node's disk is nearly full.
     pub disk_full: bool,
     /// Why writes that add to the state are refused now; `None` when they are accepted. The node is ready all
@@ -116,6 +123,7 @@ pub(super) fn status(inner: &Inner) -> Status {
         snapshot_index: 0,
         purged_index: 0,
         quorum_ack_ms: None,
+        level: inner.published.view().level(),
         disk_full: inner.disk.low().is_some(),
         writes_refused: None,
         not_ready: Some("this node is not a member of a cluster yet".to_owned()),
@@ -150,18 +158,17 @@ pub(super) fn status(inner: &Inner) -> Status {
         let matched =
             metrics.replication.as_ref().and_then(|matched| matched.get(node_id).copied().flatten());
         let contact = metrics.heartbeat.as_ref().and_then(|seen| seen.get(node_id).copied().flatten());
+        let told = told(inner, core.identity.node_id, *node_id);
         status.members.push(MemberStatus {
             node_id: *node_id,
             name: member.name.clone(),
             addresses: member.addresses.clone(),
             voter,
-            role: match (metrics.current_leader == Some(*node_id), voter) {
-                (true, _) => Role::Leader,
-                (false, true) => Role::Follower,
-                (false, false) => Role::Learner,
-            },
+            role: role_of(metrics.current_leader == Some(*node_id), voter),
             matched_index: matched.map(|id| id.index),
             last_contact_ms: contact.map(|at| route::millis(at.elapsed())),
+            level: told.as_ref().map(|told| told.level),
+            version: told.map(|told| told.version).filter(|version| !version.is_empty()),
             fault: if judges { core.integrity.fault(*node_id) } else { None },
         });
     }
@@ -171,6 +178,24 @@ pub(super) fn status(inner: &Inner) -> Status {
     status.writes_refused = writes_refused(&status, inner);
     status.not_ready = not_ready(&status, &voters, silence, inner);
     status
+}
+
+/// What another node can know of a member's role.
+fn role_of(leads: bool, voter: bool) -> Role {
+    match (leads, voter) {
+        (true, _) => Role::Leader,
+        (false, true) => Role::Follower,
+        (false, false) => Role::Learner,
+    }
+}
+
+/// What a member has told of its level, or this node knows of its own.
+fn told(inner: &Inner, me: u64, node_id: u64) -> Option<Told> {
+    if node_id != me {
+        return inner.levels.told(node_id);
+    }
+    let level = inner.levels.own();
+    Some(Told { boot_id: inner.boot_id, level, version: own_version(level).to_owned() })
 }
 
 /// The leader decides what is refused, so every other node reports what it knows of the leader's disk.

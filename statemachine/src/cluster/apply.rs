@@ -2,7 +2,8 @@
 
 use crate::Rejection;
 use crate::cluster::{
-    AllocateNode, Change, ClusterInitialised, InitCluster, LimitsSet, NodeAllocated, Refusal, SetLimits,
+    AllocateNode, Change, ClusterInitialised, InitCluster, LevelRaised, LimitsSet, NodeAllocated, RaiseLevel,
+    Raised, Refusal, SetLimits,
 };
 use crate::rejection::invalid;
 use crate::step::Step;
@@ -39,9 +40,27 @@ impl AllocateNode {
 
 impl SetLimits {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<LimitsSet, Rejection> {
-        step.state.limits = step.state.limits.patched(&self.patch)?;
+        step.state.limits = step.state.limits.patched_at(step.state.level(), &self.patch)?;
         step.state.retries.keep_within(&step.state.limits.retries);
         step.emit(None, Change::LimitsChanged);
         Ok(LimitsSet)
+    }
+}
+
+impl RaiseLevel {
+    pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<LevelRaised, Rejection> {
+        if self.level == 0 {
+            return Err(invalid("level", "must be at least 1"));
+        }
+        if self.version.is_empty() || self.version.len() > Self::VERSION_BYTES_MAX {
+            let problem = format!("must have 1 to {} bytes", Self::VERSION_BYTES_MAX);
+            return Err(invalid("version", problem));
+        }
+        if self.level > step.state.level() {
+            let (level, version) = (self.level, self.version.clone());
+            step.state.cluster.raised = Some(Raised { level, version: version.clone() });
+            step.emit(None, Change::LevelRaised { level, version });
+        }
+        Ok(LevelRaised { level: step.state.level() })
     }
 }

@@ -1,7 +1,7 @@
 //! The commands of the cluster itself.
 
 use crate::LimitsPatch;
-use crate::cluster::{ClusterInitialised, LimitsSet, NodeAllocated};
+use crate::cluster::{ClusterInitialised, LevelRaised, LimitsSet, NodeAllocated};
 use crate::job_macros::job_commands;
 
 /// Names the cluster. The first entry a new cluster commits; refused when it already has a name.
@@ -28,6 +28,21 @@ pub struct SetLimits {
     pub patch: LimitsPatch,
 }
 
+/// Raises the level of the cluster: every member knows the commands up to this level. A level that is reached already is left alone.
+/// Every build knows this command, and one that does not know the level stops instead of applying it. Reply: [`LevelRaised`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaiseLevel {
+    /// The level that all members have told.
+    pub level: u32,
+    /// The first version of Batuta with this level, for people; 1 to [`Self::VERSION_BYTES_MAX`] bytes.
+    pub version: String,
+}
+
+impl RaiseLevel {
+    /// Longest version, bytes.
+    pub const VERSION_BYTES_MAX: usize = 64;
+}
+
 job_commands! {
     Cluster {
         /// Names the cluster.
@@ -36,5 +51,7 @@ job_commands! {
         AllocateNode => NodeAllocated,
         /// Changes limits.
         SetLimits => LimitsSet,
+        /// Raises the level of the cluster.
+        RaiseLevel => LevelRaised,
     }
 }

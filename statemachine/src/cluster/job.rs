@@ -4,6 +4,7 @@ use crate::cluster::{Command, Record};
 use crate::due::Due;
 use crate::image_error::ImageError;
 use crate::job::Job;
+use crate::level::LEVEL_MIN;
 use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
@@ -20,12 +21,24 @@ impl Job for Cluster {
             Command::InitCluster(command) => command.apply(step).map(Into::into),
             Command::AllocateNode(command) => command.apply(step).map(Into::into),
             Command::SetLimits(command) => command.apply(step).map(Into::into),
+            Command::RaiseLevel(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    /// Every build knows [`RaiseLevel`](crate::cluster::RaiseLevel), whatever level it raises to.
+    fn level(command: &Command) -> u32 {
+        match command {
+            Command::SetLimits(command) => command.patch.level(),
+            Command::InitCluster(_) | Command::AllocateNode(_) | Command::RaiseLevel(_) => LEVEL_MIN,
         }
     }
 
     fn adds(_: &State, command: &Command) -> bool {
         match command {
-            Command::InitCluster(_) | Command::AllocateNode(_) | Command::SetLimits(_) => false,
+            Command::InitCluster(_)
+            | Command::AllocateNode(_)
+            | Command::SetLimits(_)
+            | Command::RaiseLevel(_) => false,
         }
     }
 

@@ -18,6 +18,13 @@ pub struct NodeAllocated {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LimitsSet;
 
+/// The cluster has reached a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LevelRaised {
+    /// The level of the cluster now; it may be higher than the one asked for.
+    pub level: u32,
+}
+
 job_replies! {
     Cluster {
         /// The cluster has its identity.
@@ -26,13 +33,18 @@ job_replies! {
         NodeAllocated,
         /// The limits are in force.
         LimitsSet,
+        /// The cluster has reached a level.
+        LevelRaised,
     }
 }
 
 impl Reply {
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
-            Self::ClusterInitialised(_) | Self::NodeAllocated(_) | Self::LimitsSet(_) => 0,
+            Self::ClusterInitialised(_)
+            | Self::NodeAllocated(_)
+            | Self::LimitsSet(_)
+            | Self::LevelRaised(_) => 0,
         }
     }
 }
@@ -79,12 +91,20 @@ pub enum Change {
     },
     /// The cluster got its identity.
     ClusterInitialised,
+    /// Every member knows the commands up to a level.
+    LevelRaised {
+        /// The level.
+        level: u32,
+        /// The first version of Batuta with this level.
+        version: String,
+    },
 }
 
 impl Change {
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::NodeAllocated { node_name, .. } => node_name.len(),
+            Self::LevelRaised { version, .. } => version.len(),
             Self::LimitsChanged | Self::ClusterInitialised => 0,
         }
     }

@@ -3,6 +3,7 @@
 use crate::due::Due;
 use crate::image_error::ImageError;
 use crate::job::Job;
+use crate::level::LEVEL_MIN;
 use crate::lock::Command;
 use crate::lock::image::{self, Record};
 use crate::lock::promote::promote;
@@ -28,6 +29,19 @@ impl Job for Lock {
             Command::Downgrade(command) => command.apply(step).map(Into::into),
             Command::SetMetadata(command) => command.apply(step).map(Into::into),
             Command::Resize(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    fn level(command: &Command) -> u32 {
+        match command {
+            Command::Downgrade(_) | Command::SetMetadata(_) | Command::Resize(_) => 2,
+            Command::Release(release) if release.grant.session.is_some() => 2,
+            Command::Acquire(_)
+            | Command::CancelWait(_)
+            | Command::WithdrawWaits(_)
+            | Command::Release(_)
+            | Command::Extend(_)
+            | Command::ForceRelease(_) => LEVEL_MIN,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::due::Due;
 use crate::image_error::ImageError;
 use crate::job::Job;
+use crate::level::LEVEL_MIN;
 use crate::session::open::insert;
 use crate::session::table::{Owned, SessionRecord, Window};
 use crate::session::{Command, Record};
@@ -22,6 +23,13 @@ impl Job for Session {
             Command::OpenSession(command) => command.apply(step, position).map(Into::into),
             Command::KeepAlive(command) => Ok(command.apply(step).into()),
             Command::CloseSession(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    fn level(command: &Command) -> u32 {
+        match command {
+            Command::CloseSession(close) if close.lock_delay => 2,
+            Command::OpenSession(_) | Command::KeepAlive(_) | Command::CloseSession(_) => LEVEL_MIN,
         }
     }
 

@@ -117,6 +117,7 @@ fn options(context: &Context, node: usize) -> Options {
         disk_free_min_bytes: 0,
         history_changes_max: plan.history_changes_max,
         history_bytes_max: 64 << 20,
+        level: batuta_raft::LEVEL,
     }
 }
 

@@ -108,7 +108,8 @@ impl Replay {
             | ChangeKind::Cluster(
                 cluster::Change::LimitsChanged
                 | cluster::Change::NodeAllocated { .. }
-                | cluster::Change::ClusterInitialised,
+                | cluster::Change::ClusterInitialised
+                | cluster::Change::LevelRaised { .. },
             ) => {}
         }
         Ok(())

@@ -62,6 +62,8 @@ pub enum Kind {
     NodeAllocated,
     /// The cluster got its identity.
     ClusterInitialised,
+    /// Every member knows the requests up to a level.
+    LevelRaised,
 }
 
 impl Area {
@@ -82,7 +84,7 @@ impl Area {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SessionOpened,
         Self::SessionEnded,
         Self::LockQueued,
@@ -97,6 +99,7 @@ impl Kind {
         Self::LimitsChanged,
         Self::NodeAllocated,
         Self::ClusterInitialised,
+        Self::LevelRaised,
     ];
 
     /// The word the APIs use.
@@ -117,6 +120,7 @@ impl Kind {
             Self::LimitsChanged => "limits_changed",
             Self::NodeAllocated => "node_allocated",
             Self::ClusterInitialised => "cluster_initialised",
+            Self::LevelRaised => "level_raised",
         }
     }
 
@@ -133,7 +137,9 @@ impl Kind {
             | Self::LockReleased
             | Self::WaitEnded => Area::Lock,
             Self::RegisterAdvanced | Self::RegisterDeleted => Area::Register,
-            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised => Area::Cluster,
+            Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised | Self::LevelRaised => {
+                Area::Cluster
+            }
         }
     }
 }
@@ -179,6 +185,13 @@ pub enum Facts {
         node_id: u64,
         /// The name of the node that got the id.
         node_name: String,
+    },
+    /// Of `level_raised`.
+    Level {
+        /// The level of the cluster.
+        level: u32,
+        /// The first version of Batuta with this level.
+        version: String,
     },
     /// Of other changes of the cluster, which have only the kind.
     Cluster,
@@ -242,9 +255,11 @@ impl Event {
             Facts::Grant { grant, .. } => (&grant.requests, None),
             Facts::Wait(wait) => (&wait.requests, None),
             Facts::Register { name, .. } | Facts::Capacity { name, .. } => (&[], Some(name)),
-            Facts::SessionOpened { .. } | Facts::SessionEnded | Facts::Node { .. } | Facts::Cluster => {
-                (&[], None)
-            }
+            Facts::SessionOpened { .. }
+            | Facts::SessionEnded
+            | Facts::Node { .. }
+            | Facts::Level { .. }
+            | Facts::Cluster => (&[], None),
         };
         requests.iter().map(|request| &request.name).chain(own)
     }
@@ -316,6 +331,9 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         }
         ChangeKind::Cluster(cluster::Change::ClusterInitialised) => {
             plain(Kind::ClusterInitialised, Facts::Cluster)
+        }
+        ChangeKind::Cluster(cluster::Change::LevelRaised { level, version }) => {
+            plain(Kind::LevelRaised, Facts::Level { level: *level, version: version.clone() })
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Samples of log entries: every command, every kind of retry key.
 
-use batuta_statemachine::cluster::{AllocateNode, InitCluster, SetLimits};
+use batuta_statemachine::cluster::{AllocateNode, InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, Release, Resize,
     SetMetadata, WithdrawWaits,
@@ -121,6 +121,7 @@ fn cluster() -> Vec<(&'static str, Command)> {
         ("init_cluster", Command::from(InitCluster { cluster_id: "c0ffee".to_owned(), next_node_id: 4 })),
         ("allocate_node", Command::from(AllocateNode { node_name: "n3".to_owned() })),
         ("set_limits", Command::from(SetLimits { patch: LimitsPatch { values } })),
+        ("raise_level", Command::from(RaiseLevel { level: 2, version: "0.2.0".to_owned() })),
     ]
 }
 

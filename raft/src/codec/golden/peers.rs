@@ -1,6 +1,7 @@
 //! Samples of votes, log ids and memberships, and of the messages between nodes.
 
 use batuta_proto::internal as wire;
+use batuta_statemachine::LEVEL;
 use prost::Message as _;
 use wire::append_response::Result as Appended;
 use wire::forward_request::Call;
@@ -52,6 +53,7 @@ fn introduction() -> wire::Introduction {
         boot_id: 2,
         running_ms: 3,
         addresses: Some(addresses()),
+        ..Default::default()
     }
 }
 
@@ -63,7 +65,7 @@ fn entries() -> Vec<Sample> {
         ("membership", Payload::Membership(membership())),
     ];
     let through = |entry: wire::StoredEntry| {
-        consensus::entry_to_wire(&consensus::entry(entry).expect("is known")).encode_to_vec()
+        consensus::entry_to_wire(&consensus::entry(entry, LEVEL).expect("is known")).encode_to_vec()
     };
     let write = move |entry: &wire::StoredEntry| through(entry.clone());
     let read = |bytes: &[u8]| wire::StoredEntry::decode(bytes).expect("decodes");
@@ -228,6 +230,7 @@ fn identities() -> Vec<Sample> {
         initialised: true,
         boot_id: 2,
         running_ms: 3,
+        ..Default::default()
     };
     let greeted = wire::HelloResponse {
         me: Some(introduction()),
@@ -242,17 +245,32 @@ fn identities() -> Vec<Sample> {
         node_id: 1,
         cluster_id: "c0ffee".to_owned(),
         was_member: true,
+        ..Default::default()
     };
     let joined = wire::JoinResponse {
         cluster_id: "c0ffee".to_owned(),
         node_id: 1,
         leader_peer: "10.0.0.2:7000".to_owned(),
         refused: "no".to_owned(),
+        ..Default::default()
     };
     let identify = wire::IdentifyRequest { name: "n1".to_owned(), rival: Some(introduction()) };
     let hello = wire::HelloRequest { from: Some(introduction()) };
     let adopted = wire::AdoptResponse { refused: "no".to_owned() };
+    let level = 2;
+    let version = "0.2.0".to_owned();
+    let identified_with_level =
+        wire::IdentifyResponse { level, version: version.clone(), ..identified.clone() };
+    let hello_with_level = wire::HelloRequest {
+        from: Some(wire::Introduction { level, version: version.clone(), ..introduction() }),
+    };
+    let join_with_level = wire::JoinRequest { level, version, ..join.clone() };
+    let joined_too_old = wire::JoinResponse { level_needed: 2, ..joined.clone() };
     vec![
+        Sample::plain("identify/response_with_level", "IdentifyResponse", identified_with_level),
+        Sample::plain("hello/request_with_level", "HelloRequest", hello_with_level),
+        Sample::plain("join/request_with_level", "JoinRequest", join_with_level),
+        Sample::plain("join/response_too_old", "JoinResponse", joined_too_old),
         Sample::plain("identify/request", "IdentifyRequest", identify),
         Sample::plain("identify/response", "IdentifyResponse", identified),
         Sample::plain("hello/request", "HelloRequest", hello),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use batuta_proto::internal as wire;
 use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait, WaitRecord};
 use batuta_statemachine::{
-    Ended, ImageHeader, ImageRecord, Limits, LockId, Name, Namespace, Outcome, Position, Rejection,
-    ReleaseReason, RememberedReply, Reply, RetryRecord, SessionEnd, SessionId, WaitEnd, cluster, lock,
-    register, session,
+    Ended, ImageHeader, ImageRecord, LEVEL_MIN, Limits, LockId, Name, Namespace, Outcome, Position,
+    Rejection, ReleaseReason, RememberedReply, Reply, RetryRecord, SessionEnd, SessionId, WaitEnd, cluster,
+    lock, register, session,
 };
 use prost::Message as _;
 
@@ -117,6 +117,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
             Reply::Cluster(cluster::Reply::NodeAllocated(cluster::NodeAllocated { node_id: 4 })),
         ),
         ("limits_set", Reply::Cluster(cluster::Reply::LimitsSet(cluster::LimitsSet))),
+        ("level_raised", Reply::Cluster(cluster::Reply::LevelRaised(cluster::LevelRaised { level: 2 }))),
         ("waits_withdrawn", Reply::Lock(lock::Reply::WaitsWithdrawn(lock::WaitsWithdrawn { waits: 3 }))),
     ]
 }
@@ -278,6 +279,8 @@ fn header() -> ImageHeader {
         cluster_id: Some("c0ffee".to_owned()),
         next_node_id: 4,
         last_token: 5,
+        level: LEVEL_MIN,
+        level_version: String::new(),
     }
 }
 
@@ -302,6 +305,8 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let read =
         |bytes: &[u8]| image_header(wire::ImageHeader::decode(bytes).expect("decodes")).expect("is known");
-    let header = Sample::new("header", "ImageHeader", header(), write, read);
-    outcomes.chain(records).chain([header]).collect()
+    let raised = ImageHeader { level: 2, level_version: "0.2.0".to_owned(), ..header() };
+    let headers = [("header", header()), ("header_of_a_raised_level", raised)]
+        .map(|(name, header)| Sample::new(name, "ImageHeader", header, write, read));
+    outcomes.chain(records).chain(headers).collect()
 }
