@@ -1,11 +1,12 @@
 //! A node: the process that runs on a machine, and the handle by which clients reach it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_raft::{Addresses, Options, Replica};
+use batuta_statemachine::{LEVEL, LEVEL_MIN};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -23,6 +24,8 @@ pub(crate) struct Running {
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
     /// Asks the process to stop cleanly.
     pub(crate) stop: mpsc::Sender<()>,
+    /// The level that the process knows.
+    pub(crate) level: u32,
 }
 
 /// A node: its machine, and its process while one runs.
@@ -32,6 +35,8 @@ pub(crate) struct Slot {
     peer_port: AtomicU16,
     /// Set when its disks were tampered with, so that its process must end by itself.
     doomed: AtomicBool,
+    /// This many starts from now on are those of an older build.
+    older_starts: AtomicU32,
     /// The reason that a process gave when it ended as it must.
     reason: Mutex<Option<String>>,
     running: Mutex<Option<Running>>,
@@ -43,6 +48,7 @@ impl Slot {
             machine,
             peer_port: AtomicU16::new(PEER_PORT),
             doomed: AtomicBool::new(false),
+            older_starts: AtomicU32::new(0),
             reason: Mutex::default(),
             running: Mutex::default(),
         }
@@ -51,6 +57,18 @@ impl Slot {
     /// Makes the process listen on another port from its next start on.
     pub(crate) fn move_to(&self, peer_port: u16) {
         self.peer_port.store(peer_port, Ordering::Relaxed);
+    }
+
+    /// The next starts of the process, this many, are those of an older build.
+    pub(crate) fn run_older(&self, starts: u32) {
+        self.older_starts.store(starts, Ordering::Relaxed);
+    }
+
+    /// The level of a process that starts now.
+    fn next_level(&self) -> u32 {
+        let left = self.older_starts.load(Ordering::Relaxed);
+        self.older_starts.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left > 0 { LEVEL_MIN } else { LEVEL }
     }
 
     /// Sets whether the process must end by itself from now on.
@@ -92,7 +110,7 @@ fn address(context: &Context, node: usize) -> String {
     format!("{}:{}", name(node), context.nodes[node].peer_port.load(Ordering::Relaxed))
 }
 
-fn options(context: &Context, node: usize) -> Options {
+fn options(context: &Context, node: usize, level: u32) -> Options {
     let plan = &context.plan;
     let machine = context.nodes[node].machine.clone();
     let port = context.nodes[node].peer_port.load(Ordering::Relaxed);
@@ -117,7 +135,7 @@ fn options(context: &Context, node: usize) -> Options {
         disk_free_min_bytes: 0,
         history_changes_max: plan.history_changes_max,
         history_bytes_max: 64 << 20,
-        level: batuta_raft::LEVEL,
+        level,
     }
 }
 
@@ -135,8 +153,9 @@ fn ends(context: &Context, node: usize, promise: &'static str, reason: String) {
 
 /// Runs the node's process from its start to its end.
 pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Result {
-    context.say(format_args!("{} starts", name(node)));
-    let replica = match Replica::start(options(&context, node)).await {
+    let level = context.nodes[node].next_level();
+    context.say(format_args!("{} starts, level {level}", name(node)));
+    let replica = match Replica::start(options(&context, node, level)).await {
         Ok(replica) => replica,
         Err(error) => {
             ends(&context, node, "a node starts from what its disk kept", error.to_string());
@@ -150,7 +169,7 @@ pub(crate) async fn process(context: Arc<Context>, node: usize) -> turmoil::Resu
     let service = Service::new(replica.clone(), service_options);
     let (jobs, mut waiting) = mpsc::unbounded_channel::<Job>();
     let (stop, mut stopping) = mpsc::channel(1);
-    *context.nodes[node].lock() = Some(Running { replica: replica.clone(), jobs, stop });
+    *context.nodes[node].lock() = Some(Running { replica: replica.clone(), jobs, stop, level });
     let fatal = replica.fatal();
     tokio::pin!(fatal);
     loop {

@@ -77,7 +77,12 @@ impl Observer {
         if self.astray.contains(&node) {
             return Ok(());
         }
-        let replica = running.replica;
+        let (replica, known_level) = (running.replica, running.level);
+        let level = replica.view().level();
+        if level > known_level {
+            let what = format!("{} knows level {known_level} and applied level {level}", node::name(node));
+            return Err(violation("a node applies no level that it does not know", what));
+        }
         // A process that has not read its disk yet reports term 0.
         if let Some(term) = replica.term().filter(|term| *term > 0) {
             let known = self.known_terms.insert(node, term).unwrap_or_default();

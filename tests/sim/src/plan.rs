@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) think_ms: Range<u64>,
     /// The scenes that are played after recovery.
     pub(crate) scenes: Vec<Scene>,
+    /// How many starts of each node's process are those of an older build, from the first on.
+    pub(crate) old_starts: Vec<u32>,
 }
 
 /// A scene: a fault that needs a quiet cluster, and its expected effect.
@@ -49,6 +51,8 @@ pub(crate) enum Scene {
     Zeroed,
     /// The disks of a majority lose acknowledged writes.
     Lied,
+    /// A node is put back to an older build.
+    Downgraded,
 }
 
 /// Independent streams of random numbers, so that one part's draws do not shift another's.
@@ -91,7 +95,7 @@ impl Plan {
         let mut rng = rng(seed, Stream::Plan);
         let slow_disks = rng.random_bool(0.3);
         let slow_network = rng.random_bool(0.3);
-        Self {
+        let mut plan = Self {
             seed,
             nodes: if rng.random_bool(0.7) { 3 } else { 5 },
             clients: rng.random_range(4..=8),
@@ -108,10 +112,22 @@ impl Plan {
             watch_queue_changes_max: *[4, 30, 4_096].get(rng.random_range(0..3)).unwrap_or(&30),
             patience_ms: *[1_500, 3_000, 9_000].get(rng.random_range(0..3)).unwrap_or(&3_000),
             think_ms: if rng.random_bool(0.5) { 1..40 } else { 5..200 },
-            scenes: [Scene::Quiet, Scene::Orphans, Scene::Liar, Scene::Zeroed, Scene::Lied]
-                .into_iter()
-                .filter(|_| rng.random_bool(0.4))
-                .collect(),
+            scenes: [
+                Scene::Quiet,
+                Scene::Orphans,
+                Scene::Liar,
+                Scene::Zeroed,
+                Scene::Lied,
+                Scene::Downgraded,
+            ]
+            .into_iter()
+            .filter(|_| rng.random_bool(0.4))
+            .collect(),
+            old_starts: Vec::new(),
+        };
+        if rng.random_bool(0.3) {
+            plan.old_starts = (0..plan.nodes).map(|_| rng.random_range(0..4)).collect();
         }
+        plan
     }
 }

@@ -57,9 +57,12 @@ pub fn system_rng(seed: u64) -> StdRng {
 #[must_use]
 pub fn run(seed: u64, print: bool) -> Report {
     let plan = Plan::new(seed);
-    let slots = (0..plan.nodes)
+    let slots: Vec<Slot> = (0..plan.nodes)
         .map(|node| Slot::new(Machine::new(rng(seed, Stream::Disk(node)), plan.sync_ms.clone())))
         .collect();
+    for (slot, old_starts) in slots.iter().zip(&plan.old_starts) {
+        slot.run_older(*old_starts);
+    }
     let context = Context::new(plan, slots, Trace::new(print));
     context.say(format_args!("{:?}", context.plan));
     let panicking = Arc::clone(&context);
@@ -145,6 +148,7 @@ impl Run<'_> {
         self.until("after the faults every node takes part", Self::ready)?;
         self.until("after the faults every call ends and every node serves a write", |run| run.finished)?;
         self.until("after the faults all nodes have the same", Self::equal)?;
+        scenes::upgrade(self)?;
         scenes::play(self)?;
         self.judge()
     }

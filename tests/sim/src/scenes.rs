@@ -2,6 +2,7 @@
 //!
 //! They are driven from outside the hosts, step by step. The answers of callers go into the same ledger.
 
+mod downgraded;
 mod liar;
 mod lied;
 mod orphans;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use batuta_api::service::CallContext;
 use batuta_api::service::acquire::{AcquireRequest, Held};
 use batuta_statemachine::lock::{LockRequest, Mode, Owner};
-use batuta_statemachine::{DedupKey, LockId, Name, Namespace};
+use batuta_statemachine::{DedupKey, LEVEL, LockId, Name, Namespace};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -22,7 +23,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::client::{Answer, Asked, Call, Caller, Told};
 use crate::context::{Violation, violation};
 use crate::machine::End;
-use crate::node;
+use crate::node::{self, Slot};
 use crate::plan::{Plan, Scene, Stream, rng};
 use crate::run::Run;
 
@@ -47,11 +48,30 @@ pub(crate) fn play(run: &mut Run<'_>) -> Result<(), Violation> {
             Scene::Liar => liar::play(run, &mut rng)?,
             Scene::Zeroed => zeroed::play(run, &mut rng)?,
             Scene::Lied => lied::play(run, &mut rng)?,
+            Scene::Downgraded => downgraded::play(run, &mut rng)?,
         }
         run.until("after a scene every node takes part", Run::ready)?;
         run.until("after a scene all nodes have the same", Run::equal)?;
     }
     Ok(())
+}
+
+/// Upgrades the nodes that still run as an older build. Then the level of the cluster rises by itself.
+pub(crate) fn upgrade(run: &mut Run<'_>) -> Result<(), Violation> {
+    for node in 0..run.context.plan.nodes {
+        if run.context.nodes[node].running().is_some_and(|running| running.level < LEVEL) {
+            run.crash(node, End::Kill);
+            run.context.nodes[node].run_older(0);
+            run.rest(100)?;
+            run.restart(&[node]);
+            run.until("an upgraded node takes part", Run::ready)?;
+        }
+    }
+    let risen = |run: &Run<'_>| {
+        let level = |slot: &Slot| slot.running().map(|running| running.replica.view().level());
+        run.context.nodes.iter().all(|slot| level(slot) == Some(LEVEL))
+    };
+    run.until("the level rises once every member is upgraded", risen)
 }
 
 /// A one-shot request for an exclusive lock. `text` must be unique to the call.
