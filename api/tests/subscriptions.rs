@@ -93,7 +93,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_start_now_at_a_revision_or_after_a_snapshot() {
+async fn subscription_starts_now_at_a_revision_or_with_snapshot() {
     let front = start(SocketOptions::DEFAULT).await;
     let node = &front.node;
     let mut client = connect(&front).await;

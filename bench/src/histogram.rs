@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bucket_is_at_most_a_64th_above_its_values() {
+    fn bucket_is_at_most_a_64th_above_its_values() {
         let mut last = 0;
         for power in 0..64 {
             for offset in [0, 1, 3, 7] {

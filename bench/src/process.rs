@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_started_is_stopped() {
+    async fn started_servers_are_stopped() {
         let mut servers = sleeper();
         let pid = servers.pids()[0];
         servers.check().unwrap();

@@ -19,7 +19,7 @@ pub struct HealthArgs {
 }
 
 /// An endpoint with its status, or with the reason why there is none.
-type Told = (String, Result<GetStatusResponse, Failure>);
+type NodeAnswer = (String, Result<GetStatusResponse, Failure>);
 
 /// Asks every endpoint directly, so that a node that is not ready cannot hide behind one that is.
 pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
@@ -30,29 +30,29 @@ pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
         .map(|endpoint| {
             let timeout = global.timeout;
             tokio::spawn(async move {
-                let told = match Node::at(&endpoint, timeout) {
+                let status = match Node::at(&endpoint, timeout) {
                     Ok(node) => node.status().await,
                     Err(error) => Err(error),
                 };
-                (endpoint, told.map_err(Failure::from))
+                (endpoint, status.map_err(Failure::from))
             })
         })
         .collect();
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for (asked, endpoint) in asked.into_iter().zip(&global.endpoints) {
-        told.push(asked.await.unwrap_or_else(|error| {
+        answers.push(asked.await.unwrap_or_else(|error| {
             (endpoint.clone(), Err(Failure::new(exit::INTERNAL, "internal", error.to_string())))
         }));
     }
-    judged(&told, args.any)
+    judged(&answers, args.any)
 }
 
-fn judged(told: &[Told], any: bool) -> Answer {
-    let is_ready = |(_, status): &Told| status.as_ref().is_ok_and(|status| status.ready);
-    let ready = if any { told.iter().any(is_ready) } else { told.iter().all(is_ready) };
+fn judged(answers: &[NodeAnswer], any: bool) -> Answer {
+    let is_ready = |(_, status): &NodeAnswer| status.as_ref().is_ok_and(|status| status.ready);
+    let ready = if any { answers.iter().any(is_ready) } else { answers.iter().all(is_ready) };
     let table = rows(
         ["ENDPOINT", "NODE", "READY", "ROLE", "WHY"],
-        told.iter().map(|(endpoint, status)| match status {
+        answers.iter().map(|(endpoint, status)| match status {
             Ok(status) => [
                 endpoint.clone(),
                 status.node_name.clone(),
@@ -65,12 +65,12 @@ fn judged(told: &[Told], any: bool) -> Answer {
             }
         }),
     );
-    let nodes: Vec<Value> = told.iter().map(node_json).collect();
+    let nodes: Vec<Value> = answers.iter().map(node_json).collect();
     let answer = Answer::new(json!({"ready": ready, "nodes": nodes}), table);
     answer.exit(if ready { exit::DONE } else { exit::NO })
 }
 
-fn node_json((endpoint, status): &Told) -> Value {
+fn node_json((endpoint, status): &NodeAnswer) -> Value {
     match status {
         Ok(status) => json!({
             "endpoint": endpoint,
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn told(ready: bool) -> Told {
+    fn answered(ready: bool) -> NodeAnswer {
         let status = GetStatusResponse {
             node_id: 1,
             node_name: "n1".to_owned(),
@@ -115,19 +115,19 @@ mod tests {
         ("a:1".to_owned(), Ok(status))
     }
 
-    fn silent() -> Told {
+    fn silent() -> NodeAnswer {
         ("b:2".to_owned(), Err(Failure::new(exit::UNAVAILABLE, "unavailable", "refused")))
     }
 
     #[test]
     fn all_must_be_ready_unless_any_is_enough() {
         for (nodes, all, any) in [
-            (vec![told(true)], 0, 0),
-            (vec![told(false)], 1, 1),
+            (vec![answered(true)], 0, 0),
+            (vec![answered(false)], 1, 1),
             (vec![silent()], 1, 1),
-            (vec![told(true), silent()], 1, 0),
-            (vec![told(false), told(true)], 1, 0),
-            (vec![told(true), told(true)], 0, 0),
+            (vec![answered(true), silent()], 1, 0),
+            (vec![answered(false), answered(true)], 1, 0),
+            (vec![answered(true), answered(true)], 0, 0),
         ] {
             assert_eq!((judged(&nodes, false).exit, judged(&nodes, true).exit), (all, any), "{nodes:?}");
         }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn refused_writes_do_not_spoil_it() {
-        let (endpoint, status) = told(true);
+        let (endpoint, status) = answered(true);
         let reason = "the disk of the leader, n2, is nearly full".to_owned();
         let status = status.map(|status| GetStatusResponse { writes_refused_reason: reason, ..status });
         let answer = judged(&[(endpoint, status)], false);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn says_why() {
-        let answer = judged(&[told(false), silent()], false);
+        let answer = judged(&[answered(false), silent()], false);
         assert_eq!(
             answer.text,
             "ENDPOINT  NODE  READY  ROLE      WHY\n\

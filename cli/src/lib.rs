@@ -122,7 +122,7 @@ pub async fn run(global: Global, command: Command, clap_command: clap::Command) 
     match dispatch(&global, command, clap_command).await {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            tell(global.output, &failure);
+            print_failure(global.output, &failure);
             ExitCode::from(failure.exit)
         }
     }
@@ -169,7 +169,7 @@ impl Global {
 }
 
 /// Writes a failure to standard error. When that fails, it cannot be reported anywhere.
-pub(crate) fn tell(format: Format, failure: &Failure) {
+pub(crate) fn print_failure(format: Format, failure: &Failure) {
     let text = match format {
         Format::Json => format!("{:#}\n", failure.to_json()),
         Format::Table => failure.to_text(),

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_rewords_exists() {
+    fn reworded_codes_exist() {
         let codes = documented_codes();
         for (code, _) in OF_THE_COMMAND_LINE {
             assert!(

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn snapshot_within_a_revision_begins_anew() {
+    async fn snapshot_within_a_revision_restarts() {
         let mut watch = watch();
         watch.options.resnapshot = true;
         deliver(&mut watch, 7, 0..3, true);

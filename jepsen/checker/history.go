@@ -45,7 +45,7 @@ type event struct {
 	Error string  `json:"error"`
 }
 
-// The names that it is about.
+// Returns the names that an operation is about.
 func (f fields) names() []string {
 	if f.Name != "" {
 		return []string{f.Name}
@@ -57,7 +57,7 @@ func (f fields) names() []string {
 	return found
 }
 
-// What was asked and what came of it. An operation that was never answered lasts for ever.
+// A request and its outcome. An operation that was never answered never returns.
 type operation struct {
 	process int
 	f       string
@@ -71,7 +71,7 @@ type operation struct {
 	code  string
 }
 
-// How much of a time to live is promised: less than all of it when the run makes the nodes' clocks go fast.
+// The promised part of a TTL, in percent: less than 100 when the run makes the nodes' clocks run fast.
 var ttlPercent = int64(100)
 
 const forever = math.MaxInt64 / 2
@@ -115,7 +115,7 @@ func read(path string) ([]*operation, error) {
 	return merged(operations), scanner.Err()
 }
 
-// One operation for all that share a key and were answered: they had one effect, before anybody was told of it.
+// Merges answered operations that share a key into one: they had one effect, before any of them was answered.
 func merged(operations []*operation) []*operation {
 	first := map[string]*operation{}
 	for _, asked := range operations {
@@ -133,7 +133,7 @@ func merged(operations []*operation) []*operation {
 		if known := first[asked.key]; known == nil || known == asked {
 			kept = append(kept, asked)
 		} else if asked.end == "info" {
-			// It may have been the one that had the effect.
+			// This attempt may have been the one that took effect.
 			known.call = min(known.call, asked.call)
 		}
 	}

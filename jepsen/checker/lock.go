@@ -8,38 +8,38 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// What happens to one lock, as the model sees it.
+// One step of a lock, as the model sees it.
 type step struct {
 	what string
-	// The grant it is about.
+	// The grant that the step is about.
 	token             uint64
 	mode              string
 	permits, capacity uint64
-	// The time that was promised with it was over before its client heard of it.
+	// The promised time was over before the client got the answer.
 	late bool
-	// Of a check.
+	// Of a token check.
 	status string
 	newest uint64
-	// Of a look.
+	// Of a read.
 	holders []uint64
-	// Tokens that some client was told as its own. Others belong to grants whose client never heard of them.
+	// Tokens that a client got as its own. Other tokens belong to grants whose client never got the answer.
 	known map[uint64]bool
 }
 
-// One holder.
+// A holder of a lock.
 type holder struct {
 	token   uint64
 	mode    string
 	permits uint64
 }
 
-// A lock: its firm holders are still within the time that was promised to them; the others may have lost it, at any
-// time since, and nobody was told. A holder that may have gone never stands in the way; once somebody saw that it is gone, it is.
+// The state of a lock. Firm holders are still within their promised time. Other holders may have lost the lock at any
+// time since, unnoticed. Such a holder never blocks another; once a client saw that it is gone, it is gone.
 type lock struct {
 	firm, maybe []holder
-	// The newest token given on this name.
+	// The newest token issued for this name.
 	max uint64
-	// Since an acquisition went unanswered the lock may be held by somebody nobody knows.
+	// Since an acquisition went unanswered, the lock may be held by an unknown holder.
 	ghosts bool
 }
 
@@ -99,7 +99,7 @@ func (l lock) acquire(s step) (bool, lock) {
 	return true, next
 }
 
-// A grant that is not held any more, seen by somebody.
+// A client has seen that a grant is no longer held.
 func (l lock) gone(token uint64) (bool, lock) {
 	if _, firm := find(l.firm, token); firm {
 		return false, l
@@ -114,12 +114,12 @@ func (l lock) holds(token uint64) bool {
 	return firm || maybe
 }
 
-// Whether a token that was seen can be held: a holder's, or a ghost's.
+// Whether a seen token can be held: by a known or an unknown holder.
 func (l lock) explains(token uint64, known map[uint64]bool) bool {
 	return l.holds(token) || (l.ghosts && !known[token])
 }
 
-// Exactly these tokens are held.
+// Checks that exactly these tokens are held.
 func (l lock) look(tokens []uint64, known map[uint64]bool) (bool, lock) {
 	seen := map[uint64]bool{}
 	for _, token := range tokens {

@@ -1,7 +1,7 @@
-// The independent referee of jepsen: says whether what clients saw of each name is linearizable.
+// The independent referee of jepsen: decides for each name whether the answers of clients are linearizable.
 //
-// It reads history.jsonl of a run's directory and trusts no revision of the answers: only what was asked, what was
-// answered, and when. Prints a ruling as JSON; for each name that is not linearizable it leaves a picture beside the history.
+// It reads history.jsonl in the directory of a run and ignores the revisions of answers: only requests, answers and times
+// count. It prints a ruling as JSON, and writes a picture next to the history for each name that is not linearizable.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// How long one name may take; more means no verdict.
+// How long one name may take; after that there is no verdict.
 const timeout = 60 * time.Second
 
 type illegal struct {

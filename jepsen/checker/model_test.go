@@ -9,7 +9,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Whether a history, a line an event, is linearizable on every name.
+// Whether a history, given as one event per line, is linearizable on every name.
 func linearizable(t *testing.T, lines ...string) bool {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "history.jsonl")

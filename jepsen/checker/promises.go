@@ -9,19 +9,19 @@ import (
 
 const ms = int64(1_000_000)
 
-// The time to live that an operation asks for, as far as it is promised.
+// The promised part of the TTL that an operation asks for.
 func promised(asked *operation) int64 {
 	return asked.args.TTL * ms / 100 * ttlPercent
 }
 
-// A grant that a client knows of, and until when it was promised to it.
+// A grant that a client knows of, and the time until which it was promised.
 type grant struct {
 	names             []string
 	lockID, sessionID string
 	token             uint64
-	// Before this time nothing but its owner may end it.
+	// Before this time only its owner may end it.
 	until int64
-	// From this time on it is known to be over; forever when nobody knows.
+	// From this time on it is known to have ended; forever when that is unknown.
 	over int64
 }
 
@@ -33,7 +33,7 @@ type session struct {
 	over  int64
 }
 
-// Everything that was promised to clients, from their requests and answers alone.
+// Derives everything that was promised to clients, from requests and answers alone.
 type promises struct {
 	grants   map[string]*grant
 	sessions map[string]*session
@@ -84,7 +84,7 @@ func gather(history []*operation) promises {
 			held.until = max(held.until, asked.call+promised(asked))
 		}
 	}
-	// A release without an answer may have happened, from its call on.
+	// A release without an answer may have taken effect, from its call on.
 	for _, asked := range history {
 		if held := all.grants[asked.args.LockID]; held != nil && asked.f == "release" && asked.end == "info" {
 			held.until = min(held.until, asked.call)
@@ -132,8 +132,8 @@ func lockHistories(history []*operation) map[string][]porcupine.Operation {
 	return steps
 }
 
-// Acquisitions of several locks, by name. While one waits it has its place in every queue, and who does not wait is refused
-// behind it, also where nobody holds the lock yet.
+// Acquisitions of several locks, by name. While an acquisition waits, it has its place in every queue, and a request that does not
+// wait is refused behind it, even on a lock that nobody holds yet.
 type queues map[string][]*operation
 
 func several(history []*operation) queues {
@@ -157,7 +157,7 @@ func (q queues) overlaps(name string, asked *operation) bool {
 	return false
 }
 
-// What an operation says about a lock, if anything.
+// Derives what an operation shows about a lock, if anything.
 func lockStep(asked *operation, all promises) ([]string, step, bool) {
 	names := asked.args.names()
 	held := all.grants[asked.args.LockID]
@@ -179,7 +179,7 @@ func lockStep(asked *operation, all promises) ([]string, step, bool) {
 			late: held == nil || held.until < asked.ret,
 		}, true
 	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail" && len(names) > 1:
-		// One of them is held; nobody says which.
+		// One of them is held; it is unknown which.
 		return nil, step{}, false
 	case asked.f == "acquire" && asked.code == "lock_held" && asked.end == "fail":
 		return names, step{what: "refused"}, true
@@ -207,7 +207,7 @@ func lockStep(asked *operation, all promises) ([]string, step, bool) {
 	return nil, step{}, false
 }
 
-// Whether an acquisition that was not granted is known to have left nothing behind, not even for a moment.
+// Whether an acquisition that was not granted is known to have left nothing behind, not even briefly.
 func certain(asked *operation) bool {
 	if asked.end != "fail" {
 		return false
@@ -220,8 +220,8 @@ func certain(asked *operation) bool {
 	return strings.HasPrefix(asked.code, "lock_held")
 }
 
-// Porcupine wants clients that do one thing at a time; what a process does is that already, the rest gets numbers of
-// its own.
+// Porcupine needs clients that do one thing at a time. The calls of a process already are; all others get their own
+// client numbers.
 func clients(operations []porcupine.Operation) {
 	sort.SliceStable(operations, func(i, j int) bool { return operations[i].Call < operations[j].Call })
 	free := map[int]int64{}

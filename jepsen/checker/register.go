@@ -6,11 +6,11 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// One operation on a high-water register. Value 0: it does not exist.
+// One operation on a high-water register. Value 0 means that the register does not exist.
 type registerStep struct {
 	what  string
 	token uint64
-	// What was answered; nothing when `unanswered`.
+	// The answered value; not set when `unanswered`.
 	value      uint64
 	unanswered bool
 }

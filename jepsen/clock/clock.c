@@ -1,7 +1,7 @@
-/* A clock that can be wrong: preloaded into a node, it answers clock_gettime by a control file that the harness writes.
+/* A clock that can be wrong: preloaded into a node, it answers clock_gettime according to a control file of the harness.
  *
- * CLOCK_REALTIME jumps by `real_offset_ns`. All clocks go faster or slower by `rate_ppm` since `since_ns` of the true
- * monotonic clock; what they gained before is in `gained_ns`, so that the monotonic ones never jump, as they never do. */
+ * CLOCK_REALTIME jumps by `real_offset_ns`. All clocks run faster or slower by `rate_ppm` since `since_ns` of the true
+ * monotonic clock; the time they gained before is in `gained_ns`, so that monotonic clocks never jump. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

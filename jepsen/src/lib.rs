@@ -16,6 +16,6 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod sandbox;
-pub mod told;
 pub mod watch;
+pub mod watch_event;
 pub mod workload;

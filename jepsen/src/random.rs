@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_is_in_range() {
+    fn drawn_numbers_are_in_range() {
         let mut random = Random::new(1, 1);
         assert!((0..1000).all(|_| (3..=5).contains(&random.between(3, 5))));
         let mut things = [1, 2, 3, 4, 5];

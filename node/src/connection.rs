@@ -5,10 +5,10 @@
 //! - The fronts together hold at most `connections_max` connections. A further connection is closed at once,
 //!   so that its client goes elsewhere, and the log and the connections of the peers never run out of file
 //!   descriptors.
-//! - A connection that has not shown within [`FIRST_WORDS_WITHIN`] which protocol it speaks is closed.
+//! - A connection that has not shown within [`PREFACE_WITHIN`] which protocol it speaks is closed.
 //! - A connection whose client has vanished (power, network) is closed within about [`GONE_WITHIN`], even
 //!   while it waits for a lock and nothing is sent: its wait does not outlive the connection.
-//! - A connection whose client does not read what is sent to it for [`DEAF_WITHIN`] is closed.
+//! - A connection whose client does not read what is sent to it for [`UNREAD_WITHIN`] is closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,11 +25,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How long a client may take to show which protocol it speaks.
-const FIRST_WORDS_WITHIN: Duration = Duration::from_secs(10);
+const PREFACE_WITHIN: Duration = Duration::from_secs(10);
 /// This many bytes tell HTTP/2 from HTTP/1.1; the shortest request of either has more.
-const FIRST_WORDS_BYTES: usize = 24;
+const PREFACE_BYTES: usize = 24;
 /// How long a client may leave sent data unread.
-const DEAF_WITHIN: Duration = Duration::from_secs(30);
+const UNREAD_WITHIN: Duration = Duration::from_secs(30);
 /// A connection that was idle for this long is probed.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -46,9 +46,9 @@ const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a client is waited for.
 #[derive(Clone, Copy)]
-struct Patience {
-    first_words: Duration,
-    deaf: Duration,
+struct Timeouts {
+    preface: Duration,
+    unread: Duration,
 }
 
 /// The connections of all fronts of this node.
@@ -56,7 +56,7 @@ struct Patience {
 pub(crate) struct Connections {
     free: Arc<Semaphore>,
     max: usize,
-    patience: Patience,
+    timeouts: Timeouts,
     warned: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -72,8 +72,8 @@ impl Connections {
             );
         }
         let max = max.min(room);
-        let patience = Patience { first_words: FIRST_WORDS_WITHIN, deaf: DEAF_WITHIN };
-        Self { free: Arc::new(Semaphore::new(max)), max, patience, warned: Arc::default() }
+        let timeouts = Timeouts { preface: PREFACE_WITHIN, unread: UNREAD_WITHIN };
+        Self { free: Arc::new(Semaphore::new(max)), max, timeouts, warned: Arc::default() }
     }
 
     /// Accepts the next connection that there is room for.
@@ -85,7 +85,7 @@ impl Connections {
                         tracing::debug!(%error, "a socket option could not be set");
                     }
                     match Arc::clone(&self.free).try_acquire_owned() {
-                        Ok(place) => return Admitted::new(stream, place, self.patience),
+                        Ok(place) => return Admitted::new(stream, place, self.timeouts),
                         Err(_) => self.warn_full(peer),
                     }
                 }
@@ -136,29 +136,29 @@ fn descriptors() -> usize {
 pub(crate) struct Admitted {
     stream: TcpStream,
     /// Bytes received so far and the deadline, until enough bytes have arrived.
-    first_words: Option<(usize, Pin<Box<Sleep>>)>,
+    preface: Option<(usize, Pin<Box<Sleep>>)>,
     /// Set while the client does not read what is sent.
-    deaf: Option<Pin<Box<Sleep>>>,
-    deaf_within: Duration,
+    unread: Option<Pin<Box<Sleep>>>,
+    unread_within: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl Admitted {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit, patience: Patience) -> Self {
-        let first_words = Some((0, Box::pin(sleep(patience.first_words))));
-        Self { stream, first_words, deaf: None, deaf_within: patience.deaf, _place: place }
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, timeouts: Timeouts) -> Self {
+        let preface = Some((0, Box::pin(sleep(timeouts.preface))));
+        Self { stream, preface, unread: None, unread_within: timeouts.unread, _place: place }
     }
 
     /// Handles the result of an attempt to send: an attempt that blocks fails once the client has not read
     /// for too long.
     fn sent<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if sent.is_ready() {
-            self.deaf = None;
+            self.unread = None;
             return sent;
         }
-        let within = self.deaf_within;
-        let deaf = self.deaf.get_or_insert_with(|| Box::pin(sleep(within)));
-        ready!(deaf.as_mut().poll(context));
+        let within = self.unread_within;
+        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(within)));
+        ready!(unread.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
@@ -171,10 +171,10 @@ impl AsyncRead for Admitted {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some((received, deadline)) = &mut self.first_words else { return read };
+        let Some((received, deadline)) = &mut self.preface else { return read };
         *received += buffer.filled().len() - before;
-        if *received >= FIRST_WORDS_BYTES {
-            self.first_words = None;
+        if *received >= PREFACE_BYTES {
+            self.preface = None;
         } else if read.is_pending() {
             ready!(deadline.as_mut().poll(context));
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn extra_connection_is_closed_and_freed_slots_are_reused() {
+    async fn extra_connection_is_closed_until_a_slot_is_free() {
         let (listener, address) = listener().await;
         let connections = Connections::new(2);
         let mut clients = Vec::new();
@@ -271,11 +271,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_is_silent_or_does_not_read_is_cut_off() {
+    async fn silent_or_stalled_client_is_cut_off() {
         let (listener, address) = listener().await;
         let short = Duration::from_millis(100);
-        let patience = Patience { first_words: short, deaf: short };
-        let connections = Connections { patience, ..Connections::new(2) };
+        let timeouts = Timeouts { preface: short, unread: short };
+        let connections = Connections { timeouts, ..Connections::new(2) };
         let mut silent = TcpStream::connect(address).await.unwrap();
         silent.write_all(b"PRI * HTTP/2.0").await.unwrap();
         let mut admitted = connections.accept(&listener).await;
@@ -287,7 +287,7 @@ mod tests {
             }
         };
         assert_eq!(error.to_string(), "the client says nothing");
-        let _deaf = TcpStream::connect(address).await.unwrap();
+        let _stalled = TcpStream::connect(address).await.unwrap();
         let mut admitted = connections.accept(&listener).await;
         let error = loop {
             if let Err(error) = admitted.write_all(&[0; 1 << 14]).await {

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_changes_are_gone_and_the_rest_is_whole() {
+    fn history_is_bounded_in_whole_revisions() {
         let log = ChangeLog::new(4, usize::MAX);
         log.push(3, vec![entry(2, 1), entry(3, 1)]);
         log.push(9, vec![entry(5, 1), entry(9, 2)]);

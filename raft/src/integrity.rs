@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_other_histories_do_not_vote_for_each_other() {
+    fn nodes_with_different_histories_do_not_vote() {
         let (one, other) = (node(1, 2, None, &[0, 1, 2, 2]), node(2, 1, None, &[0, 1, 1]));
         let mut vote = wire::VoteRequest::default();
         other.stamp_vote(1, &mut vote);

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_after_purged_ones_are_not_returned_for_them() {
+    async fn later_entries_do_not_stand_in_for_purged_ones() {
         let (_dir, mut store, _) = Builder.build().await.expect("builds");
         let blank = |index| RaftEntry::new_blank(LogId::new_term_index(1, index));
         let (flushed, done) = oneshot::channel();

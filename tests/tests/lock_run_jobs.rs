@@ -110,7 +110,7 @@ const CTRL_D: &[u8] = b"\x04";
 const CTRL_Z: &[u8] = b"\x1a";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn command_that_reads_the_terminal_is_stopped_and_ends() {
+async fn command_reading_the_terminal_is_stopped() {
     let node = node().await;
     for command in [&["cat"][..], &["stty", "sane"], &["sh", "-c", "read line"], &["sh", "-c", "cat; true"]] {
         for end in [CTRL_C, b"TERM", b"HUP"] {

@@ -99,7 +99,6 @@ fn rejection_details(rejection: &Rejection) -> Value {
         ) => {
             json!({ "lock_id": lock_id.to_string(), "session_id": session.to_string() })
         }
-        Rejection::Lock(lock::Refusal::NotInUse { name }) => json!({ "name": name.as_str() }),
         // There is no newest token: the lock is free.
         Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest: 0 }) => {
             json!({ "fencing_token": token })
@@ -107,7 +106,8 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::Lock(lock::Refusal::TokenSuperseded { token, newest }) => {
             json!({ "fencing_token": token, "newest_token": newest })
         }
-        Rejection::Register(register::Refusal::RegisterNotFound { name }) => json!({ "name": name.as_str() }),
+        Rejection::Lock(lock::Refusal::NotInUse { name })
+        | Rejection::Register(register::Refusal::RegisterNotFound { name }) => json!({ "name": name.as_str() }),
         Rejection::KeyReused => json!({}),
         Rejection::SequenceTooOld { sequence, oldest } => json!({ "sequence": sequence, "oldest": oldest }),
         Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id }) => {

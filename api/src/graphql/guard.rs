@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_says_where() {
+    fn parse_error_names_the_place() {
         for (query, place) in
             [("", "line 1, column 1:"), ("{", "line 1, column 2:"), ("{\n  a(b:\"})\n}", "line 2, column")]
         {

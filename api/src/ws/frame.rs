@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_request_is_named() {
+    fn malformed_frame_is_an_error_with_its_field() {
         for (text, id, code, field) in [
             ("{", None, "malformed_body", None),
             ("", None, "malformed_body", None),

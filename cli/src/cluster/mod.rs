@@ -173,7 +173,7 @@ fn together(before: Option<Error>, mut error: Error) -> Error {
 }
 
 /// Asks every member that the first answer names about itself.
-async fn every_status(global: &Global) -> Result<Vec<render::Told>, Failure> {
+async fn every_status(global: &Global) -> Result<Vec<render::MemberAnswer>, Failure> {
     let (_, seen) = first_status(global).await?;
     let timeout = global.timeout;
     let asked: Vec<_> = seen
@@ -181,20 +181,20 @@ async fn every_status(global: &Global) -> Result<Vec<render::Told>, Failure> {
         .into_iter()
         .map(|member| {
             tokio::spawn(async move {
-                let told = match Node::at(&member.grpc, timeout) {
+                let status = match Node::at(&member.grpc, timeout) {
                     Ok(node) => node.status().await,
                     Err(error) => Err(error),
                 };
-                render::Told { member, status: told.map_err(Failure::from) }
+                render::MemberAnswer { member, status: status.map_err(Failure::from) }
             })
         })
         .collect();
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for asked in asked {
         // A task ends without an answer only when it panics; the panic is propagated.
-        told.push(asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+        answers.push(asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
     }
-    Ok(told)
+    Ok(answers)
 }
 
 fn limit(text: &str) -> Result<Limit, String> {

@@ -11,7 +11,7 @@ pub(super) type Status = GetStatusResponse;
 
 /// The answer of a member that was asked directly.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct MemberAnswer {
     pub(super) member: Member,
     pub(super) status: Result<Status, Failure>,
 }
@@ -77,10 +77,10 @@ pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
 }
 
 /// Renders the answers of all members about themselves.
-pub(super) fn every(told: &[Told]) -> Answer {
+pub(super) fn every(answers: &[MemberAnswer]) -> Answer {
     let table = rows(
         ["NAME", "ID", "ROLE", "READY", "TERM", "LEADER", "APPLIED", "STATE HASH", "WHY NOT"],
-        told.iter().map(|Told { member, status }| {
+        answers.iter().map(|MemberAnswer { member, status }| {
             let node = [member.name.clone(), member.node_id.to_string()];
             let [name, id] = node;
             match status {
@@ -112,12 +112,12 @@ pub(super) fn every(told: &[Told]) -> Answer {
             }
         }),
     );
-    let nodes = told.iter().map(|told| match &told.status {
+    let nodes = answers.iter().map(|answer| match &answer.status {
         Ok(status) => {
-            json!({"member": member_json(&told.member), "status": status_json(status), "error": null})
+            json!({"member": member_json(&answer.member), "status": status_json(status), "error": null})
         }
         Err(failure) => {
-            json!({"member": member_json(&told.member), "status": null, "error": failure.to_json()})
+            json!({"member": member_json(&answer.member), "status": null, "error": failure.to_json()})
         }
     });
     Answer::new(json!({"nodes": nodes.collect::<Vec<_>>()}), table)
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn silent_member_has_its_line() {
         let silent = Failure::new(exit::UNAVAILABLE, "unavailable", "refused");
-        let answer = every(&[Told { member: member(), status: Err(silent) }]);
+        let answer = every(&[MemberAnswer { member: member(), status: Err(silent) }]);
         assert!(answer.text.ends_with("refused (unavailable)"), "{}", answer.text);
         assert_eq!(answer.json["nodes"][0]["error"]["code"], "unavailable");
     }

@@ -80,7 +80,7 @@ fn a_grant() {
 }
 
 #[test]
-fn what_is_absent_is_null() {
+fn absent_values_are_null() {
     let of_session = Grant { ttl_ms: None, remaining_ms: None, session_id: "s-1".to_owned(), ..grant() };
     let json = granted(&of_session, 12).json;
     assert_eq!((&json["grant"]["ttl_ms"], &json["grant"]["session_id"]), (&Value::Null, &json!("s-1")));

@@ -8,12 +8,12 @@ use batuta_statemachine::{Applied, Command, Entry, Reply, State, lock};
 use super::answers;
 use crate::history::{Event, Kind, Operation};
 use crate::ledger::Ledger;
-use crate::told::Told;
+use crate::watch_event::WatchEvent;
 
 /// The result of replaying the log.
 pub(super) struct Replay {
     /// The changes of each revision, as watchers see them.
-    pub(super) changes: BTreeMap<u64, Vec<Told>>,
+    pub(super) changes: BTreeMap<u64, Vec<WatchEvent>>,
     pub(super) problems: Vec<String>,
     pub(super) looked_at: String,
     /// Whether the log has no gap, so that nothing happened that it does not contain.
@@ -37,7 +37,7 @@ struct Replayer<'a> {
     never: HashMap<&'a str, &'a Operation>,
     /// The acquisitions with each mark.
     effects: HashMap<String, BTreeSet<String>>,
-    changes: BTreeMap<u64, Vec<Told>>,
+    changes: BTreeMap<u64, Vec<WatchEvent>>,
     problems: Vec<String>,
     compared: u64,
     hashes: u64,
@@ -100,7 +100,7 @@ impl Replayer<'_> {
             }
         }
         if !applied.changes.is_empty() {
-            self.changes.insert(index, applied.changes.iter().map(Told::from_change).collect());
+            self.changes.insert(index, applied.changes.iter().map(WatchEvent::from_change).collect());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::told::Told;
+use crate::watch_event::WatchEvent;
 
 /// A grant that is held.
 struct Held {
@@ -30,15 +30,15 @@ struct Story {
 }
 
 /// Checks the changes of all revisions. Also describes the waits, grants and sessions at the end.
-pub(super) fn check(changes: &BTreeMap<u64, Vec<Told>>) -> (Vec<String>, String) {
+pub(super) fn check(changes: &BTreeMap<u64, Vec<WatchEvent>>) -> (Vec<String>, String) {
     let mut story = Story::default();
-    let mut events = 0;
-    for (&revision, told) in changes {
-        let ended = told.iter().filter(|told| told.kind == "session_ended");
-        let ended: Vec<&str> = ended.map(|told| told.session_id.as_str()).collect();
-        for one in told {
-            events += 1;
-            story.tell(revision, one);
+    let mut count = 0;
+    for (&revision, events) in changes {
+        let ended = events.iter().filter(|event| event.kind == "session_ended");
+        let ended: Vec<&str> = ended.map(|event| event.session_id.as_str()).collect();
+        for event in events {
+            count += 1;
+            story.apply(revision, event);
         }
         for session_id in ended {
             story.nothing_left(revision, session_id);
@@ -50,98 +50,100 @@ pub(super) fn check(changes: &BTreeMap<u64, Vec<Told>>) -> (Vec<String>, String)
         story.waits.len(),
         story.sessions.len()
     );
-    (story.problems, format!("{events} changes; {left}"))
+    (story.problems, format!("{count} changes; {left}"))
 }
 
 impl Story {
-    fn problem(&mut self, revision: u64, told: &Told, what: &str) {
-        self.problems.push(format!("revision {revision}: {what}: {told:?}"));
+    fn problem(&mut self, revision: u64, change: &WatchEvent, what: &str) {
+        self.problems.push(format!("revision {revision}: {what}: {change:?}"));
     }
 
-    fn tell(&mut self, revision: u64, told: &Told) {
-        let wrong = match told.kind.as_str() {
+    fn apply(&mut self, revision: u64, change: &WatchEvent) {
+        let wrong = match change.kind.as_str() {
             "session_opened" => {
-                let known = self.ended_sessions.contains(&told.session_id);
-                (known || !self.sessions.insert(told.session_id.clone()))
+                let known = self.ended_sessions.contains(&change.session_id);
+                (known || !self.sessions.insert(change.session_id.clone()))
                     .then_some("a session that was there before")
             }
             "session_ended" => {
-                self.ended_sessions.insert(told.session_id.clone());
-                (!self.sessions.remove(&told.session_id)).then_some("no such session")
+                self.ended_sessions.insert(change.session_id.clone());
+                (!self.sessions.remove(&change.session_id)).then_some("no such session")
             }
-            "lock_queued" => self.queued(revision, told),
+            "lock_queued" => self.queued(revision, change),
             "lock_granted" => {
-                self.granted(revision, told);
+                self.granted(revision, change);
                 None
             }
-            "lock_extended" => (!self.held.contains_key(&told.lock_id)).then_some("extended, but not held"),
-            "lock_released" if told.count > 0 => None,
-            "lock_released" => self.held.remove(&told.lock_id).is_none().then_some("released, but not held"),
-            "wait_ended" => {
-                self.waits.remove(&told.lock_id).is_none().then_some("a wait ended that was none")
+            "lock_extended" => (!self.held.contains_key(&change.lock_id)).then_some("extended, but not held"),
+            "lock_released" if change.count > 0 => None,
+            "lock_released" => {
+                self.held.remove(&change.lock_id).is_none().then_some("released, but not held")
             }
-            "register_advanced" | "register_deleted" => self.register(told),
+            "wait_ended" => {
+                self.waits.remove(&change.lock_id).is_none().then_some("a wait ended that was none")
+            }
+            "register_advanced" | "register_deleted" => self.register(change),
             _ => None,
         };
         if let Some(wrong) = wrong {
-            self.problem(revision, told, wrong);
+            self.problem(revision, change, wrong);
         }
     }
 
-    fn register(&mut self, told: &Told) -> Option<&'static str> {
-        let name = told.names.first().map(|(name, _)| name.clone()).unwrap_or_default();
-        if told.kind == "register_deleted" {
+    fn register(&mut self, change: &WatchEvent) -> Option<&'static str> {
+        let name = change.names.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        if change.kind == "register_deleted" {
             return self.registers.remove(&name).is_none().then_some("no such register");
         }
-        let before = self.registers.insert(name, told.token).unwrap_or_default();
-        let risen = before < told.token && told.token <= self.last_token;
+        let before = self.registers.insert(name, change.token).unwrap_or_default();
+        let risen = before < change.token && change.token <= self.last_token;
         (!risen).then_some("a register that did not rise, or a token that was never given")
     }
 
     /// Whether the owner of the change is a session that exists, or not a session.
-    fn has_owner(&self, told: &Told) -> bool {
-        told.session_id.is_empty() || self.sessions.contains(&told.session_id)
+    fn has_owner(&self, change: &WatchEvent) -> bool {
+        change.session_id.is_empty() || self.sessions.contains(&change.session_id)
     }
 
-    fn queued(&mut self, revision: u64, told: &Told) -> Option<&'static str> {
+    fn queued(&mut self, revision: u64, change: &WatchEvent) -> Option<&'static str> {
         let wait = Waits {
-            session_id: told.session_id.clone(),
-            names: told.names.clone(),
-            since: place(&told.lock_id).unwrap_or((revision, told.ordinal)),
+            session_id: change.session_id.clone(),
+            names: change.names.clone(),
+            since: place(&change.lock_id).unwrap_or((revision, change.ordinal)),
         };
-        self.waits.insert(told.lock_id.clone(), wait);
-        (!self.has_owner(told)).then_some("queued for a session that is not there")
+        self.waits.insert(change.lock_id.clone(), wait);
+        (!self.has_owner(change)).then_some("queued for a session that is not there")
     }
 
-    fn granted(&mut self, revision: u64, told: &Told) {
-        if !self.has_owner(told) {
-            self.problem(revision, told, "granted to a session that is not there");
+    fn granted(&mut self, revision: u64, change: &WatchEvent) {
+        if !self.has_owner(change) {
+            self.problem(revision, change, "granted to a session that is not there");
         }
-        if told.count > 1 {
+        if change.count > 1 {
             return;
         }
-        if told.token <= self.last_token {
-            self.problem(revision, told, "the token did not rise");
+        if change.token <= self.last_token {
+            self.problem(revision, change, "the token did not rise");
         }
-        self.last_token = self.last_token.max(told.token);
-        for (name, mode) in &told.names {
+        self.last_token = self.last_token.max(change.token);
+        for (name, mode) in &change.names {
             let others = self.held.values().flat_map(|held| &held.names).filter(|(held, _)| held == name);
             let clash = others.filter(|(_, other)| mode == "exclusive" || other == "exclusive").count();
             if clash > 0 {
-                self.problem(revision, told, "granted beside a holder that excludes it");
+                self.problem(revision, change, "granted beside a holder that excludes it");
             }
         }
-        if let Some(wait) = self.waits.remove(&told.lock_id) {
-            self.in_turn(revision, told, &wait);
+        if let Some(wait) = self.waits.remove(&change.lock_id) {
+            self.in_turn(revision, change, &wait);
         }
-        let held = Held { session_id: told.session_id.clone(), names: told.names.clone() };
-        if self.held.insert(told.lock_id.clone(), held).is_some() {
-            self.problem(revision, told, "granted twice");
+        let held = Held { session_id: change.session_id.clone(), names: change.names.clone() };
+        if self.held.insert(change.lock_id.clone(), held).is_some() {
+            self.problem(revision, change, "granted twice");
         }
     }
 
     /// First come, first served: among waits for a single exclusive lock, no earlier wait may still be queued.
-    fn in_turn(&mut self, revision: u64, told: &Told, wait: &Waits) {
+    fn in_turn(&mut self, revision: u64, change: &WatchEvent, wait: &Waits) {
         let [(name, mode)] = wait.names.as_slice() else { return };
         let ahead = self.waits.values().filter(|other| match other.names.as_slice() {
             [(other_name, other_mode)] => {
@@ -150,7 +152,7 @@ impl Story {
             _ => false,
         });
         if mode != "semaphore" && ahead.count() > 0 {
-            self.problem(revision, told, "granted past somebody who waits longer");
+            self.problem(revision, change, "granted past somebody who waits longer");
         }
     }
 
@@ -175,21 +177,21 @@ fn place(lock_id: &str) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn event(kind: &str, lock_id: &str, token: u64, session_id: &str) -> Told {
+    fn event(kind: &str, lock_id: &str, token: u64, session_id: &str) -> WatchEvent {
         let count = u64::from(kind != "lock_released");
-        Told {
+        WatchEvent {
             kind: kind.into(),
             lock_id: lock_id.into(),
             token,
             count,
             session_id: session_id.into(),
             names: vec![("a".into(), "exclusive".into())],
-            ..Told::default()
+            ..WatchEvent::default()
         }
     }
 
-    fn problems(story: Vec<Told>) -> Vec<String> {
-        check(&(1..).zip(story.into_iter().map(|told| vec![told])).collect()).0
+    fn problems(story: Vec<WatchEvent>) -> Vec<String> {
+        check(&(1..).zip(story.into_iter().map(|change| vec![change])).collect()).0
     }
 
     #[test]
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_is_found() {
+    fn broken_rules_are_found() {
         for story in [
             vec![event("lock_granted", "l1", 1, ""), event("lock_granted", "l2", 2, "")],
             vec![

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::told::Told;
-use crate::watch::Heard;
+use crate::watch::WatchRecord;
+use crate::watch_event::WatchEvent;
 
 /// Compares what watchers received with the changes of the log. Every watcher must have reached `goal`.
 pub(super) fn check(
-    heard: &[Vec<Heard>],
-    log: &BTreeMap<u64, Vec<Told>>,
+    heard: &[Vec<WatchRecord>],
+    log: &BTreeMap<u64, Vec<WatchEvent>>,
     goal: u64,
 ) -> (Vec<String>, String) {
     let mut problems = Vec::new();
@@ -18,15 +18,15 @@ pub(super) fn check(
         let mut follow = Follow { who, upto: 0, parts: Vec::new(), log, problems: Vec::new() };
         for line in lines {
             match line {
-                Heard::Changes { revision, events, more } => {
+                WatchRecord::Changes { revision, events, more } => {
                     follow.parts.extend(events.iter().cloned());
                     if !more {
                         revisions += 1;
                         follow.changes(*revision);
                     }
                 }
-                Heard::Progress { revision } => follow.progress(*revision),
-                Heard::Connected { after, .. } => {
+                WatchRecord::Progress { revision } => follow.progress(*revision),
+                WatchRecord::Connected { after, .. } => {
                     moves += 1;
                     // The revision was incomplete and is sent again.
                     follow.parts.clear();
@@ -34,7 +34,7 @@ pub(super) fn check(
                         follow.problem(&format!("went on after {after}, had heard up to {}", follow.upto));
                     }
                 }
-                Heard::Ended { .. } => {}
+                WatchRecord::Ended { .. } => {}
             }
         }
         if follow.upto < goal {
@@ -51,8 +51,8 @@ struct Follow<'a> {
     /// The watcher has received everything up to this revision.
     upto: u64,
     /// The parts of an incomplete revision.
-    parts: Vec<Told>,
-    log: &'a BTreeMap<u64, Vec<Told>>,
+    parts: Vec<WatchEvent>,
+    log: &'a BTreeMap<u64, Vec<WatchEvent>>,
     problems: Vec<String>,
 }
 
@@ -104,35 +104,35 @@ impl Follow<'_> {
 mod tests {
     use super::*;
 
-    fn told(kind: &str) -> Vec<Told> {
-        vec![Told { kind: kind.to_owned(), ..Told::default() }]
+    fn events_of(kind: &str) -> Vec<WatchEvent> {
+        vec![WatchEvent { kind: kind.to_owned(), ..WatchEvent::default() }]
     }
 
-    fn changes(revision: u64, kind: &str) -> Heard {
-        Heard::Changes { revision, events: told(kind), more: false }
+    fn changes(revision: u64, kind: &str) -> WatchRecord {
+        WatchRecord::Changes { revision, events: events_of(kind), more: false }
     }
 
-    fn problems(heard: Vec<Heard>) -> usize {
-        let log = BTreeMap::from([(3, told("a")), (5, told("b")), (9, told("c"))]);
+    fn problems(heard: Vec<WatchRecord>) -> usize {
+        let log = BTreeMap::from([(3, events_of("a")), (5, events_of("b")), (9, events_of("c"))]);
         check(&[heard], &log, 9).0.len()
     }
 
     #[test]
     fn parts_of_a_revision_are_joined() {
-        let log = BTreeMap::from([(3, [told("a"), told("b")].concat())]);
-        let part = |kind, more| Heard::Changes { revision: 3, events: told(kind), more };
-        let connected = || Heard::Connected { node: "n1".to_owned(), after: 0 };
-        let problems = |heard: Vec<Heard>| check(&[heard], &log, 3).0.len();
+        let log = BTreeMap::from([(3, [events_of("a"), events_of("b")].concat())]);
+        let part = |kind, more| WatchRecord::Changes { revision: 3, events: events_of(kind), more };
+        let connected = || WatchRecord::Connected { node: "n1".to_owned(), after: 0 };
+        let problems = |heard: Vec<WatchRecord>| check(&[heard], &log, 3).0.len();
         assert_eq!(problems(vec![part("a", true), part("b", false)]), 0);
         assert_eq!(problems(vec![part("a", true), connected(), part("a", true), part("b", false)]), 0);
         assert_eq!(problems(vec![part("a", true), connected(), part("b", false)]), 1, "half is missing");
-        let never_whole = vec![part("a", true), Heard::Progress { revision: 3 }];
+        let never_whole = vec![part("a", true), WatchRecord::Progress { revision: 3 }];
         assert_eq!(problems(never_whole), 2, "progress within a revision, and the revision is missing");
     }
 
     #[test]
     fn gaps_repeats_and_lies_are_found() {
-        let progress = |revision| Heard::Progress { revision };
+        let progress = |revision| WatchRecord::Progress { revision };
         assert_eq!(
             problems(vec![changes(3, "a"), progress(4), changes(5, "b"), changes(9, "c"), progress(9)]),
             0

@@ -2,9 +2,9 @@
 
 mod act;
 mod member;
+mod network_faults;
 mod plan;
 mod run;
-mod wires;
 
 pub use plan::{Family, Fault, Pauses, Planned, RATE_PPM_MAX, Target, plan};
 pub use run::{Nemesis, Unexpected};

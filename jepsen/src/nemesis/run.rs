@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Fault, Planned, Target, wires};
+use super::{Fault, Planned, Target, network_faults};
 use crate::client::Shared;
 use crate::cluster::Cluster;
 use crate::disk::Trouble;
@@ -126,7 +126,7 @@ impl Nemesis {
 
     /// Applies the faults in force to network, disks and clocks.
     fn apply(&mut self) -> Result<()> {
-        self.cluster.set_faults(wires::faults(&self.active, self.cluster.nodes.len()))?;
+        self.cluster.set_faults(network_faults::faults(&self.active, self.cluster.nodes.len()))?;
         self.apply_to_machines()
     }
 

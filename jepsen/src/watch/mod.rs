@@ -17,20 +17,20 @@ use tokio::task::JoinSet;
 use crate::client::Shared;
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::told::Told;
+use crate::watch_event::WatchEvent;
 
 pub use source::Way;
 
 /// A record of a watcher, one JSON object per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Heard {
+pub enum WatchRecord {
     /// The changes of one revision, or a part of them.
     Changes {
         /// The revision.
         revision: u64,
         /// The changes, in order.
-        events: Vec<Told>,
+        events: Vec<WatchEvent>,
         /// Whether more of the revision follows.
         #[serde(default)]
         more: bool,
@@ -73,8 +73,8 @@ impl Goal {
         self.0.store(revision, Ordering::Relaxed);
     }
 
-    fn is_reached(&self, heard: u64) -> bool {
-        heard >= self.0.load(Ordering::Relaxed)
+    fn is_reached(&self, revision: u64) -> bool {
+        revision >= self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -102,7 +102,7 @@ pub fn start(
             way: Way::ALL[number % Way::ALL.len()],
             place: number % shared.places,
             places: shared.places,
-            heard: 0,
+            received: 0,
             file: BufWriter::new(file),
             goal: Arc::clone(goal),
             restless: restless.then(|| Random::new(shared.seed, u64::MAX - 2 - number as u64)),
@@ -116,7 +116,7 @@ pub fn start(
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn load(dir: &Path) -> Result<Vec<Vec<Heard>>> {
+pub fn load(dir: &Path) -> Result<Vec<Vec<WatchRecord>>> {
     let mut all = Vec::new();
     for number in 0.. {
         let path = dir.join(file_name(number));
@@ -135,7 +135,7 @@ struct Watcher {
     place: usize,
     places: usize,
     /// The watcher has received everything up to this revision.
-    heard: u64,
+    received: u64,
     file: BufWriter<File>,
     goal: Arc<Goal>,
     restless: Option<Random>,
@@ -143,25 +143,28 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self) -> Result<()> {
-        while !self.goal.is_reached(self.heard) {
-            self.note(&Heard::Connected { node: format!("n{}", self.place + 1), after: self.heard })?;
+        while !self.goal.is_reached(self.received) {
+            self.note(&WatchRecord::Connected {
+                node: format!("n{}", self.place + 1),
+                after: self.received,
+            })?;
             let why = self.follow().await?;
-            self.note(&Heard::Ended { why })?;
+            self.note(&WatchRecord::Ended { why })?;
             self.place = (self.place + 1) % self.places;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.file.flush().map_err(Error::io("a watcher's file"))
     }
 
-    fn note(&mut self, heard: &Heard) -> Result<()> {
-        let line = serde_json::to_string(heard)
+    fn note(&mut self, record: &WatchRecord) -> Result<()> {
+        let line = serde_json::to_string(record)
             .map_err(|error| Error::Usage(format!("what a watcher heard has no JSON form: {error}")))?;
         writeln!(self.file, "{line}").map_err(Error::io("a watcher's file"))
     }
 
     /// Follows one node until the watch ends or falls silent, or the goal is reached; returns the reason.
     async fn follow(&mut self) -> Result<String> {
-        let opened = self.way.open(self.place, self.heard + 1);
+        let opened = self.way.open(self.place, self.received + 1);
         let mut stream = match tokio::time::timeout(SILENCE, opened).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(why)) => return Ok(why),
@@ -177,17 +180,17 @@ impl Watcher {
                 Err(_) => return Ok("silence".to_owned()),
                 Ok(Err(why)) => return Ok(why),
                 Ok(Ok(news)) => {
-                    for heard in news {
-                        if let Heard::Changes { revision, more: false, .. } | Heard::Progress { revision } =
-                            &heard
+                    for record in news {
+                        if let WatchRecord::Changes { revision, more: false, .. }
+                        | WatchRecord::Progress { revision } = &record
                         {
-                            self.heard = self.heard.max(*revision);
+                            self.received = self.received.max(*revision);
                         }
-                        self.note(&heard)?;
+                        self.note(&record)?;
                     }
                 }
             }
-            if self.goal.is_reached(self.heard) {
+            if self.goal.is_reached(self.received) {
                 return Ok("the goal is reached".to_owned());
             }
         }

@@ -12,10 +12,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tonic::transport::Channel;
 
-use super::Heard;
+use super::WatchRecord;
 use crate::cluster::PORTS;
 use crate::sandbox::address;
-use crate::told::Told;
+use crate::watch_event::WatchEvent;
 
 const PROGRESS_MS: u64 = 500;
 /// The watch as a GraphQL subscription.
@@ -58,7 +58,7 @@ pub(super) enum Source {
     Graphql(Box<GraphqlOperation>),
 }
 
-type News = Result<Vec<Heard>, String>;
+type News = Result<Vec<WatchRecord>, String>;
 
 fn why(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -110,10 +110,10 @@ impl Way {
 }
 
 /// Makes a record of changes; `events` have the spelling of REST.
-fn changes(changes: &Value, events: &Value) -> Result<Heard, String> {
+fn changes(changes: &Value, events: &Value) -> Result<WatchRecord, String> {
     let revision = changes["revision"].as_u64().ok_or("changes without a revision")?;
-    let events = events.as_array().into_iter().flatten().map(Told::from_json).collect();
-    Ok(Heard::Changes { revision, events, more: changes["more"].as_bool().unwrap_or_default() })
+    let events = events.as_array().into_iter().flatten().map(WatchEvent::from_json).collect();
+    Ok(WatchRecord::Changes { revision, events, more: changes["more"].as_bool().unwrap_or_default() })
 }
 
 impl Source {
@@ -134,12 +134,12 @@ impl Source {
                 let response = stream.message().await.map_err(why)?.ok_or("the stream ended")?;
                 let revision = response.revision;
                 Ok(vec![match response.item {
-                    Some(Item::Changes(changes)) => Heard::Changes {
+                    Some(Item::Changes(changes)) => WatchRecord::Changes {
                         revision,
-                        events: changes.events.iter().map(Told::from_wire).collect(),
+                        events: changes.events.iter().map(WatchEvent::from_wire).collect(),
                         more: changes.more,
                     },
-                    Some(Item::Progress(_)) => Heard::Progress { revision },
+                    Some(Item::Progress(_)) => WatchRecord::Progress { revision },
                     other => return Err(format!("unexpected {other:?}")),
                 }])
             }
@@ -172,12 +172,12 @@ impl Source {
                 }
                 let answer: Value = response.json().await.map_err(why)?;
                 let told = answer["changes"].as_array().into_iter().flatten();
-                let mut news: Vec<Heard> =
+                let mut news: Vec<WatchRecord> =
                     told.map(|told| changes(told, &told["events"])).collect::<Result<_, _>>()?;
                 *next = answer["next_revision"].as_u64().ok_or("a poll without next_revision")?;
                 *ordinal = answer["next_ordinal"].as_u64().unwrap_or_default();
                 if *ordinal == 0 {
-                    news.extend(next.checked_sub(1).map(|revision| Heard::Progress { revision }));
+                    news.extend(next.checked_sub(1).map(|revision| WatchRecord::Progress { revision }));
                 }
                 Ok(news)
             }
@@ -185,8 +185,8 @@ impl Source {
     }
 }
 
-fn progress(revision: &Value) -> Vec<Heard> {
-    revision.as_u64().map(|revision| Heard::Progress { revision }).into_iter().collect()
+fn progress(revision: &Value) -> Vec<WatchRecord> {
+    revision.as_u64().map(|revision| WatchRecord::Progress { revision }).into_iter().collect()
 }
 
 /// Converts one server-sent event.
@@ -216,14 +216,14 @@ mod tests {
     fn server_sent_events_are_understood() {
         assert_eq!(
             sent("event: progress\nid: 16\ndata: {\"revision\":16}\n\n"),
-            Ok(vec![Heard::Progress { revision: 16 }])
+            Ok(vec![WatchRecord::Progress { revision: 16 }])
         );
         let changes = sent(
             "event: changes\ndata: {\"revision\":17,\"events\":[{\"ordinal\":0,\"kind\":\"limits_changed\"}]}\n\n",
         );
         let Ok(news) = changes else { panic!("{changes:?}") };
         assert!(
-            matches!(&news[..], [Heard::Changes { revision: 17, events, more: false }] if events[0].kind == "limits_changed")
+            matches!(&news[..], [WatchRecord::Changes { revision: 17, events, more: false }] if events[0].kind == "limits_changed")
         );
         assert!(sent("event: error\ndata: {\"code\":\"lagged\"}\n\n").is_err());
         assert_eq!(sent(": still here\n\n"), Ok(vec![]));

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_address_is_told_once() {
+    fn change_of_address_is_reported_once() {
         let book = AddressBook::default();
         let note = |peer: &str, boot_id| book.note(3, peer, Addresses::default(), boot_id);
         assert_eq!(note("old", 1), None, "nothing was known");

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closed_port_refuses_and_a_silent_one_is_unclear() {
+    async fn only_a_closed_port_counts_as_refused() {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = silent.local_addr().expect("an address").to_string();
         let platform = OsPlatform::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn request_that_begins_in_purged_entries_is_not_sent() {
+    async fn request_for_purged_entries_is_not_sent() {
         let peer = bind();
         let mut network = network();
         let addresses =

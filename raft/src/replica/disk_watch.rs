@@ -151,7 +151,7 @@ mod tests {
     const MIN: u64 = 1000;
 
     #[test]
-    fn a_disk_just_above_the_limit_has_no_room_for_leadership() {
+    fn disk_just_above_the_limit_has_no_room_to_lead() {
         let watch = DiskWatch::new(MIN);
         for (free_bytes, low, room) in
             [(0, true, false), (MIN - 1, true, false), (MIN, false, false), (MIN + 249, false, false)]

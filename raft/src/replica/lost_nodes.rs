@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_counts_from_the_last_contact_in_small_steps() {
+    fn silence_counts_from_the_last_contact() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let first = <Contact as openraft::Instant>::now();

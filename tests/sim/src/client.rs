@@ -66,7 +66,7 @@ impl Answer {
 
 /// How a call ended for its caller.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum CallEnd {
     Answer(Answer),
     /// The call was refused and had no effect.
     Refused(ApiError),
@@ -153,11 +153,11 @@ impl Caller {
         under: CallContext,
         begun_ms: u64,
         patience: Duration,
-    ) -> Told {
-        let Some(mut asked) = self.ask(node, call, under, begun_ms) else { return Told::NotSent };
+    ) -> CallEnd {
+        let Some(mut asked) = self.ask(node, call, under, begun_ms) else { return CallEnd::NotSent };
         // `None` when the process ended or the caller hung up.
         let outcome = tokio::time::timeout(patience, &mut asked.answer).await.ok().and_then(Result::ok);
-        self.told(&asked, outcome)
+        self.settle(&asked, outcome)
     }
 
     /// Makes the call; dropping the returned value hangs up. `None` when the node is down.
@@ -184,33 +184,33 @@ impl Caller {
     }
 
     /// Records how a call ended; `None` means without an answer.
-    pub(crate) fn told(&self, asked: &Asked, outcome: Option<Result<Answer, ApiError>>) -> Told {
+    pub(crate) fn settle(&self, asked: &Asked, outcome: Option<Result<Answer, ApiError>>) -> CallEnd {
         let (context, who) = (&self.context, &self.who);
-        let told = match outcome {
-            Some(Ok(answer)) => Told::Answer(answer),
-            Some(Err(error)) if is_unknown(&error) => Told::Unknown,
-            Some(Err(error)) => Told::Refused(error),
-            None => Told::Unknown,
+        let end = match outcome {
+            Some(Ok(answer)) => CallEnd::Answer(answer),
+            Some(Err(error)) if is_unknown(&error) => CallEnd::Unknown,
+            Some(Err(error)) => CallEnd::Refused(error),
+            None => CallEnd::Unknown,
         };
-        match &told {
-            Told::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
+        match &end {
+            CallEnd::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
             other => context.say(format_args!("{who} < {other:?}")),
         }
-        self.note(&asked.call, &told, asked.begun_ms, asked.acknowledged);
-        told
+        self.note(&asked.call, &end, asked.begun_ms, asked.acknowledged);
+        end
     }
 
-    fn note(&self, call: &Call, told: &Told, begun_ms: u64, acknowledged: u64) {
+    fn note(&self, call: &Call, end: &CallEnd, begun_ms: u64, acknowledged: u64) {
         let mut ledger = self.context.ledger();
-        let answer = match told {
-            Told::Answer(answer) => answer,
-            Told::Refused(ApiError::Internal(error)) => {
+        let answer = match end {
+            CallEnd::Answer(answer) => answer,
+            CallEnd::Refused(ApiError::Internal(error)) => {
                 let what = format!("{}: {error}", self.who);
                 return self.context.fail(violation("no call fails for reasons of ours", what));
             }
-            Told::Refused(_) => return ledger.refused += 1,
-            Told::Unknown => return ledger.unknown += 1,
-            Told::NotSent => return,
+            CallEnd::Refused(_) => return ledger.refused += 1,
+            CallEnd::Unknown => return ledger.unknown += 1,
+            CallEnd::NotSent => return,
         };
         ledger.acknowledged += 1;
         ledger.revision = ledger.revision.max(answer.revision());

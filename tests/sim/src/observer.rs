@@ -51,7 +51,7 @@ impl Observer {
     }
 
     /// Sets whether a node with another history is exempt from the checks.
-    pub(crate) fn look_away(&mut self, node: usize, astray: bool) {
+    pub(crate) fn exempt(&mut self, node: usize, astray: bool) {
         if astray {
             self.astray.insert(node);
         } else {
@@ -69,7 +69,7 @@ impl Observer {
     }
 
     /// Checks one node.
-    pub(crate) fn look(&mut self, context: &Context, node: usize) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self, context: &Context, node: usize) -> Result<(), Violation> {
         let Some(running) = context.nodes[node].running() else {
             self.forget(node);
             return Ok(());

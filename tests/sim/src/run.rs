@@ -13,7 +13,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use turmoil::Sim;
 
-use crate::client::{Call, Caller, Told};
+use crate::client::{Call, CallEnd, Caller};
 use crate::context::{Context, Violation, violation};
 use crate::machine::Machine;
 use crate::nemesis::Nemesis;
@@ -158,7 +158,7 @@ impl Run<'_> {
         self.finished = self.sim.step().map_err(|error| violation("no process fails", error))?;
         self.context.set_now(self.sim.elapsed());
         for node in 0..self.context.plan.nodes {
-            self.observer.look(&self.context, node)?;
+            self.observer.check(&self.context, node)?;
         }
         self.context.failed().map_or(Ok(()), Err)
     }
@@ -309,8 +309,10 @@ async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
     let under =
         CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
     let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
-    while !matches!(caller.call(node, call.clone(), under.clone(), begun_ms, patience).await, Told::Answer(_))
-    {
+    while !matches!(
+        caller.call(node, call.clone(), under.clone(), begun_ms, patience).await,
+        CallEnd::Answer(_)
+    ) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -20,7 +20,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::client::{Answer, Asked, Call, Caller, Told};
+use crate::client::{Answer, Asked, Call, CallEnd, Caller};
 use crate::context::{Violation, violation};
 use crate::machine::End;
 use crate::node::{self, Slot};
@@ -117,7 +117,7 @@ impl Run<'_> {
                     self.step()?;
                     outcome = asked.answer.try_recv();
                 }
-                if let Told::Answer(answer) = self.caller().told(&asked, outcome.ok()) {
+                if let CallEnd::Answer(answer) = self.caller().settle(&asked, outcome.ok()) {
                     return Ok(answer);
                 }
             }

@@ -13,7 +13,7 @@ use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use crate::client::{Answer, Call, Caller, Told};
+use crate::client::{Answer, Call, CallEnd, Caller};
 use crate::context::Context;
 use crate::plan::{Stream, rng};
 
@@ -79,11 +79,11 @@ impl Client {
     }
 
     /// Makes a call, usually with a key, and with a key repeats it while its outcome is unknown.
-    async fn write(&mut self, call: Call) -> Told {
+    async fn write(&mut self, call: Call) -> CallEnd {
         let dedup = if self.rng.random_bool(0.7) { Some(self.key()) } else { None };
         let begun_ms = self.caller.context.now_ms();
         let within = Duration::from_millis(self.caller.context.plan.patience_ms);
-        let mut told = Told::NotSent;
+        let mut end = CallEnd::NotSent;
         for _ in 0..TRIES {
             let under = CallContext {
                 dedup: dedup.clone(),
@@ -95,20 +95,20 @@ impl Client {
             let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * within };
             let latest = self.caller.call(node, call.clone(), under, begun_ms, patience).await;
             let again = match latest {
-                Told::NotSent => true,
-                Told::Unknown => dedup.is_some(),
-                Told::Answer(_) | Told::Refused(_) => false,
+                CallEnd::NotSent => true,
+                CallEnd::Unknown => dedup.is_some(),
+                CallEnd::Answer(_) | CallEnd::Refused(_) => false,
             };
             // If one attempt was unanswered, the outcome stays unknown even when the call cannot be repeated.
-            if !(matches!(latest, Told::NotSent) && matches!(told, Told::Unknown)) {
-                told = latest;
+            if !(matches!(latest, CallEnd::NotSent) && matches!(end, CallEnd::Unknown)) {
+                end = latest;
             }
             if !again || self.caller.context.closing() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(self.rng.random_range(10..300))).await;
         }
-        told
+        end
     }
 
     async fn step(&mut self) {
@@ -130,8 +130,8 @@ impl Client {
         let ttl_ms = self.rng.random_range(700..4_000);
         let metadata = format!("{}-session-{}", self.caller.who, self.keys);
         self.keys += 1;
-        let told = self.write(Call::Open(OpenRequest { ttl_ms, metadata })).await;
-        if let Told::Answer(Answer::Opened(at)) = told {
+        let end = self.write(Call::Open(OpenRequest { ttl_ms, metadata })).await;
+        if let CallEnd::Answer(Answer::Opened(at)) = end {
             let id = at.value.session;
             self.session = Some(OwnSession { id, next_sequence: 1 });
             let seed = self.rng.random();
@@ -169,7 +169,7 @@ impl Client {
             reentrant: session.is_some() && self.rng.random_bool(0.1),
             metadata: format!("{}-lock-{}", self.caller.who, self.keys),
         };
-        if let Told::Answer(Answer::Granted(at)) = self.write(Call::Acquire(request)).await {
+        if let CallEnd::Answer(Answer::Granted(at)) = self.write(Call::Acquire(request)).await {
             let grant = at.value;
             self.held.push(Held {
                 lock_id: grant.lock_id,
@@ -192,7 +192,7 @@ impl Client {
         let Some(held) = self.held.iter().find(|held| held.one_shot) else { return self.acquire().await };
         let lock_id = held.lock_id;
         let request = Extend { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
-        if let Told::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
+        if let CallEnd::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
             self.held.retain(|held| held.lock_id != lock_id);
         }
     }
@@ -239,9 +239,8 @@ async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) 
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let node = rng.random_range(0..caller.context.plan.nodes);
         let under = CallContext { timeout: Some(PATIENCE), ..CallContext::in_default_namespace() };
-        let told =
-            caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
-        if matches!(told, Told::Refused(ApiError::Rejected { .. })) {
+        let end = caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
+        if matches!(end, CallEnd::Refused(ApiError::Rejected { .. })) {
             return;
         }
     }

@@ -48,7 +48,7 @@ pub(crate) fn check(paths: &BTreeSet<&str>, list: &str) -> Vec<Finding> {
                         .push(finding(layer, format!("job {job} has no file here: add {layer}/{job}.rs")));
                 }
                 (true, true) => {
-                    findings.push(finding(layer, format!("job {job} needs no exception any more")))
+                    findings.push(finding(layer, format!("job {job} needs no exception any more")));
                 }
                 (true, false) | (false, true) => {}
             }

@@ -32,13 +32,13 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let kept = run.context.nodes[liars[0]].running().map(|running| running.replica.view().revision());
     let kept = kept.unwrap_or_default();
     // Writes acknowledged from here on are lost, so they are removed from the ledger afterwards.
-    let told = run.context.ledger().clone();
+    let before = run.context.ledger().clone();
     write(run, rng, "lost", 3..8)?;
     run.until("before disks lie all nodes have the same", Run::equal)?;
     for node in 0..nodes {
         run.crash(node, End::Kill);
     }
-    *run.context.ledger() = told;
+    *run.context.ledger() = before;
     run.observer.lose_after(kept);
     for (liar, copy) in liars.iter().zip(copies) {
         run.context.say(format_args!("! {} has an old copy of its disks", node::name(*liar)));
@@ -49,11 +49,11 @@ pub(super) fn play(run: &mut Run<'_>, rng: &mut StdRng) -> Result<(), Violation>
     let node = liars[rng.random_range(0..liars.len())];
     write_at(run, node, "kept", rng.random_range(1..8))?;
     for holder in &holders {
-        run.observer.look_away(*holder, true);
+        run.observer.exempt(*holder, true);
         run.ends_by_itself(*holder, "a node with another history ends", &REASONS)?;
     }
     for holder in holders {
-        run.observer.look_away(holder, false);
+        run.observer.exempt(holder, false);
         run.replace(holder)?;
     }
     Ok(())

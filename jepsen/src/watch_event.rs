@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// One change of a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct WatchEvent {
     /// The place of the change in its revision.
     pub ordinal: u64,
     /// The kind of the change, such as `lock_granted`.
@@ -32,7 +32,7 @@ pub struct Told {
     pub metadata: String,
 }
 
-impl Told {
+impl WatchEvent {
     /// Converts an event in the JSON of REST and WebSocket.
     #[must_use]
     pub fn from_json(event: &Value) -> Self {
@@ -72,7 +72,7 @@ impl Told {
         let of = |locks: &[v1::LockRequest]| -> Vec<(String, String)> {
             locks.iter().map(|lock| (lock.name.clone(), wire_mode(lock.mode()).to_owned())).collect()
         };
-        let told = Self {
+        let base = Self {
             ordinal: event.ordinal.into(),
             kind: event.kind.clone(),
             session_id: event.session_id.clone(),
@@ -86,61 +86,61 @@ impl Told {
                 count: grant.count,
                 names: of(&grant.locks),
                 metadata: grant.metadata.clone(),
-                ..told
+                ..base
             },
             Some(Facts::Lock(v1::LockFacts { capacity: Some(resized), .. })) => {
                 let names = vec![(resized.name.clone(), String::new())];
-                Self { names, token: resized.capacity.into(), ..told }
+                Self { names, token: resized.capacity.into(), ..base }
             }
             Some(Facts::Lock(v1::LockFacts { lock_id, waiter, .. })) => {
                 let names = waiter.as_ref().map(|waiter| of(&waiter.locks)).unwrap_or_default();
-                Self { lock_id: lock_id.clone(), names, ..told }
+                Self { lock_id: lock_id.clone(), names, ..base }
             }
             Some(Facts::Register(register)) => {
                 let names = vec![(register.name.clone(), String::new())];
-                Self { names, token: register.high_water.unwrap_or_default(), ..told }
+                Self { names, token: register.high_water.unwrap_or_default(), ..base }
             }
-            Some(Facts::Session(session)) => Self { metadata: session.metadata.clone(), ..told },
-            Some(Facts::Cluster(_)) | None => told,
+            Some(Facts::Session(session)) => Self { metadata: session.metadata.clone(), ..base },
+            Some(Facts::Cluster(_)) | None => base,
         }
     }
 
     /// Converts a change of the state machine.
     #[must_use]
     pub fn from_change(change: &Change) -> Self {
-        let told =
+        let base =
             |kind: &str| Self { ordinal: change.ordinal.into(), kind: kind.to_owned(), ..Self::default() };
         match &change.kind {
             ChangeKind::Session(session::Change::SessionOpened { session, metadata, .. }) => {
-                Self { session_id: session.to_string(), metadata: metadata.clone(), ..told("session_opened") }
+                Self { session_id: session.to_string(), metadata: metadata.clone(), ..base("session_opened") }
             }
             ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
                 let reason = if *reason == SessionEnd::Closed { "closed" } else { "expired" };
-                Self { session_id: session.to_string(), reason: reason.to_owned(), ..told("session_ended") }
+                Self { session_id: session.to_string(), reason: reason.to_owned(), ..base("session_ended") }
             }
-            ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(told("lock_queued"), wait),
+            ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(base("lock_queued"), wait),
             ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
-                Self { reason: wait_end(*reason).to_owned(), ..of_wait(told("wait_ended"), wait) }
+                Self { reason: wait_end(*reason).to_owned(), ..of_wait(base("wait_ended"), wait) }
             }
-            ChangeKind::Lock(lock::Change::LockGranted(grant)) => of_grant(told("lock_granted"), grant),
-            ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(told("lock_extended"), grant),
-            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(told("lock_changed"), grant),
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) => of_grant(base("lock_granted"), grant),
+            ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(base("lock_extended"), grant),
+            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(base("lock_changed"), grant),
             ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
                 let names = vec![(name.to_string(), String::new())];
-                Self { names, token: (*capacity).into(), ..told("lock_resized") }
+                Self { names, token: (*capacity).into(), ..base("lock_resized") }
             }
             ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
-                Self { reason: release_reason(reason).to_owned(), ..of_grant(told("lock_released"), grant) }
+                Self { reason: release_reason(reason).to_owned(), ..of_grant(base("lock_released"), grant) }
             }
             ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
                 let kind = if high_water.is_some() { "register_advanced" } else { "register_deleted" };
                 let names = vec![(name.to_string(), String::new())];
-                Self { names, token: high_water.unwrap_or_default(), ..told(kind) }
+                Self { names, token: high_water.unwrap_or_default(), ..base(kind) }
             }
-            ChangeKind::Cluster(cluster::Change::LimitsChanged) => told("limits_changed"),
-            ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => told("node_allocated"),
-            ChangeKind::Cluster(cluster::Change::ClusterInitialised) => told("cluster_initialised"),
-            ChangeKind::Cluster(cluster::Change::LevelRaised { .. }) => told("level_raised"),
+            ChangeKind::Cluster(cluster::Change::LimitsChanged) => base("limits_changed"),
+            ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => base("node_allocated"),
+            ChangeKind::Cluster(cluster::Change::ClusterInitialised) => base("cluster_initialised"),
+            ChangeKind::Cluster(cluster::Change::LevelRaised { .. }) => base("level_raised"),
         }
     }
 }
@@ -162,20 +162,20 @@ fn session(owner: &Owner) -> String {
     owner.session.map(|session| session.to_string()).unwrap_or_default()
 }
 
-fn of_wait(told: Told, wait: &Wait) -> Told {
+fn of_wait(base: WatchEvent, wait: &Wait) -> WatchEvent {
     let (session_id, lock_id) = (session(&wait.owner), wait.lock_id.to_string());
-    Told { session_id, lock_id, names: names(&wait.requests), ..told }
+    WatchEvent { session_id, lock_id, names: names(&wait.requests), ..base }
 }
 
-fn of_grant(told: Told, grant: &Grant) -> Told {
-    Told {
+fn of_grant(base: WatchEvent, grant: &Grant) -> WatchEvent {
+    WatchEvent {
         session_id: session(&grant.owner),
         lock_id: grant.lock_id.to_string(),
         token: grant.token,
         count: grant.count,
         names: names(&grant.requests),
         metadata: grant.metadata.to_string(),
-        ..told
+        ..base
     }
 }
 
