@@ -107,7 +107,9 @@ fn rejection_details(rejection: &Rejection) -> Value {
             json!({ "fencing_token": token, "newest_token": newest })
         }
         Rejection::Lock(lock::Refusal::NotInUse { name })
-        | Rejection::Register(register::Refusal::RegisterNotFound { name }) => json!({ "name": name.as_str() }),
+        | Rejection::Register(register::Refusal::RegisterNotFound { name }) => {
+            json!({ "name": name.as_str() })
+        }
         Rejection::KeyReused => json!({}),
         Rejection::SequenceTooOld { sequence, oldest } => json!({ "sequence": sequence, "oldest": oldest }),
         Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id }) => {

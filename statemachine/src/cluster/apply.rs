@@ -1,4 +1,4 @@
-//! How the commands of the cluster itself change the state.
+//! Executes the commands of the cluster.
 
 use crate::Rejection;
 use crate::cluster::{

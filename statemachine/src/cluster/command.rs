@@ -4,27 +4,27 @@ use crate::LimitsPatch;
 use crate::cluster::{ClusterInitialised, LevelRaised, LimitsSet, NodeAllocated};
 use crate::job_macros::job_commands;
 
-/// Names the cluster. The first entry a new cluster commits; refused when it already has a name.
+/// Sets the id of the cluster. This is the first command of a new cluster, and refused when the cluster already has an id.
 /// Reply: [`ClusterInitialised`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitCluster {
-    /// The id born with the cluster.
+    /// The id of the cluster.
     pub cluster_id: String,
-    /// The first node id that [`AllocateNode`] may give.
+    /// The first node id that [`AllocateNode`] may allocate.
     pub next_node_id: u64,
 }
 
-/// Takes a node id that was never used before. Reply: [`NodeAllocated`].
+/// Allocates a node id that was never used before. Reply: [`NodeAllocated`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocateNode {
-    /// The name of the node that asks, for people.
+    /// The name of the requesting node, for people.
     pub node_name: String,
 }
 
-/// Changes limits for every node at once. Reply: [`LimitsSet`].
+/// Changes limits on all nodes at once. Reply: [`LimitsSet`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetLimits {
-    /// What to change.
+    /// The limits to change.
     pub patch: LimitsPatch,
 }
 
@@ -45,9 +45,9 @@ impl RaiseLevel {
 
 job_commands! {
     Cluster {
-        /// Names the cluster.
+        /// Sets the id of the cluster.
         InitCluster => ClusterInitialised,
-        /// Gives out a node id.
+        /// Allocates a node id.
         AllocateNode => NodeAllocated,
         /// Changes limits.
         SetLimits => LimitsSet,

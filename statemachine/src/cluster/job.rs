@@ -1,4 +1,4 @@
-//! The cluster itself as a job of the core.
+//! Implements the job trait for the cluster itself.
 
 use crate::cluster::{Command, Record};
 use crate::due::Due;
@@ -9,7 +9,7 @@ use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
 
-/// The cluster itself.
+/// The job of the cluster itself, as [`crate::jobs`] lists it.
 pub(crate) struct Cluster;
 
 impl Job for Cluster {

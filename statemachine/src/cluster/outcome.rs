@@ -1,4 +1,4 @@
-//! What the commands of the cluster itself answer, refuse and change.
+//! The replies, refusals and changes of the cluster itself.
 
 use crate::Code;
 use crate::job_macros::{job_replies, job_usage};
@@ -10,7 +10,7 @@ pub struct ClusterInitialised;
 /// A node id was given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeAllocated {
-    /// The id.
+    /// The node id.
     pub node_id: u64,
 }
 
@@ -54,10 +54,10 @@ job_usage! {}
 /// Why a command of the cluster itself is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// The cluster has its identity already.
+    /// The cluster already has its identity.
     #[error("the cluster is already initialised as {cluster_id}")]
     AlreadyInitialised {
-        /// Its id.
+        /// The id of the cluster.
         cluster_id: String,
     },
 }
@@ -69,7 +69,7 @@ impl Refusal {
         }
     }
 
-    /// Bytes of the texts it holds.
+    /// The bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::AlreadyInitialised { cluster_id } => cluster_id.len(),
@@ -84,9 +84,9 @@ pub enum Change {
     LimitsChanged,
     /// A node id was given out.
     NodeAllocated {
-        /// The id.
+        /// The node id.
         node_id: u64,
-        /// Who asked.
+        /// The name of the node that got the id.
         node_name: String,
     },
     /// The cluster got its identity.
@@ -110,6 +110,6 @@ impl Change {
     }
 }
 
-/// There is none: what the cluster knows of itself stands in the header of a snapshot.
+/// There are no records: the cluster's own data is in the header of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {}

@@ -1,4 +1,4 @@
-//! What the cluster knows of itself.
+//! The table of the cluster's own data.
 
 use crate::State;
 use crate::level::LEVEL_MIN;
@@ -20,13 +20,13 @@ pub(crate) struct Raised {
 }
 
 impl State {
-    /// The cluster's id, once it has one.
+    /// The id of the cluster, once it has one.
     #[must_use]
     pub fn cluster_id(&self) -> Option<&str> {
         self.cluster.cluster_id.as_deref()
     }
 
-    /// The node id that would be given out next.
+    /// The node id that is allocated next.
     #[must_use]
     pub fn next_node_id(&self) -> u64 {
         self.cluster.next_node_id

@@ -1,4 +1,4 @@
-//! Asking for locks.
+//! Acquires locks.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::rejection::invalid;
 use crate::step::Step;
 use crate::{Command, LockId, Position, Rejection, State, lock};
 
-/// Most holders that a refusal names.
+/// The most holders that a refusal names.
 const HOLDERS_NAMED_MAX: usize = 16;
 
 impl Acquire {
@@ -86,12 +86,12 @@ impl Acquire {
         LockKey { namespace: self.namespace.clone(), name: request.name.clone() }
     }
 
-    /// The owner's own grant of exactly these locks, when it asks to enter again.
+    /// The owner's own grant of exactly these locks, if the request allows re-entry.
     fn held_already(&self, state: &State) -> Option<Arc<Grant>> {
         self.reentrant.then(|| state.held_by_owner(self)).flatten()
     }
 
-    /// The owner's own grant of exactly these locks, when the node that should have told it was lost.
+    /// The owner's own grant of exactly these locks, if the node that should have told the owner was lost.
     fn held_unknowingly(&self, state: &State) -> Option<Arc<Grant>> {
         if state.lock.serving.unclaimed.is_empty() {
             return None;
@@ -99,7 +99,7 @@ impl Acquire {
         state.held_by_owner(self).filter(|grant| state.lock.serving.unclaimed.contains(&grant.lock_id))
     }
 
-    /// The owner's own wait for exactly these locks, when it asks to wait.
+    /// The owner's own wait for exactly these locks, if the request allows waiting.
     fn waits_already(&self, state: &State) -> Option<LockId> {
         let session = self.owner.session.and_then(|session| state.session.owned(session))?;
         if self.wait_ms == 0 || session.waits.is_empty() {
@@ -116,7 +116,7 @@ impl Acquire {
         session.waits.iter().copied().find(same)
     }
 
-    /// Takes the owner's own wait over: it keeps its place, and lasts as long as the longer of the two.
+    /// Takes over the owner's own wait, which keeps its place and lasts as long as the longer of the two.
     fn take_over(&self, step: &mut Step<'_>, lock_id: LockId) -> Result<Acquired, Rejection> {
         step.serve_instead(lock_id, self.call);
         let deadline_ms = step.state.now_ms.saturating_add(self.wait_ms);
@@ -124,8 +124,8 @@ impl Acquire {
         Ok(Acquired::Queued(step.state.wait(lock_id).ok_or(Refusal::LockNotHeld { lock_id })?))
     }
 
-    /// A wait that is queued again at its old place has others behind it, which wait for it from now on: that must not close a
-    /// cycle either.
+    /// Checks for deadlocks of the waiters behind a wait that is queued again at its old place: they wait for it from now on, which must not
+    /// close a cycle either.
     fn check_those_behind(&self, step: &mut Step<'_>, lock_id: LockId) -> Result<(), Rejection> {
         if lock_id.0.index == step.state.revision {
             return Ok(());
@@ -134,7 +134,7 @@ impl Acquire {
         let session = self.owner.session.and_then(|session| state.session.owned(session));
         let waits = session.into_iter().flat_map(|session| &session.waits);
         let own = waits.filter_map(|waiting| Some((*waiting, state.lock.waits.get(waiting)?)));
-        // Whoever waits for this owner waits for all that it waits for.
+        // A waiter for this owner waits for everything that the owner waits for.
         let mut own = own.filter(|(_, wait)| wait.owner == self.owner);
         let checked = own.try_for_each(|(waiting, wait)| state.check_deadlock(waiting, wait));
         if checked.is_err() {
@@ -143,7 +143,7 @@ impl Acquire {
         Ok(checked?)
     }
 
-    /// Whether its owner would be answered with a grant or a wait that it has already.
+    /// Whether the owner would be answered with a grant or a wait that it already has.
     pub(crate) fn stands_already(&self, state: &State) -> bool {
         self.held_unknowingly(state).or_else(|| self.held_already(state)).is_some()
             || self.waits_already(state).is_some()
@@ -234,7 +234,7 @@ impl Acquire {
         }
     }
 
-    /// Why the locks are not to be had at once: the first name that is not free.
+    /// Why the locks cannot be granted at once, for the first name that is not free.
     fn refusal(&self, state: &State, lock_id: LockId, wait: &WaitRecord) -> Refusal {
         let closed = self.requests.iter().find_map(|request| {
             let lock = state.lock.by_key.get(&wait.key(request))?;
@@ -261,7 +261,7 @@ impl Acquire {
 }
 
 impl State {
-    /// The grant of exactly these locks that the owner, which has a session, holds already.
+    /// The grant of exactly these locks that the owner, which has a session, already holds.
     pub(crate) fn held_by_owner(&self, acquire: &Acquire) -> Option<Arc<Grant>> {
         acquire.owner.session?;
         let lock = self.lock.by_key.get(&acquire.key(acquire.requests.first()?))?;
@@ -271,8 +271,8 @@ impl State {
         lock.holders.iter().filter_map(|lock_id| self.lock.grants.get(&lock_id)).find(same).cloned()
     }
 
-    /// How many wait already where a command, if it came now, would only join a queue. `None`: it does more than that, or is
-    /// answered at once. It says nothing of what happens until the command is there: good to decide when it is sent, not what.
+    /// The number of waiters already queued, if a command applied now would only join a queue. `None` when it would do more, or would be answered
+    /// at once. The state may change before the command is applied, so this may decide when a command is sent, but not what happens.
     #[must_use]
     pub fn waits_behind(&self, command: &Command) -> Option<usize> {
         let Command::Lock(lock::Command::Acquire(acquire)) = command else { return None };

@@ -1,4 +1,4 @@
-//! Withdrawing an acquisition.
+//! Withdraws an acquisition.
 
 use crate::Rejection;
 use crate::lock::{

@@ -10,7 +10,7 @@ use crate::lock::{Grant, ReleaseReason, Wait, WaitEnd};
 pub enum Change {
     /// An acquisition was queued.
     LockQueued(Wait),
-    /// An acquisition was granted, or a re-entrant count rose.
+    /// An acquisition was granted, or a reentrant count rose.
     LockGranted(Arc<Grant>),
     /// A one-shot grant was extended.
     LockExtended(Arc<Grant>),
@@ -23,16 +23,16 @@ pub enum Change {
         /// Permits there are now.
         capacity: u32,
     },
-    /// A grant ended, or a re-entrant count fell (then `grant.count` is what is left).
+    /// A grant ended, or a reentrant count fell (then `grant.count` is the remaining count).
     LockReleased {
-        /// The grant as it was, with the count that is left.
+        /// The grant as it was, with the remaining count.
         grant: Arc<Grant>,
         /// Why the grant ended.
         reason: ReleaseReason,
     },
     /// A wait ended without a grant.
     WaitEnded {
-        /// The wait as it was; its place in the queue is gone, so it says 0.
+        /// The wait as it was. It no longer has a place in the queue, so `queue_position` is 0.
         wait: Wait,
         /// Why the wait ended.
         reason: WaitEnd,

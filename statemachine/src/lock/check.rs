@@ -1,4 +1,4 @@
-//! Checks of the arguments of locks: each names the field, the limit and what would be right.
+//! Checks of the arguments of locks. Each names the field, the limit and what would be right.
 
 use crate::check::{number_within, text_within};
 use crate::rejection::invalid;

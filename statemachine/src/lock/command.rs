@@ -7,79 +7,79 @@ use crate::lock::{
 };
 use crate::{LockId, Name, Namespace, SessionId};
 
-/// Asks for one lock, or for several all or nothing.
+/// Acquires one lock, or several all or nothing.
 ///
 /// Reply: [`Acquired::Granted`], or [`Acquired::Queued`] when `wait_ms` allows waiting; refused with
 /// `lock_held`, `lock_delayed`, `deadlock`, `mode_mismatch`, `capacity_mismatch`, `limit_exceeded`, `session_not_found`,
 /// `invalid_argument`.
-/// A retry under the same dedup key answers with how the acquisition stands *now*: still queued, granted (same lock
-/// id, same token), or ended and why. One whose wait ended because its node was lost is queued again, where it was.
-/// An owner that asks for the locks it waits for already takes that wait over; one that holds them without having been told
+/// A retry under the same dedup key answers with the *current* state of the acquisition: still queued, granted (same lock
+/// id, same token), or ended and why. A wait that ended because its node was lost is queued again at its old place.
+/// An owner that asks for locks it already waits for takes over that wait. An owner that holds them without having been told
 /// (the node that should have told it was lost) gets that grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquire {
-    /// Where the locks live; the session must live there too.
+    /// The namespace of the locks, and of the session.
     pub namespace: Namespace,
-    /// One request per name, names distinct, at least one.
+    /// The requested locks: at least one, with distinct names.
     pub requests: Vec<LockRequest>,
-    /// Who asks.
+    /// The owner.
     pub owner: Owner,
-    /// Time to live of a one-shot lock, milliseconds from the grant. Given exactly when the owner has no session.
+    /// The TTL of a one-shot lock, in milliseconds from the grant. Set exactly when the owner has no session.
     pub ttl_ms: Option<u64>,
-    /// How long to wait in the queue, milliseconds; 0 = answer at once.
+    /// How long to wait in the queue, in milliseconds; 0 answers at once.
     pub wait_ms: u64,
-    /// How long the locks stay closed after an involuntary loss (session expiry, ttl expiry, forced release), milliseconds.
+    /// How long the locks stay closed to others after an involuntary loss (session expiry, TTL expiry, forced release), in milliseconds.
     pub lock_delay_ms: u64,
-    /// Whether the owner may take again what it holds (same names and modes; same grant, same token, a count).
+    /// Whether the owner may take locks again that it holds (same names and modes; same grant, same token, a count).
     /// Needs a session.
     pub reentrant: bool,
     /// Free text for people, shown in listings.
     pub metadata: String,
-    /// The call that waits for the answer; `None` when it cannot wait, or is of a build that did not say. Not part of what
-    /// is asked: the same request through another call is the same request.
+    /// The call that waits for the answer; `None` when it cannot wait, or when the entry is of a build that did not set it. It is not part of
+    /// the request: the same request through another call is the same request.
     pub call: Option<ServingCall>,
 }
 
-/// Withdraws an acquisition, or takes one call out of those that wait for it. An acquisition that ended already is left alone.
+/// Withdraws an acquisition, or removes one call from those that wait for it. An ended acquisition is left alone.
 ///
 /// Reply: [`WaitCancelled`]; refused with `namespace_mismatch`, and with `already_granted` when its owner withdraws a
 /// wait that was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CancelWait {
-    /// Where its locks live.
+    /// The namespace of its locks.
     pub namespace: Namespace,
     /// The acquisition.
     pub lock_id: LockId,
-    /// The call that leaves: nothing ends while other calls wait for the acquisition, or when this call is none of them (any more).
-    /// `None`: the owner withdraws the acquisition, whoever waits for it.
+    /// The call that leaves. Nothing ends while other calls wait for the acquisition, or when this call does not (any more).
+    /// `None` when the owner withdraws the acquisition, whichever calls wait for it.
     pub call: Option<ServingCall>,
-    /// What ends.
+    /// What the command ends.
     pub scope: CancelScope,
 }
 
 /// What a [`CancelWait`] ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelScope {
-    /// The wait, and never a grant. For users, and for a call that leaves under a retry key: its caller may have asked again
-    /// elsewhere and hold the lock by now.
+    /// The wait, and never a grant. For users, and for a call with a retry key: its caller may have asked again
+    /// at another node and may hold the lock by now.
     Wait,
-    /// The wait, or the grant that it became meanwhile. For a call that leaves without a retry key: nobody else can know of the grant.
+    /// The wait, or the grant that it has become. For a call without a retry key: nobody else can know of the grant.
     WaitOrGrant,
-    /// Nothing: the call leaves, and the wait goes on without it. For a caller that was told to ask again.
+    /// Nothing: the call leaves, and the wait continues without it. For a caller that was asked to retry.
     Call,
 }
 
-/// Ends the calls that a lost node served, and every wait that no other call waits for, at once and before anybody is granted.
+/// Ends the calls that a lost node served, and every wait that no other call waits for, before any grant.
 /// Reply: [`WaitsWithdrawn`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WithdrawWaits {
-    /// The node.
+    /// The lost node.
     pub node_id: u64,
-    /// The run of its process that lives; `None`: none does.
+    /// The boot id of its process that still runs; `None` when none does.
     pub except_boot: Option<u64>,
 }
 
-/// Gives a grant back: all its names, or one level of a re-entrant count. Reply: [`Released`];
+/// Releases a grant: all its names, or one level of a reentrant count. Reply: [`Released`];
 /// refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`, `not_owner`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
@@ -163,14 +163,14 @@ pub enum By {
     Id {
         /// The grant.
         lock_id: LockId,
-        /// When given, must be a name of the grant (guards against releasing another lock by mistake).
+        /// If given, must be a name of the grant, which guards against releasing another lock by mistake.
         name: Option<Name>,
     },
-    /// By a lock and the token that holds it now.
+    /// By a lock and the token under which it is held.
     Token {
         /// A name of the grant.
         name: Name,
-        /// Its fencing token.
+        /// The fencing token of the grant.
         token: u64,
     },
 }
@@ -179,39 +179,39 @@ pub enum By {
 /// refused with `lock_not_held`, `owned_by_session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extend {
-    /// Where the lock lives.
+    /// The namespace of the lock.
     pub namespace: Namespace,
     /// The grant.
     pub lock_id: LockId,
-    /// When given, must be a name of the grant.
+    /// If given, must be a name of the grant.
     pub name: Option<Name>,
-    /// New time to live, milliseconds.
+    /// The new TTL, in milliseconds.
     pub ttl_ms: u64,
 }
 
-/// Takes a grant away from its owner. Conditional: refused with `token_superseded` unless `token` is held on `name`
-/// now, so that an operator never breaks a lock other than the one looked at. Reply: [`Released`].
+/// Takes a grant away from its owner. Refused with `token_superseded` unless `name` is held under `token`
+/// now, so that an operator never releases another grant than the one that was seen. Reply: [`Released`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForceRelease {
-    /// Where the lock lives.
+    /// The namespace of the lock.
     pub namespace: Namespace,
     /// A name of the grant.
     pub name: Name,
-    /// The fencing token the operator saw.
+    /// The holder's fencing token, as the operator saw it.
     pub token: u64,
-    /// Why, for the audit trail; not empty.
+    /// The reason, for the audit; not empty.
     pub reason: String,
 }
 
 job_commands! {
     Lock {
-        /// Asks for locks.
+        /// Acquires locks.
         Acquire => Acquired,
         /// Withdraws an acquisition.
         CancelWait => WaitCancelled,
         /// Ends the calls of a lost node.
         WithdrawWaits => WaitsWithdrawn,
-        /// Gives a grant back.
+        /// Releases a grant.
         Release => Released,
         /// Renews a one-shot grant.
         Extend => Extended,

@@ -1,12 +1,12 @@
-//! Refusing the wait that would close a cycle.
+//! Refuses waits that would close a cycle.
 //!
-//! The wait-for graph has an edge from an owner to every owner without whose doing its wait can not end: the holders
-//! in its way and the waiters ahead of it. An owner is a label of a session; a one-shot acquisition waits for nothing else
-//! and ends by its own time to live, so it is never part of a cycle. A holder of a semaphore is an edge only when the
-//! permits wanted can not be had without its own: whatever is refused would really have been stuck.
+//! The wait-for graph has an edge from an owner to every owner that must act before its wait can end: the holders
+//! that block it and the waiters ahead of it. An owner is a label of a session. A one-shot acquisition waits for nothing else
+//! and ends by its own TTL, so it is never part of a cycle. There is an edge to a holder of a semaphore only when the
+//! requested permits cannot be granted without those of the holder, so a refused wait would really have been stuck.
 //!
-//! An owner is taken to do one thing at a time: what it holds or is queued for is released only after what it asks for
-//! now. Tasks of one session that wait independently of each other therefore need labels of their own.
+//! An owner is assumed to do one thing at a time: it releases what it holds or waits for only after its current request is
+//! answered. Tasks of one session that wait independently of each other therefore need their own labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use crate::lock::resize::permits_of;
 use crate::lock::{LockRequest, Mode, Owner, Refusal};
 use crate::{LockId, State};
 
-/// Most steps of a cycle that a refusal names: it is answered and remembered, and thousands of owners may be in the cycle.
+/// The most steps of a cycle that a refusal names: a refusal is sent and remembered, and a cycle may have thousands of owners.
 const STEPS_NAMED_MAX: usize = 32;
 
-/// An acquisition in the way of another.
+/// An acquisition that blocks another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Holder(LockId),
@@ -26,7 +26,7 @@ pub(crate) enum Obstacle {
 }
 
 impl State {
-    /// The acquisitions without whose end this request can not be granted, holders first, oldest first.
+    /// The acquisitions that must end before this request can be granted, holders first, oldest first.
     pub(crate) fn obstacles(&self, lock_id: LockId, key: &LockKey, mode: Mode) -> Vec<Obstacle> {
         let Some(lock) = self.lock.by_key.get(key) else { return Vec::new() };
         let holders = lock.holders.iter().filter(|holder| match mode {
@@ -55,7 +55,7 @@ impl State {
         let Some(session) = wait.owner.session.and_then(|session| self.session.owned(session)) else {
             return Ok(());
         };
-        // Nobody waits for an owner that holds nothing and is queued nowhere.
+        // Nobody waits for an owner that holds nothing and waits for nothing.
         if session.grants.is_empty() && session.waits.is_empty() {
             return Ok(());
         }
@@ -73,11 +73,11 @@ struct Search<'a> {
     state: &'a State,
     asking: &'a Owner,
     owners: BTreeSet<Owner>,
-    /// Per lock, up to which waiter the queue was looked at.
+    /// For each lock, the waiter up to which its queue was searched.
     ahead: BTreeMap<LockKey, LockId>,
 }
 
-/// One acquisition whose obstacles are being followed.
+/// An acquisition whose obstacles are being searched.
 struct Frame {
     step: String,
     obstacles: Vec<(Obstacle, String)>,
@@ -119,7 +119,7 @@ impl Search<'_> {
             let key = wait.key(request);
             let seen = self.ahead.get(&key).copied();
             for obstacle in self.state.obstacles(lock_id, &key, request.mode) {
-                // A queue is walked once: what is ahead of an earlier waiter is known already.
+                // A queue is searched only once: everything ahead of an earlier waiter is already known.
                 if let (Obstacle::WaiterAhead(waiter), Some(seen)) = (obstacle, seen)
                     && waiter < seen
                 {
@@ -127,18 +127,18 @@ impl Search<'_> {
                 }
                 found.push((obstacle, waits_for(request)));
             }
-            // A shared waiter looks past other shared ones, so its look is not the whole queue.
+            // A shared waiter skips other shared waiters, so it has not searched the whole queue.
             if request.mode != Mode::Shared {
                 self.ahead.insert(key, seen.map_or(lock_id, |seen| seen.max(lock_id)));
             }
         }
-        // Taken from the end: holders before waiters ahead, so that the shortest story is told.
+        // Taken from the end, so holders come before waiters ahead, which gives the shortest explanation.
         found.reverse();
         found
     }
 }
 
-/// A long cycle without its middle.
+/// Removes the middle of a long cycle.
 fn shortened(mut cycle: Vec<String>) -> Vec<String> {
     let left_out = cycle.len().saturating_sub(STEPS_NAMED_MAX);
     if left_out > 0 {

@@ -1,43 +1,43 @@
-//! Why nobody gets on: a lock's holders, its waiters, and what is in the way of each.
+//! Explains a lock: its holders, its waiters, and what blocks each waiter.
 
 use crate::lock::deadlock::Obstacle;
 use crate::lock::record::LockKey;
 use crate::lock::{LockPart, LockView, Owner, Wait};
 use crate::{LockId, Name, Namespace, State};
 
-/// Most obstacles named per waiter, and most waits named per obstacle.
+/// The most blockers per waiter, and the most waits per blocker.
 const NAMED_MAX: usize = 16;
 
-/// A lock and what keeps its waiters waiting.
+/// A lock, and what blocks its waiters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The lock.
     pub lock: LockView,
-    /// Its waiters, as far as they were asked for, each with what is in its way.
+    /// The requested waiters, each with its blockers.
     pub waiters: Vec<WaiterExplanation>,
 }
 
-/// A waiter and what is in its way on all the locks it wants.
+/// A waiter, and what blocks it on all requested locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaiterExplanation {
     /// The waiter.
     pub wait: Wait,
-    /// What is in its way, at most 16.
+    /// The acquisitions that block it, at most 16.
     pub blockers: Vec<Blocker>,
 }
 
-/// One acquisition in the way of another.
+/// An acquisition that blocks a waiter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     /// The acquisition.
     pub lock_id: LockId,
-    /// The lock on which it is in the way.
+    /// The lock on which it blocks the waiter.
     pub name: Name,
-    /// Whose it is.
+    /// The owner of the acquisition.
     pub owner: Owner,
-    /// Its token when it holds the lock; `None` when it waits ahead.
+    /// The token of a holder; `None` for a waiter ahead.
     pub token: Option<u64>,
-    /// The locks its owner itself waits for, at most 16.
+    /// The locks that its owner waits for itself, at most 16.
     pub waits_for: Vec<Name>,
 }
 

@@ -1,4 +1,4 @@
-//! Renewing a one-shot grant.
+//! Renews a one-shot grant.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Taking a grant away.
+//! Takes a grant away from its owner.
 
 use crate::Rejection;
 use crate::lock::{ForceRelease, ReleaseReason, Released, end_grant};

@@ -1,4 +1,4 @@
-//! The beginnings and ends that every command shares: a grant, a wait, and how they leave the state.
+//! Starts and ends grants and waits, for all commands.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::session::{Owned, SessionEnd};
 use crate::step::Step;
 
 impl Step<'_> {
-    /// Changes a lock, which is made when it is not there.
+    /// Changes a lock, after creating it if it does not exist.
     pub(crate) fn change_lock(&mut self, key: LockKey, kind: Kind, change: impl FnOnce(&mut LockRecord)) {
         if let Some(lock) = self.state.lock.by_key.get_mut(&key) {
             return change(lock);
@@ -22,7 +22,7 @@ impl Step<'_> {
         self.state.lock.by_key.insert(key, lock);
     }
 
-    /// A lock nobody holds, waits for or is kept from leaves nothing behind.
+    /// Removes a lock that is neither held, nor waited for, nor closed.
     pub(crate) fn drop_if_idle(&mut self, key: &LockKey) {
         if self.state.lock.by_key.get(key).is_some_and(LockRecord::is_idle) {
             self.state.lock.by_key.remove(key);
@@ -45,7 +45,7 @@ impl Step<'_> {
         self.state.lock.waits.insert(lock_id, Arc::new(wait));
     }
 
-    /// Takes an acquisition out of the queues; gives what it was.
+    /// Removes an acquisition from its queues, and returns it.
     pub(crate) fn dequeue(&mut self, lock_id: LockId) -> Option<Arc<WaitRecord>> {
         let wait = self.state.lock.waits.remove(&lock_id)?;
         for request in &wait.requests {
@@ -64,7 +64,7 @@ impl Step<'_> {
         Some(wait)
     }
 
-    /// Grants: takes the token now. The caller has checked that every lock admits it and that a token is left.
+    /// Grants an acquisition, with a new token. The caller has checked that every lock admits it and that a token is left.
     pub(crate) fn grant(&mut self, lock_id: LockId, wait: &WaitRecord) -> Arc<Grant> {
         self.state.lock.last_token += 1;
         let grant = self.hold(Grant {
@@ -127,7 +127,7 @@ fn end_held(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason, lock_de
         if let Some(lock) = step.state.lock.by_key.get_mut(&key) {
             lock.remove_holder(lock_id, request.mode);
             let before = lock.delayed_until_ms();
-            // Of two delays the later one holds.
+            // The later of two delays counts.
             let after = before.max(delayed_until_ms);
             if before != after {
                 lock.delay_until(after);
@@ -172,7 +172,7 @@ pub(crate) fn end_wait(step: &mut Step<'_>, lock_id: LockId, reason: WaitEnd) {
     step.emit(Some(&wait.namespace), Change::WaitEnded { wait: ended, reason });
 }
 
-/// The delay of a lock is over.
+/// Ends the delay of a lock.
 pub(crate) fn end_delay(step: &mut Step<'_>, key: LockKey) {
     if let Some(lock) = step.state.lock.by_key.get_mut(&key) {
         lock.delay_until(None);

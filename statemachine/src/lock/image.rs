@@ -1,4 +1,4 @@
-//! Locks in a snapshot. Locks, queues and deadlines follow from grants, waits and delays.
+//! The records of locks in snapshots. Locks, queues and deadlines follow from grants, waits and delays.
 
 use crate::due::Due;
 use crate::image_error::ImageError;
@@ -8,36 +8,36 @@ use crate::lock::{Grant, ServingCall};
 use crate::step::Step;
 use crate::{LockId, Name, Namespace, State};
 
-/// What snapshots keep of locks. In the order of the variants: what a record refers to comes before it.
+/// A record of locks in a snapshot. Records come in the order of the variants, so that a record only refers to earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A held acquisition.
     Grant(Grant),
     /// A queued acquisition.
     Wait {
-        /// Names it.
+        /// The id of the acquisition.
         lock_id: LockId,
-        /// Everything else.
+        /// The wait.
         wait: WaitRecord,
     },
     /// A grant whose answer may not have reached its owner.
     Unconfirmed {
         /// The grant.
         lock_id: LockId,
-        /// Through which it is answered; empty when their nodes were lost.
+        /// The calls that answer it; empty when their nodes were lost.
         calls: Vec<ServingCall>,
-        /// Cluster time of the grant, or of the last time it was asked for; 0 without calls.
+        /// Cluster time of the grant, or of the last request for it, in milliseconds; 0 without calls.
         at_ms: u64,
     },
     /// A lock closed by lock-delay.
     Delay {
-        /// Where it lives.
+        /// The namespace of the lock.
         namespace: Namespace,
-        /// Its name.
+        /// The name of the lock.
         name: Name,
-        /// The capacity, when it is a semaphore.
+        /// The capacity of a semaphore.
         capacity: Option<u32>,
-        /// When it opens.
+        /// The cluster time at which it opens, in milliseconds.
         until_ms: u64,
     },
 }
@@ -50,8 +50,8 @@ impl State {
         self.grant_records().chain(waits).chain(self.unconfirmed_records()).chain(self.delay_records())
     }
 
-    /// In the order of the locks' names: they are what is compared at length when the state is built again, and what comes next to each
-    /// other then lies next to each other. A grant of several locks comes with the first of them.
+    /// Makes the records of grants in the order of the locks' names. Comparing names takes most of the time when the state is rebuilt, and
+    /// this order keeps neighbours close in memory. A grant of several locks comes with the first of them.
     fn grant_records(&self) -> impl Iterator<Item = Record> {
         self.lock.by_key.iter().flat_map(|(key, lock)| {
             lock.holders.iter().filter_map(|lock_id| {

@@ -1,4 +1,4 @@
-//! Locks as a job of the core.
+//! Implements the job trait for locks.
 
 use crate::due::Due;
 use crate::image_error::ImageError;

@@ -1,4 +1,4 @@
-//! Locks: exclusive, shared, semaphore, and sets of them taken together.
+//! Locks: exclusive, shared and semaphore, single or several taken together.
 
 mod acquire;
 mod cancel_wait;

@@ -1,4 +1,4 @@
-//! What the commands of locks answer.
+//! The replies of locks.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::job_macros::{job_replies, job_usage};
 use crate::lock::{Grant, Wait};
 use crate::{LockId, Name};
 
-/// How an acquisition stands that was asked for.
+/// The state of a requested acquisition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Acquired {
-    /// The lock is held.
+    /// The acquisition holds its locks.
     Granted(Arc<Grant>),
     /// The acquisition waits.
     Queued(Wait),
@@ -26,35 +26,35 @@ impl Acquired {
     }
 }
 
-/// The wait is withdrawn (or had ended already).
+/// The wait was withdrawn, or had already ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitCancelled {
     /// The acquisition.
     pub lock_id: LockId,
 }
 
-/// The waits that a lost node served are withdrawn.
+/// The waits that a lost node served were withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitsWithdrawn {
-    /// How many ended.
+    /// The number of ended waits.
     pub waits: u64,
 }
 
-/// The grant is given back, or taken away.
+/// The grant was released, or taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Released {
     /// The grant.
     pub lock_id: LockId,
-    /// Its token.
+    /// The token of the grant.
     pub token: u64,
-    /// What is left of a re-entrant count; 0 = the locks are free.
+    /// The remaining count of a reentrant grant; 0 means that the locks are free.
     pub remaining_count: u64,
 }
 
-/// The one-shot grant lives longer.
+/// The one-shot grant was renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Extended {
-    /// The grant, with its new time to live.
+    /// The grant, with its new TTL.
     pub grant: Arc<Grant>,
 }
 
@@ -87,13 +87,13 @@ job_replies! {
     Lock {
         /// An acquisition is held, or waits.
         Acquired,
-        /// A wait is withdrawn.
+        /// A wait was withdrawn.
         WaitCancelled,
-        /// The waits of a lost node are withdrawn.
+        /// The waits of a lost node were withdrawn.
         WaitsWithdrawn,
-        /// A grant is given back.
+        /// A grant was released.
         Released,
-        /// A one-shot grant lives longer.
+        /// A one-shot grant was renewed.
         Extended,
         /// Exclusive locks are shared.
         Downgraded,

@@ -1,13 +1,13 @@
-//! Who goes next.
+//! Grants waiters: decides who is next.
 //!
 //! Waiters are granted in the order in which they asked, across modes, with one exception that makes the queue
 //! phase-fair (Brandenburg and Anderson, "Reader-Writer Synchronization for Shared-Memory Multiprocessor Real-Time Systems", ECRTS 2009):
 //! when an exclusive holder leaves, every shared waiter that can be granted completely at that moment is granted,
-//! also past exclusive waiters. So a reader waits for at most one writer, and writers are never starved, because a
+//! even past exclusive waiters. So a reader waits for at most one writer, and writers are never starved, because a
 //! new reader queues behind a waiting writer.
 //!
-//! A bypass is always an actual grant, never a reservation. The oldest waiter is therefore kept waiting by holders
-//! only, and acquisitions of several locks can not block each other in the queues.
+//! A bypass is always an actual grant, never a reservation. The oldest waiter is therefore blocked only by holders,
+//! and acquisitions of several locks cannot block each other in the queues.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::lock::table::TOKEN_END;
 use crate::step::Step;
 use crate::{LockId, State};
 
-/// Grants every waiter that may go, until none may.
+/// Grants waiters until no further waiter can be granted.
 pub(crate) fn promote(step: &mut Step<'_>) {
     while let Some(key) = step.state.lock.touched.pop_first() {
         if step.state.lock.reader_turns.contains(&key) {
@@ -46,7 +46,7 @@ fn grant_waiting_readers(step: &mut Step<'_>, key: &LockKey) {
     }
 }
 
-/// The oldest waiter if it may go; else the first shared waiter behind it that no exclusive waiter is ahead of.
+/// The oldest waiter if it can be granted, otherwise the first shared waiter with no exclusive waiter ahead of it.
 fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>)> {
     let lock = state.lock.by_key.get(key)?;
     let head = lock.head()?;
@@ -57,7 +57,7 @@ fn next_in_line(state: &State, key: &LockKey) -> Option<(LockId, Arc<WaitRecord>
             .take_while(|reader| first_other.is_none_or(|other| *reader < other))
             .filter(|reader| *reader != head),
     );
-    // Holders alone decide for every waiter of this lock, so most calls end after one look.
+    // Holders alone decide for every waiter of this lock, so most calls end here.
     if lock.held_exclusive || lock.delayed_until_ms().is_some() {
         return None;
     }

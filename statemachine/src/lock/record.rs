@@ -1,4 +1,4 @@
-//! What the state keeps of locks and waits.
+//! The records of locks and waits in the state.
 
 use std::sync::LazyLock;
 
@@ -7,19 +7,19 @@ use imbl::OrdSet;
 use crate::lock::types::{LockRequest, Mode, Owner, ServingCall};
 use crate::{LockId, Name, Namespace};
 
-/// Where a lock (or register) is found: names of different namespaces are different.
+/// The key of a lock: names of different namespaces are different locks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LockKey {
     pub(crate) namespace: Namespace,
     pub(crate) name: Name,
 }
 
-/// What a lock is used as. It has one kind while it is held, waited for or delayed.
+/// The kind of a lock, which it has while it is held, waited for or delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// Exclusive and shared.
+    /// Exclusive or shared.
     ReadWrite,
-    /// Counted.
+    /// A semaphore.
     Semaphore { capacity: u32 },
 }
 
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// The acquisitions that hold a lock. One holder, the usual case, costs no allocation.
+/// The acquisitions that hold a lock. A single holder, the usual case, needs no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Holders {
     #[default]
@@ -54,7 +54,7 @@ impl Holders {
         }
     }
 
-    /// Oldest acquisition first.
+    /// Iterates over the holders, oldest acquisition first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = LockId> {
         let (one, many) = match self {
             Self::None => (None, None),
@@ -88,26 +88,26 @@ impl Holders {
     }
 }
 
-/// A lock that is held, waited for, or closed by lock-delay. A free lock has no record. Kept small: there may be millions.
+/// A lock that is held, waited for, or closed by lock-delay. A free lock has no record. The struct is small, because there may be millions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LockRecord {
     pub(crate) kind: Kind,
     pub(crate) holders: Holders,
-    /// Whether the one holder is exclusive.
+    /// Whether the holder is exclusive.
     pub(crate) held_exclusive: bool,
     pub(crate) permits_used: u32,
-    /// `None` when there is nothing in it, as with most locks.
+    /// `None` when it would be empty, as for most locks.
     closed: Option<Box<Closed>>,
 }
 
-/// Who and what keeps others out of a lock beside its holders.
+/// What keeps others out of a lock, besides its holders.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Closed {
     /// Shared waiters, oldest first.
     shared_queue: OrdSet<LockId>,
     /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
     other_queue: OrdSet<LockId>,
-    /// Cluster time before which nobody is granted.
+    /// The cluster time before which nobody is granted, in milliseconds.
     delayed_until_ms: Option<u64>,
 }
 
@@ -124,7 +124,7 @@ impl Closed {
     }
 }
 
-/// What stands in for the queues of a lock that nobody waits for.
+/// Stands in for the queues of a lock without waiters.
 static EMPTY: LazyLock<OrdSet<LockId>> = LazyLock::new(OrdSet::new);
 
 impl LockRecord {
@@ -132,7 +132,7 @@ impl LockRecord {
         Self { kind, holders: Holders::None, held_exclusive: false, permits_used: 0, closed: None }
     }
 
-    /// Changes what keeps others out; keeps nothing of it when nothing does any more.
+    /// Changes what keeps others out, and drops it when it becomes empty.
     fn close(&mut self, change: impl FnOnce(&mut Closed)) {
         let closed = self.closed.get_or_insert_default();
         change(closed);
@@ -155,7 +155,7 @@ impl LockRecord {
         self.closed.as_ref().map_or(&EMPTY, |closed| &closed.other_queue)
     }
 
-    /// Cluster time before which nobody is granted.
+    /// The cluster time before which nobody is granted, in milliseconds.
     pub(crate) fn delayed_until_ms(&self) -> Option<u64> {
         self.closed.as_ref().and_then(|closed| closed.delayed_until_ms)
     }
@@ -187,7 +187,7 @@ impl LockRecord {
         self.shared_queue().len() + self.other_queue().len()
     }
 
-    /// The waiters, oldest first, whatever their mode.
+    /// The waiters of all modes, oldest first.
     pub(crate) fn queue(&self) -> impl Iterator<Item = LockId> {
         let mut shared = self.shared_queue().iter().copied().peekable();
         let mut other = self.other_queue().iter().copied().peekable();
@@ -220,7 +220,7 @@ impl LockRecord {
         }
     }
 
-    /// Whether an acquisition may hold this lock now. `bypass` lets a shared one past exclusive waiters (a reader turn).
+    /// Whether an acquisition may hold this lock now. `bypass` lets a shared acquisition past exclusive waiters (a reader turn).
     pub(crate) fn admits(&self, lock_id: LockId, mode: Mode, bypass: bool) -> bool {
         let nobody_ahead = |queue: &OrdSet<LockId>| queue.get_min().is_none_or(|first| *first >= lock_id);
         if self.delayed_until_ms().is_some() {
@@ -240,24 +240,24 @@ impl LockRecord {
     }
 }
 
-/// A queued acquisition: everything its grant will need.
+/// A queued acquisition, with everything that its grant will need.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WaitRecord {
-    /// Where its locks live.
+    /// The namespace of its locks.
     pub namespace: Namespace,
-    /// What it wants.
+    /// The requested locks.
     pub requests: Vec<LockRequest>,
-    /// Who waits.
+    /// The owner.
     pub owner: Owner,
-    /// Time to live of a one-shot grant.
+    /// The TTL of a one-shot grant, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// How long the locks stay closed after an involuntary loss, milliseconds.
+    /// How long the locks stay closed to others after an involuntary loss, in milliseconds.
     pub lock_delay_ms: u64,
-    /// Free text.
+    /// The free text of the owner.
     pub metadata: String,
-    /// When the wait times out.
+    /// The cluster time at which the wait times out, in milliseconds.
     pub deadline_ms: u64,
-    /// The calls that wait for it, oldest first. Empty when its caller was told to ask again.
+    /// The calls that wait for it, oldest first. Empty when its caller was asked to retry.
     pub calls: Vec<ServingCall>,
 }
 
@@ -274,13 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_may_be_millions_of_stays_small() {
+    fn records_of_locks_stay_small() {
         assert_eq!(size_of::<(LockKey, LockRecord)>(), 72);
         assert_eq!(size_of::<Grant>(), 176);
     }
 
     #[test]
-    fn what_closed_a_lock_leaves_nothing_behind() {
+    fn reopened_lock_keeps_no_extra_record() {
         let lock_id = LockId(crate::Position { index: 7, ordinal: 0 });
         let mut lock = LockRecord::new(Kind::ReadWrite);
         let free = lock.clone();

@@ -9,14 +9,14 @@ use crate::{Code, LockId, Name, SessionId};
 /// Why a command of locks is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// Someone else holds it, or waits ahead, and the request does not wait.
+    /// Someone else holds the lock, or waits ahead, and the request does not wait.
     #[error("lock {name} is held; set wait_ms to queue for it")]
     LockHeld {
         /// The first name that is not free.
         name: Name,
         /// Tokens of its holders, oldest first, at most 16.
         holder_tokens: Vec<u64>,
-        /// Waiters queued on it.
+        /// The number of waiters queued on it.
         waiters: u64,
     },
     /// The lock is closed after an involuntary loss.
@@ -24,16 +24,16 @@ pub enum Refusal {
     LockDelayed {
         /// The lock.
         name: Name,
-        /// How long it stays closed.
+        /// How long it stays closed, in milliseconds.
         remaining_ms: u64,
     },
     /// The grant does not exist (any more) under that id and name.
     #[error("{lock_id} does not hold the lock: it was released, expired, or never granted")]
     LockNotHeld {
-        /// The id given.
+        /// The given id.
         lock_id: LockId,
     },
-    /// The acquisition lives in another namespace than the request.
+    /// The acquisition is in another namespace than the request.
     #[error("acquisition {lock_id} lives in another namespace than the call; nothing spans two namespaces")]
     ForeignLock {
         /// The acquisition.
@@ -46,10 +46,10 @@ pub enum Refusal {
     AlreadyGranted {
         /// The acquisition.
         lock_id: LockId,
-        /// Its fencing token.
+        /// The fencing token of the grant.
         token: u64,
     },
-    /// A grant that was asked for earlier under the same key has ended since.
+    /// The grant that was requested earlier under the same key has since ended.
     #[error("acquisition {lock_id} was granted and has ended since ({}); ask again under a new key", .reason.as_str())]
     GrantEnded {
         /// The acquisition.
@@ -68,8 +68,8 @@ pub enum Refusal {
     /// Waiting would close a cycle.
     #[error("waiting would deadlock: {}", .cycle.join(" -> "))]
     Deadlock {
-        /// The cycle, from the asking owner back to itself, as `owner waits for name` steps for people. A cycle of more than
-        /// 32 steps is without its middle.
+        /// The cycle, from the requesting owner back to itself, as `owner waits for name` steps for people. A cycle of more than
+        /// 32 steps lacks its middle.
         cycle: Vec<String>,
     },
     /// The lock exists as another kind (semaphore against exclusive or shared).
@@ -85,15 +85,15 @@ pub enum Refusal {
     CapacityMismatch {
         /// The lock.
         name: Name,
-        /// Its capacity.
+        /// The capacity of the semaphore.
         actual: u32,
     },
-    /// A session keeps this grant alive; it has no time to live of its own.
+    /// A session keeps this grant alive; it has no TTL of its own.
     #[error("{lock_id} lives with session {session}; keep the session alive instead of extending the lock")]
     OwnedBySession {
         /// The grant.
         lock_id: LockId,
-        /// Its session.
+        /// The session of the grant.
         session: SessionId,
     },
     /// The session that names itself does not own the grant.
@@ -115,7 +115,7 @@ pub enum Refusal {
     /// The token is not (or no longer) the newest.
     #[error("{}", superseded_text(*token, *newest))]
     TokenSuperseded {
-        /// The token given.
+        /// The given token.
         token: u64,
         /// The newest known for that name (0 when the lock is free).
         newest: u64,
@@ -156,7 +156,7 @@ impl Refusal {
         }
     }
 
-    /// Bytes of the texts it holds.
+    /// The bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::LockHeld { name, holder_tokens, .. } => name.as_str().len() + 8 * holder_tokens.len(),

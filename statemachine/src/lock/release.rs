@@ -1,4 +1,4 @@
-//! Giving a grant back.
+//! Releases a grant.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// The grant of that id, if it is held in the namespace and (when given) on that name. An acquisition of another namespace, held or
+    /// Finds the grant of an id, if it is held in the namespace and, if given, includes the name. An acquisition of another namespace, held or
     /// waiting, is refused as such.
     pub(super) fn held(
         &self,
@@ -55,7 +55,7 @@ impl State {
             .ok_or(Refusal::LockNotHeld { lock_id })
     }
 
-    /// The grant that holds a name under a token.
+    /// Finds the grant that holds a name under a token.
     pub(super) fn held_under(
         &self,
         namespace: &Namespace,
@@ -68,7 +68,7 @@ impl State {
         })
     }
 
-    /// Refuses an acquisition, held or waiting, that lives in another namespace. One that does not exist is not refused here.
+    /// Refuses an acquisition, held or waiting, of another namespace. An acquisition that does not exist is not refused here.
     pub(super) fn check_lives_in(&self, lock_id: LockId, namespace: &Namespace) -> Result<(), Refusal> {
         let grant = self.lock.grants.get(&lock_id).map(|grant| &grant.namespace);
         let lives_in = grant.or_else(|| self.lock.waits.get(&lock_id).map(|wait| &wait.namespace));

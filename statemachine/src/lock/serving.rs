@@ -1,13 +1,13 @@
-//! Which calls wait for an acquisition, and at which nodes.
+//! Tracks which calls wait for an acquisition, and at which nodes.
 //!
-//! A wait belongs to the calls that asked for it: those under one retry key together, else the newest of its owner. It ends when the last of them leaves, or when the nodes of all of them are
-//! lost; a call that another one replaced, or that a lost node had, cannot end it. So the duty to withdraw a wait does not lie in
-//! the memory of a node that may die.
+//! A wait belongs to the calls that asked for it: all calls under one retry key, otherwise the newest call of its owner. It ends when the last
+//! of them leaves, or when the nodes of all of them are lost. A call that was replaced by another, or that a lost node served, cannot end it.
+//! So the duty to withdraw a wait does not depend on the memory of a node that may die.
 //!
 //! ```text
 //! wait: calls ── promoted ──► unconfirmed: the same calls, for a while ── its nodes are lost ──► unclaimed
 //!                                                                                                  │
-//!             unconfirmed, with the call that asks ◄── its owner asks for the same locks again ────┘
+//!             unconfirmed, with the new call ◄── its owner asks for the same locks again ──────────┘
 //! ```
 
 use std::sync::Arc;
@@ -19,30 +19,30 @@ use crate::lock::{Acquire, Grant, LockRequest, ServingCall};
 use crate::step::Step;
 use crate::{LockId, State};
 
-/// Calls that one acquisition remembers; the oldest is forgotten first.
+/// The most calls that one acquisition remembers; the oldest is forgotten first.
 const CALLS_MAX: usize = 8;
-/// How long after its grant a session's lock counts as one that its owner may not have heard of, should the node be lost.
+/// How long after the grant of a session's lock its owner may not know of it if the node is lost, in milliseconds.
 pub(crate) const UNCONFIRMED_MS: u64 = 15_000;
-/// Grants for which that is remembered; the oldest is forgotten first.
+/// The most unconfirmed grants that are remembered; the oldest is forgotten first.
 const UNCONFIRMED_MAX: usize = 10_000;
 
 /// A grant whose answer may not have reached its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Unconfirmed {
-    /// Through which it is answered.
+    /// The calls that answer it.
     pub(crate) calls: Vec<ServingCall>,
-    /// Cluster time of the grant, or of the last time it was asked for.
+    /// Cluster time of the grant, or of the last request for it, in milliseconds.
     pub(crate) at_ms: u64,
 }
 
 /// The indexes over calls.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Serving {
-    /// Each call and the acquisition it waits for.
+    /// Each call, with the acquisition that it waits for.
     pub(crate) by_call: OrdSet<(ServingCall, LockId)>,
-    /// Grants of sessions, by the revision of the grant.
+    /// Unconfirmed grants of sessions, by the revision of the grant.
     pub(crate) unconfirmed: OrdMap<(u64, LockId), Unconfirmed>,
-    /// Grants of sessions whose nodes were lost before their owners can be taken to have heard of them.
+    /// Grants of sessions whose nodes were lost before their owners were certain to know of them.
     pub(crate) unclaimed: OrdSet<LockId>,
 }
 
@@ -59,7 +59,7 @@ impl Serving {
         }
     }
 
-    /// Remembers through which calls a session's grant is answered.
+    /// Remembers which calls answer a session's grant.
     pub(crate) fn note_grant(&mut self, grant: &Grant, calls: Vec<ServingCall>, now_ms: u64) {
         if calls.is_empty() || grant.owner.session.is_none() {
             return;
@@ -74,7 +74,7 @@ impl Serving {
             .insert((grant.granted_revision, grant.lock_id), Unconfirmed { calls, at_ms: now_ms });
     }
 
-    /// The owner is known to know of its grant, or the grant is gone.
+    /// Forgets the calls of a grant: its owner knows of it, or the grant has ended.
     pub(crate) fn forget_grant(&mut self, grant: &Grant) {
         if grant.owner.session.is_some() {
             self.unconfirmed.remove(&(grant.granted_revision, grant.lock_id));
@@ -83,13 +83,13 @@ impl Serving {
     }
 }
 
-/// Whether the owner of a grant must have heard of it by now.
+/// Whether the owner of a grant is certain to know of it by now.
 pub(super) fn is_told(at_ms: u64, now_ms: u64) -> bool {
     at_ms.saturating_add(UNCONFIRMED_MS) < now_ms
 }
 
 impl State {
-    /// The nodes that calls wait at or were answered by a moment ago, each with the run of its process.
+    /// The nodes where calls wait, or that answered calls recently, each with its boot id.
     #[must_use]
     pub fn serving_boots(&self) -> Vec<(u64, u64)> {
         let mut boots = Vec::new();
@@ -106,8 +106,8 @@ impl State {
         boots
     }
 
-    /// The nodes by whose answer the owner of an acquisition holds since a moment ago what it asks for: should they be lost, it may
-    /// not know. Nobody when they are lost already; `None` when it does know, or holds nothing.
+    /// The nodes that recently had to answer the owner's grant of exactly these locks: if they are lost, the owner may not know of
+    /// it. Empty when they are already lost; `None` when the owner knows, or holds nothing.
     #[must_use]
     pub fn answered_elsewhere(&self, acquire: &Acquire) -> Option<Vec<u64>> {
         let (call, grant) = (acquire.call?, self.held_by_owner(acquire)?);
@@ -120,7 +120,7 @@ impl State {
         (!told).then(|| unconfirmed.calls.iter().map(|call| call.node_id).collect())
     }
 
-    /// What a call waits for.
+    /// The acquisition that a call waits for.
     #[must_use]
     pub fn waited_for(&self, call: ServingCall) -> Option<LockId> {
         let (other, lock_id) = self.lock.serving.by_call.range((call, LockId::MIN)..).next()?;
@@ -129,7 +129,7 @@ impl State {
 }
 
 impl State {
-    /// Whether another request of the same owner took the place of a call that waited for an acquisition: it is answered, and
+    /// Whether another request of the same owner replaced a call that waited for an acquisition, so that the other request is answered and
     /// this one is not.
     #[must_use]
     pub fn was_replaced(&self, lock_id: LockId, call: ServingCall) -> bool {
@@ -144,7 +144,7 @@ impl State {
 }
 
 impl Step<'_> {
-    /// A call waits for an acquisition that is queued already.
+    /// Adds a call that waits for a queued acquisition.
     pub(crate) fn serve(&mut self, lock_id: LockId, call: Option<ServingCall>) {
         let (Some(call), Some(mut wait)) = (call, self.state.lock.waits.get(&lock_id).cloned()) else {
             return;
@@ -162,7 +162,7 @@ impl Step<'_> {
         self.state.lock.waits.insert(lock_id, wait);
     }
 
-    /// A call takes the place of those that waited for an acquisition.
+    /// Replaces the calls that wait for an acquisition with this one.
     pub(crate) fn serve_instead(&mut self, lock_id: LockId, call: Option<ServingCall>) {
         let (Some(call), Some(wait)) = (call, self.state.lock.waits.get_mut(&lock_id)) else { return };
         let before = std::mem::replace(&mut Arc::make_mut(wait).calls, vec![call]);
@@ -170,7 +170,7 @@ impl Step<'_> {
         self.state.lock.serving.index(lock_id, &[call]);
     }
 
-    /// A wait lives at least so long.
+    /// Makes a wait last at least until this deadline.
     pub(crate) fn wait_until(&mut self, lock_id: LockId, deadline_ms: u64) {
         let Some(wait) = self.state.lock.waits.get_mut(&lock_id) else { return };
         if wait.deadline_ms < deadline_ms {
@@ -180,7 +180,7 @@ impl Step<'_> {
         }
     }
 
-    /// A call leaves a wait. True when it was the last one.
+    /// Removes a call from a wait. Returns whether it was the last one.
     pub(crate) fn leave_wait(&mut self, lock_id: LockId, call: ServingCall) -> bool {
         let Some(wait) = self.state.lock.waits.get_mut(&lock_id) else { return false };
         let Some(place) = wait.calls.iter().position(|other| *other == call) else { return false };
@@ -191,7 +191,7 @@ impl Step<'_> {
         last
     }
 
-    /// A call leaves whose wait was granted before it could be answered. True when the grant is nobody's.
+    /// Removes a call whose wait was granted before it could be answered. Returns whether nobody else can know of the grant.
     pub(crate) fn leave_grant(&mut self, lock_id: LockId, call: ServingCall) -> bool {
         let Some(grant) = self.state.lock.grants.get(&lock_id) else { return false };
         if grant.owner.session.is_none() {
@@ -199,8 +199,8 @@ impl Step<'_> {
         }
         let place = (grant.granted_revision, lock_id);
         let Some(unconfirmed) = self.state.lock.serving.unconfirmed.get_mut(&place) else {
-            // Somebody else may have been told of it: under a key, when it entered again, or because the node of this call
-            // counted as lost.
+            // Another call may have learned of it: under a key, by re-entry, or because the node of this call counted as
+            // lost.
             return grant.count == 1
                 && !self.state.retries.refers_to(lock_id)
                 && !self.state.lock.serving.unclaimed.contains(&lock_id);
@@ -214,7 +214,7 @@ impl Step<'_> {
         last && before > 0
     }
 
-    /// An owner asks for what it holds without knowing: it is told now.
+    /// Notes that an owner that did not know of its grant learns of it now.
     pub(crate) fn claim(&mut self, grant: &Grant, call: Option<ServingCall>) {
         self.state.lock.serving.forget_grant(grant);
         let now_ms = self.state.now_ms;
@@ -222,7 +222,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether two acquisitions want the same locks in the same way.
+/// Whether two acquisitions request the same locks in the same modes.
 pub(crate) fn same_locks(mine: &[LockRequest], theirs: &[LockRequest]) -> bool {
     let sorted = |requests: &[LockRequest]| {
         let mut sorted: Vec<LockRequest> = requests.to_vec();

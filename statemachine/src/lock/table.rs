@@ -10,7 +10,7 @@ use crate::lock::serving::Serving;
 use crate::lock::types::Grant;
 use crate::{LockId, State};
 
-/// Tokens stay below this, so that JSON numbers carry them exactly.
+/// Tokens stay below this, so that JSON numbers represent them exactly.
 pub(super) const TOKEN_END: u64 = 1 << 53;
 
 /// The locks, and the acquisitions that hold them or wait for them.
@@ -20,11 +20,11 @@ pub(crate) struct Table {
     pub(super) grants: OrdMap<LockId, Arc<Grant>>,
     pub(super) waits: OrdMap<LockId, Arc<WaitRecord>>,
     pub(super) serving: Serving,
-    /// The last fencing token given out; the next is one more.
+    /// The last issued fencing token; the next one is higher by one.
     pub(super) last_token: u64,
-    /// Locks that changed since they were last checked for waiters that may go. Empty between requests.
+    /// Locks that changed since they were last checked for grantable waiters. Empty between requests.
     pub(super) touched: BTreeSet<LockKey>,
-    /// Locks an exclusive holder left in this request: their shared waiters go first (see [`super::promote`]). Empty between requests.
+    /// Locks that an exclusive holder left in this request, whose shared waiters are granted first ([`super::promote`]). Empty between requests.
     pub(super) reader_turns: BTreeSet<LockKey>,
 }
 
@@ -37,7 +37,7 @@ impl Table {
         self.touched.insert(key);
     }
 
-    /// Sets the last token that was given out.
+    /// Sets the last issued token.
     pub(crate) fn restore_last_token(&mut self, token: u64) {
         self.last_token = token;
     }
@@ -54,7 +54,7 @@ impl Table {
 }
 
 impl State {
-    /// The last fencing token that was given out in the whole cluster; 0 before the first.
+    /// The last fencing token that the cluster has issued; 0 before the first.
     #[must_use]
     pub fn token_high_water(&self) -> u64 {
         self.lock.last_token

@@ -1,26 +1,26 @@
-//! What locks are taken as, by whom, and what became of it.
+//! The types of locks: modes, owners, grants, waits, and their ends.
 
 use crate::session::SessionEnd;
 use crate::{LockId, Name, Namespace, SessionId};
 
-/// How a lock is taken.
+/// The mode in which a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// One holder.
     Exclusive,
-    /// Any number of holders, none of them exclusive.
+    /// Any number of shared holders.
     Shared,
-    /// `permits` of a counted resource. The first request sets the capacity; a request that disagrees while the
-    /// lock exists is refused.
+    /// `permits` of a counted resource. The first request sets the capacity; while the lock exists, a request with another
+    /// capacity is refused.
     Semaphore {
-        /// Permits this acquisition takes, from 1 to `capacity`.
+        /// The permits that this acquisition takes, from 1 to `capacity`.
         permits: u32,
-        /// Permits there are in all.
+        /// The total number of permits.
         capacity: u32,
     },
 }
 
-/// One name of an acquisition and how it is wanted.
+/// One lock of an acquisition, with its mode.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockRequest {
     /// The lock.
@@ -29,13 +29,13 @@ pub struct LockRequest {
     pub mode: Mode,
 }
 
-/// Who asks for, waits for or holds a lock.
+/// The owner of a request, wait or grant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// The session it lives and dies with; `None` = a one-shot lock that lives by its own time to live.
+    /// The session that keeps the lock alive; `None` for a one-shot lock, which has its own TTL.
     pub session: Option<SessionId>,
-    /// A label inside the session (a thread, a job). Two labels of one session are two owners. A one-shot lock's
-    /// label is for people only: every one-shot acquisition is an owner of its own.
+    /// A label within the session (a thread, for example). Two labels of one session are two owners. The label of a one-shot
+    /// lock is only for people: every one-shot acquisition is its own owner.
     pub label: String,
 }
 
@@ -56,36 +56,36 @@ impl Mode {
 pub struct ServingCall {
     /// The node that answers the call.
     pub node_id: u64,
-    /// Tells the runs of the node's process apart.
+    /// The boot id of the node's process.
     pub boot_id: u64,
-    /// Tells the calls of one run apart.
+    /// The number of the call in that process.
     pub number: u64,
 }
 
 /// A held acquisition, as replies, changes and listings show it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
-    /// Names this acquisition.
+    /// The id of the acquisition.
     pub lock_id: LockId,
-    /// Where its locks live.
+    /// The namespace of its locks.
     pub namespace: Namespace,
-    /// What it holds.
+    /// The held locks.
     pub requests: Box<[LockRequest]>,
-    /// Who holds it.
+    /// The owner.
     pub owner: Owner,
-    /// The fencing token, the same for every name of the set. Below 2^53.
+    /// The fencing token, which is the same for all locks of the grant. Below 2^53.
     pub token: u64,
-    /// How often a re-entrant owner took it; 1 otherwise.
+    /// How often the owner has taken it; more than 1 only after re-entry.
     pub count: u64,
-    /// Revision of the grant.
+    /// The revision of the grant.
     pub granted_revision: u64,
-    /// Wall clock at the grant, for people.
+    /// The wall clock at the grant, in milliseconds since the Unix epoch, for people.
     pub granted_wall_ms: u64,
-    /// Time to live of a one-shot grant, milliseconds.
+    /// The TTL of a one-shot grant, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// Cluster time before which a one-shot grant does not expire.
+    /// The cluster time before which a one-shot grant does not expire, in milliseconds.
     pub deadline_ms: Option<u64>,
-    /// Lock-delay after an involuntary loss, milliseconds.
+    /// How long the locks stay closed to others after an involuntary loss, in milliseconds.
     pub lock_delay_ms: u64,
     /// Free text of the owner.
     pub metadata: Box<str>,
@@ -94,32 +94,32 @@ pub struct Grant {
 /// A queued acquisition, as replies, changes and listings show it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wait {
-    /// Names this acquisition; the grant will have the same id.
+    /// The id of the acquisition; the grant will have the same id.
     pub lock_id: LockId,
-    /// Where its locks live.
+    /// The namespace of its locks.
     pub namespace: Namespace,
-    /// What it wants.
+    /// The requested locks.
     pub requests: Vec<LockRequest>,
-    /// Who waits.
+    /// The owner.
     pub owner: Owner,
-    /// Cluster time before which the wait does not time out.
+    /// The cluster time before which the wait does not time out, in milliseconds.
     pub deadline_ms: u64,
-    /// Waiters ahead of it on the lock where most are ahead.
+    /// The number of waiters ahead of it, on the lock with the most.
     pub queue_position: u64,
 }
 
 /// Why a grant ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReleaseReason {
-    /// Its owner gave it back.
+    /// The owner released it.
     Released,
-    /// A one-shot grant's time to live ran out.
+    /// The TTL of a one-shot grant ran out.
     Expired,
     /// Its session ended.
     SessionEnded(SessionEnd),
     /// An operator took it away.
     Forced {
-        /// The operator's words.
+        /// The operator's reason.
         reason: String,
     },
 }
@@ -127,13 +127,13 @@ pub enum ReleaseReason {
 /// Why a wait ended without a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WaitEnd {
-    /// Its time ran out.
+    /// The longest wait was reached.
     TimedOut,
-    /// Its owner withdrew it.
+    /// The owner withdrew it.
     Cancelled,
     /// Its session ended.
     SessionEnded(SessionEnd),
-    /// The node it waited at was lost. Asked for again under its retry key, it is queued again where it was.
+    /// The node at which it waited was lost. A retry under its key queues it again at its old place.
     NodeLost,
 }
 
@@ -165,12 +165,12 @@ impl WaitEnd {
     }
 }
 
-/// Bytes that the names of an acquisition take, with what is kept beside each.
+/// The bytes of the locks of an acquisition, with their names.
 fn requests_bytes(requests: &[LockRequest]) -> usize {
     requests.iter().map(|request| REQUEST_BYTES + request.name.as_str().len()).sum()
 }
 
-/// Bytes of a request beside its name. A number of its own: what is counted must not depend on the machine.
+/// The bytes of a request besides its name. A fixed number, because the count must not depend on the machine.
 const REQUEST_BYTES: usize = 32;
 
 impl Grant {
@@ -188,7 +188,7 @@ impl Wait {
 }
 
 impl ReleaseReason {
-    /// Bytes of the operator's words.
+    /// The bytes of the operator's reason.
     pub(crate) fn text_bytes(&self) -> usize {
         if let Self::Forced { reason } = self { reason.len() } else { 0 }
     }

@@ -1,4 +1,4 @@
-//! The invariants of locks.
+//! Checks the invariants of locks.
 
 use crate::due::Due;
 use crate::ensure::ensure;
@@ -103,7 +103,7 @@ impl State {
                 ensure!(self.deadlines.contains(&due), "{name}: its delay would never end");
             }
         }
-        // Every holder of a lock holds it; with as many the other way round, every lock that is held knows its holder.
+        // Every holder of a lock holds it. If the numbers are equal, every grant is also known to its locks.
         if holders != self.lock.grants.values().map(|grant| grant.requests.len()).sum() {
             self.validate_holders()?;
             return Err("locks have other holders than there are".to_owned());
@@ -111,7 +111,7 @@ impl State {
         Ok(())
     }
 
-    /// Finds the grant whose lock does not know it.
+    /// Finds a grant whose lock does not know it.
     fn validate_holders(&self) -> Result<(), String> {
         for (lock_id, grant) in &self.lock.grants {
             for request in &grant.requests {
@@ -166,7 +166,7 @@ mod tests {
         )
     }
 
-    /// Two grants share `a`, and one of them has `b` as well.
+    /// Two grants share `a`, and one of them also holds `b`.
     fn state() -> State {
         let requests = vec![acquire(&["b", "a"], Mode::Shared), acquire(&["a"], Mode::Shared)];
         let mut state = State::default();
@@ -176,7 +176,7 @@ mod tests {
         state
     }
 
-    /// What is said of that state once it is damaged.
+    /// The error of that state after damage.
     fn said_of(damage: impl FnOnce(&mut State)) -> String {
         let mut state = state();
         damage(&mut state);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_forgot_a_holder_is_noticed() {
+    fn forgotten_holder_is_noticed() {
         let said = said_of(|state| {
             let oldest = state.lock.grants.get_min().unwrap().0;
             lock(state, "a").remove_holder(oldest, Mode::Shared);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_does_not_hold_is_noticed() {
+    fn false_holder_is_noticed() {
         let said = said_of(|state| {
             let newest = state.lock.grants.get_max().unwrap().0;
             lock(state, "b").add_holder(newest, Mode::Shared);

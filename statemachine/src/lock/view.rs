@@ -1,4 +1,4 @@
-//! What readers see of locks.
+//! Locks as readers see them.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use crate::lock::record::{Kind, LockKey, LockRecord};
 use crate::lock::{Grant, Wait};
 use crate::{LockId, Name, Namespace, SessionId, State};
 
-/// Most locks one page of a listing looks at; a page may be short, or empty, and still have a cursor.
+/// The most locks that one page of a listing examines. A page may be short, or empty, and still have a cursor.
 const EXAMINED_MAX: usize = 10_000;
 
-/// How an acquisition stands.
+/// The state of an acquisition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquisition {
     /// It is held.
     Granted(Arc<Grant>),
     /// It is queued.
     Waiting(Wait),
-    /// It ended, or never was.
+    /// It has ended, or never existed.
     Unknown,
 }
 
-/// What a lock is used as.
+/// The kind of a lock, with the numbers of a semaphore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
-    /// Held, or wanted by the oldest waiter, by one alone.
+    /// Held exclusively; without holders, requested so by the oldest waiter.
     Exclusive,
-    /// Held, or wanted by the oldest waiter, together with others.
+    /// Held shared; without holders, requested so by the oldest waiter.
     Shared,
-    /// Counted.
+    /// A semaphore.
     Semaphore {
-        /// Permits there are.
+        /// The total number of permits.
         capacity: u32,
-        /// Permits nobody has.
+        /// The number of free permits.
         permits_free: u32,
     },
 }
@@ -42,84 +42,84 @@ pub enum LockKind {
 /// A lock that is held, waited for, or closed by lock-delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockView {
-    /// Where it lives.
+    /// The namespace of the lock.
     pub namespace: Namespace,
-    /// Its name.
+    /// The name of the lock.
     pub name: Name,
-    /// What it is used as.
+    /// The kind of the lock.
     pub kind: LockKind,
-    /// The holders asked for, oldest acquisition first.
+    /// The requested holders, oldest acquisition first.
     pub holders: Vec<Arc<Grant>>,
-    /// How many hold it in all.
+    /// The total number of holders.
     pub holder_count: u64,
-    /// The waiters asked for, in the order in which they asked.
+    /// The requested waiters, in the order of the queue.
     pub waiters: Vec<Wait>,
-    /// How many wait in all.
+    /// The total number of waiters.
     pub waiter_count: u64,
-    /// Cluster time before which lock-delay keeps it closed.
+    /// The cluster time until which lock-delay keeps it closed, in milliseconds.
     pub delayed_until_ms: Option<u64>,
 }
 
-/// Which of a lock's holders and waiters a reader wants: a lock may have more of them than one answer carries.
+/// Selects holders and waiters of a lock, which may have more of them than fit into one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockPart {
-    /// Holders after this acquisition; `None` = from the oldest on.
+    /// Only holders after this acquisition; `None` starts with the oldest.
     pub holders_after: Option<LockId>,
     /// At most this many holders.
     pub holders_max: usize,
-    /// Waiters after this acquisition; `None` = from the first in the queue on.
+    /// Only waiters after this acquisition; `None` starts with the first in the queue.
     pub waiters_after: Option<LockId>,
     /// At most this many waiters.
     pub waiters_max: usize,
 }
 
 impl LockPart {
-    /// The first holders and the first waiters.
+    /// Selects the first holders and the first waiters.
     #[must_use]
     pub fn first(holders_max: usize, waiters_max: usize) -> Self {
         Self { holders_after: None, holders_max, waiters_after: None, waiters_max }
     }
 }
 
-/// Which locks a listing wants. Empty = all of the namespace.
+/// Selects locks for a listing. An empty filter selects all locks of the namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockFilter {
-    /// Names that start with it.
+    /// Only names that start with this prefix.
     pub prefix: Option<String>,
-    /// Held or waited for by this session.
+    /// Only locks that this session holds or waits for.
     pub session: Option<SessionId>,
-    /// Held or waited for under this owner label.
+    /// Only locks held or waited for under this owner label.
     pub owner: Option<String>,
 }
 
-/// How a token stands to a lock.
+/// The status of a token on a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenStatus {
-    /// It is held on that name.
+    /// The lock is held under this token.
     Held,
-    /// Others are held on that name.
+    /// The lock is held under other tokens.
     Superseded,
-    /// Nobody holds that name.
+    /// Nobody holds the lock.
     NotHeld,
 }
 
-/// The answer to "is this token still the newest?".
+/// The answer to a token check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenCheck {
-    /// How the token stands.
+    /// The status of the token.
     pub status: TokenStatus,
-    /// The newest token held on that name.
+    /// The newest token under which the lock is held.
     pub newest: Option<u64>,
 }
 
 impl State {
-    /// The grant of that id, if it is held.
+    /// Finds the grant of an id, if it is held.
     #[must_use]
     pub fn grant(&self, lock_id: LockId) -> Option<Arc<Grant>> {
         self.lock.grants.get(&lock_id).cloned()
     }
 
-    /// The wait of that id, if it is queued.
+    /// Finds the wait of an id, if it is queued.
     #[must_use]
     pub fn wait(&self, lock_id: LockId) -> Option<Wait> {
         let wait = self.lock.waits.get(&lock_id)?;
@@ -135,27 +135,27 @@ impl State {
         })
     }
 
-    /// How the acquisition of that id stands.
+    /// Finds the state of an acquisition.
     #[must_use]
     pub fn acquisition(&self, lock_id: LockId) -> Acquisition {
         let granted = self.grant(lock_id).map(Acquisition::Granted);
         granted.or_else(|| self.wait(lock_id).map(Acquisition::Waiting)).unwrap_or(Acquisition::Unknown)
     }
 
-    /// One lock, with all of its holders and at most `waiters_max` of its waiters; `None` when it is free.
+    /// Reads a lock with all of its holders and at most `waiters_max` of its waiters; `None` when it is free.
     #[must_use]
     pub fn lock(&self, namespace: &Namespace, name: &Name, waiters_max: usize) -> Option<LockView> {
         self.lock_part(namespace, name, &LockPart::first(usize::MAX, waiters_max))
     }
 
-    /// One lock with a part of its holders and waiters; `None` when it is free.
+    /// Reads a lock with a part of its holders and waiters; `None` when it is free.
     #[must_use]
     pub fn lock_part(&self, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<LockView> {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
         self.lock.by_key.get(&key).map(|lock| self.lock_view(&key, lock, part))
     }
 
-    /// The grant that holds a name under a token; `None` when the token does not hold it.
+    /// Finds the grant that holds a name under a token; `None` when the name is not held under it.
     #[must_use]
     pub fn holder(&self, namespace: &Namespace, name: &Name, token: u64) -> Option<Arc<Grant>> {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
@@ -163,7 +163,7 @@ impl State {
         holders.find(|grant| grant.token == token)
     }
 
-    /// The locks of a namespace that fit the filter, in name order, after `after`, at most `limit`, each with `part` of its
+    /// Lists at most `limit` locks of a namespace that match the filter, after `after`, in order of their names, each with `part` of its
     /// holders and waiters. The second value is where the next page starts; `None` on the last page.
     #[must_use]
     pub fn locks(
@@ -229,7 +229,7 @@ impl State {
                 _ => LockKind::Exclusive,
             },
         };
-        // Both are in the order of their ids.
+        // Both are ordered by id.
         let after =
             |after: Option<LockId>| move |lock_id: &LockId| after.is_none_or(|after| *lock_id > after);
         let holders = lock.holders.iter().filter(after(part.holders_after)).take(part.holders_max);
@@ -246,7 +246,7 @@ impl State {
         }
     }
 
-    /// Whether a token is held on a name now. On a shared lock or a semaphore every holder's token is.
+    /// Checks whether a name is held under a token now. On a shared lock or a semaphore, this is true for every holder's token.
     #[must_use]
     pub fn check(&self, namespace: &Namespace, name: &Name, token: u64) -> TokenCheck {
         let key = LockKey { namespace: namespace.clone(), name: name.clone() };
@@ -264,7 +264,7 @@ impl State {
 }
 
 fn ahead_of(lock: &LockRecord, lock_id: LockId) -> u64 {
-    // The newest waiter, the one that is being queued, has all the others ahead: no need to count them.
+    // The newest waiter, which is just being queued, has all others ahead, so they need not be counted.
     let newest = |queue: &OrdSet<LockId>| queue.get_max().is_none_or(|last| *last <= lock_id);
     if newest(lock.shared_queue()) && newest(lock.other_queue()) {
         return (lock.waiters() as u64).saturating_sub(1);

@@ -1,4 +1,4 @@
-//! Ending what a lost node served.
+//! Ends the calls that a lost node served.
 
 use crate::LockId;
 use crate::lock::serving::is_told;
