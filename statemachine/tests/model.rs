@@ -819,17 +819,7 @@ impl Run {
                     format!("released {token} x0")
                 });
             }
-            Step::Advance { token } => {
-                let command = AdvanceRegister { namespace, name: name(0), token: *token };
-                self.ask(Command::from(command), |model| match model.register {
-                    _ if *token == 0 || *token > model.token => "invalid_argument".to_owned(),
-                    Some(newest) if newest > *token => "token_superseded".to_owned(),
-                    _ => {
-                        model.register = Some(*token);
-                        format!("register {token}")
-                    }
-                });
-            }
+            Step::Advance { token } => self.advance(*token),
             Step::Raise { level } => self.raise(*level),
             Step::Retry => self.retry(),
         }
@@ -886,6 +876,20 @@ impl Run {
             }
             other => panic!("{other:?} changes no grant"),
         }
+    }
+
+    /// Advances the register.
+    fn advance(&mut self, token: u64) {
+        let namespace = Namespace::default();
+        let command = AdvanceRegister { namespace, name: name(0), token };
+        self.ask(Command::from(command), |model| match model.register {
+            _ if token == 0 || token > model.token => "invalid_argument".to_owned(),
+            Some(newest) if newest > token => "token_superseded".to_owned(),
+            _ => {
+                model.register = Some(token);
+                format!("register {token}")
+            }
+        });
     }
 
     /// Withdraws an acquisition, by a call or by the owner itself.
