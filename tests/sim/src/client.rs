@@ -248,6 +248,7 @@ impl Caller {
             (Call::Advance { name, token }, Answer::Advanced(_)) => {
                 ledger.registers.push((name.clone(), *token));
             }
+            (Call::Downgrade(_), Answer::Changed(_)) => {}
             (Call::GetLock(name, _), Answer::Lock(at)) => {
                 let mut tokens: Vec<u64> = at.value.view.holders.iter().map(|holder| holder.token).collect();
                 tokens.sort_unstable();
