@@ -12,7 +12,7 @@ use crate::remedy;
 
 /// Exit codes of the commands. They are part of the interface: docs/cli.md and `--help` list them.
 pub(crate) mod exit {
-    /// Success.
+    /// The command did what it was asked to.
     pub(crate) const DONE: u8 = 0;
     /// The answer is no: the token is not the newest, or a node is not ready.
     pub(crate) const NO: u8 = 1;

@@ -26,7 +26,7 @@ impl Entry {
     /// The level that the cluster must have reached before this entry is proposed: the highest of its requests.
     #[must_use]
     pub fn level(&self) -> u32 {
-        self.requests.iter().map(Request::level).max().unwrap_or(LEVEL_MIN)
+        Request::highest_level(&self.requests)
     }
 
     /// The command of this entry that raises the level of the cluster highest, if one does.
@@ -53,6 +53,12 @@ impl Request {
     /// Makes a request from a command and an optional retry key.
     pub fn new(dedup: Option<Retry>, command: impl Into<Command>) -> Self {
         Self { dedup, command: command.into() }
+    }
+
+    /// The level that the cluster must have reached before these requests are proposed together.
+    #[must_use]
+    pub fn highest_level(requests: &[Self]) -> u32 {
+        requests.iter().map(Self::level).max().unwrap_or(LEVEL_MIN)
     }
 
     /// The level that the cluster must have reached before this request is proposed.

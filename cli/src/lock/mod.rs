@@ -166,9 +166,11 @@ pub(crate) async fn answer(client: &Client, command: LockCommand) -> Result<Answ
             Err(Failure::new(exit::INTERNAL, "internal", "`lock run` does not answer like other commands"))
         }
         LockCommand::Release { id, name, session } => release(client, id, name, session).await,
-        LockCommand::Downgrade { .. } | LockCommand::SetMetadata { .. } | LockCommand::Resize { .. } => {
-            change::answer(client, command).await
+        LockCommand::Downgrade { id, name, session } => change::downgrade(client, id, name, session).await,
+        LockCommand::SetMetadata { name, token, metadata } => {
+            change::set_metadata(client, name, token, metadata).await
         }
+        LockCommand::Resize { name, capacity } => change::resize(client, name, capacity).await,
         LockCommand::ForceRelease { name, token, reason } => {
             let request = ForceReleaseRequest { name, fencing_token: token, reason };
             let answer = client.force_release(request).await?;

@@ -447,14 +447,13 @@ fn told_revisions(revision: u64, revisions: Vec<u64>) -> Vec<u64> {
 
 async fn on_leader(inner: &Arc<Inner>, core: &Core, call: Option<Call>) -> Result<Answer, Failed> {
     let defect = |why: String| Failed::Final(ProposeError::Fatal(why));
+    let unknown = || Failed::Final(ProposeError::UpgradePending(inner.levels.leader_does_not_know()));
     match call {
-        None => Err(Failed::Final(ProposeError::UpgradePending(inner.levels.leader_does_not_know()))),
+        None => Err(unknown()),
         Some(Call::Propose(proposal)) => {
             let encoded = EncodedRequests::received(proposal.requests);
             let encoded = encoded.map_err(|error| match error {
-                DecodeError::Unknown(_) => {
-                    Failed::Final(ProposeError::UpgradePending(inner.levels.leader_does_not_know()))
-                }
+                DecodeError::Unknown(_) => unknown(),
                 error => defect(error.to_string()),
             })?;
             let applied = core.proposer.propose(encoded).await?;

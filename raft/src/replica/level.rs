@@ -18,13 +18,19 @@ use crate::metrics::{Metrics, RaftMetrics};
 /// How long raising the level may take before the hellos go on.
 const RAISE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Refuses a request of a level that the cluster has not reached. `state_level` is the level of the newest state of this node.
+/// Refuses requests of a level that the cluster has not reached. `state_level` gives the level of the newest state of this node; it is
+/// not asked for what every build knows.
 pub(super) fn check_reached(
     levels: &Levels,
     metrics: &Metrics,
-    needed: u32,
-    state_level: u32,
+    requests: &[Request],
+    state_level: impl FnOnce() -> u32,
 ) -> Result<(), ProposeError> {
+    let needed = Request::highest_level(requests);
+    if needed <= LEVEL_MIN {
+        return Ok(());
+    }
+    let state_level = state_level();
     if needed <= state_level {
         return Ok(());
     }
@@ -37,14 +43,9 @@ pub(super) fn check_reached(
 
 impl Replica {
     /// Refuses requests before they travel. The leader looks again: it knows the newest level.
-    pub(super) fn check_level(&self, needed: u32) -> Result<(), ProposeError> {
-        // What every build knows needs no look at the state.
-        match self.inner.core() {
-            Some(core) if needed > LEVEL_MIN => {
-                check_reached(&self.inner.levels, &core.metrics, needed, self.view().level())
-            }
-            _ => Ok(()),
-        }
+    pub(super) fn check_level(&self, requests: &[Request]) -> Result<(), ProposeError> {
+        let Some(core) = self.inner.core() else { return Ok(()) };
+        check_reached(&self.inner.levels, &core.metrics, requests, || self.view().level())
     }
 }
 

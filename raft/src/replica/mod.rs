@@ -260,9 +260,7 @@ impl Replica {
         requests: Vec<Request>,
         timeout: Duration,
     ) -> Result<Vec<Answer>, ProposeError> {
-        if let Some(needed) = requests.iter().map(Request::level).max() {
-            self.check_level(needed)?;
-        }
+        self.check_level(&requests)?;
         // Without a key a second copy would take effect a second time.
         let repeatable = requests.iter().all(|request| request.dedup.is_some());
         let encoded = EncodedRequests::new(requests);

@@ -323,13 +323,10 @@ impl Task {
     }
 
     fn refusal(&self, requests: &[Request]) -> Option<Failed> {
-        let needed = requests.iter().map(Request::level).max().unwrap_or(LEVEL_MIN);
-        if needed > LEVEL_MIN {
-            // A leader has applied everything that was committed before its term.
-            let level = self.parts.published.view().level();
-            if let Err(pending) = check_reached(&self.parts.levels, &self.parts.metrics, needed, level) {
-                return Some(Failed::Final(pending));
-            }
+        // A leader has applied everything that was committed before its term.
+        let level = || self.parts.published.view().level();
+        if let Err(pending) = check_reached(&self.parts.levels, &self.parts.metrics, requests, level) {
+            return Some(Failed::Final(pending));
         }
         let low = self.parts.disk.low()?;
         let state = self.parts.published.view();

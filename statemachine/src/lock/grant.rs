@@ -107,15 +107,11 @@ impl Step<'_> {
     }
 }
 
-/// Ends a grant: its locks are free, or closed for its lock-delay when the loss was involuntary.
-/// The caller runs [`crate::lock::promote`] afterwards.
+/// Ends a grant by itself, not with its session ([`end_owned`] does that): its locks are free, or closed for its lock-delay when the
+/// owner did not release it. The caller runs [`crate::lock::promote`] afterwards.
 pub(crate) fn end_grant(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason) {
-    let involuntary = match &reason {
-        ReleaseReason::Released => false,
-        ReleaseReason::SessionEnded(end) => *end == SessionEnd::Expired,
-        ReleaseReason::Expired | ReleaseReason::Forced { .. } => true,
-    };
-    end_held(step, lock_id, reason, involuntary);
+    let lock_delay = reason != ReleaseReason::Released;
+    end_held(step, lock_id, reason, lock_delay);
 }
 
 fn end_held(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason, lock_delay: bool) {
