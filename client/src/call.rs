@@ -70,7 +70,7 @@ impl Call {
         Ok(Self { slow: true, ..Self::creating()? })
     }
 
-    /// How long the attempt that begins `now` is waited for alone.
+    /// How long the attempt that begins `now` is waited for alone. The end of the call may come before that.
     fn pace(&self, patience: Duration, deadline: Instant, now: Instant) -> Duration {
         let left = deadline.saturating_duration_since(now);
         if self.slow {
@@ -81,7 +81,7 @@ impl Call {
         } else {
             left.saturating_sub(self.wait) / ATTEMPT_FRACTION
         };
-        (share.clamp(PACE_MIN, PACE_MAX) + self.wait).min(left)
+        share.clamp(PACE_MIN, PACE_MAX) + self.wait
     }
 }
 
@@ -118,16 +118,21 @@ impl Attempts {
         self.open.push((Arc::clone(url), Instant::now()));
     }
 
-    fn answered(&mut self, url: &Arc<str>) {
-        if let Some(place) = self.open.iter().position(|(open, _)| open == url) {
-            self.open.remove(place);
-        }
+    /// Takes the attempt at this node off the open ones, and returns when it began.
+    fn answered(&mut self, url: &Arc<str>) -> Option<Instant> {
+        let place = self.open.iter().position(|(open, _)| open == url)?;
+        Some(self.open.remove(place).1)
     }
 
-    fn failed(&mut self, url: &Arc<str>, error: Error) {
+    /// Notes the failure of an attempt. An attempt that was cut short by the end of the call tells nothing about
+    /// the node, so what the node failed with before remains its problem.
+    fn failed(&mut self, url: &Arc<str>, error: Error, cut_short: bool) {
         self.failures += 1;
         if error.is_outcome_unknown() {
             self.unknown.get_or_insert_with(|| error.clone());
+        }
+        if cut_short && self.problems.iter().any(|(other, _)| other == url) {
+            return;
         }
         self.problems.retain(|(other, _)| other != url);
         self.problems.push((Arc::clone(url), error));
@@ -208,7 +213,7 @@ impl Client {
                 biased;
                 Some((node, answer)) = in_flight.next(), if !in_flight.is_empty() => {
                     let (node, answer): (Endpoint, Result<A, Error>) = (node, answer);
-                    attempts.answered(&node.url);
+                    let begun = attempts.answered(&node.url);
                     let error = match answer {
                         Err(error) if error.is_passing() => error,
                         answered => {
@@ -216,8 +221,9 @@ impl Client {
                             return answered;
                         }
                     };
-                    self.left(&node.url, &error);
-                    attempts.failed(&node.url, error);
+                    let cut_short = error.code == "timeout" && begun.is_some_and(|begun| begun.elapsed() < pace);
+                    self.left(&node.url, &error, cut_short);
+                    attempts.failed(&node.url, error, cut_short);
                     if attempts.none_is_batuta(self.pool.count()) {
                         return Err(attempts.error(call.key.is_some()));
                     }
@@ -230,7 +236,7 @@ impl Client {
                 () = sleep_until(next_at.min(deadline)) => {
                     let now = Instant::now();
                     if now >= deadline || !call.hedged {
-                        self.give_up_on_open(&mut attempts, now);
+                        self.give_up_on_open(&mut attempts, now, pace);
                         in_flight.clear();
                     }
                     if now >= deadline {
@@ -240,7 +246,8 @@ impl Client {
                     attempts.begun(&node.url);
                     pace = call.pace(patience, deadline, now);
                     next_at = now + pace;
-                    let time = if call.hedged { deadline - now } else { pace };
+                    let left = deadline - now;
+                    let time = if call.hedged { left } else { pace.min(left) };
                     let asked = &ask;
                     in_flight.push(async move {
                         let proven = if node.unproven { self.pool.prove(&node).await.err() } else { None };
@@ -264,8 +271,11 @@ impl Client {
         self.pool.refresh(node, attempts.failures > 0 || attempts.asked.len() > 1);
     }
 
-    fn left(&self, url: &str, error: &Error) {
+    fn left(&self, url: &str, error: &Error, cut_short: bool) {
         tracing::debug!(url, code = error.code, "an attempt failed; retrying");
+        if cut_short {
+            return;
+        }
         if error.is_silence() {
             self.pool.silent(url);
         } else {
@@ -273,12 +283,14 @@ impl Client {
         }
     }
 
-    fn give_up_on_open(&self, attempts: &mut Attempts, now: Instant) {
+    fn give_up_on_open(&self, attempts: &mut Attempts, now: Instant, pace: Duration) {
         for (url, begun) in std::mem::take(&mut attempts.open) {
-            let problem = format!("{url} did not answer within {} ms", (now - begun).as_millis());
-            let error = Error::new("timeout", problem, true);
-            self.left(&url, &error);
-            attempts.failed(&url, error);
+            let lasted = now - begun;
+            let error =
+                Error::new("timeout", format!("{url} did not answer within {} ms", lasted.as_millis()), true);
+            let cut_short = lasted < pace;
+            self.left(&url, &error, cut_short);
+            attempts.failed(&url, error, cut_short);
         }
     }
 

@@ -117,12 +117,34 @@ fn attempt_takes_a_fraction_of_the_time_left() {
         (false, 1_500, 0, 1_500, 500),
         (false, 1_500, 0, 600, 200),
         (false, 10_000, 60_000, 70_000, 63_000),
-        (false, 10_000, 60_000, 30_000, 30_000),
+        (false, 10_000, 60_000, 30_000, 60_050),
+        (true, 3_000, 0, 2, 375),
     ] {
         let call = Call { hedged, wait: ms(wait_ms), ..Call::default() };
         let pace = call.pace(ms(patience_ms), now + ms(left_ms), now);
         assert_eq!(pace, ms(pace_ms), "{hedged} {patience_ms} {wait_ms} {left_ms}");
     }
+}
+
+#[test]
+fn attempt_cut_short_does_not_hide_the_problem_before_it() {
+    let url: Arc<str> = "http://a:1".into();
+    let refused = || Error::new("unavailable", "connection refused", true);
+    let late = || Error::new("timeout", "did not answer within 2 ms", true);
+    for (cut_short, keyed, code) in [
+        (true, false, "unavailable"),
+        (false, false, "timeout"),
+        // The write may have been sent, however little time was left for its answer.
+        (true, true, "timeout"),
+    ] {
+        let mut attempts = Attempts::default();
+        attempts.failed(&url, refused(), false);
+        attempts.failed(&url, late(), cut_short);
+        assert_eq!(attempts.error(keyed).code, code, "{cut_short} {keyed}");
+    }
+    let mut attempts = Attempts::default();
+    attempts.failed(&url, late(), true);
+    assert_eq!(attempts.error(false).code, "timeout", "nothing else is known of the node");
 }
 
 #[tokio::test]
