@@ -31,6 +31,7 @@ fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![
         Just(Mode::Exclusive),
         Just(Mode::Shared),
+        Just(Mode::Election),
         (any::<u32>(), any::<u32>()).prop_map(|(permits, capacity)| Mode::Semaphore { permits, capacity }),
     ]
 }
