@@ -175,7 +175,7 @@ mod tests {
             acquire("e", Mode::Election, None, 50_000),
             Command::from(SetMetadata {
                 namespace: namespace.clone(),
-                grant: By::Token { name: Name::new("e").expect("valid"), token: 5 }.into(),
+                grant: By::Leader { name: Name::new("e").expect("valid"), token: 5 }.into(),
                 metadata: "proclaimed".to_owned(),
             }),
         ];

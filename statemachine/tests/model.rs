@@ -67,14 +67,14 @@ enum Step {
         lock: usize,
         text: u8,
     },
-    /// Replaces the text of whoever holds a name under a token, which is often an old one.
+    /// Replaces the value of the leader under a token, which is often an old one.
     Proclaim {
         name: usize,
         token: u64,
         of: Option<usize>,
         text: u8,
     },
-    /// Releases a name under a token, which is often an old one.
+    /// Gives up leadership under a token, which is often an old one.
     Resign {
         name: usize,
         token: u64,
@@ -121,6 +121,11 @@ fn of() -> impl Strategy<Value = Option<usize>> {
     prop::option::weighted(0.3, 0..4_usize)
 }
 
+/// The name of a proclamation or a resignation, which is usually the election.
+fn led_name() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(ELECTION), 1 => 0..=ELECTION]
+}
+
 /// The names of an acquisition: locks, an election, or anything.
 fn wants() -> impl Strategy<Value = Vec<(usize, u8)>> {
     prop_oneof![
@@ -149,9 +154,9 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         2 => (0..12_usize, of()).prop_map(|(lock, of)| Step::Downgrade { lock, of }),
         1 => (0..12_usize, 0..3_u8).prop_map(|(lock, text)| Step::SetMetadata { lock, text }),
-        2 => (0..=ELECTION, 0..12_u64, of(), 0..3_u8)
+        2 => (led_name(), 0..12_u64, of(), 0..3_u8)
             .prop_map(|(name, token, of, text)| Step::Proclaim { name, token, of, text }),
-        1 => (0..=ELECTION, 0..12_u64, of()).prop_map(|(name, token, of)| Step::Resign { name, token, of }),
+        1 => (led_name(), 0..12_u64, of()).prop_map(|(name, token, of)| Step::Resign { name, token, of }),
         1 => (0..6_u32).prop_map(|capacity| Step::Resize { capacity }),
         2 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Cancel { lock, call }),
         2 => (0..12_usize, call(), any::<bool>()).prop_map(|(lock, call, keeps_place)| {
@@ -650,16 +655,19 @@ impl Model {
         }
     }
 
-    /// The grant that holds the name under the token, and its session if the call names itself with one.
-    fn held_under(&mut self, name: usize, token: u64, of: Option<SessionId>) -> Result<&mut Asked, String> {
+    /// The leader of an election under a token, which belongs to the session that the call names itself with.
+    fn led_under(&mut self, name: usize, token: u64, of: Option<SessionId>) -> Result<&mut Asked, String> {
         let on_name = |asked: &Asked| asked.wants.iter().any(|(other, _)| *other == name);
         let held = self.held.iter().find(|asked| asked.token == token && on_name(asked));
-        let Some(id) = held.map(|asked| asked.id) else { return Err("token_superseded".to_owned()) };
-        self.held_of(id, of)
+        match held.map(|asked| (asked.id, &asked.wants)) {
+            None => Err("token_superseded".to_owned()),
+            Some((_, wants)) if !wants.contains(&(name, Mode::Election)) => Err("mode_mismatch".to_owned()),
+            Some((id, _)) => self.held_of(id, of),
+        }
     }
 
     fn resign(&mut self, name: usize, token: u64, of: Option<SessionId>) -> String {
-        match self.held_under(name, token, of).map(|held| held.id) {
+        match self.led_under(name, token, of).map(|held| held.id) {
             Ok(id) => self.release(id, of),
             Err(code) => code,
         }
@@ -928,10 +936,10 @@ impl Run {
         GrantRef { by, session: of.and_then(|session| self.sessions.get(session).copied()) }
     }
 
-    /// A name and a token as a command gives them, whoever holds the name.
-    fn held_as(&self, number: usize, token: u64, of: Option<usize>) -> GrantRef {
+    /// The leader of an election as a command names it, whoever leads.
+    fn leader_ref(&self, number: usize, token: u64, of: Option<usize>) -> GrantRef {
         let session = of.and_then(|session| self.sessions.get(session).copied());
-        GrantRef { by: By::Token { name: name(number), token }, session }
+        GrantRef { by: By::Leader { name: name(number), token }, session }
     }
 
     /// A holder changes its grant, or somebody the semaphore.
@@ -964,10 +972,10 @@ impl Run {
                 self.ask(Command::from(command), |model| model.resize(*capacity));
             }
             Step::Proclaim { name, token, of, text } => {
-                let (grant, metadata) = (self.held_as(*name, *token, *of), text.to_string());
+                let (grant, metadata) = (self.leader_ref(*name, *token, *of), text.to_string());
                 let session = grant.session;
                 let command = SetMetadata { namespace, grant, metadata: metadata.clone() };
-                self.ask(Command::from(command), |model| match model.held_under(*name, *token, session) {
+                self.ask(Command::from(command), |model| match model.led_under(*name, *token, session) {
                     Ok(held) => {
                         held.text = metadata;
                         "ok".to_owned()
@@ -976,7 +984,7 @@ impl Run {
                 });
             }
             Step::Resign { name, token, of } => {
-                let grant = self.held_as(*name, *token, *of);
+                let grant = self.leader_ref(*name, *token, *of);
                 let session = grant.session;
                 let command = Release { namespace, grant };
                 self.ask(Command::from(command), |model| model.resign(*name, *token, session));

@@ -26,7 +26,7 @@ fn labelled(session: SessionId, label: &str, command: Acquire) -> Acquire {
 }
 
 fn under(token: u64) -> GrantRef {
-    By::Token { name: name("e"), token }.into()
+    By::Leader { name: name("e"), token }.into()
 }
 
 fn proclaim(token: u64, value: &str) -> Command {
@@ -249,6 +249,19 @@ fn election_and_lock_do_not_share_a_name() {
 }
 
 #[test]
+fn holder_of_a_lock_does_not_lead() {
+    let mut story = Story::default();
+    let held = story.granted(Acquire { metadata: "a lock".to_owned(), ..exclusive("e") });
+    let in_use =
+        Err(Rejection::Lock(Refusal::ModeMismatch { name: name("e"), actual: "exclusive/shared".into() }));
+    assert_eq!(story.ask(proclaim(held.token, "a leader")), in_use);
+    assert_eq!(story.ask(resign(held.token)), in_use);
+    assert_eq!(*story.state.grant(held.lock_id).unwrap().metadata, *"a lock");
+    let other = story.ask(resign(held.token + 1)).unwrap_err();
+    assert_eq!(other.code().as_str(), "token_superseded");
+}
+
+#[test]
 fn campaign_is_for_one_election() {
     let mut story = Story::default();
     let with_lock = Acquire {
@@ -393,14 +406,17 @@ fn elections_are_listed_among_locks_or_alone() {
         locks.into_iter().map(|lock| lock.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names(&LockFilter::default()), ["a/election", "a/lock", "b/closed"]);
-    let elections = LockFilter { elections: true, ..LockFilter::default() };
+    let elections = LockFilter { elections: Some(true), ..LockFilter::default() };
     assert_eq!(names(&elections), ["a/election", "b/closed"]);
+    assert_eq!(names(&LockFilter { elections: Some(false), ..LockFilter::default() }), ["a/lock"]);
     let below = LockFilter { prefix: Some("a/".to_owned()), ..elections };
     assert_eq!(names(&below), ["a/election"]);
 }
 
 #[test]
 fn campaign_needs_the_level_of_elections() {
-    assert_eq!(Command::from(campaign("")).level(), 2, "an older member cannot apply it");
+    for command in [Command::from(campaign("")), proclaim(1, ""), resign(1)] {
+        assert_eq!(command.level(), 2, "an older member cannot apply it");
+    }
     assert_eq!(Command::from(exclusive("e")).level(), 1);
 }

@@ -108,6 +108,15 @@ fn locks() -> Vec<(&'static str, Command)> {
                 metadata: "m".to_owned(),
             }),
         ),
+        ("resign", release(By::Leader { name: name(), token: 11 })),
+        (
+            "proclaim",
+            Command::from(SetMetadata {
+                namespace: namespace.clone(),
+                grant: of_session(By::Leader { name: name(), token: 11 }),
+                metadata: "m".to_owned(),
+            }),
+        ),
         ("resize", Command::from(Resize { namespace, name: name(), capacity: 12 })),
     ]
 }
