@@ -121,7 +121,7 @@ pub fn peer_messages(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::lock::{Acquire, By, Extend, LockRequest, Mode, Owner, Release};
+    use batuta_statemachine::lock::{Acquire, By, Extend, LockRequest, Mode, Owner, Release, SetMetadata};
     use batuta_statemachine::session::OpenSession;
     use batuta_statemachine::{
         Command, DedupKey, Entry, LockId, Name, Namespace, Position, SessionId, Stamp,
@@ -171,6 +171,13 @@ mod tests {
                 namespace: namespace.clone(),
                 grant: By::Id { lock_id: LockId(at(2)), name: None }.into(),
             }),
+            acquire("e", Mode::Election, None, 0),
+            acquire("e", Mode::Election, None, 50_000),
+            Command::from(SetMetadata {
+                namespace: namespace.clone(),
+                grant: By::Leader { name: Name::new("e").expect("valid"), token: 5 }.into(),
+                metadata: "proclaimed".to_owned(),
+            }),
         ];
         let mut bytes = Vec::new();
         for (number, command) in (0_u64..).zip(commands) {
@@ -206,7 +213,7 @@ mod tests {
         entries(&life);
         let mut state = State::default();
         let mut rest = &life[..];
-        for revision in 1..=7 {
+        for revision in 1..=10 {
             let length = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
             let entry = decode_entry(&rest[2..2 + length]).expect("our own bytes");
             for outcome in state.apply(revision, &entry).outcomes {

@@ -31,6 +31,7 @@ fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![
         Just(Mode::Exclusive),
         Just(Mode::Shared),
+        Just(Mode::Election),
         (any::<u32>(), any::<u32>()).prop_map(|(permits, capacity)| Mode::Semaphore { permits, capacity }),
     ]
 }
@@ -77,6 +78,7 @@ fn grant_ref() -> impl Strategy<Value = GrantRef> {
     let by = prop_oneof![
         (position(), prop::option::of(name())).prop_map(|(at, name)| By::Id { lock_id: LockId(at), name }),
         (name(), any::<u64>()).prop_map(|(name, token)| By::Token { name, token }),
+        (name(), any::<u64>()).prop_map(|(name, token)| By::Leader { name, token }),
     ];
     (by, prop::option::of(position().prop_map(SessionId))).prop_map(|(by, session)| GrantRef { by, session })
 }

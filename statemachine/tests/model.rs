@@ -67,6 +67,19 @@ enum Step {
         lock: usize,
         text: u8,
     },
+    /// Replaces the value of the leader under a token, which is often an old one.
+    Proclaim {
+        name: usize,
+        token: u64,
+        of: Option<usize>,
+        text: u8,
+    },
+    /// Gives up leadership under a token, which is often an old one.
+    Resign {
+        name: usize,
+        token: u64,
+        of: Option<usize>,
+    },
     /// Of the semaphore.
     Resize {
         capacity: u32,
@@ -108,15 +121,28 @@ fn of() -> impl Strategy<Value = Option<usize>> {
     prop::option::weighted(0.3, 0..4_usize)
 }
 
+/// The name of a proclamation or a resignation, which is usually the election.
+fn led_name() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(ELECTION), 1 => 0..=ELECTION]
+}
+
+/// The names of an acquisition: locks, an election, or anything.
+fn wants() -> impl Strategy<Value = Vec<(usize, u8)>> {
+    prop_oneof![
+        6 => prop::collection::vec((0..=SEMAPHORE, 0..OTHER), 1..3),
+        3 => Just(vec![(ELECTION, 0)]),
+        1 => prop::collection::vec((0..=ELECTION, 0..=OTHER), 1..3),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let wants = prop::collection::vec((0..4_usize, 0..3_u8), 1..3);
     prop_oneof![
         2 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::Open),
         2 => (0..4_usize).prop_map(|session| Step::KeepAlive { session }),
         1 => (0..4_usize, any::<bool>())
             .prop_map(|(session, lock_delay)| Step::Close { session, lock_delay }),
-        8 => (prop::option::weighted(0.8, 0..4_usize), wants, prop_oneof![Just(0), 1..2000_u64],
+        8 => (prop::option::weighted(0.8, 0..4_usize), wants(), prop_oneof![Just(0), 1..2000_u64],
               prop_oneof![4 => Just(0), 1 => 1..500_u64], any::<bool>(), call())
             .prop_map(|(session, wants, wait_ms, lock_delay_ms, reentrant, call)| {
                 Step::Acquire { session, wants, wait_ms, lock_delay_ms, reentrant, call }
@@ -128,6 +154,9 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         2 => (0..12_usize, of()).prop_map(|(lock, of)| Step::Downgrade { lock, of }),
         1 => (0..12_usize, 0..3_u8).prop_map(|(lock, text)| Step::SetMetadata { lock, text }),
+        2 => (led_name(), 0..12_u64, of(), 0..3_u8)
+            .prop_map(|(name, token, of, text)| Step::Proclaim { name, token, of, text }),
+        1 => (led_name(), 0..12_u64, of()).prop_map(|(name, token, of)| Step::Resign { name, token, of }),
         1 => (0..6_u32).prop_map(|capacity| Step::Resize { capacity }),
         2 => (0..12_usize, call()).prop_map(|(lock, call)| Step::Cancel { lock, call }),
         2 => (0..12_usize, call(), any::<bool>()).prop_map(|(lock, call, keeps_place)| {
@@ -141,15 +170,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The fourth name is a semaphore, of three permits until it is resized; the others are exclusive or shared.
+/// The fourth name is a semaphore, of three permits until it is resized, and the fifth an election; the others are exclusive or shared.
 const SEMAPHORE: usize = 3;
+const ELECTION: usize = 4;
 const CAPACITY: u32 = 3;
+/// The number that asks for a name as what it usually is not.
+const OTHER: u8 = 3;
 
 fn mode(name: usize, kind: u8, capacity: u32) -> Mode {
     match (name, kind) {
+        (ELECTION, OTHER) => Mode::Exclusive,
+        (ELECTION, _) | (_, OTHER) => Mode::Election,
         (SEMAPHORE, kind) => Mode::Semaphore { permits: (u32::from(kind) + 1).min(capacity), capacity },
         (_, 0) => Mode::Shared,
         _ => Mode::Exclusive,
+    }
+}
+
+/// What a name is used as, in the words of a refusal.
+fn kind(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive | Mode::Shared => "exclusive/shared",
+        Mode::Semaphore { .. } => "semaphore",
+        Mode::Election => "election",
     }
 }
 
@@ -179,6 +222,14 @@ enum Told {
     Not,
 }
 
+/// Lock-delay of a name.
+struct Delay {
+    name: usize,
+    until: u64,
+    /// A mode in which the name is still used.
+    mode: Mode,
+}
+
 #[derive(Default)]
 struct Model {
     now: u64,
@@ -186,9 +237,7 @@ struct Model {
     sessions: Vec<(SessionId, u64)>,
     held: Vec<Asked>,
     waiting: Vec<Asked>,
-    delays: Vec<(usize, u64)>,
-    /// The capacity of the semaphore when its delay began, or when it was resized last.
-    delayed_capacity: u32,
+    delays: Vec<Delay>,
     register: Option<u64>,
     /// The highest level that the cluster was raised to.
     level: u32,
@@ -197,14 +246,32 @@ struct Model {
 }
 
 impl Model {
+    /// A mode in which the name is used, while it is held, waited for or closed.
+    fn used_as(&self, name: usize) -> Option<Mode> {
+        let used = modes_on(&self.held, name).into_iter().chain(modes_on(&self.waiting, name)).next();
+        used.or_else(|| self.delays.iter().find(|delay| delay.name == name).map(|delay| delay.mode))
+    }
+
     /// The capacity of the semaphore while it is in use.
     fn capacity(&self) -> Option<u32> {
-        let used =
-            modes_on(&self.held, SEMAPHORE).into_iter().chain(modes_on(&self.waiting, SEMAPHORE)).next();
-        match used {
-            Some(Mode::Semaphore { capacity, .. }) => Some(capacity),
-            _ => self.delays.iter().any(|(name, _)| *name == SEMAPHORE).then_some(self.delayed_capacity),
+        match self.used_as(SEMAPHORE)? {
+            Mode::Semaphore { capacity, .. } => Some(capacity),
+            _ => None,
         }
+    }
+
+    fn delayed(&self, name: usize) -> bool {
+        self.delays.iter().any(|delay| delay.name == name)
+    }
+
+    /// Why the names cannot be used in these modes, whoever holds them.
+    fn other_use(&self, wants: &[(usize, Mode)]) -> Option<&'static str> {
+        wants.iter().find_map(|(name, mode)| match (self.used_as(*name)?, *mode) {
+            (Mode::Semaphore { capacity: actual, .. }, Mode::Semaphore { capacity, .. }) => {
+                (actual != capacity).then_some("capacity_mismatch")
+            }
+            (actual, mode) => (kind(actual) != kind(mode)).then_some("mode_mismatch"),
+        })
     }
 
     fn free_for(&self, asked: &Asked, readers_first: &[usize]) -> bool {
@@ -213,11 +280,11 @@ impl Model {
             let ahead: Vec<Asked> =
                 self.waiting.iter().filter(|other| other.id < asked.id).cloned().collect();
             let ahead = modes_on(&ahead, *name);
-            if self.delays.iter().any(|(delayed, _)| delayed == name) {
+            if self.delayed(*name) {
                 return false;
             }
             match mode {
-                Mode::Exclusive => holders.is_empty() && ahead.is_empty(),
+                Mode::Exclusive | Mode::Election => holders.is_empty() && ahead.is_empty(),
                 Mode::Shared => {
                     !holders.contains(&Mode::Exclusive)
                         && (readers_first.contains(name) || !ahead.contains(&Mode::Exclusive))
@@ -282,13 +349,10 @@ impl Model {
         self.ended.push((id, "grant_ended"));
         if involuntary && asked.delay > 0 {
             for (name, mode) in &asked.wants {
-                if let Mode::Semaphore { capacity, .. } = mode {
-                    self.delayed_capacity = *capacity;
-                }
                 let until = self.now + asked.delay;
-                match self.delays.iter_mut().find(|(other, _)| other == name) {
-                    Some(delay) => delay.1 = delay.1.max(until),
-                    None => self.delays.push((*name, until)),
+                match self.delays.iter_mut().find(|delay| delay.name == *name) {
+                    Some(delay) => delay.until = delay.until.max(until),
+                    None => self.delays.push(Delay { name: *name, until, mode: *mode }),
                 }
             }
         }
@@ -315,10 +379,10 @@ impl Model {
         loop {
             let sessions = self.sessions.iter().map(|(id, at)| (*at, 0, id.0, 0));
             let grants = self.held.iter().filter_map(|a| Some((a.ends_at?, 1, a.id.0, 0)));
-            let delays = self.delays.iter().map(|(name, at)| (*at, 2, Position::default(), *name));
+            let delays = self.delays.iter().map(|delay| (delay.until, 2, Position::default(), delay.name));
             let waits = self.waiting.iter().filter_map(|a| Some((a.ends_at?, 3, a.id.0, 0)));
             let next = sessions.chain(grants).chain(delays).chain(waits).min();
-            let Some((at, kind, id, name)) = next.filter(|(at, ..)| *at <= self.now) else { break };
+            let Some((_, kind, id, name)) = next.filter(|(at, ..)| *at <= self.now) else { break };
             match kind {
                 0 => self.end_session(SessionId(id), "session_expired", true),
                 1 => {
@@ -326,7 +390,7 @@ impl Model {
                     self.settle(&left);
                 }
                 2 => {
-                    self.delays.retain(|delay| *delay != (name, at));
+                    self.delays.retain(|delay| delay.name != name);
                     self.settle(&[(name, false)]);
                 }
                 _ => self.withdraw(LockId(id), "wait_timeout"),
@@ -435,7 +499,7 @@ impl Model {
                     held.wants.iter().any(|(other, held_mode)| {
                         other == name
                             && match mode {
-                                Mode::Exclusive => true,
+                                Mode::Exclusive | Mode::Election => true,
                                 Mode::Shared => *held_mode == Mode::Exclusive,
                                 Mode::Semaphore { permits, capacity } => {
                                     capacity.saturating_sub(permits_of(*held_mode)) < *permits
@@ -471,6 +535,9 @@ impl Model {
         if sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return "invalid_argument".to_owned();
         }
+        if sorted.len() > 1 && sorted.iter().any(|(_, mode)| *mode == Mode::Election) {
+            return "invalid_argument".to_owned();
+        }
         if let Some(session) = asked.session
             && !self.sessions.iter().any(|(open, _)| *open == session)
         {
@@ -503,9 +570,8 @@ impl Model {
             waits.ends_at = waits.ends_at.max(Some(self.now + wait_ms));
             return "queued".to_owned();
         }
-        let other_capacity = |mode: &Mode| matches!(mode, Mode::Semaphore { capacity, .. } if self.capacity().is_some_and(|actual| actual != *capacity));
-        if asked.wants.iter().any(|(_, mode)| other_capacity(mode)) {
-            return "capacity_mismatch".to_owned();
+        if let Some(code) = self.other_use(&asked.wants) {
+            return code.to_owned();
         }
         if self.free_for(&asked, &[]) {
             return format!("granted {} x1", self.grant(asked));
@@ -516,7 +582,7 @@ impl Model {
                 .iter()
                 .find(|want| !self.free_for(&Asked { wants: vec![**want], ..asked.clone() }, &[]));
             let name = closed.map(|(name, _)| *name);
-            let delayed = self.delays.iter().any(|(delayed, _)| Some(*delayed) == name);
+            let delayed = name.is_some_and(|name| self.delayed(name));
             let held = name.is_some_and(|name| !modes_on(&self.held, name).is_empty());
             return if delayed && !held { "lock_delayed" } else { "lock_held" }.to_owned();
         }
@@ -544,7 +610,7 @@ impl Model {
             Ok(held) => held,
             Err(code) => return code,
         };
-        if held.wants.iter().all(|(name, _)| *name == SEMAPHORE) {
+        if !held.wants.iter().any(|(_, mode)| kind(*mode) == kind(Mode::Shared)) {
             return "mode_mismatch".to_owned();
         }
         let mut left = Vec::new();
@@ -560,7 +626,11 @@ impl Model {
         if capacity == 0 {
             return "invalid_argument".to_owned();
         }
-        let Some(before) = self.capacity() else { return "lock_not_found".to_owned() };
+        let before = match self.used_as(SEMAPHORE) {
+            None => return "lock_not_found".to_owned(),
+            Some(Mode::Semaphore { capacity, .. }) => capacity,
+            Some(_) => return "mode_mismatch".to_owned(),
+        };
         let wanted = modes_on(&self.waiting, SEMAPHORE).into_iter().map(permits_of);
         if capacity != before && wanted.max().is_some_and(|wanted| wanted > capacity) {
             return "invalid_argument".to_owned();
@@ -576,13 +646,30 @@ impl Model {
     }
 
     fn set_capacity(&mut self, new: u32) {
-        self.delayed_capacity = new;
-        for asked in self.held.iter_mut().chain(&mut self.waiting) {
-            for (_, mode) in &mut asked.wants {
-                if let Mode::Semaphore { capacity, .. } = mode {
-                    *capacity = new;
-                }
+        let used = self.held.iter_mut().chain(&mut self.waiting).flat_map(|asked| &mut asked.wants);
+        let modes = used.map(|(_, mode)| mode).chain(self.delays.iter_mut().map(|delay| &mut delay.mode));
+        for mode in modes {
+            if let Mode::Semaphore { capacity, .. } = mode {
+                *capacity = new;
             }
+        }
+    }
+
+    /// The leader of an election under a token, which belongs to the session that the call names itself with.
+    fn led_under(&mut self, name: usize, token: u64, of: Option<SessionId>) -> Result<&mut Asked, String> {
+        let on_name = |asked: &Asked| asked.wants.iter().any(|(other, _)| *other == name);
+        let held = self.held.iter().find(|asked| asked.token == token && on_name(asked));
+        match held.map(|asked| (asked.id, &asked.wants)) {
+            None => Err("token_superseded".to_owned()),
+            Some((_, wants)) if !wants.contains(&(name, Mode::Election)) => Err("mode_mismatch".to_owned()),
+            Some((id, _)) => self.held_of(id, of),
+        }
+    }
+
+    fn resign(&mut self, name: usize, token: u64, of: Option<SessionId>) -> String {
+        match self.led_under(name, token, of).map(|held| held.id) {
+            Ok(id) => self.release(id, of),
+            Err(code) => code,
         }
     }
 
@@ -791,7 +878,11 @@ impl Run {
                 let command = Release { namespace, grant };
                 self.ask(Command::from(command), |model| model.release(lock_id, session));
             }
-            Step::Downgrade { .. } | Step::SetMetadata { .. } | Step::Resize { .. } => self.change(step),
+            Step::Downgrade { .. }
+            | Step::SetMetadata { .. }
+            | Step::Resize { .. }
+            | Step::Proclaim { .. }
+            | Step::Resign { .. } => self.change(step),
             Step::Cancel { .. } | Step::Abandon { .. } => self.leave(step),
             Step::Extend { lock } => {
                 let Some(lock_id) = id(&self.locks, *lock) else { return };
@@ -845,6 +936,12 @@ impl Run {
         GrantRef { by, session: of.and_then(|session| self.sessions.get(session).copied()) }
     }
 
+    /// The leader of an election as a command names it, whoever leads.
+    fn leader_ref(&self, number: usize, token: u64, of: Option<usize>) -> GrantRef {
+        let session = of.and_then(|session| self.sessions.get(session).copied());
+        GrantRef { by: By::Leader { name: name(number), token }, session }
+    }
+
     /// A holder changes its grant, or somebody the semaphore.
     fn change(&mut self, step: &Step) {
         let id = |places: &[LockId], n: usize| places.get(n % places.len().max(1)).copied();
@@ -873,6 +970,24 @@ impl Run {
             Step::Resize { capacity } => {
                 let command = Resize { namespace, name: name(SEMAPHORE), capacity: *capacity };
                 self.ask(Command::from(command), |model| model.resize(*capacity));
+            }
+            Step::Proclaim { name, token, of, text } => {
+                let (grant, metadata) = (self.leader_ref(*name, *token, *of), text.to_string());
+                let session = grant.session;
+                let command = SetMetadata { namespace, grant, metadata: metadata.clone() };
+                self.ask(Command::from(command), |model| match model.led_under(*name, *token, session) {
+                    Ok(held) => {
+                        held.text = metadata;
+                        "ok".to_owned()
+                    }
+                    Err(code) => code,
+                });
+            }
+            Step::Resign { name, token, of } => {
+                let grant = self.leader_ref(*name, *token, *of);
+                let session = grant.session;
+                let command = Release { namespace, grant };
+                self.ask(Command::from(command), |model| model.resign(*name, *token, session));
             }
             other => panic!("{other:?} changes no grant"),
         }

@@ -1,6 +1,8 @@
 //! Stories, each of which shows one promise.
 
 mod common;
+#[path = "stories/elections.rs"]
+mod elections;
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::grpc::{
-    acquire, capacity, checked, closed, downgrade, grant_json, opened, release, released, resized,
-    set_metadata,
+    acquire, campaign, capacity, checked, closed, downgrade, election_json, grant_json, led, mode_text,
+    opened, proclaim, release, released, resign, resigned, resized, set_metadata,
 };
 use super::{Driver, Operation, Outcome, Refusal};
 
@@ -49,6 +49,10 @@ async fn call(client: &Client, operation: Operation) -> Result<Value, Error> {
             let answer = client.acquire_detached(acquire(&operation), operation.key).await?;
             return Ok(grant_json(answer.grant, answer.revision));
         }
+        "campaign" => {
+            let answer = client.campaign_detached(campaign(&operation), operation.key).await?;
+            return Ok(led(answer.leader, answer.revision));
+        }
         "changes" => return changes(client, &operation).await,
         other => assert!(operation.key.is_none(), "the client makes the key of {other} itself"),
     }
@@ -78,6 +82,11 @@ async fn call(client: &Client, operation: Operation) -> Result<Value, Error> {
             let answer = client.set_metadata(set_metadata(&operation)).await?;
             Ok(grant_json(answer.grant, answer.revision))
         }
+        "proclaim" => {
+            let answer = client.proclaim(proclaim(&operation)).await?;
+            Ok(led(answer.leader, answer.revision))
+        }
+        "resign" => Ok(resigned(&client.resign(resign(&operation)).await?)),
         "resize" => {
             let request = v1::ResizeRequest { name, capacity: capacity(&operation) };
             client.resize(request).await.map(resized)
@@ -114,7 +123,13 @@ async fn read(
         "get_lock" => {
             let answer = client.lock(v1::GetLockRequest { name, ..Default::default() }).await?;
             let lock = answer.lock.expect("a lock");
-            Ok(json!({"name": lock.name, "waiter_count": lock.waiter_count}))
+            Ok(json!({
+                "name": lock.name, "mode": mode_text(lock.mode), "waiter_count": lock.waiter_count,
+            }))
+        }
+        "get_election" => {
+            let request = v1::GetElectionRequest { name, ..Default::default() };
+            Ok(election_json(client.election(request).await?))
         }
         "explain" => {
             let answer = client.explain(v1::ExplainRequest { name, ..Default::default() }).await?;

@@ -100,6 +100,9 @@ fn refusal(error: &Value) -> Refusal {
 
 fn document(operation: &Operation) -> String {
     const GRANT: &str = "lockId fencingToken name mode owner count sessionId ttlMs metadata revision";
+    const LEADER: &str = "candidateId fencingToken namespace name sessionId owner ttlMs lockDelayMs value";
+    const LED: &str =
+        "candidateId fencingToken namespace name sessionId owner ttlMs lockDelayMs value revision";
     let (name, input, answer) = match operation.name.as_str() {
         "open_session" => ("openSession", "OpenSessionInput", "sessionId ttlMs metadata revision"),
         "keep_alive" => {
@@ -115,6 +118,15 @@ fn document(operation: &Operation) -> String {
         "resize" => ("resize", "ResizeInput", "name capacity permitsHeld revision"),
         "cancel_wait" => ("cancelWait", "CancelWaitInput", "revision"),
         "force_release" => ("forceRelease", "ForceReleaseInput", "lockId revision"),
+        "campaign" => ("campaign", "CampaignInput", LED),
+        "proclaim" => ("proclaim", "ProclaimInput", LED),
+        "resign" => ("resign", "ResignInput", "candidateId fencingToken revision"),
+        "get_election" => {
+            const CANDIDATES: &str =
+                "candidates { candidateId sessionId owner queuePosition } candidateCount";
+            let fields = format!("name namespace leader {{ {LEADER} }} {CANDIDATES} delayedMs revision");
+            return format!("query ($name: String!) {{ answer: election(name: $name) {{ {fields} }} }}");
+        }
         "advance_register" => ("advanceRegister", "AdvanceRegisterInput", "highWater revision"),
         "delete_register" => ("deleteRegister", "DeleteRegisterInput", "highWater revision"),
         "check" => {
@@ -124,7 +136,7 @@ fn document(operation: &Operation) -> String {
             return format!("query ({arguments}) {{ answer: {call} }}");
         }
         "get_lock" => {
-            const LOCK: &str = "name waiterCount holders { lockId fencingToken } revision";
+            const LOCK: &str = "name mode waiterCount holders { lockId fencingToken } revision";
             return format!("query ($name: String!) {{ answer: lock(name: $name) {{ {LOCK} }} }}");
         }
         "get_session" => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batuta_client::{CallOptions, Error, Pipeline, Pipelined, PipelinedWatch};
 use batuta_proto::v1;
+use batuta_proto::v1::election_service_client::ElectionServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_proto::v1::watch_service_client::WatchServiceClient;
@@ -145,6 +146,7 @@ fn lock_request(value: &Value) -> v1::LockRequest {
     let mode = match value["mode"].as_str() {
         Some("shared") => v1::LockMode::Shared,
         Some("semaphore") => v1::LockMode::Semaphore,
+        Some("election") => v1::LockMode::Election,
         _ => v1::LockMode::Exclusive,
     };
     let number =
@@ -175,10 +177,11 @@ pub(super) fn acquire(operation: &Operation) -> v1::AcquireRequest {
     }
 }
 
-fn mode_text(mode: i32) -> &'static str {
+pub(super) fn mode_text(mode: i32) -> &'static str {
     match v1::LockMode::try_from(mode) {
         Ok(v1::LockMode::Shared) => "shared",
         Ok(v1::LockMode::Semaphore) => "semaphore",
+        Ok(v1::LockMode::Election) => "election",
         _ => "exclusive",
     }
 }
@@ -196,6 +199,7 @@ pub(super) fn grant_json(grant: Option<v1::Grant>, revision: u64) -> Value {
 async fn call(way: &Way, operation: Operation) -> Outcome {
     match operation.name.as_str() {
         "open_session" | "keep_alive" | "get_session" | "close_session" => session(way, &operation).await,
+        "campaign" | "proclaim" | "resign" | "get_election" => election(way, &operation).await,
         "advance_register" | "get_register" | "delete_register" => register(way, &operation).await,
         "changes" => changes(way, &operation).await,
         _ => lock(way, &operation).await,
@@ -270,6 +274,86 @@ async fn register(way: &Way, operation: &Operation) -> Outcome {
     Ok(json!({ "high_water": high_water, "revision": revision }))
 }
 
+async fn election(way: &Way, operation: &Operation) -> Outcome {
+    match operation.name.as_str() {
+        "campaign" => {
+            let answer = ask!(way, operation, ElectionServiceClient.campaign, campaign(operation));
+            Ok(led(answer.leader, answer.revision))
+        }
+        "proclaim" => {
+            let answer = ask!(way, operation, ElectionServiceClient.proclaim, proclaim(operation));
+            Ok(led(answer.leader, answer.revision))
+        }
+        "resign" => Ok(resigned(&ask!(way, operation, ElectionServiceClient.resign, resign(operation)))),
+        _ => {
+            let message =
+                v1::GetElectionRequest { name: operation.text("name").to_owned(), ..Default::default() };
+            Ok(election_json(ask!(way, operation, ElectionServiceClient.get_election, message)))
+        }
+    }
+}
+
+pub(super) fn campaign(operation: &Operation) -> v1::CampaignRequest {
+    v1::CampaignRequest {
+        name: operation.text("name").to_owned(),
+        value: operation.text("value").to_owned(),
+        session_id: operation.text("session_id").to_owned(),
+        owner: operation.text("owner").to_owned(),
+        ttl_ms: operation.args.get("ttl_ms").and_then(Value::as_u64),
+        wait_ms: operation.number("wait_ms"),
+        lock_delay_ms: operation.number("lock_delay_ms"),
+    }
+}
+
+pub(super) fn proclaim(operation: &Operation) -> v1::ProclaimRequest {
+    let v1::ResignRequest { name, fencing_token, session_id } = resign(operation);
+    v1::ProclaimRequest { name, fencing_token, session_id, value: operation.text("value").to_owned() }
+}
+
+pub(super) fn resign(operation: &Operation) -> v1::ResignRequest {
+    v1::ResignRequest {
+        name: operation.text("name").to_owned(),
+        fencing_token: operation.number("fencing_token"),
+        session_id: operation.text("session_id").to_owned(),
+    }
+}
+
+fn leader_json(leader: &v1::Leader) -> Value {
+    json!({
+        "candidate_id": leader.candidate_id, "fencing_token": leader.fencing_token, "namespace": leader.namespace,
+        "name": leader.name, "session_id": leader.session_id, "owner": leader.owner, "ttl_ms": leader.ttl_ms,
+        "lock_delay_ms": leader.lock_delay_ms, "value": leader.value,
+    })
+}
+
+/// The caller as the leader.
+pub(super) fn led(leader: Option<v1::Leader>, revision: u64) -> Value {
+    let mut answer = leader_json(&leader.expect("a leader"));
+    answer["revision"] = json!(revision);
+    answer
+}
+
+pub(super) fn resigned(answer: &v1::ResignResponse) -> Value {
+    json!({
+        "candidate_id": answer.candidate_id, "fencing_token": answer.fencing_token, "revision": answer.revision,
+    })
+}
+
+pub(super) fn election_json(answer: v1::GetElectionResponse) -> Value {
+    let election = answer.election.expect("an election");
+    let candidate = |candidate: &v1::Candidate| {
+        json!({
+            "candidate_id": candidate.candidate_id, "session_id": candidate.session_id, "owner": candidate.owner,
+            "queue_position": candidate.queue_position,
+        })
+    };
+    json!({
+        "name": election.name, "namespace": election.namespace, "leader": election.leader.as_ref().map(leader_json),
+        "candidates": election.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "candidate_count": election.candidate_count, "delayed_ms": election.delayed_ms, "revision": answer.revision,
+    })
+}
+
 async fn lock(way: &Way, operation: &Operation) -> Outcome {
     let (name, lock_id) = (operation.text("name").to_owned(), operation.text("lock_id").to_owned());
     let fencing_token = operation.number("fencing_token");
@@ -321,8 +405,8 @@ async fn lock(way: &Way, operation: &Operation) -> Outcome {
             let holder =
                 |grant: &v1::Grant| json!({"lock_id": grant.lock_id, "fencing_token": grant.fencing_token});
             Ok(json!({
-                "name": lock.name, "waiter_count": lock.waiter_count, "revision": answer.revision,
-                "holders": lock.holders.iter().map(holder).collect::<Vec<_>>(),
+                "name": lock.name, "mode": mode_text(lock.mode), "waiter_count": lock.waiter_count,
+                "revision": answer.revision, "holders": lock.holders.iter().map(holder).collect::<Vec<_>>(),
             }))
         }
         "explain" => {

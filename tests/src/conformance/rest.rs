@@ -39,6 +39,14 @@ fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
         }
         Some(Value::Object(args))
     };
+    let query = |fields: &[&str]| {
+        let given = fields.iter().filter_map(|field| {
+            let value = operation.args.get(*field)?;
+            let text = value.as_str().map_or_else(|| value.to_string(), segment);
+            Some(format!("{field}={text}"))
+        });
+        given.collect::<Vec<_>>().join("&")
+    };
     let name = segment(operation.text("name"));
     let session = segment(operation.text("session_id"));
     let (lock_id, token) = (segment(operation.text("lock_id")), operation.number("fencing_token"));
@@ -52,12 +60,8 @@ fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
         "get_session" => ("GET", format!("/api/v1/sessions/{session}"), None),
         "acquire" => ("POST", "/api/v1/locks".to_owned(), body(&[])),
         "release" => {
-            let fields = ["lock_id", "fencing_token", "session_id"].into_iter().filter_map(|field| {
-                let value = operation.args.get(field)?;
-                let text = value.as_str().map_or_else(|| value.to_string(), segment);
-                Some(format!("{field}={text}"))
-            });
-            ("DELETE", format!("/api/v1/locks/{name}?{}", fields.collect::<Vec<_>>().join("&")), None)
+            let query = query(&["lock_id", "fencing_token", "session_id"]);
+            ("DELETE", format!("/api/v1/locks/{name}?{query}"), None)
         }
         "downgrade" => ("PUT", format!("/api/v1/locks/{name}/downgrade"), body(&["name"])),
         "set_metadata" => ("PUT", format!("/api/v1/locks/{name}/metadata"), body(&["name"])),
@@ -72,6 +76,13 @@ fn route(operation: &Operation) -> (&'static str, String, Option<Value>) {
             let query = format!("force=true&fencing_token={token}&reason={reason}");
             ("DELETE", format!("/api/v1/locks/{name}?{query}"), None)
         }
+        "campaign" => ("POST", "/api/v1/elections".to_owned(), body(&[])),
+        "proclaim" => ("PUT", format!("/api/v1/elections/{name}/value"), body(&["name"])),
+        "resign" => {
+            let query = query(&["fencing_token", "session_id"]);
+            ("DELETE", format!("/api/v1/elections/{name}?{query}"), None)
+        }
+        "get_election" => ("GET", format!("/api/v1/elections/{name}"), None),
         "advance_register" => ("PUT", format!("/api/v1/registers/{name}"), body(&["name"])),
         "get_register" => ("GET", format!("/api/v1/registers/{name}"), None),
         "delete_register" => ("DELETE", format!("/api/v1/registers/{name}"), None),

@@ -45,6 +45,14 @@ pub fn scenarios() -> Vec<Scenario> {
     found
 }
 
+/// A field of an answer: `leader.value` is a field of a field, and `candidates.0` the first item of a list.
+fn within<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(answer, |value, part| match part.parse::<usize>() {
+        Ok(place) => value.get(place),
+        Err(_) => value.get(part),
+    })
+}
+
 /// A run of one scenario.
 struct Run<'a> {
     follower: &'a dyn Driver,
@@ -166,15 +174,19 @@ impl Run<'_> {
         };
         let expected = self.resolve(&step.get("expect").cloned().unwrap_or_default(), place);
         for (field, value) in expected.as_object().into_iter().flatten() {
-            let found = answer.get(field);
-            let fits = if value == "*" { found.is_some() } else { found == Some(value) };
+            let found = within(answer, field);
+            let fits = match value {
+                Value::Null => found.is_none_or(Value::is_null),
+                value if value == "*" => found.is_some(),
+                value => found == Some(value),
+            };
             if !fits {
                 return Err(format!("{field} is {found:?}, expected {value}; the answer: {answer}"));
             }
         }
         for (name, field) in step.get("save").and_then(Value::as_object).into_iter().flatten() {
             let field = field.as_str().unwrap_or_default();
-            let value = answer.get(field).ok_or_else(|| format!("no {field} to save in {answer}"))?;
+            let value = within(answer, field).ok_or_else(|| format!("no {field} to save in {answer}"))?;
             self.saved.insert(name.clone(), value.clone());
         }
         Ok(())

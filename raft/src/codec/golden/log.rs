@@ -2,8 +2,8 @@
 
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
-    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, Release, Resize,
-    SetMetadata, WithdrawWaits,
+    Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
+    Release, Resize, SetMetadata, WithdrawWaits,
 };
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -52,6 +52,11 @@ fn acquire() -> Acquire {
     }
 }
 
+fn campaign() -> Acquire {
+    let requests = vec![LockRequest { name: name(), mode: Mode::Election }];
+    Acquire { requests, reentrant: false, ..acquire() }
+}
+
 fn locks() -> Vec<(&'static str, Command)> {
     let (namespace, lock_id) = (Namespace::default(), LockId(at(9)));
     let cancel =
@@ -60,6 +65,7 @@ fn locks() -> Vec<(&'static str, Command)> {
     let of_session = |by| GrantRef { by, session: Some(SessionId(at(7))) };
     vec![
         ("acquire", Command::from(acquire())),
+        ("campaign", Command::from(campaign())),
         ("cancel_wait", cancel(None, CancelScope::Wait)),
         ("cancel_wait_or_grant", cancel(calls().first().copied(), CancelScope::WaitOrGrant)),
         ("cancel_call", cancel(calls().first().copied(), CancelScope::Call)),
@@ -99,6 +105,15 @@ fn locks() -> Vec<(&'static str, Command)> {
             Command::from(SetMetadata {
                 namespace: namespace.clone(),
                 grant: By::Token { name: name(), token: 11 }.into(),
+                metadata: "m".to_owned(),
+            }),
+        ),
+        ("resign", release(By::Leader { name: name(), token: 11 })),
+        (
+            "proclaim",
+            Command::from(SetMetadata {
+                namespace: namespace.clone(),
+                grant: of_session(By::Leader { name: name(), token: 11 }),
                 metadata: "m".to_owned(),
             }),
         ),

@@ -224,8 +224,13 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
     };
     let unconfirmed =
         |index, calls, at_ms| lock::Record::Unconfirmed { lock_id: LockId(at(index)), calls, at_ms };
-    let delay =
-        lock::Record::Delay { namespace: namespace.clone(), name: name(), capacity: Some(5), until_ms: 8 };
+    let delay = |capacity, election| lock::Record::Delay {
+        namespace: Namespace::default(),
+        name: name(),
+        capacity,
+        election,
+        until_ms: 8,
+    };
     let register = register::Record { namespace: namespace.clone(), name: name(), high_water: 9 };
     let sequence = RetryRecord::Sequence {
         session,
@@ -248,7 +253,8 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
         ("wait", lock::Record::Wait { lock_id: LockId(at(2)), wait }.into()),
         ("unconfirmed", unconfirmed(3, calls(), 8).into()),
         ("unclaimed", unconfirmed(4, Vec::new(), 0).into()),
-        ("delay", delay.into()),
+        ("delay", delay(Some(5), false).into()),
+        ("delay_of_an_election", delay(None, true).into()),
         ("register", register.into()),
         ("sequence", sequence.into()),
         ("idempotency", idempotency.into()),
