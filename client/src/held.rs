@@ -211,3 +211,7 @@ async fn renew(client: Client, id: String, mut lease: Lease, sender: watch::Send
     };
     sender.send_replace(Some(loss));
 }
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod tests;
