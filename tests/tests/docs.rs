@@ -11,7 +11,7 @@ const PAGES: &[(&str, &str, usize)] = &[
 ];
 
 /// Placeholders in the documents for the reader's own programs.
-const PROGRAMS: [&str; 4] = ["./report.sh", "./deploy.sh", "./train.sh", "psql"];
+const PROGRAMS: [&str; 5] = ["./report.sh", "./deploy.sh", "./train.sh", "./serve.sh", "psql"];
 
 /// Runs the commands of a page in order, as a reader would in a terminal with these endpoints.
 async fn run(page: &str, text: &str, at_least: usize, endpoints: &str, substitutions: &[(String, String)]) {
