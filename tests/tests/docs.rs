@@ -8,6 +8,7 @@ const PAGES: &[(&str, &str, usize)] = &[
     ("docs/api-grpc.md", include_str!("../../docs/api-grpc.md"), 0),
     ("docs/api-graphql.md", include_str!("../../docs/api-graphql.md"), 2),
     ("docs/api-websocket.md", include_str!("../../docs/api-websocket.md"), 0),
+    ("docs/elections.md", include_str!("../../docs/elections.md"), 14),
 ];
 
 /// Placeholders in the documents for the reader's own programs.
