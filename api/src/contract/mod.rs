@@ -8,6 +8,7 @@
 //! field that is absent in JSON and null in GraphQL.
 
 pub(crate) mod cluster;
+pub(crate) mod election;
 pub(crate) mod lock;
 mod long;
 pub(crate) mod register;
@@ -53,6 +54,7 @@ mod tests {
     use utoipa::PartialSchema;
 
     use super::cluster::{SetLimitsRequest, TransferLeaderRequest};
+    use super::election::{CampaignRequest, ProclaimRequest};
     use super::lock::{AcquireRequest, ExtendRequest, LockPage, LockRequest};
     use super::register::AdvanceRegisterRequest;
     use super::session::OpenSessionRequest;
@@ -74,6 +76,8 @@ mod tests {
     fn published_examples_are_accepted() {
         read::<AcquireRequest>().read().expect("one lock");
         read::<ExtendRequest>().read().expect("a grant");
+        read::<CampaignRequest>().read().expect("a campaign");
+        read::<ProclaimRequest>();
         read::<LockRequest>();
         read::<AdvanceRegisterRequest>();
         read::<OpenSessionRequest>();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Long;
+use super::election::{Candidate, Election, Leader};
 use super::lock::{Grant, Lock, Waiter};
 use super::register::Register;
 use super::session::Session;
@@ -43,6 +44,8 @@ pub(crate) struct Event {
 pub(crate) enum Facts {
     /// The facts of a change of locks.
     Lock(Box<LockFacts>),
+    /// The facts of a change of elections.
+    Election(Box<ElectionFacts>),
     /// The facts of a change of sessions.
     Session(SessionFacts),
     /// The facts of a change of registers.
@@ -78,6 +81,24 @@ pub(crate) struct Capacity {
     pub(crate) name: String,
     /// Permits there are now.
     pub(crate) capacity: u32,
+}
+
+/// The facts of a change of elections: a leader or a candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+pub(crate) struct ElectionFacts {
+    /// Name of the election.
+    pub(crate) name: String,
+    /// The id of the candidacy.
+    pub(crate) candidate_id: String,
+    /// The leader after the change. When it is gone: the leader as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) leader: Option<Leader>,
+    /// The candidate that was queued, or is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidate: Option<Candidate>,
+    /// Of a forced release: the operator's reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) words: Option<String>,
 }
 
 /// The facts of a change of sessions.
@@ -143,6 +164,8 @@ pub(crate) enum SnapshotObject {
     Session(Session),
     /// A lock. A lock with a cursor to its next holders is repeated with them.
     Lock(Box<Lock>),
+    /// An election.
+    Election(Box<Election>),
     /// A register.
     Register(Register),
 }
@@ -155,7 +178,7 @@ pub(crate) enum SnapshotObject {
 pub(crate) struct SnapshotPage {
     /// The revision at which all objects are true; it is the same on every page.
     pub(crate) revision: Long,
-    /// Sessions, oldest first; then locks and then registers, in order of their names.
+    /// Sessions, oldest first; then locks and elections, and then registers, in order of their names.
     pub(crate) objects: Vec<SnapshotObject>,
     /// Whether this is the last page, so that changes follow.
     pub(crate) last: bool,
@@ -186,7 +209,7 @@ pub(crate) enum WatchItem {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WatchQuery {
-    /// Only changes of these areas, comma-separated: `lock`, `session`, `register`, `cluster`. By default, all.
+    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
     pub(crate) areas: String,
@@ -222,7 +245,7 @@ pub(crate) struct WatchQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PollQuery {
-    /// Only changes of these areas, comma-separated: `lock`, `session`, `register`, `cluster`. By default, all.
+    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
     pub(crate) areas: String,
@@ -332,17 +355,35 @@ impl From<&service::Event> for Event {
 impl Facts {
     fn seen(facts: &service::Facts, clock: Clock) -> Self {
         match facts {
-            service::Facts::Grant { grant, words } => Self::Lock(Box::new(LockFacts {
-                lock_id: Some(grant.lock_id.to_string()),
-                grant: Some(Grant::seen(grant, clock)),
-                words: words.clone(),
-                ..LockFacts::default()
-            })),
-            service::Facts::Wait(wait) => Self::Lock(Box::new(LockFacts {
-                lock_id: Some(wait.lock_id.to_string()),
-                waiter: Some(Waiter::seen(wait, clock)),
-                ..LockFacts::default()
-            })),
+            service::Facts::Grant { grant, words } => match grant.election() {
+                Some(name) => Self::Election(Box::new(ElectionFacts {
+                    name: name.to_string(),
+                    candidate_id: grant.lock_id.to_string(),
+                    leader: Some(Leader::seen(grant, clock)),
+                    candidate: None,
+                    words: words.clone(),
+                })),
+                None => Self::Lock(Box::new(LockFacts {
+                    lock_id: Some(grant.lock_id.to_string()),
+                    grant: Some(Grant::seen(grant, clock)),
+                    words: words.clone(),
+                    ..LockFacts::default()
+                })),
+            },
+            service::Facts::Wait(wait) => match wait.election() {
+                Some(name) => Self::Election(Box::new(ElectionFacts {
+                    name: name.to_string(),
+                    candidate_id: wait.lock_id.to_string(),
+                    leader: None,
+                    candidate: Some(Candidate::seen(wait, clock)),
+                    words: None,
+                })),
+                None => Self::Lock(Box::new(LockFacts {
+                    lock_id: Some(wait.lock_id.to_string()),
+                    waiter: Some(Waiter::seen(wait, clock)),
+                    ..LockFacts::default()
+                })),
+            },
             service::Facts::Capacity { name, capacity } => {
                 let capacity = Some(Capacity { name: name.to_string(), capacity: *capacity });
                 Self::Lock(Box::new(LockFacts { capacity, ..LockFacts::default() }))
@@ -382,6 +423,9 @@ impl From<service::SnapshotPage> for SnapshotPage {
         let object = |object| match object {
             service::Object::Session(view) => SnapshotObject::Session(Session::seen(view, clock)),
             service::Object::Lock(lock) => SnapshotObject::Lock(Box::new(Lock::seen(&lock, clock))),
+            service::Object::Election(election) => {
+                SnapshotObject::Election(Box::new(Election::seen(&election, clock)))
+            }
             service::Object::Register(register) => SnapshotObject::Register(register.into()),
         };
         Self { revision: Long(revision), objects: objects.into_iter().map(object).collect(), last }

@@ -4,6 +4,7 @@ use async_graphql::{OutputType, SimpleObject};
 
 use crate::ApiError;
 use crate::contract::Long;
+use crate::contract::election::Election;
 use crate::contract::lock::Lock;
 use crate::contract::session::Session;
 use crate::service::{At, Clock, Page, parse};
@@ -36,7 +37,11 @@ impl PageInfo {
 
 /// An item, with the cursor that continues the listing after it.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
-#[graphql(concrete(name = "LockEdge", params(Lock)), concrete(name = "SessionEdge", params(Session)))]
+#[graphql(
+    concrete(name = "LockEdge", params(Lock)),
+    concrete(name = "ElectionEdge", params(Election)),
+    concrete(name = "SessionEdge", params(Session))
+)]
 pub(super) struct Edge<T: OutputType> {
     /// The item.
     pub(super) node: T,
@@ -48,6 +53,7 @@ pub(super) struct Edge<T: OutputType> {
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 #[graphql(
     concrete(name = "LockConnection", params(Lock)),
+    concrete(name = "ElectionConnection", params(Election)),
     concrete(name = "SessionConnection", params(Session))
 )]
 pub(super) struct Connection<T: OutputType>
@@ -100,6 +106,10 @@ pub(super) fn renamed(error: ApiError) -> ApiError {
         ApiError::InvalidArgument { field, .. } if field == "waiters_cursor" => {
             ApiError::invalid("waitersAfter", "must be the nextWaitersCursor of the same lock, unchanged")
         }
+        ApiError::InvalidArgument { field, .. } if field == "candidates_cursor" => ApiError::invalid(
+            "candidatesAfter",
+            "must be the nextCandidatesCursor of the same election, unchanged",
+        ),
         other => other,
     }
 }

@@ -8,6 +8,7 @@
 mod call;
 mod cluster;
 mod connection;
+mod election;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -41,12 +42,19 @@ pub struct GraphqlOptions {
 
 /// Queries, which only read.
 #[derive(Default, MergedObject)]
-struct Query(lock::LockQuery, register::RegisterQuery, session::SessionQuery, cluster::ClusterQuery);
+struct Query(
+    lock::LockQuery,
+    election::ElectionQuery,
+    register::RegisterQuery,
+    session::SessionQuery,
+    cluster::ClusterQuery,
+);
 
 /// Mutations, executed one after the other.
 #[derive(Default, MergedObject)]
 struct Mutation(
     lock::LockMutation,
+    election::ElectionMutation,
     register::RegisterMutation,
     session::SessionMutation,
     cluster::ClusterMutation,

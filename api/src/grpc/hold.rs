@@ -1,28 +1,71 @@
-//! Holds locks for one bidirectional stream.
+//! Holds a grant for one bidirectional stream: locks (`Hold`), or the leadership of an election (`Lead`).
+
+use std::future::Future;
 
 use batuta_proto::v1;
-use batuta_proto::v1::hold_request::Request as Wanted;
-use batuta_proto::v1::hold_response::Event;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::lock;
+use super::{election, lock};
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::error::Code as ErrorCode;
-use crate::service::hold::Hold;
-use crate::service::{CallContext, Service};
+use crate::service::acquire::Held;
+use crate::service::hold::{Hold, Lost};
+use crate::service::lock::Released;
+use crate::service::{At, CallContext, Service};
 
 /// The most answers queued for a slow client.
 const ANSWERS: usize = 16;
 
-pub(super) type HoldStream = ReceiverStream<Result<v1::HoldResponse, Status>>;
+/// A message of the client.
+pub(super) enum Wanted<F> {
+    /// The first message: what to take.
+    Take(F),
+    KeepAlive,
+    /// Replaces the value of a leader.
+    Proclaim(String),
+    Release,
+    /// None that this node knows.
+    Nothing,
+}
+
+/// A kind of stream that holds a grant.
+pub(super) trait Holding {
+    /// The messages of the client.
+    type Request: Send + 'static;
+    /// The messages of the server.
+    type Response: Send + 'static;
+    /// The first message.
+    type First: Send;
+    /// The field of the first message.
+    const FIRST: &'static str;
+    /// The field of the message that gives the grant back.
+    const RELEASE: &'static str;
+
+    fn wanted(request: Self::Request) -> Wanted<Self::First>;
+
+    /// Takes what the first message asks for.
+    fn take(
+        service: &Service,
+        context: &CallContext,
+        first: Self::First,
+    ) -> impl Future<Output = Result<(At<Held>, Hold), ApiError>> + Send;
+
+    fn granted(at: &At<Held>) -> Self::Response;
+    fn kept(at: &At<u64>) -> Self::Response;
+    fn proclaimed(at: &At<Held>) -> Self::Response;
+    fn lost(at: At<Lost>) -> Self::Response;
+    fn released(at: &At<Released>) -> Self::Response;
+}
+
+pub(super) type HoldStream<R> = ReceiverStream<Result<R, Status>>;
 
 /// What arrived from the client's side of the stream.
-enum Heard {
-    Message(Option<Wanted>),
-    /// The client closed or cancelled the stream: it no longer wants the locks.
+enum Received<F> {
+    Message(Wanted<F>),
+    /// The client closed or cancelled the stream: it no longer wants the grant.
     Closed,
     /// The connection broke: the client may still be working.
     Broken,
@@ -30,27 +73,27 @@ enum Heard {
     TooLarge,
 }
 
-async fn hear(requests: &mut Streaming<v1::HoldRequest>) -> Heard {
+async fn receive<H: Holding>(requests: &mut Streaming<H::Request>) -> Received<H::First> {
     match requests.message().await {
-        Ok(Some(message)) => Heard::Message(message.request),
-        Ok(None) => Heard::Closed,
-        Err(status) if status.code() == Code::Cancelled => Heard::Closed,
-        Err(status) if status.code() == Code::OutOfRange => Heard::TooLarge,
-        Err(_) => Heard::Broken,
+        Ok(Some(message)) => Received::Message(H::wanted(message)),
+        Ok(None) => Received::Closed,
+        Err(status) if status.code() == Code::Cancelled => Received::Closed,
+        Err(status) if status.code() == Code::OutOfRange => Received::TooLarge,
+        Err(_) => Received::Broken,
     }
 }
 
 /// Serves one stream in its own task, which ends with the stream.
-pub(super) fn serve(
+pub(super) fn serve<H: Holding + 'static>(
     service: Service,
     context: CallContext,
-    mut requests: Streaming<v1::HoldRequest>,
-) -> HoldStream {
+    mut requests: Streaming<H::Request>,
+) -> HoldStream<H::Response> {
     let (answers, receiver) = mpsc::channel(ANSWERS);
     // When it panics, its stream ends, and the hold with it.
     tokio::spawn(client_work(async move {
-        let end = match acquire(&service, &context, &mut requests, &answers).await {
-            Ok(Some(hold)) => keep(hold, &mut requests, &answers).await,
+        let end = match take::<H>(&service, &context, &mut requests, &answers).await {
+            Ok(Some(hold)) => keep::<H>(hold, &mut requests, &answers).await,
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -66,39 +109,39 @@ fn too_large() -> ApiError {
     ApiError::BodyTooLarge { max_bytes: super::MESSAGE_BYTES_MAX as u64 }
 }
 
-type Answers = mpsc::Sender<Result<v1::HoldResponse, Status>>;
+type Answers<R> = mpsc::Sender<Result<R, Status>>;
 
-async fn tell(answers: &Answers, revision: u64, event: Event) {
+async fn tell<R>(answers: &Answers<R>, response: R) {
     // A disconnected client is noticed on its side of the stream.
-    let _ = answers.send(Ok(v1::HoldResponse { revision, event: Some(event) })).await;
+    let _ = answers.send(Ok(response)).await;
 }
 
-/// Handles the first message; `None` when the client left before it had the locks.
-async fn acquire(
+/// Handles the first message; `None` when the client left before it had the grant.
+async fn take<H: Holding>(
     service: &Service,
     context: &CallContext,
-    requests: &mut Streaming<v1::HoldRequest>,
-    answers: &Answers,
+    requests: &mut Streaming<H::Request>,
+    answers: &Answers<H::Response>,
 ) -> Result<Option<Hold>, ApiError> {
-    let message = match hear(requests).await {
-        Heard::Message(Some(Wanted::Acquire(message))) => message,
-        Heard::Message(_) => return Err(ApiError::invalid("acquire", "is required as the first message")),
-        Heard::Closed | Heard::Broken => return Ok(None),
-        Heard::TooLarge => return Err(too_large()),
+    let first = match receive::<H>(requests).await {
+        Received::Message(Wanted::Take(first)) => first,
+        Received::Message(_) => return Err(ApiError::invalid(H::FIRST, "is required as the first message")),
+        Received::Closed | Received::Broken => return Ok(None),
+        Received::TooLarge => return Err(too_large()),
     };
-    let request = lock::acquire_request(message)?;
     // Dropping the acquisition withdraws it in any state.
     let (granted, hold) = tokio::select! {
-        granted = service.hold(context, request) => granted?,
-        heard = hear(requests) => return match heard {
-            Heard::Message(Some(Wanted::Release(_))) | Heard::Closed | Heard::Broken => Ok(None),
-            Heard::TooLarge => Err(too_large()),
-            Heard::Message(_) => {
-                Err(ApiError::invalid("keep_alive", "comes after the locks are granted; only release may come before"))
+        granted = H::take(service, context, first) => granted?,
+        received = receive::<H>(requests) => return match received {
+            Received::Message(Wanted::Release) | Received::Closed | Received::Broken => Ok(None),
+            Received::TooLarge => Err(too_large()),
+            Received::Message(_) => {
+                let problem = format!("is answered first; only {} may come before the answer", H::RELEASE);
+                Err(ApiError::invalid(H::FIRST, problem))
             }
         },
     };
-    tell(answers, granted.revision, Event::Granted(lock::held_message(&granted))).await;
+    tell(answers, H::granted(&granted)).await;
     Ok(Some(hold))
 }
 
@@ -107,46 +150,161 @@ fn passes(error: &ApiError) -> bool {
     error.retryable() || error.code() == ErrorCode::OutcomeUnknown
 }
 
-async fn keep(
+async fn keep<H: Holding>(
     mut hold: Hold,
-    requests: &mut Streaming<v1::HoldRequest>,
-    answers: &Answers,
+    requests: &mut Streaming<H::Request>,
+    answers: &Answers<H::Response>,
 ) -> Result<(), ApiError> {
     loop {
-        let heard = tokio::select! {
+        let received = tokio::select! {
             lost = hold.lost() => {
-                let lost = lost?;
-                let words = lost.value.words.unwrap_or_default();
-                let event = Event::Lost(v1::HoldLost { reason: lost.value.reason.to_owned(), words });
-                tell(answers, lost.revision, event).await;
+                tell(answers, H::lost(lost?)).await;
                 return Ok(());
             }
-            heard = hear(requests) => heard,
+            received = receive::<H>(requests) => received,
         };
-        match heard {
-            Heard::Message(Some(Wanted::KeepAlive(_))) => match hold.keep_alive().await {
-                Ok(kept) => {
-                    tell(answers, kept.revision, Event::Kept(v1::HoldKept { remaining_ms: kept.value }))
-                        .await;
-                }
+        match received {
+            Received::Message(Wanted::KeepAlive) => match hold.keep_alive().await {
+                Ok(kept) => tell(answers, H::kept(&kept)).await,
                 // The loss itself is about to be reported, with its reason. A keep-alive that may succeed the next time is no loss: the
                 // client gets no answer and asks again before its TTL has passed.
                 Err(error) if error.code() == ErrorCode::LockNotHeld || passes(&error) => {}
                 Err(error) => return Err(error),
             },
-            Heard::Message(Some(Wanted::Release(_))) => {
-                let released = hold.release().await?;
-                let message = lock::released_message(&released);
-                tell(answers, released.revision, Event::Released(message)).await;
+            Received::Message(Wanted::Proclaim(value)) => match hold.proclaim(value).await {
+                Ok(proclaimed) => tell(answers, H::proclaimed(&proclaimed)).await,
+                // The loss itself is about to be reported, with its reason.
+                Err(error) if error.code() == ErrorCode::TokenSuperseded => {}
+                Err(error) => return Err(error),
+            },
+            Received::Message(Wanted::Release) => {
+                tell(answers, H::released(&hold.release().await?)).await;
                 return Ok(());
             }
-            Heard::Message(Some(Wanted::Acquire(_))) => {
-                return Err(ApiError::invalid("acquire", "is the first message only; open another stream"));
+            Received::Message(Wanted::Take(_)) => {
+                return Err(ApiError::invalid(H::FIRST, "is the first message only; open another stream"));
             }
-            Heard::Message(None) => return Err(ApiError::invalid("request", "is required")),
-            Heard::Closed => return hold.release().await.map(|_| ()),
-            Heard::Broken => return Ok(()),
-            Heard::TooLarge => return Err(too_large()),
+            Received::Message(Wanted::Nothing) => return Err(ApiError::invalid("request", "is required")),
+            Received::Closed => return hold.release().await.map(|_| ()),
+            Received::Broken => return Ok(()),
+            Received::TooLarge => return Err(too_large()),
         }
+    }
+}
+
+/// `batuta.v1.LockService.Hold`.
+pub(super) struct HoldLocks;
+
+impl HoldLocks {
+    fn response(revision: u64, event: v1::hold_response::Event) -> v1::HoldResponse {
+        v1::HoldResponse { revision, event: Some(event) }
+    }
+}
+
+impl Holding for HoldLocks {
+    type Request = v1::HoldRequest;
+    type Response = v1::HoldResponse;
+    type First = v1::AcquireRequest;
+    const FIRST: &'static str = "acquire";
+    const RELEASE: &'static str = "release";
+
+    fn wanted(request: v1::HoldRequest) -> Wanted<v1::AcquireRequest> {
+        use v1::hold_request::Request;
+        match request.request {
+            Some(Request::Acquire(message)) => Wanted::Take(message),
+            Some(Request::KeepAlive(_)) => Wanted::KeepAlive,
+            Some(Request::Release(_)) => Wanted::Release,
+            None => Wanted::Nothing,
+        }
+    }
+
+    async fn take(
+        service: &Service,
+        context: &CallContext,
+        first: v1::AcquireRequest,
+    ) -> Result<(At<Held>, Hold), ApiError> {
+        service.hold(context, lock::acquire_request(first)?).await
+    }
+
+    fn granted(at: &At<Held>) -> v1::HoldResponse {
+        Self::response(at.revision, v1::hold_response::Event::Granted(lock::held_message(at)))
+    }
+
+    fn kept(at: &At<u64>) -> v1::HoldResponse {
+        let kept = v1::HoldKept { remaining_ms: at.value };
+        Self::response(at.revision, v1::hold_response::Event::Kept(kept))
+    }
+
+    fn proclaimed(at: &At<Held>) -> v1::HoldResponse {
+        Self::granted(at)
+    }
+
+    fn lost(at: At<Lost>) -> v1::HoldResponse {
+        let Lost { reason, words } = at.value;
+        let lost = v1::HoldLost { reason: reason.to_owned(), words: words.unwrap_or_default() };
+        Self::response(at.revision, v1::hold_response::Event::Lost(lost))
+    }
+
+    fn released(at: &At<Released>) -> v1::HoldResponse {
+        Self::response(at.revision, v1::hold_response::Event::Released(lock::released_message(at)))
+    }
+}
+
+/// `batuta.v1.ElectionService.Lead`.
+pub(super) struct LeadElection;
+
+impl LeadElection {
+    fn response(revision: u64, event: v1::lead_response::Event) -> v1::LeadResponse {
+        v1::LeadResponse { revision, event: Some(event) }
+    }
+}
+
+impl Holding for LeadElection {
+    type Request = v1::LeadRequest;
+    type Response = v1::LeadResponse;
+    type First = v1::CampaignRequest;
+    const FIRST: &'static str = "campaign";
+    const RELEASE: &'static str = "resign";
+
+    fn wanted(request: v1::LeadRequest) -> Wanted<v1::CampaignRequest> {
+        use v1::lead_request::Request;
+        match request.request {
+            Some(Request::Campaign(message)) => Wanted::Take(message),
+            Some(Request::KeepAlive(_)) => Wanted::KeepAlive,
+            Some(Request::Proclaim(v1::LeadProclaim { value })) => Wanted::Proclaim(value),
+            Some(Request::Resign(_)) => Wanted::Release,
+            None => Wanted::Nothing,
+        }
+    }
+
+    async fn take(
+        service: &Service,
+        context: &CallContext,
+        first: v1::CampaignRequest,
+    ) -> Result<(At<Held>, Hold), ApiError> {
+        service.lead(context, election::campaign_request(first)?).await
+    }
+
+    fn granted(at: &At<Held>) -> v1::LeadResponse {
+        Self::response(at.revision, v1::lead_response::Event::Elected(election::held_message(at)))
+    }
+
+    fn kept(at: &At<u64>) -> v1::LeadResponse {
+        let kept = v1::LeadKept { remaining_ms: at.value };
+        Self::response(at.revision, v1::lead_response::Event::Kept(kept))
+    }
+
+    fn proclaimed(at: &At<Held>) -> v1::LeadResponse {
+        Self::response(at.revision, v1::lead_response::Event::Proclaimed(election::held_message(at)))
+    }
+
+    fn lost(at: At<Lost>) -> v1::LeadResponse {
+        let Lost { reason, words } = at.value;
+        let lost = v1::LeadLost { reason: reason.to_owned(), words: words.unwrap_or_default() };
+        Self::response(at.revision, v1::lead_response::Event::Lost(lost))
+    }
+
+    fn released(at: &At<Released>) -> v1::LeadResponse {
+        Self::response(at.revision, v1::lead_response::Event::Resigned(election::resigned_message(at)))
     }
 }

@@ -8,6 +8,7 @@ use batuta_statemachine::lock::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use super::hold::{HoldLocks, HoldStream, serve};
 use super::{Front, OfSession, calls_of_the_front, consistency, context};
 use crate::ApiError;
 use crate::contract::lock as contract;
@@ -36,6 +37,7 @@ fn lock_request(index: usize, message: v1::LockRequest) -> Result<contract::Lock
         Ok(v1::LockMode::Unspecified | v1::LockMode::Exclusive) => LockMode::Exclusive,
         Ok(v1::LockMode::Shared) => LockMode::Shared,
         Ok(v1::LockMode::Semaphore) => LockMode::Semaphore,
+        Ok(v1::LockMode::Election) => LockMode::Election,
         Err(_) => {
             return Err(ApiError::invalid(format!("locks[{index}].mode"), "must be a value of LockMode"));
         }
@@ -80,6 +82,7 @@ fn request_message(request: &LockRequest) -> v1::LockRequest {
         Mode::Exclusive => (v1::LockMode::Exclusive, 0, 0),
         Mode::Shared => (v1::LockMode::Shared, 0, 0),
         Mode::Semaphore { permits, capacity } => (v1::LockMode::Semaphore, permits, capacity),
+        Mode::Election => (v1::LockMode::Election, 0, 0),
     };
     v1::LockRequest { name: request.name.to_string(), mode: mode.into(), permits, capacity }
 }
@@ -125,6 +128,7 @@ pub(super) fn lock_message(lock: &Lock, clock: Clock) -> v1::Lock {
         LockKind::Exclusive => (v1::LockMode::Exclusive, 0, 0),
         LockKind::Shared => (v1::LockMode::Shared, 0, 0),
         LockKind::Semaphore { capacity, permits_free } => (v1::LockMode::Semaphore, capacity, permits_free),
+        LockKind::Election => (v1::LockMode::Election, 0, 0),
     };
     v1::Lock {
         name: view.name.to_string(),
@@ -170,15 +174,14 @@ fn status_message(status: TokenStatus) -> v1::TokenStatus {
 
 calls_of_the_front! {
     LockService {
-        type HoldStream = super::hold::HoldStream;
+        type HoldStream = HoldStream<v1::HoldResponse>;
 
         async fn hold(
             &self,
             request: Request<Streaming<v1::HoldRequest>>,
         ) -> Result<Response<Self::HoldStream>, Status> {
             let context = context(request.metadata(), None)?;
-            let stream = super::hold::serve(self.service.clone(), context, request.into_inner());
-            Ok(Response::new(stream))
+            Ok(Response::new(serve::<HoldLocks>(self.service.clone(), context, request.into_inner())))
         }
     }
     acquire(AcquireRequest) -> AcquireResponse;

@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod cluster;
+mod election;
 mod hold;
 mod lock;
 mod pipeline;
@@ -34,10 +35,11 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 /// nearly full.
 const WRITES_NAME: &str = "batuta.v1.writes";
 /// All names in the health service, with the node as a whole first.
-const HEALTH_NAMES: [&str; 6] = [
+const HEALTH_NAMES: [&str; 7] = [
     "",
     "batuta.v1.SessionService",
     "batuta.v1.LockService",
+    "batuta.v1.ElectionService",
     "batuta.v1.WatchService",
     "batuta.v1.PipelineService",
     "batuta.v1.ClusterService",
@@ -71,6 +73,7 @@ pub fn router(service: Service) -> axum::Router {
     routes
         .add_service(limited!(v1::session_service_server::SessionServiceServer::new(front.clone())))
         .add_service(limited!(v1::lock_service_server::LockServiceServer::new(front.clone())))
+        .add_service(limited!(v1::election_service_server::ElectionServiceServer::new(front.clone())))
         .add_service(by_hand::ByHand(watch::WatchMethod(front.clone())))
         .add_service(by_hand::ByHand(pipeline::PipelineMethod(front.clone())))
         .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))

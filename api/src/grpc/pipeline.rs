@@ -102,6 +102,10 @@ calls! {
     Downgrade downgrade;
     SetMetadata set_metadata;
     Resize resize;
+    Campaign campaign;
+    Proclaim proclaim;
+    Resign resign;
+    GetElection get_election;
 }
 
 async fn opened(front: &Front, headers: &Headers<'_>, wanted: &v1::WatchRequest) -> Result<Watch, ApiError> {

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 
 use super::by_hand::OneMethod;
 use super::status::sendable;
-use super::{Front, consistency, context, lock, session};
+use super::{Front, consistency, context, election, lock, session};
 use crate::ApiError;
 use crate::service::register::Register;
 use crate::service::watch::{
@@ -36,17 +36,34 @@ fn event_message(event: &Event) -> v1::Event {
 fn facts_message(event: &Event) -> v1::event::Facts {
     use v1::event::Facts as Sent;
     match &event.facts {
-        Facts::Grant { grant, words } => Sent::Lock(v1::LockFacts {
-            lock_id: grant.lock_id.to_string(),
-            grant: Some(lock::grant_message(grant, event.clock)),
-            words: words.clone().unwrap_or_default(),
-            ..v1::LockFacts::default()
-        }),
-        Facts::Wait(wait) => Sent::Lock(v1::LockFacts {
-            lock_id: wait.lock_id.to_string(),
-            waiter: Some(lock::waiter_message(wait, event.clock)),
-            ..v1::LockFacts::default()
-        }),
+        Facts::Grant { grant, words } => match grant.election() {
+            Some(name) => Sent::Election(v1::ElectionFacts {
+                name: name.to_string(),
+                candidate_id: grant.lock_id.to_string(),
+                leader: Some(election::leader_message(grant, event.clock)),
+                candidate: None,
+                words: words.clone().unwrap_or_default(),
+            }),
+            None => Sent::Lock(v1::LockFacts {
+                lock_id: grant.lock_id.to_string(),
+                grant: Some(lock::grant_message(grant, event.clock)),
+                words: words.clone().unwrap_or_default(),
+                ..v1::LockFacts::default()
+            }),
+        },
+        Facts::Wait(wait) => match wait.election() {
+            Some(name) => Sent::Election(v1::ElectionFacts {
+                name: name.to_string(),
+                candidate_id: wait.lock_id.to_string(),
+                candidate: Some(election::candidate_message(wait, event.clock)),
+                ..v1::ElectionFacts::default()
+            }),
+            None => Sent::Lock(v1::LockFacts {
+                lock_id: wait.lock_id.to_string(),
+                waiter: Some(lock::waiter_message(wait, event.clock)),
+                ..v1::LockFacts::default()
+            }),
+        },
         Facts::SessionOpened { ttl_ms, metadata } => {
             Sent::Session(v1::SessionFacts { ttl_ms: Some(*ttl_ms), metadata: metadata.clone() })
         }
@@ -74,6 +91,7 @@ fn object_message(object: Object, clock: Clock) -> v1::Object {
     let object = match object {
         Object::Session(view) => Sent::Session(session::session_message(view, clock)),
         Object::Lock(lock) => Sent::Lock(lock::lock_message(&lock, clock)),
+        Object::Election(election) => Sent::Election(election::election_message(&election, clock)),
         Object::Register(Register { name, high_water }) => {
             Sent::Register(v1::Register { name: name.to_string(), high_water })
         }

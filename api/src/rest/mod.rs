@@ -5,6 +5,7 @@
 
 mod answer;
 mod cluster;
+mod election;
 pub(crate) mod extract;
 mod health;
 mod lock;
@@ -41,6 +42,7 @@ pub fn router(service: Service) -> Router {
 fn documented_routes() -> (Router<Service>, OpenApi) {
     let described = OpenApiRouter::with_openapi(openapi::base())
         .merge(lock::routes())
+        .merge(election::routes())
         .merge(register::routes())
         .merge(session::routes())
         .merge(watch::routes())
@@ -80,7 +82,8 @@ async fn say_revision(State(service): State<Service>, mut response: Response) ->
 async fn path_not_found(uri: Uri) -> Problem {
     let path = uri.path();
     let mut problem = Problem::from(ApiError::PathNotFound { path: path.chars().take(256).collect() });
-    if path.starts_with("/api/v1/locks/") || path.starts_with("/api/v1/registers/") {
+    let named = ["/api/v1/locks/", "/api/v1/elections/", "/api/v1/registers/"];
+    if named.iter().any(|prefix| path.starts_with(prefix)) {
         problem.detail.push_str("; a slash inside a name is written %2F in the path");
     }
     problem

@@ -27,6 +27,7 @@ use crate::service::operation;
     ),
     tags(
         (name = "locks", description = "Exclusive, shared and counted locks; FIFO queues; fencing tokens."),
+        (name = "elections", description = "One leader at a time, with a value; candidates in order; fencing tokens."),
         (name = "registers", description = "High-water marks for resources that cannot store a token themselves."),
         (name = "sessions", description = "A single keep-alive keeps everything alive that a client owns."),
         (name = "watch", description = "Every change once, in order, from any node; resumable by revision."),
@@ -140,6 +141,7 @@ mod tests {
     /// Every route of the API; the document must have these and no others.
     const ROUTES: &[&str] = &[
         "DELETE /api/v1/cluster/members/{member}",
+        "DELETE /api/v1/elections/{name}",
         "DELETE /api/v1/locks/{name}",
         "DELETE /api/v1/registers/{name}",
         "DELETE /api/v1/sessions/{session_id}",
@@ -147,6 +149,8 @@ mod tests {
         "GET /api/v1/cluster",
         "GET /api/v1/cluster/limits",
         "GET /api/v1/cluster/members",
+        "GET /api/v1/elections",
+        "GET /api/v1/elections/{name}",
         "GET /api/v1/locks",
         "GET /api/v1/locks/{name}",
         "GET /api/v1/locks/{name}/check",
@@ -162,9 +166,11 @@ mod tests {
         "POST /api/v1/cluster/members/{member}/promote",
         "POST /api/v1/cluster/snapshot",
         "POST /api/v1/cluster/transfer-leader",
+        "POST /api/v1/elections",
         "POST /api/v1/locks",
         "POST /api/v1/sessions",
         "PUT /api/v1/cluster/limits",
+        "PUT /api/v1/elections/{name}/value",
         "PUT /api/v1/locks/{name}/capacity",
         "PUT /api/v1/locks/{name}/downgrade",
         "PUT /api/v1/locks/{name}/extend",
@@ -257,7 +263,7 @@ mod tests {
             let union = &document["components"]["schemas"][schema];
             union["oneOf"].as_array().map_or(0, Vec::len)
         };
-        assert_eq!((variants("Facts"), variants("SnapshotObject"), variants("WatchItem")), (4, 3, 3));
+        assert_eq!((variants("Facts"), variants("SnapshotObject"), variants("WatchItem")), (5, 4, 3));
     }
 
     #[test]

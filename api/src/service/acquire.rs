@@ -231,6 +231,17 @@ impl Service {
         tell: impl FnOnce(Queued) + Send,
     ) -> Result<At<Held>, ApiError> {
         let permit = self.admit(context, &ACQUIRE, request.requests.iter().map(|request| &request.name))?;
+        self.take(&permit, context, request, tell).await
+    }
+
+    /// Takes what an admitted call asks for; `tell` receives the acquisition's position when it has to wait.
+    pub(super) async fn take(
+        &self,
+        permit: &Permit,
+        context: &CallContext,
+        request: AcquireRequest,
+        tell: impl FnOnce(Queued) + Send,
+    ) -> Result<At<Held>, ApiError> {
         let wait = Duration::from_millis(request.wait_ms);
         if !wait.is_zero() {
             if self.is_draining() {
@@ -242,8 +253,8 @@ impl Service {
         }
         let started = Instant::now();
         let budget = permit.timeout_or(self.inner.options.timeout.saturating_add(wait));
-        let command = acquire_command(&permit, &self.inner, context, request);
-        match self.ask_owner(&permit, &command, started, wait).await? {
+        let command = acquire_command(permit, &self.inner, context, request);
+        match self.ask_owner(permit, &command, started, wait).await? {
             Asked::Granted { at, claim } => {
                 if let Some(claim) = claim {
                     claim.settle();
@@ -252,7 +263,7 @@ impl Service {
             }
             Asked::Queued { claim, queued } => {
                 tell(queued);
-                self.wait(&permit, command, claim, started, budget).await
+                self.wait(permit, command, claim, started, budget).await
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Holds locks for one connection: acquired, kept alive by its messages, lost or released.
+//! Holds locks, or the leadership of an election, for one connection: acquired, kept alive by its messages, lost or released.
 
 use batuta_statemachine::lock::{Acquisition, By};
 use batuta_statemachine::{LockId, Name};
 
 use super::acquire::{AcquireRequest, Held};
+use super::election::{Campaign, Leadership};
 use super::lock::{Extend, Released};
 use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchRequest};
 use super::{At, CallContext, Clock, Consistency, Service};
@@ -15,8 +16,11 @@ pub struct Hold {
     context: CallContext,
     lock_id: LockId,
     name: Name,
+    token: u64,
     ttl_ms: u64,
     watch: Watch,
+    /// The kind of the change that ends the grant.
+    end: Kind,
     /// Whether the watch covers every change since the grant.
     seamless: bool,
 }
@@ -45,13 +49,35 @@ impl Service {
             return Err(ApiError::invalid("session_id", problem));
         }
         let granted = self.acquire(context, request).await?;
+        self.hold_granted(context, granted).await
+    }
+
+    /// Campaigns like [`Service::campaign`], for a caller that keeps its leadership alive through the [`Hold`].
+    ///
+    /// # Errors
+    /// Those of [`Service::campaign`]; `invalid_argument` when a session is given.
+    pub async fn lead(&self, context: &CallContext, request: Campaign) -> Result<(At<Held>, Hold), ApiError> {
+        if request.owner.session.is_some() {
+            let problem = "a leader on a stream lives by its own ttl_ms; campaign with the session instead";
+            return Err(ApiError::invalid("session_id", problem));
+        }
+        let granted = self.campaign(context, request).await?;
+        self.hold_granted(context, granted).await
+    }
+
+    async fn hold_granted(
+        &self,
+        context: &CallContext,
+        granted: At<Held>,
+    ) -> Result<(At<Held>, Hold), ApiError> {
         let grant = &granted.value;
+        let end = Kind::of_end(grant);
         // The state machine refuses an acquisition without a name, and a one-shot acquisition without a TTL.
         let name = grant.requests.first().map(|request| request.name.clone());
         let (Some(name), Some(ttl_ms)) = (name, grant.ttl_ms) else {
             return Err(ApiError::Internal("a one-shot grant without a name or a time to live".to_owned()));
         };
-        let (watch, seamless) = match self.watch_grant(context, &name, granted.revision).await {
+        let (watch, seamless) = match self.watch_grant(context, &name, end, granted.revision).await {
             Ok(watched) => watched,
             Err(error) => {
                 // Nobody would learn of the grant, so it is released at once, or ends by its TTL.
@@ -62,9 +88,9 @@ impl Service {
                 return Err(error);
             }
         };
-        let lock_id = grant.lock_id;
+        let (lock_id, token) = (grant.lock_id, grant.token);
         let (service, context) = (self.clone(), plain(context));
-        let hold = Hold { service, context, lock_id, name, ttl_ms, watch, seamless };
+        let hold = Hold { service, context, lock_id, name, token, ttl_ms, watch, end, seamless };
         Ok((granted, hold))
     }
 }
@@ -76,11 +102,12 @@ impl Service {
         &self,
         context: &CallContext,
         name: &Name,
+        end: Kind,
         revision: u64,
     ) -> Result<(Watch, bool), ApiError> {
-        match watch_from(self, context, name, Start::Revision(revision)).await {
+        match watch_from(self, context, name, end, Start::Revision(revision)).await {
             Err(ApiError::Compacted { .. }) => {
-                Ok((watch_from(self, context, name, Start::Now).await?, false))
+                Ok((watch_from(self, context, name, end, Start::Now).await?, false))
             }
             watch => Ok((watch?, true)),
         }
@@ -96,11 +123,12 @@ async fn watch_from(
     service: &Service,
     context: &CallContext,
     name: &Name,
+    end: Kind,
     start: Start,
 ) -> Result<Watch, ApiError> {
     let filter = Filter {
         namespace: context.namespace.clone(),
-        kinds: vec![Kind::LockReleased],
+        kinds: vec![end],
         names: Names::Exact(name.clone()),
         ..Filter::default()
     };
@@ -119,7 +147,16 @@ impl Hold {
         Ok(extended.map(|grant| grant.deadline_ms.map_or(0, |deadline_ms| clock.remaining_ms(deadline_ms))))
     }
 
-    /// Releases the locks.
+    /// Replaces the value of the leader.
+    ///
+    /// # Errors
+    /// `mode_mismatch` when locks are held instead of a leadership; otherwise those of [`Service::proclaim`].
+    pub async fn proclaim(&self, value: String) -> Result<At<Held>, ApiError> {
+        let leadership = Leadership { name: self.name.clone(), fencing_token: self.token, session: None };
+        self.service.proclaim(&self.context, leadership, value).await
+    }
+
+    /// Releases the locks, or resigns.
     ///
     /// # Errors
     /// `lock_not_held` when they are lost; otherwise see `docs/errors.md`.
@@ -153,7 +190,8 @@ impl Hold {
                 // Changes were missed, so the state must tell whether the grant still exists.
                 Err(_) => {
                     let start = Start::Now;
-                    self.watch = watch_from(&self.service, &self.context, &self.name, start).await?;
+                    self.watch =
+                        watch_from(&self.service, &self.context, &self.name, self.end, start).await?;
                     self.seamless = false;
                 }
             }

@@ -18,7 +18,7 @@ use super::{At, CallContext, Consistency, Page, Service, parse};
 use crate::ApiError;
 
 pub use change::{DOWNGRADE, RESIZE, Resize, Resized, SET_METADATA, SetMetadata};
-pub(crate) use view::{listed_lock, locks};
+pub(crate) use view::{listed_lock, lock as lock_part, locks};
 
 /// The operation that releases a grant.
 pub const RELEASE: Operation = Operation::write(
@@ -97,6 +97,8 @@ pub enum LockMode {
     Shared,
     /// As many holders as the permits allow.
     Semaphore,
+    /// The leadership of an election. Only answers have it: a campaign takes it.
+    Election,
 }
 
 impl LockMode {
@@ -112,6 +114,9 @@ impl LockMode {
                 let capacity = capacity
                     .ok_or_else(|| ApiError::invalid("capacity", "a semaphore needs its capacity"))?;
                 return Ok(Mode::Semaphore { permits: permits.unwrap_or(1), capacity });
+            }
+            Self::Election => {
+                return Err(ApiError::invalid("mode", "is that of elections; campaign for one instead"));
             }
         };
         for (field, given) in [("permits", permits), ("capacity", capacity)] {
@@ -129,6 +134,7 @@ impl From<Mode> for LockMode {
             Mode::Exclusive => Self::Exclusive,
             Mode::Shared => Self::Shared,
             Mode::Semaphore { .. } => Self::Semaphore,
+            Mode::Election => Self::Election,
         }
     }
 }
@@ -139,6 +145,7 @@ impl From<LockKind> for LockMode {
             LockKind::Exclusive => Self::Exclusive,
             LockKind::Shared => Self::Shared,
             LockKind::Semaphore { .. } => Self::Semaphore,
+            LockKind::Election => Self::Election,
         }
     }
 }
@@ -331,7 +338,7 @@ impl LockCursors {
 /// The most holders in an answer about one lock.
 const HOLDERS_SHOWN_MAX: usize = 1_000;
 /// The most waiters in an answer about one lock.
-const WAITERS_SHOWN_MAX: usize = 100;
+pub(super) const WAITERS_SHOWN_MAX: usize = 100;
 
 impl Service {
     /// Releases a grant.
@@ -440,6 +447,7 @@ impl Service {
             prefix: (!request.prefix.is_empty()).then(|| request.prefix.clone()),
             session: request.session,
             owner: request.owner.clone(),
+            elections: None,
         };
         let state = permit.read(consistency).await?;
         let page = view::locks(&state, &context.namespace, &filter, request.after.as_ref(), limit);
@@ -466,7 +474,7 @@ impl Service {
     }
 }
 
-async fn released(
+pub(super) async fn released(
     permit: &Permit,
     command: impl Ask<Reply = lock::Released>,
 ) -> Result<At<Released>, ApiError> {
@@ -496,6 +504,7 @@ mod tests {
             (LockMode::Semaphore, Some(1), None, "capacity"),
             (LockMode::Shared, Some(1), None, "permits"),
             (LockMode::Exclusive, None, Some(2), "capacity"),
+            (LockMode::Election, None, None, "mode"),
         ] {
             assert_eq!(mode.with(permits, capacity).expect_err("refused").field(), Some(field));
         }

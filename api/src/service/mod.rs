@@ -8,6 +8,7 @@ mod admit;
 pub mod bound;
 mod clock;
 pub mod cluster;
+pub mod election;
 pub mod health;
 pub mod hold;
 pub mod lock;

@@ -5,13 +5,15 @@
 
 use batuta_statemachine::Code;
 
-use super::{acquire, cluster, lock, register, session, watch};
+use super::{acquire, cluster, election, lock, register, session, watch};
 
 /// The area of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Area {
     /// Calls about locks and the waits for them.
     Lock,
+    /// Calls about elections.
+    Election,
     /// Calls about sessions.
     Session,
     /// High-water registers.
@@ -28,6 +30,7 @@ impl Area {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::Election => "election",
             Self::Session => "session",
             Self::Register => "register",
             Self::Watch => "watch",
@@ -160,7 +163,7 @@ impl Operation {
 }
 
 /// All operations.
-pub const ALL: [&Operation; 29] = [
+pub const ALL: [&Operation; 34] = [
     &acquire::ACQUIRE,
     &lock::RELEASE,
     &lock::EXTEND,
@@ -173,6 +176,11 @@ pub const ALL: [&Operation; 29] = [
     &lock::GET_LOCK,
     &lock::LIST_LOCKS,
     &lock::EXPLAIN,
+    &election::CAMPAIGN,
+    &election::PROCLAIM,
+    &election::RESIGN,
+    &election::GET_ELECTION,
+    &election::LIST_ELECTIONS,
     &session::OPEN_SESSION,
     &session::KEEP_ALIVE,
     &session::CLOSE_SESSION,

@@ -191,6 +191,11 @@ pub(crate) fn holders_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
     lock_cursor('h', "holders_cursor", cursor)
 }
 
+/// Decodes the cursor of the next candidates of an election, whose candidates are its waiters.
+pub(crate) fn candidates_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
+    lock_cursor('w', "candidates_cursor", cursor)
+}
+
 pub(crate) fn waiters_cursor(cursor: &str) -> Result<Option<LockId>, ApiError> {
     lock_cursor('w', "waiters_cursor", cursor)
 }
@@ -201,10 +206,7 @@ fn lock_cursor(kind: char, field: &str, cursor: &str) -> Result<Option<LockId>, 
         return Ok(None);
     }
     unseal(kind, cursor).and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
-        ApiError::invalid(
-            field,
-            format!("must be the next_{field} of the same lock's answer before, unchanged"),
-        )
+        ApiError::invalid(field, format!("must be the next_{field} of the answer before, unchanged"))
     })
 }
 

@@ -30,6 +30,19 @@ const EXPIRING_PART: u32 = 3;
 const SESSION_LOOKS: u64 = 20;
 const SESSION_LOOK_MS: std::ops::RangeInclusive<u64> = 20..=5_000;
 
+/// Changes that move the queue of a lock or of an election.
+const QUEUE_MOVES: [Kind; 6] = [
+    Kind::LockGranted,
+    Kind::LockReleased,
+    Kind::WaitEnded,
+    Kind::Elected,
+    Kind::LeaderGone,
+    Kind::CandidateGone,
+];
+/// Changes of the life of a grant.
+const LEASE_CHANGES: [Kind; 4] =
+    [Kind::LockReleased, Kind::LockExtended, Kind::LeaderGone, Kind::LeadershipExtended];
+
 /// The result of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Followed {
@@ -67,7 +80,7 @@ impl Follower {
         }
         let mut watches = Vec::with_capacity(names.len());
         for name in names {
-            let kinds = vec![Kind::LockGranted, Kind::LockReleased, Kind::WaitEnded];
+            let kinds = QUEUE_MOVES.to_vec();
             match self.watch(self.filter(name, kinds), Start::Revision(queued.revision + 1)).await {
                 Ok(watch) => watches.push(watch),
                 Err(error) => {
@@ -124,7 +137,7 @@ impl Follower {
         let Some(name) = grant.requests.first().map(|request| request.name.clone()) else {
             return Ok(());
         };
-        let filter = self.filter(name, vec![Kind::LockReleased, Kind::LockExtended]);
+        let filter = self.filter(name, LEASE_CHANGES.to_vec());
         let mut watch = None;
         loop {
             if watch.is_none() {
@@ -283,12 +296,14 @@ async fn next(watch: &mut Option<Watch>) -> Option<Item> {
 fn end_of(event: &Event, expiring: &mut Option<Instant>) -> Option<End> {
     let Facts::Grant { grant, .. } = &event.facts else { return None };
     match (event.kind, event.reason) {
-        (Kind::LockExtended, _) => {
+        (Kind::LockExtended | Kind::LeadershipExtended, _) => {
             *expiring = expiring_at(grant, event.clock);
             None
         }
-        (Kind::LockReleased, Some("released")) => (grant.count == 0).then_some(End::GivenBack),
-        (Kind::LockReleased, Some(reason)) => Some(End::Lost { reason }),
+        (Kind::LockReleased | Kind::LeaderGone, Some("released")) => {
+            (grant.count == 0).then_some(End::GivenBack)
+        }
+        (Kind::LockReleased | Kind::LeaderGone, Some(reason)) => Some(End::Lost { reason }),
         _ => None,
     }
 }

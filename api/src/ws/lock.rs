@@ -1,5 +1,7 @@
 //! Locks over WebSocket.
 
+use batuta_statemachine::Name;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::op::{Beside, CallScope, Done, Effect, LeaseOf, Op, done, run};
@@ -9,10 +11,11 @@ use crate::contract::lock::{
     ForceReleaseRequest, GrantAnswer, LockAnswer, LockQuery, ReleaseAnswer, ReleaseRequest, ResizeAnswer,
     ResizeRequest, SetMetadataRequest,
 };
-use crate::service::acquire::{self, ACQUIRE};
+use crate::service::acquire::{ACQUIRE, Held, Queued};
 use crate::service::lock::{
     CHECK, DOWNGRADE, EXPLAIN, EXTEND, FORCE_RELEASE, GET_LOCK, RELEASE, RESIZE, SET_METADATA,
 };
+use crate::service::{At, CallContext, Service};
 
 /// The operations of locks.
 pub(super) const OPS: &[Op] = &[
@@ -25,7 +28,13 @@ pub(super) const OPS: &[Op] = &[
         if !own_life {
             request.owner.session = session;
         }
-        Ok(run(|scope| acquire(scope, request)))
+        Ok(run(move |scope| async move {
+            let names = request.requests.iter().map(|request| request.name.clone()).collect();
+            taken::<GrantAnswer, _>(scope, names, |service, context, tell| async move {
+                service.acquire_telling(&context, request, tell).await
+            })
+            .await
+        }))
     })
     .leases(LeaseOf::Lock),
     Op::of::<ReleaseRequest, ReleaseAnswer>(&RELEASE, |fields| {
@@ -97,12 +106,22 @@ pub(super) const OPS: &[Op] = &[
     .with(&[Beside::Name]),
 ];
 
-/// Takes locks, and notifies the client of its position in the queue while it waits.
-async fn acquire(scope: CallScope, request: acquire::AcquireRequest) -> Result<Done, ApiError> {
+/// Tells of a place in the queue, once.
+pub(super) type Tell = Box<dyn FnOnce(Queued) + Send>;
+
+/// Takes locks or a leadership with `take`, and notifies the client of its position in the queue while it waits.
+pub(super) async fn taken<A, F>(
+    scope: CallScope,
+    names: Vec<Name>,
+    take: impl FnOnce(Service, CallContext, Tell) -> F,
+) -> Result<Done, ApiError>
+where
+    A: Serialize + From<At<Held>>,
+    F: Future<Output = Result<At<Held>, ApiError>>,
+{
     let CallScope { service, context, follower } = scope;
-    let names = request.requests.iter().map(|request| request.name.clone()).collect();
     let (tell, told) = oneshot::channel();
-    let call = service.acquire_telling(&context, request, |queued| {
+    let tell = Box::new(|queued| {
         // The receiver is dropped only together with the call.
         let _ = tell.send(queued);
     });
@@ -116,10 +135,10 @@ async fn acquire(scope: CallScope, request: acquire::AcquireRequest) -> Result<D
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            granted = call => granted?,
+            granted = take(service, context, tell) => granted?,
             () = position => return Err(ApiError::Internal("a follower of a wait ended".to_owned())),
         }
     };
     let effect = Effect::Granted { held: granted.clone(), queued };
-    Ok(Done { effect, ..done::<GrantAnswer, _>(granted)? })
+    Ok(Done { effect, ..done::<A, _>(granted)? })
 }

@@ -12,6 +12,7 @@
 mod asyncapi;
 mod close;
 mod connection;
+mod election;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::asyncapi::Described;
 use super::frame::Request;
 use super::lease::Follower;
-use super::{lock, register, session};
+use super::{election, lock, register, session};
 use crate::ApiError;
 use crate::contract::watch::WatchQuery;
 use crate::json::decode_value;
@@ -123,7 +123,7 @@ impl Op {
 
 /// The operations of all jobs.
 pub(super) fn ops() -> impl Iterator<Item = &'static Op> {
-    [lock::OPS, session::OPS, register::OPS].into_iter().flatten()
+    [lock::OPS, election::OPS, session::OPS, register::OPS].into_iter().flatten()
 }
 
 /// The operations of the connection itself, and of watches, which have many answers.

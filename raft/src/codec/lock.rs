@@ -28,6 +28,7 @@ impl ToWire<wire::LockRequest> for LockRequest {
             Mode::Exclusive => (wire::LockMode::Exclusive, 0, 0),
             Mode::Shared => (wire::LockMode::Shared, 0, 0),
             Mode::Semaphore { permits, capacity } => (wire::LockMode::Semaphore, permits, capacity),
+            Mode::Election => (wire::LockMode::Election, 0, 0),
         };
         wire::LockRequest { name: name.to_wire(), mode: mode.into(), permits, capacity }
     }
@@ -40,6 +41,7 @@ impl FromWire<wire::LockRequest> for LockRequest {
             Ok(wire::LockMode::Exclusive) => Mode::Exclusive,
             Ok(wire::LockMode::Shared) => Mode::Shared,
             Ok(wire::LockMode::Semaphore) => Mode::Semaphore { permits, capacity },
+            Ok(wire::LockMode::Election) => Mode::Election,
             Ok(wire::LockMode::Unspecified) | Err(_) => return Err(DecodeError::Unknown("lock mode")),
         };
         Ok(Self { name: FromWire::from_wire(name, "name")?, mode })
@@ -84,6 +86,7 @@ impl ToWire<wire::GrantRef> for GrantRef {
         let (by, name) = match by {
             By::Id { lock_id, name } => (RefBy::LockId(lock_id.to_wire()), name.to_wire()),
             By::Token { name, token } => (RefBy::Token(*token), Some(name.to_wire())),
+            By::Leader { name, token } => (RefBy::LeaderToken(*token), Some(name.to_wire())),
         };
         wire::GrantRef { by: Some(by), name, session: session.to_wire() }
     }
@@ -92,15 +95,17 @@ impl ToWire<wire::GrantRef> for GrantRef {
 impl FromWire<wire::GrantRef> for GrantRef {
     fn from_wire(message: wire::GrantRef, _: &'static str) -> Result<Self, DecodeError> {
         let wire::GrantRef { by, name, session } = message;
+        let named = |name: Option<String>| match name {
+            Some(name) => FromWire::from_wire(name, "name"),
+            None => Err(DecodeError::Missing("the name of a lock")),
+        };
         let by = match by.ok_or(DecodeError::Unknown("way to name a grant"))? {
             RefBy::LockId(id) => By::Id {
                 lock_id: FromWire::from_wire(id, "lock_id")?,
                 name: FromWire::from_wire(name, "name")?,
             },
-            RefBy::Token(token) => {
-                let name = name.ok_or(DecodeError::Missing("the name of a lock"))?;
-                By::Token { name: FromWire::from_wire(name, "name")?, token }
-            }
+            RefBy::Token(token) => By::Token { name: named(name)?, token },
+            RefBy::LeaderToken(token) => By::Leader { name: named(name)?, token },
         };
         Ok(Self { by, session: FromWire::from_wire(session, "session")? })
     }
@@ -116,6 +121,7 @@ impl ToWire<wire::Release> for Release {
         let by = by.map(|by| match by {
             RefBy::LockId(id) => WireBy::LockId(id),
             RefBy::Token(token) => WireBy::Token(token),
+            RefBy::LeaderToken(token) => WireBy::LeaderToken(token),
         });
         wire::Release { namespace: namespace.to_wire(), name, by, session }
     }
@@ -127,6 +133,7 @@ impl FromWire<wire::Release> for Release {
         let by = by.map(|by| match by {
             WireBy::LockId(id) => RefBy::LockId(id),
             WireBy::Token(token) => RefBy::Token(token),
+            WireBy::LeaderToken(token) => RefBy::LeaderToken(token),
         });
         Ok(Self {
             namespace: FromWire::from_wire(namespace, "namespace")?,
@@ -311,12 +318,15 @@ pub(super) fn record_to_wire(record: &Record) -> WireRecord {
             calls: calls.to_wire(),
             at_ms: *at_ms,
         }),
-        Record::Delay { namespace, name, capacity, until_ms } => WireRecord::Delay(wire::DelayRecord {
-            namespace: namespace.to_wire(),
-            name: name.to_wire(),
-            capacity: *capacity,
-            until_ms: *until_ms,
-        }),
+        Record::Delay { namespace, name, capacity, election, until_ms } => {
+            WireRecord::Delay(wire::DelayRecord {
+                namespace: namespace.to_wire(),
+                name: name.to_wire(),
+                capacity: *capacity,
+                election: *election,
+                until_ms: *until_ms,
+            })
+        }
     }
 }
 
@@ -328,10 +338,12 @@ pub(super) fn record(record: WireRecord) -> Claimed<Record, WireRecord> {
             let lock_id = FromWire::from_wire(lock_id, "lock_id")?;
             Ok(Record::Unconfirmed { lock_id, calls: FromWire::from_wire(calls, "calls")?, at_ms })
         })(),
-        WireRecord::Delay(wire::DelayRecord { namespace, name, capacity, until_ms }) => (|| {
+        WireRecord::Delay(wire::DelayRecord { namespace, name, capacity, election, until_ms }) => (|| {
             let namespace = FromWire::from_wire(namespace, "namespace")?;
-            Ok(Record::Delay { namespace, name: FromWire::from_wire(name, "name")?, capacity, until_ms })
-        })(),
+            let name = FromWire::from_wire(name, "name")?;
+            Ok(Record::Delay { namespace, name, capacity, election, until_ms })
+        })(
+        ),
         other => return Claimed::Elsewhere(other),
     })
 }

@@ -57,6 +57,12 @@ impl Acquire {
                 format!("names {} locks; at most {max} are allowed", self.requests.len()),
             ));
         }
+        if self.requests.len() > 1 && self.requests.iter().any(|request| request.mode == Mode::Election) {
+            return Err(invalid(
+                "locks",
+                "names an election and something else; a campaign is for one election",
+            ));
+        }
         for (place, request) in self.requests.iter().enumerate() {
             state.check_name(&request.name)?;
             check_mode(state, request)?;
@@ -175,11 +181,9 @@ impl Acquire {
                 {
                     return Err(Refusal::CapacityMismatch { name, actual }.into());
                 }
-                (Kind::Semaphore { .. }, Kind::ReadWrite) => {
-                    return Err(Refusal::ModeMismatch { name, actual: "semaphore".into() }.into());
-                }
-                (Kind::ReadWrite, Kind::Semaphore { .. }) => {
-                    return Err(Refusal::ModeMismatch { name, actual: "exclusive/shared".into() }.into());
+                (Kind::Semaphore { .. }, Kind::Semaphore { .. }) => {}
+                (actual, wanted) if actual != wanted => {
+                    return Err(Refusal::ModeMismatch { name, actual: actual.as_str().into() }.into());
                 }
                 _ => {}
             }

@@ -94,7 +94,7 @@ pub struct Release {
 ///
 /// There is no way back: two shared holders that both waited to become exclusive would wait for each other.
 /// Reply: [`Downgraded`]; refused with `lock_not_held`, `namespace_mismatch`, `token_superseded`, `not_owner`, and `mode_mismatch` when
-/// every lock of the grant is a semaphore.
+/// no lock of the grant is exclusive or shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downgrade {
     /// Where the lock lives.
@@ -145,7 +145,7 @@ impl GrantRef {
     pub fn name(&self) -> Option<&Name> {
         match &self.by {
             By::Id { name, .. } => name.as_ref(),
-            By::Token { name, .. } => Some(name),
+            By::Token { name, .. } | By::Leader { name, .. } => Some(name),
         }
     }
 }
@@ -171,6 +171,13 @@ pub enum By {
         /// A name of the grant.
         name: Name,
         /// The fencing token of the grant.
+        token: u64,
+    },
+    /// By an election and the token under which it is led. A grant of a lock is refused with `mode_mismatch`.
+    Leader {
+        /// The election.
+        name: Name,
+        /// The fencing token of the leader.
         token: u64,
     },
 }

@@ -30,7 +30,7 @@ impl State {
     pub(crate) fn obstacles(&self, lock_id: LockId, key: &LockKey, mode: Mode) -> Vec<Obstacle> {
         let Some(lock) = self.lock.by_key.get(key) else { return Vec::new() };
         let holders = lock.holders.iter().filter(|holder| match mode {
-            Mode::Exclusive => true,
+            Mode::Exclusive | Mode::Election => true,
             Mode::Shared => lock.held_exclusive,
             Mode::Semaphore { permits, capacity } => {
                 capacity.saturating_sub(self.permits_held(*holder, key)) < permits

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Rejection;
-use crate::lock::record::LockKey;
+use crate::lock::record::{Kind, LockKey};
 use crate::lock::{Change, Downgrade, Downgraded, Grant, Mode, Refusal};
 use crate::step::Step;
 
@@ -37,10 +37,11 @@ impl Downgrade {
 
 /// Refuses a grant that has no lock with a shared mode.
 fn check_modes(grant: &Grant) -> Result<(), Refusal> {
-    let counted = |mode| matches!(mode, Mode::Semaphore { .. });
+    let shareable = |mode| Kind::of(mode) == Kind::ReadWrite;
     match grant.requests.first() {
-        Some(first) if grant.requests.iter().all(|request| counted(request.mode)) => {
-            Err(Refusal::ModeMismatch { name: first.name.clone(), actual: "semaphore".into() })
+        Some(first) if !grant.requests.iter().any(|request| shareable(request.mode)) => {
+            let actual = Kind::of(first.mode).as_str().into();
+            Err(Refusal::ModeMismatch { name: first.name.clone(), actual })
         }
         _ => Ok(()),
     }

@@ -37,6 +37,8 @@ pub enum Record {
         name: Name,
         /// The capacity of a semaphore.
         capacity: Option<u32>,
+        /// Whether it is an election.
+        election: bool,
         /// The cluster time at which it opens, in milliseconds.
         until_ms: u64,
     },
@@ -80,12 +82,13 @@ impl State {
     fn delay_records(&self) -> impl Iterator<Item = Record> {
         self.deadlines.iter().filter_map(|(until_ms, due)| {
             let Due::Delay(key) = due else { return None };
-            let capacity = match self.lock.by_key.get(key.as_ref())?.kind {
-                Kind::ReadWrite => None,
-                Kind::Semaphore { capacity } => Some(capacity),
+            let (capacity, election) = match self.lock.by_key.get(key.as_ref())?.kind {
+                Kind::ReadWrite => (None, false),
+                Kind::Semaphore { capacity } => (Some(capacity), false),
+                Kind::Election => (None, true),
             };
             let (namespace, name) = (key.namespace.clone(), key.name.clone());
-            Some(Record::Delay { namespace, name, capacity, until_ms: *until_ms })
+            Some(Record::Delay { namespace, name, capacity, election, until_ms: *until_ms })
         })
     }
 }
@@ -111,9 +114,13 @@ pub(super) fn restore(step: &mut Step<'_>, record: Record) -> Result<(), ImageEr
                 serving.unconfirmed.insert((granted_revision, lock_id), Unconfirmed { calls, at_ms });
             }
         }
-        Record::Delay { namespace, name, capacity, until_ms } => {
+        Record::Delay { namespace, name, capacity, election, until_ms } => {
             let key = LockKey { namespace: step.intern(&namespace), name };
-            let kind = capacity.map_or(Kind::ReadWrite, |capacity| Kind::Semaphore { capacity });
+            let kind = match capacity {
+                Some(capacity) => Kind::Semaphore { capacity },
+                None if election => Kind::Election,
+                None => Kind::ReadWrite,
+            };
             step.change_lock(key.clone(), kind, |lock| lock.delay_until(Some(until_ms)));
             step.state.deadlines.insert((until_ms, Due::Delay(Box::new(key))));
         }

@@ -4,9 +4,9 @@ use crate::due::Due;
 use crate::image_error::ImageError;
 use crate::job::Job;
 use crate::level::LEVEL_MIN;
-use crate::lock::Command;
 use crate::lock::image::{self, Record};
 use crate::lock::promote::promote;
+use crate::lock::{By, Command, GrantRef, Mode, Release};
 use crate::state::NamespaceUsage;
 use crate::step::Step;
 use crate::{Namespace, Outcome, Position, State};
@@ -35,7 +35,13 @@ impl Job for Lock {
     fn level(command: &Command) -> u32 {
         match command {
             Command::Downgrade(_) | Command::SetMetadata(_) | Command::Resize(_) => 2,
+            Command::Release(Release { grant: GrantRef { by: By::Leader { .. }, .. }, .. }) => 2,
             Command::Release(release) if release.grant.session.is_some() => 2,
+            Command::Acquire(acquire)
+                if acquire.requests.iter().any(|request| request.mode == Mode::Election) =>
+            {
+                2
+            }
             Command::Acquire(_)
             | Command::CancelWait(_)
             | Command::WithdrawWaits(_)

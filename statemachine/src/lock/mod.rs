@@ -1,4 +1,4 @@
-//! Locks: exclusive, shared and semaphore, single or several taken together.
+//! Locks: exclusive, shared and semaphore, single or several taken together; and elections, whose leadership is a lock of its own mode.
 
 mod acquire;
 mod cancel_wait;

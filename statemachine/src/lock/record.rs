@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     ReadWrite,
     /// A semaphore.
     Semaphore { capacity: u32 },
+    /// An election.
+    Election,
 }
 
 impl Kind {
@@ -28,6 +30,16 @@ impl Kind {
         match mode {
             Mode::Exclusive | Mode::Shared => Self::ReadWrite,
             Mode::Semaphore { capacity, .. } => Self::Semaphore { capacity },
+            Mode::Election => Self::Election,
+        }
+    }
+
+    /// The word for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "exclusive/shared",
+            Self::Semaphore { .. } => "semaphore",
+            Self::Election => "election",
         }
     }
 }
@@ -93,7 +105,7 @@ impl Holders {
 pub(crate) struct LockRecord {
     pub(crate) kind: Kind,
     pub(crate) holders: Holders,
-    /// Whether the holder is exclusive.
+    /// Whether its holder holds it alone.
     pub(crate) held_exclusive: bool,
     pub(crate) permits_used: u32,
     /// `None` when it would be empty, as for most locks.
@@ -105,7 +117,7 @@ pub(crate) struct LockRecord {
 struct Closed {
     /// Shared waiters, oldest first.
     shared_queue: OrdSet<LockId>,
-    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
+    /// Exclusive waiters or, on a semaphore or an election, all waiters; oldest first.
     other_queue: OrdSet<LockId>,
     /// The cluster time before which nobody is granted, in milliseconds.
     delayed_until_ms: Option<u64>,
@@ -119,7 +131,7 @@ impl Closed {
     fn queue_of(&mut self, mode: Mode) -> &mut OrdSet<LockId> {
         match mode {
             Mode::Shared => &mut self.shared_queue,
-            Mode::Exclusive | Mode::Semaphore { .. } => &mut self.other_queue,
+            Mode::Exclusive | Mode::Semaphore { .. } | Mode::Election => &mut self.other_queue,
         }
     }
 }
@@ -150,7 +162,7 @@ impl LockRecord {
         self.closed.as_ref().map_or(&EMPTY, |closed| &closed.shared_queue)
     }
 
-    /// Exclusive waiters or, on a semaphore, all waiters; oldest first.
+    /// Exclusive waiters or, on a semaphore or an election, all waiters; oldest first.
     pub(crate) fn other_queue(&self) -> &OrdSet<LockId> {
         self.closed.as_ref().map_or(&EMPTY, |closed| &closed.other_queue)
     }
@@ -179,7 +191,9 @@ impl LockRecord {
     pub(crate) fn is_queued(&self, lock_id: LockId, mode: Mode) -> bool {
         match mode {
             Mode::Shared => self.shared_queue().contains(&lock_id),
-            Mode::Exclusive | Mode::Semaphore { .. } => self.other_queue().contains(&lock_id),
+            Mode::Exclusive | Mode::Semaphore { .. } | Mode::Election => {
+                self.other_queue().contains(&lock_id)
+            }
         }
     }
 
@@ -205,7 +219,7 @@ impl LockRecord {
     pub(crate) fn add_holder(&mut self, lock_id: LockId, mode: Mode) {
         self.holders.insert(lock_id);
         match mode {
-            Mode::Exclusive => self.held_exclusive = true,
+            Mode::Exclusive | Mode::Election => self.held_exclusive = true,
             Mode::Shared => {}
             Mode::Semaphore { permits, .. } => self.permits_used = self.permits_used.saturating_add(permits),
         }
@@ -214,7 +228,7 @@ impl LockRecord {
     pub(crate) fn remove_holder(&mut self, lock_id: LockId, mode: Mode) {
         self.holders.remove(lock_id);
         match mode {
-            Mode::Exclusive => self.held_exclusive = false,
+            Mode::Exclusive | Mode::Election => self.held_exclusive = false,
             Mode::Shared => {}
             Mode::Semaphore { permits, .. } => self.permits_used = self.permits_used.saturating_sub(permits),
         }
@@ -228,7 +242,7 @@ impl LockRecord {
         }
         match mode {
             Mode::Shared => !self.held_exclusive && (bypass || nobody_ahead(self.other_queue())),
-            Mode::Exclusive => {
+            Mode::Exclusive | Mode::Election => {
                 self.holders.is_empty()
                     && nobody_ahead(self.other_queue())
                     && nobody_ahead(self.shared_queue())

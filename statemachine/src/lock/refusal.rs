@@ -72,12 +72,12 @@ pub enum Refusal {
         /// 32 steps lacks its middle.
         cycle: Vec<String>,
     },
-    /// The lock exists as another kind (semaphore against exclusive or shared).
+    /// The lock exists as another kind (a semaphore, an election, or exclusive and shared).
     #[error("lock {name} is in use as {actual}; a lock has one kind while it is held or waited for")]
     ModeMismatch {
         /// The lock.
         name: Name,
-        /// `semaphore` or `exclusive/shared`.
+        /// `semaphore`, `election` or `exclusive/shared`.
         actual: Cow<'static, str>,
     },
     /// The semaphore exists with another capacity.

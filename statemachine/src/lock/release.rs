@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::lock::{By, Change, Grant, GrantRef, Refusal, Release, ReleaseReason, Released, end_grant};
+use crate::lock::record::Kind;
+use crate::lock::{By, Change, Grant, GrantRef, Mode, Refusal, Release, ReleaseReason, Released, end_grant};
 use crate::step::Step;
 use crate::{LockId, Name, Namespace, State};
 
@@ -28,6 +29,7 @@ impl State {
         let grant = match &named.by {
             By::Id { lock_id, name } => self.held(namespace, *lock_id, name.as_ref())?.clone(),
             By::Token { name, token } => self.held_under(namespace, name, *token)?,
+            By::Leader { name, token } => self.led_under(namespace, name, *token)?,
         };
         match named.session {
             Some(session) if grant.owner.session != Some(session) => {
@@ -66,6 +68,18 @@ impl State {
             let newest = self.check(namespace, name, token).newest.unwrap_or_default();
             Refusal::TokenSuperseded { token, newest }
         })
+    }
+
+    /// Finds the leader of an election under a token.
+    fn led_under(&self, namespace: &Namespace, name: &Name, token: u64) -> Result<Arc<Grant>, Refusal> {
+        let grant = self.held_under(namespace, name, token)?;
+        match grant.requests.iter().find(|request| request.name == *name) {
+            Some(request) if request.mode != Mode::Election => Err(Refusal::ModeMismatch {
+                name: name.clone(),
+                actual: Kind::of(request.mode).as_str().into(),
+            }),
+            _ => Ok(grant),
+        }
     }
 
     /// Refuses an acquisition, held or waiting, of another namespace. An acquisition that does not exist is not refused here.

@@ -39,7 +39,7 @@ impl Resize {
         let lock = state.lock.by_key.get(key).ok_or(Refusal::NotInUse { name: name.clone() })?;
         match lock.kind {
             Kind::Semaphore { capacity } => Ok(capacity),
-            Kind::ReadWrite => Err(Refusal::ModeMismatch { name, actual: "exclusive/shared".into() }),
+            other => Err(Refusal::ModeMismatch { name, actual: other.as_str().into() }),
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Mode {
         /// The total number of permits.
         capacity: u32,
     },
+    /// The leadership of an election: one holder, as in [`Mode::Exclusive`]. An acquisition of it names nothing else.
+    Election,
 }
 
 /// One lock of an acquisition, with its mode.
@@ -47,7 +49,22 @@ impl Mode {
             Self::Exclusive => "exclusive",
             Self::Shared => "shared",
             Self::Semaphore { .. } => "semaphore",
+            Self::Election => "election",
         }
+    }
+
+    /// Whether a holder in this mode holds the lock alone.
+    #[must_use]
+    pub fn excludes(self) -> bool {
+        matches!(self, Self::Exclusive | Self::Election)
+    }
+}
+
+/// The election among these locks: its leadership is always asked for alone.
+fn election_of(requests: &[LockRequest]) -> Option<&Name> {
+    match requests {
+        [LockRequest { name, mode: Mode::Election }] => Some(name),
+        _ => None,
     }
 }
 
@@ -174,6 +191,12 @@ fn requests_bytes(requests: &[LockRequest]) -> usize {
 const REQUEST_BYTES: usize = 32;
 
 impl Grant {
+    /// The election that the grant leads; `None` for a grant of locks.
+    #[must_use]
+    pub fn election(&self) -> Option<&Name> {
+        election_of(&self.requests)
+    }
+
     /// Bytes of the texts it holds.
     pub(crate) fn text_bytes(&self) -> usize {
         requests_bytes(&self.requests) + self.owner.label.len() + self.metadata.len()
@@ -181,6 +204,12 @@ impl Grant {
 }
 
 impl Wait {
+    /// The election in which the wait is a candidacy; `None` for a wait for locks.
+    #[must_use]
+    pub fn election(&self) -> Option<&Name> {
+        election_of(&self.requests)
+    }
+
     /// Bytes of the texts it holds.
     pub(crate) fn text_bytes(&self) -> usize {
         requests_bytes(&self.requests) + self.owner.label.len()

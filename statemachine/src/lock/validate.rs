@@ -92,7 +92,7 @@ impl State {
             ensure!(waiting.len() == lock.waiters(), "{name}: a waiter that does not wait for it");
             let of_kind = |mode: &Mode| Kind::of(*mode) == lock.kind;
             ensure!(held.iter().chain(&waiting).all(of_kind), "{name}: used as two kinds");
-            let exclusive = held.contains(&Mode::Exclusive);
+            let exclusive = held.iter().any(|mode| mode.excludes());
             ensure!(exclusive == lock.held_exclusive, "{name}: exclusive flag is wrong");
             ensure!(!exclusive || held.len() == 1, "{name}: an exclusive holder is not alone");
             let permits = |mode: &Mode| if let Mode::Semaphore { permits, .. } = mode { *permits } else { 0 };

@@ -37,6 +37,8 @@ pub enum LockKind {
         /// The number of free permits.
         permits_free: u32,
     },
+    /// An election.
+    Election,
 }
 
 /// A lock that is held, waited for, or closed by lock-delay.
@@ -90,6 +92,8 @@ pub struct LockFilter {
     pub session: Option<SessionId>,
     /// Only locks held or waited for under this owner label.
     pub owner: Option<String>,
+    /// Only elections, or only what is none; `None` selects both.
+    pub elections: Option<bool>,
 }
 
 /// The status of a token on a lock.
@@ -208,6 +212,9 @@ impl State {
     }
 
     fn fits(&self, lock: &LockRecord, filter: &LockFilter) -> bool {
+        if filter.elections.is_some_and(|elections| elections != (lock.kind == Kind::Election)) {
+            return false;
+        }
         if filter.session.is_none() && filter.owner.is_none() {
             return true;
         }
@@ -222,6 +229,7 @@ impl State {
             Kind::Semaphore { capacity } => {
                 LockKind::Semaphore { capacity, permits_free: capacity.saturating_sub(lock.permits_used) }
             }
+            Kind::Election => LockKind::Election,
             Kind::ReadWrite if lock.held_exclusive => LockKind::Exclusive,
             Kind::ReadWrite if !lock.holders.is_empty() => LockKind::Shared,
             Kind::ReadWrite => match lock.head() {

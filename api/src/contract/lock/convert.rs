@@ -153,7 +153,7 @@ impl ListLocksQuery {
 impl From<&core::LockRequest> for LockRequest {
     fn from(request: &core::LockRequest) -> Self {
         let (permits, capacity) = match request.mode {
-            core::Mode::Exclusive | core::Mode::Shared => (None, None),
+            core::Mode::Exclusive | core::Mode::Shared | core::Mode::Election => (None, None),
             core::Mode::Semaphore { permits, capacity } => (Some(permits), Some(capacity)),
         };
         Self { name: request.name.to_string(), mode: request.mode.into(), permits, capacity }

@@ -22,7 +22,9 @@ pub(super) fn of(lock: &Lock, clock: Clock) -> String {
             )
         }
         (_, LockKind::Shared) => format!("{name} is held shared by {}", holders(lock, clock)),
-        (_, LockKind::Exclusive) => format!("{name} is held by {}", holders(lock, clock)),
+        (_, LockKind::Exclusive | LockKind::Election) => {
+            format!("{name} is held by {}", holders(lock, clock))
+        }
     };
     let waiting = match (view.waiter_count, view.waiters.first()) {
         (0, _) => "nobody waits".to_owned(),

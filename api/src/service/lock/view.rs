@@ -28,7 +28,7 @@ fn part_of(mut view: LockView, part: &LockPart) -> Lock {
     Lock { view, next_holders, next_waiters }
 }
 
-pub(super) fn lock(state: &State, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<Lock> {
+pub(crate) fn lock(state: &State, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<Lock> {
     state.lock_part(namespace, name, &one_more(part)).map(|view| part_of(view, part))
 }
 

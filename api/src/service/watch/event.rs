@@ -18,6 +18,8 @@ use crate::ApiError;
 pub enum Area {
     /// Locks: acquisitions and their ends.
     Lock,
+    /// Elections: leaders and candidates.
+    Election,
     /// Sessions.
     Session,
     /// High-water registers.
@@ -52,6 +54,18 @@ pub enum Kind {
     LockReleased,
     /// A wait ended without a grant.
     WaitEnded,
+    /// A candidate was queued in an election.
+    CandidateQueued,
+    /// A candidate was elected.
+    Elected,
+    /// A leader replaced its value.
+    Proclaimed,
+    /// A leadership with a TTL of its own was extended.
+    LeadershipExtended,
+    /// A leader resigned or lost its leadership.
+    LeaderGone,
+    /// A candidate left without being elected.
+    CandidateGone,
     /// A register was advanced.
     RegisterAdvanced,
     /// A register was deleted.
@@ -68,13 +82,14 @@ pub enum Kind {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 4] = [Self::Lock, Self::Session, Self::Register, Self::Cluster];
+    pub const ALL: [Self; 5] = [Self::Lock, Self::Election, Self::Session, Self::Register, Self::Cluster];
 
     /// The word the APIs use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::Election => "election",
             Self::Session => "session",
             Self::Register => "register",
             Self::Cluster => "cluster",
@@ -84,7 +99,7 @@ impl Area {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::SessionOpened,
         Self::SessionEnded,
         Self::LockQueued,
@@ -94,6 +109,12 @@ impl Kind {
         Self::LockResized,
         Self::LockReleased,
         Self::WaitEnded,
+        Self::CandidateQueued,
+        Self::Elected,
+        Self::Proclaimed,
+        Self::LeadershipExtended,
+        Self::LeaderGone,
+        Self::CandidateGone,
         Self::RegisterAdvanced,
         Self::RegisterDeleted,
         Self::LimitsChanged,
@@ -115,6 +136,12 @@ impl Kind {
             Self::LockResized => "lock_resized",
             Self::LockReleased => "lock_released",
             Self::WaitEnded => "wait_ended",
+            Self::CandidateQueued => "candidate_queued",
+            Self::Elected => "elected",
+            Self::Proclaimed => "proclaimed",
+            Self::LeadershipExtended => "leadership_extended",
+            Self::LeaderGone => "leader_gone",
+            Self::CandidateGone => "candidate_gone",
             Self::RegisterAdvanced => "register_advanced",
             Self::RegisterDeleted => "register_deleted",
             Self::LimitsChanged => "limits_changed",
@@ -122,6 +149,11 @@ impl Kind {
             Self::ClusterInitialised => "cluster_initialised",
             Self::LevelRaised => "level_raised",
         }
+    }
+
+    /// The kind of the change that ends this grant.
+    pub(crate) fn of_end(grant: &Grant) -> Self {
+        if grant.election().is_some() { Self::LeaderGone } else { Self::LockReleased }
     }
 
     /// The area that this kind of change belongs to.
@@ -136,6 +168,12 @@ impl Kind {
             | Self::LockResized
             | Self::LockReleased
             | Self::WaitEnded => Area::Lock,
+            Self::CandidateQueued
+            | Self::Elected
+            | Self::Proclaimed
+            | Self::LeadershipExtended
+            | Self::LeaderGone
+            | Self::CandidateGone => Area::Election,
             Self::RegisterAdvanced | Self::RegisterDeleted => Area::Register,
             Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised | Self::LevelRaised => {
                 Area::Cluster
@@ -156,14 +194,15 @@ pub enum Facts {
     },
     /// Of `session_ended`, which has only the session and the reason.
     SessionEnded,
-    /// Of `lock_granted`, `lock_extended`, `lock_changed` and `lock_released`.
+    /// Of `lock_granted`, `lock_extended`, `lock_changed` and `lock_released`; of elections: `elected`, `proclaimed`, `leadership_extended` and
+    /// `leader_gone`.
     Grant {
         /// The grant after the change. After a release: the grant as it was, with the remaining count.
         grant: Arc<Grant>,
         /// Of a forced release: the operator's reason.
         words: Option<String>,
     },
-    /// Of `lock_queued` and `wait_ended`.
+    /// Of `lock_queued` and `wait_ended`; of elections: `candidate_queued` and `candidate_gone`.
     Wait(Box<Wait>),
     /// Of `lock_resized`.
     Capacity {
@@ -305,10 +344,19 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let reason = Some(reason.as_str());
             Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::SessionEnded) }
         }
-        ChangeKind::Lock(lock::Change::LockQueued(wait)) => waiting(Kind::LockQueued, wait),
-        ChangeKind::Lock(lock::Change::LockGranted(grant)) => granted(Kind::LockGranted, grant),
-        ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(Kind::LockExtended, grant),
-        ChangeKind::Lock(lock::Change::LockChanged(grant)) => granted(Kind::LockChanged, grant),
+        ChangeKind::Lock(lock::Change::LockQueued(wait)) => {
+            waiting(if wait.election().is_some() { Kind::CandidateQueued } else { Kind::LockQueued }, wait)
+        }
+        ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
+            granted(if grant.election().is_some() { Kind::Elected } else { Kind::LockGranted }, grant)
+        }
+        ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(
+            if grant.election().is_some() { Kind::LeadershipExtended } else { Kind::LockExtended },
+            grant,
+        ),
+        ChangeKind::Lock(lock::Change::LockChanged(grant)) => {
+            granted(if grant.election().is_some() { Kind::Proclaimed } else { Kind::LockChanged }, grant)
+        }
         ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
             plain(Kind::LockResized, Facts::Capacity { name: name.clone(), capacity: *capacity })
         }
@@ -316,10 +364,11 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };
             let facts = Facts::Grant { grant: Arc::clone(grant), words };
-            Event { reason: Some(reason.as_str()), facts, ..granted(Kind::LockReleased, grant) }
+            Event { reason: Some(reason.as_str()), facts, ..granted(Kind::of_end(grant), grant) }
         }
         ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
-            Event { reason: Some(reason.as_str()), ..waiting(Kind::WaitEnded, wait) }
+            let kind = if wait.election().is_some() { Kind::CandidateGone } else { Kind::WaitEnded };
+            Event { reason: Some(reason.as_str()), ..waiting(kind, wait) }
         }
         ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };

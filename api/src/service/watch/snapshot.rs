@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use batuta_statemachine::lock::LockFilter;
+use batuta_statemachine::lock::{LockFilter, LockKind};
 use batuta_statemachine::session::SessionView;
 use batuta_statemachine::{LockId, Name, SessionId, State};
 
+use super::super::election::Election;
 use super::super::lock::{self, Lock};
 use super::super::register::Register;
 use super::super::size::{self, Room};
@@ -23,11 +24,13 @@ pub enum Object {
     Session(SessionView),
     /// A lock that is held, waited for, or closed by lock-delay. A lock with more holders than fit is repeated with the next ones.
     Lock(Box<Lock>),
+    /// An election.
+    Election(Box<Election>),
     /// A register.
     Register(Register),
 }
 
-/// A page of the objects at one revision: sessions, oldest first, then locks and then registers, in order of their names.
+/// A page of the objects at one revision: sessions, oldest first, then locks and elections, and then registers, in order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPage {
     /// The revision at which all objects are true; it is the same on every page.
@@ -65,6 +68,14 @@ impl Filling {
         }
         fits
     }
+}
+
+fn is_election(lock: &Lock) -> bool {
+    lock.view.kind == LockKind::Election
+}
+
+fn object(lock: Lock) -> Object {
+    if is_election(&lock) { Object::Election(Box::new(lock.into())) } else { Object::Lock(Box::new(lock)) }
 }
 
 /// Whether the snapshot continues on this page, and where.
@@ -144,22 +155,26 @@ impl Snapshot {
 
     fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
-        if !self.filter.wants(Area::Lock) {
-            return Step::Further(Stage::Registers(None));
-        }
+        let elections = match (self.filter.wants(Area::Lock), self.filter.wants(Area::Election)) {
+            (true, true) => None,
+            (false, true) => Some(true),
+            (true, false) => Some(false),
+            (false, false) => return Step::Further(Stage::Registers(None)),
+        };
         let found = if let Names::Exact(name) = names {
             let lock =
                 if after.is_none() { lock::listed_lock(&self.state, namespace, name, None) } else { None };
-            Page { items: lock.into_iter().collect(), next: None }
+            let wanted = |lock: &Lock| elections.is_none_or(|elections| elections == is_election(lock));
+            Page { items: lock.into_iter().filter(wanted).collect(), next: None }
         } else {
             let prefix = (!self.prefix().is_empty()).then(|| self.prefix().to_owned());
-            let filter = LockFilter { prefix, session: *session, owner: None };
+            let filter = LockFilter { prefix, session: *session, owner: None, elections };
             lock::locks(&self.state, namespace, &filter, after, PAGE)
         };
         let mut after = after.cloned();
         for lock in found.items {
             let (name, more) = (lock.view.name.clone(), lock.next_holders);
-            if !filling.take(size::lock(&lock.view), || Object::Lock(Box::new(lock))) {
+            if !filling.take(size::lock(&lock.view), || object(lock)) {
                 return Step::NextPage(Stage::Locks(after));
             }
             if let Some(holders_after) = more {
