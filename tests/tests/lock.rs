@@ -1,5 +1,8 @@
 //! Locks over REST on a cluster of three real processes, from every node.
 
+#[path = "lock/election.rs"]
+mod election;
+
 use batuta_tests::{Cluster, eventually};
 use serde_json::json;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batuta_api::ApiError;
 use batuta_api::service::acquire::{AcquireRequest, Held};
+use batuta_api::service::election::{Campaign, Election, Leadership};
 use batuta_api::service::lock::{Extend, Lock, LockCursors, Released, SetMetadata};
 use batuta_api::service::register::Register;
 use batuta_api::service::session::{Closed, KeptAlive, OpenRequest};
@@ -30,6 +31,10 @@ pub(crate) enum Call {
     Extend(Extend),
     Downgrade(LockId),
     SetMetadata(LockId, String),
+    Campaign(Campaign),
+    Proclaim(Leadership, String),
+    Resign(Leadership),
+    GetElection(Name, Consistency),
     Advance { name: Name, token: u64 },
     GetLock(Name, Consistency),
     GetRegister(Name, Consistency),
@@ -45,6 +50,10 @@ pub(crate) enum Answer {
     Released(At<Released>),
     Extended(Box<At<Held>>),
     Changed(Box<At<Held>>),
+    Elected(Box<At<Held>>),
+    Proclaimed(Box<At<Held>>),
+    Resigned(At<Released>),
+    Election(Box<At<Election>>),
     Advanced(At<Register>),
     Lock(Box<At<Lock>>),
     Register(At<Register>),
@@ -56,8 +65,13 @@ impl Answer {
             Self::Opened(at) => at.revision,
             Self::KeptAlive(at) => at.revision,
             Self::Closed(at) => at.revision,
-            Self::Granted(at) | Self::Extended(at) | Self::Changed(at) => at.revision,
-            Self::Released(at) => at.revision,
+            Self::Granted(at)
+            | Self::Extended(at)
+            | Self::Changed(at)
+            | Self::Elected(at)
+            | Self::Proclaimed(at) => at.revision,
+            Self::Released(at) | Self::Resigned(at) => at.revision,
+            Self::Election(at) => at.revision,
             Self::Advanced(at) | Self::Register(at) => at.revision,
             Self::Lock(at) => at.revision,
         }
@@ -95,6 +109,14 @@ impl Call {
                 let request = SetMetadata { grant: By::Id { lock_id, name: None }.into(), metadata };
                 Answer::Changed(Box::new(service.set_metadata(&context, request).await?))
             }
+            Self::Campaign(request) => Answer::Elected(Box::new(service.campaign(&context, request).await?)),
+            Self::Proclaim(leadership, value) => {
+                Answer::Proclaimed(Box::new(service.proclaim(&context, leadership, value).await?))
+            }
+            Self::Resign(leadership) => Answer::Resigned(service.resign(&context, leadership).await?),
+            Self::GetElection(name, consistency) => {
+                Answer::Election(Box::new(service.get_election(&context, &name, None, consistency).await?))
+            }
             Self::Advance { name, token } => {
                 Answer::Advanced(service.advance_register(&context, name, token).await?)
             }
@@ -111,7 +133,9 @@ impl Call {
     fn linearizable(&self) -> bool {
         matches!(
             self,
-            Self::GetLock(_, Consistency::Linearizable) | Self::GetRegister(_, Consistency::Linearizable)
+            Self::GetLock(_, Consistency::Linearizable)
+                | Self::GetElection(_, Consistency::Linearizable)
+                | Self::GetRegister(_, Consistency::Linearizable)
         )
     }
 }
@@ -125,6 +149,30 @@ fn is_unknown(error: &ApiError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether an answer about a leadership is about the one that was asked for.
+fn is_about(answer: &Answer, call: &Call) -> bool {
+    match (call, answer) {
+        (Call::Campaign(request), Answer::Elected(at)) => {
+            at.value.election() == Some(&request.name) && at.value.owner == request.owner
+        }
+        (Call::Proclaim(leadership, value), Answer::Proclaimed(at)) => {
+            let of = (at.value.election(), at.value.token, &*at.value.metadata);
+            of == (Some(&leadership.name), leadership.fencing_token, value.as_str())
+        }
+        (Call::Resign(leadership), Answer::Resigned(at)) => {
+            at.value.fencing_token == leadership.fencing_token && at.value.remaining_count == 0
+        }
+        (Call::GetElection(name, _), Answer::Election(at)) => at.value.name == *name,
+        _ => true,
+    }
+}
+
+/// The token and the value of whoever leads an election.
+fn leaders(election: &Election) -> Vec<(u64, String)> {
+    let holders = election.lock.iter().flat_map(|lock| &lock.view.holders);
+    holders.map(|grant| (grant.token, grant.metadata.to_string())).collect()
 }
 
 /// A call that was made and may not be answered yet.
@@ -216,6 +264,10 @@ impl Caller {
         ledger.revision = ledger.revision.max(answer.revision());
         let read =
             |name: &Name, revision, seen| Read { who: self.who.clone(), revision, name: name.clone(), seen };
+        if !is_about(answer, call) {
+            let what = format!("{}: {call:?} was answered with {answer:?}", self.who);
+            self.context.fail(violation("an answer fits its call", what));
+        }
         match (call, answer) {
             (_, Answer::Opened(at)) => {
                 let renewals = Renewals {
@@ -230,7 +282,7 @@ impl Caller {
                 }
             }
             (Call::Close(session), Answer::Closed(_)) => ledger.closed.push(*session),
-            (_, Answer::Granted(at)) => {
+            (_, Answer::Granted(at) | Answer::Elected(at)) => {
                 let grant = &at.value;
                 ledger.granted.push(Granted { lock_id: grant.lock_id, token: grant.token });
                 if let Some(ttl_ms) = grant.ttl_ms {
@@ -242,6 +294,13 @@ impl Caller {
                 ledger.lives.push(Life { lock_id, begun_ms, ttl_ms: request.ttl_ms });
             }
             (Call::Release(lock_id), Answer::Released(_)) => ledger.released.push(*lock_id),
+            (Call::Resign(_), Answer::Resigned(at)) => ledger.released.push(at.value.lock_id),
+            (Call::Proclaim(_, value), Answer::Proclaimed(at)) => {
+                ledger.changed.push((at.value.lock_id, value.clone()));
+            }
+            (Call::GetElection(name, _), Answer::Election(at)) => {
+                ledger.reads.push(read(name, at.revision, Seen::Leaders(leaders(&at.value))));
+            }
             (Call::SetMetadata(lock_id, text), Answer::Changed(_)) => {
                 ledger.changed.push((*lock_id, text.clone()));
             }

@@ -28,7 +28,7 @@ pub(crate) struct Renewals {
     pub(crate) acknowledged: Vec<(u64, u64)>,
 }
 
-/// A read of a lock or a register, and what it showed.
+/// A read of a lock, an election or a register, and what it showed.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) who: String,
@@ -41,6 +41,8 @@ pub(crate) struct Read {
 pub(crate) enum Seen {
     /// The tokens of the holders, ascending.
     Holders(Vec<u64>),
+    /// The token and the value of the leader, if there is one.
+    Leaders(Vec<(u64, String)>),
     Register(Option<u64>),
 }
 

@@ -123,6 +123,7 @@ impl Replay {
         self.last_token = grant.token;
         self.tokens.insert(grant.lock_id, grant.token);
         self.once(&grant.metadata)?;
+        check_value(revision, grant)?;
         for request in &grant.requests {
             let others = self.held.values().flat_map(|held| &held.requests);
             let others = others.filter(|held| held.name == request.name).map(|held| held.mode);
@@ -150,7 +151,7 @@ impl Replay {
             return Err(violation("a holder changes only what it holds", what));
         }
         self.changed.insert((grant.lock_id, grant.metadata.to_string()));
-        Ok(())
+        check_value(revision, grant)
     }
 
     /// Every call writes a unique text. If the text occurs twice, the call took effect twice.
@@ -171,6 +172,11 @@ impl Replay {
                     self.held.values().filter(holds).map(|grant| grant.token).collect();
                 tokens.sort_unstable();
                 Seen::Holders(tokens)
+            }
+            Seen::Leaders(_) => {
+                let leads = |grant: &&Arc<Grant>| grant.election() == Some(name);
+                let leaders = self.held.values().filter(leads);
+                Seen::Leaders(leaders.map(|grant| (grant.token, grant.metadata.to_string())).collect())
             }
             Seen::Register(_) => Seen::Register(self.registers.get(name).copied()),
         };
@@ -248,10 +254,20 @@ impl Replay {
     }
 }
 
+/// The value of a leader is its own: it campaigned with it, or proclaimed it. Every text begins with the label of its author.
+fn check_value(revision: u64, grant: &Grant) -> Result<(), Violation> {
+    let own = grant.metadata.strip_prefix(&*grant.owner.label).is_some_and(|rest| rest.starts_with('-'));
+    if grant.election().is_some() && !own {
+        let what = format!("at revision {revision}: {grant:?}");
+        return Err(violation("only the leader sets its value", what));
+    }
+    Ok(())
+}
+
 /// Whether a lock with these holders can be taken in this mode.
 fn admits(mode: Mode, mut holders: impl Iterator<Item = Mode>) -> bool {
     match mode {
-        Mode::Exclusive => holders.next().is_none(),
+        Mode::Exclusive | Mode::Election => holders.next().is_none(),
         Mode::Shared => holders.all(|held| held == Mode::Shared),
         Mode::Semaphore { permits, capacity } => {
             let mut taken = permits;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batuta_api::ApiError;
 use batuta_api::service::acquire::AcquireRequest;
+use batuta_api::service::election::{Campaign, Leadership};
 use batuta_api::service::lock::Extend;
 use batuta_api::service::session::OpenRequest;
 use batuta_api::service::{CallContext, Consistency};
@@ -18,6 +19,8 @@ use crate::context::Context;
 use crate::plan::{Stream, rng};
 
 const LOCKS: [&str; 5] = ["a", "b", "c/d", "c/e", "f"];
+/// One of them is a lock as well, at other times.
+const ELECTIONS: [&str; 3] = ["e", "g/h", "a"];
 const REGISTERS: [&str; 2] = ["r", "s"];
 /// How often a call with a key is repeated when its outcome is unknown.
 const TRIES: usize = 4;
@@ -26,6 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 struct Held {
     lock_id: LockId,
     token: u64,
+    one_shot: bool,
+}
+
+/// A leadership that the client was told of, which it may have lost since.
+struct Led {
+    candidate: LockId,
+    leadership: Leadership,
     one_shot: bool,
 }
 
@@ -39,6 +49,9 @@ struct Client {
     rng: StdRng,
     session: Option<OwnSession>,
     held: Vec<Held>,
+    led: Vec<Led>,
+    /// The leadership that the client gave up last.
+    given_up: Option<Leadership>,
     keys: u64,
 }
 
@@ -47,7 +60,8 @@ pub(crate) async fn live(context: Arc<Context>, number: usize) {
     let think_ms = context.plan.think_ms.clone();
     let rng = rng(context.plan.seed, Stream::Client(number));
     let caller = Caller { context: Arc::clone(&context), who: format!("c{number}") };
-    let mut client = Client { caller, rng, session: None, held: Vec::new(), keys: 0 };
+    let mut client =
+        Client { caller, rng, session: None, held: Vec::new(), led: Vec::new(), given_up: None, keys: 0 };
     while !context.closing() {
         let pause = client.rng.random_range(think_ms.clone());
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -116,12 +130,15 @@ impl Client {
             return self.open().await;
         }
         match self.rng.random_range(0..100) {
-            0..34 => self.acquire().await,
-            34..58 => self.release().await,
-            58..62 => self.extend().await,
-            62..66 => self.change().await,
-            66..72 => self.advance().await,
-            72..96 => self.read().await,
+            0..29 => self.acquire().await,
+            29..49 => self.release().await,
+            49..53 => self.extend().await,
+            53..57 => self.change().await,
+            57..62 => self.advance().await,
+            62..71 => self.campaign().await,
+            71..76 => self.proclaim().await,
+            76..82 => self.resign().await,
+            82..96 => self.read().await,
             _ => self.close().await,
         }
     }
@@ -142,6 +159,7 @@ impl Client {
     async fn close(&mut self) {
         let Some(session) = self.session.take() else { return };
         self.held.clear();
+        self.led.retain(|led| led.one_shot);
         self.write(Call::Close(session.id)).await;
     }
 
@@ -189,12 +207,60 @@ impl Client {
     }
 
     async fn extend(&mut self) {
-        let Some(held) = self.held.iter().find(|held| held.one_shot) else { return self.acquire().await };
-        let lock_id = held.lock_id;
+        let held = self.held.iter().filter(|held| held.one_shot).map(|held| held.lock_id);
+        let led = self.led.iter().filter(|led| led.one_shot).map(|led| led.candidate);
+        let Some(lock_id) = led.chain(held).next() else { return self.acquire().await };
         let request = Extend { lock_id, name: None, ttl_ms: self.rng.random_range(600..3_000) };
         if let CallEnd::Refused(ApiError::Rejected { .. }) = self.write(Call::Extend(request)).await {
             self.held.retain(|held| held.lock_id != lock_id);
+            self.led.retain(|led| led.candidate != lock_id);
         }
+    }
+
+    fn text(&mut self, kind: &str) -> String {
+        self.keys += 1;
+        format!("{}-{kind}-{}", self.caller.who, self.keys)
+    }
+
+    async fn campaign(&mut self) {
+        let session = self.session.as_ref().map(|session| session.id).filter(|_| self.rng.random_bool(0.7));
+        let request = Campaign {
+            name: lock_name(ELECTIONS[self.rng.random_range(0..ELECTIONS.len())]),
+            value: self.text("value"),
+            owner: Owner { session, label: self.caller.who.clone() },
+            ttl_ms: session.is_none().then(|| self.rng.random_range(500..2_500)),
+            wait_ms: if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(100..2_500) },
+            lock_delay_ms: if self.rng.random_bool(0.1) { 300 } else { 0 },
+        };
+        let name = request.name.clone();
+        if let CallEnd::Answer(Answer::Elected(at)) = self.write(Call::Campaign(request)).await {
+            let leader = at.value;
+            self.led.push(Led {
+                candidate: leader.lock_id,
+                leadership: Leadership { name, fencing_token: leader.token, session },
+                one_shot: session.is_none(),
+            });
+        }
+    }
+
+    /// Proclaims a value; rarely as a leader that has resigned and does not know it.
+    async fn proclaim(&mut self) {
+        let late = self.given_up.take_if(|_| self.rng.random_bool(0.3));
+        let Some(leadership) = late.or_else(|| self.led.last().map(|led| led.leadership.clone())) else {
+            return self.campaign().await;
+        };
+        let value = self.text("value");
+        let token = leadership.fencing_token;
+        let end = self.write(Call::Proclaim(leadership, value)).await;
+        if let CallEnd::Refused(ApiError::Rejected { .. }) = end {
+            self.led.retain(|led| led.leadership.fencing_token != token);
+        }
+    }
+
+    async fn resign(&mut self) {
+        let Some(led) = self.led.pop() else { return self.campaign().await };
+        self.given_up = Some(led.leadership.clone());
+        self.write(Call::Resign(led.leadership)).await;
     }
 
     /// Downgrades a grant, or gives it another text.
@@ -218,7 +284,9 @@ impl Client {
     async fn read(&mut self) {
         let consistency =
             if self.rng.random_bool(0.75) { Consistency::Linearizable } else { Consistency::Stale };
-        let call = if self.rng.random_bool(0.7) {
+        let call = if self.rng.random_bool(0.3) {
+            Call::GetElection(lock_name(ELECTIONS[self.rng.random_range(0..ELECTIONS.len())]), consistency)
+        } else if self.rng.random_bool(0.6) {
             Call::GetLock(lock_name(LOCKS[self.rng.random_range(0..LOCKS.len())]), consistency)
         } else {
             Call::GetRegister(lock_name(REGISTERS[self.rng.random_range(0..REGISTERS.len())]), consistency)
