@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::*;
-
-const PATIENCE: Duration = Duration::from_secs(40);
+use crate::tests::{PATIENCE, connections, eventually};
 
 /// A node that serves the cluster status and nothing else.
 struct Fake(v1::GetStatusResponse);
@@ -80,13 +79,9 @@ fn serve(listener: TcpListener, id: u64, cluster_id: &str, members: &[SocketAddr
     let listener = listener.into_std().expect("a listener");
     runtime.spawn(async move {
         let listener = TcpListener::from_std(listener).expect("a listener");
-        let incoming = futures_util::stream::unfold(listener, |listener| async move {
-            let connection = listener.accept().await.map(|(stream, _)| stream);
-            Some((connection, listener))
-        });
         let service = ClusterServiceServer::new(Fake(status));
         let server = tonic::transport::Server::builder().add_service(service);
-        server.serve_with_incoming(incoming).await.expect("serves");
+        server.serve_with_incoming(connections(listener)).await.expect("serves");
     });
     Server(Some(runtime))
 }
@@ -94,14 +89,6 @@ fn serve(listener: TcpListener, id: u64, cluster_id: &str, members: &[SocketAddr
 async fn connected(endpoints: &[SocketAddr], timeout: Duration) -> Result<Client, Error> {
     let endpoints = endpoints.iter().map(SocketAddr::to_string);
     Client::builder().endpoints(endpoints).timeout(timeout).connect().await
-}
-
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[test]

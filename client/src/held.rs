@@ -1,9 +1,10 @@
 //! A grant in the hands of this process: what keeps it, how its loss is noticed, and how it is given back.
 //! Locks and leaderships share it.
 //!
-//! Invariant: the loss is reported before the cluster can give the grant to somebody else. The deadline of a
-//! grant with a TTL counts on the local monotonic clock from when its renewal was *sent*; a grant of a session
-//! is lost with the session. A grant that was taken away is noticed at the next check.
+//! Invariant: a grant that ends by itself is reported lost before the cluster gives it to somebody else. The
+//! deadline of a grant with a TTL counts on the local monotonic clock from when its renewal was *sent*; a grant
+//! of a session is lost with the session. A grant that an operator takes away is noticed at the next check of a
+//! session's grant, or at the next renewal.
 
 use std::time::Duration;
 

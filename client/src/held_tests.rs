@@ -8,16 +8,15 @@ use batuta_proto::v1::answer::Result as Outcome;
 use batuta_proto::v1::call::Request as Wanted;
 use batuta_proto::v1::pipeline_service_server::{PipelineService, PipelineServiceServer};
 use batuta_proto::v1::{self, Answer, PipelineRequest, PipelineResponse};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _};
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
-use crate::pool::Pool;
-use crate::{Backoff, CampaignOptions, LockOptions};
+use crate::tests::{PATIENCE, client_of, connections, eventually};
+use crate::{CampaignOptions, LockOptions};
 
-const PATIENCE: Duration = Duration::from_secs(40);
 const TOKEN: u64 = 17;
 
 /// The requests that a node was sent.
@@ -71,7 +70,7 @@ impl Node {
             _ => {
                 let details = ErrorDetails::with_error_info("lock_not_found", "batuta.dev", HashMap::new());
                 let status = Status::with_error_details(Code::NotFound, "no such lock", details);
-                Outcome::Error(status.details().to_vec().into())
+                Outcome::Error(status.details().to_vec())
             }
         }
     }
@@ -100,55 +99,39 @@ impl PipelineService for Node {
 async fn client(has_grants: bool) -> (Client, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
-    let incoming = stream::unfold(listener, |listener| async move {
-        let connection = listener.accept().await.map(|(stream, _)| stream);
-        Some((connection, listener))
-    });
     let asked = Asked::default();
     let service = PipelineServiceServer::new(Node { asked: Arc::clone(&asked), has_grants });
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-    let client = Client {
-        pool: Arc::new(Pool::new(&[address]).expect("an address")),
-        namespace: "default".into(),
-        timeout: Duration::from_secs(10),
-        backoff: Backoff::default(),
-    };
-    (client, asked)
+    tokio::spawn(
+        tonic::transport::Server::builder().add_service(service).serve_with_incoming(connections(listener)),
+    );
+    (client_of(&address), asked)
 }
 
 fn wanted_last(asked: &Asked) -> Option<Wanted> {
     asked.lock().expect("no panic").last().cloned()
 }
 
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 const TTL: Duration = Duration::from_secs(30);
 
-fn resignation(session_id: &str) -> Option<Wanted> {
+fn resignation(session_id: &str) -> Wanted {
     let (name, session_id) = ("job".to_owned(), session_id.to_owned());
-    Some(Wanted::Resign(ResignRequest { name, fencing_token: TOKEN, session_id }))
+    Wanted::Resign(ResignRequest { name, fencing_token: TOKEN, session_id })
 }
 
-fn release() -> Option<Wanted> {
-    Some(Wanted::Release(ReleaseRequest { lock_id: "l-1".to_owned(), ..ReleaseRequest::default() }))
+fn release() -> Wanted {
+    Wanted::Release(ReleaseRequest { lock_id: "l-1".to_owned(), ..ReleaseRequest::default() })
 }
 
 #[tokio::test]
 async fn dropped_grant_is_given_back() {
     let (client, asked) = client(true).await;
     drop(client.campaign(CampaignOptions::new("job"), TTL).await.expect("elected"));
-    eventually("resigned", || wanted_last(&asked) == resignation("")).await;
+    eventually("resigned", || wanted_last(&asked) == Some(resignation(""))).await;
     drop(client.acquire(LockOptions::exclusive("job"), TTL).await.expect("acquired"));
-    eventually("released", || wanted_last(&asked) == release()).await;
+    eventually("released", || wanted_last(&asked) == Some(release())).await;
     let session = client.open_session(TTL).await.expect("opened");
     drop(session.campaign(CampaignOptions::new("job")).await.expect("elected"));
-    eventually("resigned", || wanted_last(&asked) == resignation("s-1")).await;
+    eventually("resigned", || wanted_last(&asked) == Some(resignation("s-1"))).await;
 }
 
 #[tokio::test]
@@ -165,7 +148,7 @@ async fn given_back_grant_is_not_given_back_again() {
         .expect("released");
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(asked.lock().expect("no panic").len(), 4);
-    assert_eq!(wanted_last(&asked), release());
+    assert_eq!(wanted_last(&asked), Some(release()));
 }
 
 #[tokio::test]

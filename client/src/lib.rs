@@ -18,6 +18,8 @@ mod observer;
 mod pipeline;
 mod pool;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod watch;
 mod watch_queue;

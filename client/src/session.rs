@@ -189,11 +189,8 @@ fn expired(lease: Lease) -> Loss {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::Backoff;
-    use crate::pool::Pool;
+    use crate::tests::client_of;
 
     #[test]
     fn the_deadline_counts_from_the_sending() {
@@ -209,12 +206,7 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound").to_string();
         drop(free);
-        let client = Client {
-            pool: Arc::new(Pool::new(&[address]).expect("an address")),
-            namespace: "default".into(),
-            timeout: Duration::from_secs(10),
-            backoff: Backoff::default(),
-        };
+        let client = client_of(&address);
         let lease = Lease { sent: Instant::now(), ttl: Duration::from_millis(300) };
         let (sender, state) = watch::channel(SessionState::Alive);
         tokio::spawn(keep(client, "s-1".to_owned(), lease, sender));

@@ -277,20 +277,11 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::Backoff;
-    use crate::pool::Pool;
+    use crate::tests::client_of;
 
     fn watch() -> Watch {
-        let client = Client {
-            pool: Arc::new(Pool::new(&["127.0.0.1:1".to_owned()]).expect("an address")),
-            namespace: "default".into(),
-            timeout: Duration::from_secs(10),
-            backoff: Backoff::default(),
-        };
-        client.watch(WatchOptions::now())
+        client_of("127.0.0.1:1").watch(WatchOptions::now())
     }
 
     /// The ordinals returned for a part of a revision, and where another stream would then begin.

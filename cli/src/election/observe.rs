@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use batuta_client::Observed;
+use batuta_client::v1::Leader;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -39,23 +40,25 @@ pub(crate) async fn run(global: &Global, args: ObserveArgs) -> Result<u8, Failur
     Ok(exit::DONE)
 }
 
-/// Formats a change for people.
+/// Formats a change for people, as `batuta watch` does.
 fn line(name: &str, observed: &Observed) -> String {
-    let (kind, rest) = match observed {
-        Observed::Current { leader: None, .. } => {
-            ("current", vec![printable(name), "nobody leads".to_owned()])
-        }
-        Observed::Current { leader: Some(leader), .. } => ("current", leader_parts(leader)),
-        Observed::Elected { leader, .. } => ("elected", leader_parts(leader)),
-        Observed::Proclaimed { leader, .. } => ("proclaimed", leader_parts(leader)),
+    let nobody = || vec![printable(name), "nobody leads".to_owned()];
+    let (kind, mut parts) = match observed {
+        Observed::Current { leader, .. } => ("current", leader.as_ref().map_or_else(nobody, parts)),
+        Observed::Elected { leader, .. } => ("elected", parts(leader)),
+        Observed::Proclaimed { leader, .. } => ("proclaimed", parts(leader)),
         Observed::Gone { leader, reason, words, .. } => {
-            let told = [reason.clone(), printable(words)];
-            let told = told.into_iter().filter(|part| !part.is_empty());
-            ("leader_gone", leader_parts(leader).into_iter().chain(told).collect())
+            ("leader_gone", [parts(leader), vec![reason.clone(), printable(words)]].concat())
         }
     };
-    let begin = [observed.revision().to_string(), kind.to_owned()];
-    begin.into_iter().chain(rest).collect::<Vec<_>>().join("  ")
+    parts.retain(|part| !part.is_empty());
+    format!("{}  {kind}  {}", observed.revision(), parts.join("  "))
+}
+
+fn parts(leader: &Leader) -> Vec<String> {
+    let mut parts = leader_parts(leader);
+    parts.push(leader.session_id.clone());
+    parts
 }
 
 /// Formats a change for programs.
@@ -79,8 +82,6 @@ fn to_json(observed: &Observed) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use batuta_client::v1::Leader;
-
     use super::*;
 
     #[test]
@@ -90,18 +91,19 @@ mod tests {
             fencing_token: 7,
             owner: "a".to_owned(),
             value: "10.0.0.1:80\n".to_owned(),
+            session_id: "s-1".to_owned(),
             ..Leader::default()
         };
         let nobody = Observed::Current { revision: 3, leader: None };
         assert_eq!(line("shop", &nobody), "3  current  shop  nobody leads");
         assert_eq!(to_json(&nobody)["leader"], Value::Null);
         let elected = Observed::Elected { revision: 7, leader: leader.clone() };
-        assert_eq!(line("shop", &elected), "7  elected  shop  token 7  a  value 10.0.0.1:80\\n");
+        assert_eq!(line("shop", &elected), "7  elected  shop  token 7  a  value 10.0.0.1:80\\n  s-1");
         assert_eq!(to_json(&elected)["leader"]["fencing_token"], 7);
         let (reason, words) = ("forced".to_owned(), "stuck".to_owned());
         let gone =
             Observed::Gone { revision: 9, leader: Leader { value: String::new(), ..leader }, reason, words };
-        assert_eq!(line("shop", &gone), "9  leader_gone  shop  token 7  a  forced  stuck");
+        assert_eq!(line("shop", &gone), "9  leader_gone  shop  token 7  a  s-1  forced  stuck");
         assert_eq!(to_json(&gone)["reason"], "forced");
     }
 }
