@@ -137,7 +137,7 @@ async fn snapshot_of_a_lock_with_many_holders_is_whole() {
             let Item::Snapshot(page) = watch.next().await.expect("goes on") else { panic!("pages first") };
             let locks = page.objects.iter().filter_map(|object| match object {
                 Object::Lock(lock) => Some(lock),
-                Object::Session(_) | Object::Register(_) => None,
+                Object::Session(_) | Object::Election(_) | Object::Register(_) => None,
             });
             let holders = locks.flat_map(|lock| &lock.view.holders);
             let bytes: usize = holders.clone().map(|info| info.metadata.len()).sum();

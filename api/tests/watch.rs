@@ -159,6 +159,7 @@ async fn session_end_is_one_batch() {
         .map(|object| match object {
             Object::Session(_) => 's',
             Object::Lock(_) => 'l',
+            Object::Election(_) => 'e',
             Object::Register(_) => 'r',
         })
         .collect();

@@ -28,15 +28,15 @@ pub(crate) mod exit {
     pub(crate) const INTERNAL: u8 = 70;
     /// It is unknown whether the request took effect.
     pub(crate) const UNKNOWN: u8 = 71;
-    /// The lock was not acquired.
+    /// The lock was not acquired, or the candidate was not elected.
     pub(crate) const NOT_ACQUIRED: u8 = 73;
     /// Standard output could not be written.
     pub(crate) const OUTPUT: u8 = 74;
-    /// `lock run`: the lock was lost, or may have been.
+    /// `lock run`, `elect run`: the lock or leadership was lost, or may have been.
     pub(crate) const LOST: u8 = 75;
-    /// `lock run`: the command exists but cannot be executed.
+    /// `lock run`, `elect run`: the command exists but cannot be executed.
     pub(crate) const NOT_EXECUTABLE: u8 = 126;
-    /// `lock run`: there is no such command.
+    /// `lock run`, `elect run`: there is no such command.
     pub(crate) const NO_COMMAND: u8 = 127;
 }
 
@@ -87,7 +87,7 @@ impl Failure {
         Self::new(exit::USAGE, "invalid_argument", message)
     }
 
-    /// Converts the error of an acquisition. Errors that mean "not now" have their own exit code.
+    /// Converts the error of an acquisition or a campaign. Errors that mean "not now" have their own exit code.
     pub(crate) fn acquiring(error: Error) -> Self {
         let not_now = matches!(
             error.code.as_str(),

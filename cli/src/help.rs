@@ -5,7 +5,9 @@ use clap::{Arg, Command};
 /// The shared options that a command and its subcommands use.
 fn used_by(command: &str) -> &'static [&'static str] {
     match command {
-        "lock" | "session" | "register" | "watch" => &["endpoints", "namespace", "timeout", "output"],
+        "lock" | "elect" | "session" | "register" | "watch" => {
+            &["endpoints", "namespace", "timeout", "output"]
+        }
         // Both commands are about nodes, which belong to no namespace.
         "cluster" | "health" => &["endpoints", "timeout", "output"],
         _ => &[],

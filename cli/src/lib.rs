@@ -1,9 +1,10 @@
-//! The commands behind `batuta lock|session|cluster|…`: the client half of the binary. They learn everything from a
+//! The commands behind `batuta lock|elect|session|cluster|…`: the client half of the binary. They learn everything from a
 //! cluster, through `batuta-client`.
 
 mod cluster;
 mod completion;
 mod duration;
+mod election;
 mod failure;
 mod health;
 mod help;
@@ -13,6 +14,7 @@ mod output;
 mod reading;
 mod register;
 mod remedy;
+mod run;
 mod session;
 pub mod shell;
 mod watch;
@@ -26,8 +28,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
 pub use crate::help::tailored;
-pub use crate::lock::{GUARD, Ignored, run_guard};
 pub use crate::output::{Reader, write_out};
+pub use crate::run::{GUARD, Ignored, run_guard};
 
 /// The exit codes, as shown by `--help`.
 const EXIT_CODES: &str = "\
@@ -40,12 +42,12 @@ Exit codes:
    69  the cluster could not be reached, or cannot do it now, or is not a Batuta cluster; nothing was done
    70  a defect of Batuta
    71  no answer in time: it is unknown whether the request took effect
-   73  the lock was not acquired
+   73  the lock was not acquired, or the candidate was not elected
    74  standard output could not be written; what was created was given back
-   75  `lock run`: the lock was lost, or may not have been held to the end
-  126  `lock run`: the command cannot be executed
-  127  `lock run`: there is no such command
-Otherwise `lock run` ends with its command's exit code, or 128 and the signal that ended it.";
+   75  `lock run`, `elect run`: the lock or leadership was lost, or may not have been held to the end
+  126  `lock run`, `elect run`: the command cannot be executed
+  127  `lock run`, `elect run`: there is no such command
+Otherwise `lock run` and `elect run` end with their command's exit code, or 128 and the signal that ended it.";
 
 /// The options shared by all commands that talk to a cluster.
 #[derive(Args, Debug, Clone)]
@@ -64,7 +66,7 @@ pub struct Global {
         help_heading = "Cluster"
     )]
     endpoints: Vec<String>,
-    /// The namespace of all names, sessions and locks.
+    /// The namespace of all names, sessions, locks and elections.
     #[arg(
         long,
         global = true,
@@ -75,7 +77,7 @@ pub struct Global {
         help_heading = "Cluster"
     )]
     namespace: String,
-    /// How long to try to get an answer, including retries, in addition to the time spent waiting for a lock.
+    /// How long to try to get an answer, including retries, in addition to the time spent waiting for a lock or an election.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, help_heading = "Cluster")]
     timeout: Duration,
     /// The format of answers, and of errors on standard error.
@@ -98,6 +100,9 @@ pub enum Command {
     /// Takes, holds, shows and releases locks.
     #[command(subcommand, after_help = EXIT_CODES)]
     Lock(Box<lock::LockCommand>),
+    /// Campaigns for, holds, shows and follows the leadership of elections.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Elect(Box<election::ElectCommand>),
     /// Opens, keeps alive, shows and closes sessions.
     #[command(subcommand, after_help = EXIT_CODES)]
     Session(session::SessionCommand),
@@ -135,6 +140,15 @@ async fn dispatch(global: &Global, command: Command, clap_command: clap::Command
             command => {
                 let client = global.connect().await?;
                 let answer = lock::answer(&client, command).await?;
+                return answer.print_or_give_back(global.output, &client).await;
+            }
+        },
+        Command::Elect(command) => match *command {
+            election::ElectCommand::Run(args) => return election::run(global, args).await,
+            election::ElectCommand::Observe(args) => return election::observe(global, args).await,
+            command => {
+                let client = global.connect().await?;
+                let answer = election::answer(&client, command).await?;
                 return answer.print_or_give_back(global.output, &client).await;
             }
         },

@@ -1,12 +1,13 @@
 //! Prints answers: tables for people, JSON for programs.
 //!
-//! Invariant: a lock or session that a command created is released when the answer cannot be printed, because then nobody knows its id.
+//! Invariant: what a command created (a lock, a leadership, a session) is given back when the answer cannot be printed, because then
+//! nobody knows its id.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use batuta_client::v1::{CloseSessionRequest, ReleaseRequest};
+use batuta_client::v1::{CloseSessionRequest, ReleaseRequest, ResignRequest};
 use batuta_client::{Client, Error};
 use comfy_table::{Table, presets};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,15 +25,17 @@ pub(crate) struct Answer {
     created: Option<Created>,
 }
 
-/// A lock or session that the command created, whose id only the reader of the answer will know.
+/// What the command created, whose id only the reader of the answer will know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Created {
     /// A lock, by its id.
     Lock(String),
-    /// A lock that a retry of the command finds by its key.
-    KeyedLock(String),
+    /// The leadership of an election, by the request that gives it up.
+    Leadership(ResignRequest),
     /// A session, by its id.
     Session(String),
+    /// What a retry of the command finds by its key.
+    Keyed(Box<Created>),
 }
 
 impl Answer {
@@ -59,7 +62,7 @@ impl Answer {
         Ok(self.exit)
     }
 
-    /// Writes the answer to standard output. If that fails, even because the reader closed, the created lock or session is released.
+    /// Writes the answer to standard output. If that fails, even because the reader closed, what was created is given back.
     pub(crate) async fn print_or_give_back(&self, format: Format, client: &Client) -> Result<u8, Failure> {
         let Some(created) = &self.created else { return self.print(format) };
         let Err(error) = write_all_out(&self.bytes(format)) else { return Ok(self.exit) };
@@ -86,14 +89,20 @@ impl Answer {
 }
 
 impl Created {
-    /// Releases or closes it, unless a retry can find it.
+    /// Notes whether a retry of the command finds it by its key.
+    pub(crate) fn found_by_key(self, keyed: bool) -> Self {
+        if keyed { Self::Keyed(Box::new(self)) } else { self }
+    }
+
+    /// Releases, resigns or closes it, unless a retry can find it.
     async fn give_back(&self, client: &Client) -> Option<Result<(), Error>> {
         match self {
             Self::Lock(lock_id) => {
                 let request = ReleaseRequest { lock_id: lock_id.clone(), ..ReleaseRequest::default() };
                 Some(client.release(request).await.map(|_| ()))
             }
-            Self::KeyedLock(_) => None,
+            Self::Leadership(request) => Some(client.resign(request.clone()).await.map(|_| ())),
+            Self::Keyed(_) => None,
             Self::Session(session_id) => {
                 let request = CloseSessionRequest { session_id: session_id.clone(), lock_delay: false };
                 Some(client.close_session(request).await.map(|_| ()))
@@ -105,8 +114,10 @@ impl Created {
 impl fmt::Display for Created {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lock(id) | Self::KeyedLock(id) => write!(formatter, "lock {id}"),
+            Self::Lock(id) => write!(formatter, "lock {id}"),
+            Self::Leadership(request) => write!(formatter, "leadership of {}", request.name),
             Self::Session(id) => write!(formatter, "session {id}"),
+            Self::Keyed(created) => created.fmt(formatter),
         }
     }
 }
@@ -129,6 +140,17 @@ pub fn write_out(bytes: &[u8]) -> io::Result<Reader> {
         Ok(()) => Ok(Reader::Reads),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(error),
+    }
+}
+
+/// Writes a line of a stream to standard output, as text or as JSON.
+///
+/// # Errors
+/// As [`write_out`].
+pub(crate) fn write_line(format: Format, text: &str, json: &Value) -> io::Result<Reader> {
+    match format {
+        Format::Json => write_out(format!("{json}\n").as_bytes()),
+        Format::Table => write_out(format!("{text}\n").as_bytes()),
     }
 }
 
@@ -181,6 +203,30 @@ pub(crate) fn printable(text: &str) -> String {
         if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
     };
     text.chars().map(shown).collect()
+}
+
+/// Formats who has a lock or a leadership, or waits for it; `-` when the client gave neither session nor label.
+pub(crate) fn owner(session_id: &str, label: &str) -> String {
+    match (session_id, label) {
+        ("", "") => "-".to_owned(),
+        ("", owner) | (owner, "") => owner.to_owned(),
+        (session, label) => format!("{label} ({session})"),
+    }
+}
+
+/// The line under a table that does not show everything, with the option that shows the rest.
+pub(crate) fn more(shown: usize, count: u64, option: &str, cursor: &str) -> String {
+    let others = count.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+    match (others, cursor) {
+        (0, _) => String::new(),
+        (others, "") => format!("\n(and {others} others)"),
+        (others, cursor) => format!("\n(and {others} others; to see them: {option} '{cursor}')"),
+    }
+}
+
+/// A text as JSON; `null` when it is empty.
+pub(crate) fn text_json(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { Value::from(text) }
 }
 
 fn plain() -> Table {

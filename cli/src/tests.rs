@@ -107,7 +107,12 @@ fn completion_knows_the_commands() {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Line::command(), "batuta", &mut script);
         let script = String::from_utf8(script).expect("text");
-        assert!(script.contains("transfer-leader") && script.contains("force-release"), "{shell}");
+        assert!(
+            ["transfer-leader", "force-release", "proclaim", "candidates-cursor"]
+                .iter()
+                .all(|word| script.contains(word)),
+            "{shell}"
+        );
     }
 }
 
@@ -130,7 +135,7 @@ fn help_shows_only_what_a_command_uses() {
     for (path, help) in found {
         let (cluster, namespace) = match path.split(' ').next() {
             // The overview shows all shared options.
-            Some("" | "lock" | "session" | "register" | "watch") => (true, true),
+            Some("" | "lock" | "elect" | "session" | "register" | "watch") => (true, true),
             Some("cluster" | "health") => (true, false),
             _ => (false, false),
         };

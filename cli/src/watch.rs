@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, exit};
 use crate::lock::render;
-use crate::output::{Reader, printable, reader_gone, write_out};
-use crate::{Format, Global, duration, session};
+use crate::output::{Reader, printable, reader_gone, text_json, write_line};
+use crate::{Global, duration, election, session};
 
 /// The arguments of `batuta watch`.
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub struct WatchArgs {
     /// Only changes that belong to this session.
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
-    /// Only changes of these areas: lock, session, register, cluster; separated by commas.
+    /// Only changes of these areas: lock, election, session, register, cluster; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "JOB,…")]
     areas: Vec<String>,
     /// Only these kinds: `lock_granted`, `lock_released`, `session_ended`, …; separated by commas.
@@ -95,8 +95,7 @@ pub(crate) async fn run(global: &Global, args: WatchArgs) -> Result<u8, Failure>
             }
         };
         for (text, json) in lines {
-            let line = if global.output == Format::Json { json.to_string() } else { text };
-            if write_out(format!("{line}\n").as_bytes())? == Reader::Gone {
+            if write_line(global.output, &text, &json)? == Reader::Gone {
                 return Ok(exit::DONE);
             }
         }
@@ -125,6 +124,17 @@ fn object(revision: u64, found: &Object) -> (String, Value) {
             let text = format!("{revision}  lock  {name}  tokens {}  waiting {waiting}", tokens.join(","));
             (text, json!({"revision": revision, "kind": "lock", "lock": render::lock_json(lock)}))
         }
+        Object::Election(election) => {
+            let leader = election.leader.as_ref();
+            let parts = leader.map_or_else(
+                || vec![printable(&election.name), "nobody leads".to_owned()],
+                election::render::leader_parts,
+            );
+            let (parts, candidates) = (parts.join("  "), election.candidate_count);
+            let text = format!("{revision}  election  {parts}  candidates {candidates}");
+            let election = election::render::election_json(election);
+            (text, json!({"revision": revision, "kind": "election", "election": election}))
+        }
         Object::Register(Register { name, high_water }) => {
             let text = format!("{revision}  register  {}  high water {high_water}", printable(name));
             let register = json!({"name": name, "high_water": high_water});
@@ -152,6 +162,13 @@ fn line(revision: u64, event: &Event) -> String {
                 parts.push(format!("capacity {}", resized.capacity));
             }
             words = Some(printable(&lock.words));
+        }
+        Some(Facts::Election(election)) => {
+            match &election.leader {
+                Some(leader) => parts.extend(election::render::leader_parts(leader)),
+                None => parts.extend([printable(&election.name), election.candidate_id.clone()]),
+            }
+            words = Some(printable(&election.words));
         }
         Some(Facts::Register(register)) => {
             parts.push(printable(&register.name));
@@ -198,6 +215,14 @@ fn facts_json(facts: &Facts) -> Value {
                 json!({"name": resized.name, "capacity": resized.capacity})
             }),
         }),
+        Facts::Election(election) => json!({
+            "area": "election",
+            "name": election.name,
+            "candidate_id": text_json(&election.candidate_id),
+            "leader": election.leader.as_ref().map(election::render::leader_json),
+            "candidate": election.candidate.as_ref().map(election::render::candidate_json),
+            "words": text_json(&election.words),
+        }),
         Facts::Session(session) => json!({
             "area": "session",
             "ttl_ms": session.ttl_ms,
@@ -216,13 +241,11 @@ fn facts_json(facts: &Facts) -> Value {
     }
 }
 
-fn text_json(text: &str) -> Value {
-    if text.is_empty() { Value::Null } else { json!(text) }
-}
-
 #[cfg(test)]
 mod tests {
-    use batuta_client::v1::{Grant, LockFacts, LockRequest, RegisterFacts};
+    use batuta_client::v1::{
+        Candidate, Election, ElectionFacts, Grant, Leader, LockFacts, LockRequest, RegisterFacts,
+    };
 
     use super::*;
 
@@ -248,5 +271,47 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(line(10, &advanced), "10  register_advanced  r  high water 3");
+    }
+
+    #[test]
+    fn election_is_told_with_its_leader_or_candidate() {
+        let leader = Leader {
+            name: "shop".to_owned(),
+            fencing_token: 7,
+            value: "a:1".to_owned(),
+            ..Leader::default()
+        };
+        let facts = ElectionFacts {
+            name: "shop".to_owned(),
+            candidate_id: "l-7.0".to_owned(),
+            leader: Some(leader.clone()),
+            ..Default::default()
+        };
+        let elected = Event {
+            kind: "elected".to_owned(),
+            session_id: "s-1.0".to_owned(),
+            facts: Some(Facts::Election(facts.clone())),
+            ..Default::default()
+        };
+        assert_eq!(line(9, &elected), "9  elected  shop  token 7  value a:1  s-1.0");
+        let json = to_json(9, &elected, false);
+        assert_eq!(
+            (&json["facts"]["area"], &json["facts"]["leader"]["value"]),
+            (&json!("election"), &json!("a:1"))
+        );
+        let facts = ElectionFacts { leader: None, candidate: Some(Candidate::default()), ..facts };
+        let queued = Event {
+            kind: "candidate_queued".to_owned(),
+            facts: Some(Facts::Election(facts)),
+            ..Default::default()
+        };
+        assert_eq!(line(8, &queued), "8  candidate_queued  shop  l-7.0");
+        assert_eq!(to_json(8, &queued, false)["facts"]["candidate"]["queue_position"], 0);
+        let election = Election { name: "shop".to_owned(), candidate_count: 2, ..Default::default() };
+        let (text, json) = object(5, &Object::Election(election.clone()));
+        assert_eq!(text, "5  election  shop  nobody leads  candidates 2");
+        assert_eq!((&json["kind"], &json["election"]["leader"]), (&json!("election"), &Value::Null));
+        let (text, _) = object(5, &Object::Election(Election { leader: Some(leader), ..election }));
+        assert_eq!(text, "5  election  shop  token 7  value a:1  candidates 2");
     }
 }

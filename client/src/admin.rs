@@ -1,6 +1,9 @@
-//! Plain calls: reads, operator commands, registers, the cluster.
+//! Plain calls: reads, operator commands, registers, elections, the cluster.
+
+use std::time::Duration;
 
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
+use batuta_proto::v1::election_service_client::ElectionServiceClient;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
 use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_proto::v1::{self};
@@ -55,6 +58,9 @@ pipelined! {
     force_release(ForceReleaseRequest) -> ForceReleaseResponse, Call::write()?, "Revokes a grant from its owner.";
     check(CheckRequest) -> CheckResponse, Call::read(), "Checks whether a token is the newest.";
     lock(GetLockRequest) -> GetLockResponse, Call::read(), "Reads one lock.";
+    proclaim(ProclaimRequest) -> ProclaimResponse, Call::write()?, "Replaces the value of a leader.";
+    resign(ResignRequest) -> ResignResponse, Call::write()?, "Gives up leadership.";
+    election(GetElectionRequest) -> GetElectionResponse, Call::read(), "Reads one election.";
     advance_register(AdvanceRegisterRequest) -> AdvanceRegisterResponse, Call::write()?, "Raises a high-water register.";
     register(GetRegisterRequest) -> GetRegisterResponse, Call::read(), "Reads a high-water register.";
     delete_register(DeleteRegisterRequest) -> DeleteRegisterResponse, Call::write()?, "Forgets a high-water register.";
@@ -67,6 +73,7 @@ pipelined! {
 calls! {
     LockServiceClient.list_locks as locks(ListLocksRequest) -> ListLocksResponse, Call::read(), "Reads a page of locks.";
     LockServiceClient.explain as explain(ExplainRequest) -> ExplainResponse, Call::read(), "Explains who holds a lock and what each waiter waits for.";
+    ElectionServiceClient.list_elections as elections(ListElectionsRequest) -> ListElectionsResponse, Call::read(), "Reads a page of elections.";
     SessionServiceClient.list_sessions as sessions(ListSessionsRequest) -> ListSessionsResponse, Call::read(), "Reads a page of sessions.";
     ClusterServiceClient.remove_member as remove_member(RemoveMemberRequest) -> RemoveMemberResponse, Call::changing_the_cluster()?, "Removes a member.";
     ClusterServiceClient.promote_member as promote_member(PromoteMemberRequest) -> PromoteMemberResponse, Call::changing_the_cluster()?, "Makes a learner a voter.";
@@ -139,9 +146,28 @@ impl Client {
         request: v1::AcquireRequest,
         key: Option<String>,
     ) -> Result<v1::AcquireResponse, Error> {
-        let mut call = Call::creating()?;
-        call.key = key.or(call.key);
-        call.wait = std::time::Duration::from_millis(request.wait_ms);
+        let call = waiting(request.wait_ms, key)?;
         self.pipelined(request, call).await
     }
+
+    /// Stands as a candidate and leaves the leadership to the caller: nothing renews it or resigns. With the
+    /// same `key`, another process that repeats the request finds the same candidacy; without `key` a fresh one
+    /// is used.
+    ///
+    /// # Errors
+    /// `lock_held` when somebody else leads, `wait_timeout`, `deadlock`, … as the cluster answers.
+    pub async fn campaign_detached(
+        &self,
+        request: v1::CampaignRequest,
+        key: Option<String>,
+    ) -> Result<v1::CampaignResponse, Error> {
+        let call = waiting(request.wait_ms, key)?;
+        self.pipelined(request, call).await
+    }
+}
+
+/// A call that creates something after a wait.
+fn waiting(wait_ms: u64, key: Option<String>) -> Result<Call, Error> {
+    let call = Call::creating()?;
+    Ok(Call { key: key.or(call.key), wait: Duration::from_millis(wait_ms), ..call })
 }

@@ -46,8 +46,8 @@ impl Builder {
         self
     }
 
-    /// Overall bound of one call including retries; time spent waiting for a lock comes on top. 10 s unless
-    /// set.
+    /// Overall bound of one call including retries; time spent waiting for a lock or an election comes on top.
+    /// 10 s unless set.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -24,13 +24,13 @@ use tonic_types::StatusExt as _;
 
 use crate::Error;
 use crate::address::endpoint_url;
-use crate::lock::millis;
+use crate::held::millis;
 use crate::pool::channel;
 use crate::transport;
 use crate::watch_queue::{Putter, Taker, watch_queue};
 
-/// Calls of each kind in flight (waits for a lock, watches, all others). A node accepts more than all of them
-/// on one stream.
+/// Calls of each kind in flight (waits for a lock or an election, watches, all others). A node accepts more
+/// than all of them on one stream.
 const CALLS_MAX: usize = 1_024;
 /// A stream that carried nothing for this long is closed, so that an idle client costs its node nothing.
 const IDLE: Duration = Duration::from_secs(30);
@@ -96,6 +96,10 @@ pipelined! {
     Downgrade(DowngradeRequest) -> DowngradeResponse;
     SetMetadata(SetMetadataRequest) -> SetMetadataResponse;
     Resize(ResizeRequest) -> ResizeResponse;
+    Campaign(CampaignRequest) -> CampaignResponse, waits if wait_ms;
+    Proclaim(ProclaimRequest) -> ProclaimResponse;
+    Resign(ResignRequest) -> ResignResponse;
+    GetElection(GetElectionRequest) -> GetElectionResponse;
 }
 
 /// Options of a call besides its request.
@@ -105,8 +109,8 @@ pub struct CallOptions {
     pub namespace: String,
     /// The same request under the same key takes effect once.
     pub idempotency_key: Option<String>,
-    /// How long the node may take, including a wait for a lock; the node's default when absent. It does not
-    /// limit how long the caller waits.
+    /// How long the node may take, including a wait for a lock or an election; the node's default when absent.
+    /// It does not limit how long the caller waits.
     pub timeout: Option<Duration>,
 }
 
@@ -363,8 +367,8 @@ pub struct Pipeline {
     url: Option<Arc<str>>,
     channel: Channel,
     link: Mutex<Option<Arc<Link>>>,
-    /// Slots for calls that wait for a lock, separate from all others, so that many waits do not delay a
-    /// keep-alive.
+    /// Slots for calls that wait for a lock or an election, separate from all others, so that many waits do
+    /// not delay a keep-alive.
     waits: Semaphore,
     others: Semaphore,
     watches: Arc<Semaphore>,

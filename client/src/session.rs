@@ -6,13 +6,17 @@
 
 use std::time::Duration;
 
-use batuta_proto::v1::{AcquireRequest, CloseSessionRequest, KeepAliveRequest, OpenSessionRequest};
+use batuta_proto::v1::{
+    AcquireRequest, CampaignRequest, CloseSessionRequest, KeepAliveRequest, OpenSessionRequest,
+};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::call::Call;
-use crate::lock::{Lock, LockOptions, millis};
+use crate::election::{CampaignOptions, Election};
+use crate::held::millis;
+use crate::lock::{Lock, LockOptions};
 use crate::{Client, Error};
 
 /// The state of a session as far as the client knows.
@@ -24,11 +28,10 @@ pub enum SessionState {
     Lost(Loss),
 }
 
-/// The loss of a session or lock, certain or possible.
+/// The loss of a session, lock or leadership, certain or possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// From when on the session or lock cannot be relied on. A process that was paused learns of the loss
-    /// later.
+    /// From when on it cannot be relied on. A process that was paused learns of the loss later.
     pub since: Instant,
     /// Why it was lost.
     pub reason: Error,
@@ -100,7 +103,17 @@ impl Session {
     pub async fn acquire(&self, options: LockOptions) -> Result<Lock, Error> {
         let request = AcquireRequest { session_id: self.id.clone(), ttl_ms: None, ..options.request() };
         let grant = self.client.acquire_granted(request, options.key.clone()).await?;
-        Ok(Lock::of_session(self.client.clone(), grant, self.state.clone(), options.poll))
+        Ok(Lock::of_session(&self.client, grant, self.state.clone(), options.poll))
+    }
+
+    /// Stands as a candidate, and leads for as long as the session lives.
+    ///
+    /// # Errors
+    /// `lock_held` when somebody else leads, `wait_timeout`, `deadlock`, … as the cluster answers.
+    pub async fn campaign(&self, options: CampaignOptions) -> Result<Election, Error> {
+        let request = CampaignRequest { session_id: self.id.clone(), ttl_ms: None, ..options.request() };
+        let leader = self.client.elected(request, options.key.clone()).await?;
+        Ok(Election::of_session(&self.client, leader, self.state.clone(), options.poll))
     }
 
     /// Ends the session and everything it owns.

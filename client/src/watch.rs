@@ -15,7 +15,7 @@ use batuta_proto::v1::watch_response::Item as WireItem;
 use tokio::time::{sleep, timeout};
 
 use crate::call::jitter;
-use crate::lock::millis;
+use crate::held::millis;
 use crate::pipeline::{CallOptions, Pipeline, PipelinedWatch};
 use crate::{Client, Error};
 
@@ -53,7 +53,7 @@ impl WatchOptions {
         Self { request: v1::WatchRequest { snapshot: true, ..Default::default() }, resnapshot: true }
     }
 
-    /// Only these areas: `lock`, `session`, `register`, `cluster`.
+    /// Only these areas: `lock`, `election`, `session`, `register`, `cluster`.
     #[must_use]
     pub fn areas<I: IntoIterator<Item: Into<String>>>(mut self, areas: I) -> Self {
         self.request.areas = areas.into_iter().map(Into::into).collect();

@@ -78,7 +78,7 @@ impl Snippet {
         let script = format!(
             "set -euo pipefail\n\
              program='{}'\n\
-             batuta() {{ if [[ \" $* \" == *\" watch \"* ]]; then timeout 4 \"$program\" \"$@\" || [[ $? == 124 ]]; else \"$program\" \"$@\"; fi; }}\n\
+             batuta() {{ if [[ \" $* \" == *\" watch \"* || \" $* \" == *\" observe \"* ]]; then timeout 4 \"$program\" \"$@\" || [[ $? == 124 ]]; else \"$program\" \"$@\"; fi; }}\n\
              curl() {{ local code=0; command curl -sS --max-time 5 \"$@\" || code=$?; [[ $code == 0 || ($code == 28 && $* == *-N*) ]]; }}\n\
              {command}\n",
             program.display()

@@ -8,10 +8,11 @@ const PAGES: &[(&str, &str, usize)] = &[
     ("docs/api-grpc.md", include_str!("../../docs/api-grpc.md"), 0),
     ("docs/api-graphql.md", include_str!("../../docs/api-graphql.md"), 2),
     ("docs/api-websocket.md", include_str!("../../docs/api-websocket.md"), 0),
+    ("docs/elections.md", include_str!("../../docs/elections.md"), 14),
 ];
 
 /// Placeholders in the documents for the reader's own programs.
-const PROGRAMS: [&str; 4] = ["./report.sh", "./deploy.sh", "./train.sh", "psql"];
+const PROGRAMS: [&str; 5] = ["./report.sh", "./deploy.sh", "./train.sh", "./serve.sh", "psql"];
 
 /// Runs the commands of a page in order, as a reader would in a terminal with these endpoints.
 async fn run(page: &str, text: &str, at_least: usize, endpoints: &str, substitutions: &[(String, String)]) {

@@ -324,7 +324,7 @@ async fn guard_ends_with_its_command() {
     let guards = || {
         let processes = std::fs::read_dir("/proc").expect("Linux has /proc").flatten();
         let name = |process: std::fs::DirEntry| std::fs::read(process.path().join("cmdline")).ok();
-        processes.filter_map(name).filter(|name| name.starts_with(b"lock-run-guard\x00123456\0")).count()
+        processes.filter_map(name).filter(|name| name.starts_with(b"run-guard\x00123456\0")).count()
     };
     let go = directory.path().join("go");
     // The unusual grace period distinguishes this guard from those of other tests.

@@ -133,7 +133,7 @@ pub(crate) struct Leader {
     "session_id": "s-12.0", "owner": "worker-7", "elected_revision": 1532, "elected_at": "2026-11-23T10:00:00.000Z",
     "lock_delay_ms": 0, "value": "10.0.0.7:8080", "revision": 1532
 }))]
-pub(crate) struct LeaderAnswer {
+pub(crate) struct LeadershipAnswer {
     /// The leader.
     #[serde(flatten)]
     #[graphql(flatten)]
@@ -364,7 +364,7 @@ impl Election {
     }
 }
 
-impl From<At<Held>> for LeaderAnswer {
+impl From<At<Held>> for LeadershipAnswer {
     fn from(At { revision, clock, value }: At<Held>) -> Self {
         Self { leader: Leader::seen(&value, clock), revision: Long(revision) }
     }

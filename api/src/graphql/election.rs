@@ -5,7 +5,7 @@ use async_graphql::{Context, Object};
 use super::call::{Keys, answered, read_context, service};
 use super::connection::{self, Connection, cost};
 use crate::contract::election::{
-    CampaignRequest, Election, ElectionAnswer, LeaderAnswer, ProclaimRequest, ResignAnswer, ResignRequest,
+    CampaignRequest, Election, ElectionAnswer, LeadershipAnswer, ProclaimRequest, ResignAnswer, ResignRequest,
 };
 use crate::service::election::{self as service_election, ListRequest};
 use crate::service::{Consistency, parse};
@@ -81,7 +81,7 @@ impl ElectionMutation {
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<LeaderAnswer> {
+    ) -> Option<LeadershipAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let request = input.read()?;
@@ -99,7 +99,7 @@ impl ElectionMutation {
         idempotency_key: Option<String>,
         session_sequence: Option<String>,
         #[graphql(default = "default")] namespace: String,
-    ) -> Option<LeaderAnswer> {
+    ) -> Option<LeadershipAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let (leadership, value) = input.read()?;

@@ -8,7 +8,7 @@ use super::answer::{self, Answer, path_segment};
 use super::extract::{Body, CallHeaders, Headers, NamePath, Query, ReadHeaders};
 use crate::contract::NoQuery;
 use crate::contract::election::{
-    CampaignRequest, ElectionAnswer, ElectionPage, ElectionQuery, LeaderAnswer, ListElectionsQuery,
+    CampaignRequest, ElectionAnswer, ElectionPage, ElectionQuery, LeadershipAnswer, ListElectionsQuery,
     ProclaimRequest, ResignAnswer, ResignQuery, leadership,
 };
 use crate::json::not_in_body;
@@ -29,14 +29,14 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
     post, path = "/api/v1/elections",
     extensions(("x-batuta-operation" = json!("campaign"))), tag = "elections", params(CallHeaders),
     request_body = CampaignRequest,
-    responses((status = 201, description = "The caller leads.", body = LeaderAnswer))
+    responses((status = 201, description = "The caller leads.", body = LeadershipAnswer))
 )]
 async fn campaign(
     State(service): State<Service>,
     headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
     Body(request): Body<CampaignRequest>,
-) -> answer::Result<LeaderAnswer> {
+) -> answer::Result<LeadershipAnswer> {
     let request = request.read()?;
     let context = headers.context(request.owner.session)?;
     let location = format!("/api/v1/elections/{}", path_segment(request.name.as_str()));
@@ -99,7 +99,7 @@ async fn resign(
     put, path = "/api/v1/elections/{name}/value",
     extensions(("x-batuta-operation" = json!("proclaim"))), tag = "elections", request_body = ProclaimRequest,
     params(CallHeaders, ("name" = String, Path, description = "Slashes are written %2F.", example = "billing/leader")),
-    responses((status = 200, description = "The leader has the new value.", body = LeaderAnswer))
+    responses((status = 200, description = "The leader has the new value.", body = LeadershipAnswer))
 )]
 async fn proclaim(
     State(service): State<Service>,
@@ -107,7 +107,7 @@ async fn proclaim(
     NamePath(name): NamePath,
     Query(NoQuery {}): Query<NoQuery>,
     Body(request): Body<ProclaimRequest>,
-) -> answer::Result<LeaderAnswer> {
+) -> answer::Result<LeadershipAnswer> {
     not_in_body("name", request.name.is_empty())?;
     let (leadership, value) = ProclaimRequest { name: name.to_string(), ..request }.read()?;
     Ok(Answer::of(service.proclaim(&headers.context(None)?, leadership, value).await?))

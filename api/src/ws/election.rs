@@ -3,7 +3,7 @@
 use super::lock::taken;
 use super::op::{Beside, CallScope, LeaseOf, Op, done, run};
 use crate::contract::election::{
-    CampaignRequest, ElectionAnswer, ElectionPage, ElectionQuery, LeaderAnswer, ListElectionsQuery,
+    CampaignRequest, ElectionAnswer, ElectionPage, ElectionQuery, LeadershipAnswer, ListElectionsQuery,
     ProclaimRequest, ResignAnswer, ResignRequest,
 };
 use crate::service::election::{CAMPAIGN, GET_ELECTION, LIST_ELECTIONS, PROCLAIM, RESIGN};
@@ -11,7 +11,7 @@ use crate::service::parse;
 
 /// The operations of elections.
 pub(super) const OPS: &[Op] = &[
-    Op::of::<CampaignRequest, LeaderAnswer>(&CAMPAIGN, |fields| {
+    Op::of::<CampaignRequest, LeadershipAnswer>(&CAMPAIGN, |fields| {
         let session = fields.defaults.session;
         let fields: CampaignRequest = fields.read()?;
         let own_life = fields.ttl_ms.is_some() || fields.session_id.is_some();
@@ -22,17 +22,17 @@ pub(super) const OPS: &[Op] = &[
         }
         Ok(run(move |scope| async move {
             let names = vec![request.name.clone()];
-            taken::<LeaderAnswer, _>(scope, names, |service, context, tell| async move {
+            taken::<LeadershipAnswer, _>(scope, names, |service, context, tell| async move {
                 service.campaign_telling(&context, request, tell).await
             })
             .await
         }))
     })
     .leases(LeaseOf::Lock),
-    Op::of::<ProclaimRequest, LeaderAnswer>(&PROCLAIM, |fields| {
+    Op::of::<ProclaimRequest, LeadershipAnswer>(&PROCLAIM, |fields| {
         let (leadership, value) = fields.read::<ProclaimRequest>()?.read()?;
         Ok(run(|CallScope { service, context, .. }| async move {
-            done::<LeaderAnswer, _>(service.proclaim(&context, leadership, value).await?)
+            done::<LeadershipAnswer, _>(service.proclaim(&context, leadership, value).await?)
         }))
     })
     .with(&[Beside::Name]),

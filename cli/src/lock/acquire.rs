@@ -105,8 +105,7 @@ pub(super) async fn answer(client: &Client, args: AcquireArgs) -> Result<Answer,
     let (request, keyed) = (args.request(), args.key.is_some());
     let answer = client.acquire_detached(request, args.key).await.map_err(Failure::acquiring)?;
     let grant = answer.grant.ok_or_else(|| Failure::without("the grant"))?;
-    let id = grant.lock_id.clone();
-    let created = if keyed { Created::KeyedLock(id) } else { Created::Lock(id) };
+    let created = Created::Lock(grant.lock_id.clone()).found_by_key(keyed);
     Ok(render::granted(&grant, answer.revision).created(created))
 }
 

@@ -2,11 +2,8 @@
 
 mod acquire;
 mod change;
-mod child;
-mod guard;
 pub(crate) mod render;
 mod run;
-mod signals;
 
 use std::time::Duration;
 
@@ -18,9 +15,7 @@ use batuta_client::v1::{
 use clap::Subcommand;
 use serde_json::json;
 
-pub use self::guard::{GUARD, run as run_guard};
 pub(crate) use self::run::run;
-pub use self::signals::Ignored;
 use crate::duration::{millis, parse};
 use crate::failure::{Failure, exit};
 use crate::output::{Answer, fields, or_dash};

@@ -7,7 +7,7 @@ use batuta_client::v1::{
 use serde_json::{Value, json};
 
 use crate::duration::human;
-use crate::output::{Answer, fields, or_dash, printable, rows};
+use crate::output::{Answer, fields, more, or_dash, owner, printable, rows};
 use crate::reading::Page;
 
 /// Renders a grant that was just made or renewed.
@@ -164,18 +164,11 @@ fn blocked_rows(explanation: &WaiterExplanation) -> Vec<[String; 7]> {
     }
 }
 
-fn owner(session_id: &str, label: &str) -> String {
-    match (session_id, label) {
-        ("", "") => "-".to_owned(),
-        ("", owner) | (owner, "") => owner.to_owned(),
-        (session, label) => format!("{label} ({session})"),
-    }
-}
-
 pub(crate) fn names(locks: &[LockRequest]) -> String {
     let wanted = locks.iter().map(|lock| match lock.mode() {
         LockMode::Unspecified | LockMode::Exclusive => lock.name.clone(),
         LockMode::Shared => format!("{} (shared)", lock.name),
+        LockMode::Election => format!("{} (election)", lock.name),
         LockMode::Semaphore => format!("{} ({} of {})", lock.name, lock.permits, lock.capacity),
     });
     wanted.collect::<Vec<_>>().join(", ")
@@ -193,17 +186,8 @@ fn mode_name(mode: LockMode) -> &'static str {
         // Unspecified means exclusive.
         LockMode::Unspecified | LockMode::Exclusive => "exclusive",
         LockMode::Shared => "shared",
+        LockMode::Election => "election",
         LockMode::Semaphore => "semaphore",
-    }
-}
-
-/// The line under a table of holders or waiters when there are more.
-fn more(shown: usize, count: u64, option: &str, cursor: &str) -> String {
-    let others = count.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
-    match (others, cursor) {
-        (0, _) => String::new(),
-        (others, "") => format!("\n(and {others} others)"),
-        (others, cursor) => format!("\n(and {others} others; to see them: {option} '{cursor}')"),
     }
 }
 

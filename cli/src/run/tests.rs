@@ -1,4 +1,4 @@
-//! The requests of `lock run`, and the messages for its ends.
+//! The options of a command that is run, and the messages for its ends.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::*;
 #[derive(Parser, Debug)]
 struct Line {
     #[command(flatten)]
-    args: RunArgs,
+    args: CommandArgs,
 }
 
-fn parsed(line: &str) -> RunArgs {
+fn parsed(line: &str) -> CommandArgs {
     let words = ["run"].into_iter().chain(line.split_whitespace());
     Line::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).args
 }
@@ -29,13 +29,10 @@ fn error(code: &str) -> Error {
 
 #[test]
 fn command_follows_the_dashes() {
-    let args = parsed("report --ttl 1m --wait 10s --owner me -- sh -c true --wait 5s");
-    assert_eq!(args.command, ["sh", "-c", "true", "--wait", "5s"]);
-    let options = args.options();
-    assert_eq!((options.wait, options.owner.as_str()), (Duration::from_secs(10), "me"));
-    assert_eq!((options.locks.len(), options.locks[0].name.as_str()), (1, "report"));
-    assert_eq!(args.ttl, Duration::from_mins(1));
-    for line in ["report", "report --", "report true", "-- true"] {
+    let args = parsed("--ttl 1m --owner me -- sh -c true --owner you");
+    assert_eq!(args.command, ["sh", "-c", "true", "--owner", "you"]);
+    assert_eq!((args.ttl, args.owner.as_str()), (Duration::from_mins(1), "me"));
+    for line in ["", "--", "true"] {
         let words = ["run"].into_iter().chain(line.split_whitespace());
         assert!(Line::try_parse_from(words).is_err(), "{line}");
     }
@@ -44,27 +41,21 @@ fn command_follows_the_dashes() {
 #[test]
 fn lock_delay_covers_the_grace_period() {
     for (line, expected_s) in [
-        ("a -- true", 11),
-        ("a --grace 3s -- true", 4),
-        ("a --grace 5m -- true", 60),
-        ("a --grace 5m --lock-delay 0 -- true", 0),
+        ("-- true", 11),
+        ("--grace 3s -- true", 4),
+        ("--grace 5m -- true", 60),
+        ("--grace 5m --lock-delay 0 -- true", 0),
     ] {
-        assert_eq!(parsed(line).options().lock_delay, Duration::from_secs(expected_s), "{line}");
+        assert_eq!(parsed(line).lock_delay(), Duration::from_secs(expected_s), "{line}");
     }
 }
 
 #[test]
-fn command_has_the_lock_in_its_environment() {
-    let work = parsed("orders/42 --grace 3s -- true").work(17, "l-12.0");
-    assert_eq!(
-        work.environment,
-        [
-            ("BATUTA_LOCK_NAME", "orders/42".to_owned()),
-            ("BATUTA_LOCK_TOKEN", "17".to_owned()),
-            ("BATUTA_LOCK_ID", "l-12.0".to_owned()),
-        ]
-    );
+fn options_reach_the_work() {
+    let environment = vec![("BATUTA_LOCK_TOKEN", "17".to_owned())];
+    let work = parsed("--grace 3s -- true").work(Kind::Lock, environment.clone());
     assert_eq!((work.grace, work.foreground), (Duration::from_secs(3), false));
+    assert_eq!(work.environment, environment);
 }
 
 #[test]
@@ -76,7 +67,7 @@ fn failed_acquisitions_share_one_exit_code() {
         assert_eq!((failure.exit, failure.code.as_str()), (73, code));
         assert_eq!(failure.message, "a was not acquired and nothing was run: said so");
     }
-    assert_eq!(not_acquired("a", interrupted(Signal::TERM)).exit, 73);
+    assert_eq!(not_acquired("a", interrupted(Kind::Lock, Signal::TERM)).exit, 73);
 }
 
 #[test]

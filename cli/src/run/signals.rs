@@ -6,11 +6,11 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Signals forwarded to the command. Each but the last ends a keeper that still waits for its lock.
+/// Signals forwarded to the command. Each but the last ends a keeper that still waits.
 const HANDED_ON: [Signal; 7] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::CONT];
 
-/// Signals with which a terminal stops jobs. They are caught and ignored: a stopped keeper would lose its lock.
+/// Signals with which a terminal stops jobs. They are caught and ignored: a stopped keeper would lose what it keeps.
 const STOPS: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// Receives the caught signals.

@@ -1,4 +1,4 @@
-//! Supervises a command that may run only while a lock is held.
+//! Supervises a command that may run only while a lock is held, or an election is led.
 //!
 //! ```text
 //! held? ─ no ───────────────────────────────────────────► Lost (nothing was started)
@@ -6,7 +6,7 @@
 //!                └── lost ─ TERM ─ the group is gone ───► Lost
 //!                                └ grace over ─ KILL ───► Lost
 //! ```
-//! Invariant: when the command ends and the lock is lost, the loss counts. A command whose lock was lost has not succeeded, whatever
+//! Invariant: when the command ends and what it needs is lost, the loss counts. A command that lost it has not succeeded, whatever
 //! its exit code. The grace period counts from the loss, not from when this process notices it.
 //!
 //! Job control: the command has its own process group, in the background of the terminal. Its keeper stays in the foreground and
@@ -33,6 +33,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::guard::{Guard, Target};
+use super::kept::Kind;
 use super::signals::{Signals, name};
 use crate::lines::Lines;
 
@@ -54,14 +55,16 @@ pub(crate) struct Work {
     pub(crate) foreground: bool,
     /// The program of the guard, which ends the command when this process is killed. Without a guard the command goes on.
     pub(crate) guard: Option<PathBuf>,
+    /// What the command needs, for messages.
+    pub(crate) kind: Kind,
 }
 
 /// How the command ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The command ended by itself while the lock was held, as far as is known here.
+    /// The command ended by itself while the lock or leadership was held, as far as is known here.
     Exited(ExitStatus),
-    /// The lock was lost; the command was ended, if it was ever started.
+    /// The lock or leadership was lost; the command was ended, if it was ever started.
     Lost { loss: Loss, end: End },
     /// The command could not be started.
     NotStarted(io::Error),
@@ -166,6 +169,7 @@ struct Running<'a> {
     target: Target,
     stops: Stops,
     guard: Option<Guard>,
+    kind: Kind,
     lines: &'a Lines,
 }
 
@@ -201,7 +205,7 @@ impl<'a> Running<'a> {
         if let Some(Err(error)) = guard.as_mut().map(|guard| guard.watch(target)) {
             unguarded(error);
         }
-        Ok(Self { child, pid, target, stops: Stops { pid, children }, guard, lines })
+        Ok(Self { child, pid, target, stops: Stops { pid, children }, guard, kind: work.kind, lines })
     }
 
     fn dismiss_guard(&mut self) {
@@ -217,9 +221,10 @@ impl<'a> Running<'a> {
     fn hand_on(&self, signal: Signal) {
         match signal {
             Signal::TSTP if self.is_foreground() => {}
-            Signal::TSTP => self.lines.line(
-                "batuta: Ctrl-Z is ignored, because a stop would lose the lock. Ctrl-C ends the command",
-            ),
+            Signal::TSTP => self.lines.line(&format!(
+                "batuta: Ctrl-Z is ignored, because a stop would lose {}. Ctrl-C ends the command",
+                self.kind.noun()
+            )),
             // These signals are for processes that read from the terminal or write to it; this process does neither.
             Signal::TTIN | Signal::TTOU => {}
             Signal::INT | Signal::QUIT if self.is_foreground() => self.send(Signal::CONT),
@@ -242,25 +247,28 @@ impl<'a> Running<'a> {
 
     /// Reports that the command was stopped, and what to do about it.
     fn stopped(&self, signal: Signal) {
+        let (noun, run) = (self.kind.noun(), self.kind.command());
         let remedy = match signal {
             Signal::TSTP if self.is_foreground() => {
                 // The shell does not notice that this job stopped, so it could not continue it.
                 if let Err(error) = kill_current_process_group(Signal::CONT) {
                     self.lines.line(&format!("batuta: the command could not be continued: {error}"));
                 }
-                "Ctrl-Z is ignored, because a stop would lose the lock. The command was continued; Ctrl-C ends it"
+                &format!(
+                    "Ctrl-Z is ignored, because a stop would lose {noun}. The command was continued; Ctrl-C ends it"
+                )
             }
             Signal::TTIN | Signal::TTOU if self.is_foreground() => {
                 "it needs the terminal, and this job is in the background. Bring it to the foreground (fg)"
             }
-            Signal::TTIN | Signal::TTOU => {
-                "it needs the terminal, which a command under `lock run` has only with --foreground. \
-                 Ctrl-C ends it; then run it with `batuta lock run --foreground`"
-            }
+            Signal::TTIN | Signal::TTOU => &format!(
+                "it needs the terminal, which a command under `{run}` has only with --foreground. \
+                 Ctrl-C ends it; then run it with `batuta {run} --foreground`"
+            ),
             _ => "SIGCONT continues it",
         };
         self.lines.line(&format!(
-            "batuta: the command was stopped by {}, and the lock is still held: {remedy}",
+            "batuta: the command was stopped by {}, and {noun} is still held: {remedy}",
             name(signal)
         ));
     }

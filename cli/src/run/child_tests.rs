@@ -36,6 +36,7 @@ fn shell(script: &str, grace: Duration) -> Work {
         grace,
         foreground: false,
         guard: None,
+        kind: Kind::Lock,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The guard: a process that ends the command when its keeper is killed.
 //!
-//! A killed keeper (`kill -9`, out of memory, a crash) cannot end its command, and its lock goes to the next holder. So each
+//! A killed keeper (`kill -9`, out of memory, a crash) cannot end its command, and its lock or leadership goes to the next. So each
 //! command has a guard: a small process that waits at one end of a pipe whose other end only the keeper has.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use rustix::process::{
 };
 
 /// Argument 0 of the program when it runs as a guard.
-pub const GUARD: &str = "lock-run-guard";
+pub const GUARD: &str = "run-guard";
 
 /// How often to check whether the command has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -136,7 +136,7 @@ pub fn run(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode 
         end(target, grace.unwrap_or_default());
         // Written last, because it may block; a failure does not matter.
         let _ = io::stderr()
-            .write_all(b"batuta: the process that kept the lock has ended; its command was ended, too\n");
+            .write_all(b"batuta: the process that ran the command has ended; the command was ended, too\n");
     }
     ExitCode::SUCCESS
 }
