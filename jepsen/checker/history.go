@@ -13,24 +13,29 @@ type named struct {
 }
 
 type fields struct {
-	Locks       []named `json:"locks"`
-	Name        string  `json:"name"`
-	Mode        string  `json:"mode"`
-	Permits     uint64  `json:"permits"`
-	Capacity    uint64  `json:"capacity"`
-	SessionID   string  `json:"session_id"`
-	LockID      string  `json:"lock_id"`
-	TTL         int64   `json:"ttl_ms"`
-	Token       uint64  `json:"fencing_token"`
-	Consistency string  `json:"consistency"`
-	Status      string  `json:"status"`
-	Newest      uint64  `json:"newest_token"`
-	TTLPercent  int64   `json:"ttl_percent"`
-	HighWater   uint64  `json:"high_water"`
-	WaiterCount uint64  `json:"waiter_count"`
-	Holders     []struct {
-		Token uint64 `json:"fencing_token"`
-	} `json:"holders"`
+	Locks       []named   `json:"locks"`
+	Name        string    `json:"name"`
+	Mode        string    `json:"mode"`
+	Permits     uint64    `json:"permits"`
+	Capacity    uint64    `json:"capacity"`
+	SessionID   string    `json:"session_id"`
+	LockID      string    `json:"lock_id"`
+	TTL         int64     `json:"ttl_ms"`
+	Token       uint64    `json:"fencing_token"`
+	Consistency string    `json:"consistency"`
+	Status      string    `json:"status"`
+	Newest      uint64    `json:"newest_token"`
+	TTLPercent  int64     `json:"ttl_percent"`
+	HighWater   uint64    `json:"high_water"`
+	WaiterCount uint64    `json:"waiter_count"`
+	Holders     []tokenOf `json:"holders"`
+	CandidateID string    `json:"candidate_id"`
+	// Of a read of an election; nil when nobody leads.
+	Leader *tokenOf `json:"leader"`
+}
+
+type tokenOf struct {
+	Token uint64 `json:"fencing_token"`
 }
 
 type event struct {
@@ -112,7 +117,36 @@ func read(path string) ([]*operation, error) {
 			asked.ret = found.T
 		}
 	}
+	asLocks(operations)
 	return merged(operations), scanner.Err()
+}
+
+// Rewrites elections as what they are for the model: locks with one holder. Campaigning takes the lock, resigning gives it back, a
+// proclamation shows that it is held, and a read shows its holder.
+func asLocks(operations []*operation) {
+	candidates := map[uint64]string{}
+	for _, asked := range operations {
+		if asked.f == "campaign" && asked.end == "ok" {
+			candidates[asked.value.Token] = asked.value.CandidateID
+		}
+	}
+	for _, asked := range operations {
+		switch asked.f {
+		case "campaign":
+			asked.f, asked.value.LockID = "acquire", asked.value.CandidateID
+		case "resign", "proclaim":
+			asked.f = map[string]string{"resign": "release", "proclaim": "extend"}[asked.f]
+			asked.args.LockID = candidates[asked.args.Token]
+			if asked.code == "token_superseded" {
+				asked.code = "lock_not_held"
+			}
+		case "get_election":
+			asked.f = "get_lock"
+			if asked.value.Leader != nil {
+				asked.value.Holders = []tokenOf{*asked.value.Leader}
+			}
+		}
+	}
 }
 
 // Merges answered operations that share a key into one: they had one effect, before any of them was answered.

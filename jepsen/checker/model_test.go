@@ -91,3 +91,37 @@ func TestAStaleRegisterIsFound(t *testing.T) {
 		t.Error("that is its value")
 	}
 }
+
+const (
+	stands1  = `{"t":1,"p":1,"op":1,"type":"invoke","f":"campaign","args":{"name":"e","ttl_ms":1000}}`
+	leads1   = `{"t":2,"op":1,"type":"ok","value":{"candidate_id":"l-1.0","fencing_token":1}}`
+	stands2  = `{"t":3,"p":2,"op":2,"type":"invoke","f":"campaign","args":{"name":"e","ttl_ms":1000}}`
+	leads2   = `{"t":4,"op":2,"type":"ok","value":{"candidate_id":"l-2.0","fencing_token":2}}`
+	after2   = `{"t":9,"op":2,"type":"ok","value":{"candidate_id":"l-2.0","fencing_token":2}}`
+	resigns  = `{"t":5,"p":1,"op":3,"type":"invoke","f":"resign","args":{"name":"e","fencing_token":1}}`
+	resigned = `{"t":6,"op":3,"type":"ok","value":{"candidate_id":"l-1.0","fencing_token":1}}`
+	says1    = `{"t":10,"p":1,"op":4,"type":"invoke","f":"proclaim","args":{"name":"e","fencing_token":1,"value":"v"}}`
+	said1    = `{"t":11,"op":4,"type":"ok","value":{"candidate_id":"l-1.0","fencing_token":1,"value":"v"}}`
+	hushed1  = `{"t":11,"op":4,"type":"fail","error":"token_superseded"}`
+	looks    = `{"t":12,"p":3,"op":5,"type":"invoke","f":"get_election","args":{"name":"e"}}`
+	sees2    = `{"t":13,"op":5,"type":"ok","value":{"name":"e","leader":{"fencing_token":2}}}`
+	sees1    = `{"t":13,"op":5,"type":"ok","value":{"name":"e","leader":{"fencing_token":1}}}`
+	nobody   = `{"t":13,"op":5,"type":"ok","value":{"name":"e"}}`
+)
+
+func TestElectionHasOneLeader(t *testing.T) {
+	if linearizable(t, stands1, leads1, stands2, leads2) {
+		t.Error("the second was elected while the first still led")
+	}
+	if !linearizable(t, stands1, leads1, stands2, resigns, resigned, after2, says1, hushed1, looks, sees2) {
+		t.Error("the second was elected after the first resigned")
+	}
+	if linearizable(t, stands1, leads1, stands2, resigns, resigned, after2, says1, said1) {
+		t.Error("the first proclaimed after it had resigned")
+	}
+	for _, wrong := range []string{sees1, nobody} {
+		if linearizable(t, stands1, leads1, stands2, resigns, resigned, after2, looks, wrong) {
+			t.Errorf("the second leads, not %s", wrong)
+		}
+	}
+}

@@ -283,7 +283,7 @@ impl Client {
             }
             match self.attempt(ask).await {
                 Attempt::Done(value) => {
-                    if ask.f == "acquire" {
+                    if matches!(ask.f, "acquire" | "campaign") {
                         self.shared.holder.store(self.place, Ordering::Relaxed);
                     }
                     self.shared.history.write(Event { value: value.clone(), ..self.event(Kind::Ok, op) });
@@ -335,8 +335,13 @@ impl Client {
 /// Adds a mark to an acquisition, by which it is found in the log whatever its client was told.
 fn marked(ask: &Ask, op: u64) -> Ask {
     let mut ask = ask.clone();
-    if ask.f == "acquire" && ask.args["metadata"].is_null() {
-        ask.args["metadata"] = Value::from(format!("op {op}"));
+    let field = match ask.f {
+        "acquire" => "metadata",
+        "campaign" => "value",
+        _ => return ask,
+    };
+    if ask.args[field].is_null() {
+        ask.args[field] = Value::from(format!("op {op}"));
     }
     ask
 }

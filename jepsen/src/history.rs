@@ -229,6 +229,23 @@ impl Operation {
         self.args[name].as_str().unwrap_or_default()
     }
 
+    /// The text by which an acquisition or a candidacy is found in the log; empty for other requests.
+    #[must_use]
+    pub fn mark(&self) -> &str {
+        match self.f.as_str() {
+            "acquire" => self.arg("metadata"),
+            "campaign" => self.arg("value"),
+            _ => "",
+        }
+    }
+
+    /// The acquisition or the candidacy that the answer names; empty when it names none.
+    #[must_use]
+    pub fn acquisition(&self) -> &str {
+        let lock_id = self.answered("lock_id");
+        if lock_id.is_empty() { self.answered("candidate_id") } else { lock_id }
+    }
+
     /// A number field of the answer.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {

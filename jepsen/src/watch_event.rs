@@ -38,6 +38,9 @@ impl WatchEvent {
     pub fn from_json(event: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let facts = &event["facts"];
+        if facts["candidate_id"].is_string() {
+            return Self::of_election(event);
+        }
         let about = if facts["grant"].is_null() { &facts["waiter"] } else { &facts["grant"] };
         let mut names: Vec<(String, String)> = Vec::new();
         for lock in about["locks"].as_array().into_iter().flatten() {
@@ -63,6 +66,24 @@ impl WatchEvent {
             count: facts["grant"]["count"].as_u64().unwrap_or_default(),
             names,
             metadata: text(metadata),
+        }
+    }
+
+    /// Converts a change of an election in the JSON of REST and WebSocket.
+    fn of_election(event: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (facts, kind) = (&event["facts"], text(&event["kind"]));
+        let leader = &facts["leader"];
+        Self {
+            ordinal: event["ordinal"].as_u64().unwrap_or_default(),
+            count: count_of(&kind, !leader.is_null()),
+            kind,
+            session_id: text(&event["session_id"]),
+            lock_id: text(&facts["candidate_id"]),
+            reason: text(&event["reason"]),
+            token: leader["fencing_token"].as_u64().unwrap_or_default(),
+            names: vec![(text(&facts["name"]), Mode::Election.as_str().to_owned())],
+            metadata: text(&leader["value"]),
         }
     }
 
@@ -96,6 +117,15 @@ impl WatchEvent {
                 let names = waiter.as_ref().map(|waiter| of(&waiter.locks)).unwrap_or_default();
                 Self { lock_id: lock_id.clone(), names, ..base }
             }
+            Some(Facts::Election(v1::ElectionFacts { name, candidate_id, leader, .. })) => {
+                let (token, metadata) = leader
+                    .as_ref()
+                    .map(|leader| (leader.fencing_token, leader.value.clone()))
+                    .unwrap_or_default();
+                let names = vec![(name.clone(), Mode::Election.as_str().to_owned())];
+                let count = count_of(&event.kind, leader.is_some());
+                Self { lock_id: candidate_id.clone(), token, count, names, metadata, ..base }
+            }
             Some(Facts::Register(register)) => {
                 let names = vec![(register.name.clone(), String::new())];
                 Self { names, token: register.high_water.unwrap_or_default(), ..base }
@@ -118,19 +148,32 @@ impl WatchEvent {
                 let reason = if *reason == SessionEnd::Closed { "closed" } else { "expired" };
                 Self { session_id: session.to_string(), reason: reason.to_owned(), ..base("session_ended") }
             }
-            ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(base("lock_queued"), wait),
+            ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(
+                base(if of_candidate(&wait.requests) { "candidate_queued" } else { "lock_queued" }),
+                wait,
+            ),
             ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
-                Self { reason: wait_end(*reason).to_owned(), ..of_wait(base("wait_ended"), wait) }
+                let kind = if of_candidate(&wait.requests) { "candidate_gone" } else { "wait_ended" };
+                Self { reason: wait_end(*reason).to_owned(), ..of_wait(base(kind), wait) }
             }
-            ChangeKind::Lock(lock::Change::LockGranted(grant)) => of_grant(base("lock_granted"), grant),
-            ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(base("lock_extended"), grant),
-            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(base("lock_changed"), grant),
+            ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
+                of_grant(base(if of_candidate(&grant.requests) { "elected" } else { "lock_granted" }), grant)
+            }
+            ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(
+                base(if of_candidate(&grant.requests) { "leadership_extended" } else { "lock_extended" }),
+                grant,
+            ),
+            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(
+                base(if of_candidate(&grant.requests) { "proclaimed" } else { "lock_changed" }),
+                grant,
+            ),
             ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
                 let names = vec![(name.to_string(), String::new())];
                 Self { names, token: (*capacity).into(), ..base("lock_resized") }
             }
             ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
-                Self { reason: release_reason(reason).to_owned(), ..of_grant(base("lock_released"), grant) }
+                let kind = if of_candidate(&grant.requests) { "leader_gone" } else { "lock_released" };
+                Self { reason: release_reason(reason).to_owned(), ..of_grant(base(kind), grant) }
             }
             ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
                 let kind = if high_water.is_some() { "register_advanced" } else { "register_deleted" };
@@ -149,8 +192,19 @@ fn wire_mode(mode: v1::LockMode) -> &'static str {
     match mode {
         v1::LockMode::Shared => "shared",
         v1::LockMode::Semaphore => "semaphore",
+        v1::LockMode::Election => "election",
         v1::LockMode::Exclusive | v1::LockMode::Unspecified => "exclusive",
     }
+}
+
+/// The count of a leadership, which watchers do not see: 1 while it is there.
+fn count_of(kind: &str, leads: bool) -> u64 {
+    u64::from(leads && kind != "leader_gone")
+}
+
+/// Whether an acquisition is a candidacy.
+fn of_candidate(requests: &[LockRequest]) -> bool {
+    requests.iter().any(|request| request.mode == Mode::Election)
 }
 
 fn names(requests: &[LockRequest]) -> Vec<(String, String)> {
@@ -196,5 +250,65 @@ fn wait_end(reason: WaitEnd) -> &'static str {
         WaitEnd::SessionEnded(SessionEnd::Closed) => "session_closed",
         WaitEnd::SessionEnded(SessionEnd::Expired) => "session_expired",
         WaitEnd::NodeLost => "node_lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn leader_that_is_gone_is_the_same_on_every_front() {
+        let at = |index| Position { index, ordinal: 0 };
+        let grant = Grant {
+            lock_id: LockId(at(9)),
+            namespace: Namespace::default(),
+            requests: [LockRequest { name: Name::new("e").unwrap(), mode: Mode::Election }].into(),
+            owner: Owner { session: Some(SessionId(at(7))), label: "o".to_owned() },
+            token: 3,
+            count: 0,
+            granted_revision: 9,
+            granted_wall_ms: 0,
+            ttl_ms: None,
+            deadline_ms: None,
+            lock_delay_ms: 0,
+            metadata: "v".into(),
+        };
+        let kind = lock::Change::LockReleased { grant: Arc::new(grant), reason: ReleaseReason::Released };
+        let change = Change {
+            revision: 12,
+            ordinal: 2,
+            namespace: Some(Namespace::default()),
+            kind: ChangeKind::Lock(kind),
+        };
+        let in_log = WatchEvent::from_change(&change);
+        assert_eq!((in_log.kind.as_str(), in_log.count, in_log.token), ("leader_gone", 0, 3));
+        let leader = v1::Leader { fencing_token: 3, value: "v".to_owned(), ..Default::default() };
+        let facts = v1::ElectionFacts {
+            name: "e".to_owned(),
+            candidate_id: "l-9.0".to_owned(),
+            leader: Some(leader),
+            ..Default::default()
+        };
+        let wire = v1::Event {
+            ordinal: 2,
+            kind: "leader_gone".to_owned(),
+            session_id: "s-7.0".to_owned(),
+            reason: "released".to_owned(),
+            facts: Some(Facts::Election(facts)),
+            ..Default::default()
+        };
+        assert_eq!(WatchEvent::from_wire(&wire), in_log);
+        let leader = json!({"fencing_token": 3, "value": "v"});
+        let facts = json!({"area": "election", "name": "e", "candidate_id": "l-9.0", "leader": leader});
+        let told = json!({
+            "ordinal": 2, "kind": "leader_gone", "session_id": "s-7.0", "reason": "released", "facts": facts,
+        });
+        assert_eq!(WatchEvent::from_json(&told), in_log);
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Extend, ForceRelease, LockPart, LockRequest, Mode, Owner, Release,
-    ServingCall, WithdrawWaits,
+    ServingCall, SetMetadata, WithdrawWaits,
 };
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
@@ -67,7 +67,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-/// `a`, `a:shared` or `a:2/3` (two permits of three).
+/// `a`, `a:shared`, `a:election` or `a:2/3` (two permits of three).
 fn lock_request(text: &str) -> LockRequest {
     let (text, mode) = text.split_once(':').unwrap_or((text, "exclusive"));
     let mode = match mode.split_once('/') {
@@ -75,6 +75,7 @@ fn lock_request(text: &str) -> LockRequest {
             Mode::Semaphore { permits: permits.parse().unwrap(), capacity: capacity.parse().unwrap() }
         }
         None if mode == "shared" => Mode::Shared,
+        None if mode == "election" => Mode::Election,
         None => Mode::Exclusive,
     };
     LockRequest { name: name(text), mode }
@@ -116,6 +117,14 @@ impl Story {
                 };
                 Command::from(Release { namespace, grant: by.into() })
             }
+            "resign" | "proclaim" => {
+                let token = words.number("token").unwrap_or_default();
+                let grant = By::Leader { name: name(first), token }.into();
+                match words.plain[0] {
+                    "resign" => Command::from(Release { namespace, grant }),
+                    _ => Command::from(SetMetadata { namespace, grant, metadata: words.text("value") }),
+                }
+            }
             "cancel" | "abandon" => {
                 let scope = match (words.plain[0], words.number("keeps")) {
                     ("cancel", _) => CancelScope::WaitOrGrant,
@@ -151,7 +160,7 @@ impl Story {
         }
     }
 
-    /// `acquire CALLED NAME[,NAME…] [by=SESSION] [label=] [ttl=] [wait=] [delay=] [reentrant=1] [call=NODE.BOOT.NUMBER]`
+    /// `acquire CALLED NAME[,NAME…] [by=SESSION] [label=] [ttl=] [wait=] [delay=] [reentrant=1] [value=] [call=NODE.BOOT.NUMBER]`
     fn acquire(&mut self, words: &Words<'_>) -> Command {
         let lock_id = LockId(self.next());
         self.locks.entry(words.plain[1].to_owned()).or_insert(lock_id);
@@ -166,7 +175,7 @@ impl Story {
             wait_ms: words.number("wait").unwrap_or_default(),
             lock_delay_ms: words.number("delay").unwrap_or_default(),
             reentrant: words.number("reentrant").is_some(),
-            metadata: String::new(),
+            metadata: words.text("value"),
             call: words.call(),
         })
     }
@@ -268,6 +277,9 @@ fn outcome_line(outcome: &Outcome) -> String {
         Ok(Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, remaining_count }))) => {
             format!("released {lock_id} token {token} count {remaining_count}")
         }
+        Ok(Reply::Lock(lock::Reply::MetadataSet(lock::MetadataSet { grant }))) => {
+            format!("changed {} token {} to {}", grant.lock_id, grant.token, grant.metadata)
+        }
         Ok(Reply::Lock(lock::Reply::WaitCancelled(lock::WaitCancelled { lock_id }))) => {
             format!("cancelled {lock_id}")
         }
@@ -286,6 +298,9 @@ fn change_line(change: &Change) -> String {
             format!("{} granted, token {} count {}", grant.lock_id, grant.token, grant.count)
         }
         ChangeKind::Lock(lock::Change::LockExtended(grant)) => format!("{} extended", grant.lock_id),
+        ChangeKind::Lock(lock::Change::LockChanged(grant)) => {
+            format!("{} changed, token {}: {}", grant.lock_id, grant.token, grant.metadata)
+        }
         ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
             format!("{} released, count {}: {reason:?}", grant.lock_id, grant.count)
         }

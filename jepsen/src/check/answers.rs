@@ -45,7 +45,7 @@ impl At<'_> {
 }
 
 fn lock_id(operation: &Operation) -> Result<LockId, String> {
-    operation.answered("lock_id").parse().map_err(|error| format!("{error}"))
+    operation.acquisition().parse().map_err(|error| format!("{error}"))
 }
 
 fn name(operation: &Operation) -> Result<Name, String> {
@@ -68,6 +68,8 @@ fn found(is: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 pub(super) fn compare(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     match operation.f.as_str() {
         "acquire" => acquire(operation, at),
+        "campaign" => campaign(operation, at),
+        "proclaim" | "resign" => leads(operation, at),
         "release" | "extend" => release_or_extend(operation, at),
         "open_session" | "keep_alive" | "close_session" => session_write(operation, at),
         "advance_register" => {
@@ -111,6 +113,37 @@ fn acquire(operation: &Operation, at: &At<'_>) -> Result<(), String> {
     let held: Vec<(&str, &str)> =
         grant.requests.iter().map(|request| (request.name.as_str(), request.mode.as_str())).collect();
     same("locks", &held, &wanted(&operation.args))
+}
+
+fn campaign(operation: &Operation, at: &At<'_>) -> Result<(), String> {
+    let lock_id = lock_id(operation)?;
+    let grant = at.grant(lock_id).ok_or_else(|| format!("{lock_id} does not lead at {}", at.revision))?;
+    same("token", &Some(grant.token), &operation.number("fencing_token"))?;
+    same("value", grant.metadata.as_ref(), operation.arg("value"))?;
+    same("answered value", grant.metadata.as_ref(), operation.answered("value"))?;
+    same("election", &grant.election().map(Name::as_str), &Some(operation.arg("name")))
+}
+
+/// Compares what a leader did with the log: under its own token, and with its own value.
+fn leads(operation: &Operation, at: &At<'_>) -> Result<(), String> {
+    let id = lock_id(operation)?;
+    let asked = operation.args["fencing_token"].as_u64();
+    same("token", &asked, &operation.number("fencing_token"))?;
+    let is_it = |reply: &Reply| match reply {
+        Reply::Lock(lock::Reply::Released(lock::Released { lock_id, token, .. })) => {
+            operation.f == "resign" && *lock_id == id && Some(*token) == asked
+        }
+        Reply::Lock(lock::Reply::MetadataSet(lock::MetadataSet { grant })) => {
+            let value = &*grant.metadata;
+            operation.f == "proclaim"
+                && grant.lock_id == id
+                && Some(grant.token) == asked
+                && value == operation.arg("value")
+                && value == operation.answered("value")
+        }
+        _ => false,
+    };
+    found(at.has(is_it), || format!("{} of {id} at {}", operation.f, at.revision))
 }
 
 /// The requested names and modes.
@@ -202,6 +235,15 @@ fn read(operation: &Operation, at: &At<'_>) -> Result<(), String> {
             let held: Vec<u64> = lock.holders.iter().map(|grant| grant.token).collect();
             same("holders", &held, &told)?;
             same("waiters", &Some(lock.waiter_count), &operation.number("waiter_count"))
+        }
+        "get_election" => {
+            let lock = at.state.lock(&namespace, &name(operation)?, 0);
+            let leader = lock.as_ref().and_then(|lock| lock.holders.first());
+            let told = &operation.value["leader"];
+            same("leader", &leader.map(|grant| grant.token), &told["fencing_token"].as_u64())?;
+            same("value", &leader.map(|grant| &*grant.metadata), &told["value"].as_str())?;
+            let candidates = lock.map_or(0, |lock| lock.waiter_count);
+            same("candidates", &Some(candidates), &operation.number("candidate_count"))
         }
         "get_session" => {
             let session = session(operation.arg("session_id"))?;

@@ -177,13 +177,13 @@ fn words(events: &[Event]) -> BTreeMap<u64, Vec<Word<'_>>> {
 fn not_executed(operations: &[Operation]) -> HashMap<&str, &Operation> {
     let mut marks: HashMap<&str, u64> = HashMap::new();
     for operation in operations {
-        *marks.entry(operation.arg("metadata")).or_default() += 1;
+        *marks.entry(operation.mark()).or_default() += 1;
     }
     let told = ["no_leader", "overloaded", "shutting_down", "unreachable", "disk_full"];
     operations
         .iter()
-        .filter(|operation| operation.f == "acquire" && operation.end == Kind::Fail)
-        .filter(|operation| told.contains(&operation.error.as_str()) && marks[operation.arg("metadata")] == 1)
-        .map(|operation| (operation.arg("metadata"), operation))
+        .filter(|operation| !operation.mark().is_empty() && operation.end == Kind::Fail)
+        .filter(|operation| told.contains(&operation.error.as_str()) && marks[operation.mark()] == 1)
+        .map(|operation| (operation.mark(), operation))
         .collect()
 }

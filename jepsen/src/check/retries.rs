@@ -14,8 +14,8 @@ pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     for answers in keys.values() {
         let effect = |operation: &Operation| {
-            let text = |field| operation.answered(field).to_owned();
-            (text("lock_id"), operation.number("fencing_token"), text("session_id"))
+            let (id, session_id) = (operation.acquisition(), operation.answered("session_id"));
+            (id.to_owned(), operation.number("fencing_token"), session_id.to_owned())
         };
         if let Some(other) = answers.iter().find(|other| effect(other) != effect(answers[0])) {
             problems.push(format!(

@@ -8,6 +8,7 @@ use crate::watch_event::WatchEvent;
 /// A grant that is held.
 struct Held {
     session_id: String,
+    token: u64,
     names: Vec<(String, String)>,
 }
 
@@ -69,17 +70,23 @@ impl Story {
                 self.ended_sessions.insert(change.session_id.clone());
                 (!self.sessions.remove(&change.session_id)).then_some("no such session")
             }
-            "lock_queued" => self.queued(revision, change),
-            "lock_granted" => {
+            "lock_queued" | "candidate_queued" => self.queued(revision, change),
+            "lock_granted" | "elected" => {
                 self.granted(revision, change);
                 None
             }
-            "lock_extended" => (!self.held.contains_key(&change.lock_id)).then_some("extended, but not held"),
+            "lock_extended" | "leadership_extended" => {
+                (!self.held.contains_key(&change.lock_id)).then_some("extended, but not held")
+            }
+            "proclaimed" => {
+                let token = self.held.get(&change.lock_id).map(|held| held.token);
+                (token != Some(change.token)).then_some("proclaimed by somebody who does not lead")
+            }
             "lock_released" if change.count > 0 => None,
-            "lock_released" => {
+            "lock_released" | "leader_gone" => {
                 self.held.remove(&change.lock_id).is_none().then_some("released, but not held")
             }
-            "wait_ended" => {
+            "wait_ended" | "candidate_gone" => {
                 self.waits.remove(&change.lock_id).is_none().then_some("a wait ended that was none")
             }
             "register_advanced" | "register_deleted" => self.register(change),
@@ -128,7 +135,8 @@ impl Story {
         self.last_token = self.last_token.max(change.token);
         for (name, mode) in &change.names {
             let others = self.held.values().flat_map(|held| &held.names).filter(|(held, _)| held == name);
-            let clash = others.filter(|(_, other)| mode == "exclusive" || other == "exclusive").count();
+            let excludes = |mode: &str| matches!(mode, "exclusive" | "election");
+            let clash = others.filter(|(_, other)| excludes(mode) || excludes(other)).count();
             if clash > 0 {
                 self.problem(revision, change, "granted beside a holder that excludes it");
             }
@@ -136,7 +144,8 @@ impl Story {
         if let Some(wait) = self.waits.remove(&change.lock_id) {
             self.in_turn(revision, change, &wait);
         }
-        let held = Held { session_id: change.session_id.clone(), names: change.names.clone() };
+        let (session_id, names) = (change.session_id.clone(), change.names.clone());
+        let held = Held { session_id, token: change.token, names };
         if self.held.insert(change.lock_id.clone(), held).is_some() {
             self.problem(revision, change, "granted twice");
         }
@@ -218,6 +227,36 @@ mod tests {
             event("lock_granted", "l-1.0", 1, ""),
         ];
         assert_eq!(problems(story), [""; 0]);
+    }
+
+    /// A change of an election.
+    fn of_election(kind: &str, lock_id: &str, token: u64) -> WatchEvent {
+        let count = u64::from(kind != "leader_gone");
+        WatchEvent { count, names: vec![("e".into(), "election".into())], ..event(kind, lock_id, token, "") }
+    }
+
+    #[test]
+    fn leader_is_alone_and_acts_under_its_token() {
+        let story = vec![
+            of_election("elected", "l-1.0", 1),
+            of_election("candidate_queued", "l-2.0", 0),
+            of_election("candidate_queued", "l-3.0", 0),
+            of_election("proclaimed", "l-1.0", 1),
+            of_election("candidate_gone", "l-2.0", 0),
+            of_election("leader_gone", "l-1.0", 1),
+            of_election("elected", "l-3.0", 2),
+            of_election("leadership_extended", "l-3.0", 2),
+        ];
+        assert_eq!(problems(story), [""; 0]);
+        for story in [
+            vec![of_election("elected", "l-1.0", 1), of_election("elected", "l-2.0", 2)],
+            vec![of_election("elected", "l-1.0", 1), of_election("proclaimed", "l-1.0", 2)],
+            vec![of_election("proclaimed", "l-1.0", 1)],
+            vec![of_election("leader_gone", "l-1.0", 1)],
+        ] {
+            let text = format!("{story:?}");
+            assert_eq!(problems(story).len(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -18,12 +18,13 @@ struct Granted<'a> {
 pub(super) fn check(operations: &[Operation]) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     let mut by_lock: BTreeMap<&str, Granted<'_>> = BTreeMap::new();
-    for operation in
-        operations.iter().filter(|operation| operation.f == "acquire" && operation.end == Kind::Ok)
-    {
+    let granted = |operation: &&Operation| {
+        matches!(operation.f.as_str(), "acquire" | "campaign") && operation.end == Kind::Ok
+    };
+    for operation in operations.iter().filter(granted) {
         let Some(token) = operation.number("fencing_token") else { continue };
         let (invoked, returned) = (operation.invoked, operation.returned);
-        let found = by_lock.entry(operation.answered("lock_id"));
+        let found = by_lock.entry(operation.acquisition());
         let granted = found.or_insert(Granted { operation, token, invoked, returned });
         granted.invoked = granted.invoked.min(invoked);
         granted.returned = granted.returned.min(returned);

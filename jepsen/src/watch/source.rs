@@ -28,6 +28,7 @@ const SUBSCRIPTION: &str = "subscription ($from: Long!, $progress: Long!) {
                 ... on LockFacts {
                     lockId grant { fencingToken count metadata locks { name mode } } waiter { locks { name mode } }
                 }
+                ... on ElectionFacts { name candidateId leader { fencingToken value } }
                 ... on SessionFacts { metadata } ... on RegisterFacts { name highWater }
             }
         } }

@@ -1,5 +1,6 @@
 //! The workloads that clients run while the nemesis injects faults.
 
+mod election;
 mod keeper;
 mod lock;
 mod queue;
@@ -25,6 +26,8 @@ pub use resource::Stores;
 pub enum Workload {
     /// Locks of every mode: acquire, wait, extend, check, release, session loss.
     Lock,
+    /// Elections: campaign, wait, proclaim, write under the token, resign, lose the leadership.
+    Election,
     /// High-water registers.
     Register,
     /// Counters under a lock, in a store that ignores tokens and in a store that checks them.
@@ -47,6 +50,7 @@ impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::Election => "election",
             Self::Register => "register",
             Self::Resource => "resource",
             Self::Sessions => "sessions",
@@ -82,6 +86,7 @@ impl Workload {
             let client = Client::new(shared, process);
             match self {
                 Self::Lock | Self::Watch => tasks.spawn(lock::process(client)),
+                Self::Election => tasks.spawn(election::process(client)),
                 Self::Register => tasks.spawn(register::process(client)),
                 Self::Resource => tasks.spawn(resource::process(client)),
                 Self::Sessions => tasks.spawn(sessions::process(client)),
