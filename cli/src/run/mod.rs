@@ -217,7 +217,8 @@ fn unconfirmed(subject: &str, error: Error, end: Result<u8, Failure>) -> Failure
 
 /// Whether this code means that the grant, or its session, has ended.
 fn is_gone(code: &str) -> bool {
-    code.starts_with("session_") || matches!(code, "lock_not_held" | "lock_not_found" | "grant_ended")
+    code.starts_with("session_")
+        || matches!(code, "lock_not_held" | "lock_not_found" | "grant_ended" | "token_superseded")
 }
 
 #[cfg(test)]
