@@ -143,6 +143,7 @@ pub(crate) struct LeadershipAnswer {
 }
 
 /// A candidate that waits to be elected.
+#[expect(clippy::struct_field_names, reason = "the names of the contract")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
     "candidate_id": "l-1540.0", "session_id": "s-13.0", "owner": "worker-8", "queue_position": 0, "remaining_ms": 4200

@@ -116,7 +116,10 @@ impl LockMode {
                 return Ok(Mode::Semaphore { permits: permits.unwrap_or(1), capacity });
             }
             Self::Election => {
-                return Err(ApiError::invalid("mode", "is that of elections; campaign for one instead"));
+                return Err(ApiError::invalid(
+                    "mode",
+                    "is only for elections; campaign for the election instead of acquiring a lock",
+                ));
             }
         };
         for (field, given) in [("permits", permits), ("capacity", capacity)] {

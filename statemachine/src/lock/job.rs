@@ -34,8 +34,10 @@ impl Job for Lock {
 
     fn level(command: &Command) -> u32 {
         match command {
-            Command::Downgrade(_) | Command::SetMetadata(_) | Command::Resize(_) => 2,
-            Command::Release(Release { grant: GrantRef { by: By::Leader { .. }, .. }, .. }) => 2,
+            Command::Downgrade(_)
+            | Command::SetMetadata(_)
+            | Command::Resize(_)
+            | Command::Release(Release { grant: GrantRef { by: By::Leader { .. }, .. }, .. }) => 2,
             Command::Release(release) if release.grant.session.is_some() => 2,
             Command::Acquire(acquire)
                 if acquire.requests.iter().any(|request| request.mode == Mode::Election) =>

@@ -10,7 +10,7 @@ use crate::{Code, LockId, Name, SessionId};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Someone else holds the lock, or waits ahead, and the request does not wait.
-    #[error("lock {name} is held; set wait_ms to queue for it")]
+    #[error("{name} is held; set wait_ms to queue for it")]
     LockHeld {
         /// The first name that is not free.
         name: Name,
@@ -20,7 +20,7 @@ pub enum Refusal {
         waiters: u64,
     },
     /// The lock is closed after an involuntary loss.
-    #[error("lock {name} was lost by its holder and stays closed for {remaining_ms} ms (lock-delay)")]
+    #[error("{name} was lost by its holder and stays closed for {remaining_ms} ms (lock-delay)")]
     LockDelayed {
         /// The lock.
         name: Name,
@@ -73,7 +73,7 @@ pub enum Refusal {
         cycle: Vec<String>,
     },
     /// The lock exists as another kind (a semaphore, an election, or exclusive and shared).
-    #[error("lock {name} is in use as {actual}; a lock has one kind while it is held or waited for")]
+    #[error("{name} is in use as {actual}; a name has one kind while it is held or waited for")]
     ModeMismatch {
         /// The lock.
         name: Name,

@@ -19,6 +19,7 @@ impl State {
             ensure!(grant.lock_id == *lock_id, "{lock_id}: grant under a wrong id");
             ensure!(grant.token <= self.lock.last_token, "{lock_id}: token {} was never given", grant.token);
             ensure!(grant.count > 0, "{lock_id}: held zero times");
+            ensure!(names_one_kind(&grant.requests), "{lock_id}: leads an election and holds something else");
             ensure!(!self.lock.waits.contains_key(lock_id), "{lock_id}: held and queued");
             ensure!(
                 grant.deadline_ms.is_some() != grant.owner.session.is_some(),
@@ -36,6 +37,7 @@ impl State {
     pub(crate) fn validate_waits(&self) -> Result<(), String> {
         for (lock_id, wait) in &self.lock.waits {
             ensure!(!self.admits(*lock_id, wait, |_| false), "{lock_id}: waits for what it could have");
+            ensure!(names_one_kind(&wait.requests), "{lock_id}: a candidate that waits for something else");
             for request in &wait.requests {
                 let lock = self.lock.by_key.get(&wait.key(request));
                 let lock = lock.ok_or_else(|| format!("{lock_id}: waits for a lock that is not there"))?;
@@ -135,6 +137,11 @@ impl State {
     }
 }
 
+/// Whether an election, if it is named, is named alone.
+fn names_one_kind(requests: &[LockRequest]) -> bool {
+    requests.len() == 1 || requests.iter().all(|request| request.mode != Mode::Election)
+}
+
 fn mode_of(requests: &[LockRequest], key: &LockKey) -> Option<Mode> {
     requests.iter().find(|request| request.name == key.name).map(|request| request.mode)
 }
@@ -204,6 +211,17 @@ mod tests {
             lock(state, "b").add_holder(newest, Mode::Shared);
         });
         assert!(said.contains("held by an acquisition that does not hold it"), "{said}");
+    }
+
+    #[test]
+    fn a_leader_of_two_elections_is_noticed() {
+        let said = said_of(|state| {
+            let oldest = *state.lock.grants.get_min().unwrap().0;
+            for request in &mut Arc::make_mut(state.lock.grants.get_mut(&oldest).unwrap()).requests {
+                request.mode = Mode::Election;
+            }
+        });
+        assert!(said.contains("leads an election and holds something else"), "{said}");
     }
 
     #[test]
