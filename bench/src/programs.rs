@@ -108,6 +108,7 @@ pub(crate) fn version(system: Name, program: &Path) -> Result<String> {
     Ok(match system {
         Name::Batuta => number.to_owned(),
         Name::Etcd if program == built("etcd") => format!("{number} (built from the Go module registry)"),
-        _ => format!("{number} ({path})"),
+        // Reports are published, so a program of this tree is named from its root.
+        _ => format!("{number} ({})", program.strip_prefix(ROOT).unwrap_or(program).display()),
     })
 }

@@ -149,7 +149,7 @@ impl Election {
     /// Replaces the value that this leader publishes; observers see the change.
     ///
     /// # Errors
-    /// `lock_not_held` when the leadership is lost; otherwise as the cluster answers.
+    /// `token_superseded` when the leadership is lost; otherwise as the cluster answers.
     pub async fn proclaim(&mut self, value: impl Into<String>) -> Result<(), Error> {
         let request = ProclaimRequest {
             name: self.leader.name.clone(),

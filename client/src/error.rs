@@ -105,6 +105,7 @@ impl Error {
                 | "lock_not_found"
                 | "lock_not_held"
                 | "grant_ended"
+                | "token_superseded"
         )
     }
 

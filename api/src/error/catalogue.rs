@@ -127,7 +127,7 @@ pub fn info(code: Code) -> CodeInfo {
         ]),
         Code::ModeMismatch => line(code, 409, Grpc::FailedPrecondition, [
             "The lock is in use as another kind",
-            "A lock is either a semaphore or an exclusive/shared lock while it is held or waited for.",
+            "A name is a semaphore, an election, or an exclusive and shared lock while it is held or waited for.",
             "Use the kind that the lock has, or another name.",
         ]),
         Code::NamespaceMismatch => line(code, 403, Grpc::PermissionDenied, [

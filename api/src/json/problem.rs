@@ -19,7 +19,7 @@ pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
     "title": "The lock is held",
     "status": 409,
     "code": "lock_held",
-    "detail": "lock orders/42 is held; set wait_ms to queue for it",
+    "detail": "orders/42 is held; set wait_ms to queue for it",
     "retryable": true,
     "retry_after_ms": 500,
     "revision": 1544,
