@@ -298,14 +298,13 @@ impl Replica {
     /// # Errors
     /// [`ProposeError::NoLeader`] when no leader confirms in time that it still leads, or none can.
     pub async fn read(&self, timeout: Duration) -> Result<Arc<State>, ProposeError> {
-        let started = tokio::time::Instant::now();
-        let no_leader = || Err(ProposeError::NoLeader { waited_ms: route::millis(started.elapsed()) });
+        if let Some(removed) = self.removed() {
+            return Err(removed);
+        }
         tokio::select! {
             biased;
-            removed = self.inner.standing.until_removed() => Err(removed),
             read = self.read_until_done() => read,
-            () = tokio::time::sleep(timeout) => no_leader(),
-            () = self.majority_lost() => no_leader(),
+            given_up = self.read_given_up(tokio::time::Instant::now(), timeout) => Err(given_up),
         }
     }
 

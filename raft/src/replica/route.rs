@@ -66,6 +66,13 @@ impl Core {
     }
 }
 
+/// Waits as long as a call usually takes at most, and returns what is left of its timeout. Only then does a call look for reasons to give up,
+/// so that most calls set a single timer.
+async fn answered_soon(timeout: Duration) -> Duration {
+    tokio::time::sleep(SILENCE_LOOK.min(timeout)).await;
+    timeout.saturating_sub(SILENCE_LOOK)
+}
+
 /// Ends a call with this error, or with "outcome unknown" when an earlier attempt may have taken effect.
 fn unless_done<T>(maybe_done: bool, started: Instant, error: ProposeError) -> Result<T, ProposeError> {
     let waited_ms = millis(started.elapsed());
@@ -101,13 +108,25 @@ impl Replica {
     pub(super) async fn majority_lost(&self) {
         let mut silent_since = None;
         loop {
-            tokio::time::sleep(SILENCE_LOOK).await;
             let now = Instant::now();
             silent_since = if self.majority_is_silent() { silent_since.or(Some(now)) } else { None };
             if silent_since.is_some_and(|since| now - since >= MAJORITY_MAY_SPEAK_WITHIN) {
                 return;
             }
+            tokio::time::sleep(SILENCE_LOOK).await;
         }
+    }
+
+    /// Resolves with the error of a read that is given up: this node was removed, `timeout` has passed, or there is no majority.
+    pub(super) async fn read_given_up(&self, started: Instant, timeout: Duration) -> ProposeError {
+        let left = answered_soon(timeout).await;
+        tokio::select! {
+            biased;
+            removed = self.inner.standing.until_removed() => return removed,
+            () = tokio::time::sleep(left) => {}
+            () = self.majority_lost() => {}
+        }
+        ProposeError::NoLeader { waited_ms: millis(started.elapsed()) }
     }
 
     fn majority_is_silent(&self) -> bool {
@@ -134,8 +153,9 @@ impl Replica {
     {
         let started = Instant::now();
         let mut given_up = pin!(async {
+            let left = answered_soon(timeout).await;
             tokio::select! {
-                () = tokio::time::sleep(timeout) => {}
+                () = tokio::time::sleep(left) => {}
                 () = self.majority_lost() => tokio::time::sleep(REFUSED_WITHIN).await,
             }
         });

@@ -1,6 +1,7 @@
 //! This node's standing in its cluster: which process it is, whether it was removed, and what it waits for.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ struct Notes {
 /// This node's standing in its cluster.
 pub(crate) struct Standing {
     started: Instant,
+    /// Whether the node was removed: read by every call, where the token would take a lock.
+    is_removed: AtomicBool,
+    /// Cancelled when the node is removed.
     removed: CancellationToken,
     notes: Mutex<Notes>,
 }
@@ -40,7 +44,12 @@ pub(crate) struct Standing {
 impl Standing {
     pub(super) fn new(identity: Option<Identity>) -> Self {
         let notes = Notes { identity, ..Notes::default() };
-        Self { started: Instant::now(), removed: CancellationToken::new(), notes: Mutex::new(notes) }
+        Self {
+            started: Instant::now(),
+            is_removed: AtomicBool::new(false),
+            removed: CancellationToken::new(),
+            notes: Mutex::new(notes),
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -87,12 +96,13 @@ impl Standing {
 
     /// Notes that the node is no longer a member, for good.
     pub(super) fn note_removed(&self) {
+        self.is_removed.store(true, Ordering::Release);
         self.removed.cancel();
     }
 
     /// The refusal of every call, once the node was removed.
     pub(super) fn removed(&self) -> Option<ProposeError> {
-        self.removed.is_cancelled().then(|| self.refusal())
+        self.is_removed.load(Ordering::Acquire).then(|| self.refusal())
     }
 
     /// Resolves with the refusal when the node is removed.
