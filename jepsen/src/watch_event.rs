@@ -149,30 +149,29 @@ impl WatchEvent {
                 Self { session_id: session.to_string(), reason: reason.to_owned(), ..base("session_ended") }
             }
             ChangeKind::Lock(lock::Change::LockQueued(wait)) => of_wait(
-                base(if of_candidate(&wait.requests) { "candidate_queued" } else { "lock_queued" }),
+                base(if wait.election().is_some() { "candidate_queued" } else { "lock_queued" }),
                 wait,
             ),
             ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
-                let kind = if of_candidate(&wait.requests) { "candidate_gone" } else { "wait_ended" };
+                let kind = if wait.election().is_some() { "candidate_gone" } else { "wait_ended" };
                 Self { reason: wait_end(*reason).to_owned(), ..of_wait(base(kind), wait) }
             }
             ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
-                of_grant(base(if of_candidate(&grant.requests) { "elected" } else { "lock_granted" }), grant)
+                of_grant(base(if grant.election().is_some() { "elected" } else { "lock_granted" }), grant)
             }
             ChangeKind::Lock(lock::Change::LockExtended(grant)) => of_grant(
-                base(if of_candidate(&grant.requests) { "leadership_extended" } else { "lock_extended" }),
+                base(if grant.election().is_some() { "leadership_extended" } else { "lock_extended" }),
                 grant,
             ),
-            ChangeKind::Lock(lock::Change::LockChanged(grant)) => of_grant(
-                base(if of_candidate(&grant.requests) { "proclaimed" } else { "lock_changed" }),
-                grant,
-            ),
+            ChangeKind::Lock(lock::Change::LockChanged(grant)) => {
+                of_grant(base(if grant.election().is_some() { "proclaimed" } else { "lock_changed" }), grant)
+            }
             ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
                 let names = vec![(name.to_string(), String::new())];
                 Self { names, token: (*capacity).into(), ..base("lock_resized") }
             }
             ChangeKind::Lock(lock::Change::LockReleased { grant, reason }) => {
-                let kind = if of_candidate(&grant.requests) { "leader_gone" } else { "lock_released" };
+                let kind = if grant.election().is_some() { "leader_gone" } else { "lock_released" };
                 Self { reason: release_reason(reason).to_owned(), ..of_grant(base(kind), grant) }
             }
             ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
@@ -200,11 +199,6 @@ fn wire_mode(mode: v1::LockMode) -> &'static str {
 /// The count of a leadership, which watchers do not see: 1 while it is there.
 fn count_of(kind: &str, leads: bool) -> u64 {
     u64::from(leads && kind != "leader_gone")
-}
-
-/// Whether an acquisition is a candidacy.
-fn of_candidate(requests: &[LockRequest]) -> bool {
-    requests.iter().any(|request| request.mode == Mode::Election)
 }
 
 fn names(requests: &[LockRequest]) -> Vec<(String, String)> {

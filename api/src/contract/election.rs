@@ -345,22 +345,14 @@ impl Candidate {
 impl Election {
     /// Converts an election as it is at an instant.
     pub(crate) fn seen(election: &service::Election, clock: Clock) -> Self {
-        let service::Election { namespace, name, lock } = election;
-        let view = lock.as_ref().map(|lock| &lock.view);
-        let candidates = view.into_iter().flat_map(|view| &view.waiters);
         Self {
-            name: name.to_string(),
-            namespace: namespace.to_string(),
-            leader: view.and_then(|view| view.holders.first()).map(|grant| Leader::seen(grant, clock)),
-            candidates: candidates.map(|wait| Candidate::seen(wait, clock)).collect(),
-            candidate_count: Long(view.map_or(0, |view| view.waiter_count)),
-            next_candidates_cursor: lock
-                .as_ref()
-                .and_then(|lock| lock.next_waiters)
-                .map(parse::waiters_cursor_text),
-            delayed_ms: view
-                .and_then(|view| view.delayed_until_ms)
-                .map(|until_ms| Long(clock.remaining_ms(until_ms))),
+            name: election.name.to_string(),
+            namespace: election.namespace.to_string(),
+            leader: election.leader().map(|grant| Leader::seen(grant, clock)),
+            candidates: election.candidates().iter().map(|wait| Candidate::seen(wait, clock)).collect(),
+            candidate_count: Long(election.candidate_count()),
+            next_candidates_cursor: election.next_candidates().map(parse::waiters_cursor_text),
+            delayed_ms: election.delayed_until_ms().map(|until_ms| Long(clock.remaining_ms(until_ms))),
         }
     }
 }

@@ -7,6 +7,7 @@ use batuta_statemachine::lock::{Grant, Wait};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::hold::{HoldStream, LeadElection, serve};
+use super::lock::session_text;
 use super::{Front, OfSession, calls_of_the_front, consistency, context};
 use crate::ApiError;
 use crate::contract::election as contract;
@@ -15,10 +16,6 @@ use crate::service::election::{Campaign, Election, ListRequest};
 use crate::service::lock::Released;
 use crate::service::parse::{self, parse_name, parse_optional_session_id};
 use crate::service::{At, CallContext, Clock, Page, rfc3339};
-
-fn session_text(session: Option<SessionId>) -> String {
-    session.map(|session| session.to_string()).unwrap_or_default()
-}
 
 pub(super) fn campaign_request(message: v1::CampaignRequest) -> Result<Campaign, ApiError> {
     let v1::CampaignRequest { name, value, session_id, owner, ttl_ms, wait_ms, lock_delay_ms } = message;
@@ -67,19 +64,15 @@ pub(super) fn candidate_message(wait: &Wait, clock: Clock) -> v1::Candidate {
 }
 
 pub(super) fn election_message(election: &Election, clock: Clock) -> v1::Election {
-    let Election { namespace, name, lock } = election;
-    let view = lock.as_ref().map(|lock| &lock.view);
-    let candidates = view.into_iter().flat_map(|view| &view.waiters);
     v1::Election {
-        name: name.to_string(),
-        namespace: namespace.to_string(),
-        leader: view.and_then(|view| view.holders.first()).map(|grant| leader_message(grant, clock)),
-        candidates: candidates.map(|wait| candidate_message(wait, clock)).collect(),
-        candidate_count: view.map_or(0, |view| view.waiter_count),
-        delayed_ms: view.and_then(|view| view.delayed_until_ms).map(|until_ms| clock.remaining_ms(until_ms)),
-        next_candidates_cursor: lock
-            .as_ref()
-            .and_then(|lock| lock.next_waiters)
+        name: election.name.to_string(),
+        namespace: election.namespace.to_string(),
+        leader: election.leader().map(|grant| leader_message(grant, clock)),
+        candidates: election.candidates().iter().map(|wait| candidate_message(wait, clock)).collect(),
+        candidate_count: election.candidate_count(),
+        delayed_ms: election.delayed_until_ms().map(|until_ms| clock.remaining_ms(until_ms)),
+        next_candidates_cursor: election
+            .next_candidates()
             .map(parse::waiters_cursor_text)
             .unwrap_or_default(),
     }

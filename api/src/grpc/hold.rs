@@ -192,7 +192,7 @@ async fn keep<H: Holding>(
     }
 }
 
-/// `batuta.v1.LockService.Hold`.
+/// The streams of `batuta.v1.LockService.Hold`, each of which holds locks.
 pub(super) struct HoldLocks;
 
 impl HoldLocks {
@@ -250,7 +250,7 @@ impl Holding for HoldLocks {
     }
 }
 
-/// `batuta.v1.ElectionService.Lead`.
+/// The streams of `batuta.v1.ElectionService.Lead`, each of which leads an election.
 pub(super) struct LeadElection;
 
 impl LeadElection {

@@ -22,7 +22,7 @@ use crate::service::parse::{
 };
 use crate::service::{At, CallContext, Clock, Page, rfc3339};
 
-fn session_text(session: Option<SessionId>) -> String {
+pub(super) fn session_text(session: Option<SessionId>) -> String {
     session.map(|session| session.to_string()).unwrap_or_default()
 }
 

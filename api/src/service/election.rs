@@ -2,7 +2,8 @@
 //! and a resignation releases it.
 
 use batuta_statemachine::lock::{
-    By, GrantRef, LockFilter, LockPart, LockRequest, MetadataSet, Mode, Owner, Release, SetMetadata,
+    By, GrantRef, LockFilter, LockPart, LockRequest, LockView, MetadataSet, Mode, Owner, Release,
+    SetMetadata, Wait,
 };
 use batuta_statemachine::{Code, LockId, Name, Namespace, Rejection, SessionId, lock as core};
 
@@ -99,6 +100,42 @@ pub struct Election {
     pub lock: Option<Lock>,
 }
 
+impl Election {
+    fn view(&self) -> Option<&LockView> {
+        self.lock.as_ref().map(|lock| &lock.view)
+    }
+
+    /// The leader; `None` when nobody leads.
+    #[must_use]
+    pub fn leader(&self) -> Option<&Held> {
+        self.view()?.holders.first()
+    }
+
+    /// The candidates of this part, in the order in which they will be elected.
+    #[must_use]
+    pub fn candidates(&self) -> &[Wait] {
+        self.view().map_or(&[], |view| &view.waiters)
+    }
+
+    /// The total number of candidates.
+    #[must_use]
+    pub fn candidate_count(&self) -> u64 {
+        self.view().map_or(0, |view| view.waiter_count)
+    }
+
+    /// The last candidate of this part, if there are more.
+    #[must_use]
+    pub fn next_candidates(&self) -> Option<LockId> {
+        self.lock.as_ref()?.next_waiters
+    }
+
+    /// The cluster time until which lock-delay keeps the election closed, in milliseconds.
+    #[must_use]
+    pub fn delayed_until_ms(&self) -> Option<u64> {
+        self.view()?.delayed_until_ms
+    }
+}
+
 impl Service {
     /// Stands as a candidate, and waits up to `wait_ms` to be elected.
     ///
@@ -158,8 +195,8 @@ impl Service {
         released(&permit, Release { namespace: context.namespace.clone(), grant: leadership.into() }).await
     }
 
-    /// Reads one election, with the candidates after those of a previous answer. A name that is in use as a lock has no leader and no
-    /// candidates.
+    /// Reads one election, with the candidates after those of a previous answer. A name that is in use as a lock has neither a leader nor
+    /// any candidates.
     ///
     /// # Errors
     /// See `docs/errors.md`.

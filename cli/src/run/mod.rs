@@ -203,7 +203,7 @@ fn unconfirmed(subject: &str, error: Error, end: Result<u8, Failure>) -> Failure
         // Nothing ran, so nothing ran unprotected.
         Err(failure) => return failure,
     };
-    let message = if is_gone(&error.code) {
+    let message = if error.is_gone() {
         format!("{subject} was lost before the command ended ({ended}): {}", error.message)
     } else {
         format!(
@@ -213,12 +213,6 @@ fn unconfirmed(subject: &str, error: Error, end: Result<u8, Failure>) -> Failure
     };
     let failure = Failure::from(error);
     Failure { message, ..failure.exit(exit::LOST) }.remedy(CHECK_IT)
-}
-
-/// Whether this code means that the grant, or its session, has ended.
-fn is_gone(code: &str) -> bool {
-    code.starts_with("session_")
-        || matches!(code, "lock_not_held" | "lock_not_found" | "grant_ended" | "token_superseded")
 }
 
 #[cfg(test)]

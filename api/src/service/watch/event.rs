@@ -153,7 +153,20 @@ impl Kind {
 
     /// The kind of the change that ends this grant.
     pub(crate) fn of_end(grant: &Grant) -> Self {
-        if grant.election().is_some() { Self::LeaderGone } else { Self::LockReleased }
+        Self::LockReleased.told_of(grant.election())
+    }
+
+    /// The kind by which a change of a lock is told: with an election, that of the leader or the candidate.
+    fn told_of(self, election: Option<&Name>) -> Self {
+        match (election, self) {
+            (Some(_), Self::LockQueued) => Self::CandidateQueued,
+            (Some(_), Self::LockGranted) => Self::Elected,
+            (Some(_), Self::LockExtended) => Self::LeadershipExtended,
+            (Some(_), Self::LockChanged) => Self::Proclaimed,
+            (Some(_), Self::LockReleased) => Self::LeaderGone,
+            (Some(_), Self::WaitEnded) => Self::CandidateGone,
+            (_, other) => other,
+        }
     }
 
     /// The area that this kind of change belongs to.
@@ -327,13 +340,13 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         facts,
         grpc: Rendered::default(),
     };
-    let granted = |kind, grant: &Arc<Grant>| Event {
+    let granted = |kind: Kind, grant: &Arc<Grant>| Event {
         session: grant.owner.session,
-        ..plain(kind, Facts::Grant { grant: Arc::clone(grant), words: None })
+        ..plain(kind.told_of(grant.election()), Facts::Grant { grant: Arc::clone(grant), words: None })
     };
-    let waiting = |kind, wait: &Wait| Event {
+    let waiting = |kind: Kind, wait: &Wait| Event {
         session: wait.owner.session,
-        ..plain(kind, Facts::Wait(Box::new(wait.clone())))
+        ..plain(kind.told_of(wait.election()), Facts::Wait(Box::new(wait.clone())))
     };
     match &change.kind {
         ChangeKind::Session(session::Change::SessionOpened { session, ttl_ms, metadata }) => {
@@ -344,19 +357,10 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let reason = Some(reason.as_str());
             Event { session: Some(*session), reason, ..plain(Kind::SessionEnded, Facts::SessionEnded) }
         }
-        ChangeKind::Lock(lock::Change::LockQueued(wait)) => {
-            waiting(if wait.election().is_some() { Kind::CandidateQueued } else { Kind::LockQueued }, wait)
-        }
-        ChangeKind::Lock(lock::Change::LockGranted(grant)) => {
-            granted(if grant.election().is_some() { Kind::Elected } else { Kind::LockGranted }, grant)
-        }
-        ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(
-            if grant.election().is_some() { Kind::LeadershipExtended } else { Kind::LockExtended },
-            grant,
-        ),
-        ChangeKind::Lock(lock::Change::LockChanged(grant)) => {
-            granted(if grant.election().is_some() { Kind::Proclaimed } else { Kind::LockChanged }, grant)
-        }
+        ChangeKind::Lock(lock::Change::LockQueued(wait)) => waiting(Kind::LockQueued, wait),
+        ChangeKind::Lock(lock::Change::LockGranted(grant)) => granted(Kind::LockGranted, grant),
+        ChangeKind::Lock(lock::Change::LockExtended(grant)) => granted(Kind::LockExtended, grant),
+        ChangeKind::Lock(lock::Change::LockChanged(grant)) => granted(Kind::LockChanged, grant),
         ChangeKind::Lock(lock::Change::LockResized { name, capacity }) => {
             plain(Kind::LockResized, Facts::Capacity { name: name.clone(), capacity: *capacity })
         }
@@ -364,11 +368,10 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let words =
                 if let ReleaseReason::Forced { reason } = reason { Some(reason.clone()) } else { None };
             let facts = Facts::Grant { grant: Arc::clone(grant), words };
-            Event { reason: Some(reason.as_str()), facts, ..granted(Kind::of_end(grant), grant) }
+            Event { reason: Some(reason.as_str()), facts, ..granted(Kind::LockReleased, grant) }
         }
         ChangeKind::Lock(lock::Change::WaitEnded { wait, reason }) => {
-            let kind = if wait.election().is_some() { Kind::CandidateGone } else { Kind::WaitEnded };
-            Event { reason: Some(reason.as_str()), ..waiting(kind, wait) }
+            Event { reason: Some(reason.as_str()), ..waiting(Kind::WaitEnded, wait) }
         }
         ChangeKind::Register(register::Change::RegisterChanged { name, high_water }) => {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };
