@@ -1,10 +1,11 @@
-//! The public APIs of a node: the use cases ([`service`]) and the fronts that offer them ([`rest`],
+//! The public APIs of a node: credentials and the audit ([`access`]), the use cases ([`service`]), and the fronts that offer them ([`rest`],
 //! [`graphql`], [`grpc`], [`ws`]).
 //!
 //! A front decodes, calls the service, and encodes. The objects of REST, WebSocket and GraphQL are defined once (`contract`).
 //! Every call passes one place (`service/admit.rs`). Fronts contain no rules: a request that one front refuses, all refuse, with
 //! the same code of [`error::Code`].
 
+pub mod access;
 pub mod client_work;
 mod contract;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod graphql;
 pub mod grpc;
+mod host;
 mod json;
 mod middleware;
 pub mod rest;
@@ -21,4 +23,5 @@ pub mod ws;
 
 pub use error::ApiError;
 pub use graphql::GraphqlOptions;
+pub use host::Hosts;
 pub use service::{Service, ServiceOptions};

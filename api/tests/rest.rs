@@ -400,7 +400,8 @@ async fn disconnected_caller_leaves_no_waiter() {
     let waiters = async || api.get("/api/v1/locks/a").await.ok(200)["waiter_count"].as_u64().unwrap();
 
     let body = json!({"name": "a", "ttl_ms": 600_000, "wait_ms": 600_000}).to_string();
-    let head = "POST /api/v1/locks HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length:";
+    let head =
+        "POST /api/v1/locks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length:";
     let mut caller = tokio::net::TcpStream::connect(address).await.unwrap();
     caller.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
     eventually("the call is queued", async || waiters().await == 1).await;

@@ -156,7 +156,7 @@ fn exit_of(code: &str) -> u8 {
         }
         "lock_not_found" | "session_not_found" | "register_not_found" | "unknown_member" => exit::NOT_FOUND,
         "unavailable" | "not_batuta" | "no_leader" | "node_lost" | "node_removed" | "overloaded"
-        | "shutting_down" | "draining" | "disk_full" => exit::UNAVAILABLE,
+        | "shutting_down" | "draining" | "disk_full" | "auth_busy" | "audit_unavailable" => exit::UNAVAILABLE,
         "outcome_unknown" | "timeout" => exit::UNKNOWN,
         "internal" => exit::INTERNAL,
         _ => exit::REFUSED,

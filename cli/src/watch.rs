@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batuta_client::v1::event::Facts;
 use batuta_client::v1::object::Object;
-use batuta_client::v1::{Event, Register, SnapshotPage};
+use batuta_client::v1::{AccessFacts, Event, Register, SnapshotPage};
 use batuta_client::{WatchItem, WatchOptions};
 use clap::Args;
 use serde_json::{Value, json};
@@ -174,6 +174,7 @@ fn line(revision: u64, event: &Event) -> String {
             parts.push(printable(&register.name));
             parts.push(format!("high water {}", register.high_water.unwrap_or_default()));
         }
+        Some(Facts::Access(access)) => parts.extend(access_parts(access)),
         Some(Facts::Cluster(node)) if node.node_id > 0 => {
             parts.push(format!("{} {}", node.node_id, printable(&node.node_name)));
         }
@@ -187,6 +188,25 @@ fn line(revision: u64, event: &Event) -> String {
     parts.extend(words);
     parts.retain(|part| !part.is_empty());
     parts.join("  ")
+}
+
+/// What a change of access is about, for people.
+fn access_parts(access: &AccessFacts) -> Vec<String> {
+    let mut parts = vec![
+        printable(&access.subject),
+        printable(&access.role),
+        access.binding_id.clone(),
+        access.credential_kind.clone(),
+        access.credential_id.clone(),
+        access.mode.clone(),
+    ];
+    for (is_so, word) in [(access.suspended, "suspended"), (access.deleted, "deleted")] {
+        parts.extend(is_so.then(|| word.to_owned()));
+    }
+    if !access.made_by.is_empty() {
+        parts.push(format!("by {}", access.made_by));
+    }
+    parts
 }
 
 /// Formats a change for programs; `more`: whether more lines of its revision follow.
@@ -230,6 +250,19 @@ fn facts_json(facts: &Facts) -> Value {
         }),
         Facts::Register(register) => json!({
             "area": "register", "name": register.name, "high_water": register.high_water,
+        }),
+        Facts::Access(access) => json!({
+            "area": "access",
+            "subject": text_json(&access.subject),
+            "principal_id": text_json(&access.principal_id),
+            "suspended": access.suspended,
+            "role": text_json(&access.role),
+            "binding_id": text_json(&access.binding_id),
+            "credential_id": text_json(&access.credential_id),
+            "credential_kind": text_json(&access.credential_kind),
+            "mode": text_json(&access.mode),
+            "deleted": access.deleted,
+            "made_by": text_json(&access.made_by),
         }),
         Facts::Cluster(node) => json!({
             "area": "cluster",

@@ -84,7 +84,7 @@ impl Error {
             // Every attempt of a call has the same key, and a call without a key may be repeated freely.
             "outcome_unknown" | "not_batuta" => true,
             "no_leader" | "node_lost" | "node_removed" | "overloaded" | "shutting_down" | "draining"
-            | "disk_full" | "unavailable" | "timeout" => self.retryable,
+            | "disk_full" | "auth_busy" | "audit_unavailable" | "unavailable" | "timeout" => self.retryable,
             _ => false,
         }
     }

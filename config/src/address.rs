@@ -14,13 +14,13 @@ impl<'a> Address<'a> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok()?;
         let bracketed = host.starts_with('[');
-        let known = if bracketed {
-            text.parse::<SocketAddr>().is_ok()
-        } else {
-            !host.is_empty()
-                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-        };
+        let known = if bracketed { text.parse::<SocketAddr>().is_ok() } else { is_host_name(host) };
         known.then_some(Self { host, port })
+    }
+
+    /// The host if it is a name, not an IP address.
+    pub(crate) fn name(&self) -> Option<&'a str> {
+        self.ip().is_none().then_some(self.host)
     }
 
     fn ip(&self) -> Option<IpAddr> {
@@ -36,4 +36,9 @@ impl<'a> Address<'a> {
     pub(crate) fn is_unspecified(&self) -> bool {
         self.ip().is_some_and(|ip| ip.is_unspecified())
     }
+}
+
+/// Whether the text has only characters of host names.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use crate::address::Address;
+use crate::address::{Address, is_host_name};
 use crate::error::ConfigError;
 use crate::key::{self, Key};
 use crate::origin::Origin;
 use crate::raw::{Raw, Value};
 use crate::validated::{
-    Advertise, Cluster, Limits, Listen, Log, LogFormat, LogLevel, Node, NodeConfig, Raft, Security, Storage,
+    Advertise, Api, Cluster, Limits, Listen, Log, LogFormat, LogLevel, Node, NodeConfig, Raft, Security,
+    Storage,
 };
 
 type Checked<T> = Result<T, ConfigError>;
@@ -25,6 +26,7 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
         node,
         listen,
         advertise,
+        api: Api { allowed_hosts: allowed_hosts(values)? },
         cluster,
         raft: raft(values)?,
         storage: Storage { disk_free_min_bytes: values.integer("storage.disk_free_min_bytes", 0..=1 << 50)? },
@@ -207,6 +209,20 @@ fn not_an_address(values: Values, path: &'static str, text: &str) -> ConfigError
         format!("{text:?} is not host:port with a port up to 65535"),
         "write it like 127.0.0.1:8080, [::1]:8080 or node.example:8080",
     )
+}
+
+fn allowed_hosts(values: Values) -> Checked<Vec<String>> {
+    let path = "api.allowed_hosts";
+    let hosts = values.list(path);
+    let is_host = |item: &str| is_host_name(item.strip_prefix("*.").unwrap_or(item));
+    match hosts.iter().find(|item| !is_host(item)) {
+        None => Ok(hosts),
+        Some(item) => Err(values.invalid(
+            path,
+            format!("{item:?} is not the name of a host, alone or after `*.`"),
+            "write it like batuta.example.com or *.example.com, without scheme and port; IP addresses are allowed anyway",
+        )),
+    }
 }
 
 /// Largest static set: every voter takes part in every write.

@@ -129,6 +129,13 @@ pub static KEYS: &[Key] = &[
         "host:port given to clients for WebSocket; not set = the bound address",
     ),
     key("advertise.peer", Text, "", None, "host:port given to the other nodes; not set = the bound address"),
+    key(
+        "api.allowed_hosts",
+        List,
+        "",
+        None,
+        "names by which clients may call this node, besides those on which it listens or which it advertises; *.example.com allows one more label",
+    ),
     key("cluster.peers", List, "", Some("--peers"), "the static set as name=host:port, this node included"),
     key(
         "cluster.bootstrap_expect",

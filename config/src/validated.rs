@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::address::Address;
+
 /// The configuration of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -11,6 +13,8 @@ pub struct NodeConfig {
     pub listen: Listen,
     /// The addresses it gives to others.
     pub advertise: Advertise,
+    /// Whom the API answers.
+    pub api: Api,
     /// The members it forms a cluster with.
     pub cluster: Cluster,
     /// Timing and sizes of replication.
@@ -58,6 +62,27 @@ pub struct Advertise {
     pub ws: Option<String>,
     /// Address that the other nodes use.
     pub peer: Option<String>,
+}
+
+/// Whom the API of this node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Names by which clients may call the node, besides its own: a name, or `*.` and a name.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl NodeConfig {
+    /// Returns the names by which clients may call the node: those on which it listens, those that it advertises, and
+    /// [`Api::allowed_hosts`]. IP addresses are left out.
+    #[must_use]
+    pub fn host_names(&self) -> Vec<String> {
+        let Listen { rest, grpc, ws, peer } = &self.listen;
+        let advertise = &self.advertise;
+        let told = [&advertise.rest, &advertise.grpc, &advertise.ws, &advertise.peer];
+        let own = [rest, grpc, ws, peer].into_iter().chain(told.into_iter().flatten());
+        let names = own.filter_map(|address| Address::parse(address)?.name());
+        names.map(str::to_owned).chain(self.api.allowed_hosts.iter().cloned()).collect()
+    }
 }
 
 /// The members a node forms a cluster with: either a static set or a cluster to join.

@@ -181,6 +181,10 @@ fn broken_rule_names_key_limit_and_remedy() {
         ("cluster.peers", "n1=https://127.0.0.1:7070", ["\"https\"", "leave the scheme out"]),
         ("cluster.join", "ftp://127.0.0.1:7070", ["\"ftp\"", "leave the scheme out"]),
         ("advertise.rest", "127.0.0.1:0", ["not an address that others could call", "port"]),
+        ("api.allowed_hosts", "a.example,http://b.example", ["\"http://b.example\"", "without scheme"]),
+        ("api.allowed_hosts", "a.example:8080", ["\"a.example:8080\"", "without scheme and port"]),
+        ("api.allowed_hosts", "*", ["\"*\"", "*.example.com"]),
+        ("api.allowed_hosts", "a.*.example", ["\"a.*.example\"", "*.example.com"]),
         ("cluster.peers", "", ["neither a static set", "cluster.join"]),
         ("cluster.peers", "other=127.0.0.1:1", ["batuta-0", "node.name"]),
         ("cluster.peers", "batuta-0=h:1,b=h:1", ["repeats", "once"]),
@@ -204,6 +208,23 @@ fn beyond_loopback_needs_insecure_and_an_advertised_address() {
     refused("", &[], &open, &["advertise.rest"]);
     let told = [&open[..], &[("advertise.rest", "batuta-0.example:8080")]].concat();
     assert_eq!(from("", &[], &told).unwrap().config.advertise.rest.as_deref(), Some("batuta-0.example:8080"));
+}
+
+#[test]
+fn host_names_are_bound_advertised_and_allowed() {
+    let loaded = from(
+        "",
+        &[],
+        &[
+            SINGLE,
+            ("listen.rest", "localhost:0"),
+            ("listen.ws", "[::1]:0"),
+            ("advertise.grpc", "batuta-0.ns.svc:9090"),
+            ("api.allowed_hosts", "batuta.example, *.batuta.ns.svc"),
+        ],
+    );
+    let names = loaded.unwrap().config.host_names();
+    assert_eq!(names, ["localhost", "batuta-0.ns.svc", "batuta.example", "*.batuta.ns.svc"]);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use batuta_proto::v1;
 use batuta_proto::v1::event::Facts;
-use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, Wait};
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, OwnerRecord, Wait};
 use batuta_statemachine::{
-    Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd, cluster, lock, register, session,
+    Change, ChangeKind, ReleaseReason, SessionEnd, WaitEnd, access, cluster, lock, register, session,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -131,7 +131,7 @@ impl WatchEvent {
                 Self { names, token: register.high_water.unwrap_or_default(), ..base }
             }
             Some(Facts::Session(session)) => Self { metadata: session.metadata.clone(), ..base },
-            Some(Facts::Cluster(_)) | None => base,
+            Some(Facts::Access(_) | Facts::Cluster(_)) | None => base,
         }
     }
 
@@ -179,6 +179,7 @@ impl WatchEvent {
                 let names = vec![(name.to_string(), String::new())];
                 Self { names, token: high_water.unwrap_or_default(), ..base(kind) }
             }
+            ChangeKind::Access(change) => base(access_kind(change)),
             ChangeKind::Cluster(cluster::Change::LimitsChanged) => base("limits_changed"),
             ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => base("node_allocated"),
             ChangeKind::Cluster(cluster::Change::ClusterInitialised) => base("cluster_initialised"),
@@ -201,12 +202,27 @@ fn count_of(kind: &str, leads: bool) -> u64 {
     u64::from(leads && kind != "leader_gone")
 }
 
+/// The kind of a change of access; nobody here looks further.
+fn access_kind(change: &access::Change) -> &'static str {
+    match change {
+        access::Change::PrincipalChanged { .. } => "principal_changed",
+        access::Change::PrincipalDeleted { .. } => "principal_deleted",
+        access::Change::GroupChanged { .. } => "group_changed",
+        access::Change::RoleChanged { .. } => "role_changed",
+        access::Change::BindingAdded { .. } => "binding_added",
+        access::Change::BindingEnded { .. } => "binding_ended",
+        access::Change::TokenCreated { .. } => "token_created",
+        access::Change::TokenEnded { .. } => "token_ended",
+        access::Change::AccessModeChanged { .. } => "access_mode_changed",
+    }
+}
+
 fn names(requests: &[LockRequest]) -> Vec<(String, String)> {
     let mode = |mode: Mode| mode.as_str().to_owned();
     requests.iter().map(|request| (request.name.to_string(), mode(request.mode))).collect()
 }
 
-fn session(owner: &Owner) -> String {
+fn session(owner: &OwnerRecord) -> String {
     owner.session.map(|session| session.to_string()).unwrap_or_default()
 }
 
@@ -244,6 +260,7 @@ fn wait_end(reason: WaitEnd) -> &'static str {
         WaitEnd::SessionEnded(SessionEnd::Closed) => "session_closed",
         WaitEnd::SessionEnded(SessionEnd::Expired) => "session_expired",
         WaitEnd::NodeLost => "node_lost",
+        WaitEnd::Denied => "permission_denied",
     }
 }
 
@@ -251,7 +268,7 @@ fn wait_end(reason: WaitEnd) -> &'static str {
 mod tests {
     use std::sync::Arc;
 
-    use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
+    use batuta_statemachine::{LockId, Name, Namespace, Position, PrincipalId, SessionId};
     use serde_json::json;
 
     use super::*;
@@ -263,7 +280,11 @@ mod tests {
             lock_id: LockId(at(9)),
             namespace: Namespace::default(),
             requests: [LockRequest { name: Name::new("e").unwrap(), mode: Mode::Election }].into(),
-            owner: Owner { session: Some(SessionId(at(7))), label: "o".to_owned() },
+            owner: OwnerRecord {
+                principal: PrincipalId::ANONYMOUS,
+                session: Some(SessionId(at(7))),
+                label: "o".into(),
+            },
             token: 3,
             count: 0,
             granted_revision: 9,

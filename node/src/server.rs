@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batuta_api::Hosts;
 use batuta_api::graphql::{GraphqlOptions, SocketOptions};
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_api::ws::WsOptions;
@@ -109,7 +110,7 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let idle = Duration::from_millis(config.limits.connection_idle_ms);
     let mut fronts = tokio::task::JoinSet::new();
     fronts.spawn(serve_http("REST", rest, http, connections.clone(), idle, stopping.clone()));
-    let alone = batuta_api::ws::alone(web_socket);
+    let alone = batuta_api::ws::alone(web_socket, &service);
     fronts.spawn(serve_http("WebSocket", ws, alone, connections.clone(), idle, stopping.clone()));
     // Browsers speak gRPC-Web, over HTTP/1.1 as well.
     let calls = batuta_api::grpc::router(service.clone()).layer(tonic_web::GrpcWebLayer::new());
@@ -202,6 +203,7 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         watchers_max: config.limits.watchers_max,
         watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        hosts: Hosts::new(config.host_names()),
     }
 }
 

@@ -2,6 +2,10 @@
 
 use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
+use batuta_statemachine::access::{
+    Bind, BindingId, CreateToken, ExtendBinding, Namespaces, Narrowing, NewToken, OnEnd, PasswordHash,
+    Pattern, PutGroup, PutRole, Rule, SecretHash, SetPassword, Subject, TokenSecret, Unbind,
+};
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
     Acquire, By, CancelScope, CancelWait, Downgrade, Extend, ForceRelease, GrantRef, LockRequest, Mode,
@@ -10,7 +14,8 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Position, Request, SessionId, Stamp,
+    Actor, Command, DedupKey, Entry, LEVEL_MIN, LimitsPatch, LockId, Name, Namespace, Permission, Position,
+    Principal, PrincipalId, PrincipalName, Request, SessionId, Stamp, TokenId,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -117,10 +122,82 @@ fn lock_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn word() -> impl Strategy<Value = PrincipalName> {
+    "[a-z0-9][a-z0-9._@-]{0,9}".prop_map(|text| PrincipalName::new(&text).expect("a valid name"))
+}
+
+fn principal() -> impl Strategy<Value = Principal> {
+    prop_oneof![word().prop_map(Principal::User), word().prop_map(Principal::Service)]
+}
+
+fn patterns() -> impl Strategy<Value = Vec<Pattern>> {
+    let pattern = prop_oneof![Just("**"), Just("a/b"), Just("a/**"), Just("x/{principal}/**")];
+    let pattern = pattern.prop_map(|text| Pattern::new(text).expect("a valid pattern"));
+    prop::collection::vec(pattern, 0..4)
+}
+
+fn namespaces() -> impl Strategy<Value = Namespaces> {
+    prop_oneof![Just(Namespaces::All), prop::collection::vec(namespace(), 0..3).prop_map(Namespaces::Listed),]
+}
+
+fn key() -> impl Strategy<Value = NewToken> {
+    let time = prop::option::of(any::<u64>());
+    ("[a-zA-Z0-9]{12}", any::<[u8; 32]>(), ".{0,9}", time).prop_map(|(id, hash, label, not_after_ms)| {
+        let id = TokenId::new(&id).expect("a valid id");
+        NewToken { secret: TokenSecret { id, hash: SecretHash::new(hash) }, label, not_after_ms }
+    })
+}
+
+fn access_command() -> impl Strategy<Value = Command> {
+    let subject = prop_oneof![
+        Just(Subject::Anonymous),
+        principal().prop_map(Subject::from),
+        word().prop_map(Subject::Group),
+    ];
+    let time = || prop::option::of(any::<u64>());
+    let narrowing = (prop::collection::vec(word(), 0..3), namespaces(), patterns())
+        .prop_map(|(roles, namespaces, names)| Narrowing { roles, namespaces, names });
+    let permissions = prop::collection::vec(prop::sample::select(Permission::ALL.to_vec()), 0..9);
+    let rule = (permissions, patterns())
+        .prop_map(|(permissions, names)| Rule { permissions: permissions.into_iter().collect(), names });
+    let on_end = prop_oneof![Just(OnEnd::Keep), Just(OnEnd::EndSessions)];
+    let bind = (subject, word(), namespaces(), patterns(), (time(), time()), on_end, ".{0,9}");
+    prop_oneof![
+        bind.prop_map(|(subject, role, namespaces, names, (not_before_ms, not_after_ms), on_end, reason)| {
+            Command::from(Bind {
+                subject,
+                role,
+                namespaces,
+                names,
+                not_before_ms,
+                not_after_ms,
+                on_end,
+                reason,
+            })
+        }),
+        position().prop_map(|at| Command::from(Unbind { binding: BindingId(at) })),
+        (position(), time(), ".{0,9}").prop_map(|(at, not_after_ms, reason)| {
+            Command::from(ExtendBinding { binding: BindingId(at), not_after_ms, reason })
+        }),
+        (principal(), key(), prop::option::of(narrowing)).prop_map(|(principal, token, narrowing)| {
+            Command::from(CreateToken { principal, token, narrowing })
+        }),
+        (word(), prop::collection::vec(principal(), 0..3))
+            .prop_map(|(name, members)| Command::from(PutGroup { name, members })),
+        (word(), prop::collection::vec(rule, 0..3))
+            .prop_map(|(name, rules)| Command::from(PutRole { name, rules })),
+        (principal(), ".{0,9}", time()).prop_map(|(principal, phc, expected_version)| {
+            let phc = PasswordHash::new(&phc);
+            Command::from(SetPassword { principal, phc, expected_version })
+        }),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let session = || position().prop_map(SessionId);
     prop_oneof![
         5 => lock_command(),
+        3 => access_command(),
         1 => (namespace(), any::<u64>(), ".{0,9}").prop_map(|(namespace, ttl_ms, metadata)| {
             Command::from(OpenSession { namespace, ttl_ms, metadata })
         }),
@@ -139,14 +216,24 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn actor() -> impl Strategy<Value = Actor> {
+    let credential = "[a-zA-Z0-9]{12}".prop_map(|text| TokenId::new(&text).expect("a valid id"));
+    let caller = (position().prop_map(PrincipalId), prop::option::of(credential));
+    prop_oneof![
+        Just(Actor::Node),
+        caller.prop_map(|(principal, credential)| Actor::Caller { principal, credential }),
+        Just(Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None }),
+    ]
+}
+
 fn entry() -> impl Strategy<Value = Entry> {
     let dedup = prop_oneof![
         (position(), any::<u64>())
             .prop_map(|(at, sequence)| DedupKey::Sequence { session: SessionId(at), sequence }),
         (namespace(), ".{0,9}").prop_map(|(namespace, key)| DedupKey::Idempotency { namespace, key }),
     ];
-    let request =
-        (prop::option::of(dedup), command()).prop_map(|(dedup, command)| codec::request(dedup, command));
+    let request = (prop::option::of(dedup), actor(), command())
+        .prop_map(|(dedup, actor, command)| codec::request(dedup, command).by(actor));
     (any::<u64>(), any::<u64>(), prop::collection::vec(request, 0..4))
         .prop_map(|(now_ms, wall_ms, requests)| Entry { stamp: Stamp { now_ms, wall_ms }, requests })
 }
@@ -176,10 +263,11 @@ proptest! {
 
 #[test]
 fn commands_of_a_newer_build_are_refused() {
-    let unknown_command = wire::Request { dedup: None, command: None };
+    let unknown_command = wire::Request { dedup: None, actor: None, command: None };
     let key = wire::DedupKey { key: None, fingerprint: 0 };
     let unknown_key = wire::Request {
         dedup: Some(key),
+        actor: None,
         command: Some(wire::request::Command::RenewSessions(wire::RenewSessions::default())),
     };
     let request = wire::LockRequest { name: "a".to_owned(), mode: 99, permits: 0, capacity: 0 };
@@ -189,7 +277,8 @@ fn commands_of_a_newer_build_are_refused() {
         owner: Some(wire::Owner::default()),
         ..wire::Acquire::default()
     };
-    let unknown_mode = wire::Request { dedup: None, command: Some(wire::request::Command::Acquire(acquire)) };
+    let unknown_mode =
+        wire::Request { dedup: None, actor: None, command: Some(wire::request::Command::Acquire(acquire)) };
     for request in [unknown_command, unknown_key, unknown_mode] {
         let bytes = wire::Entry { now_ms: 1, wall_ms: 1, requests: vec![request] }.encode_to_vec();
         let error = decode_entry(&bytes).expect_err("a guess would let replicas diverge");
@@ -281,7 +370,42 @@ fn ascending_sessions_take_three_bytes_each() {
 #[test]
 fn half_of_a_session_id_is_refused() {
     let halves = wire::RenewSessions { index_steps: vec![9, 1], ordinals: vec![2] };
-    let request = wire::Request { dedup: None, command: Some(wire::request::Command::RenewSessions(halves)) };
+    let request = wire::Request {
+        dedup: None,
+        actor: None,
+        command: Some(wire::request::Command::RenewSessions(halves)),
+    };
     let bytes = wire::Entry { now_ms: 1, wall_ms: 1, requests: vec![request] }.encode_to_vec();
     assert!(matches!(decode_entry(&bytes), Err(DecodeError::Missing(_))));
+}
+
+#[test]
+fn who_asks_is_no_part_of_the_command() {
+    let (key, mine) = (DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() }, 17);
+    let ask = || codec::request(Some(key.clone()), KeepAlive { sessions: Vec::new() });
+    let principal = PrincipalId(Position { index: mine, ordinal: 0 });
+    let caller = Actor::Caller { principal, credential: TokenId::new("abcDEF012345").ok() };
+    assert_eq!(ask().by(caller).dedup, ask().dedup, "a retry may come with another credential");
+    assert_eq!((ask().level(), ask().by(caller).level()), (LEVEL_MIN, 2));
+    // A command cannot say whose it is: such a field does not exist, and is not kept.
+    let owner = wire::Owner { session: None, label: "o".to_owned() };
+    let with_principal = wire::OwnerRecord {
+        session: None,
+        label: "o".to_owned(),
+        principal: Some(wire::Position { index: mine, ordinal: 0 }),
+    };
+    let read = wire::Owner::decode(with_principal.encode_to_vec().as_slice()).expect("decodes");
+    assert_eq!(read, owner);
+}
+
+#[test]
+fn a_credential_of_another_form_is_refused() {
+    let actor = wire::Actor { principal: None, credential: "short".to_owned() };
+    let request = wire::Request {
+        dedup: None,
+        actor: Some(actor),
+        command: Some(wire::request::Command::RenewSessions(wire::RenewSessions::default())),
+    };
+    let bytes = wire::Entry { now_ms: 1, wall_ms: 1, requests: vec![request] }.encode_to_vec();
+    assert!(matches!(decode_entry(&bytes), Err(DecodeError::Unknown(_))));
 }

@@ -1,5 +1,6 @@
 //! Applies entries: the only function that changes the state.
 
+use crate::access::{binding_due, token_due};
 use crate::due::Due;
 use crate::job::Job as _;
 use crate::jobs::jobs;
@@ -7,7 +8,7 @@ use crate::lock::{ReleaseReason, WaitEnd, end_delay, end_grant, end_wait};
 use crate::retry::{Answered, Recalled};
 use crate::session::{SessionEnd, end_session};
 use crate::step::Step;
-use crate::{Change, Command, Entry, Outcome, Position, Rejection, Request, State, lock};
+use crate::{Actor, Change, Command, Entry, Outcome, Position, Rejection, Request, State, access, lock};
 
 /// The result of applying one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl State {
                 }
             };
         }
-        jobs!(adds) && !request.dedup.as_ref().is_some_and(|retry| self.remembers(&retry.key))
+        jobs!(adds) && !request.dedup.as_ref().is_some_and(|retry| self.remembers(&request.actor, &retry.key))
     }
 }
 
@@ -74,6 +75,8 @@ impl Step<'_> {
                 Due::Grant(lock_id) => end_grant(self, lock_id, ReleaseReason::Expired),
                 Due::Delay(key) => end_delay(self, *key),
                 Due::Wait(lock_id) => end_wait(self, lock_id, WaitEnd::TimedOut),
+                Due::Binding(binding) => binding_due(self, binding),
+                Due::Token(token) => token_due(self, token),
             }
             self.settle();
         }
@@ -81,6 +84,19 @@ impl Step<'_> {
 
     /// Executes one request, once: a retry under a known key gets the remembered answer.
     fn execute(&mut self, position: Position, request: &Request) -> Answered {
+        self.actor = request.actor;
+        let answered = self.execute_as_actor(position, request);
+        self.actor = Actor::Node;
+        answered
+    }
+
+    /// Executes a request of [`Step::actor`]. A caller that lacks the permission learns nothing, not even the answer that was given under its
+    /// key before; its refusal is not remembered.
+    fn execute_as_actor(&mut self, position: Position, request: &Request) -> Answered {
+        if let Err(refusal) = self.authorise(&request.command) {
+            return self.state.answered_now(Err(refusal.into()));
+        }
+        self.adopt_named(request);
         let recalled = request.dedup.as_ref().and_then(|retry| self.recall(retry, &request.command));
         let outcome = match recalled {
             Some(Recalled::Answer(answered)) => return answered,
@@ -111,6 +127,18 @@ impl Step<'_> {
             ) => self.state.answered_elsewhere(acquire).is_some(),
             _ => false,
         }
+    }
+
+    /// Checks that the actor has the permission that a command needs.
+    fn authorise(&self, command: &Command) -> Result<(), access::Refusal> {
+        macro_rules! authorise {
+            ($($Job:ident = $module:ident),*) => {
+                match command {
+                    $(Command::$Job(command) => crate::$module::$Job::authorise(self.state, &self.actor, command),)*
+                }
+            };
+        }
+        jobs!(authorise)
     }
 
     fn run(&mut self, position: Position, command: &Command) -> Outcome {

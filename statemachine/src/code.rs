@@ -8,12 +8,22 @@ use std::fmt;
 /// `docs/errors.md` gives the cause and the remedy of each code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
+    /// No bootstrap token of this id is open.
+    AlreadyBootstrapped,
     /// The acquisition holds its lock.
     AlreadyGranted,
     /// The cluster already has its identity.
     AlreadyInitialised,
+    /// The audit cannot be written.
+    AuditUnavailable,
+    /// Too many logins wait.
+    AuthBusy,
+    /// No such binding.
+    BindingNotFound,
     /// The body is too large.
     BodyTooLarge,
+    /// The role is built in.
+    BuiltInRole,
     /// The semaphore has another capacity.
     CapacityMismatch,
     /// The history is gone.
@@ -24,20 +34,30 @@ pub enum Code {
     DiskFull,
     /// The node is shutting down.
     Draining,
+    /// The caller would give what it does not have.
+    EscalationRefused,
     /// The lock was granted and has ended since.
     GrantEnded,
+    /// No such group.
+    GroupNotFound,
     /// The WebSocket handshake is refused.
     HandshakeRefused,
+    /// The request is for another host.
+    HostNotAllowed,
     /// Internal error.
     Internal,
     /// A field is wrong.
     InvalidArgument,
     /// The GraphQL query is wrong.
     InvalidQuery,
+    /// The token is not valid.
+    InvalidToken,
     /// The retry key was used for another request.
     KeyReused,
     /// The watcher is too slow.
     Lagged,
+    /// No administrator would be left.
+    LastAdmin,
     /// A limit is reached.
     LimitExceeded,
     /// The lock is closed by a lock-delay.
@@ -72,12 +92,22 @@ pub enum Code {
     Overloaded,
     /// The lock is owned by a session.
     OwnedBySession,
+    /// The password was changed meanwhile.
+    PasswordChanged,
     /// There is nothing at this path.
     PathNotFound,
+    /// The caller lacks a permission.
+    PermissionDenied,
+    /// No such principal.
+    PrincipalNotFound,
+    /// The caller is suspended.
+    PrincipalSuspended,
     /// The GraphQL query is too large.
     QueryTooLarge,
     /// No such register.
     RegisterNotFound,
+    /// No such role.
+    RoleNotFound,
     /// The sequence is older than the session's window.
     SequenceTooOld,
     /// The session was closed.
@@ -88,8 +118,16 @@ pub enum Code {
     SessionNotFound,
     /// The node is stopping.
     ShuttingDown,
+    /// The credential has expired.
+    TokenExpired,
+    /// No such credential.
+    TokenNotFound,
+    /// The credential was revoked.
+    TokenRevoked,
     /// The fencing token is no longer valid.
     TokenSuperseded,
+    /// No valid credential.
+    Unauthenticated,
     /// Unknown field.
     UnknownField,
     /// No such member.
@@ -106,22 +144,32 @@ pub enum Code {
 
 impl Code {
     /// All codes, in alphabetical order.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 66] = [
+        Self::AlreadyBootstrapped,
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
+        Self::AuditUnavailable,
+        Self::AuthBusy,
+        Self::BindingNotFound,
         Self::BodyTooLarge,
+        Self::BuiltInRole,
         Self::CapacityMismatch,
         Self::Compacted,
         Self::Deadlock,
         Self::DiskFull,
         Self::Draining,
+        Self::EscalationRefused,
         Self::GrantEnded,
+        Self::GroupNotFound,
         Self::HandshakeRefused,
+        Self::HostNotAllowed,
         Self::Internal,
         Self::InvalidArgument,
         Self::InvalidQuery,
+        Self::InvalidToken,
         Self::KeyReused,
         Self::Lagged,
+        Self::LastAdmin,
         Self::LimitExceeded,
         Self::LockDelayed,
         Self::LockHeld,
@@ -139,15 +187,24 @@ impl Code {
         Self::OutcomeUnknown,
         Self::Overloaded,
         Self::OwnedBySession,
+        Self::PasswordChanged,
         Self::PathNotFound,
+        Self::PermissionDenied,
+        Self::PrincipalNotFound,
+        Self::PrincipalSuspended,
         Self::QueryTooLarge,
         Self::RegisterNotFound,
+        Self::RoleNotFound,
         Self::SequenceTooOld,
         Self::SessionClosed,
         Self::SessionExpired,
         Self::SessionNotFound,
         Self::ShuttingDown,
+        Self::TokenExpired,
+        Self::TokenNotFound,
+        Self::TokenRevoked,
         Self::TokenSuperseded,
+        Self::Unauthenticated,
         Self::UnknownField,
         Self::UnknownMember,
         Self::UnsupportedMediaType,
@@ -160,21 +217,31 @@ impl Code {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AlreadyBootstrapped => "already_bootstrapped",
             Self::AlreadyGranted => "already_granted",
             Self::AlreadyInitialised => "already_initialised",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::AuthBusy => "auth_busy",
+            Self::BindingNotFound => "binding_not_found",
             Self::BodyTooLarge => "body_too_large",
+            Self::BuiltInRole => "built_in_role",
             Self::CapacityMismatch => "capacity_mismatch",
             Self::Compacted => "compacted",
             Self::Deadlock => "deadlock",
             Self::DiskFull => "disk_full",
             Self::Draining => "draining",
+            Self::EscalationRefused => "escalation_refused",
             Self::GrantEnded => "grant_ended",
+            Self::GroupNotFound => "group_not_found",
             Self::HandshakeRefused => "handshake_refused",
+            Self::HostNotAllowed => "host_not_allowed",
             Self::Internal => "internal",
             Self::InvalidArgument => "invalid_argument",
             Self::InvalidQuery => "invalid_query",
+            Self::InvalidToken => "invalid_token",
             Self::KeyReused => "key_reused",
             Self::Lagged => "lagged",
+            Self::LastAdmin => "last_admin",
             Self::LimitExceeded => "limit_exceeded",
             Self::LockDelayed => "lock_delayed",
             Self::LockHeld => "lock_held",
@@ -192,15 +259,24 @@ impl Code {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Overloaded => "overloaded",
             Self::OwnedBySession => "owned_by_session",
+            Self::PasswordChanged => "password_changed",
             Self::PathNotFound => "path_not_found",
+            Self::PermissionDenied => "permission_denied",
+            Self::PrincipalNotFound => "principal_not_found",
+            Self::PrincipalSuspended => "principal_suspended",
             Self::QueryTooLarge => "query_too_large",
             Self::RegisterNotFound => "register_not_found",
+            Self::RoleNotFound => "role_not_found",
             Self::SequenceTooOld => "sequence_too_old",
             Self::SessionClosed => "session_closed",
             Self::SessionExpired => "session_expired",
             Self::SessionNotFound => "session_not_found",
             Self::ShuttingDown => "shutting_down",
+            Self::TokenExpired => "token_expired",
+            Self::TokenNotFound => "token_not_found",
+            Self::TokenRevoked => "token_revoked",
             Self::TokenSuperseded => "token_superseded",
+            Self::Unauthenticated => "unauthenticated",
             Self::UnknownField => "unknown_field",
             Self::UnknownMember => "unknown_member",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -218,7 +294,9 @@ impl Code {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            Self::DiskFull
+            Self::AuditUnavailable
+                | Self::AuthBusy
+                | Self::DiskFull
                 | Self::Draining
                 | Self::LimitExceeded
                 | Self::LockDelayed

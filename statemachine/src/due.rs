@@ -1,7 +1,8 @@
 //! Deadlines: one ordered index over everything that ends by itself.
 
+use crate::access::BindingId;
 use crate::lock::LockKey;
-use crate::{LockId, SessionId};
+use crate::{LockId, SessionId, TokenId};
 
 /// Something that ends by itself. Among those due in the same millisecond, the earlier variant comes first, so that a
 /// lock that becomes free is granted to a waiter whose time runs out in the same millisecond.
@@ -18,6 +19,10 @@ pub(crate) enum Due {
     Delay(Box<LockKey>),
     /// The longest time of a wait.
     Wait(LockId),
+    /// The time of a binding.
+    Binding(BindingId),
+    /// The time of a credential.
+    Token(TokenId),
 }
 
 #[cfg(test)]

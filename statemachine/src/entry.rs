@@ -2,7 +2,7 @@
 
 use crate::cluster::{self, RaiseLevel};
 use crate::level::LEVEL_MIN;
-use crate::{Command, Namespace, SessionId};
+use crate::{Actor, Command, Namespace, SessionId};
 
 /// The leader's time when it appended an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,19 +40,30 @@ impl Entry {
     }
 }
 
-/// A command, with the key by which a retry of it is recognised.
+/// The level of requests that name their actor.
+const ACTOR_LEVEL: u32 = 2;
+
+/// A command, with who asks for it and the key by which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The retry key. Without it the command is executed each time it appears.
     pub dedup: Option<Retry>,
+    /// Who asks. The node that accepted the request has checked the credential; whether the actor may is decided when the request is applied.
+    pub actor: Actor,
     /// The command.
     pub command: Command,
 }
 
 impl Request {
-    /// Makes a request from a command and an optional retry key.
+    /// Makes a request of a node from a command and an optional retry key.
     pub fn new(dedup: Option<Retry>, command: impl Into<Command>) -> Self {
-        Self { dedup, command: command.into() }
+        Self { dedup, actor: Actor::Node, command: command.into() }
+    }
+
+    /// Makes it the request of an actor.
+    #[must_use]
+    pub fn by(self, actor: Actor) -> Self {
+        Self { actor, ..self }
     }
 
     /// The level that the cluster must have reached before these requests are proposed together.
@@ -64,7 +75,10 @@ impl Request {
     /// The level that the cluster must have reached before this request is proposed.
     #[must_use]
     pub fn level(&self) -> u32 {
-        self.command.level()
+        match self.actor {
+            Actor::Node => self.command.level(),
+            Actor::Caller { .. } => self.command.level().max(ACTOR_LEVEL),
+        }
     }
 }
 
@@ -81,7 +95,7 @@ pub struct Retry {
 /// The key of a retry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupKey {
-    /// The number of the request in its session. Answers are remembered for the last
+    /// The number of the request in its session, which only the owner of the session may use. Answers are remembered for the last
     /// [`crate::retries::Limits::session_window`] sequences of the session.
     Sequence {
         /// The session that makes the request.
@@ -89,7 +103,7 @@ pub enum DedupKey {
         /// Strictly increasing per session, from 1; concurrent requests may arrive in any order.
         sequence: u64,
     },
-    /// A key chosen by the caller. Answers are remembered for [`crate::retries::Limits::idempotency_retention_ms`] of cluster time and for at
+    /// A key chosen by the caller, whose own it is: the same key of another principal is another key. Answers are remembered for [`crate::retries::Limits::idempotency_retention_ms`] of cluster time and for at
     /// most [`crate::retries::Limits::idempotency_keys_max`] keys; the oldest is forgotten first.
     Idempotency {
         /// The namespace: keys of different namespaces are different keys.

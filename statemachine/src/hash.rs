@@ -32,6 +32,10 @@ impl Hasher for PortableHasher {
         self.0.update(&value.to_le_bytes());
     }
 
+    fn write_u128(&mut self, value: u128) {
+        self.0.update(&value.to_le_bytes());
+    }
+
     fn write_usize(&mut self, value: usize) {
         self.write_u64(value as u64);
     }

@@ -23,13 +23,13 @@ pub struct Position {
 pub struct ParseIdError {
     /// The text that was given.
     pub text: String,
-    /// `lock` or `session`.
+    /// `lock`, `session` or `principal`.
     pub kind: &'static str,
     /// The prefix such an id starts with.
     pub prefix: &'static str,
 }
 
-fn parse(text: &str, kind: &'static str, prefix: &'static str) -> Result<Position, ParseIdError> {
+pub(crate) fn parse(text: &str, kind: &'static str, prefix: &'static str) -> Result<Position, ParseIdError> {
     let canonical_number = |digits: &str| {
         !digits.is_empty()
             && digits.bytes().all(|byte| byte.is_ascii_digit())

@@ -11,7 +11,7 @@ use crate::jobs::jobs;
 use crate::level::LEVEL_MIN;
 use crate::retries::{Answer, Ended, Keyed, Remembered};
 use crate::step::Step;
-use crate::{Limits, LockId, Namespace, Outcome, Position, SessionId, State};
+use crate::{Limits, LockId, Namespace, Outcome, Position, PrincipalId, SessionId, State};
 
 /// The part of an image that exists once per state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub enum RetryRecord {
     },
     /// An answer remembered under an idempotency key.
     Idempotency {
+        /// Whose key it is.
+        principal: PrincipalId,
         /// The namespace of the key.
         namespace: Namespace,
         /// The key.
@@ -172,14 +174,16 @@ impl State {
                 reply: RememberedReply::of(&remembered.answer),
             })
         });
-        let keys = self.retries.all_keyed().map(|((namespace, key), keyed)| RetryRecord::Idempotency {
-            namespace: namespace.clone(),
-            key: key.clone(),
-            fingerprint: keyed.remembered.fingerprint,
-            position: keyed.position,
-            at_ms: keyed.at_ms,
-            reply: RememberedReply::of(&keyed.remembered.answer),
-        });
+        let keys =
+            self.retries.all_keyed().map(|((principal, namespace, key), keyed)| RetryRecord::Idempotency {
+                principal: *principal,
+                namespace: namespace.clone(),
+                key: key.clone(),
+                fingerprint: keyed.remembered.fingerprint,
+                position: keyed.position,
+                at_ms: keyed.at_ms,
+                reply: RememberedReply::of(&keyed.remembered.answer),
+            });
         ended.chain(sequences).chain(keys)
     }
 
@@ -239,10 +243,10 @@ fn restore_retry(step: &mut Step<'_>, record: RetryRecord) -> Result<(), ImageEr
                 window.ok_or_else(|| ImageError(format!("sequence {sequence} of unknown {session}")))?;
             window.answers.insert(sequence, Remembered { fingerprint, revision, answer });
         }
-        RetryRecord::Idempotency { namespace, key, fingerprint, position, at_ms, reply } => {
+        RetryRecord::Idempotency { principal, namespace, key, fingerprint, position, at_ms, reply } => {
             let remembered =
                 Remembered { fingerprint, revision: position.index, answer: reply.into_answer() };
-            let key = (step.intern(&namespace), key);
+            let key = (principal, step.intern(&namespace), key);
             step.state.retries.insert_keyed(key, Keyed { remembered, position, at_ms });
         }
     }

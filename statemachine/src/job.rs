@@ -5,7 +5,7 @@ use crate::image_error::ImageError;
 use crate::level::LEVEL_MIN;
 use crate::state::NamespaceUsage;
 use crate::step::Step;
-use crate::{Namespace, Outcome, Position, State};
+use crate::{Actor, Namespace, Outcome, Position, State, access};
 
 /// The interface between the core and a job. It is dispatched statically, where the jobs are listed ([`crate::jobs`]).
 pub(crate) trait Job {
@@ -16,6 +16,10 @@ pub(crate) trait Job {
 
     /// Executes a command at `position` in the log. A refused command changes nothing.
     fn apply(step: &mut Step<'_>, position: Position, command: &Self::Command) -> Outcome;
+
+    /// Checks that an actor has the permission that a command needs. That a grant or a session belongs to the actor is checked by the command
+    /// itself. Called before [`Self::apply`], and before a remembered answer is given again.
+    fn authorise(state: &State, actor: &Actor, command: &Self::Command) -> Result<(), access::Refusal>;
 
     /// The level of the cluster from which on a command may be proposed: that of the first build that knows it, with all its fields as
     /// they are set.

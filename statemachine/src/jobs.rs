@@ -3,7 +3,7 @@
 /// Passes the list of jobs, each with its name and module, to a macro. Operations over all jobs follow this order.
 macro_rules! jobs {
     ($callback:ident) => {
-        $callback! { Session = session, Lock = lock, Register = register, Cluster = cluster }
+        $callback! { Session = session, Lock = lock, Register = register, Cluster = cluster, Access = access }
     };
 }
 pub(crate) use jobs;

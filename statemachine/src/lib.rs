@@ -22,12 +22,15 @@ mod level;
 mod limit;
 mod limits;
 mod name;
+mod permission;
+mod principal;
 mod rejection;
 mod retry;
 mod state;
 mod step;
 mod validate;
 
+pub mod access;
 pub mod cluster;
 pub mod common_limits;
 pub mod invisible;
@@ -48,6 +51,10 @@ pub use level::{LEVEL, LEVEL_MIN, version_of};
 pub use limits::{Limits, LimitsPatch};
 pub use lock::{ReleaseReason, WaitEnd};
 pub use name::{Name, NameError, Namespace};
+pub use permission::{Permission, PermissionSet, UnknownPermission};
+pub use principal::{
+    Actor, Principal, PrincipalId, PrincipalName, PrincipalNameError, TokenId, TokenIdError,
+};
 pub use rejection::Rejection;
 pub use retries::Ended;
 pub use session::SessionEnd;

@@ -123,7 +123,7 @@ mod tests {
         let mut expected = Limits::default();
         (expected.common.ttl_ms_min, expected.common.name_bytes_max) = (100, 64);
         assert_eq!(limits, expected);
-        assert_eq!(limits.values().len(), 22);
+        assert_eq!(limits.values().len(), 33);
     }
 
     #[test]

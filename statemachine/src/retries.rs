@@ -10,7 +10,7 @@ use crate::ensure::ensure;
 use crate::job_macros::job_limits;
 use crate::limit::{DAY_MS, ENTRIES_MAX};
 use crate::lock::{ReleaseReason, WaitEnd};
-use crate::{LockId, Namespace, Outcome, Position};
+use crate::{LockId, Namespace, Outcome, Position, PrincipalId};
 
 job_limits! {
     /// The limits of remembered answers.
@@ -71,7 +71,8 @@ pub(crate) struct Keyed {
     pub(crate) at_ms: u64,
 }
 
-pub(crate) type IdempotencyKey = (Namespace, String);
+/// A key is its principal's own: nobody learns an answer by guessing a key of somebody else.
+pub(crate) type IdempotencyKey = (PrincipalId, Namespace, String);
 
 /// The approximate bytes of a key and its answer besides their texts. All replicas depend on this value, as on the counted texts.
 const KEYED_BYTES: u64 = 256;
@@ -85,7 +86,7 @@ fn keyed_bytes(key: &IdempotencyKey, keyed: &Keyed) -> u64 {
         },
         Answer::Acquisition(_) => 0,
     };
-    KEYED_BYTES + 2 * key.1.len() as u64 + answer as u64
+    KEYED_BYTES + 2 * key.2.len() as u64 + answer as u64
 }
 
 /// The cluster-wide part of the memory; the window of a session is part of the session.
@@ -199,7 +200,7 @@ impl Retries {
         ensure!(self.keys.len() == self.by_age.len(), "idempotency keys and their ages differ in number");
         for (position, key) in &self.by_age {
             let known = self.keys.get(key).is_some_and(|keyed| keyed.position == *position);
-            ensure!(known, "idempotency key {:?} has a wrong age", key.1);
+            ensure!(known, "idempotency key {:?} has a wrong age", key.2);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Recognises retries and remembers answers. Refusals that may end by themselves (`lock_held`, `lock_delayed`,
-//! `limit_exceeded`) are not remembered.
+//! `limit_exceeded`) are not remembered, and neither are those that depend on rights (`permission_denied` and its kin).
 
 use std::sync::Arc;
 
@@ -9,15 +9,28 @@ use crate::rejection::invalid;
 use crate::retries::{Answer, Ended, Keyed, Remembered};
 use crate::step::Step;
 use crate::{
-    Command, DedupKey, LockId, Outcome, Position, Rejection, Reply, Retry, SessionId, State, session,
+    Actor, Code, Command, DedupKey, LockId, Outcome, Position, Rejection, Reply, Retry, SessionId, State,
+    session,
 };
 
 fn answer_of(outcome: &Outcome) -> Option<Answer> {
     match outcome {
         Ok(Reply::Lock(lock::Reply::Acquired(acquired))) => Some(Answer::Acquisition(acquired.lock_id())),
-        Err(rejection) if rejection.retryable() => None,
+        Err(rejection) if rejection.retryable() || is_denial(rejection.code()) => None,
         _ => Some(Answer::Outcome(Arc::new(outcome.clone()))),
     }
+}
+
+/// Whether a code says what an actor may do, which changes with the policy and not with the request.
+fn is_denial(code: Code) -> bool {
+    matches!(
+        code,
+        Code::EscalationRefused
+            | Code::PermissionDenied
+            | Code::PrincipalSuspended
+            | Code::TokenExpired
+            | Code::TokenRevoked
+    )
 }
 
 /// An outcome, with the revision of the effect that it reports.
@@ -75,14 +88,15 @@ impl State {
         self.answered_now(Err(refusal.into()))
     }
 
-    /// Whether an answer is remembered under this key, so that the request would not be executed again.
-    pub(crate) fn remembers(&self, key: &DedupKey) -> bool {
+    /// Whether an answer is remembered under this key of an actor, so that the request would not be executed again.
+    pub(crate) fn remembers(&self, actor: &Actor, key: &DedupKey) -> bool {
         let remembered = match key {
             DedupKey::Sequence { session, sequence } => {
-                self.session.window(*session).and_then(|window| window.answers.get(sequence))
+                let window = self.session.window(*session).filter(|_| self.owns_session(actor, *session));
+                window.and_then(|window| window.answers.get(sequence))
             }
             DedupKey::Idempotency { namespace, key } => {
-                let keyed = self.retries.keyed(&(namespace.clone(), key.clone()));
+                let keyed = self.retries.keyed(&(actor.principal(), namespace.clone(), key.clone()));
                 keyed.filter(|keyed| !self.is_stale(keyed)).map(|keyed| &keyed.remembered)
             }
         };
@@ -92,8 +106,15 @@ impl State {
         })
     }
 
-    fn recall_sequence(&self, session: SessionId, sequence: u64) -> Result<Option<&Remembered>, Rejection> {
-        let window = self.session.window(session).ok_or(session::Refusal::SessionNotFound { session })?;
+    /// Finds the answer of a sequence. The session of somebody else does not exist for the actor.
+    fn recall_sequence(
+        &self,
+        actor: &Actor,
+        session: SessionId,
+        sequence: u64,
+    ) -> Result<Option<&Remembered>, Rejection> {
+        let window = self.session.window(session).filter(|_| self.owns_session(actor, session));
+        let window = window.ok_or(session::Refusal::SessionNotFound { session })?;
         if sequence < window.floor || sequence == 0 {
             return Err(Rejection::SequenceTooOld { sequence, oldest: window.floor.max(1) });
         }
@@ -117,6 +138,7 @@ impl Step<'_> {
                 return Some(Recalled::Lost(*lock_id));
             }
             self.serve(*lock_id, acquire.call);
+            self.ask_instead(*lock_id);
         }
         Some(Recalled::Answer(self.state.answer_again(&remembered)))
     }
@@ -124,10 +146,12 @@ impl Step<'_> {
     /// Looks up the answer under a key; refuses a key that was used for another request.
     fn remembered(&mut self, retry: &Retry) -> Result<Option<Remembered>, Rejection> {
         let remembered = match &retry.key {
-            DedupKey::Sequence { session, sequence } => self.state.recall_sequence(*session, *sequence)?,
+            DedupKey::Sequence { session, sequence } => {
+                self.state.recall_sequence(&self.actor, *session, *sequence)?
+            }
             DedupKey::Idempotency { namespace, key } => {
                 self.state.check_idempotency_key(key)?;
-                match self.state.retries.keyed(&(namespace.clone(), key.clone())) {
+                match self.state.retries.keyed(&(self.actor.principal(), namespace.clone(), key.clone())) {
                     Some(keyed) if self.state.is_stale(keyed) => {
                         self.forget_stale();
                         None
@@ -152,7 +176,8 @@ impl Step<'_> {
                 }
             }
             DedupKey::Idempotency { namespace, key } => {
-                self.state.retries.remove_keyed(&(namespace.clone(), key.clone()));
+                let principal = self.actor.principal();
+                self.state.retries.remove_keyed(&(principal, namespace.clone(), key.clone()));
             }
         }
     }
@@ -167,7 +192,7 @@ impl Step<'_> {
             DedupKey::Idempotency { namespace, key } => {
                 self.forget_stale();
                 let at_ms = self.state.now_ms;
-                let key = (self.intern(namespace), key.clone());
+                let key = (self.actor.principal(), self.intern(namespace), key.clone());
                 self.state.retries.insert_keyed(key, Keyed { remembered, position, at_ms });
                 self.state.retries.keep_within(&self.state.limits.retries);
             }

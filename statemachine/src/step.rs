@@ -1,17 +1,19 @@
 //! One entry being applied: the state, and the changes so far.
 
 use crate::state::NamespaceUsage;
-use crate::{Change, ChangeKind, Namespace, State};
+use crate::{Actor, Change, ChangeKind, Namespace, State};
 
 /// The state while an entry is applied.
 pub(crate) struct Step<'a> {
     pub(crate) state: &'a mut State,
+    /// Who asked for what is executed now: [`Actor::Node`] while things end by themselves.
+    pub(crate) actor: Actor,
     changes: Vec<Change>,
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(state: &'a mut State) -> Self {
-        Self { state, changes: Vec::new() }
+        Self { state, actor: Actor::Node, changes: Vec::new() }
     }
 
     pub(crate) fn into_changes(self) -> Vec<Change> {

@@ -14,16 +14,18 @@ pub type Check = fn(&State) -> Result<(), String>;
 
 impl State {
     /// The parts of [`Self::validate`]. They are independent, so they may run in parallel.
-    pub const CHECKS: [Check; 9] = [
+    pub const CHECKS: [Check; 11] = [
         Self::validate_locks,
         Self::validate_grants,
         Self::validate_deadlines,
         Self::validate_namespaces,
         Self::validate_waits,
+        Self::validate_one_shots,
         Self::validate_sessions,
         Self::validate_retries,
         Self::validate_serving,
         Self::validate_registers,
+        Self::validate_access,
     ];
 
     /// Checks that every index agrees with what it indexes and that no rule of locks is broken. O(size of the state).

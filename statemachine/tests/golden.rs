@@ -15,8 +15,8 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Change, ChangeKind, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position,
-    Reply, SessionId, Stamp, State, lock, register, session,
+    Actor, Change, ChangeKind, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome,
+    Position, Reply, SessionId, Stamp, State, lock, register, session,
 };
 
 use common::request;
@@ -222,7 +222,7 @@ impl Story {
 
     fn explain(&self, lock: &str) -> Vec<String> {
         let Some(explanation) =
-            self.state.explain(&Namespace::default(), &name(lock), &LockPart::first(16, 16))
+            self.state.explain(&Actor::Node, &Namespace::default(), &name(lock), &LockPart::first(16, 16))
         else {
             return vec!["= free".to_owned()];
         };

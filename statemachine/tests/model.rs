@@ -12,8 +12,8 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position, Reply,
-    Request, SessionId, Stamp, State, cluster, lock, register, session,
+    Actor, Applied, Command, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Position,
+    PrincipalId, Reply, Request, SessionId, Stamp, State, cluster, lock, register, session,
 };
 use common::request;
 use proptest::prelude::*;
@@ -767,6 +767,26 @@ fn name(number: usize) -> Name {
     Name::new(&format!("n/{number}")).expect("a valid name")
 }
 
+/// Who asks: nodes for every other request, as they do for callers while access is off, and a caller for the rest. What nobody owned
+/// becomes its own, and nodes may use it all the same, so the model need not know of actors.
+fn actor(number: u64, command: &Command) -> Actor {
+    let of_nodes = matches!(
+        command,
+        Command::Session(session::Command::KeepAlive(_))
+            | Command::Lock(lock::Command::WithdrawWaits(_))
+            | Command::Cluster(
+                cluster::Command::InitCluster(_)
+                    | cluster::Command::AllocateNode(_)
+                    | cluster::Command::RaiseLevel(_)
+            )
+    );
+    if of_nodes || number.is_multiple_of(2) {
+        return Actor::Node;
+    }
+    let principal = PrincipalId(Position { index: u64::MAX, ordinal: 0 });
+    Actor::Caller { principal, credential: None }
+}
+
 /// One history, run on the model and on the state machine.
 struct Run {
     state: State,
@@ -799,7 +819,8 @@ impl Run {
     fn ask(&mut self, command: Command, expected: impl FnOnce(&mut Model) -> String) -> Option<LockId> {
         self.keys += 1;
         let key = DedupKey::Idempotency { namespace: Namespace::default(), key: self.keys.to_string() };
-        let request = request(Some(key), command);
+        let actor = actor(self.keys, &command);
+        let request = request(Some(key), command).by(actor);
         let foreseen = self.state.waits_behind(&request.command).is_some();
         let (adds, before) = (self.state.adds(&request), objects(&self.state));
         let Applied { outcomes, revisions, .. } = self.apply(0, vec![request.clone()]);

@@ -1,5 +1,9 @@
 //! Stories, each of which shows one promise.
 
+#[path = "stories/access.rs"]
+mod access;
+#[path = "stories/actors.rs"]
+mod actors;
 mod common;
 #[path = "stories/elections.rs"]
 mod elections;
@@ -14,8 +18,9 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::AdvanceRegister;
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome, Rejection,
-    ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd, cluster, lock, session,
+    Actor, ChangeKind, Command, Counts, DedupKey, Entry, LimitsPatch, LockId, Name, Namespace, Outcome,
+    Rejection, ReleaseReason, Reply, Request, SessionEnd, SessionId, Stamp, State, WaitEnd, cluster, lock,
+    session,
 };
 
 use common::request;
@@ -648,7 +653,10 @@ fn deadlock_is_refused_and_its_cycle_named() {
     assert!(cycle.last().unwrap().contains(&two.to_string()), "{cycle:?}");
     let own = story.refused(of(two, waiting(exclusive("b"))));
     assert_eq!(own.code().as_str(), "deadlock", "an owner that waits for itself");
-    let explained = story.state.explain(&Namespace::default(), &name("b"), &LockPart::first(10, 10)).unwrap();
+    let explained = story
+        .state
+        .explain(&Actor::Node, &Namespace::default(), &name("b"), &LockPart::first(10, 10))
+        .unwrap();
     assert_eq!(explained.waiters[0].blockers[0].owner.session, Some(two));
 }
 

@@ -317,7 +317,7 @@ impl Leader {
             namespace: grant.namespace.to_string(),
             name: grant.election().map(ToString::to_string).unwrap_or_default(),
             session_id: grant.owner.session.map(|session| session.to_string()),
-            owner: grant.owner.label.clone(),
+            owner: grant.owner.label.to_string(),
             elected_revision: Long(grant.granted_revision),
             elected_at: rfc3339(grant.granted_wall_ms),
             expires_at: grant.deadline_ms.map(|deadline_ms| clock.text_of(deadline_ms)),
@@ -335,7 +335,7 @@ impl Candidate {
         Self {
             candidate_id: wait.lock_id.to_string(),
             session_id: wait.owner.session.map(|session| session.to_string()),
-            owner: wait.owner.label.clone(),
+            owner: wait.owner.label.to_string(),
             queue_position: Long(wait.queue_position),
             remaining_ms: Long(clock.remaining_ms(wait.deadline_ms)),
         }

@@ -50,6 +50,8 @@ pub(crate) enum Facts {
     Session(SessionFacts),
     /// The facts of a change of registers.
     Register(RegisterFacts),
+    /// The facts of a change of access.
+    Access(Box<AccessFacts>),
     /// The facts of a change of the cluster itself.
     Cluster(ClusterFacts),
 }
@@ -120,6 +122,43 @@ pub(crate) struct RegisterFacts {
     /// The highest fencing token that the register has seen; left out when the register was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) high_water: Option<Long>,
+}
+
+/// The facts of a change of access: who may do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
+pub(crate) struct AccessFacts {
+    /// The principal, group or other subject: `user/ann`, `service/billing`, `group/payments` or `anonymous`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+    /// The id of the principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) principal_id: Option<String>,
+    /// Whether the principal is suspended now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) suspended: bool,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<String>,
+    /// The binding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) binding_id: Option<String>,
+    /// The public id of the credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential_id: Option<String>,
+    /// What the credential is for: `key`, `login` or `bootstrap`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential_kind: Option<String>,
+    /// The mode now: `off`, `observe` or `enforce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
+    /// Whether the group or role was deleted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) deleted: bool,
+    /// The id of the principal that made the change; left out when a node did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) made_by: Option<String>,
 }
 
 /// The facts of a change of the cluster itself.
@@ -209,7 +248,7 @@ pub(crate) enum WatchItem {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WatchQuery {
-    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `cluster`. By default, all.
+    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `access`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
     pub(crate) areas: String,
@@ -245,7 +284,7 @@ pub(crate) struct WatchQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PollQuery {
-    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `cluster`. By default, all.
+    /// Only changes of these areas, comma-separated: `lock`, `election`, `session`, `register`, `access`, `cluster`. By default, all.
     #[param(example = "lock,session")]
     #[serde(default)]
     pub(crate) areas: String,
@@ -395,6 +434,18 @@ impl Facts {
             service::Facts::Register { name, high_water } => {
                 Self::Register(RegisterFacts { name: name.to_string(), high_water: high_water.map(Long) })
             }
+            service::Facts::Access(facts) => Self::Access(Box::new(AccessFacts {
+                subject: facts.subject.clone(),
+                principal_id: facts.principal_id.map(|id| id.to_string()),
+                suspended: facts.suspended,
+                role: facts.role.clone(),
+                binding_id: facts.binding_id.clone(),
+                credential_id: facts.credential_id.clone(),
+                credential_kind: facts.credential_kind.map(str::to_owned),
+                mode: facts.mode.map(str::to_owned),
+                deleted: facts.deleted,
+                made_by: facts.made_by.map(|id| id.to_string()),
+            })),
             service::Facts::Node { node_id, node_name } => Self::Cluster(ClusterFacts {
                 node_id: Some(Long(*node_id)),
                 node_name: Some(node_name.clone()),

@@ -10,6 +10,11 @@ use super::code_info::{CodeInfo, line};
 #[expect(clippy::too_many_lines, reason = "one match, a line a code")]
 pub fn info(code: Code) -> CodeInfo {
     match code {
+        Code::AlreadyBootstrapped => line(code, 409, Grpc::FailedPrecondition, [
+            "No bootstrap token of this id is open",
+            "The bootstrap token was used, has ended, or never was; or the cluster has an administrator already.",
+            "Log in as an administrator. When nobody can, make a recovery token on the disk of a member: `batuta access recover --data-dir DIR`.",
+        ]),
         Code::AlreadyGranted => line(code, 409, Grpc::FailedPrecondition, [
             "The acquisition holds its lock",
             "The acquisition to be withdrawn no longer waits: it was granted its lock, under `fencing_token`, and holds it.",
@@ -20,10 +25,30 @@ pub fn info(code: Code) -> CodeInfo {
             "A second bootstrap of a cluster that has already been created.",
             "Nothing: the cluster works. Start new nodes with `join` instead of a bootstrap set.",
         ]),
+        Code::AuditUnavailable => line(code, 503, Grpc::Unavailable, [
+            "The audit cannot be written",
+            "The node cannot write its audit, and `audit.on_failure = refuse` asks it to refuse privileged calls then. The request was not executed; all other calls work.",
+            "Use another node, or give the audit of this node a disk with room: the log of the node says what is wrong.",
+        ]).retry_after(5_000),
+        Code::AuthBusy => line(code, 503, Grpc::Unavailable, [
+            "Too many logins wait",
+            "Checking a password takes memory and time, so a node checks only a few at once. As many logins as it accepts wait already. Calls with a token are not affected.",
+            "Retry with an increasing pause, or log in at another node.",
+        ]).retry_after(1_000),
+        Code::BindingNotFound => line(code, 404, Grpc::NotFound, [
+            "No such binding",
+            "The binding ended, or never was.",
+            "List the bindings with `batuta access grants`.",
+        ]),
         Code::BodyTooLarge => line(code, 413, Grpc::ResourceExhausted, [
             "The body is too large",
             "The request body is longer than the node accepts (`limit` names the limit).",
             "Send less: locks have names and short metadata, not data.",
+        ]),
+        Code::BuiltInRole => line(code, 409, Grpc::FailedPrecondition, [
+            "The role is built in",
+            "The roles admin, operator, editor and viewer are built in and stay as they are.",
+            "Make a role of another name.",
         ]),
         Code::CapacityMismatch => line(code, 409, Grpc::FailedPrecondition, [
             "The semaphore has another capacity",
@@ -50,15 +75,30 @@ pub fn info(code: Code) -> CodeInfo {
             "The node is stopping and accepts no new waits. A wait that was queued here stays queued if the request has a retry key.",
             "Send the same request, under the same key, to another node.",
         ]).retry_after(100),
+        Code::EscalationRefused => line(code, 403, Grpc::PermissionDenied, [
+            "The caller would give what it does not have",
+            "A role, a binding, a membership or a credential for somebody else may be written only by who has all that it gives: in those namespaces, for those names, and at least as long. `permission`, `namespace` and `names` say what is missing.",
+            "Ask somebody who has the permission there, or who has `access:escalate`. Or give less: fewer namespaces, narrower names, an earlier end.",
+        ]),
         Code::GrantEnded => line(code, 410, Grpc::FailedPrecondition, [
             "The lock was granted and has ended since",
             "A retry under the same key found that its grant has since been released, expired or been taken away (`reason`).",
             "The lock is not held. Acquire it again with a new key.",
         ]),
+        Code::GroupNotFound => line(code, 404, Grpc::NotFound, [
+            "No such group",
+            "No group has that name.",
+            "Check the name, or make the group first.",
+        ]),
         Code::HandshakeRefused => line(code, 400, Grpc::InvalidArgument, [
             "The WebSocket handshake is refused",
             "The request is not a WebSocket upgrade, offers only unsupported subprotocols, or comes from a web page of another origin.",
             "Connect to /ws/v1 with subprotocol `batuta.v1+json`, or without any; to /graphql with `graphql-transport-ws`.",
+        ]),
+        Code::HostNotAllowed => line(code, 421, Grpc::PermissionDenied, [
+            "The request is for another host",
+            "The host of the request (`Host`, or `:authority`) is a name that the node does not have: not one on which it listens, not one that it advertises, and not in `api.allowed_hosts`. A web page whose name resolves to the node's address would send such requests (DNS rebinding).",
+            "Call the node by an IP address or by a name that it advertises, or add the name to `api.allowed_hosts` in the configuration of every node.",
         ]),
         Code::Internal => line(code, 500, Grpc::Internal, [
         "Internal error",
@@ -75,6 +115,11 @@ pub fn info(code: Code) -> CodeInfo {
             "The GraphQL document cannot be parsed, does not match the schema, or asks for introspection where it is disabled.",
             "Correct the document; the message says where. The schema is `docs/schema.graphql`, or `batuta schema`.",
         ]),
+        Code::InvalidToken => line(code, 401, Grpc::Unauthenticated, [
+            "The token is not valid",
+            "The credential of the call is not a token of this cluster: it was mistyped or cut (`problem` says so when it shows), or it belongs to another cluster.",
+            "Send the token as it was shown when it was made. If it is lost, make another one: `batuta key create`, or `batuta login`.",
+        ]),
         Code::KeyReused => line(code, 422, Grpc::InvalidArgument, [
             "The retry key was used for another request",
             "The idempotency key, or the number in the session's sequence, was used before with a different request.",
@@ -84,6 +129,11 @@ pub fn info(code: Code) -> CodeInfo {
             "The watcher is too slow",
             "More changes were queued for the watcher than the node keeps for one watcher (`limits.watch_queue_changes_max`, or 16 MiB).",
             "Watch again from `resume_revision`; nothing is lost while the history reaches back that far. Read changes faster, or select fewer of them.",
+        ]),
+        Code::LastAdmin => line(code, 409, Grpc::FailedPrecondition, [
+            "No administrator would be left",
+            "After the change no principal that is not suspended would have the role admin in all namespaces, without an end, and a password or a key.",
+            "Make another administrator first: a user, its key or password, and the role admin in all namespaces without an end.",
         ]),
         Code::LimitExceeded => line(code, 429, Grpc::ResourceExhausted, [
             "A limit is reached",
@@ -170,10 +220,30 @@ pub fn info(code: Code) -> CodeInfo {
             "Only a one-shot lock has its own TTL.",
             "Keep the session alive instead of extending the lock.",
         ]),
+        Code::PasswordChanged => line(code, 409, Grpc::Aborted, [
+            "The password was changed meanwhile",
+            "The password was changed between the request and its execution.",
+            "Try again with the new password.",
+        ]),
         Code::PathNotFound => line(code, 404, Grpc::Unimplemented, [
             "There is nothing at this path",
             "The path is not part of the API.",
             "Look the call up at /docs or /openapi.json.",
+        ]),
+        Code::PermissionDenied => line(code, 403, Grpc::PermissionDenied, [
+            "The caller lacks a permission",
+            "No rule of the caller covers `permission` in `namespace` for `name`, or its key is narrowed. The answer does not say whether there is anything of that name.",
+            "Ask an administrator. `batuta access explain` shows what the caller may do, and which rule is missing.",
+        ]),
+        Code::PrincipalNotFound => line(code, 404, Grpc::NotFound, [
+            "No such principal",
+            "No user or service account has that name.",
+            "Check the name, or make the principal first.",
+        ]),
+        Code::PrincipalSuspended => line(code, 403, Grpc::PermissionDenied, [
+            "The caller is suspended",
+            "An administrator suspended the principal. Whatever its bindings give, it may do nothing.",
+            "Ask an administrator to end the suspension.",
         ]),
         Code::QueryTooLarge => line(code, 400, Grpc::InvalidArgument, [
             "The GraphQL query is too large",
@@ -184,6 +254,11 @@ pub fn info(code: Code) -> CodeInfo {
             "No such register",
             "The register was never advanced, or was deleted.",
             "Advance it first: the first token creates it.",
+        ]),
+        Code::RoleNotFound => line(code, 404, Grpc::NotFound, [
+            "No such role",
+            "No role has that name.",
+            "Check the name, or make the role first. Built in are admin, operator, editor and viewer.",
         ]),
         Code::SequenceTooOld => line(code, 409, Grpc::FailedPrecondition, [
             "The sequence is older than the session's window",
@@ -206,10 +281,30 @@ pub fn info(code: Code) -> CodeInfo {
             "The node stopped before it accepted the request. The request was not executed.",
             "Use another node.",
         ]).retry_after(100),
+        Code::TokenExpired => line(code, 401, Grpc::Unauthenticated, [
+            "The credential has expired",
+            "The time of the credential is over.",
+            "Log in again, or use a newer key.",
+        ]),
+        Code::TokenNotFound => line(code, 404, Grpc::NotFound, [
+            "No such credential",
+            "The credential ended, or never was.",
+            "List the credentials; the id is the part of a token between its first two underscores.",
+        ]),
+        Code::TokenRevoked => line(code, 401, Grpc::Unauthenticated, [
+            "The credential was revoked",
+            "The credential, or the principal that it belonged to, was deleted.",
+            "Log in again, or use another key.",
+        ]),
         Code::TokenSuperseded => line(code, 409, Grpc::FailedPrecondition, [
             "The fencing token is no longer valid",
             "The lock is held under another token, or the register has seen a newer one (`newest_token`). Without `newest_token`, the lock is free.",
             "The holder of this token must stop. To force a release, read the lock again and use the token that it shows.",
+        ]),
+        Code::Unauthenticated => line(code, 401, Grpc::Unauthenticated, [
+            "The caller must prove who it is",
+            "The call has no credential and nobody may make it without one, or the user and the password of a login do not fit together.",
+            "Send a token (`Authorization: Bearer`, `BATUTA_TOKEN`), or log in with `batuta login`.",
         ]),
         Code::UnknownField => line(code, 422, Grpc::InvalidArgument, [
             "Unknown field",

@@ -1,7 +1,7 @@
 //! The details of errors, for programs.
 
 use batuta_raft::ProposeError;
-use batuta_statemachine::{Rejection, ReleaseReason, cluster, lock, register, session};
+use batuta_statemachine::{Rejection, ReleaseReason, access, cluster, lock, register, session};
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
@@ -30,9 +30,13 @@ impl ApiError {
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
-            Self::MalformedBody { problem } | Self::HandshakeRefused { problem } => {
+            Self::AuthBusy { waiting_max } => json!({ "limit": "login_queue_max", "max": waiting_max }),
+            Self::MalformedBody { problem }
+            | Self::HandshakeRefused { problem }
+            | Self::InvalidToken { problem } => {
                 json!({ "problem": problem })
             }
+            Self::HostNotAllowed { host, remedy } => json!({ "host": host, "remedy": remedy }),
             Self::Compacted { from_revision, oldest_revision } => {
                 json!({ "from_revision": from_revision, "oldest_revision": oldest_revision })
             }
@@ -41,6 +45,8 @@ impl ApiError {
             | Self::UnsupportedMediaType
             | Self::Draining
             | Self::CallCancelled
+            | Self::Unauthenticated { .. }
+            | Self::AuditUnavailable
             | Self::Internal(_) => {
                 json!({})
             }
@@ -115,6 +121,47 @@ fn rejection_details(rejection: &Rejection) -> Value {
         Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id }) => {
             json!({ "cluster_id": cluster_id })
         }
+        Rejection::Access(refusal) => access_details(refusal),
+    }
+}
+
+fn access_details(refusal: &access::Refusal) -> Value {
+    match refusal {
+        access::Refusal::PermissionDenied { principal, permission, namespace, name } => {
+            let mut value = json!({
+                "principal": principal.to_string(),
+                "permission": permission.as_str(),
+                "namespace": namespace.as_str(),
+            });
+            if let Some(name) = name {
+                value["name"] = json!(name.as_str());
+            }
+            value
+        }
+        access::Refusal::EscalationRefused { principal, permission, namespace, names } => {
+            let mut value = json!({
+                "principal": principal.to_string(),
+                "permission": permission.as_str(),
+                "names": names,
+            });
+            if let Some(namespace) = namespace {
+                value["namespace"] = json!(namespace.as_str());
+            }
+            value
+        }
+        access::Refusal::PrincipalSuspended { principal }
+        | access::Refusal::PrincipalNotFound { principal }
+        | access::Refusal::PasswordChanged { principal } => json!({ "principal": principal.to_string() }),
+        access::Refusal::TokenExpired { token }
+        | access::Refusal::TokenRevoked { token }
+        | access::Refusal::TokenNotFound { token }
+        | access::Refusal::AlreadyBootstrapped { token } => json!({ "credential_id": token.as_str() }),
+        access::Refusal::GroupNotFound { group } => json!({ "group": group.as_str() }),
+        access::Refusal::RoleNotFound { role } | access::Refusal::BuiltInRole { role } => {
+            json!({ "role": role.as_str() })
+        }
+        access::Refusal::BindingNotFound { binding } => json!({ "binding_id": binding.to_string() }),
+        access::Refusal::LastAdmin => json!({}),
     }
 }
 

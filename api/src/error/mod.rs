@@ -144,6 +144,14 @@ pub enum ApiError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// The request is for a host that this node does not have.
+    #[error("this node does not answer to host {host:?}: {remedy}")]
+    HostNotAllowed {
+        /// The host, as the request names it.
+        host: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The requested changes are no longer kept on this node.
     #[error(
         "changes before revision {oldest_revision} are no longer kept here, {from_revision} was asked for; begin with a snapshot, \
@@ -161,6 +169,27 @@ pub enum ApiError {
         /// The revision at which to resume.
         resume_revision: u64,
     },
+    /// The call has no credential, or the password is wrong. Why a password is wrong is never said.
+    #[error("{problem}")]
+    Unauthenticated {
+        /// What the caller has to send.
+        problem: &'static str,
+    },
+    /// The token of the call is not one of this cluster.
+    #[error("the token is not valid: {problem}")]
+    InvalidToken {
+        /// What is wrong, without any of the text of the token.
+        problem: String,
+    },
+    /// As many passwords wait to be checked as this node accepts.
+    #[error("{waiting_max} logins wait on this node already; try again, or log in at another node")]
+    AuthBusy {
+        /// How many logins may wait.
+        waiting_max: usize,
+    },
+    /// The audit cannot be written, and privileged calls are refused without it.
+    #[error("the audit of this node cannot be written, and privileged calls are refused without it")]
+    AuditUnavailable,
     /// A defect of Batuta itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -232,8 +261,13 @@ impl ApiError {
             Self::Busy { .. } => Code::Overloaded,
             Self::CallCancelled => Code::WaitCancelled,
             Self::HandshakeRefused { .. } => Code::HandshakeRefused,
+            Self::HostNotAllowed { .. } => Code::HostNotAllowed,
             Self::Compacted { .. } => Code::Compacted,
             Self::Lagged { .. } => Code::Lagged,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::InvalidToken { .. } => Code::InvalidToken,
+            Self::AuthBusy { .. } => Code::AuthBusy,
+            Self::AuditUnavailable => Code::AuditUnavailable,
             Self::Internal(_) => Code::Internal,
         }
     }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use batuta_statemachine::{
-    Namespace, Position, ReleaseReason, SessionEnd, WaitEnd, cluster, lock, register, session,
+    Namespace, Permission, Position, Principal, PrincipalName, ReleaseReason, SessionEnd, TokenId, WaitEnd,
+    access, cluster, lock, register, session,
 };
 
 use super::*;
@@ -49,7 +50,23 @@ fn rejections() -> Vec<Rejection> {
             | lock::Refusal::TokenSuperseded { .. },
         )
         | Rejection::Register(register::Refusal::RegisterNotFound { .. })
-        | Rejection::Cluster(cluster::Refusal::AlreadyInitialised { .. }) => {}
+        | Rejection::Cluster(cluster::Refusal::AlreadyInitialised { .. })
+        | Rejection::Access(
+            access::Refusal::PermissionDenied { .. }
+            | access::Refusal::PrincipalSuspended { .. }
+            | access::Refusal::TokenExpired { .. }
+            | access::Refusal::TokenRevoked { .. }
+            | access::Refusal::EscalationRefused { .. }
+            | access::Refusal::LastAdmin
+            | access::Refusal::PrincipalNotFound { .. }
+            | access::Refusal::GroupNotFound { .. }
+            | access::Refusal::RoleNotFound { .. }
+            | access::Refusal::BindingNotFound { .. }
+            | access::Refusal::TokenNotFound { .. }
+            | access::Refusal::PasswordChanged { .. }
+            | access::Refusal::AlreadyBootstrapped { .. }
+            | access::Refusal::BuiltInRole { .. },
+        ) => {}
     };
     let ends = [
         WaitEnd::TimedOut,
@@ -57,6 +74,7 @@ fn rejections() -> Vec<Rejection> {
         WaitEnd::SessionEnded(SessionEnd::Closed),
         WaitEnd::SessionEnded(SessionEnd::Expired),
         WaitEnd::NodeLost,
+        WaitEnd::Denied,
     ];
     let mut all = vec![
         Rejection::InvalidArgument { field: "ttl_ms".into(), problem: "is missing".to_owned() },
@@ -84,9 +102,43 @@ fn rejections() -> Vec<Rejection> {
         Rejection::SequenceTooOld { sequence: 1, oldest: 2 },
         Rejection::Cluster(cluster::Refusal::AlreadyInitialised { cluster_id: "c".to_owned() }),
     ];
+    all.extend(refusals_of_access().into_iter().map(Rejection::Access));
     all.extend(ends.map(|reason| Rejection::Lock(lock::Refusal::WaitEnded { lock_id: lock_id(), reason })));
     all.iter().for_each(known);
     all
+}
+
+fn refusals_of_access() -> Vec<access::Refusal> {
+    let word = |text| PrincipalName::new(text).expect("valid");
+    let ann = || Principal::User(word("ann"));
+    let token = TokenId::new("abcDEF012345").expect("valid");
+    let (permission, namespace) = (Permission::LockAcquire, Namespace::default());
+    vec![
+        access::Refusal::PermissionDenied {
+            principal: ann(),
+            permission,
+            namespace: namespace.clone(),
+            name: Some(name()),
+        },
+        access::Refusal::PrincipalSuspended { principal: ann() },
+        access::Refusal::TokenExpired { token },
+        access::Refusal::TokenRevoked { token },
+        access::Refusal::EscalationRefused {
+            principal: ann(),
+            permission,
+            namespace: Some(namespace),
+            names: "orders/**".to_owned(),
+        },
+        access::Refusal::LastAdmin,
+        access::Refusal::PrincipalNotFound { principal: ann() },
+        access::Refusal::GroupNotFound { group: word("ops") },
+        access::Refusal::RoleNotFound { role: word("orders") },
+        access::Refusal::BindingNotFound { binding: access::BindingId(Position { index: 7, ordinal: 0 }) },
+        access::Refusal::TokenNotFound { token },
+        access::Refusal::PasswordChanged { principal: ann() },
+        access::Refusal::AlreadyBootstrapped { token },
+        access::Refusal::BuiltInRole { role: word("admin") },
+    ]
 }
 
 fn errors_of_the_edge() -> Vec<ApiError> {
@@ -108,8 +160,13 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::Busy { what: "waiting_calls_max", max: 1 },
         ApiError::CallCancelled,
         ApiError::HandshakeRefused { problem: "no".to_owned() },
+        ApiError::HostNotAllowed { host: "evil.example".to_owned(), remedy: "use another" },
         ApiError::Compacted { from_revision: 3, oldest_revision: 9 },
         ApiError::Lagged { resume_revision: 9 },
+        ApiError::Unauthenticated { problem: "send a token" },
+        ApiError::InvalidToken { problem: "it was mistyped or cut".to_owned() },
+        ApiError::AuthBusy { waiting_max: 64 },
+        ApiError::AuditUnavailable,
         ApiError::Internal("x".to_owned()),
     ]
 }

@@ -67,8 +67,8 @@ pub(super) fn routes(front: Front) -> axum::Router {
         .route("/graphql", route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(front);
-    stack(routes, crate::middleware::Front::Graphql)
+        .with_state(front.clone());
+    stack(routes, crate::middleware::Front::Graphql, front.service.hosts())
 }
 
 /// Makes the answer to a request that could not be executed.

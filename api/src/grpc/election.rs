@@ -37,7 +37,7 @@ pub(super) fn leader_message(grant: &Grant, clock: Clock) -> v1::Leader {
         namespace: grant.namespace.to_string(),
         name: grant.election().map(ToString::to_string).unwrap_or_default(),
         session_id: session_text(grant.owner.session),
-        owner: grant.owner.label.clone(),
+        owner: grant.owner.label.to_string(),
         fencing_token: grant.token,
         elected_revision: grant.granted_revision,
         elected_at: rfc3339(grant.granted_wall_ms),
@@ -57,7 +57,7 @@ pub(super) fn candidate_message(wait: &Wait, clock: Clock) -> v1::Candidate {
     v1::Candidate {
         candidate_id: wait.lock_id.to_string(),
         session_id: session_text(wait.owner.session),
-        owner: wait.owner.label.clone(),
+        owner: wait.owner.label.to_string(),
         queue_position: wait.queue_position,
         remaining_ms: clock.remaining_ms(wait.deadline_ms),
     }

@@ -93,7 +93,7 @@ pub(super) fn grant_message(grant: &Grant, clock: Clock) -> v1::Grant {
         namespace: grant.namespace.to_string(),
         locks: grant.requests.iter().map(request_message).collect(),
         session_id: session_text(grant.owner.session),
-        owner: grant.owner.label.clone(),
+        owner: grant.owner.label.to_string(),
         fencing_token: grant.token,
         count: grant.count,
         granted_revision: grant.granted_revision,
@@ -115,7 +115,7 @@ pub(super) fn waiter_message(wait: &Wait, clock: Clock) -> v1::Waiter {
         lock_id: wait.lock_id.to_string(),
         locks: wait.requests.iter().map(request_message).collect(),
         session_id: session_text(wait.owner.session),
-        owner: wait.owner.label.clone(),
+        owner: wait.owner.label.to_string(),
         queue_position: wait.queue_position,
         remaining_ms: clock.remaining_ms(wait.deadline_ms),
     }
@@ -151,7 +151,7 @@ fn blocker_message(blocker: Blocker) -> v1::Blocker {
         lock_id: blocker.lock_id.to_string(),
         name: blocker.name.to_string(),
         session_id: session_text(blocker.owner.session),
-        owner: blocker.owner.label,
+        owner: blocker.owner.label.into(),
         fencing_token: blocker.token.unwrap_or(0),
         waits_for: blocker.waits_for.iter().map(ToString::to_string).collect(),
     }

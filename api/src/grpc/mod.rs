@@ -56,7 +56,7 @@ struct Front {
 /// # Panics
 /// When the descriptors compiled into this binary cannot be decoded, which the tests rule out.
 pub fn router(service: Service) -> axum::Router {
-    let front = Front { service: service.clone() };
+    let (front, hosts) = (Front { service: service.clone() }, service.hosts().clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(service, reporter));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -81,7 +81,7 @@ pub fn router(service: Service) -> axum::Router {
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);
     let routes = routes.routes().into_axum_router().layer(answers);
-    crate::middleware::stack(routes, crate::middleware::Front::Grpc)
+    crate::middleware::stack(routes, crate::middleware::Front::Grpc, &hosts)
 }
 
 /// Keeps the health service up to date with the node's readiness until the node drains.

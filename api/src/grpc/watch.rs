@@ -75,6 +75,18 @@ fn facts_message(event: &Event) -> v1::event::Facts {
         Facts::Register { name, high_water } => {
             Sent::Register(v1::RegisterFacts { name: name.to_string(), high_water: *high_water })
         }
+        Facts::Access(facts) => Sent::Access(v1::AccessFacts {
+            subject: facts.subject.clone().unwrap_or_default(),
+            principal_id: facts.principal_id.map(|id| id.to_string()).unwrap_or_default(),
+            suspended: facts.suspended,
+            role: facts.role.clone().unwrap_or_default(),
+            binding_id: facts.binding_id.clone().unwrap_or_default(),
+            credential_id: facts.credential_id.clone().unwrap_or_default(),
+            credential_kind: facts.credential_kind.unwrap_or_default().to_owned(),
+            mode: facts.mode.unwrap_or_default().to_owned(),
+            deleted: facts.deleted,
+            made_by: facts.made_by.map(|id| id.to_string()).unwrap_or_default(),
+        }),
         Facts::Node { node_id, node_name } => {
             let (node_id, node_name) = (*node_id, node_name.clone());
             Sent::Cluster(v1::ClusterFacts { node_id, node_name, ..Default::default() })

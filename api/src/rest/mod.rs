@@ -1,6 +1,7 @@
 //! The REST front: decodes HTTP, calls the service, encodes JSON.
 //!
-//! Every answer of the API carries `Batuta-Revision`; every refusal, even of an unknown path, is a problem document.
+//! Every answer of the API carries `Batuta-Revision`, except to a foreign host, which learns nothing; every refusal, even of an unknown path, is a
+//! problem document.
 //! When a client disconnects, the handler's future is dropped, and with it its wait.
 
 mod answer;
@@ -18,7 +19,7 @@ mod watch;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
@@ -27,14 +28,14 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::json::Problem;
 
-use crate::ApiError;
 use crate::middleware::{Front, stack};
 use crate::service::Service;
+use crate::{ApiError, Hosts};
 
 /// Builds the REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, and its viewer at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
-    finish(routes.with_state(service.clone()).merge(documentation(&document)))
+    finish(routes.with_state(service.clone()).merge(documentation(&document)), service.hosts())
         .layer(axum::middleware::map_response_with_state(service, say_revision))
 }
 
@@ -63,19 +64,21 @@ fn documentation(document: &OpenApi) -> Router {
     Router::new().route("/openapi.json", get(answer)).merge(SwaggerUi::new("/docs").config(config))
 }
 
-/// Adds the behaviour of all paths: limits, problem documents for unknown paths and methods, request ids.
-fn finish(router: Router) -> Router {
+/// Adds the behaviour of all paths: limits, problem documents for unknown paths and methods, request ids, the check of the host.
+fn finish(router: Router, hosts: &Hosts) -> Router {
     let complete = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(path_not_found)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX));
-    stack(complete, Front::Rest)
+    stack(complete, Front::Rest, hosts)
 }
 
 /// Adds the newest revision that this node knows to an answer without a revision of its own.
 async fn say_revision(State(service): State<Service>, mut response: Response) -> Response {
     let newest = || HeaderValue::from(service.applied_revision());
-    response.headers_mut().entry(answer::REVISION).or_insert_with(newest);
+    if response.status() != StatusCode::MISDIRECTED_REQUEST {
+        response.headers_mut().entry(answer::REVISION).or_insert_with(newest);
+    }
     response
 }
 

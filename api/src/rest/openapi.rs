@@ -63,6 +63,8 @@ pub(super) fn complete(document: &mut OpenApi) {
                 add_responses(operation, &[Code::Internal]);
             }
             add_revision(operation);
+            // Without a revision: a foreign host learns nothing.
+            add_responses(operation, &[Code::HostNotAllowed]);
         }
     }
 }
@@ -263,7 +265,7 @@ mod tests {
             let union = &document["components"]["schemas"][schema];
             union["oneOf"].as_array().map_or(0, Vec::len)
         };
-        assert_eq!((variants("Facts"), variants("SnapshotObject"), variants("WatchItem")), (5, 4, 3));
+        assert_eq!((variants("Facts"), variants("SnapshotObject"), variants("WatchItem")), (6, 4, 3));
     }
 
     #[test]

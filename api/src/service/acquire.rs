@@ -50,6 +50,7 @@ pub const ACQUIRE: Operation = Operation::write(
         Code::WaitTimeout,
         Code::WaitCancelled,
         Code::NodeLost,
+        Code::PermissionDenied,
         Code::GrantEnded,
         Code::SessionClosed,
         Code::SessionExpired,

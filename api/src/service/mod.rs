@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::ApiError;
+use crate::{ApiError, Hosts};
 use admit::Gate;
 use waits::Waits;
 
@@ -52,6 +52,8 @@ pub struct ServiceOptions {
     pub watch_queue_changes_max: usize,
     /// The version shown in the status.
     pub version: String,
+    /// The names by which clients may call this node, besides IP addresses and loopback names.
+    pub hosts: Hosts,
 }
 
 impl Default for ServiceOptions {
@@ -63,6 +65,7 @@ impl Default for ServiceOptions {
             watchers_max: 20_000,
             watch_queue_changes_max: 4_096,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            hosts: Hosts::default(),
         }
     }
 }
@@ -231,6 +234,11 @@ impl Service {
     #[must_use]
     pub fn applied_revision(&self) -> u64 {
         self.inner.gate.applied_revision()
+    }
+
+    /// The hosts to which the fronts of this node answer.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.inner.options.hosts
     }
 
     /// Makes [`Self::drained`] wait for this work: for connections that the HTTP server no longer counts.

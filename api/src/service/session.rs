@@ -105,7 +105,7 @@ impl Service {
         let namespace = context.namespace.clone();
         let command = OpenSession { namespace: namespace.clone(), ttl_ms, metadata: metadata.clone() };
         let (answer, opened) = permit.propose(command).await?;
-        let SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } = opened;
+        let SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms, principal } = opened;
         let opened = SessionView {
             session,
             namespace,
@@ -113,6 +113,7 @@ impl Service {
             deadline_ms,
             opened_wall_ms,
             metadata,
+            principal,
             grants: 0,
             waits: 0,
         };

@@ -84,6 +84,7 @@ pub(crate) fn event(event: &Event) -> usize {
         Facts::Grant { grant: held, words } => grant(held) + words.as_ref().map_or(0, String::len),
         Facts::Wait(wait) => waiter(wait),
         Facts::Register { name, .. } | Facts::Capacity { name, .. } => register(name),
+        Facts::Access(facts) => facts.text_bytes(),
         Facts::Node { node_name, .. } => node_name.len(),
         Facts::Level { version, .. } => version.len(),
         Facts::SessionEnded | Facts::Cluster => 0,

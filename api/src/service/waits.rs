@@ -213,8 +213,10 @@ impl Drop for Attached {
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::lock::{Acquire, CancelScope, CancelWait, LockRequest, Mode, Owner, Wait};
-    use batuta_statemachine::{Command, Entry, Name, Namespace, Position, Request, Stamp};
+    use batuta_statemachine::lock::{
+        Acquire, CancelScope, CancelWait, LockRequest, Mode, Owner, OwnerRecord, Wait,
+    };
+    use batuta_statemachine::{Command, Entry, Name, Namespace, Position, PrincipalId, Request, Stamp};
 
     use super::*;
 
@@ -227,7 +229,7 @@ mod tests {
             lock_id,
             namespace: Namespace::default(),
             requests: Vec::new(),
-            owner: Owner { session: None, label: String::new() },
+            owner: OwnerRecord { principal: PrincipalId::ANONYMOUS, session: None, label: "".into() },
             deadline_ms: 0,
             queue_position: 0,
         };

@@ -98,18 +98,23 @@ struct Front {
 /// Builds the WebSocket API over the service, at [`PATH`]. The router can be merged with those of other APIs.
 pub fn router(service: Service, options: WsOptions) -> Router {
     let connections = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
+    let hosts = service.hosts().clone();
     let front = Front { service, options: Arc::new(options), connections };
-    stack(Router::new().route(PATH, any(connect)).with_state(front), crate::middleware::Front::WebSocket)
+    let routes = Router::new().route(PATH, any(connect)).with_state(front);
+    stack(routes, crate::middleware::Front::WebSocket, &hosts)
 }
 
-/// Completes the router for a port of its own: every other path is answered with a problem document.
-pub fn alone(router: Router) -> Router {
-    router.fallback(|uri: Uri| async move {
-        let path = uri.path().chars().take(256).collect();
-        let mut problem = Problem::from(ApiError::PathNotFound { path });
-        problem.detail = format!("this port speaks WebSocket, at {PATH} only");
-        problem
-    })
+/// Completes the router of the service for a port of its own: every other path is answered with a problem document.
+pub fn alone(router: Router, service: &Service) -> Router {
+    let other_paths = Router::new().fallback(path_not_found);
+    router.merge(stack(other_paths, crate::middleware::Front::WebSocket, service.hosts()))
+}
+
+async fn path_not_found(uri: Uri) -> Problem {
+    let path = uri.path().chars().take(256).collect();
+    let mut problem = Problem::from(ApiError::PathNotFound { path });
+    problem.detail = format!("this port speaks WebSocket, at {PATH} only");
+    problem
 }
 
 async fn connect(

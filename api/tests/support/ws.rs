@@ -35,7 +35,7 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) async fn start(options: WsOptions) -> Self {
         let node = Node::start().await;
-        let router = ws::alone(ws::router(node.service.clone(), options));
+        let router = ws::alone(ws::router(node.service.clone(), options), &node.service);
         Self::serve(node, router, ws::PATH, ws::SUBPROTOCOL).await
     }
 

@@ -8,7 +8,7 @@ use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::wire::{FromWire, ToWire, claimed};
-use super::{DecodeError, cluster, lock, register, session};
+use super::{DecodeError, access, cluster, lock, register, session};
 
 /// Encodes an entry. The same entry always gives the same bytes.
 #[must_use]
@@ -35,18 +35,24 @@ pub fn request(key: Option<DedupKey>, command: impl Into<Command>) -> Request {
     Request::new(dedup, command)
 }
 
-/// The call that waits for an acquisition is left out: a retry comes through another call.
+/// The call that waits for an acquisition is left out, because a retry comes through another call, and so is what a node draws for each
+/// attempt. So is the actor: the key is that of its principal anyway, and a retry may come with a newer credential.
 fn fingerprint(command: &Command) -> u64 {
     let mut command = command_to_wire(command);
     if let WireCommand::Acquire(acquire) = &mut command {
         acquire.call = None;
     }
-    xxh3_64(&wire::Request { dedup: None, command: Some(command) }.encode_to_vec())
+    access::drop_drawn(&mut command);
+    xxh3_64(&wire::Request { dedup: None, actor: None, command: Some(command) }.encode_to_vec())
 }
 
 pub(crate) fn request_to_wire(request: &Request) -> wire::Request {
-    let command = Some(command_to_wire(&request.command));
-    wire::Request { dedup: request.dedup.as_ref().map(retry_to_wire), command }
+    let Request { dedup, actor, command } = request;
+    wire::Request {
+        dedup: dedup.as_ref().map(retry_to_wire),
+        actor: actor.to_wire(),
+        command: Some(command_to_wire(command)),
+    }
 }
 
 fn command_to_wire(command: &Command) -> WireCommand {
@@ -55,17 +61,22 @@ fn command_to_wire(command: &Command) -> WireCommand {
         Command::Lock(command) => lock::command_to_wire(command),
         Command::Register(command) => register::command_to_wire(command),
         Command::Cluster(command) => cluster::command_to_wire(command),
+        Command::Access(command) => access::command_to_wire(command),
     }
 }
 
 fn command_from_wire(command: WireCommand) -> Result<Command, DecodeError> {
-    claimed!(command, session::command, lock::command, register::command, cluster::command; else "request")
+    claimed!(
+        command,
+        session::command, lock::command, register::command, cluster::command, access::command;
+        else "request"
+    )
 }
 
 pub(crate) fn request_from_wire(request: wire::Request) -> Result<Request, DecodeError> {
-    let wire::Request { dedup, command } = request;
+    let wire::Request { dedup, actor, command } = request;
     let command = command_from_wire(command.ok_or(DecodeError::Unknown("request"))?)?;
-    Ok(Request { dedup: dedup.map(retry).transpose()?, command })
+    Ok(Request { dedup: dedup.map(retry).transpose()?, actor: FromWire::from_wire(actor, "actor")?, command })
 }
 
 fn retry_to_wire(retry: &Retry) -> wire::DedupKey {

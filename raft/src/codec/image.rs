@@ -5,7 +5,7 @@ use batuta_proto::internal::image_record::Record as WireRecord;
 use batuta_statemachine::{ImageHeader, ImageRecord, LEVEL_MIN, Limits, LimitsPatch};
 
 use super::wire::{FromWire, ToWire, claimed};
-use super::{DecodeError, lock, retry};
+use super::{DecodeError, access, lock, retry};
 
 /// Converts the header of an image to its wire form.
 pub(crate) fn image_header_to_wire(header: &ImageHeader) -> wire::ImageHeader {
@@ -72,6 +72,7 @@ pub(crate) fn image_record_to_wire(record: &ImageRecord) -> wire::ImageRecord {
         ImageRecord::Lock(record) => lock::record_to_wire(record),
         ImageRecord::Register(record) => WireRecord::Register(record.to_wire()),
         ImageRecord::Cluster(record) => match *record {},
+        ImageRecord::Access(record) => access::record_to_wire(record),
         ImageRecord::Retry(record) => retry::record_to_wire(record),
     };
     wire::ImageRecord { record: Some(record) }
@@ -82,6 +83,6 @@ pub(crate) fn image_record(record: wire::ImageRecord) -> Result<ImageRecord, Dec
     match record.record.ok_or(DecodeError::Unknown("record"))? {
         WireRecord::Session(record) => FromWire::from_wire(record, "session").map(ImageRecord::Session),
         WireRecord::Register(record) => FromWire::from_wire(record, "register").map(ImageRecord::Register),
-        record => claimed!(record, lock::record, retry::record; else "record"),
+        record => claimed!(record, lock::record, access::record, retry::record; else "record"),
     }
 }

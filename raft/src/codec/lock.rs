@@ -9,9 +9,9 @@ use batuta_proto::internal::reply::Reply as WireReply;
 use batuta_proto::internal::request::Command as WireCommand;
 use batuta_statemachine::lock::{
     Acquire, Acquired, By, CancelScope, CancelWait, Command, Downgrade, Downgraded, Extend, Extended,
-    ForceRelease, Grant, GrantRef, LockRequest, MetadataSet, Mode, Owner, Record, Refusal, Release,
-    ReleaseReason, Released, Reply, Resize, Resized, ServingCall, SetMetadata, Wait, WaitCancelled, WaitEnd,
-    WaitRecord, WaitsWithdrawn, WithdrawWaits,
+    ForceRelease, Grant, GrantRef, LockRequest, MetadataSet, Mode, Owner, OwnerRecord, Record, Refusal,
+    Release, ReleaseReason, Released, Reply, Resize, Resized, ServingCall, SetMetadata, Wait, WaitCancelled,
+    WaitEnd, WaitRecord, WaitsWithdrawn, WithdrawWaits,
 };
 use batuta_statemachine::session::SessionEnd;
 
@@ -19,6 +19,7 @@ use super::DecodeError;
 use super::wire::{Claimed, FromWire, ToWire, wire_fields, wire_message, wire_struct, wire_variants};
 
 wire_struct! { Owner = Owner { session, label } }
+wire_struct! { OwnerRecord = OwnerRecord { session, label, principal } }
 wire_struct! { ServingCall = ServingCall { node_id, boot_id, number } }
 
 impl ToWire<wire::LockRequest> for LockRequest {
@@ -233,7 +234,8 @@ impl FromWire<wire::ReleaseReason> for ReleaseReason {
             wire::EndKind::Unspecified
             | wire::EndKind::TimedOut
             | wire::EndKind::Cancelled
-            | wire::EndKind::NodeLost => return Err(DecodeError::Unknown("end of a grant")),
+            | wire::EndKind::NodeLost
+            | wire::EndKind::Denied => return Err(DecodeError::Unknown("end of a grant")),
         })
     }
 }
@@ -248,6 +250,7 @@ impl ToWire<wire::WaitEnd> for WaitEnd {
             Self::SessionEnded(SessionEnd::Closed) => wire::EndKind::SessionClosed,
             Self::SessionEnded(SessionEnd::Expired) => wire::EndKind::SessionExpired,
             Self::NodeLost => wire::EndKind::NodeLost,
+            Self::Denied => wire::EndKind::Denied,
         };
         wire::WaitEnd { kind: kind.into() }
     }
@@ -261,6 +264,7 @@ impl FromWire<wire::WaitEnd> for WaitEnd {
             wire::EndKind::SessionClosed => Self::SessionEnded(SessionEnd::Closed),
             wire::EndKind::SessionExpired => Self::SessionEnded(SessionEnd::Expired),
             wire::EndKind::NodeLost => Self::NodeLost,
+            wire::EndKind::Denied => Self::Denied,
             wire::EndKind::Unspecified
             | wire::EndKind::Released
             | wire::EndKind::Expired
@@ -300,6 +304,7 @@ pub(super) fn record_to_wire(record: &Record) -> WireRecord {
                 metadata,
                 deadline_ms,
                 calls,
+                actor,
             } = wait;
             WireRecord::Wait(wire::WaitRecord {
                 lock_id: lock_id.to_wire(),
@@ -311,6 +316,7 @@ pub(super) fn record_to_wire(record: &Record) -> WireRecord {
                 metadata: metadata.clone(),
                 deadline_ms: *deadline_ms,
                 calls: calls.to_wire(),
+                actor: actor.to_wire(),
             })
         }
         Record::Unconfirmed { lock_id, calls, at_ms } => WireRecord::Unconfirmed(wire::UnconfirmedRecord {
@@ -359,11 +365,13 @@ fn wait(record: wire::WaitRecord) -> Result<Record, DecodeError> {
         metadata,
         deadline_ms,
         calls,
+        actor,
     } = record;
     let wait = WaitRecord {
         namespace: FromWire::from_wire(namespace, "namespace")?,
         requests: FromWire::from_wire(requests, "requests")?,
         owner: FromWire::from_wire(owner, "owner")?,
+        actor: FromWire::from_wire(actor, "actor")?,
         ttl_ms,
         lock_delay_ms,
         metadata,

@@ -3,6 +3,8 @@
 //! Decoding is strict where a guess would let replicas diverge: a request, mode or key that this build does not know is an
 //! error, never skipped. A field that this build does not know is ignored, so a field may be added only when ignoring it is right.
 
+mod access;
+mod actor;
 mod cluster;
 pub(crate) mod consensus;
 mod encoded;

@@ -7,7 +7,7 @@ use batuta_proto::internal::reply::Reply as WireReply;
 use batuta_statemachine::{Outcome, Rejection, Reply};
 
 use super::wire::{Claimed, ToWire, claimed};
-use super::{DecodeError, cluster, lock, register, session};
+use super::{DecodeError, access, cluster, lock, register, session};
 
 /// Converts an outcome to its wire form.
 pub(crate) fn outcome_to_wire(outcome: &Outcome) -> wire::Outcome {
@@ -37,11 +37,16 @@ fn reply_to_wire(reply: &Reply) -> WireReply {
         Reply::Lock(reply) => lock::reply_to_wire(reply),
         Reply::Register(reply) => register::reply_to_wire(reply),
         Reply::Cluster(reply) => cluster::reply_to_wire(reply),
+        Reply::Access(reply) => access::reply_to_wire(reply),
     }
 }
 
 fn reply(reply: WireReply) -> Result<Reply, DecodeError> {
-    claimed!(reply, session::reply, lock::reply, register::reply, cluster::reply; else "reply")
+    claimed!(
+        reply,
+        session::reply, lock::reply, register::reply, cluster::reply, access::reply;
+        else "reply"
+    )
 }
 
 fn rejection_to_wire(rejection: &Rejection) -> WireRejection {
@@ -67,13 +72,14 @@ fn rejection_to_wire(rejection: &Rejection) -> WireRejection {
         Rejection::Lock(refusal) => lock::refusal_to_wire(refusal),
         Rejection::Register(refusal) => register::refusal_to_wire(refusal),
         Rejection::Cluster(refusal) => cluster::refusal_to_wire(refusal),
+        Rejection::Access(refusal) => access::refusal_to_wire(refusal),
     }
 }
 
 fn rejection(rejection: WireRejection) -> Result<Rejection, DecodeError> {
     claimed!(
         rejection,
-        shared_rejection, session::refusal, lock::refusal, register::refusal, cluster::refusal;
+        shared_rejection, session::refusal, lock::refusal, register::refusal, cluster::refusal, access::refusal;
         else "rejection"
     )
 }

@@ -48,7 +48,7 @@ pub(super) fn record_to_wire(record: &RetryRecord) -> WireRecord {
                 reply: reply.to_wire(),
             })
         }
-        RetryRecord::Idempotency { namespace, key, fingerprint, position, at_ms, reply } => {
+        RetryRecord::Idempotency { principal, namespace, key, fingerprint, position, at_ms, reply } => {
             WireRecord::Idempotency(wire::IdempotencyRecord {
                 namespace: namespace.to_wire(),
                 key: key.clone(),
@@ -56,6 +56,7 @@ pub(super) fn record_to_wire(record: &RetryRecord) -> WireRecord {
                 position: position.to_wire(),
                 at_ms: *at_ms,
                 reply: reply.to_wire(),
+                principal: principal.to_wire(),
             })
         }
     }
@@ -91,8 +92,9 @@ fn sequence(record: wire::SequenceRecord) -> Result<RetryRecord, DecodeError> {
 }
 
 fn idempotency(record: wire::IdempotencyRecord) -> Result<RetryRecord, DecodeError> {
-    let wire::IdempotencyRecord { namespace, key, fingerprint, position, at_ms, reply } = record;
+    let wire::IdempotencyRecord { namespace, key, fingerprint, position, at_ms, reply, principal } = record;
     Ok(RetryRecord::Idempotency {
+        principal: FromWire::from_wire(principal, "principal")?,
         namespace: FromWire::from_wire(namespace, "namespace")?,
         key,
         fingerprint,

@@ -49,7 +49,7 @@ wire_variants! { command_to_wire, command: Command = WireCommand {
     CloseSession = CloseSession,
 } }
 
-wire_struct! { SessionOpened = SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms } }
+wire_struct! { SessionOpened = SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms, principal } }
 wire_struct! { SessionClosed = SessionClosed { released_grants, cancelled_waits } }
 
 impl ToWire<wire::SessionsKeptAlive> for KeptAlive {
@@ -81,5 +81,5 @@ wire_fields! { refusal_to_wire, refusal: Refusal = WireRejection {
 } }
 
 wire_struct! { Record = SessionRecord {
-    session, namespace, ttl_ms, deadline_ms, opened_wall_ms, metadata, window_floor,
+    session, namespace, ttl_ms, deadline_ms, opened_wall_ms, metadata, window_floor, principal,
 } }

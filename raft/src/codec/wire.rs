@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
+use batuta_statemachine::access::BindingId;
 use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
 
 use super::DecodeError;
@@ -279,4 +280,4 @@ macro_rules! ids {
         wire_message! { $Id = Position })*
     };
 }
-ids! { SessionId, LockId }
+ids! { SessionId, LockId, BindingId }

@@ -7,7 +7,7 @@ use crate::job::Job;
 use crate::level::LEVEL_MIN;
 use crate::state::NamespaceUsage;
 use crate::step::Step;
-use crate::{Namespace, Outcome, Position, State};
+use crate::{Actor, Namespace, Outcome, Permission, Position, State, access};
 
 /// The job of the cluster itself, as [`crate::jobs`] lists it.
 pub(crate) struct Cluster;
@@ -22,6 +22,17 @@ impl Job for Cluster {
             Command::AllocateNode(command) => command.apply(step).map(Into::into),
             Command::SetLimits(command) => command.apply(step).map(Into::into),
             Command::RaiseLevel(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    fn authorise(state: &State, actor: &Actor, command: &Command) -> Result<(), access::Refusal> {
+        match command {
+            Command::SetLimits(_) => {
+                state.authorise(actor, Permission::ClusterLimits, &Namespace::default(), None)
+            }
+            Command::InitCluster(_) | Command::AllocateNode(_) | Command::RaiseLevel(_) => {
+                state.check_is_node(actor, Permission::ClusterMembers)
+            }
         }
     }
 

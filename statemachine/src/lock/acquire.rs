@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::lock::record::{Kind, LockKey, WaitRecord};
 use crate::lock::serving::same_locks;
 use crate::lock::table::TOKEN_END;
-use crate::lock::{Acquire, Acquired, Change, Grant, LockRequest, Mode, Refusal};
+use crate::lock::{Acquire, Acquired, Change, Grant, LockRequest, Mode, OwnerRecord, Refusal};
 use crate::rejection::invalid;
 use crate::step::Step;
-use crate::{Command, LockId, Position, Rejection, State, lock};
+use crate::{Actor, Command, LockId, Position, Rejection, State, lock};
 
 /// The most holders that a refusal names.
 const HOLDERS_NAMED_MAX: usize = 16;
@@ -16,7 +16,7 @@ const HOLDERS_NAMED_MAX: usize = 16;
 impl Acquire {
     pub(super) fn apply(&self, step: &mut Step<'_>, position: Position) -> Result<Acquired, Rejection> {
         let state = &*step.state;
-        self.validate(state)?;
+        self.validate(state, &step.actor)?;
         if let Some(grant) = self.held_unknowingly(state) {
             step.claim(&grant, self.call);
             return Ok(Acquired::Granted(grant));
@@ -38,7 +38,7 @@ impl Acquire {
             return Err(self.refusal(step.state, lock_id, &wait).into());
         }
         self.check_queues(step.state)?;
-        step.state.check_deadlock(lock_id, &wait)?;
+        step.state.check_deadlock(&step.actor, lock_id, &wait)?;
         step.enqueue(lock_id, wait);
         self.check_those_behind(step, lock_id)?;
         let queued = step.state.wait(lock_id).ok_or(Refusal::LockNotHeld { lock_id })?;
@@ -46,7 +46,7 @@ impl Acquire {
         Ok(Acquired::Queued(queued))
     }
 
-    fn validate(&self, state: &State) -> Result<(), Rejection> {
+    fn validate(&self, state: &State, actor: &Actor) -> Result<(), Rejection> {
         let max = state.limits.lock.names_per_acquire_max;
         if self.requests.is_empty() {
             return Err(invalid("locks", "must name at least one lock"));
@@ -80,7 +80,7 @@ impl Acquire {
             }
             (None, None) => Err(invalid("ttl_ms", "must be given when there is no session_id")),
             (None, Some(_)) if self.reentrant => Err(invalid("reentrant", "needs a session_id")),
-            (Some(session), None) => Ok(state.check_session(session, &self.namespace)?),
+            (Some(session), None) => Ok(state.check_own_session(actor, session, &self.namespace)?),
             (None, Some(ttl_ms)) => {
                 state.check_ttl(ttl_ms)?;
                 state.check_room_for_namespace(&self.namespace)
@@ -113,7 +113,7 @@ impl Acquire {
         }
         let same = |lock_id: &LockId| {
             let wait = state.lock.waits.get(lock_id);
-            wait.is_some_and(|wait| wait.owner == self.owner && same_locks(&wait.requests, &self.requests))
+            wait.is_some_and(|wait| wait.owner.is(&self.owner) && same_locks(&wait.requests, &self.requests))
         };
         let lock = state.lock.by_key.get(&self.key(self.requests.first()?))?;
         if lock.waiters() < session.waits.len() {
@@ -125,6 +125,7 @@ impl Acquire {
     /// Takes over the owner's own wait, which keeps its place and lasts as long as the longer of the two.
     fn take_over(&self, step: &mut Step<'_>, lock_id: LockId) -> Result<Acquired, Rejection> {
         step.serve_instead(lock_id, self.call);
+        step.ask_instead(lock_id);
         let deadline_ms = step.state.now_ms.saturating_add(self.wait_ms);
         step.wait_until(lock_id, deadline_ms);
         Ok(Acquired::Queued(step.state.wait(lock_id).ok_or(Refusal::LockNotHeld { lock_id })?))
@@ -141,8 +142,8 @@ impl Acquire {
         let waits = session.into_iter().flat_map(|session| &session.waits);
         let own = waits.filter_map(|waiting| Some((*waiting, state.lock.waits.get(waiting)?)));
         // A waiter for this owner waits for everything that the owner waits for.
-        let mut own = own.filter(|(_, wait)| wait.owner == self.owner);
-        let checked = own.try_for_each(|(waiting, wait)| state.check_deadlock(waiting, wait));
+        let mut own = own.filter(|(_, wait)| wait.owner.is(&self.owner));
+        let checked = own.try_for_each(|(waiting, wait)| state.check_deadlock(&step.actor, waiting, wait));
         if checked.is_err() {
             step.dequeue(lock_id);
         }
@@ -229,12 +230,25 @@ impl Acquire {
         WaitRecord {
             namespace: step.intern(&self.namespace),
             requests: self.requests.clone(),
-            owner: self.owner.clone(),
+            owner: self.owner_record(step),
+            actor: step.actor,
             ttl_ms: self.ttl_ms,
             lock_delay_ms: self.lock_delay_ms,
             metadata: self.metadata.clone(),
             deadline_ms: step.state.now_ms.saturating_add(self.wait_ms),
             calls: self.call.into_iter().collect(),
+        }
+    }
+
+    /// The owner, which has the principal of its session, if it has one, and otherwise that of the actor.
+    fn owner_record(&self, step: &Step<'_>) -> OwnerRecord {
+        let session = self.owner.session;
+        OwnerRecord {
+            principal: session
+                .and_then(|session| step.state.session_owner(session))
+                .unwrap_or_else(|| step.actor.principal()),
+            session,
+            label: self.owner.label.as_str().into(),
         }
     }
 
@@ -270,7 +284,7 @@ impl State {
         acquire.owner.session?;
         let lock = self.lock.by_key.get(&acquire.key(acquire.requests.first()?))?;
         let same = |grant: &&Arc<Grant>| {
-            grant.owner == acquire.owner && same_locks(&grant.requests, &acquire.requests)
+            grant.owner.is(&acquire.owner) && same_locks(&grant.requests, &acquire.requests)
         };
         lock.holders.iter().filter_map(|lock_id| self.lock.grants.get(&lock_id)).find(same).cloned()
     }

@@ -10,6 +10,10 @@ impl CancelWait {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<WaitCancelled, Rejection> {
         let Self { namespace, lock_id, call, scope } = self;
         let (lock_id, call) = (*lock_id, *call);
+        if step.state.check_own(&step.actor, lock_id).is_err() {
+            // As for an acquisition that has ended.
+            return Ok(WaitCancelled { lock_id });
+        }
         step.state.check_lives_in(lock_id, namespace)?;
         match scope {
             CancelScope::Wait => {

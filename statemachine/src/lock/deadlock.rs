@@ -5,6 +5,8 @@
 //! and ends by its own TTL, so it is never part of a cycle. There is an edge to a holder of a semaphore only when the
 //! requested permits cannot be granted without those of the holder, so a refused wait would really have been stuck.
 //!
+//! A step over a name that the asking actor may not read does not say what it is about.
+//!
 //! An owner is assumed to do one thing at a time: it releases what it holds or waits for only after its current request is
 //! answered. Tasks of one session that wait independently of each other therefore need their own labels.
 
@@ -12,11 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lock::record::{LockKey, WaitRecord};
 use crate::lock::resize::permits_of;
-use crate::lock::{LockRequest, Mode, Owner, Refusal};
-use crate::{LockId, State};
+use crate::lock::{LockRequest, Mode, OwnerRecord, Refusal};
+use crate::{Actor, LockId, State};
 
 /// The most steps of a cycle that a refusal names: a refusal is sent and remembered, and a cycle may have thousands of owners.
 const STEPS_NAMED_MAX: usize = 32;
+
+/// Stands for a step of a cycle over a name that the actor may not read.
+const HIDDEN: &str = "… hidden …";
 
 /// An acquisition that blocks another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +50,18 @@ impl State {
         self.lock.grants.get(&holder).map_or(0, |grant| permits_of(&grant.requests, key))
     }
 
-    pub(crate) fn owner_of(&self, lock_id: LockId) -> Option<&Owner> {
+    pub(crate) fn owner_of(&self, lock_id: LockId) -> Option<&OwnerRecord> {
         let holder = self.lock.grants.get(&lock_id).map(|grant| &grant.owner);
         holder.or_else(|| self.lock.waits.get(&lock_id).map(|wait| &wait.owner))
     }
 
-    /// Refuses a wait that would close a cycle, and names the cycle.
-    pub(crate) fn check_deadlock(&self, lock_id: LockId, wait: &WaitRecord) -> Result<(), Refusal> {
+    /// Refuses a wait that would close a cycle, and names the cycle as far as the actor may know it.
+    pub(crate) fn check_deadlock(
+        &self,
+        actor: &Actor,
+        lock_id: LockId,
+        wait: &WaitRecord,
+    ) -> Result<(), Refusal> {
         let Some(session) = wait.owner.session.and_then(|session| self.session.owned(session)) else {
             return Ok(());
         };
@@ -59,8 +69,13 @@ impl State {
         if session.grants.is_empty() && session.waits.is_empty() {
             return Ok(());
         }
-        let mut search =
-            Search { state: self, asking: &wait.owner, owners: BTreeSet::new(), ahead: BTreeMap::new() };
+        let mut search = Search {
+            state: self,
+            actor,
+            asking: &wait.owner,
+            owners: BTreeSet::new(),
+            ahead: BTreeMap::new(),
+        };
         match search.cycle_through(lock_id, wait) {
             Some(cycle) => Err(Refusal::Deadlock { cycle: shortened(cycle) }),
             None => Ok(()),
@@ -71,8 +86,9 @@ impl State {
 /// A depth-first search over owners.
 struct Search<'a> {
     state: &'a State,
-    asking: &'a Owner,
-    owners: BTreeSet<Owner>,
+    actor: &'a Actor,
+    asking: &'a OwnerRecord,
+    owners: BTreeSet<OwnerRecord>,
     /// For each lock, the waiter up to which its queue was searched.
     ahead: BTreeMap<LockKey, LockId>,
 }
@@ -80,7 +96,7 @@ struct Search<'a> {
 /// An acquisition whose obstacles are being searched.
 struct Frame {
     step: String,
-    obstacles: Vec<(Obstacle, String)>,
+    obstacles: Vec<(Obstacle, Option<String>)>,
 }
 
 impl Search<'_> {
@@ -96,7 +112,7 @@ impl Search<'_> {
             let Some(owner) = self.state.owner_of(blocker) else { continue };
             if owner == self.asking {
                 let mut cycle: Vec<String> = path.into_iter().map(|frame| frame.step).collect();
-                cycle.push(format!("{} ({name})", describe(owner)));
+                cycle.push(step_over(owner, name.as_deref()));
                 return Some(cycle);
             }
             let Some(session) = owner.session.and_then(|session| self.state.session.owned(session)) else {
@@ -108,15 +124,17 @@ impl Search<'_> {
             let waits = session.waits.iter().filter_map(|id| Some((*id, self.state.lock.waits.get(id)?)));
             let own: Vec<_> = waits.filter(|(_, wait)| wait.owner == *owner).collect();
             let obstacles = own.into_iter().flat_map(|(id, wait)| self.obstacles_of(id, wait)).collect();
-            path.push(Frame { step: format!("{} ({name})", describe(owner)), obstacles });
+            path.push(Frame { step: step_over(owner, name.as_deref()), obstacles });
         }
         None
     }
 
-    fn obstacles_of(&mut self, lock_id: LockId, wait: &WaitRecord) -> Vec<(Obstacle, String)> {
+    /// What an acquisition waits for, each with words about the lock, if the actor may read it.
+    fn obstacles_of(&mut self, lock_id: LockId, wait: &WaitRecord) -> Vec<(Obstacle, Option<String>)> {
         let mut found = Vec::new();
         for request in &wait.requests {
             let key = wait.key(request);
+            let words = self.state.may_read(self.actor, &wait.namespace, request).then(|| waits_for(request));
             let seen = self.ahead.get(&key).copied();
             for obstacle in self.state.obstacles(lock_id, &key, request.mode) {
                 // A queue is searched only once: everything ahead of an earlier waiter is already known.
@@ -125,7 +143,7 @@ impl Search<'_> {
                 {
                     continue;
                 }
-                found.push((obstacle, waits_for(request)));
+                found.push((obstacle, words.clone()));
             }
             // A shared waiter skips other shared waiters, so it has not searched the whole queue.
             if request.mode != Mode::Shared {
@@ -152,8 +170,12 @@ fn waits_for(request: &LockRequest) -> String {
     format!("in the way on {}", request.name)
 }
 
-fn describe(owner: &Owner) -> String {
-    match (owner.session, owner.label.as_str()) {
+fn step_over(owner: &OwnerRecord, words: Option<&str>) -> String {
+    words.map_or_else(|| HIDDEN.to_owned(), |words| format!("{} ({words})", describe(owner)))
+}
+
+fn describe(owner: &OwnerRecord) -> String {
+    match (owner.session, &*owner.label) {
         (Some(session), "") => session.to_string(),
         (Some(session), label) => format!("{session}/{label}"),
         (None, "") => "one-shot".to_owned(),

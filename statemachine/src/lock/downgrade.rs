@@ -9,7 +9,7 @@ use crate::step::Step;
 
 impl Downgrade {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Downgraded, Rejection> {
-        let grant = step.state.named_grant(&self.namespace, &self.grant)?;
+        let grant = step.state.named_grant(&step.actor, &self.namespace, &self.grant)?;
         check_modes(&grant)?;
         if grant.requests.iter().all(|request| request.mode != Mode::Exclusive) {
             return Ok(Downgraded { grant });

@@ -1,9 +1,11 @@
-//! Explains a lock: its holders, its waiters, and what blocks each waiter.
+//! Explains a lock: its holders, its waiters, and what blocks each waiter. Other names that the reader may not read are left out and counted.
+
+use std::sync::Arc;
 
 use crate::lock::deadlock::Obstacle;
 use crate::lock::record::LockKey;
-use crate::lock::{LockPart, LockView, Owner, Wait};
-use crate::{LockId, Name, Namespace, State};
+use crate::lock::{LockPart, LockRequest, LockView, OwnerRecord, Wait};
+use crate::{Actor, LockId, Name, Namespace, State};
 
 /// The most blockers per waiter, and the most waits per blocker.
 const NAMED_MAX: usize = 16;
@@ -15,6 +17,8 @@ pub struct Explanation {
     pub lock: LockView,
     /// The requested waiters, each with its blockers.
     pub waiters: Vec<WaiterExplanation>,
+    /// How many times a name was left out because the reader may not read it.
+    pub names_hidden: u64,
 }
 
 /// A waiter, and what blocks it on all requested locks.
@@ -34,7 +38,7 @@ pub struct Blocker {
     /// The lock on which it blocks the waiter.
     pub name: Name,
     /// The owner of the acquisition.
-    pub owner: Owner,
+    pub owner: OwnerRecord,
     /// The token of a holder; `None` for a waiter ahead.
     pub token: Option<u64>,
     /// The locks that its owner waits for itself, at most 16.
@@ -42,38 +46,88 @@ pub struct Blocker {
 }
 
 impl State {
-    /// Explains a lock; `None` when it is free.
+    /// Explains a lock to an actor that may read it; `None` when the lock is free.
     #[must_use]
-    pub fn explain(&self, namespace: &Namespace, name: &Name, part: &LockPart) -> Option<Explanation> {
-        let lock = self.lock_part(namespace, name, part)?;
-        let waiters = lock.waiters.iter().cloned().map(|wait| self.explain_wait(wait)).collect();
-        Some(Explanation { lock, waiters })
+    pub fn explain(
+        &self,
+        actor: &Actor,
+        namespace: &Namespace,
+        name: &Name,
+        part: &LockPart,
+    ) -> Option<Explanation> {
+        let mut lock = self.lock_part(namespace, name, part)?;
+        let mut reader = Reader { state: self, actor, names_hidden: 0 };
+        let waiters = lock.waiters.iter().cloned().map(|wait| reader.explain_wait(wait)).collect();
+        reader.hide_in(&mut lock);
+        Some(Explanation { lock, waiters, names_hidden: reader.names_hidden })
+    }
+}
+
+/// Reads on behalf of an actor.
+struct Reader<'a> {
+    state: &'a State,
+    actor: &'a Actor,
+    names_hidden: u64,
+}
+
+impl Reader<'_> {
+    /// Whether the actor may read a lock; otherwise it is counted as hidden.
+    fn shows(&mut self, namespace: &Namespace, request: &LockRequest) -> bool {
+        let shows = self.state.may_read(self.actor, namespace, request);
+        self.names_hidden += u64::from(!shows);
+        shows
     }
 
-    fn explain_wait(&self, wait: Wait) -> WaiterExplanation {
-        let blockers = wait.requests.iter().flat_map(|request| {
+    /// Leaves out what the holders and waiters of a lock hold or wait for besides it.
+    fn hide_in(&mut self, lock: &mut LockView) {
+        for grant in &mut lock.holders {
+            let shown: Vec<LockRequest> = self.shown(&lock.namespace, &grant.requests);
+            if shown.len() < grant.requests.len() {
+                Arc::make_mut(grant).requests = shown.into();
+            }
+        }
+        for wait in &mut lock.waiters {
+            wait.requests = self.shown(&lock.namespace, &wait.requests);
+        }
+    }
+
+    fn shown(&mut self, namespace: &Namespace, requests: &[LockRequest]) -> Vec<LockRequest> {
+        requests.iter().filter(|request| self.shows(namespace, request)).cloned().collect()
+    }
+
+    fn explain_wait(&mut self, mut wait: Wait) -> WaiterExplanation {
+        // Hidden names of the waiter itself are counted with the lock.
+        let state = self.state;
+        wait.requests.retain(|request| state.may_read(self.actor, &wait.namespace, request));
+        let mut blockers = Vec::new();
+        for request in &wait.requests {
             let key = LockKey { namespace: wait.namespace.clone(), name: request.name.clone() };
-            let obstacles = self.obstacles(wait.lock_id, &key, request.mode);
-            obstacles.into_iter().filter_map(|obstacle| self.blocker(obstacle, &request.name))
-        });
-        let blockers = blockers.take(NAMED_MAX).collect();
+            for obstacle in state.obstacles(wait.lock_id, &key, request.mode) {
+                if blockers.len() < NAMED_MAX {
+                    blockers.extend(self.blocker(obstacle, &key));
+                }
+            }
+        }
         WaiterExplanation { wait, blockers }
     }
 
-    fn blocker(&self, obstacle: Obstacle, name: &Name) -> Option<Blocker> {
+    fn blocker(&mut self, obstacle: Obstacle, key: &LockKey) -> Option<Blocker> {
+        let table = &self.state.lock;
         let (lock_id, token) = match obstacle {
-            Obstacle::Holder(lock_id) => (lock_id, self.lock.grants.get(&lock_id).map(|grant| grant.token)),
+            Obstacle::Holder(lock_id) => (lock_id, table.grants.get(&lock_id).map(|grant| grant.token)),
             Obstacle::WaiterAhead(lock_id) => (lock_id, None),
         };
-        let owner = self.owner_of(lock_id)?.clone();
-        let session = owner.session.and_then(|session| self.session.owned(session));
+        let owner = self.state.owner_of(lock_id)?.clone();
+        let session = owner.session.and_then(|session| self.state.session.owned(session));
         let waits = session.into_iter().flat_map(|session| session.waits.iter());
         let waits_for = waits
-            .filter_map(|waiting| self.lock.waits.get(waiting))
+            .filter_map(|waiting| table.waits.get(waiting))
             .filter(|wait| wait.owner == owner)
-            .flat_map(|wait| wait.requests.iter().map(|request| request.name.clone()))
+            .flat_map(|wait| &wait.requests)
+            .filter(|request| self.shows(&key.namespace, request))
             .take(NAMED_MAX)
+            .map(|request| request.name.clone())
             .collect();
-        Some(Blocker { lock_id, name: name.clone(), owner, token, waits_for })
+        Some(Blocker { lock_id, name: key.name.clone(), owner, token, waits_for })
     }
 }

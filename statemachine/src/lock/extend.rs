@@ -11,7 +11,7 @@ impl Extend {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Extended, Rejection> {
         let state = &mut *step.state;
         state.check_ttl(self.ttl_ms)?;
-        let grant = state.held(&self.namespace, self.lock_id, self.name.as_ref())?.clone();
+        let grant = state.held(&step.actor, &self.namespace, self.lock_id, self.name.as_ref())?.clone();
         let lock_id = self.lock_id;
         if let Some(session) = grant.owner.session {
             return Err(Refusal::OwnedBySession { lock_id, session }.into());

@@ -39,6 +39,7 @@ impl Step<'_> {
         if let Some(owned) = wait.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
             owned.waits.insert(lock_id);
         }
+        self.state.lock.index_owner(lock_id, &wait.owner);
         self.state.deadlines.insert((wait.deadline_ms, Due::Wait(lock_id)));
         self.state.lock.serving.index(lock_id, &wait.calls);
         self.account(&wait.namespace, |usage| usage.lock.waits += 1);
@@ -58,6 +59,7 @@ impl Step<'_> {
         if let Some(owned) = wait.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
             owned.waits.remove(&lock_id);
         }
+        self.state.lock.unindex_owner(lock_id, &wait.owner);
         self.state.deadlines.remove(&(wait.deadline_ms, Due::Wait(lock_id)));
         self.state.lock.serving.unindex(lock_id, &wait.calls);
         self.account(&wait.namespace, |usage| usage.lock.waits -= 1);
@@ -100,6 +102,7 @@ impl Step<'_> {
         if let Some(owned) = grant.owner.session.and_then(|session| self.state.session.owned_mut(session)) {
             owned.grants.insert(lock_id);
         }
+        self.state.lock.index_owner(lock_id, &grant.owner);
         self.account(&grant.namespace, |usage| usage.lock.grants += 1);
         let grant = Arc::new(grant);
         self.state.lock.grants.insert(lock_id, Arc::clone(&grant));
@@ -144,6 +147,7 @@ fn end_held(step: &mut Step<'_>, lock_id: LockId, reason: ReleaseReason, lock_de
     if let Some(owned) = grant.owner.session.and_then(|session| step.state.session.owned_mut(session)) {
         owned.grants.remove(&lock_id);
     }
+    step.state.lock.unindex_owner(lock_id, &grant.owner);
     step.account(&grant.namespace, |usage| usage.lock.grants -= 1);
     step.state.lock.serving.forget_grant(&grant);
     step.state.retries.note_end(lock_id, Ended::Grant(reason.clone()));

@@ -6,10 +6,10 @@ use crate::job::Job;
 use crate::level::LEVEL_MIN;
 use crate::lock::image::{self, Record};
 use crate::lock::promote::promote;
-use crate::lock::{By, Command, GrantRef, Mode, Release};
+use crate::lock::{By, Command, GrantRef, Mode, Release, permit};
 use crate::state::NamespaceUsage;
 use crate::step::Step;
-use crate::{Namespace, Outcome, Position, State};
+use crate::{Actor, Namespace, Outcome, Position, State, access};
 
 /// The job of locks, as [`crate::jobs`] lists it.
 pub(crate) struct Lock;
@@ -30,6 +30,10 @@ impl Job for Lock {
             Command::SetMetadata(command) => command.apply(step).map(Into::into),
             Command::Resize(command) => command.apply(step).map(Into::into),
         }
+    }
+
+    fn authorise(state: &State, actor: &Actor, command: &Command) -> Result<(), access::Refusal> {
+        permit::authorise(state, actor, command)
     }
 
     fn level(command: &Command) -> u32 {

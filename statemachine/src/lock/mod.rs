@@ -15,6 +15,7 @@ mod image;
 mod job;
 mod limits;
 mod outcome;
+mod permit;
 mod promote;
 mod record;
 mod refusal;
@@ -42,7 +43,7 @@ pub use outcome::{
 };
 pub use record::WaitRecord;
 pub use refusal::Refusal;
-pub use types::{Grant, LockRequest, Mode, Owner, ReleaseReason, ServingCall, Wait, WaitEnd};
+pub use types::{Grant, LockRequest, Mode, Owner, OwnerRecord, ReleaseReason, ServingCall, Wait, WaitEnd};
 pub use view::{Acquisition, LockFilter, LockKind, LockPart, LockView, TokenCheck, TokenStatus};
 
 pub(crate) use grant::{end_delay, end_grant, end_owned, end_wait};

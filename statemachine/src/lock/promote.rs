@@ -6,6 +6,8 @@
 //! even past exclusive waiters. So a reader waits for at most one writer, and writers are never starved, because a
 //! new reader queues behind a waiting writer.
 //!
+//! A caller that lost the right to a lock while it waited is found here, when its turn comes: its wait ends, and the turn is the next one's.
+//!
 //! A bypass is always an actual grant, never a reservation. The oldest waiter is therefore blocked only by holders,
 //! and acquisitions of several locks cannot block each other in the queues.
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 use crate::lock::record::{LockKey, WaitRecord};
 use crate::lock::table::TOKEN_END;
+use crate::lock::{WaitEnd, end_wait};
 use crate::step::Step;
 use crate::{LockId, State};
 
@@ -30,7 +33,11 @@ pub(crate) fn promote(step: &mut Step<'_>) {
     step.state.lock.reader_turns.clear();
 }
 
+/// Grants a waiter its locks if its caller may still take them; otherwise its wait ends. The next one goes in any case.
 fn grant_waiter(step: &mut Step<'_>, lock_id: LockId, wait: &WaitRecord) {
+    if step.state.authorise_taking(&wait.actor, &wait.namespace, &wait.requests).is_err() {
+        return end_wait(step, lock_id, WaitEnd::Denied);
+    }
     step.dequeue(lock_id);
     step.grant(lock_id, wait);
 }

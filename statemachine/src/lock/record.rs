@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use imbl::OrdSet;
 
-use crate::lock::types::{LockRequest, Mode, Owner, ServingCall};
-use crate::{LockId, Name, Namespace};
+use crate::lock::types::{LockRequest, Mode, OwnerRecord, ServingCall};
+use crate::{Actor, LockId, Name, Namespace};
 
 /// The key of a lock: names of different namespaces are different locks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -262,7 +262,9 @@ pub struct WaitRecord {
     /// The requested locks.
     pub requests: Vec<LockRequest>,
     /// The owner.
-    pub owner: Owner,
+    pub owner: OwnerRecord,
+    /// Who asks, with the credential: whether the caller may hold the locks is decided again when its turn comes.
+    pub actor: Actor,
     /// The TTL of a one-shot grant, in milliseconds.
     pub ttl_ms: Option<u64>,
     /// How long the locks stay closed to others after an involuntary loss, in milliseconds.
@@ -290,7 +292,7 @@ mod tests {
     #[test]
     fn records_of_locks_stay_small() {
         assert_eq!(size_of::<(LockKey, LockRecord)>(), 72);
-        assert_eq!(size_of::<Grant>(), 176);
+        assert_eq!(size_of::<Grant>(), 184);
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub enum Refusal {
 fn superseded_text(token: u64, newest: u64) -> String {
     match newest {
         0 => format!("token {token} does not hold the lock: the lock is free"),
+        newest if newest == token => format!("token {token} is that of another caller"),
         newest if newest > token => format!("token {token} is superseded; the newest is {newest}"),
         newest => format!("token {token} does not hold the lock; the newest token that does is {newest}"),
     }
@@ -146,6 +147,7 @@ impl Refusal {
                 Code::SessionExpired
             }
             Self::WaitEnded { reason: WaitEnd::NodeLost, .. } => Code::NodeLost,
+            Self::WaitEnded { reason: WaitEnd::Denied, .. } => Code::PermissionDenied,
             Self::Deadlock { .. } => Code::Deadlock,
             Self::ModeMismatch { .. } => Code::ModeMismatch,
             Self::CapacityMismatch { .. } => Code::CapacityMismatch,

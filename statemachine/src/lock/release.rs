@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::lock::record::Kind;
 use crate::lock::{By, Change, Grant, GrantRef, Mode, Refusal, Release, ReleaseReason, Released, end_grant};
 use crate::step::Step;
-use crate::{LockId, Name, Namespace, State};
+use crate::{Actor, LockId, Name, Namespace, State};
 
 impl Release {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Released, Refusal> {
-        let grant = step.state.named_grant(&self.namespace, &self.grant)?;
+        let grant = step.state.named_grant(&step.actor, &self.namespace, &self.grant)?;
         let (lock_id, token, remaining_count) = (grant.lock_id, grant.token, grant.count - 1);
         if remaining_count == 0 {
             end_grant(step, lock_id, ReleaseReason::Released);
@@ -24,12 +24,17 @@ impl Release {
 }
 
 impl State {
-    /// The grant that a command names, if it belongs to the session that is given with it.
-    pub(super) fn named_grant(&self, namespace: &Namespace, named: &GrantRef) -> Result<Arc<Grant>, Refusal> {
+    /// The grant that a command names, if it belongs to the actor, and to the session that is given with it.
+    pub(super) fn named_grant(
+        &self,
+        actor: &Actor,
+        namespace: &Namespace,
+        named: &GrantRef,
+    ) -> Result<Arc<Grant>, Refusal> {
         let grant = match &named.by {
-            By::Id { lock_id, name } => self.held(namespace, *lock_id, name.as_ref())?.clone(),
-            By::Token { name, token } => self.held_under(namespace, name, *token)?,
-            By::Leader { name, token } => self.led_under(namespace, name, *token)?,
+            By::Id { lock_id, name } => self.held(actor, namespace, *lock_id, name.as_ref())?.clone(),
+            By::Token { name, token } => self.own_under(actor, namespace, name, *token)?,
+            By::Leader { name, token } => self.led_under(actor, namespace, name, *token)?,
         };
         match named.session {
             Some(session) if grant.owner.session != Some(session) => {
@@ -39,14 +44,16 @@ impl State {
         }
     }
 
-    /// Finds the grant of an id, if it is held in the namespace and, if given, includes the name. An acquisition of another namespace, held or
-    /// waiting, is refused as such.
+    /// Finds the actor's grant of an id, if it is held in the namespace and, if given, includes the name. An acquisition of another namespace,
+    /// held or waiting, is refused as such.
     pub(super) fn held(
         &self,
+        actor: &Actor,
         namespace: &Namespace,
         lock_id: LockId,
         name: Option<&Name>,
     ) -> Result<&Arc<Grant>, Refusal> {
+        self.check_own(actor, lock_id)?;
         self.check_lives_in(lock_id, namespace)?;
         self.lock
             .grants
@@ -70,9 +77,15 @@ impl State {
         })
     }
 
-    /// Finds the leader of an election under a token.
-    fn led_under(&self, namespace: &Namespace, name: &Name, token: u64) -> Result<Arc<Grant>, Refusal> {
-        let grant = self.held_under(namespace, name, token)?;
+    /// Finds the actor's leadership of an election under a token.
+    fn led_under(
+        &self,
+        actor: &Actor,
+        namespace: &Namespace,
+        name: &Name,
+        token: u64,
+    ) -> Result<Arc<Grant>, Refusal> {
+        let grant = self.own_under(actor, namespace, name, token)?;
         match grant.requests.iter().find(|request| request.name == *name) {
             Some(request) if request.mode != Mode::Election => Err(Refusal::ModeMismatch {
                 name: name.clone(),

@@ -9,7 +9,7 @@ use crate::lock::record::{Kind, LockKey};
 use crate::lock::{Change, LockRequest, Mode, Refusal, Resize, Resized};
 use crate::rejection::invalid;
 use crate::step::Step;
-use crate::{LockId, Rejection, State};
+use crate::{Actor, LockId, Rejection, State};
 
 impl Resize {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<Resized, Rejection> {
@@ -20,7 +20,7 @@ impl Resize {
             self.check_waiters(step.state, &key)?;
             step.set_capacity(&key, self.capacity);
             if self.capacity < before
-                && let Err(deadlock) = step.state.check_queue_for_deadlock(&key)
+                && let Err(deadlock) = step.state.check_queue_for_deadlock(&step.actor, &key)
             {
                 step.set_capacity(&key, before);
                 return Err(deadlock.into());
@@ -96,13 +96,13 @@ impl Step<'_> {
 
 impl State {
     /// Refuses a queue in which a waiter waits, directly or through others, for itself. A waiter that has nothing else is in nobody's way.
-    fn check_queue_for_deadlock(&self, key: &LockKey) -> Result<(), Refusal> {
+    fn check_queue_for_deadlock(&self, actor: &Actor, key: &LockKey) -> Result<(), Refusal> {
         let Some(lock) = self.lock.by_key.get(key) else { return Ok(()) };
         for lock_id in lock.queue() {
             let Some(wait) = self.lock.waits.get(&lock_id) else { continue };
             let owned = wait.owner.session.and_then(|session| self.session.owned(session));
             if owned.is_some_and(|owned| owned.grants.len() + owned.waits.len() > 1) {
-                self.check_deadlock(lock_id, wait)?;
+                self.check_deadlock(actor, lock_id, wait)?;
             }
         }
         Ok(())

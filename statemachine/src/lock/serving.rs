@@ -162,6 +162,16 @@ impl Step<'_> {
         self.state.lock.waits.insert(lock_id, wait);
     }
 
+    /// Makes the current actor the one that asks for a queued acquisition: its owner asks again, perhaps with a newer credential.
+    pub(crate) fn ask_instead(&mut self, lock_id: LockId) {
+        let actor = self.actor;
+        if let Some(wait) = self.state.lock.waits.get_mut(&lock_id)
+            && wait.actor != actor
+        {
+            Arc::make_mut(wait).actor = actor;
+        }
+    }
+
     /// Replaces the calls that wait for an acquisition with this one.
     pub(crate) fn serve_instead(&mut self, lock_id: LockId, call: Option<ServingCall>) {
         let (Some(call), Some(wait)) = (call, self.state.lock.waits.get_mut(&lock_id)) else { return };

@@ -9,7 +9,7 @@ use crate::step::Step;
 impl SetMetadata {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<MetadataSet, Rejection> {
         step.state.check_metadata(&self.metadata)?;
-        let mut grant = step.state.named_grant(&self.namespace, &self.grant)?;
+        let mut grant = step.state.named_grant(&step.actor, &self.namespace, &self.grant)?;
         if *grant.metadata == *self.metadata {
             return Ok(MetadataSet { grant });
         }

@@ -1,7 +1,7 @@
 //! The types of locks: modes, owners, grants, waits, and their ends.
 
 use crate::session::SessionEnd;
-use crate::{LockId, Name, Namespace, SessionId};
+use crate::{LockId, Name, Namespace, PrincipalId, SessionId};
 
 /// The mode in which a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,8 @@ pub struct LockRequest {
     pub mode: Mode,
 }
 
-/// The owner of a request, wait or grant.
+/// The owner that a command names: its caller, or a part of it. Who the caller is comes from the request ([`crate::Request::actor`]) and is
+/// never said here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// The session that keeps the lock alive; `None` for a one-shot lock, which has its own TTL.
@@ -39,6 +40,24 @@ pub struct Owner {
     /// A label within the session (a thread, for example). Two labels of one session are two owners. The label of a one-shot
     /// lock is only for people: every one-shot acquisition is its own owner.
     pub label: String,
+}
+
+/// The owner of a wait or grant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerRecord {
+    /// The principal that asked for it; that of the session, if it has one.
+    pub principal: PrincipalId,
+    /// The session that keeps it alive; `None` for a one-shot lock.
+    pub session: Option<SessionId>,
+    /// The label within the session.
+    pub label: Box<str>,
+}
+
+impl OwnerRecord {
+    /// Whether a command of the same principal names this owner. A session has one principal, so the session tells whose it is.
+    pub(crate) fn is(&self, named: &Owner) -> bool {
+        self.session == named.session && *self.label == *named.label
+    }
 }
 
 impl Mode {
@@ -89,7 +108,7 @@ pub struct Grant {
     /// The held locks.
     pub requests: Box<[LockRequest]>,
     /// The owner.
-    pub owner: Owner,
+    pub owner: OwnerRecord,
     /// The fencing token, which is the same for all locks of the grant. Below 2^53.
     pub token: u64,
     /// How often the owner has taken it; more than 1 only after re-entry.
@@ -118,7 +137,7 @@ pub struct Wait {
     /// The requested locks.
     pub requests: Vec<LockRequest>,
     /// The owner.
-    pub owner: Owner,
+    pub owner: OwnerRecord,
     /// The cluster time before which the wait does not time out, in milliseconds.
     pub deadline_ms: u64,
     /// The number of waiters ahead of it, on the lock with the most.
@@ -152,6 +171,8 @@ pub enum WaitEnd {
     SessionEnded(SessionEnd),
     /// The node at which it waited was lost. A retry under its key queues it again at its old place.
     NodeLost,
+    /// Its turn came, or its principal ended, and the caller no longer had the right to hold it.
+    Denied,
 }
 
 impl ReleaseReason {
@@ -178,6 +199,7 @@ impl WaitEnd {
             Self::SessionEnded(SessionEnd::Closed) => "session_closed",
             Self::SessionEnded(SessionEnd::Expired) => "session_expired",
             Self::NodeLost => "node_lost",
+            Self::Denied => "permission_denied",
         }
     }
 }

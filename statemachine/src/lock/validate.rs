@@ -5,7 +5,7 @@ use crate::ensure::ensure;
 use crate::lock::record::{Kind, LockKey};
 use crate::lock::table::TOKEN_END;
 use crate::lock::{LockRequest, Mode};
-use crate::{LockId, State};
+use crate::{LockId, PrincipalId, State};
 
 impl State {
     pub(crate) fn validate_grants(&self) -> Result<(), String> {
@@ -27,10 +27,25 @@ impl State {
             );
             if let Some(session) = grant.owner.session {
                 let owned = self.session.owned(session).is_some_and(|owned| owned.grants.contains(lock_id))
-                    && self.session_namespace(session) == Some(&grant.namespace);
+                    && self.session_namespace(session) == Some(&grant.namespace)
+                    && self.session_owner(session) == Some(grant.owner.principal);
                 ensure!(owned, "{lock_id}: of {session}, which does not own it");
             }
         }
+        Ok(())
+    }
+
+    /// Checks that the index of principals has every one-shot acquisition, and nothing else.
+    pub(crate) fn validate_one_shots(&self) -> Result<(), String> {
+        let held = self.lock.grants.iter().map(|(lock_id, grant)| (lock_id, &grant.owner));
+        let waiting = self.lock.waits.iter().map(|(lock_id, wait)| (lock_id, &wait.owner));
+        let owned = held
+            .chain(waiting)
+            .filter(|(_, owner)| owner.session.is_none() && owner.principal != PrincipalId::ANONYMOUS);
+        let mut expected: Vec<(PrincipalId, LockId)> =
+            owned.map(|(lock_id, owner)| (owner.principal, *lock_id)).collect();
+        expected.sort_unstable();
+        ensure!(self.lock.one_shots.iter().eq(expected.iter()), "principals own other one-shot acquisitions");
         Ok(())
     }
 
@@ -49,7 +64,8 @@ impl State {
             }
             if let Some(session) = wait.owner.session {
                 let owned = self.session.owned(session).is_some_and(|owned| owned.waits.contains(lock_id))
-                    && self.session_namespace(session) == Some(&wait.namespace);
+                    && self.session_namespace(session) == Some(&wait.namespace)
+                    && self.session_owner(session) == Some(wait.owner.principal);
                 ensure!(owned, "{lock_id}: a wait of {session}, which does not own it");
             }
         }

@@ -220,7 +220,7 @@ impl State {
         }
         lock.holders.iter().chain(lock.queue()).filter_map(|lock_id| self.owner_of(lock_id)).any(|owner| {
             filter.session.is_none_or(|session| owner.session == Some(session))
-                && filter.owner.as_ref().is_none_or(|label| owner.label == *label)
+                && filter.owner.as_ref().is_none_or(|label| *owner.label == **label)
         })
     }
 

@@ -7,7 +7,7 @@ use crate::lock::LockKey;
 use crate::register::{Command, Record};
 use crate::state::NamespaceUsage;
 use crate::step::Step;
-use crate::{Namespace, Outcome, Position, State};
+use crate::{Actor, Namespace, Outcome, Permission, Position, State, access};
 
 /// The job of registers, as [`crate::jobs`] lists it.
 pub(crate) struct Register;
@@ -21,6 +21,16 @@ impl Job for Register {
             Command::AdvanceRegister(command) => command.apply(step).map(Into::into),
             Command::DeleteRegister(command) => command.apply(step).map(Into::into),
         }
+    }
+
+    fn authorise(state: &State, actor: &Actor, command: &Command) -> Result<(), access::Refusal> {
+        let (permission, namespace, name) = match command {
+            Command::AdvanceRegister(advance) => {
+                (Permission::RegisterAdvance, &advance.namespace, &advance.name)
+            }
+            Command::DeleteRegister(delete) => (Permission::RegisterDelete, &delete.namespace, &delete.name),
+        };
+        state.authorise(actor, permission, namespace, Some(name))
     }
 
     fn adds(state: &State, command: &Command) -> bool {

@@ -4,12 +4,15 @@ use crate::due::Due;
 use crate::lock;
 use crate::session::{Change, CloseSession, Refusal, SessionClosed, SessionEnd};
 use crate::step::Step;
-use crate::{Rejection, SessionId};
+use crate::{Permission, Rejection, SessionId};
 
 impl CloseSession {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> Result<SessionClosed, Rejection> {
         let session = self.session;
-        step.state.check_session(session, &self.namespace)?;
+        match step.state.authorise(&step.actor, Permission::SessionCloseAny, &self.namespace, None) {
+            Ok(()) => step.state.check_session(session, &self.namespace)?,
+            Err(_) => step.state.check_own_session(&step.actor, session, &self.namespace)?,
+        }
         Ok(end_session(step, session, SessionEnd::Closed, self.lock_delay)
             .ok_or(Refusal::SessionNotFound { session })?)
     }

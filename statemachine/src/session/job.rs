@@ -9,7 +9,7 @@ use crate::session::table::{Owned, SessionRecord, Window};
 use crate::session::{Command, Record};
 use crate::state::NamespaceUsage;
 use crate::step::Step;
-use crate::{Namespace, Outcome, Position, State};
+use crate::{Actor, Namespace, Outcome, Permission, Position, State, access};
 
 /// The job of sessions, as [`crate::jobs`] lists it.
 pub(crate) struct Session;
@@ -23,6 +23,17 @@ impl Job for Session {
             Command::OpenSession(command) => command.apply(step, position).map(Into::into),
             Command::KeepAlive(command) => Ok(command.apply(step).into()),
             Command::CloseSession(command) => command.apply(step).map(Into::into),
+        }
+    }
+
+    /// Who owns a session may close it. Keep-alives are collected by nodes, which ask for the permission of each owner.
+    fn authorise(state: &State, actor: &Actor, command: &Command) -> Result<(), access::Refusal> {
+        match command {
+            Command::OpenSession(open) => {
+                state.authorise(actor, Permission::SessionOpen, &open.namespace, None)
+            }
+            Command::KeepAlive(_) => state.check_is_node(actor, Permission::SessionOpen),
+            Command::CloseSession(_) => Ok(()),
         }
     }
 
@@ -45,10 +56,19 @@ impl Job for Session {
     }
 
     fn restore(step: &mut Step<'_>, record: Record) -> Result<(), ImageError> {
-        let Record { session, namespace, ttl_ms, deadline_ms, opened_wall_ms, metadata, window_floor } =
-            record;
+        let Record {
+            session,
+            namespace,
+            ttl_ms,
+            deadline_ms,
+            opened_wall_ms,
+            metadata,
+            window_floor,
+            principal,
+        } = record;
         let record = SessionRecord {
             namespace: step.intern(&namespace),
+            principal,
             ttl_ms,
             deadline_ms,
             opened_wall_ms,

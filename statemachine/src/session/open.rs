@@ -26,6 +26,7 @@ impl OpenSession {
         let namespace = step.intern(&self.namespace);
         let record = SessionRecord {
             namespace: namespace.clone(),
+            principal: step.actor.principal(),
             ttl_ms: self.ttl_ms,
             deadline_ms,
             opened_wall_ms,
@@ -34,9 +35,10 @@ impl OpenSession {
             window: Window::default(),
         };
         insert(step, session, record);
+        let principal = step.actor.principal();
         let (ttl_ms, metadata) = (self.ttl_ms, self.metadata.clone());
         step.emit(Some(&namespace), Change::SessionOpened { session, ttl_ms, metadata });
-        Ok(SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms })
+        Ok(SessionOpened { session, ttl_ms, deadline_ms, opened_wall_ms, principal })
     }
 }
 

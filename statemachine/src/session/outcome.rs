@@ -1,7 +1,7 @@
 //! The replies, refusals and changes of sessions.
 
 use crate::job_macros::{job_replies, job_usage};
-use crate::{Code, Namespace, SessionId};
+use crate::{Code, Namespace, PrincipalId, SessionId};
 
 /// A session was opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub struct SessionOpened {
     pub deadline_ms: u64,
     /// The wall clock of the entry, in milliseconds since the Unix epoch, for people.
     pub opened_wall_ms: u64,
+    /// The principal that owns it.
+    pub principal: PrincipalId,
 }
 
 /// Sessions were renewed.

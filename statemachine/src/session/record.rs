@@ -1,6 +1,6 @@
 //! A session as stored in snapshots, and as readers see it.
 
-use crate::{Namespace, SessionId};
+use crate::{Namespace, PrincipalId, SessionId};
 
 /// A session, as snapshots store it. The objects that it owns follow from the owners of grants and waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Record {
     pub metadata: String,
     /// Sequences below this are forgotten.
     pub window_floor: u64,
+    /// The principal that opened it.
+    pub principal: PrincipalId,
 }
 
 /// An open session, as readers see it.
@@ -36,6 +38,8 @@ pub struct SessionView {
     pub opened_wall_ms: u64,
     /// The free text of its owner.
     pub metadata: String,
+    /// The principal that opened it; [`PrincipalId::ANONYMOUS`] when nobody had to say who they are.
+    pub principal: PrincipalId,
     /// The number of grants that it owns.
     pub grants: u64,
     /// The number of acquisitions that it has queued.

@@ -7,7 +7,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::retries::Remembered;
 use crate::session::{Record, Refusal, SessionView};
-use crate::{LockId, Namespace, SessionId, State};
+use crate::{Actor, LockId, Namespace, PrincipalId, SessionId, State};
 
 /// The open sessions.
 #[derive(Clone, Debug, Default, Hash)]
@@ -15,12 +15,16 @@ pub(crate) struct Table {
     pub(super) by_id: OrdMap<SessionId, Arc<SessionRecord>>,
     /// The sessions of each namespace, oldest first.
     pub(super) by_namespace: OrdSet<(Namespace, SessionId)>,
+    /// The sessions of each principal, without those of [`PrincipalId::ANONYMOUS`].
+    pub(super) owners: OrdSet<(PrincipalId, SessionId)>,
 }
 
 /// An open session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SessionRecord {
     pub(super) namespace: Namespace,
+    /// The owner, which everything that the session owns has too.
+    pub(super) principal: PrincipalId,
     pub(super) ttl_ms: u64,
     pub(super) deadline_ms: u64,
     pub(super) opened_wall_ms: u64,
@@ -52,13 +56,31 @@ impl Table {
 
     pub(super) fn insert(&mut self, session: SessionId, record: SessionRecord) {
         self.by_namespace.insert((record.namespace.clone(), session));
+        if record.principal != PrincipalId::ANONYMOUS {
+            self.owners.insert((record.principal, session));
+        }
         self.by_id.insert(session, Arc::new(record));
     }
 
     pub(super) fn remove(&mut self, session: SessionId) -> Option<Arc<SessionRecord>> {
         let record = self.by_id.remove(&session)?;
         self.by_namespace.remove(&(record.namespace.clone(), session));
+        self.owners.remove(&(record.principal, session));
         Some(record)
+    }
+
+    /// Gives a session that belongs to nobody its owner.
+    pub(crate) fn set_principal(&mut self, session: SessionId, principal: PrincipalId) {
+        let Some(record) = self.by_id.get_mut(&session) else { return };
+        self.owners.remove(&(record.principal, session));
+        Arc::make_mut(record).principal = principal;
+        self.owners.insert((principal, session));
+    }
+
+    /// The sessions of a principal that has a name, oldest first.
+    pub(crate) fn of_principal(&self, principal: PrincipalId) -> Vec<SessionId> {
+        let sessions = self.owners.range((principal, SessionId::MIN)..);
+        sessions.take_while(|(owner, _)| *owner == principal).map(|(_, session)| *session).collect()
     }
 
     /// The objects that a session owns, while it is open.
@@ -96,6 +118,7 @@ impl SessionRecord {
             deadline_ms: self.deadline_ms,
             opened_wall_ms: self.opened_wall_ms,
             metadata: self.metadata.clone(),
+            principal: self.principal,
             grants: self.owned.grants.len() as u64,
             waits: self.owned.waits.len() as u64,
         }
@@ -110,6 +133,7 @@ impl SessionRecord {
             opened_wall_ms: self.opened_wall_ms,
             metadata: self.metadata.clone(),
             window_floor: self.window.floor,
+            principal: self.principal,
         }
     }
 }
@@ -119,6 +143,12 @@ impl State {
     #[must_use]
     pub fn session(&self, session: SessionId) -> Option<SessionView> {
         self.session.get(session).map(|record| record.view(session))
+    }
+
+    /// The principal that owns a session, while it is open.
+    #[must_use]
+    pub fn session_owner(&self, session: SessionId) -> Option<PrincipalId> {
+        self.session.get(session).map(|record| record.principal)
     }
 
     /// The namespace of a session, while it is open.
@@ -152,6 +182,19 @@ impl State {
             .take(limit)
             .filter_map(|(_, session)| self.session(*session))
             .collect()
+    }
+
+    /// Checks that the session exists for the actor, which must own it, and is in the namespace.
+    pub(crate) fn check_own_session(
+        &self,
+        actor: &Actor,
+        session: SessionId,
+        namespace: &Namespace,
+    ) -> Result<(), Refusal> {
+        if !self.owns_session(actor, session) {
+            return Err(Refusal::SessionNotFound { session });
+        }
+        self.check_session(session, namespace)
     }
 
     /// Checks that the session exists and is in the namespace.

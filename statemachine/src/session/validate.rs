@@ -2,7 +2,7 @@
 
 use crate::ensure::ensure;
 use crate::session::Owned;
-use crate::{LockId, Namespace, SessionId, State};
+use crate::{LockId, Namespace, PrincipalId, SessionId, State};
 
 impl State {
     pub(crate) fn validate_sessions(&self) -> Result<(), String> {
@@ -10,10 +10,17 @@ impl State {
             self.session.by_id.iter().map(|(session, record)| (record.namespace.clone(), *session)).collect();
         listed.sort_unstable();
         ensure!(self.session.by_namespace.iter().eq(listed.iter()), "namespaces list other sessions");
+        let mut named: Vec<(PrincipalId, SessionId)> =
+            self.session.by_id.iter().map(|(session, record)| (record.principal, *session)).collect();
+        named.retain(|(principal, _)| *principal != PrincipalId::ANONYMOUS);
+        named.sort_unstable();
+        ensure!(self.session.owners.iter().eq(named.iter()), "principals own other sessions");
         for (session, record) in &self.session.by_id {
             let own = |lock_id: &LockId| {
                 let owner = self.owner_of(*lock_id);
-                owner.is_some_and(|owner| owner.session == Some(*session))
+                owner.is_some_and(|owner| {
+                    owner.session == Some(*session) && owner.principal == record.principal
+                })
             };
             let Owned { waits, grants } = &record.owned;
             ensure!(

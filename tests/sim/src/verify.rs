@@ -105,6 +105,7 @@ impl Replay {
                 | lock::Change::WaitEnded { .. }
                 | lock::Change::LockResized { .. },
             )
+            | ChangeKind::Access(_)
             | ChangeKind::Cluster(
                 cluster::Change::LimitsChanged
                 | cluster::Change::NodeAllocated { .. }

@@ -176,7 +176,7 @@ impl Grant {
             mode: single.map(|lock| lock.mode.into()),
             locks: locks(&grant.requests),
             session_id: session_text(grant.owner.session),
-            owner: grant.owner.label.clone(),
+            owner: grant.owner.label.to_string(),
             count: Long(grant.count),
             granted_revision: Long(grant.granted_revision),
             granted_at: rfc3339(grant.granted_wall_ms),
@@ -196,7 +196,7 @@ impl Waiter {
             lock_id: wait.lock_id.to_string(),
             locks: locks(&wait.requests),
             session_id: session_text(wait.owner.session),
-            owner: wait.owner.label.clone(),
+            owner: wait.owner.label.to_string(),
             queue_position: Long(wait.queue_position),
             remaining_ms: Long(clock.remaining_ms(wait.deadline_ms)),
         }
@@ -288,7 +288,7 @@ impl From<core::Blocker> for Blocker {
             lock_id: blocker.lock_id.to_string(),
             name: blocker.name.to_string(),
             session_id: session_text(blocker.owner.session),
-            owner: blocker.owner.label,
+            owner: blocker.owner.label.into(),
             fencing_token: blocker.token.map(Long),
             waits_for: blocker.waits_for.iter().map(ToString::to_string).collect(),
         }

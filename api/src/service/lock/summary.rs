@@ -1,6 +1,6 @@
 //! One sentence about a lock, for people.
 
-use batuta_statemachine::lock::{Grant, LockKind, Owner};
+use batuta_statemachine::lock::{Grant, LockKind, OwnerRecord};
 
 use super::super::Clock;
 use super::Lock;
@@ -62,8 +62,8 @@ fn holder(grant: &Grant, clock: Clock) -> String {
     format!("{} (token {}{until})", owner(&grant.owner), grant.token)
 }
 
-fn owner(owner: &Owner) -> String {
-    match (&owner.session, owner.label.as_str()) {
+fn owner(owner: &OwnerRecord) -> String {
+    match (&owner.session, &*owner.label) {
         (None, "") => "a one-shot owner".to_owned(),
         (None, label) => format!("{label:?}"),
         (Some(session), "") => format!("session {session}"),
@@ -76,7 +76,7 @@ mod tests {
     use std::sync::Arc;
 
     use batuta_statemachine::lock::{LockRequest, LockView, Mode, Wait};
-    use batuta_statemachine::{LockId, Name, Namespace, Position, SessionId};
+    use batuta_statemachine::{LockId, Name, Namespace, Position, PrincipalId, SessionId};
 
     use super::*;
 
@@ -90,12 +90,16 @@ mod tests {
         vec![LockRequest { name: Name::new("a").expect("valid"), mode: Mode::Exclusive }]
     }
 
+    fn owner(session: Option<SessionId>, label: &str) -> OwnerRecord {
+        OwnerRecord { principal: PrincipalId::ANONYMOUS, session, label: label.into() }
+    }
+
     fn grant(index: u64, label: &str) -> Arc<Grant> {
         let grant = Grant {
             lock_id: LockId(id(index)),
             namespace: Namespace::default(),
             requests: requests().into(),
-            owner: Owner { session: None, label: label.to_owned() },
+            owner: owner(None, label),
             token: index,
             count: 1,
             granted_revision: index,
@@ -113,7 +117,7 @@ mod tests {
             lock_id: LockId(id(index)),
             namespace: Namespace::default(),
             requests: requests(),
-            owner: Owner { session: Some(SessionId(id(7))), label: String::new() },
+            owner: owner(Some(SessionId(id(7))), ""),
             deadline_ms: 505,
             queue_position: 0,
         }

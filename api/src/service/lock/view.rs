@@ -1,7 +1,7 @@
 //! Selects the parts of locks that fit into an answer.
 
 use batuta_statemachine::lock::{LockFilter, LockPart, LockView, WaiterExplanation};
-use batuta_statemachine::{LockId, Name, Namespace, State};
+use batuta_statemachine::{Actor, LockId, Name, Namespace, State};
 
 use super::super::{Clock, Page, size};
 use super::{Explanation, Lock, summary};
@@ -70,7 +70,7 @@ pub(super) fn explain(
     part: &LockPart,
     clock: Clock,
 ) -> Explanation {
-    let Some(found) = state.explain(namespace, name, &one_more(part)) else {
+    let Some(found) = state.explain(&Actor::Node, namespace, name, &one_more(part)) else {
         let summary = format!("{name} is free: nobody holds it or waits for it.");
         return Explanation { lock: None, waiters: Vec::new(), summary };
     };

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use batuta_raft::RevisionChanges;
 use batuta_statemachine::lock::{Grant, LockRequest, Wait};
 use batuta_statemachine::{
-    Change, ChangeKind, LockId, Name, Namespace, ReleaseReason, SessionId, cluster, lock, register, session,
+    Change, ChangeKind, LockId, Name, Namespace, PrincipalId, ReleaseReason, SessionId, access, cluster,
+    lock, register, session,
 };
 use bytes::Bytes;
 
@@ -24,6 +25,8 @@ pub enum Area {
     Session,
     /// High-water registers.
     Register,
+    /// Access: who may do what; belongs to no namespace.
+    Access,
     /// The cluster itself; belongs to no namespace.
     Cluster,
 }
@@ -70,6 +73,24 @@ pub enum Kind {
     RegisterAdvanced,
     /// A register was deleted.
     RegisterDeleted,
+    /// A principal was made, described, suspended or resumed, or has a new password.
+    PrincipalChanged,
+    /// A principal was deleted.
+    PrincipalDeleted,
+    /// A group was made, filled or deleted.
+    GroupChanged,
+    /// A role was made, changed or deleted.
+    RoleChanged,
+    /// A binding was made, or its end was moved.
+    BindingAdded,
+    /// A binding ended.
+    BindingEnded,
+    /// A credential was made.
+    TokenCreated,
+    /// A credential ended.
+    TokenEnded,
+    /// The mode of access changed.
+    AccessModeChanged,
     /// The limits in force changed.
     LimitsChanged,
     /// A node id was allocated.
@@ -82,7 +103,8 @@ pub enum Kind {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 5] = [Self::Lock, Self::Election, Self::Session, Self::Register, Self::Cluster];
+    pub const ALL: [Self; 6] =
+        [Self::Lock, Self::Election, Self::Session, Self::Register, Self::Access, Self::Cluster];
 
     /// The word the APIs use.
     #[must_use]
@@ -92,6 +114,7 @@ impl Area {
             Self::Election => "election",
             Self::Session => "session",
             Self::Register => "register",
+            Self::Access => "access",
             Self::Cluster => "cluster",
         }
     }
@@ -99,7 +122,7 @@ impl Area {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 30] = [
         Self::SessionOpened,
         Self::SessionEnded,
         Self::LockQueued,
@@ -117,6 +140,15 @@ impl Kind {
         Self::CandidateGone,
         Self::RegisterAdvanced,
         Self::RegisterDeleted,
+        Self::PrincipalChanged,
+        Self::PrincipalDeleted,
+        Self::GroupChanged,
+        Self::RoleChanged,
+        Self::BindingAdded,
+        Self::BindingEnded,
+        Self::TokenCreated,
+        Self::TokenEnded,
+        Self::AccessModeChanged,
         Self::LimitsChanged,
         Self::NodeAllocated,
         Self::ClusterInitialised,
@@ -144,6 +176,15 @@ impl Kind {
             Self::CandidateGone => "candidate_gone",
             Self::RegisterAdvanced => "register_advanced",
             Self::RegisterDeleted => "register_deleted",
+            Self::PrincipalChanged => "principal_changed",
+            Self::PrincipalDeleted => "principal_deleted",
+            Self::GroupChanged => "group_changed",
+            Self::RoleChanged => "role_changed",
+            Self::BindingAdded => "binding_added",
+            Self::BindingEnded => "binding_ended",
+            Self::TokenCreated => "token_created",
+            Self::TokenEnded => "token_ended",
+            Self::AccessModeChanged => "access_mode_changed",
             Self::LimitsChanged => "limits_changed",
             Self::NodeAllocated => "node_allocated",
             Self::ClusterInitialised => "cluster_initialised",
@@ -188,6 +229,15 @@ impl Kind {
             | Self::LeaderGone
             | Self::CandidateGone => Area::Election,
             Self::RegisterAdvanced | Self::RegisterDeleted => Area::Register,
+            Self::PrincipalChanged
+            | Self::PrincipalDeleted
+            | Self::GroupChanged
+            | Self::RoleChanged
+            | Self::BindingAdded
+            | Self::BindingEnded
+            | Self::TokenCreated
+            | Self::TokenEnded
+            | Self::AccessModeChanged => Area::Access,
             Self::LimitsChanged | Self::NodeAllocated | Self::ClusterInitialised | Self::LevelRaised => {
                 Area::Cluster
             }
@@ -231,6 +281,8 @@ pub enum Facts {
         /// The value of the register after the change.
         high_water: Option<u64>,
     },
+    /// Of the changes of access.
+    Access(Box<AccessFacts>),
     /// Of `node_allocated`.
     Node {
         /// The node id.
@@ -247,6 +299,43 @@ pub enum Facts {
     },
     /// Of other changes of the cluster, which have only the kind.
     Cluster,
+}
+
+/// The facts of a change of access; what does not belong to its kind is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessFacts {
+    /// The principal, group or other subject, such as `user/ann`.
+    pub subject: Option<String>,
+    /// The id of the principal.
+    pub principal_id: Option<PrincipalId>,
+    /// Whether the principal is suspended now.
+    pub suspended: bool,
+    /// The role.
+    pub role: Option<String>,
+    /// The binding.
+    pub binding_id: Option<String>,
+    /// The public id of the credential.
+    pub credential_id: Option<String>,
+    /// What the credential is for.
+    pub credential_kind: Option<&'static str>,
+    /// The mode now.
+    pub mode: Option<&'static str>,
+    /// Whether the group or role was deleted.
+    pub deleted: bool,
+    /// Who made the change; absent when a node did.
+    pub made_by: Option<PrincipalId>,
+}
+
+impl AccessFacts {
+    /// The bytes of its texts.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        [&self.subject, &self.role, &self.binding_id, &self.credential_id]
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .sum()
+    }
 }
 
 /// The encoded form of an event. It is made for the first watcher that gets the event, and shared by all others.
@@ -309,6 +398,7 @@ impl Event {
             Facts::Register { name, .. } | Facts::Capacity { name, .. } => (&[], Some(name)),
             Facts::SessionOpened { .. }
             | Facts::SessionEnded
+            | Facts::Access(_)
             | Facts::Node { .. }
             | Facts::Level { .. }
             | Facts::Cluster => (&[], None),
@@ -377,6 +467,10 @@ fn of_change(change: &Change, clock: Clock) -> Event {
             let kind = if high_water.is_some() { Kind::RegisterAdvanced } else { Kind::RegisterDeleted };
             plain(kind, Facts::Register { name: name.clone(), high_water: *high_water })
         }
+        ChangeKind::Access(change) => {
+            let (kind, reason, facts) = access_facts(change);
+            Event { reason, ..plain(kind, Facts::Access(Box::new(facts))) }
+        }
         ChangeKind::Cluster(cluster::Change::LimitsChanged) => plain(Kind::LimitsChanged, Facts::Cluster),
         ChangeKind::Cluster(cluster::Change::NodeAllocated { node_id, node_name }) => {
             plain(Kind::NodeAllocated, Facts::Node { node_id: *node_id, node_name: node_name.clone() })
@@ -386,6 +480,57 @@ fn of_change(change: &Change, clock: Clock) -> Event {
         }
         ChangeKind::Cluster(cluster::Change::LevelRaised { level, version }) => {
             plain(Kind::LevelRaised, Facts::Level { level: *level, version: version.clone() })
+        }
+    }
+}
+
+fn access_facts(change: &access::Change) -> (Kind, Option<&'static str>, AccessFacts) {
+    use access::Change;
+
+    let by = |made_by: &Option<PrincipalId>| AccessFacts { made_by: *made_by, ..AccessFacts::default() };
+    match change {
+        Change::PrincipalChanged { id, principal, suspended, by: made_by } => {
+            let (subject, principal_id) = (Some(principal.to_string()), Some(*id));
+            let facts = AccessFacts { subject, principal_id, suspended: *suspended, ..by(made_by) };
+            (Kind::PrincipalChanged, None, facts)
+        }
+        Change::PrincipalDeleted { id, principal, by: made_by } => {
+            let (subject, principal_id) = (Some(principal.to_string()), Some(*id));
+            (Kind::PrincipalDeleted, None, AccessFacts { subject, principal_id, ..by(made_by) })
+        }
+        Change::GroupChanged { group, deleted, by: made_by } => {
+            let subject = Some(format!("group/{group}"));
+            (Kind::GroupChanged, None, AccessFacts { subject, deleted: *deleted, ..by(made_by) })
+        }
+        Change::RoleChanged { role, deleted, by: made_by } => {
+            let role = Some(role.to_string());
+            (Kind::RoleChanged, None, AccessFacts { role, deleted: *deleted, ..by(made_by) })
+        }
+        Change::BindingAdded { binding, subject, role, by: made_by } => {
+            let (binding_id, subject) = (Some(binding.to_string()), Some(subject.to_string()));
+            let role = Some(role.to_string());
+            (Kind::BindingAdded, None, AccessFacts { binding_id, subject, role, ..by(made_by) })
+        }
+        Change::BindingEnded { binding, subject, role, reason, by: made_by } => {
+            let (binding_id, subject) = (Some(binding.to_string()), Some(subject.to_string()));
+            let role = Some(role.to_string());
+            let facts = AccessFacts { binding_id, subject, role, ..by(made_by) };
+            (Kind::BindingEnded, Some(reason.as_str()), facts)
+        }
+        Change::TokenCreated { token, kind, principal, by: made_by } => {
+            let (credential_id, subject) = (Some(token.to_string()), Some(principal.to_string()));
+            let credential_kind = Some(kind.as_str());
+            let facts = AccessFacts { credential_id, credential_kind, subject, ..by(made_by) };
+            (Kind::TokenCreated, None, facts)
+        }
+        Change::TokenEnded { token, kind, principal, reason, by: made_by } => {
+            let (credential_id, subject) = (Some(token.to_string()), Some(principal.to_string()));
+            let credential_kind = Some(kind.as_str());
+            let facts = AccessFacts { credential_id, credential_kind, subject, ..by(made_by) };
+            (Kind::TokenEnded, Some(reason.as_str()), facts)
+        }
+        Change::AccessModeChanged { mode, by: made_by } => {
+            (Kind::AccessModeChanged, None, AccessFacts { mode: Some(mode.as_str()), ..by(made_by) })
         }
     }
 }

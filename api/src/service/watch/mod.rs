@@ -37,7 +37,7 @@ use crate::ApiError;
 use hub::{Next, Registered};
 use snapshot::Snapshot;
 
-pub use event::{Area, Event, Facts, Kind, Rendered, Word, word, words};
+pub use event::{AccessFacts, Area, Event, Facts, Kind, Rendered, Word, word, words};
 pub use filter::{Filter, FilterRequest, Names};
 pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};

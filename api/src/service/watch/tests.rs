@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use batuta_raft::RevisionChanges;
-use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner};
+use batuta_statemachine::lock::{Grant, LockRequest, Mode, OwnerRecord};
 use batuta_statemachine::{
-    Change, ChangeKind, LockId, Name, Namespace, Position, ReleaseReason, SessionId, cluster, lock, session,
+    Change, ChangeKind, LockId, Name, Namespace, Position, PrincipalId, ReleaseReason, SessionId, cluster,
+    lock, session,
 };
 
 use super::hub::{Hub, Next, Registered};
@@ -23,7 +24,7 @@ fn released(names: &[&str], session: Option<SessionId>) -> ChangeKind {
         lock_id: LockId(Position { index: 1, ordinal: 0 }),
         namespace: Namespace::default(),
         requests,
-        owner: Owner { session, label: String::new() },
+        owner: OwnerRecord { principal: PrincipalId::ANONYMOUS, session, label: "".into() },
         token: 1,
         count: 0,
         granted_revision: 1,

@@ -8,11 +8,11 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, Request, SessionId, Stamp,
+    Actor, Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, PrincipalId, Request, SessionId, Stamp,
 };
 
-use super::Sample;
-use super::state::{at, calls, name, owner, requests};
+use super::state::{at, caller, calls, name, owner, requests};
+use super::{Sample, access};
 use crate::codec::{self, decode_entry, encode_entry};
 
 fn sessions() -> Vec<(&'static str, Command)> {
@@ -148,6 +148,7 @@ fn sample(name: &str, request: Request) -> Sample {
 
 pub(super) fn samples() -> Vec<Sample> {
     let commands = sessions().into_iter().chain(locks()).chain(registers()).chain(cluster());
+    let commands = commands.chain(access::commands());
     let mut samples: Vec<Sample> =
         commands.map(|(name, command)| sample(name, Request::new(None, command))).collect();
     // A request with a key carries a fingerprint, which must not change either.
@@ -159,5 +160,9 @@ pub(super) fn samples() -> Vec<Sample> {
         grant: By::Id { lock_id: LockId(at(9)), name: None }.into(),
     };
     samples.push(sample("release_by_sequence", codec::request(Some(key), Command::from(release))));
+    let anonymous = Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
+    for (name, actor) in [("acquire_by_a_caller", caller()), ("acquire_by_an_anonymous_caller", anonymous)] {
+        samples.push(sample(name, Request::new(None, acquire()).by(actor)));
+    }
     samples
 }

@@ -5,6 +5,7 @@
 //! occur in a sample. Once released, a line is never changed or removed: when the encoding changes, the old line stays, with a sample
 //! that is only decoded.
 
+mod access;
 mod log;
 mod peers;
 mod schema;

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use batuta_proto::internal as wire;
-use batuta_statemachine::lock::{Grant, LockRequest, Mode, Owner, ServingCall, Wait, WaitRecord};
+use batuta_statemachine::access;
+use batuta_statemachine::lock::{
+    Grant, LockRequest, Mode, Owner, OwnerRecord, ServingCall, Wait, WaitRecord,
+};
 use batuta_statemachine::{
-    Ended, ImageHeader, ImageRecord, LEVEL_MIN, Limits, LockId, Name, Namespace, Outcome, Position,
-    Rejection, ReleaseReason, RememberedReply, Reply, RetryRecord, SessionEnd, SessionId, WaitEnd, cluster,
-    lock, register, session,
+    Actor, Ended, ImageHeader, ImageRecord, LEVEL_MIN, Limits, LockId, Name, Namespace, Outcome, Permission,
+    Position, Principal, PrincipalId, PrincipalName, Rejection, ReleaseReason, RememberedReply, Reply,
+    RetryRecord, SessionEnd, SessionId, TokenId, WaitEnd, cluster, lock, register, session,
 };
 use prost::Message as _;
 
@@ -33,6 +36,24 @@ pub(super) fn owner() -> Owner {
     Owner { session: Some(SessionId(at(7))), label: "worker".to_owned() }
 }
 
+/// The owner of a record whose principal is not stored.
+fn nobody() -> OwnerRecord {
+    let Owner { session, label } = owner();
+    OwnerRecord { principal: PrincipalId::ANONYMOUS, session, label: label.into() }
+}
+
+fn somebody() -> OwnerRecord {
+    OwnerRecord { principal: PrincipalId(at(17)), ..nobody() }
+}
+
+pub(super) fn token() -> TokenId {
+    TokenId::new("abcDEF012345").expect("valid")
+}
+
+pub(super) fn caller() -> Actor {
+    Actor::Caller { principal: PrincipalId(at(17)), credential: Some(token()) }
+}
+
 pub(super) fn calls() -> Vec<ServingCall> {
     let call = |number| ServingCall { node_id: 3, boot_id: u64::MAX, number };
     vec![call(1), call(2)]
@@ -43,7 +64,7 @@ fn grant() -> Grant {
         lock_id: LockId(at(9)),
         namespace: Namespace::default(),
         requests: requests().into(),
-        owner: owner(),
+        owner: nobody(),
         token: 11,
         count: 2,
         granted_revision: 9,
@@ -60,7 +81,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         lock_id: LockId(at(10)),
         namespace: Namespace::default(),
         requests: requests(),
-        owner: Owner { session: None, label: String::new() },
+        owner: OwnerRecord { principal: PrincipalId::ANONYMOUS, session: None, label: "".into() },
         deadline_ms: 99,
         queue_position: 4,
     };
@@ -69,6 +90,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ttl_ms: 2,
         deadline_ms: 3,
         opened_wall_ms: 4,
+        principal: PrincipalId::ANONYMOUS,
     }));
     vec![
         ("session_opened", opened),
@@ -133,6 +155,22 @@ fn replies_to_holders() -> Vec<(&'static str, Reply)> {
     ]
 }
 
+/// Replies that tell whose something is.
+fn replies_with_owners() -> Vec<(&'static str, Reply)> {
+    let opened = session::SessionOpened {
+        session: SessionId(at(1)),
+        ttl_ms: 2,
+        deadline_ms: 3,
+        opened_wall_ms: 4,
+        principal: PrincipalId(at(17)),
+    };
+    let granted = lock::Acquired::Granted(Arc::new(Grant { owner: somebody(), ..grant() }));
+    vec![
+        ("session_opened_by_a_principal", Reply::Session(session::Reply::SessionOpened(opened))),
+        ("granted_to_a_principal", Reply::Lock(lock::Reply::Acquired(granted))),
+    ]
+}
+
 fn release_reasons() -> Vec<ReleaseReason> {
     vec![
         ReleaseReason::Released,
@@ -150,6 +188,7 @@ fn wait_ends() -> Vec<WaitEnd> {
         WaitEnd::SessionEnded(SessionEnd::Closed),
         WaitEnd::SessionEnded(SessionEnd::Expired),
         WaitEnd::NodeLost,
+        WaitEnd::Denied,
     ]
 }
 
@@ -179,13 +218,30 @@ fn rejections() -> Vec<Rejection> {
     ]
 }
 
+fn ann() -> Principal {
+    Principal::User(PrincipalName::new("ann").expect("valid"))
+}
+
+fn permission_denied(name: Option<Name>) -> access::Refusal {
+    access::Refusal::PermissionDenied {
+        principal: ann(),
+        permission: Permission::LockAcquire,
+        namespace: Namespace::default(),
+        name,
+    }
+}
+
 fn outcomes() -> Vec<(String, Outcome)> {
     let lock_id = LockId(at(5));
-    let replies =
-        replies().into_iter().chain(replies_to_holders()).map(|(name, reply)| (name.to_owned(), Ok(reply)));
-    let rejections = rejections().into_iter().map(|rejection| (rejection.code().to_string(), Err(rejection)));
+    let replies = replies().into_iter().chain(replies_to_holders()).chain(replies_with_owners());
+    let replies = replies.chain(super::access::replies());
+    let replies = replies.map(|(name, reply)| (name.to_owned(), Ok(reply)));
+    let rejections = rejections().into_iter().chain(super::access::rejections());
+    let rejections = rejections.map(|rejection| (rejection.code().to_string(), Err(rejection)));
     // These refusals are added by hand: they share a code with another refusal, or have several codes.
     let foreign = ("foreign_lock".to_owned(), Err(Rejection::Lock(lock::Refusal::ForeignLock { lock_id })));
+    let denied =
+        [("permission_denied_without_a_name".to_owned(), Err(Rejection::Access(permission_denied(None))))];
     let grants = release_reasons().into_iter().map(|reason| {
         (
             format!("grant_ended_{}", reason.as_str()),
@@ -198,7 +254,7 @@ fn outcomes() -> Vec<(String, Outcome)> {
             Err(Rejection::Lock(lock::Refusal::WaitEnded { lock_id, reason })),
         )
     });
-    replies.chain(rejections).chain([foreign]).chain(grants).chain(waits).collect()
+    replies.chain(rejections).chain([foreign]).chain(denied).chain(grants).chain(waits).collect()
 }
 
 fn records() -> Vec<(&'static str, ImageRecord)> {
@@ -211,17 +267,21 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
         opened_wall_ms: 3,
         metadata: "m".to_owned(),
         window_floor: 4,
+        principal: PrincipalId::ANONYMOUS,
     };
+    let opened_by = session::Record { principal: PrincipalId(at(17)), ..opened.clone() };
     let wait = WaitRecord {
         namespace: namespace.clone(),
         requests: requests(),
-        owner: owner(),
+        owner: nobody(),
+        actor: Actor::Node,
         ttl_ms: Some(5),
         lock_delay_ms: 6,
         metadata: "m".to_owned(),
         deadline_ms: 7,
         calls: calls(),
     };
+    let wait_of = WaitRecord { owner: somebody(), actor: caller(), ..wait.clone() };
     let unconfirmed =
         |index, calls, at_ms| lock::Record::Unconfirmed { lock_id: LockId(at(index)), calls, at_ms };
     let delay = |capacity, election| lock::Record::Delay {
@@ -239,8 +299,9 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
         revision: 16,
         reply: RememberedReply::Acquisition(LockId(at(11))),
     };
-    let idempotency = RetryRecord::Idempotency {
-        namespace,
+    let idempotency = |principal| RetryRecord::Idempotency {
+        principal,
+        namespace: namespace.clone(),
         key: "k".to_owned(),
         fingerprint: 12,
         position: at(13),
@@ -257,7 +318,11 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
         ("delay_of_an_election", delay(None, true).into()),
         ("register", register.into()),
         ("sequence", sequence.into()),
-        ("idempotency", idempotency.into()),
+        ("idempotency", idempotency(PrincipalId::ANONYMOUS).into()),
+        ("session_of_a_principal", opened_by.into()),
+        ("grant_of_a_principal", lock::Record::Grant(Grant { owner: somebody(), ..grant() }).into()),
+        ("wait_of_a_principal", lock::Record::Wait { lock_id: LockId(at(2)), wait: wait_of }.into()),
+        ("idempotency_of_a_principal", idempotency(PrincipalId(at(17))).into()),
     ]
 }
 
@@ -270,7 +335,8 @@ fn all_records() -> Vec<(String, ImageRecord)> {
     let waits = wait_ends()
         .into_iter()
         .map(|reason| ended(format!("ended_wait_{}", reason.as_str()), Ended::Wait(reason)));
-    let records = records().into_iter().map(|(name, record)| (name.to_owned(), record));
+    let records = records().into_iter().chain(super::access::records());
+    let records = records.map(|(name, record)| (name.to_owned(), record));
     records.chain(grants).chain(waits).collect()
 }
 

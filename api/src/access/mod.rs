@@ -1,0 +1,10 @@
+//! Credentials and the audit: what proves who a caller is, and the record of what was changed and refused.
+//!
+//! What a caller may do is decided by the state machine; nothing here grants a right. Secrets are kept in types that never show them.
+
+pub mod audit;
+pub mod password;
+mod secret;
+pub mod token;
+
+pub use secret::Secret;
