@@ -24,4 +24,5 @@ pub mod ws;
 pub use error::ApiError;
 pub use graphql::GraphqlOptions;
 pub use host::Hosts;
+pub use middleware::ClientAddress;
 pub use service::{Service, ServiceOptions};

@@ -1,27 +1,31 @@
-//! The layers around every request of every port, before it is decoded: a request id, a span, a guard against panics, and the check of its host.
+//! The layers around every request of every port, before it is decoded: a request id, a span, a guard against panics, the check of its host, and
+//! the authentication of its client.
 //!
 //! WebSocket, GraphQL and pipelines carry many calls per request; `service/admit.rs` handles single calls.
 
 use std::any::Any;
 use std::future::{Ready, ready};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
-use futures_util::future::Either;
-use tower::Service;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Either};
 use tower::layer::layer_fn;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
+use crate::access::Secret;
 use crate::json::Problem;
+use crate::service::{Client, Service};
 use crate::{ApiError, Hosts};
 
 /// Makes ids for requests without `x-request-id`: a random start per process, and a count.
@@ -85,40 +89,140 @@ impl Front {
     }
 }
 
-/// Refuses requests for hosts that are not this node's, before a route sees them.
+/// The address of the client, which the server of the port adds to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// What the check of requests needs of the node.
 #[derive(Clone)]
-struct HostCheck<S> {
-    inner: S,
+pub(crate) struct Doorkeeper {
     hosts: Hosts,
+    /// `None` only in tests of the layers, where nobody has a token.
+    service: Option<Service>,
+}
+
+impl Doorkeeper {
+    pub(crate) fn of(service: &Service) -> Self {
+        Self { hosts: service.hosts().clone(), service: Some(service.clone()) }
+    }
+
+    /// Lets in whoever sends no token.
+    #[cfg(test)]
+    pub(crate) fn without_service() -> Self {
+        Self { hosts: Hosts::default(), service: None }
+    }
+}
+
+/// Refuses requests for hosts that are not this node's and requests with a bad credential, and adds the [`Client`] to all others, before a route sees
+/// them.
+#[derive(Clone)]
+struct Entrance<S> {
+    inner: S,
+    doorkeeper: Doorkeeper,
     front: Front,
 }
 
-impl<S: Service<Request<Body>, Response = Response>> Service<Request<Body>> for HostCheck<S> {
+type Served<E> = BoxFuture<'static, Result<Response, E>>;
+
+impl<S> tower::Service<Request<Body>> for Entrance<S>
+where
+    S: tower::Service<Request<Body>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
     type Response = Response;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+    type Future = Either<S::Future, Either<Ready<Result<Response, S::Error>>, Served<S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.hosts.check(request.uri(), request.headers()) {
-            Ok(()) => Either::Left(self.inner.call(request)),
-            Err(error) => Either::Right(ready(Ok(self.front.refuse(error)))),
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let front = self.front;
+        let refused = |error| Either::Right(Either::Left(ready(Ok(front.refuse(error)))));
+        if let Err(error) = self.doorkeeper.hosts.check(request.uri(), request.headers()) {
+            return refused(error);
+        }
+        let ip = request.extensions().get::<ClientAddress>().map(|address| address.0);
+        let client = Client::new(ip, front.as_str());
+        let Some(service) = self.doorkeeper.service.clone().filter(|_| has_token(&request)) else {
+            request.extensions_mut().insert(client);
+            return Either::Left(self.inner.call(request));
+        };
+        match bearer(request.headers()).map(|token| service.recognise(token)) {
+            Ok(Some(Ok(identity))) => {
+                request.extensions_mut().insert(client.proven(identity));
+                Either::Left(self.inner.call(request))
+            }
+            Ok(Some(Err(error))) | Err(error) => refused(service.refuse_client(&client, error)),
+            Ok(None) => Either::Right(Either::Right(self.look_up(service, request, client).boxed())),
         }
     }
 }
 
+impl<S> Entrance<S>
+where
+    S: tower::Service<Request<Body>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// Serves a request whose token this node does not know yet.
+    fn look_up(
+        &self,
+        service: Service,
+        mut request: Request<Body>,
+        client: Client,
+    ) -> impl Future<Output = Result<Response, S::Error>> + Send + use<S> {
+        // The clone of a layer of axum is always ready.
+        let Self { mut inner, front, .. } = self.clone();
+        async move {
+            let authenticated = match bearer(request.headers()) {
+                Ok(token) => service.authenticate(token).await,
+                Err(error) => Err(error),
+            };
+            match authenticated {
+                Ok(identity) => {
+                    request.extensions_mut().insert(client.proven(identity));
+                    inner.call(request).await
+                }
+                Err(error) => Ok(front.refuse(service.refuse_client(&client, error))),
+            }
+        }
+    }
+}
+
+/// Whether a request has a token that counts. Probes are answered whatever credential they send.
+fn has_token(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    let probe = matches!(path, "/livez" | "/readyz") || path.starts_with("/grpc.health.v1.Health/");
+    !probe && request.headers().contains_key(header::AUTHORIZATION)
+}
+
+/// The token of a request (RFC 6750 section 2.1). Tokens are read from nowhere else: addresses and bodies get into logs.
+fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
+    let invalid = |problem: &str| ApiError::InvalidToken { problem: problem.to_owned() };
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let scheme = || invalid("the header Authorization must be `Bearer TOKEN`");
+    let value = given.next().ok_or_else(scheme)?;
+    if given.next().is_some() {
+        return Err(invalid("the header Authorization must be given once"));
+    }
+    let (word, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(scheme)?;
+    if !word.eq_ignore_ascii_case("bearer") {
+        return Err(scheme());
+    }
+    Ok(Secret::new(token.trim().to_owned()))
+}
+
 /// Puts the layers around the routes of a front; they are the same for every front and every port. What is added to the router later is
 /// outside of them, so fallbacks belong into `routes`.
-pub(crate) fn stack(routes: Router, front: Front, hosts: &Hosts) -> Router {
-    let hosts = hosts.clone();
-    let host_check = layer_fn(move |inner: Route| HostCheck { inner, hosts: hosts.clone(), front });
+pub(crate) fn stack(routes: Router, front: Front, doorkeeper: &Doorkeeper) -> Router {
+    let doorkeeper = doorkeeper.clone();
+    let entrance = layer_fn(move |inner: Route| Entrance { inner, doorkeeper: doorkeeper.clone(), front });
     let catch_panic = CatchPanicLayer::custom(move |panic| front.refuse(panicked(front, panic)));
     routes
         // In one layer, because axum boxes the future of each.
-        .layer((catch_panic, host_check))
+        .layer((catch_panic, entrance))
         .layer(axum::middleware::map_response(close_when_unread))
         .layer(PropagateRequestIdLayer::x_request_id())
         // A refusal (disk full, no leader) is an answer, not a defect of this node, so it is not logged as an error.
@@ -170,7 +274,8 @@ mod tests {
     async fn every_front_refuses_another_host_in_its_format() {
         for front in [Front::Rest, Front::Graphql, Front::WebSocket, Front::Grpc] {
             // The route would panic.
-            let routes = stack(Router::new().route("/panic", get(explode)), front, &Hosts::default());
+            let routes =
+                stack(Router::new().route("/panic", get(explode)), front, &Doorkeeper::without_service());
             for path in ["/panic", "/unknown"] {
                 let request =
                     Request::get(path).header("host", "evil.example:80").body(Body::empty()).unwrap();
@@ -198,7 +303,8 @@ mod tests {
     #[tokio::test]
     async fn every_front_answers_a_panic_without_its_message() {
         for front in [Front::Rest, Front::Graphql, Front::WebSocket, Front::Grpc] {
-            let routes = stack(Router::new().route("/panic", get(explode)), front, &Hosts::default());
+            let routes =
+                stack(Router::new().route("/panic", get(explode)), front, &Doorkeeper::without_service());
             let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty()).unwrap();
             let response = routes.oneshot(request).await.unwrap();
             let headers = response.headers().clone();

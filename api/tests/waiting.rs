@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use support::{Node, eventually, one_shot};
 
 fn keyed(key: &str) -> CallContext {
-    let context = CallContext::in_default_namespace();
+    let context = CallContext::anonymous();
     let dedup = DedupKey::Idempotency { namespace: context.namespace.clone(), key: key.to_owned() };
     CallContext { dedup: Some(dedup), ..context }
 }
@@ -286,7 +286,7 @@ async fn nothing_spans_two_namespaces() {
     let node = Node::start().await;
     let elsewhere = CallContext {
         namespace: batuta_statemachine::Namespace::new("team-b").expect("valid"),
-        ..CallContext::in_default_namespace()
+        ..CallContext::anonymous()
     };
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
     let session = node.service.open_session(&node.context, open).await.expect("opens").value.session;

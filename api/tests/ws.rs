@@ -483,13 +483,8 @@ async fn handshakes_agree_on_the_subprotocol() {
 async fn hello_refuses_a_session_of_another_namespace() {
     let front = Front::start(WsOptions::default()).await;
     let open = OpenRequest { ttl_ms: 60_000, metadata: String::new() };
-    let session = front
-        .node
-        .service
-        .open_session(&CallContext::in_default_namespace(), open)
-        .await
-        .expect("opens")
-        .value;
+    let session =
+        front.node.service.open_session(&CallContext::anonymous(), open).await.expect("opens").value;
     let mut client: Client = front.connect().await;
     let hello =
         json!({"id": "h", "op": "hello", "namespace": "team-b", "session_id": session.session.to_string()});

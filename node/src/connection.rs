@@ -85,7 +85,7 @@ impl Connections {
                         tracing::debug!(%error, "a socket option could not be set");
                     }
                     match Arc::clone(&self.free).try_acquire_owned() {
-                        Ok(place) => return Admitted::new(stream, place, self.timeouts),
+                        Ok(place) => return Admitted::new(stream, peer, place, self.timeouts),
                         Err(_) => self.warn_full(peer),
                     }
                 }
@@ -135,6 +135,8 @@ fn descriptors() -> usize {
 /// A connection that holds one of the node's slots.
 pub(crate) struct Admitted {
     stream: TcpStream,
+    /// The client's end.
+    peer: SocketAddr,
     /// Bytes received so far and the deadline, until enough bytes have arrived.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     /// Set while the client does not read what is sent.
@@ -144,9 +146,14 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit, timeouts: Timeouts) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, timeouts: Timeouts) -> Self {
         let preface = Some((0, Box::pin(sleep(timeouts.preface))));
-        Self { stream, preface, unread: None, unread_within: timeouts.unread, _place: place }
+        Self { stream, peer, preface, unread: None, unread_within: timeouts.unread, _place: place }
+    }
+
+    /// The client's end of the connection.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Handles the result of an attempt to send: an attempt that blocks fails once the client has not read

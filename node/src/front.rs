@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use batuta_api::ClientAddress;
 use batuta_api::client_work::client_work;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -59,9 +60,12 @@ async fn serve_connection(
     router: axum::Router,
     stopping: CancellationToken,
 ) {
-    let service = TowerToHyperService::new(
-        router.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new)),
-    );
+    let address = ClientAddress(admitted.peer().ip());
+    let service =
+        TowerToHyperService::new(router.map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(address);
+            request.map(Body::new)
+        }));
     let mut connection =
         std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(admitted), service));
     let ended = tokio::select! {

@@ -204,6 +204,8 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hosts: Hosts::new(config.host_names()),
+        audit: None,
+        audit_required: false,
     }
 }
 

@@ -41,7 +41,7 @@ impl Entry {
 }
 
 /// The level of requests that name their actor.
-const ACTOR_LEVEL: u32 = 2;
+pub const ACTOR_LEVEL: u32 = 2;
 
 /// A command, with who asks for it and the key by which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]

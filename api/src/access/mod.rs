@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod password;
+pub mod report;
 mod secret;
 pub mod token;
 

@@ -371,7 +371,7 @@ impl From<At<service::Election>> for ElectionAnswer {
 
 impl From<At<Page<service::Election, Name>>> for ElectionPage {
     fn from(page: At<Page<service::Election, Name>>) -> Self {
-        let At { revision, clock, value: Page { items, next } } = page;
+        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
         Self {
             elections: items.iter().map(|election| Election::seen(election, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),

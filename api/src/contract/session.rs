@@ -179,7 +179,7 @@ impl From<At<SessionView>> for SessionAnswer {
 
 impl From<At<Page<SessionView, SessionId>>> for SessionPage {
     fn from(page: At<Page<SessionView, SessionId>>) -> Self {
-        let At { revision, clock, value: Page { items, next } } = page;
+        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
         Self {
             sessions: items.into_iter().map(|view| Session::seen(view, clock)).collect(),
             next_cursor: next.map(parse::session_cursor_text).unwrap_or_default(),

@@ -3,11 +3,11 @@
 use std::future::Future;
 
 use async_graphql::Context;
-use batuta_statemachine::SessionId;
+use batuta_statemachine::{Namespace, SessionId};
 
 use super::error;
 use crate::ApiError;
-use crate::service::{CallContext, Service, parse};
+use crate::service::{CallContext, Client, Service, parse};
 
 /// The arguments of a write besides its input.
 #[derive(Clone, Debug)]
@@ -22,17 +22,31 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The context of a write whose input names this session.
-    pub(super) fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+    pub(super) fn context(
+        &self,
+        ctx: &Context<'_>,
+        session: Option<SessionId>,
+    ) -> Result<CallContext, ApiError> {
         let namespace = parse::parse_namespace("namespace", &self.namespace)?;
         let (key, sequence) = (self.idempotency_key.as_deref(), self.session_sequence.as_deref());
         let dedup = parse::parse_dedup(&namespace, key, sequence, session)?;
-        Ok(CallContext { dedup, ..CallContext::in_namespace(namespace) })
+        Ok(CallContext { dedup, ..client(ctx).context(namespace) })
     }
 }
 
 /// The context of a read, which needs no retry key.
-pub(super) fn read_context(namespace: &str) -> Result<CallContext, ApiError> {
-    Ok(CallContext::in_namespace(parse::parse_namespace("namespace", namespace)?))
+pub(super) fn read_context(ctx: &Context<'_>, namespace: &str) -> Result<CallContext, ApiError> {
+    Ok(client(ctx).context(parse::parse_namespace("namespace", namespace)?))
+}
+
+/// The context of a call about the cluster, which belongs to no namespace.
+pub(super) fn cluster_context(ctx: &Context<'_>) -> CallContext {
+    client(ctx).context(Namespace::default())
+}
+
+/// The client of the request. Without the layer that adds it, it has proved nothing.
+fn client(ctx: &Context<'_>) -> Client {
+    ctx.data_opt::<Client>().cloned().unwrap_or_default()
 }
 
 /// The service behind the schema.

@@ -2,12 +2,12 @@
 
 use async_graphql::{Context, Object};
 
-use super::call::{Keys, answered, service};
+use super::call::{Keys, answered, cluster_context, service};
 use crate::contract::cluster::{
     ClusterStatus, HealthDetail, LeaderAnswer, LimitsAnswer, MemberAnswer, MemberList, MemberRequest,
     SetLimitsRequest, SnapshotAnswer, TransferLeaderRequest,
 };
-use crate::service::{CallContext, Consistency};
+use crate::service::Consistency;
 
 /// The queries of the cluster.
 #[derive(Default)]
@@ -18,15 +18,13 @@ impl ClusterQuery {
     /// Reads the status of the answering node and its view of the cluster. Needs no quorum.
     async fn cluster(&self, ctx: &Context<'_>) -> Option<ClusterStatus> {
         let hashed = ctx.look_ahead().field("stateHash").exists();
-        answered(ctx, async {
-            Ok(service(ctx)?.cluster_status(&CallContext::in_default_namespace(), hashed).await?.into())
-        })
-        .await
+        answered(ctx, async { Ok(service(ctx)?.cluster_status(&cluster_context(ctx), hashed).await?.into()) })
+            .await
     }
 
     /// Lists the members, as the answering node knows them. Needs no quorum.
     async fn members(&self, ctx: &Context<'_>) -> Option<MemberList> {
-        answered(ctx, async { Ok(service(ctx)?.members(&CallContext::in_default_namespace())?.into()) }).await
+        answered(ctx, async { Ok(service(ctx)?.members(&cluster_context(ctx))?.into()) }).await
     }
 
     /// Reads the limits in force.
@@ -35,10 +33,8 @@ impl ClusterQuery {
         ctx: &Context<'_>,
         #[graphql(default)] consistency: Consistency,
     ) -> Option<LimitsAnswer> {
-        answered(ctx, async {
-            Ok(service(ctx)?.limits(&CallContext::in_default_namespace(), consistency).await?.into())
-        })
-        .await
+        answered(ctx, async { Ok(service(ctx)?.limits(&cluster_context(ctx), consistency).await?.into()) })
+            .await
     }
 
     /// Reads whether the answering node should get requests. Needs no quorum.
@@ -56,7 +52,7 @@ impl ClusterMutation {
     /// Removes a member: first its vote, then the member.
     async fn remove_member(&self, ctx: &Context<'_>, input: MemberRequest) -> Option<MemberAnswer> {
         answered(ctx, async {
-            Ok(service(ctx)?.remove_member(&CallContext::in_default_namespace(), &input.member).await?.into())
+            Ok(service(ctx)?.remove_member(&cluster_context(ctx), &input.member).await?.into())
         })
         .await
     }
@@ -64,10 +60,7 @@ impl ClusterMutation {
     /// Makes a learner a voter.
     async fn promote_member(&self, ctx: &Context<'_>, input: MemberRequest) -> Option<MemberAnswer> {
         answered(ctx, async {
-            Ok(service(ctx)?
-                .promote_member(&CallContext::in_default_namespace(), &input.member)
-                .await?
-                .into())
+            Ok(service(ctx)?.promote_member(&cluster_context(ctx), &input.member).await?.into())
         })
         .await
     }
@@ -80,20 +73,14 @@ impl ClusterMutation {
     ) -> Option<LeaderAnswer> {
         answered(ctx, async {
             let member = input.and_then(|input| input.member);
-            Ok(service(ctx)?
-                .transfer_leader(&CallContext::in_default_namespace(), member.as_deref())
-                .await?
-                .into())
+            Ok(service(ctx)?.transfer_leader(&cluster_context(ctx), member.as_deref()).await?.into())
         })
         .await
     }
 
     /// Takes a snapshot on the answering node and purges its log.
     async fn trigger_snapshot(&self, ctx: &Context<'_>) -> Option<SnapshotAnswer> {
-        answered(ctx, async {
-            Ok(service(ctx)?.trigger_snapshot(&CallContext::in_default_namespace()).await?.into())
-        })
-        .await
+        answered(ctx, async { Ok(service(ctx)?.trigger_snapshot(&cluster_context(ctx)).await?.into()) }).await
     }
 
     /// Changes the named limits on all nodes at once. Answers all limits.
@@ -107,7 +94,7 @@ impl ClusterMutation {
     ) -> Option<LimitsAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            Ok(service(ctx)?.set_limits(&keys.context(None)?, input.read()).await?.into())
+            Ok(service(ctx)?.set_limits(&keys.context(ctx, None)?, input.read()).await?.into())
         })
         .await
     }

@@ -80,7 +80,7 @@ where
         cursor: impl Fn(&P) -> String,
         seen: impl Fn(V, Clock) -> T,
     ) -> Self {
-        let At { revision, clock, value: Page { items, next } } = page;
+        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
         let edge = |item: V| Edge { cursor: cursor(&place(&item)), node: seen(item, clock) };
         let edges: Vec<Edge<T>> = items.into_iter().map(edge).collect();
         let ends = edges.first().zip(edges.last());

@@ -31,7 +31,7 @@ impl ElectionQuery {
     ) -> Option<ElectionAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let after = parse::candidates_cursor(&candidates_after).map_err(connection::renamed)?;
             Ok(service(ctx)?.get_election(&context, &name, after, consistency).await?.into())
         })
@@ -50,7 +50,7 @@ impl ElectionQuery {
         #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<Connection<Election>> {
         answered(ctx, async {
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let page = async {
                 let begin = parse::name_cursor(after.as_deref())?;
                 let request = ListRequest { prefix, limit: first, after: begin };
@@ -85,7 +85,7 @@ impl ElectionMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let request = input.read()?;
-            let context = keys.context(request.owner.session)?;
+            let context = keys.context(ctx, request.owner.session)?;
             Ok(service(ctx)?.campaign(&context, request).await?.into())
         })
         .await
@@ -103,7 +103,7 @@ impl ElectionMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let (leadership, value) = input.read()?;
-            Ok(service(ctx)?.proclaim(&keys.context(None)?, leadership, value).await?.into())
+            Ok(service(ctx)?.proclaim(&keys.context(ctx, None)?, leadership, value).await?.into())
         })
         .await
     }
@@ -118,7 +118,9 @@ impl ElectionMutation {
         #[graphql(default = "default")] namespace: String,
     ) -> Option<ResignAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async { Ok(service(ctx)?.resign(&keys.context(None)?, input.read()?).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.resign(&keys.context(ctx, None)?, input.read()?).await?.into())
+        })
+        .await
     }
 }

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use tokio::sync::Semaphore;
@@ -18,9 +18,9 @@ use super::request::{Answer, Body, Operation};
 use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
 use crate::json::decode_json;
-use crate::middleware::stack;
+use crate::middleware::{Doorkeeper, stack};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
-use crate::service::{Service, parse};
+use crate::service::{Client, Service, parse};
 
 /// The page for queries from a browser. It is self-contained.
 const PAGE: &str = include_str!("page.html");
@@ -68,7 +68,7 @@ pub(super) fn routes(front: Front) -> axum::Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(front.clone());
-    stack(routes, crate::middleware::Front::Graphql, front.service.hosts())
+    stack(routes, crate::middleware::Front::Graphql, &Doorkeeper::of(&front.service))
 }
 
 /// Makes the answer to a request that could not be executed.
@@ -77,15 +77,22 @@ pub(crate) fn unread(error: ApiError) -> Response {
 }
 
 async fn execute(State(front): State<Front>, request: Request) -> Result<Json<Answer>, Unread> {
+    let client = client(request.extensions());
     let body = read(request).await.map_err(Unread)?;
     Ok(Json(match Operation::read(body, front.options.introspection) {
-        Ok(operation) => operation.execute(&front.schema).await,
+        Ok(operation) => operation.execute(&front.schema, client).await,
         Err(refused) => Answer::refused(refused),
     }))
 }
 
+/// The client of a request. Without the layer that adds it, it has proved nothing.
+fn client(extensions: &Extensions) -> Client {
+    extensions.get::<Client>().cloned().unwrap_or_default()
+}
+
 async fn page_or_socket(
     State(front): State<Front>,
+    extensions: Extensions,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -93,7 +100,7 @@ async fn page_or_socket(
 ) -> Result<Response, Unread> {
     if ws::is_asked_for(&method, &headers) {
         require_no_call_headers(&headers).map_err(Unread)?;
-        return ws::handshake(front, &headers, upgrade).map_err(Unread);
+        return ws::handshake(front, client(&extensions), &headers, upgrade).map_err(Unread);
     }
     if front.options.page && takes_html(&headers) {
         return Ok(([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(PAGE)).into_response());

@@ -33,7 +33,7 @@ impl LockQuery {
     ) -> Option<LockAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let cursors = LockCursors::read(&holders_after, &waiters_after).map_err(connection::renamed)?;
             Ok(service(ctx)?.get_lock(&context, &name, cursors, consistency).await?.into())
         })
@@ -57,7 +57,7 @@ impl LockQuery {
         answered(ctx, async {
             let session = session_id.as_deref().unwrap_or_default();
             let session = parse::parse_optional_session_id("session_id", session)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let page = async {
                 let begin = parse::name_cursor(after.as_deref())?;
                 let request = ListRequest { prefix, session, owner, limit: first, after: begin };
@@ -82,7 +82,7 @@ impl LockQuery {
     ) -> Option<CheckAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             Ok(service(ctx)?.check(&context, &name, fencing_token.into(), consistency).await?.into())
         })
         .await
@@ -102,7 +102,7 @@ impl LockQuery {
     ) -> Option<ExplainAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let cursors = LockCursors::read(&holders_after, &waiters_after).map_err(connection::renamed)?;
             Ok(service(ctx)?.explain(&context, &name, cursors, consistency).await?.into())
         })
@@ -130,7 +130,7 @@ impl LockMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let request = input.read()?;
-            let context = keys.context(request.owner.session)?;
+            let context = keys.context(ctx, request.owner.session)?;
             Ok(service(ctx)?.acquire(&context, request).await?.into())
         })
         .await
@@ -146,8 +146,10 @@ impl LockMutation {
         #[graphql(default = "default")] namespace: String,
     ) -> Option<ReleaseAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async { Ok(service(ctx)?.release(&keys.context(None)?, input.read()?).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.release(&keys.context(ctx, None)?, input.read()?).await?.into())
+        })
+        .await
     }
 
     /// Takes a grant away from its owner, if the lock is still held under the given token.
@@ -161,7 +163,7 @@ impl LockMutation {
     ) -> Option<ReleaseAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            Ok(service(ctx)?.force_release(&keys.context(None)?, input.read()?).await?.into())
+            Ok(service(ctx)?.force_release(&keys.context(ctx, None)?, input.read()?).await?.into())
         })
         .await
     }
@@ -176,8 +178,10 @@ impl LockMutation {
         #[graphql(default = "default")] namespace: String,
     ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async { Ok(service(ctx)?.extend(&keys.context(None)?, input.read()?).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.extend(&keys.context(ctx, None)?, input.read()?).await?.into())
+        })
+        .await
     }
 
     /// Turns the exclusive locks of a grant into shared ones without letting go of them. The token stays; a repetition changes nothing.
@@ -191,7 +195,7 @@ impl LockMutation {
     ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            Ok(service(ctx)?.downgrade(&keys.context(None)?, input.read()?).await?.into())
+            Ok(service(ctx)?.downgrade(&keys.context(ctx, None)?, input.read()?).await?.into())
         })
         .await
     }
@@ -207,7 +211,7 @@ impl LockMutation {
     ) -> Option<GrantAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
-            Ok(service(ctx)?.set_metadata(&keys.context(None)?, input.read()?).await?.into())
+            Ok(service(ctx)?.set_metadata(&keys.context(ctx, None)?, input.read()?).await?.into())
         })
         .await
     }
@@ -222,8 +226,10 @@ impl LockMutation {
         #[graphql(default = "default")] namespace: String,
     ) -> Option<ResizeAnswer> {
         let keys = Keys { namespace, idempotency_key, session_sequence };
-        answered(ctx, async { Ok(service(ctx)?.resize(&keys.context(None)?, input.read()?).await?.into()) })
-            .await
+        answered(ctx, async {
+            Ok(service(ctx)?.resize(&keys.context(ctx, None)?, input.read()?).await?.into())
+        })
+        .await
     }
 
     /// Withdraws a queued acquisition. Refused with `already_granted` when it holds its lock: release it instead.
@@ -238,7 +244,7 @@ impl LockMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let lock_id = parse::parse_lock_id("lock_id", &input.lock_id)?;
-            let revision = service(ctx)?.cancel_wait(&keys.context(None)?, lock_id).await?.revision;
+            let revision = service(ctx)?.cancel_wait(&keys.context(ctx, None)?, lock_id).await?.revision;
             Ok(Done { revision: Long(revision) })
         })
         .await

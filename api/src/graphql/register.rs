@@ -22,7 +22,7 @@ impl RegisterQuery {
     ) -> Option<RegisterAnswer> {
         answered(ctx, async {
             let name = parse::parse_name("name", &name)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             Ok(service(ctx)?.get_register(&context, name, consistency).await?.into())
         })
         .await
@@ -47,7 +47,7 @@ impl RegisterMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let name = parse::parse_name("name", &input.name)?;
-            let context = keys.context(None)?;
+            let context = keys.context(ctx, None)?;
             let token = input.fencing_token.into();
             Ok(service(ctx)?.advance_register(&context, name, token).await?.into())
         })
@@ -66,7 +66,7 @@ impl RegisterMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let name = parse::parse_name("name", &input.name)?;
-            Ok(service(ctx)?.delete_register(&keys.context(None)?, name).await?.into())
+            Ok(service(ctx)?.delete_register(&keys.context(ctx, None)?, name).await?.into())
         })
         .await
     }

@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::{Schema, error, guard};
+use crate::service::Client;
 
 /// The most errors shown for a document that is not executed: every line of it can be wrong.
 const ERRORS_MAX: usize = 20;
@@ -52,15 +53,17 @@ impl Operation {
         self.subscription
     }
 
-    /// Executes a query or a mutation. A subscription is refused.
-    pub(super) async fn execute(self, schema: &Schema) -> Answer {
-        Answer::executed(schema.execute(self.request).await, &self.names)
+    /// Executes a query or a mutation of a client. A subscription is refused.
+    pub(super) async fn execute(self, schema: &Schema, client: Client) -> Answer {
+        Answer::executed(schema.execute(self.request.data(client)).await, &self.names)
     }
 
-    /// Starts a subscription and returns its answers. An answer without data is the last.
-    pub(super) fn subscribe(self, schema: &Schema) -> impl Stream<Item = Answer> + use<> {
+    /// Starts a subscription of a client and returns its answers. An answer without data is the last.
+    pub(super) fn subscribe(self, schema: &Schema, client: Client) -> impl Stream<Item = Answer> + use<> {
         let names = self.names;
-        schema.execute_stream(self.request).map(move |response| Answer::executed(response, &names))
+        schema
+            .execute_stream(self.request.data(client))
+            .map(move |response| Answer::executed(response, &names))
     }
 }
 

@@ -26,7 +26,7 @@ impl SessionQuery {
     ) -> Option<SessionAnswer> {
         answered(ctx, async {
             let session = parse::parse_session_id("id", &id)?;
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             Ok(service(ctx)?.get_session(&context, session, consistency).await?.into())
         })
         .await
@@ -43,7 +43,7 @@ impl SessionQuery {
         #[graphql(desc = "The namespace to read in.", default = "default")] namespace: String,
     ) -> Option<Connection<Session>> {
         answered(ctx, async {
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let page = async {
                 let begin = parse::session_cursor(after.as_deref())?;
                 let request = session::ListRequest { limit: first, after: begin };
@@ -75,7 +75,7 @@ impl SessionMutation {
         let keys = Keys { namespace, idempotency_key, session_sequence };
         answered(ctx, async {
             let request = session::OpenRequest { ttl_ms: input.ttl_ms.into(), metadata: input.metadata };
-            Ok(service(ctx)?.open_session(&keys.context(None)?, request).await?.into())
+            Ok(service(ctx)?.open_session(&keys.context(ctx, None)?, request).await?.into())
         })
         .await
     }
@@ -89,7 +89,7 @@ impl SessionMutation {
     ) -> Option<KeepAliveAnswer> {
         answered(ctx, async {
             let session = parse::parse_session_id("session_id", &input.session_id)?;
-            Ok(service(ctx)?.keep_alive(&read_context(&namespace)?, session).await?.into())
+            Ok(service(ctx)?.keep_alive(&read_context(ctx, &namespace)?, session).await?.into())
         })
         .await
     }
@@ -107,7 +107,7 @@ impl SessionMutation {
         answered(ctx, async {
             let session = parse::parse_session_id("session_id", &input.session_id)?;
             Ok(service(ctx)?
-                .close_session(&keys.context(Some(session))?, session, input.lock_delay)
+                .close_session(&keys.context(ctx, Some(session))?, session, input.lock_delay)
                 .await?
                 .into())
         })

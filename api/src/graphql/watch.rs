@@ -49,7 +49,7 @@ impl Subscription {
         namespace: String,
     ) -> Result<impl Stream<Item = Result<WatchItem, Error>> + use<>, Error> {
         let opened = async {
-            let context = read_context(&namespace)?;
+            let context = read_context(ctx, &namespace)?;
             let filter =
                 FilterRequest { areas, kinds, prefix: &prefix, name: &name, session_id: &session_id };
             let request = WatchRequest {

@@ -82,7 +82,9 @@ impl ClusterService for Front {
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let hashed = !request.get_ref().no_state_hash;
         Ok(Response::new(status_message(
-            self.service.cluster_status(&context(request.metadata(), None)?, hashed).await?,
+            self.service
+                .cluster_status(&context(request.metadata(), request.extensions(), None)?, hashed)
+                .await?,
         )))
     }
 
@@ -90,7 +92,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let at = self.service.members(&context(request.metadata(), None)?)?;
+        let at = self.service.members(&context(request.metadata(), request.extensions(), None)?)?;
         let members = at.value.into_iter().map(member_message).collect();
         Ok(Response::new(v1::ListMembersResponse { members, revision: at.revision }))
     }
@@ -99,7 +101,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let node_id = self.service.remove_member(&context, &request.get_ref().member).await?.value.node_id;
         Ok(Response::new(v1::RemoveMemberResponse { node_id }))
     }
@@ -108,7 +110,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let leader = self.service.transfer_leader(&context, Some(&request.get_ref().member)).await?.value;
         let leader_name = leader.leader_name.unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderResponse { leader_id: leader.leader_id, leader_name }))
@@ -118,7 +120,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let node_id = self.service.promote_member(&context, &request.get_ref().member).await?.value.node_id;
         Ok(Response::new(v1::PromoteMemberResponse { node_id }))
     }
@@ -127,7 +129,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::TriggerSnapshotRequest>,
     ) -> Result<Response<v1::TriggerSnapshotResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let snapshot_index = self.service.trigger_snapshot(&context).await?.value.snapshot_index;
         Ok(Response::new(v1::TriggerSnapshotResponse { snapshot_index }))
     }
@@ -136,7 +138,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::GetLimitsRequest>,
     ) -> Result<Response<v1::GetLimitsResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let at = self.service.limits(&context, Consistency::Linearizable).await?;
         Ok(Response::new(v1::GetLimitsResponse { limits: limit_messages(at.value), revision: at.revision }))
     }
@@ -145,7 +147,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::SetLimitsRequest>,
     ) -> Result<Response<v1::SetLimitsResponse>, Status> {
-        let context = context(request.metadata(), None)?;
+        let context = context(request.metadata(), request.extensions(), None)?;
         let limits = request.into_inner().limits;
         let limits = limits.into_iter().map(|v1::Limit { name, value }| Limit { name, value }).collect();
         let at = self.service.set_limits(&context, limits).await?;

@@ -94,7 +94,7 @@ calls_of_the_front! {
             &self,
             request: Request<Streaming<v1::LeadRequest>>,
         ) -> Result<Response<Self::LeadStream>, Status> {
-            let context = context(request.metadata(), None)?;
+            let context = context(request.metadata(), request.extensions(), None)?;
             Ok(Response::new(serve::<LeadElection>(self.service.clone(), context, request.into_inner())))
         }
     }
@@ -172,7 +172,7 @@ impl Front {
         let consistency = consistency(message.consistency)?;
         let (limit, after) = (Some(message.limit), parse::name_cursor(Some(&message.cursor))?);
         let list = ListRequest { prefix: message.prefix, limit, after };
-        let At { revision, clock, value: Page { items, next } } =
+        let At { revision, clock, value: Page { items, next, filtered: _ } } =
             self.service.list_elections(context, &list, consistency).await?;
         Ok(v1::ListElectionsResponse {
             elections: items.iter().map(|election| election_message(election, clock)).collect(),

@@ -180,7 +180,7 @@ calls_of_the_front! {
             &self,
             request: Request<Streaming<v1::HoldRequest>>,
         ) -> Result<Response<Self::HoldStream>, Status> {
-            let context = context(request.metadata(), None)?;
+            let context = context(request.metadata(), request.extensions(), None)?;
             Ok(Response::new(serve::<HoldLocks>(self.service.clone(), context, request.into_inner())))
         }
     }
@@ -353,7 +353,7 @@ impl Front {
         let owner = (!message.owner.is_empty()).then_some(message.owner);
         let (limit, after) = (Some(message.limit), parse::name_cursor(Some(&message.cursor))?);
         let list = ListRequest { prefix: message.prefix, session, owner, limit, after };
-        let At { revision, clock, value: Page { items, next } } =
+        let At { revision, clock, value: Page { items, next, filtered: _ } } =
             self.service.list_locks(context, &list, consistency).await?;
         Ok(v1::ListLocksResponse {
             locks: items.iter().map(|lock| lock_message(lock, clock)).collect(),

@@ -17,12 +17,14 @@ use std::time::Duration;
 
 use batuta_proto::v1;
 use batuta_statemachine::SessionId;
+use tonic::Extensions;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::ApiError;
-use crate::service::{CallContext, Consistency, Service, parse};
+use crate::middleware::Doorkeeper;
+use crate::service::{CallContext, Client, Consistency, Service, parse};
 
 /// The largest message that is accepted or sent, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -56,9 +58,9 @@ struct Front {
 /// # Panics
 /// When the descriptors compiled into this binary cannot be decoded, which the tests rule out.
 pub fn router(service: Service) -> axum::Router {
-    let (front, hosts) = (Front { service: service.clone() }, service.hosts().clone());
+    let front = Front { service: service.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(report_health(service, reporter));
+    tokio::spawn(report_health(service.clone(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -81,7 +83,7 @@ pub fn router(service: Service) -> axum::Router {
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);
     let routes = routes.routes().into_axum_router().layer(answers);
-    crate::middleware::stack(routes, crate::middleware::Front::Grpc, &hosts)
+    crate::middleware::stack(routes, crate::middleware::Front::Grpc, &Doorkeeper::of(&service))
 }
 
 /// Keeps the health service up to date with the node's readiness until the node drains.
@@ -128,18 +130,27 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// Parses the metadata, for a request of this session.
-    fn context(&self, session: Option<SessionId>) -> Result<CallContext, ApiError> {
+    /// Parses the metadata, for a request of this client and this session.
+    fn context(&self, client: &Client, session: Option<SessionId>) -> Result<CallContext, ApiError> {
         let namespace = self.namespace.map(|text| parse::parse_namespace(parse::NAMESPACE_FIELD, text));
         let namespace = namespace.transpose()?.unwrap_or_default();
         let dedup = parse::parse_dedup(&namespace, self.key, self.sequence, session)?;
-        Ok(CallContext { dedup, timeout: self.timeout, ..CallContext::in_namespace(namespace) })
+        Ok(CallContext { dedup, timeout: self.timeout, ..client.context(namespace) })
     }
 }
 
-/// Reads the context of a call from its metadata.
-fn context(metadata: &MetadataMap, session: Option<SessionId>) -> Result<CallContext, ApiError> {
-    Headers::of(metadata)?.context(session)
+/// Reads the context of a call from its metadata and its client.
+fn context(
+    metadata: &MetadataMap,
+    extensions: &Extensions,
+    session: Option<SessionId>,
+) -> Result<CallContext, ApiError> {
+    Headers::of(metadata)?.context(&client(extensions), session)
+}
+
+/// The client of a request. Without the layer that adds it, it has proved nothing.
+fn client(extensions: &Extensions) -> Client {
+    extensions.get::<Client>().cloned().unwrap_or_default()
 }
 
 /// A request that may name a session, which then counts it in its sequence.
@@ -157,8 +168,8 @@ macro_rules! calls_of_the_front {
         impl $service for Front {
             $(
                 async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
-                    let (metadata, _, message) = request.into_parts();
-                    let context = context(&metadata, message.session()?)?;
+                    let (metadata, extensions, message) = request.into_parts();
+                    let context = context(&metadata, &extensions, message.session()?)?;
                     drop(metadata);
                     Ok(Response::new(super::status::sendable(Front::$name(self, &context, message).await?)?))
                 }
@@ -232,17 +243,20 @@ mod tests {
     #[test]
     fn metadata_becomes_the_context_of_a_call() {
         let mut metadata = MetadataMap::new();
-        assert!(context(&metadata, None).expect("empty").dedup.is_none());
+        assert!(context(&metadata, &Extensions::default(), None).expect("empty").dedup.is_none());
         metadata.insert("batuta-namespace", "team-a".parse().expect("ascii"));
         metadata.insert("grpc-timeout", "3S".parse().expect("ascii"));
         metadata.insert("batuta-session-sequence", "4".parse().expect("ascii"));
         let session = SessionId(Position { index: 1, ordinal: 0 });
-        let context_read = context(&metadata, Some(session)).expect("valid");
+        let context_read = context(&metadata, &Extensions::default(), Some(session)).expect("valid");
         assert_eq!(context_read.namespace.as_str(), "team-a");
         assert_eq!(context_read.timeout, Some(Duration::from_secs(3)));
         assert_eq!(context_read.dedup, Some(DedupKey::Sequence { session, sequence: 4 }));
         metadata.append("batuta-namespace", "team-b".parse().expect("ascii"));
-        assert_eq!(context(&metadata, Some(session)).expect_err("twice").field(), Some("batuta-namespace"));
+        assert_eq!(
+            context(&metadata, &Extensions::default(), Some(session)).expect_err("twice").field(),
+            Some("batuta-namespace")
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::middleware::{self, panicked};
 use crate::service::parse::parse_session_id;
 use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
-use crate::service::{At, CallContext};
+use crate::service::{At, CallContext, Client};
 
 /// The most calls in flight on one stream.
 const CALLS_MAX: usize = 4_096;
@@ -64,12 +64,13 @@ macro_rules! calls {
         /// Runs one call that is neither a watch nor a keep-alive.
         async fn outcome(
             front: &Front,
+            client: &Client,
             headers: &Headers<'_>,
             wanted: Option<Wanted>,
         ) -> Result<Outcome, ApiError> {
             match wanted {
                 $(Some(Wanted::$variant(message)) => {
-                    let context = headers.context(message.session()?)?;
+                    let context = headers.context(client, message.session()?)?;
                     // Boxed, so that the common calls do not carry the size of the largest future.
                     front.$method(&context, message).boxed().await.map(Outcome::$variant)
                 })*
@@ -108,8 +109,13 @@ calls! {
     GetElection get_election;
 }
 
-async fn opened(front: &Front, headers: &Headers<'_>, wanted: &v1::WatchRequest) -> Result<Watch, ApiError> {
-    front.watch(&headers.context(None)?, wanted).await
+async fn opened(
+    front: &Front,
+    client: &Client,
+    headers: &Headers<'_>,
+    wanted: &v1::WatchRequest,
+) -> Result<Watch, ApiError> {
+    front.watch(&headers.context(client, None)?, wanted).await
 }
 
 fn given(text: &str) -> Option<&str> {
@@ -177,15 +183,15 @@ impl Outbox {
 }
 
 /// Runs a call and puts its answers into the outbox. Returns the id of the call.
-async fn carry_out(front: Front, mut call: v1::Call, outbox: Outbox) -> u64 {
+async fn carry_out(front: Front, client: Client, mut call: v1::Call, outbox: Outbox) -> u64 {
     let (call_id, wanted) = (call.call_id, call.request.take());
     let headers = headers(&call);
     let last = match wanted {
-        Some(Wanted::Watch(wanted)) => match opened(&front, &headers, &wanted).boxed().await {
+        Some(Wanted::Watch(wanted)) => match opened(&front, &client, &headers, &wanted).boxed().await {
             Ok(watch) => tell(call_id, watch, &outbox).await,
             Err(error) => failure(error),
         },
-        wanted => outcome(&front, &headers, wanted).await.unwrap_or_else(failure),
+        wanted => outcome(&front, &client, &headers, wanted).await.unwrap_or_else(failure),
     };
     outbox.push(answer(call_id, last));
     call_id
@@ -262,6 +268,8 @@ fn failure(error: ApiError) -> Outcome {
 /// The calls of one stream, as the stream of their answers.
 pub(super) struct Pipeline {
     front: Front,
+    /// Who the stream belongs to.
+    client: Client,
     requests: Streaming<v1::PipelineRequest>,
     /// Whether nothing more is read.
     closed: bool,
@@ -276,10 +284,11 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    fn new(front: Front, requests: Streaming<v1::PipelineRequest>) -> Self {
+    fn new(front: Front, client: Client, requests: Streaming<v1::PipelineRequest>) -> Self {
         let service = front.service.clone();
         Self {
             front,
+            client,
             requests,
             closed: false,
             drains: async move { service.draining().await }.boxed().fuse(),
@@ -326,7 +335,11 @@ impl Pipeline {
         let (abort, registration) = AbortHandle::new_pair();
         self.calls.insert(call.call_id, Some(abort));
         let outbox = self.outbox.clone();
-        let work = guarded(call.call_id, carry_out(self.front.clone(), call, outbox.clone()), outbox);
+        let work = guarded(
+            call.call_id,
+            carry_out(self.front.clone(), self.client.clone(), call, outbox.clone()),
+            outbox,
+        );
         // Tokio's budget would make a task with many calls yield although more are ready; their number bounds the work.
         self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
     }
@@ -334,7 +347,7 @@ impl Pipeline {
     /// Adds a keep-alive to a batch with the same conditions; a batch with other conditions is started first.
     fn join(&mut self, together: &mut Option<KeepAlives>, call: &v1::Call, message: &v1::KeepAliveRequest) {
         let asked = parse_session_id("session_id", &message.session_id)
-            .and_then(|session| Ok((session, headers(call).context(Some(session))?)));
+            .and_then(|session| Ok((session, headers(call).context(&self.client, Some(session))?)));
         let (session, context) = match asked {
             Ok(asked) => asked,
             Err(error) => return self.refuse(call.call_id, error),
@@ -471,7 +484,8 @@ impl StreamingService<v1::PipelineRequest> for PipelineMethod {
     type Future = std::future::Ready<Result<Response<Pipeline>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<v1::PipelineRequest>>) -> Self::Future {
-        std::future::ready(Ok(Response::new(Pipeline::new(self.0.clone(), request.into_inner()))))
+        let client = super::client(request.extensions());
+        std::future::ready(Ok(Response::new(Pipeline::new(self.0.clone(), client, request.into_inner()))))
     }
 }
 

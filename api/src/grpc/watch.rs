@@ -204,7 +204,7 @@ impl ServerStreamingService<v1::WatchRequest> for WatchMethod {
     fn call(&mut self, request: Request<v1::WatchRequest>) -> Self::Future {
         let front = self.0.clone();
         Box::pin(async move {
-            let context = context(request.metadata(), None)?;
+            let context = context(request.metadata(), request.extensions(), None)?;
             Ok(Response::new(responses(front.watch(&context, request.get_ref()).await?)))
         })
     }

@@ -11,7 +11,7 @@ use crate::contract::cluster::{
     TransferLeaderRequest,
 };
 use crate::contract::{NoQuery, ReadQuery};
-use crate::service::{CallContext, Service};
+use crate::service::Service;
 
 /// The routes of the cluster.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -33,9 +33,10 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 )]
 async fn get_cluster(
     State(service): State<Service>,
+    headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<ClusterStatus> {
-    let status = service.cluster_status(&CallContext::in_default_namespace(), true).await?;
+    let status = service.cluster_status(&headers.read_context(), true).await?;
     Ok(Answer::at(status.state_revision, status.into()))
 }
 
@@ -47,9 +48,10 @@ async fn get_cluster(
 )]
 async fn list_members(
     State(service): State<Service>,
+    headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberList> {
-    Ok(Answer::of(service.members(&CallContext::in_default_namespace())?))
+    Ok(Answer::of(service.members(&headers.read_context())?))
 }
 
 /// Removes a member: first its vote, then the member.
@@ -61,10 +63,11 @@ async fn list_members(
 )]
 async fn remove_member(
     State(service): State<Service>,
+    headers: Headers,
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    Ok(Answer::of(service.remove_member(&CallContext::in_default_namespace(), &member).await?))
+    Ok(Answer::of(service.remove_member(&headers.read_context(), &member).await?))
 }
 
 /// Makes a learner a voter.
@@ -76,10 +79,11 @@ async fn remove_member(
 )]
 async fn promote_member(
     State(service): State<Service>,
+    headers: Headers,
     TextPath(member): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberAnswer> {
-    Ok(Answer::of(service.promote_member(&CallContext::in_default_namespace(), &member).await?))
+    Ok(Answer::of(service.promote_member(&headers.read_context(), &member).await?))
 }
 
 /// Transfers leadership to a member, by default to the most up-to-date follower.
@@ -90,10 +94,11 @@ async fn promote_member(
 )]
 async fn transfer_leader(
     State(service): State<Service>,
+    headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
     OptionalBody(TransferLeaderRequest { member }): OptionalBody<TransferLeaderRequest>,
 ) -> answer::Result<LeaderAnswer> {
-    Ok(Answer::of(service.transfer_leader(&CallContext::in_default_namespace(), member.as_deref()).await?))
+    Ok(Answer::of(service.transfer_leader(&headers.read_context(), member.as_deref()).await?))
 }
 
 /// Takes a snapshot on the answering node and purges its log.
@@ -104,9 +109,10 @@ async fn transfer_leader(
 )]
 async fn trigger_snapshot(
     State(service): State<Service>,
+    headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<SnapshotAnswer> {
-    Ok(Answer::of(service.trigger_snapshot(&CallContext::in_default_namespace()).await?))
+    Ok(Answer::of(service.trigger_snapshot(&headers.read_context()).await?))
 }
 
 /// Reads the limits in force.
@@ -117,9 +123,10 @@ async fn trigger_snapshot(
 )]
 async fn get_limits(
     State(service): State<Service>,
+    headers: Headers,
     Query(ReadQuery { consistency }): Query<ReadQuery>,
 ) -> answer::Result<LimitsAnswer> {
-    Ok(Answer::of(service.limits(&CallContext::in_default_namespace(), consistency).await?))
+    Ok(Answer::of(service.limits(&headers.read_context(), consistency).await?))
 }
 
 /// Changes the named limits on all nodes at once. Answers all limits.

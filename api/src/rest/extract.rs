@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::ApiError;
 use crate::json::{Problem, decode_json, shape_error};
-use crate::service::{CallContext, parse};
+use crate::service::{CallContext, Client, parse};
 
 /// The longest request body, in bytes; the router sets it as `DefaultBodyLimit`.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -38,6 +38,7 @@ pub(super) struct TextPath(pub(super) String);
 /// The headers that a request of any job may have, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headers {
+    client: Client,
     namespace: Namespace,
     idempotency_key: Option<String>,
     session_sequence: Option<String>,
@@ -63,7 +64,7 @@ impl Headers {
 
     /// The context of a read, which needs no retry key.
     pub(super) fn read_context(&self) -> CallContext {
-        CallContext::in_namespace(self.namespace.clone())
+        self.client.context(self.namespace.clone())
     }
 
     /// Whether the client already has the representation with this entity tag (RFC 9110 section 13.1.2).
@@ -167,7 +168,9 @@ impl<S: Sync> FromRequestParts<S> for Headers {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Ok(decode_headers(&parts.headers)?)
+        // Without the layer that adds it, a client has proved nothing.
+        let client = parts.extensions.get::<Client>().cloned().unwrap_or_default();
+        Ok(Headers { client, ..decode_headers(&parts.headers)? })
     }
 }
 
@@ -180,7 +183,8 @@ fn decode_headers(headers: &HeaderMap) -> Result<Headers, ApiError> {
     let session_sequence = header_text(headers, parse::SEQUENCE_FIELD)?.map(str::to_owned);
     let condition = CONDITIONS.into_iter().find(|name| headers.contains_key(*name));
     let if_none_match = header_text(headers, "if-none-match")?.map(str::to_owned);
-    Ok(Headers { namespace, idempotency_key, session_sequence, condition, if_none_match })
+    let client = Client::default();
+    Ok(Headers { client, namespace, idempotency_key, session_sequence, condition, if_none_match })
 }
 
 /// Reads the text of a header that may occur only once.

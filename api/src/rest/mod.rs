@@ -28,14 +28,14 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::json::Problem;
 
-use crate::middleware::{Front, stack};
+use crate::ApiError;
+use crate::middleware::{Doorkeeper, Front, stack};
 use crate::service::Service;
-use crate::{ApiError, Hosts};
 
 /// Builds the REST API over the service: the routes, their `OpenAPI` document at `/openapi.json`, and its viewer at `/docs`.
 pub fn router(service: Service) -> Router {
     let (routes, document) = documented_routes();
-    finish(routes.with_state(service.clone()).merge(documentation(&document)), service.hosts())
+    finish(routes.with_state(service.clone()).merge(documentation(&document)), &Doorkeeper::of(&service))
         .layer(axum::middleware::map_response_with_state(service, say_revision))
 }
 
@@ -64,13 +64,13 @@ fn documentation(document: &OpenApi) -> Router {
     Router::new().route("/openapi.json", get(answer)).merge(SwaggerUi::new("/docs").config(config))
 }
 
-/// Adds the behaviour of all paths: limits, problem documents for unknown paths and methods, request ids, the check of the host.
-fn finish(router: Router, hosts: &Hosts) -> Router {
+/// Adds the behaviour of all paths: limits, problem documents for unknown paths and methods, request ids, the check of the host, authentication.
+fn finish(router: Router, doorkeeper: &Doorkeeper) -> Router {
     let complete = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(path_not_found)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX));
-    stack(complete, Front::Rest, hosts)
+    stack(complete, Front::Rest, doorkeeper)
 }
 
 /// Adds the newest revision that this node knows to an answer without a revision of its own.

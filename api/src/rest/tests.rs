@@ -9,11 +9,11 @@ use tower::ServiceExt;
 
 use super::extract::{BODY_BYTES_MAX, Body, Headers, NamePath, OptionalBody, Query};
 use super::{documentation, documented_routes, finish};
-use crate::Hosts;
 use crate::contract::NoQuery;
 use crate::contract::cluster::TransferLeaderRequest;
 use crate::contract::lock::{AcquireRequest, CheckQuery, ReleaseQuery};
 use crate::json::Problem;
+use crate::middleware::Doorkeeper;
 
 async fn acquire(headers: Headers, _: Query<NoQuery>, Body(_): Body<AcquireRequest>) -> Result<(), Problem> {
     headers.context(None)?;
@@ -39,7 +39,7 @@ fn app() -> Router {
         )
         .route("/locks/{name}/check", get(|_: NamePath, _: Query<CheckQuery>| async {}))
         .route("/panic", get(explode));
-    finish(routes, &Hosts::default())
+    finish(routes, &Doorkeeper::without_service())
 }
 
 async fn send(request: Request<HttpBody>) -> (Response<()>, String) {
@@ -218,7 +218,7 @@ async fn request_keeps_its_id_or_gets_one() {
 #[tokio::test]
 async fn document_and_viewer_are_served_from_the_binary() {
     let (_, document) = documented_routes();
-    let served = finish(documentation(&document), &Hosts::default());
+    let served = finish(documentation(&document), &Doorkeeper::without_service());
     let get = |path: &str| Request::get(path).body(HttpBody::empty()).unwrap();
     for (path, kind, content) in [
         ("/openapi.json", "application/json", "\"openapi\":\"3.1.0\""),

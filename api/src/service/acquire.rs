@@ -24,12 +24,14 @@ use batuta_statemachine::lock::{
     self, Acquire, Acquired, Acquisition, CancelScope, CancelWait, Grant, LockRequest, Owner, Refusal,
     ServingCall,
 };
-use batuta_statemachine::{Change, ChangeKind, Code, LockId, Namespace, Rejection, State, WaitEnd};
+use batuta_statemachine::{
+    Change, ChangeKind, Code, LockId, Namespace, Permission, Rejection, State, WaitEnd,
+};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::admit::Permit;
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::waits::{Attached, Ended};
 use super::{At, CallContext, Clock, Consistency, Inner, Service};
 use crate::ApiError;
@@ -39,7 +41,7 @@ pub const ACQUIRE: Operation = Operation::write(
     "acquire",
     "Takes one lock, or several all or nothing; on request, waits for them in their queues.",
     Area::Lock,
-    Some("lock:acquire"),
+    Needs::Permission(Permission::LockAcquire),
     &[
         Code::LockHeld,
         Code::LockDelayed,

@@ -2,19 +2,25 @@
 //!
 //! Invariant: the replica is reached only through a [`Permit`]. [`Service::admit`] gives a permit to a caller, or to the
 //! node itself for named work. A use case without a permit cannot read, propose or watch, so it does not compile.
-//! Everything that concerns all calls (access, rates, metrics, audit) belongs here.
+//! Everything that concerns all calls (access, rates, metrics, audit) belongs here. A permit belongs to its operation: what the operation needs
+//! was decided for it, a read is decided again on the state that answers it, and a permit of a read cannot propose (decision 0035).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batuta_raft::{Answer, History, KeptAlive, ProposeError, Replica, Status, codec};
-use batuta_statemachine::{Ask, DedupKey, Name, SessionId, State};
+use batuta_statemachine::access::{self, Mode, Scope};
+use batuta_statemachine::{
+    Actor, Ask, DedupKey, Name, Namespace, Permission, Principal, Rejection, SessionId, State,
+};
 use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 
-use super::operation::{Area, Operation};
-use super::{At, CallContext, Clock, Consistency, Inner, Service};
+use super::caller::Client;
+use super::operation::{Area, Class, Needs, Operation};
+use super::{At, CallContext, Clock, Consistency, Inner, Service, authenticate};
 use crate::ApiError;
+use crate::access::audit::{Decision, Event, Kind};
 
 /// Holds the replica, so that only permits reach it.
 pub(super) struct Gate {
@@ -36,19 +42,15 @@ impl Gate {
         self.replica.removed()
     }
 
+    /// The current cluster time and wall clock for a state that is read now.
+    fn clock(&self, state: &State) -> Clock {
+        Clock::seen(state, self.replica.now_ms())
+    }
+
     /// The last revision this node applied.
     pub(super) fn applied_revision(&self) -> u64 {
         self.replica.view().revision()
     }
-}
-
-/// The maker of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// A client, over a front.
-    Client,
-    /// The node itself, for the work named here.
-    Node(&'static str),
 }
 
 /// The right to make one call. Clones belong to the same call, which ends with the last of them.
@@ -60,11 +62,21 @@ pub(super) struct Permit {
 /// One call, from its admission to its end.
 struct Call {
     inner: Arc<Inner>,
+    /// What the decision depends on; `None` for the node's own work.
+    asked: Option<Asked>,
     dedup: Option<DedupKey>,
     timeout: Option<Duration>,
     span: Span,
     /// The operation and its start, if spans are recorded; otherwise the clock is not read.
     traced: Option<(&'static Operation, Instant)>,
+}
+
+/// Who calls, and for what. A read is decided on the state that answers it, so a call keeps this until then.
+struct Asked {
+    client: Client,
+    operation: &'static Operation,
+    namespace: Namespace,
+    names: Box<[Name]>,
 }
 
 impl Drop for Call {
@@ -77,10 +89,12 @@ impl Drop for Call {
 }
 
 impl Service {
-    /// Admits a call of an operation on these names.
+    /// Admits a call of an operation on these names. While access is observed or enforced, the caller needs what the operation
+    /// [needs](Operation::needs); what it does is decided again where it takes effect: in the log, or on the state that answers.
     ///
     /// # Errors
-    /// `node_removed` when the node is no longer a member, unless the call is about the cluster itself.
+    /// `unauthenticated`, `permission_denied` and their kin; `node_removed` when the node is no longer a member, unless the call is about the
+    /// cluster itself; `audit_unavailable`.
     pub(super) fn admit<'a>(
         &self,
         context: &CallContext,
@@ -92,6 +106,7 @@ impl Service {
         {
             return Err(removed.into());
         }
+        let names: Box<[Name]> = names.into_iter().cloned().collect();
         let span = tracing::debug_span!(
             "call",
             operation = operation.name,
@@ -102,10 +117,25 @@ impl Service {
             names = tracing::field::Empty,
         );
         if !span.is_disabled() {
-            let names: Vec<&str> = names.into_iter().map(Name::as_str).collect();
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
             span.record("names", tracing::field::debug(names));
         }
-        Ok(Permit::of(Arc::clone(&self.inner), context.dedup.clone(), context.timeout, Some(operation), span))
+        let asked = context.caller.client().map(|client| Asked {
+            client: client.clone(),
+            operation,
+            namespace: context.namespace.clone(),
+            names,
+        });
+        if let Some(asked) = &asked {
+            if operation.area == Area::Access || self.inner.policy.is_on() {
+                let state = self.inner.gate.replica.view();
+                asked.decide(&self.inner, &state)?;
+                asked.observe(&self.inner, &state);
+            }
+            asked.note(&self.inner)?;
+        }
+        let (dedup, timeout) = (context.dedup.clone(), context.timeout);
+        Ok(Permit::of(Arc::clone(&self.inner), asked, dedup, timeout, Some(operation), span))
     }
 
     /// Makes a permit for the node's own work, such as withdrawing an abandoned wait or following a lease.
@@ -114,21 +144,166 @@ impl Service {
     }
 }
 
+impl Asked {
+    /// Decides on a state whether the call may be made. What is refused goes into the audit.
+    fn decide(&self, inner: &Inner, state: &State) -> Result<(), ApiError> {
+        let actor = self.client.actor();
+        let decided = match self.operation.needs {
+            Needs::Nothing => return Ok(()),
+            Needs::Identity => self.decide_identity(state),
+            Needs::Permission(permission) if self.names.is_empty() => {
+                state.authorise(&actor, permission, &self.namespace, None)
+            }
+            Needs::Permission(permission) => self
+                .names
+                .iter()
+                .try_for_each(|name| state.authorise(&actor, permission, &self.namespace, Some(name))),
+        };
+        decided.map_err(|refusal| self.refuse(inner, state, refusal))
+    }
+
+    /// Checks that a client that needs no permission has proved who it is.
+    fn decide_identity(&self, state: &State) -> Result<(), access::Refusal> {
+        let enforced = state.access_mode() == Mode::Enforce
+            || (self.operation.area == Area::Access && state.access_guarded());
+        if !enforced {
+            return Ok(());
+        }
+        if self.client.identity().is_none() {
+            return Err(access::Refusal::PermissionDenied {
+                principal: Principal::Anonymous,
+                permission: Permission::AccessRead,
+                namespace: self.namespace.clone(),
+                name: None,
+            });
+        }
+        state.check_identity(&self.client.actor())
+    }
+
+    /// Writes the call into the audit, if the audit records such calls.
+    fn note(&self, inner: &Inner) -> Result<(), ApiError> {
+        let kind = match (self.operation.needs.permission(), self.operation.class) {
+            (Some(permission), _) if permission.is_privileged() => Kind::Privileged,
+            (_, Class::Write | Class::Admin) => Kind::Write,
+            (_, Class::Read | Class::Watch) => Kind::Read,
+        };
+        let Some(audit) = inner.options.audit.as_ref().filter(|audit| audit.records(kind)) else {
+            return Ok(());
+        };
+        if kind == Kind::Privileged && inner.options.audit_required && audit.health().failure.is_some() {
+            return Err(ApiError::AuditUnavailable);
+        }
+        audit.record(Event { decision: Some(Decision::Allowed), ..self.event(kind) });
+        Ok(())
+    }
+
+    /// Counts what would be refused if access were enforced.
+    fn observe(&self, inner: &Inner, state: &State) {
+        if state.access_mode() != Mode::Observe {
+            return;
+        }
+        let Some(permission) = self.operation.needs.permission() else { return };
+        let actor = self.client.actor();
+        let names = self.names.iter().map(Some).chain(self.names.is_empty().then_some(None));
+        for name in names {
+            if state.would_authorise(&actor, permission, &self.namespace, name).is_err() {
+                let principal = self.client.principal().to_string();
+                inner.policy.report.count(principal, permission, &self.namespace, name);
+                inner.record(|| Event { decision: Some(Decision::WouldRefuse), ..self.event(Kind::Denied) });
+            }
+        }
+    }
+
+    /// Turns a refusal of a decision into the error that this client understands.
+    fn refuse(&self, inner: &Inner, state: &State, refusal: access::Refusal) -> ApiError {
+        let error = self.told(inner, state, refusal);
+        inner.record(|| {
+            let (decision, why) = (Some(Decision::Refused), Some(error.code().as_str().to_owned()));
+            Event { decision, why, revision: Some(state.revision()), ..self.event(Kind::Denied) }
+        });
+        error
+    }
+
+    fn told(&self, inner: &Inner, state: &State, refusal: access::Refusal) -> ApiError {
+        let Some(identity) = self.client.identity() else {
+            let problem = "this call needs a credential: send a token (`Authorization: Bearer TOKEN`)";
+            return ApiError::Unauthenticated { problem };
+        };
+        // A credential that has ended is forgotten, and then looks like one that was revoked.
+        if let access::Refusal::TokenRevoked { .. } = refusal
+            && let Some(lost) = authenticate::lost(state, inner.gate.clock(state), identity)
+        {
+            return lost;
+        }
+        ApiError::rejected(refusal.into(), state.revision())
+    }
+
+    /// The call in the audit.
+    fn event(&self, kind: Kind) -> Event {
+        Event {
+            principal: Some(self.client.principal().to_string()),
+            credential: self.client.identity().map(|identity| identity.credential),
+            ip: self.client.ip(),
+            front: Some(self.client.front()),
+            permission: self.operation.needs.permission(),
+            namespace: Some(self.namespace.to_string()),
+            names: self.names.iter().map(ToString::to_string).collect(),
+            ..Event::new(kind)
+        }
+    }
+}
+
 impl Permit {
     fn of(
         inner: Arc<Inner>,
+        asked: Option<Asked>,
         dedup: Option<DedupKey>,
         timeout: Option<Duration>,
         operation: Option<&'static Operation>,
         span: Span,
     ) -> Self {
         let traced = operation.filter(|_| !span.is_disabled()).map(|operation| (operation, Instant::now()));
-        Self { call: Arc::new(Call { inner, dedup, timeout, span, traced }) }
+        Self { call: Arc::new(Call { inner, asked, dedup, timeout, span, traced }) }
     }
 
     /// Makes a permit for the node's own work, which has no caller and no retry key.
     pub(super) fn of_node(inner: &Arc<Inner>) -> Self {
-        Self::of(Arc::clone(inner), None, None, None, Span::none())
+        Self::of(Arc::clone(inner), None, None, None, None, Span::none())
+    }
+
+    /// Who calls, for the state machine.
+    pub(super) fn actor(&self) -> Actor {
+        self.call.asked.as_ref().map_or(Actor::Node, |asked| asked.client.actor())
+    }
+
+    /// The client; `None` when the node itself calls.
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.call.asked.as_ref().map(|asked| &asked.client)
+    }
+
+    /// Decides the call on the state that answers it.
+    fn decide(&self, state: &State) -> Result<(), ApiError> {
+        self.call.asked.as_ref().map_or(Ok(()), |asked| asked.decide(&self.call.inner, state))
+    }
+
+    /// Requires a permission that depends on what the call names, for this name or without one.
+    pub(super) fn require(
+        &self,
+        state: &State,
+        permission: Permission,
+        name: Option<&Name>,
+    ) -> Result<(), ApiError> {
+        let Some(asked) = &self.call.asked else { return Ok(()) };
+        let decided = state.authorise(&asked.client.actor(), permission, &asked.namespace, name);
+        decided.map_err(|refusal| asked.refuse(&self.call.inner, state, refusal))
+    }
+
+    /// The names for which the caller has a permission in the namespace of the call.
+    pub(super) fn scope(&self, state: &State, permission: Permission) -> Scope {
+        self.call
+            .asked
+            .as_ref()
+            .map_or(Scope::All, |asked| state.scope(&asked.client.actor(), permission, &asked.namespace))
     }
 
     fn replica(&self) -> &Replica {
@@ -152,21 +327,43 @@ impl Permit {
 
     /// Proposes a command and returns its answer; a refusal is an error.
     pub(super) async fn propose<C: Ask>(&self, command: C) -> Result<(Answer, C::Reply), ApiError> {
-        let request = codec::request(self.call.dedup.clone(), command);
+        self.require_class("propose", |class| matches!(class, Class::Write | Class::Admin))?;
+        // A cluster that is being upgraded does not know actors yet, and enforces nothing.
+        let actor = if self.call.inner.policy.knows_actors() { self.actor() } else { Actor::Node };
+        let request = codec::request(self.call.dedup.clone(), command).by(actor);
         let proposal = self.replica().propose(request, self.timeout());
-        let answer = match proposal.instrument(self.call.span.clone()).await {
+        let proposed = proposal.instrument(self.call.span.clone()).await;
+        let answer = match proposed {
             Err(ProposeError::OutcomeUnknown { waited_ms }) => {
                 let keyed = self.is_keyed();
                 return Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: None });
             }
             other => other?,
         };
-        let reply =
-            answer.outcome.clone().map_err(|rejection| ApiError::rejected(rejection, answer.revision))?;
+        let reply = answer.outcome.clone().map_err(|rejection| self.rejected(rejection, answer.revision))?;
         // The reply belongs to another command, which is a defect of this build.
         let reply = C::Reply::try_from(reply)
             .map_err(|other| ApiError::Internal(format!("unexpected reply {other:?}")))?;
         Ok((answer, reply))
+    }
+
+    /// Turns the refusal of a command into an error. One of access goes into the audit.
+    fn rejected(&self, rejection: Rejection, revision: u64) -> ApiError {
+        match (rejection, &self.call.asked) {
+            (Rejection::Access(refusal), Some(asked)) if is_of_caller(&refusal) => {
+                asked.refuse(&self.call.inner, &self.replica().view(), refusal)
+            }
+            (rejection, _) => ApiError::rejected(rejection, revision),
+        }
+    }
+
+    /// Refuses what the operation of the call says that it does not do, which would be a defect of this build.
+    fn require_class(&self, what: &str, fits: impl FnOnce(Class) -> bool) -> Result<(), ApiError> {
+        let operation = self.call.asked.as_ref().map(|asked| asked.operation);
+        match operation.filter(|operation| !fits(operation.class)) {
+            Some(operation) => Err(ApiError::Internal(format!("{} may not {what}", operation.name))),
+            None => Ok(()),
+        }
     }
 
     /// Renews sessions.
@@ -174,27 +371,38 @@ impl Permit {
         Ok(self.replica().keep_alive(sessions, self.timeout()).await?)
     }
 
-    /// Reads the state, with the consistency that the caller requests.
+    /// Reads the state, with the consistency that the caller requests, and decides the call on it: what is answered after an acknowledged
+    /// revocation was allowed after it.
     pub(super) async fn read(&self, consistency: Consistency) -> Result<Arc<State>, ApiError> {
-        match consistency {
+        let state = match consistency {
             Consistency::Linearizable => {
                 let read = self.replica().read(self.timeout());
-                Ok(read.instrument(self.call.span.clone()).await?)
+                read.instrument(self.call.span.clone()).await?
             }
-            Consistency::Stale => {
-                self.replica().removed().map_or_else(|| Ok(self.view()), |removed| Err(removed.into()))
-            }
-        }
+            Consistency::Stale => match self.replica().removed() {
+                Some(removed) => return Err(removed.into()),
+                None => self.view(),
+            },
+        };
+        self.decide(&state)?;
+        Ok(state)
     }
 
-    /// Returns the state that this node has applied.
+    /// Returns the state that this node has applied, on which nothing was decided.
     pub(super) fn view(&self) -> Arc<State> {
         self.replica().view()
     }
 
+    /// Returns the state that this node has applied, once the call is decided on it.
+    pub(super) fn look(&self) -> Result<Arc<State>, ApiError> {
+        let state = self.view();
+        self.decide(&state)?;
+        Ok(state)
+    }
+
     /// The current cluster time and wall clock for a state that is read now.
     pub(super) fn clock(&self, state: &State) -> Clock {
-        Clock::seen(state, self.replica().now_ms())
+        self.call.inner.gate.clock(state)
     }
 
     /// Wraps a value of a state with the state's revision and the current clock.
@@ -241,5 +449,26 @@ impl Permit {
 
     pub(super) async fn trigger_snapshot(&self) -> Result<u64, ApiError> {
         Ok(self.replica().trigger_snapshot(self.timeout()).await?)
+    }
+}
+
+/// Whether a refusal is about what the caller may do, and not about what it named.
+fn is_of_caller(refusal: &access::Refusal) -> bool {
+    use access::Refusal;
+    match refusal {
+        Refusal::PermissionDenied { .. }
+        | Refusal::PrincipalSuspended { .. }
+        | Refusal::TokenExpired { .. }
+        | Refusal::TokenRevoked { .. }
+        | Refusal::EscalationRefused { .. } => true,
+        Refusal::LastAdmin
+        | Refusal::PrincipalNotFound { .. }
+        | Refusal::GroupNotFound { .. }
+        | Refusal::RoleNotFound { .. }
+        | Refusal::BindingNotFound { .. }
+        | Refusal::TokenNotFound { .. }
+        | Refusal::PasswordChanged { .. }
+        | Refusal::AlreadyBootstrapped { .. }
+        | Refusal::BuiltInRole { .. } => false,
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use batuta_raft::{MemberStatus, Status};
 use batuta_statemachine::cluster::SetLimits;
-use batuta_statemachine::{Code, Limits, LimitsPatch, State};
+use batuta_statemachine::{Code, Limits, LimitsPatch, Permission, State};
 
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::{At, CallContext, Consistency, Service};
 use crate::ApiError;
 
@@ -15,48 +15,51 @@ pub const GET_CLUSTER: Operation = Operation::read(
     "get_cluster",
     "Shows the cluster as the answering node sees it.",
     Area::Cluster,
-    "cluster:read",
+    Permission::ClusterRead,
     &[],
 );
-/// The operation that lists the members.
-pub const LIST_MEMBERS: Operation = Operation::read(
-    "list_members",
-    "Lists the members, as the answering node knows them.",
-    Area::Cluster,
-    "cluster:read",
-    &[],
-);
+/// The operation that lists the members. Clients need it to find another node, so every known caller may.
+pub const LIST_MEMBERS: Operation = Operation {
+    needs: Needs::Identity,
+    ..Operation::read(
+        "list_members",
+        "Lists the members, as the answering node knows them.",
+        Area::Cluster,
+        Permission::ClusterRead,
+        &[],
+    )
+};
 /// The operation that removes a member.
 pub const REMOVE_MEMBER: Operation = Operation::admin(
     "remove_member",
     "Removes a member: first its vote, then the member.",
-    "cluster:members",
+    Permission::ClusterMembers,
     MEMBERSHIP,
 );
 /// The operation that makes a learner a voter.
 pub const PROMOTE_MEMBER: Operation =
-    Operation::admin("promote_member", "Makes a learner a voter.", "cluster:members", MEMBERSHIP);
+    Operation::admin("promote_member", "Makes a learner a voter.", Permission::ClusterMembers, MEMBERSHIP);
 /// The operation that transfers leadership.
 pub const TRANSFER_LEADER: Operation = Operation::admin(
     "transfer_leader",
     "Transfers leadership to another member.",
-    "cluster:transfer",
+    Permission::ClusterTransfer,
     MEMBERSHIP,
 );
 /// The operation that takes a snapshot.
 pub const TRIGGER_SNAPSHOT: Operation = Operation::admin(
     "trigger_snapshot",
     "Takes a snapshot on the answering node and purges its log.",
-    "cluster:snapshot",
+    Permission::ClusterSnapshot,
     &[],
 );
 /// The operation that reads the limits.
 pub const GET_LIMITS: Operation =
-    Operation::read("get_limits", "Reads the limits in force.", Area::Cluster, "cluster:read", &[]);
+    Operation::read("get_limits", "Reads the limits in force.", Area::Cluster, Permission::ClusterRead, &[]);
 /// The operation that changes limits.
 pub const SET_LIMITS: Operation = Operation {
     retry_key: true,
-    ..Operation::admin("set_limits", "Changes limits on all nodes at once.", "cluster:limits", &[])
+    ..Operation::admin("set_limits", "Changes limits on all nodes at once.", Permission::ClusterLimits, &[])
 };
 
 const MEMBERSHIP: &[Code] = &[Code::UnknownMember, Code::MembershipChangeRefused];
@@ -143,7 +146,7 @@ impl Service {
     ) -> Result<ClusterStatus, ApiError> {
         let permit = self.admit(context, &GET_CLUSTER, [])?;
         let mut replica = self.inner.gate.status();
-        let state = permit.view();
+        let state = permit.look()?;
         // The hash and its index come from the same state: another entry may be applied at any moment.
         replica.applied_index = state.revision();
         replica.committed_index = replica.committed_index.max(replica.applied_index);
@@ -172,6 +175,7 @@ impl Service {
     /// See `docs/errors.md`.
     pub fn members(&self, context: &CallContext) -> Result<At<Vec<MemberStatus>>, ApiError> {
         let permit = self.admit(context, &LIST_MEMBERS, [])?;
+        permit.look()?;
         Ok(permit.applied(self.inner.gate.status().members))
     }
 
@@ -193,6 +197,8 @@ impl Service {
     ) -> Result<At<ChangedMember>, ApiError> {
         let permit = self.admit(context, &REMOVE_MEMBER, [])?;
         let node_id = self.member_id(member)?;
+        // No command of the log decides this call, so it is decided on the newest state.
+        permit.read(Consistency::Linearizable).await?;
         permit.remove_member(node_id).await?;
         Ok(permit.applied(ChangedMember { node_id }))
     }
@@ -208,6 +214,7 @@ impl Service {
     ) -> Result<At<ChangedMember>, ApiError> {
         let permit = self.admit(context, &PROMOTE_MEMBER, [])?;
         let node_id = self.member_id(member)?;
+        permit.read(Consistency::Linearizable).await?;
         permit.promote_member(node_id).await?;
         Ok(permit.applied(ChangedMember { node_id }))
     }
@@ -224,6 +231,7 @@ impl Service {
         let permit = self.admit(context, &TRANSFER_LEADER, [])?;
         let to =
             member.filter(|member| !member.is_empty()).map(|member| self.member_id(member)).transpose()?;
+        permit.read(Consistency::Linearizable).await?;
         let leader_id = permit.transfer_leader(to).await?;
         let leader_name = name_of(&self.inner.gate.status().members, leader_id);
         Ok(permit.applied(Leader { leader_id, leader_name }))
@@ -235,6 +243,7 @@ impl Service {
     /// See `docs/errors.md`.
     pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<At<TakenSnapshot>, ApiError> {
         let permit = self.admit(context, &TRIGGER_SNAPSHOT, [])?;
+        permit.look()?;
         let snapshot_index = permit.trigger_snapshot().await?;
         Ok(permit.applied(TakenSnapshot { snapshot_index }))
     }

@@ -5,11 +5,11 @@ use batuta_statemachine::lock::{
     By, GrantRef, LockFilter, LockPart, LockRequest, LockView, MetadataSet, Mode, Owner, Release,
     SetMetadata, Wait,
 };
-use batuta_statemachine::{Code, LockId, Name, Namespace, Rejection, SessionId, lock as core};
+use batuta_statemachine::{Code, LockId, Name, Namespace, Permission, Rejection, SessionId, lock as core};
 
 use super::acquire::{ACQUIRE, AcquireRequest, Held, Queued};
 use super::lock::{Lock, Released, WAITERS_SHOWN_MAX, lock_part, locks, released};
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::{At, CallContext, Consistency, Page, Service, parse};
 use crate::ApiError;
 
@@ -18,7 +18,7 @@ pub const CAMPAIGN: Operation = Operation::write(
     "campaign",
     "Stands as a candidate in an election; on request, waits to be elected.",
     Area::Election,
-    Some("election:campaign"),
+    Needs::Permission(Permission::ElectionCampaign),
     ACQUIRE.codes,
 );
 /// The operation that replaces the value of the leader.
@@ -26,7 +26,7 @@ pub const PROCLAIM: Operation = Operation::write(
     "proclaim",
     "Replaces the value of the leader, under its fencing token.",
     Area::Election,
-    None,
+    Needs::Identity,
     &[Code::ModeMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// The operation that gives up leadership.
@@ -34,7 +34,7 @@ pub const RESIGN: Operation = Operation::write(
     "resign",
     "Gives up leadership, under its fencing token; the next candidate is elected at once.",
     Area::Election,
-    None,
+    Needs::Identity,
     &[Code::ModeMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// The operation that reads one election.
@@ -42,7 +42,7 @@ pub const GET_ELECTION: Operation = Operation::read(
     "get_election",
     "Reads the leader and the candidates of one election.",
     Area::Election,
-    "election:read",
+    Permission::ElectionRead,
     &[],
 );
 /// The operation that lists elections.
@@ -50,7 +50,7 @@ pub const LIST_ELECTIONS: Operation = Operation::read(
     "list_elections",
     "Lists elections in order of their names.",
     Area::Election,
-    "election:list",
+    Permission::ElectionList,
     &[],
 );
 
@@ -232,9 +232,10 @@ impl Service {
         let prefix = (!request.prefix.is_empty()).then(|| request.prefix.clone());
         let filter = LockFilter { prefix, elections: Some(true), ..LockFilter::default() };
         let state = permit.read(consistency).await?;
-        let Page { items, next } = locks(&state, &context.namespace, &filter, request.after.as_ref(), limit);
-        let items = items.into_iter().map(Election::from).collect();
-        Ok(permit.seen(&state, Page { items, next }))
+        let filter = LockFilter { scope: permit.scope(&state, Permission::ElectionList), ..filter };
+        let after = request.after.as_ref();
+        let page = locks(&state, &permit.actor(), &context.namespace, &filter, after, limit);
+        Ok(permit.seen(&state, page.map(Election::from)))
     }
 }
 

@@ -7,7 +7,7 @@ use super::acquire::{AcquireRequest, Held};
 use super::election::{Campaign, Leadership};
 use super::lock::{Extend, Released};
 use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchRequest};
-use super::{At, CallContext, Clock, Consistency, Service};
+use super::{At, CallContext, Caller, Clock, Consistency, Service};
 use crate::ApiError;
 
 /// A grant that is held for a connection.
@@ -132,7 +132,9 @@ async fn watch_from(
         names: Names::Exact(name.clone()),
         ..Filter::default()
     };
-    service.watch(context, WatchRequest { filter, start, ..WatchRequest::default() }).await
+    // Whoever holds something learns of its loss, also without the permission to watch.
+    let context = CallContext { caller: Caller::Node("hold a grant"), ..context.clone() };
+    service.watch(&context, WatchRequest { filter, start, ..WatchRequest::default() }).await
 }
 
 impl Hold {

@@ -9,11 +9,11 @@ use batuta_statemachine::lock::{
     TokenCheck, WaiterExplanation,
 };
 use batuta_statemachine::lock::{Extend as ExtendCommand, ForceRelease as ForceReleaseCommand, Release};
-use batuta_statemachine::{Ask, Code, LockId, Name, SessionId, lock};
+use batuta_statemachine::{Ask, Code, LockId, Name, Permission, SessionId, lock};
 
 use super::acquire::Held;
 use super::admit::Permit;
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::{At, CallContext, Consistency, Page, Service, parse};
 use crate::ApiError;
 
@@ -25,7 +25,7 @@ pub const RELEASE: Operation = Operation::write(
     "release",
     "Releases a grant.",
     Area::Lock,
-    None,
+    Needs::Identity,
     &[Code::LockNotHeld, Code::NamespaceMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// The operation that renews a one-shot grant.
@@ -33,7 +33,7 @@ pub const EXTEND: Operation = Operation::write(
     "extend",
     "Renews a grant that has its own TTL. Never shortens it.",
     Area::Lock,
-    None,
+    Needs::Identity,
     &[Code::LockNotHeld, Code::NamespaceMismatch, Code::OwnedBySession],
 );
 /// The operation that takes a grant away from its owner.
@@ -41,7 +41,7 @@ pub const FORCE_RELEASE: Operation = Operation::write(
     "force_release",
     "Takes a grant away from its owner, if the lock is still held under the given token.",
     Area::Lock,
-    Some("lock:force_release"),
+    Needs::Permission(Permission::LockForceRelease),
     &[Code::TokenSuperseded],
 );
 /// The operation that withdraws a queued acquisition.
@@ -49,29 +49,39 @@ pub const CANCEL_WAIT: Operation = Operation::write(
     "cancel_wait",
     "Withdraws a queued acquisition.",
     Area::Lock,
-    None,
+    Needs::Identity,
     &[Code::AlreadyGranted, Code::NamespaceMismatch],
 );
 /// The operation that checks a token.
-pub const CHECK: Operation =
-    Operation::read("check", "Checks whether a lock is held under a token.", Area::Lock, "lock:read", &[]);
+pub const CHECK: Operation = Operation::read(
+    "check",
+    "Checks whether a lock is held under a token.",
+    Area::Lock,
+    Permission::LockRead,
+    &[],
+);
 /// The operation that reads one lock.
 pub const GET_LOCK: Operation = Operation::read(
     "get_lock",
     "Reads one lock. A free lock is not found.",
     Area::Lock,
-    "lock:read",
+    Permission::LockRead,
     &[Code::LockNotFound],
 );
 /// The operation that lists locks.
-pub const LIST_LOCKS: Operation =
-    Operation::read("list_locks", "Lists locks in order of their names.", Area::Lock, "lock:list", &[]);
+pub const LIST_LOCKS: Operation = Operation::read(
+    "list_locks",
+    "Lists locks in order of their names.",
+    Area::Lock,
+    Permission::LockList,
+    &[],
+);
 /// The operation that explains a lock.
 pub const EXPLAIN: Operation = Operation::read(
     "explain",
     "Explains who holds a lock, who waits, and what blocks each waiter.",
     Area::Lock,
-    "lock:read",
+    Permission::LockRead,
     &[],
 );
 
@@ -427,8 +437,9 @@ impl Service {
     ) -> Result<At<Lock>, ApiError> {
         let permit = self.admit(context, &GET_LOCK, [name])?;
         let state = permit.read(consistency).await?;
-        let lock = view::lock(&state, &context.namespace, name, &cursors.part())
+        let mut lock = view::lock(&state, &context.namespace, name, &cursors.part())
             .ok_or_else(|| ApiError::LockNotFound { name: name.clone(), revision: state.revision() })?;
+        state.hide_names(&permit.actor(), &mut lock.view);
         Ok(permit.seen(&state, lock))
     }
 
@@ -450,10 +461,12 @@ impl Service {
             prefix: (!request.prefix.is_empty()).then(|| request.prefix.clone()),
             session: request.session,
             owner: request.owner.clone(),
-            elections: None,
+            ..LockFilter::default()
         };
         let state = permit.read(consistency).await?;
-        let page = view::locks(&state, &context.namespace, &filter, request.after.as_ref(), limit);
+        let filter = LockFilter { scope: permit.scope(&state, Permission::LockList), ..filter };
+        let after = request.after.as_ref();
+        let page = view::locks(&state, &permit.actor(), &context.namespace, &filter, after, limit);
         Ok(permit.seen(&state, page))
     }
 
@@ -472,7 +485,7 @@ impl Service {
         let permit = self.admit(context, &EXPLAIN, [name])?;
         let state = permit.read(consistency).await?;
         let clock = permit.clock(&state);
-        let value = view::explain(&state, &context.namespace, name, &cursors.part(), clock);
+        let value = view::explain(&state, &permit.actor(), &context.namespace, name, &cursors.part(), clock);
         Ok(At { revision: state.revision(), clock, value })
     }
 }

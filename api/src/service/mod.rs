@@ -5,7 +5,9 @@
 
 pub mod acquire;
 mod admit;
+mod authenticate;
 pub mod bound;
+pub mod caller;
 mod clock;
 pub mod cluster;
 pub mod election;
@@ -14,6 +16,7 @@ pub mod hold;
 pub mod lock;
 pub mod operation;
 pub mod parse;
+mod policy;
 pub mod register;
 pub mod session;
 pub mod size;
@@ -26,15 +29,17 @@ use std::time::{Duration, Instant};
 
 use batuta_raft::{Answer, Replica};
 use batuta_statemachine::{DedupKey, Namespace};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::access::audit::{Audit, Event};
 use crate::{ApiError, Hosts};
 use admit::Gate;
+use policy::Policy;
 use waits::Waits;
 
-pub use admit::Caller;
+pub use caller::{Caller, Client};
 pub use clock::{Clock, rfc3339};
 
 /// Options of a [`Service`]. They change no outcome, because anything that does is replicated.
@@ -54,6 +59,10 @@ pub struct ServiceOptions {
     pub version: String,
     /// The names by which clients may call this node, besides IP addresses and loopback names.
     pub hosts: Hosts,
+    /// The audit of this node.
+    pub audit: Option<Audit>,
+    /// Whether privileged calls are refused while the audit cannot be written.
+    pub audit_required: bool,
 }
 
 impl Default for ServiceOptions {
@@ -66,6 +75,8 @@ impl Default for ServiceOptions {
             watch_queue_changes_max: 4_096,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hosts: Hosts::default(),
+            audit: None,
+            audit_required: false,
         }
     }
 }
@@ -84,16 +95,10 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    /// The context of a client's call in a namespace, without a retry key.
+    /// The context of an anonymous client's call in the default namespace, without a retry key.
     #[must_use]
-    pub fn in_namespace(namespace: Namespace) -> Self {
-        Self { caller: Caller::Client, namespace, dedup: None, timeout: None }
-    }
-
-    /// The context of a client's call in the default namespace. Also used for calls about the cluster, which belong to no namespace.
-    #[must_use]
-    pub fn in_default_namespace() -> Self {
-        Self::in_namespace(Namespace::default())
+    pub fn anonymous() -> Self {
+        Client::default().context(Namespace::default())
     }
 }
 
@@ -141,6 +146,16 @@ pub struct Page<T, P> {
     pub items: Vec<T>,
     /// The item after which the next page starts; `None` on the last page.
     pub next: Option<P>,
+    /// Whether items may be missing because the caller may not see them.
+    pub filtered: bool,
+}
+
+impl<T, P> Page<T, P> {
+    /// Converts the items.
+    pub(crate) fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U, P> {
+        let Self { items, next, filtered } = self;
+        Page { items: items.into_iter().map(convert).collect(), next, filtered }
+    }
 }
 
 /// The use cases. A clone is another handle to the same service.
@@ -159,10 +174,22 @@ struct Inner {
     background: TaskTracker,
     /// Counts calls, to give each an id.
     calls: AtomicU64,
+    policy: Policy,
+    /// Limits how many tokens that this node does not know are looked up at the same time.
+    unknown_tokens: Semaphore,
     /// The runtime for background work, which a drop outside of any task may start.
     runtime: tokio::runtime::Handle,
     /// Ends the task that feeds `waits` and `hub` when the last handle is dropped.
     _feeder: DropGuard,
+}
+
+impl Inner {
+    /// Records an event, if there is an audit.
+    fn record(&self, event: impl FnOnce() -> Event) {
+        if let Some(audit) = &self.options.audit {
+            audit.record(event());
+        }
+    }
 }
 
 impl Service {
@@ -180,12 +207,14 @@ impl Service {
         );
         let hub = Arc::new(hub);
         tokio::spawn(watch::feed(replica.clone(), Arc::clone(&waits), Arc::clone(&hub), stop.clone()));
+        let follower = stop.clone();
         let draining = CancellationToken::new();
         let (removal, drain) = (replica.until_removed(), draining.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             removal.await;
             drain.cancel();
         }));
+        let view = replica.view();
         let inner = Inner {
             gate: Gate::new(replica),
             options,
@@ -195,10 +224,14 @@ impl Service {
             draining,
             background: TaskTracker::new(),
             calls: AtomicU64::new(0),
+            policy: Policy::new(&view),
+            unknown_tokens: Semaphore::new(authenticate::UNKNOWN_TOKENS_MAX),
             runtime: tokio::runtime::Handle::current(),
             _feeder: stop.drop_guard(),
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        tokio::spawn(policy::follow(Arc::downgrade(&inner), follower));
+        Self { inner }
     }
 
     /// Prepares for shutdown: the node is no longer ready, new waits are refused, and waiting calls are answered with

@@ -3,7 +3,7 @@
 //!
 //! An operation is declared once, next to its use case, and listed in [`ALL`].
 
-use batuta_statemachine::Code;
+use batuta_statemachine::{Code, Permission};
 
 use super::{acquire, cluster, election, lock, register, session, watch};
 
@@ -22,6 +22,8 @@ pub enum Area {
     Watch,
     /// The cluster itself.
     Cluster,
+    /// Access: who may do what.
+    Access,
 }
 
 impl Area {
@@ -35,6 +37,7 @@ impl Area {
             Self::Register => "register",
             Self::Watch => "watch",
             Self::Cluster => "cluster",
+            Self::Access => "access",
         }
     }
 }
@@ -65,6 +68,28 @@ impl Class {
     }
 }
 
+/// What a caller needs for an operation, while access is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Needs {
+    /// Nothing: the operation is how a caller proves who it is, or asks who it is.
+    Nothing,
+    /// To have proved who it is. What it may do depends on what it names: its own grants and sessions, for example.
+    Identity,
+    /// This permission, for each name of the call.
+    Permission(Permission),
+}
+
+impl Needs {
+    /// The permission, if one is needed whatever the call names.
+    #[must_use]
+    pub const fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Permission(permission) => Some(permission),
+            Self::Nothing | Self::Identity => None,
+        }
+    }
+}
+
 /// An operation, the same over every front.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -74,8 +99,8 @@ pub struct Operation {
     pub summary: &'static str,
     /// The area of the operation.
     pub area: Area,
-    /// The required permission, `area:verb`. `None` when any known caller may use it: the holder of a grant or session may keep and release it.
-    pub permission: Option<&'static str>,
+    /// What the caller needs.
+    pub needs: Needs,
     /// The class of the operation.
     pub class: Class,
     /// Whether a retry under the same key takes effect once.
@@ -94,6 +119,15 @@ const COMMON: &[Code] = &[
     Code::NodeRemoved,
     Code::Internal,
 ];
+/// Codes with which calls are refused whose caller lacks something.
+const DENIALS: &[Code] = &[
+    Code::Unauthenticated,
+    Code::InvalidToken,
+    Code::TokenExpired,
+    Code::TokenRevoked,
+    Code::PrincipalSuspended,
+    Code::PermissionDenied,
+];
 /// Codes of calls that propose something.
 const CHANGES: &[Code] = &[Code::OutcomeUnknown, Code::UpgradePending];
 /// Codes of calls that take a retry key.
@@ -107,14 +141,14 @@ impl Operation {
         name: &'static str,
         summary: &'static str,
         area: Area,
-        permission: &'static str,
+        permission: Permission,
         codes: &'static [Code],
     ) -> Self {
         Self {
             name,
             summary,
             area,
-            permission: Some(permission),
+            needs: Needs::Permission(permission),
             class: Class::Read,
             retry_key: false,
             codes,
@@ -126,21 +160,21 @@ impl Operation {
         name: &'static str,
         summary: &'static str,
         area: Area,
-        permission: Option<&'static str>,
+        needs: Needs,
         codes: &'static [Code],
     ) -> Self {
-        Self { name, summary, area, permission, class: Class::Write, retry_key: true, codes }
+        Self { name, summary, area, needs, class: Class::Write, retry_key: true, codes }
     }
 
     /// Makes a change of the cluster itself.
     pub(super) const fn admin(
         name: &'static str,
         summary: &'static str,
-        permission: &'static str,
+        permission: Permission,
         codes: &'static [Code],
     ) -> Self {
-        let permission = Some(permission);
-        Self { name, summary, area: Area::Cluster, permission, class: Class::Admin, retry_key: false, codes }
+        let needs = Needs::Permission(permission);
+        Self { name, summary, area: Area::Cluster, needs, class: Class::Admin, retry_key: false, codes }
     }
 
     /// All codes with which the operation may be refused, each once.
@@ -153,7 +187,7 @@ impl Operation {
         };
         let keyed = if self.retry_key { KEYED } else { &[] };
         let mut codes = Vec::new();
-        for code in [COMMON, of_class, keyed, self.codes].into_iter().flatten() {
+        for code in [COMMON, DENIALS, of_class, keyed, self.codes].into_iter().flatten() {
             if !codes.contains(code) {
                 codes.push(*code);
             }

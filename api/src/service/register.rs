@@ -3,9 +3,9 @@
 use batuta_statemachine::register::{
     AdvanceRegister, DeleteRegister, Refusal, RegisterAdvanced, RegisterDeleted,
 };
-use batuta_statemachine::{Code, Name};
+use batuta_statemachine::{Code, Name, Permission};
 
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::{At, CallContext, Consistency, Service};
 use crate::ApiError;
 
@@ -14,7 +14,7 @@ pub const ADVANCE_REGISTER: Operation = Operation::write(
     "advance_register",
     "Advances a register to a fencing token. Refused when the register has seen a newer token.",
     Area::Register,
-    Some("register:advance"),
+    Needs::Permission(Permission::RegisterAdvance),
     &[Code::TokenSuperseded, Code::LimitExceeded, Code::DiskFull],
 );
 /// The operation that reads a register.
@@ -22,7 +22,7 @@ pub const GET_REGISTER: Operation = Operation::read(
     "get_register",
     "Reads a register.",
     Area::Register,
-    "register:read",
+    Permission::RegisterRead,
     &[Code::RegisterNotFound],
 );
 /// The operation that deletes a register.
@@ -30,7 +30,7 @@ pub const DELETE_REGISTER: Operation = Operation::write(
     "delete_register",
     "Deletes a register, which then accepts every token again. Answers its last value.",
     Area::Register,
-    Some("register:delete"),
+    Needs::Permission(Permission::RegisterDelete),
     &[Code::RegisterNotFound],
 );
 

@@ -3,10 +3,10 @@
 use batuta_statemachine::session::{
     CloseSession, OpenSession, Refusal, SessionClosed, SessionOpened, SessionView,
 };
-use batuta_statemachine::{Code, Namespace, SessionId, State};
+use batuta_statemachine::{Code, Namespace, Permission, PrincipalId, SessionId, State};
 
 use super::admit::Permit;
-use super::operation::{Area, Operation};
+use super::operation::{Area, Needs, Operation};
 use super::{At, CallContext, Consistency, Page, Service, parse, size};
 use crate::ApiError;
 
@@ -15,7 +15,7 @@ pub const OPEN_SESSION: Operation = Operation::write(
     "open_session",
     "Opens a session: a single keep-alive keeps everything alive that the client owns.",
     Area::Session,
-    Some("session:open"),
+    Needs::Permission(Permission::SessionOpen),
     &[Code::LimitExceeded, Code::DiskFull],
 );
 /// The operation that renews a session. It needs no retry key, because renewing twice does no harm.
@@ -25,7 +25,7 @@ pub const KEEP_ALIVE: Operation = Operation {
         "keep_alive",
         "Renews a session.",
         Area::Session,
-        None,
+        Needs::Identity,
         &[Code::SessionNotFound, Code::NamespaceMismatch],
     )
 };
@@ -34,20 +34,28 @@ pub const CLOSE_SESSION: Operation = Operation::write(
     "close_session",
     "Ends a session and everything it owns, in one revision.",
     Area::Session,
-    None,
+    Needs::Identity,
     &[Code::NamespaceMismatch],
 );
-/// The operation that reads one session.
-pub const GET_SESSION: Operation = Operation::read(
-    "get_session",
-    "Reads one session.",
-    Area::Session,
-    "session:read",
-    &[Code::SessionNotFound, Code::NamespaceMismatch],
-);
+/// The operation that reads one session: an own one, or with `session:read` any.
+pub const GET_SESSION: Operation = Operation {
+    needs: Needs::Identity,
+    ..Operation::read(
+        "get_session",
+        "Reads one session.",
+        Area::Session,
+        Permission::SessionRead,
+        &[Code::SessionNotFound, Code::NamespaceMismatch],
+    )
+};
 /// The operation that lists sessions.
-pub const LIST_SESSIONS: Operation =
-    Operation::read("list_sessions", "Lists sessions, oldest first.", Area::Session, "session:list", &[]);
+pub const LIST_SESSIONS: Operation = Operation::read(
+    "list_sessions",
+    "Lists sessions, oldest first.",
+    Area::Session,
+    Permission::SessionList,
+    &[],
+);
 
 /// Opens a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +208,8 @@ impl Service {
         let permit = self.admit(context, &GET_SESSION, [])?;
         let state = permit.read(consistency).await?;
         let revision = state.revision();
-        let found = state.session(session).ok_or_else(|| ApiError::session_not_found(session, revision))?;
+        let found = state.session(session).filter(|_| permit.may_know(&state, session));
+        let found = found.ok_or_else(|| ApiError::session_not_found(session, revision))?;
         if found.namespace != context.namespace {
             return Err(foreign(session, found.namespace, revision));
         }
@@ -224,7 +233,23 @@ impl Service {
     }
 }
 
-/// Refuses each session of another namespace. A session never moves between namespaces, so this node's own state is enough; only for
+impl Permit {
+    /// Whether the caller may know of a session: it is its own, or it may read those of others.
+    fn may_know(&self, state: &State, session: SessionId) -> bool {
+        let namespace = state.session_namespace(session);
+        let reads =
+            |namespace| state.authorise(&self.actor(), Permission::SessionRead, namespace, None).is_ok();
+        state.owns_session(&self.actor(), session) || namespace.is_some_and(reads)
+    }
+
+    /// Whether the caller may renew a session: it is its own, or nobody's yet, and then it becomes that of the first who uses it.
+    fn may_keep(&self, state: &State, session: SessionId) -> bool {
+        state.owns_session(&self.actor(), session)
+            || state.session_owner(session) == Some(PrincipalId::ANONYMOUS)
+    }
+}
+
+/// Refuses each session of another namespace, and of another owner. A session never moves between namespaces, so this node's own state is enough; only for
 /// sessions that it does not know, the state is read linearizably.
 async fn check_namespaces(
     permit: &Permit,
@@ -240,9 +265,14 @@ async fn check_namespaces(
     }
     let namespaces = of(&state);
     let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
+        Some(_) if !permit.may_keep(&state, *session) => {
+            Err(ApiError::session_not_found(*session, state.revision()))
+        }
         Some(namespace) if namespace != *own => Err(foreign(*session, namespace, state.revision())),
+        // Whoever keeps a session must still have the right to open one.
+        Some(_) => permit.require(&state, Permission::SessionOpen, None).map(|()| *session),
         // An ended session may still have a remembered answer, so the command itself must decide.
-        _ => Ok(*session),
+        None => Ok(*session),
     };
     Ok(sessions.iter().zip(namespaces).map(check).collect())
 }
@@ -258,5 +288,5 @@ pub(crate) fn sessions(
     let mut items = state.sessions(namespace, after, limit + 1);
     let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::session);
     let next = items.last().filter(|_| more).map(|view| view.session);
-    Page { items, next }
+    Page { items, next, filtered: false }
 }

@@ -24,15 +24,15 @@ use crate::client_work::client_work;
 use crate::contract::session::Session;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
-use crate::service::{At, CallContext, Caller, Consistency, Service};
+use crate::service::{At, CallContext, Caller, Client, Consistency, Service};
 use crate::socket::{self, Gone, Out};
 
 /// Serves a connection to its end.
-pub(super) async fn serve(service: Service, options: Arc<WsOptions>, socket: WebSocket) {
+pub(super) async fn serve(service: Service, options: Arc<WsOptions>, client: Client, socket: WebSocket) {
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_frames_max);
     let writer = socket::start_writer(sink, queue, options.write_timeout, Close::Slow.message());
-    let mut connection = Connection::new(service.clone(), options, out.clone());
+    let mut connection = Connection::new(service.clone(), options, client, out.clone());
     let close = tokio::select! {
         close = connection.run(&mut reader) => close,
         () = socket::overdue(&service) => Ok(Some(Close::Draining)),
@@ -102,12 +102,12 @@ struct Greeting {
 }
 
 impl Connection {
-    fn new(service: Service, options: Arc<WsOptions>, out: Out) -> Self {
+    fn new(service: Service, options: Arc<WsOptions>, client: Client, out: Out) -> Self {
         Self {
             service,
             options,
             out,
-            defaults: Defaults::default(),
+            defaults: Defaults { client, ..Defaults::default() },
             fresh: true,
             opening: None,
             bound: HashMap::new(),
@@ -238,7 +238,7 @@ impl Connection {
     }
 
     fn context(&self) -> CallContext {
-        CallContext::in_namespace(self.defaults.namespace.clone())
+        self.defaults.client.context(self.defaults.namespace.clone())
     }
 
     fn follower(&self, id: String) -> Follower {
@@ -262,7 +262,13 @@ impl Connection {
     fn watch(&mut self, id: &str, request: WatchRequest) -> Result<(), ApiError> {
         let watches = self.entries.len() - self.in_flight();
         within("ws_watches_max", watches, self.options.watches_max)?;
-        let work = watch::tell(self.service.clone(), id.to_owned(), request, self.out.clone());
+        let work = watch::tell(
+            self.service.clone(),
+            self.defaults.client.clone(),
+            id.to_owned(),
+            request,
+            self.out.clone(),
+        );
         self.start(id, Kind::Watch, async move {
             work.await;
             Finished::Watch

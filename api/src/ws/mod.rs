@@ -30,7 +30,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{Extensions, HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::sync::Semaphore;
@@ -38,8 +38,8 @@ use tokio::sync::Semaphore;
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::json::Problem;
-use crate::middleware::stack;
-use crate::service::Service;
+use crate::middleware::{Doorkeeper, stack};
+use crate::service::{Client, Service};
 use crate::socket::admit;
 
 pub use asyncapi::asyncapi;
@@ -98,16 +98,15 @@ struct Front {
 /// Builds the WebSocket API over the service, at [`PATH`]. The router can be merged with those of other APIs.
 pub fn router(service: Service, options: WsOptions) -> Router {
     let connections = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
-    let hosts = service.hosts().clone();
-    let front = Front { service, options: Arc::new(options), connections };
+    let front = Front { service: service.clone(), options: Arc::new(options), connections };
     let routes = Router::new().route(PATH, any(connect)).with_state(front);
-    stack(routes, crate::middleware::Front::WebSocket, &hosts)
+    stack(routes, crate::middleware::Front::WebSocket, &Doorkeeper::of(&service))
 }
 
 /// Completes the router of the service for a port of its own: every other path is answered with a problem document.
 pub fn alone(router: Router, service: &Service) -> Router {
     let other_paths = Router::new().fallback(path_not_found);
-    router.merge(stack(other_paths, crate::middleware::Front::WebSocket, service.hosts()))
+    router.merge(stack(other_paths, crate::middleware::Front::WebSocket, &Doorkeeper::of(service)))
 }
 
 async fn path_not_found(uri: Uri) -> Problem {
@@ -119,10 +118,13 @@ async fn path_not_found(uri: Uri) -> Problem {
 
 async fn connect(
     State(front): State<Front>,
+    extensions: Extensions,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    match handshake(front, &headers, upgrade) {
+    // Without the layer that adds it, a client has proved nothing.
+    let client = extensions.get::<Client>().cloned().unwrap_or_default();
+    match handshake(front, client, &headers, upgrade) {
         Ok(response) => response,
         Err(error) => Problem::from(error).into_response(),
     }
@@ -130,6 +132,7 @@ async fn connect(
 
 fn handshake(
     front: Front,
+    client: Client,
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -144,7 +147,7 @@ fn handshake(
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = service.clone();
         tracker.tracked(client_work(async move {
-            connection::serve(service, options, socket).await;
+            connection::serve(service, options, client, socket).await;
             drop(place);
         }))
     }))

@@ -19,11 +19,13 @@ use crate::service::acquire::Held;
 use crate::service::bound::BoundSession;
 use crate::service::operation::Operation;
 use crate::service::watch::WatchRequest;
-use crate::service::{At, CallContext, Service, parse};
+use crate::service::{At, CallContext, Client, Service, parse};
 
 /// The connection's defaults for fields that a request leaves out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
+    /// Who the connection belongs to.
+    pub(super) client: Client,
     pub(super) namespace: Namespace,
     pub(super) session: Option<SessionId>,
 }
@@ -279,7 +281,7 @@ fn call(op: &str, fields: Map<String, Value>, defaults: &Defaults) -> Result<Ask
 }
 
 fn read_context(defaults: &Defaults) -> CallContext {
-    CallContext::in_namespace(defaults.namespace.clone())
+    defaults.client.context(defaults.namespace.clone())
 }
 
 fn hello(fields: Map<String, Value>) -> Result<Asked, ApiError> {

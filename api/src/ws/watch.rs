@@ -4,7 +4,7 @@ use super::frame::Outgoing;
 use crate::ApiError;
 use crate::contract::watch::WatchItem;
 use crate::service::watch::WatchRequest;
-use crate::service::{CallContext, Service};
+use crate::service::{Client, Service};
 use crate::socket::{Gone, Out};
 
 #[derive(serde::Serialize)]
@@ -13,8 +13,8 @@ struct Opened {
 }
 
 /// Opens a watch and sends its items to the client until the watch ends.
-pub(super) async fn tell(service: Service, id: String, request: WatchRequest, out: Out) {
-    if let Ok(Err(error)) = follow(&service, &id, request, &out).await {
+pub(super) async fn tell(service: Service, client: Client, id: String, request: WatchRequest, out: Out) {
+    if let Ok(Err(error)) = follow(&service, &client, &id, request, &out).await {
         // A failure means that the connection has ended; the watch is over in any case.
         let _ = out.send(Outgoing::error(Some(id), error)).await;
     }
@@ -22,11 +22,12 @@ pub(super) async fn tell(service: Service, id: String, request: WatchRequest, ou
 
 async fn follow(
     service: &Service,
+    client: &Client,
     id: &str,
     request: WatchRequest,
     out: &Out,
 ) -> Result<Result<(), ApiError>, Gone> {
-    let context = CallContext::in_namespace(request.filter.namespace.clone());
+    let context = client.context(request.filter.namespace.clone());
     let mut watch = match service.watch(&context, request).await {
         Ok(watch) => watch,
         Err(error) => return Ok(Err(error)),

@@ -53,7 +53,7 @@ impl Node {
         let replica = Replica::start(options).await.expect("starts");
         let service = Service::new(replica.clone(), service);
         eventually("the node is ready", async || service.readiness().ready()).await;
-        Self { service, context: CallContext::in_default_namespace(), replica, _data: data }
+        Self { service, context: CallContext::anonymous(), replica, _data: data }
     }
 
     pub(crate) async fn stop(self) {

@@ -139,6 +139,17 @@ impl State {
         self.access.mode == Mode::Enforce || (self.access.guarded && is_of_access(permission))
     }
 
+    /// Checks that a caller and its credential are good, whatever it may do and whatever the mode.
+    ///
+    /// # Errors
+    /// `token_expired`, `token_revoked`, `principal_suspended`.
+    pub fn check_identity(&self, actor: &Actor) -> Result<(), Refusal> {
+        match *actor {
+            Actor::Node => Ok(()),
+            Actor::Caller { principal, credential } => self.identify(principal, credential).map(|_| ()),
+        }
+    }
+
     /// Finds a caller and its credential, both good.
     pub(super) fn identify(
         &self,
@@ -231,9 +242,10 @@ fn patterns_for(role: &Role, permission: Permission) -> impl Iterator<Item = Pat
 }
 
 /// The names for which a caller has a permission in a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
+    #[default]
     All,
     /// Those that its rules cover: a list of names is filtered.
     Names(Names),

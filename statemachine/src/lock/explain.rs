@@ -61,6 +61,13 @@ impl State {
         reader.hide_in(&mut lock);
         Some(Explanation { lock, waiters, names_hidden: reader.names_hidden })
     }
+
+    /// Leaves out of a lock the names that its holders and waiters hold or wait for besides it and that the actor may not read. Returns how many.
+    pub fn hide_names(&self, actor: &Actor, lock: &mut LockView) -> u64 {
+        let mut reader = Reader { state: self, actor, names_hidden: 0 };
+        reader.hide_in(lock);
+        reader.names_hidden
+    }
 }
 
 /// Reads on behalf of an actor.

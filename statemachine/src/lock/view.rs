@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
+use crate::access::Scope;
 use crate::lock::record::{Kind, LockKey, LockRecord};
 use crate::lock::{Grant, Wait};
 use crate::{LockId, Name, Namespace, SessionId, State};
@@ -94,6 +95,8 @@ pub struct LockFilter {
     pub owner: Option<String>,
     /// Only elections, or only what is none; `None` selects both.
     pub elections: Option<bool>,
+    /// Only these names.
+    pub scope: Scope,
 }
 
 /// The status of a token on a lock.
@@ -186,7 +189,7 @@ impl State {
                 return (views, last);
             }
             last = Some(key.name.clone());
-            if self.fits(lock, filter) {
+            if filter.scope.admits(&key.name) && self.fits(lock, filter) {
                 views.push(self.lock_view(key, lock, part));
             }
         }

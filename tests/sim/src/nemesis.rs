@@ -336,7 +336,7 @@ impl Nemesis {
 }
 
 fn brief() -> CallContext {
-    CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() }
+    CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() }
 }
 
 fn ask(context: &Context, node: usize, job: Job) {

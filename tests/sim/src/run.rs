@@ -306,8 +306,7 @@ async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
     let caller = Caller { context: Arc::clone(context), who: "last".to_owned() };
     let dedup = (!key.is_empty())
         .then(|| DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
-    let under =
-        CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
+    let under = CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() };
     let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
     while !matches!(
         caller.call(node, call.clone(), under.clone(), begun_ms, patience).await,

@@ -103,7 +103,7 @@ impl Run<'_> {
         let key = (!key.is_empty()).then(|| format!("scene-{key}"));
         let dedup = key.map(|key| DedupKey::Idempotency { namespace: Namespace::default(), key });
         let timeout = Some(Duration::from_millis(within_ms));
-        let under = CallContext { dedup, timeout, ..CallContext::in_default_namespace() };
+        let under = CallContext { dedup, timeout, ..CallContext::anonymous() };
         self.caller().ask(node, call, under, self.context.now_ms())
     }
 

@@ -63,8 +63,7 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
                 consistency: Consistency::Linearizable,
                 progress_ms: Some(500),
             };
-            let under =
-                CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::in_default_namespace() };
+            let under = CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() };
             let mut watch = match service.watch(&under, request).await {
                 Ok(watch) => watch,
                 // The watcher may have stopped.

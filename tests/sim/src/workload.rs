@@ -99,11 +99,8 @@ impl Client {
         let within = Duration::from_millis(self.caller.context.plan.patience_ms);
         let mut end = CallEnd::NotSent;
         for _ in 0..TRIES {
-            let under = CallContext {
-                dedup: dedup.clone(),
-                timeout: Some(within),
-                ..CallContext::in_default_namespace()
-            };
+            let under =
+                CallContext { dedup: dedup.clone(), timeout: Some(within), ..CallContext::anonymous() };
             let node = self.node();
             // Sometimes a caller hangs up early.
             let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * within };
@@ -292,7 +289,7 @@ impl Client {
             Call::GetRegister(lock_name(REGISTERS[self.rng.random_range(0..REGISTERS.len())]), consistency)
         };
         let node = self.node();
-        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::in_default_namespace() };
+        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::anonymous() };
         self.caller.call(node, call, under, self.caller.context.now_ms(), 2 * PATIENCE).await;
     }
 }
@@ -306,7 +303,7 @@ async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) 
         let pause = rng.random_range(ttl_ms / 5..ttl_ms / 2);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let node = rng.random_range(0..caller.context.plan.nodes);
-        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::in_default_namespace() };
+        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::anonymous() };
         let end = caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
         if matches!(end, CallEnd::Refused(ApiError::Rejected { .. })) {
             return;

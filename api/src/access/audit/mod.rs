@@ -110,6 +110,12 @@ impl Audit {
         }
     }
 
+    /// Whether events of this kind are recorded.
+    #[must_use]
+    pub fn records(&self, kind: Kind) -> bool {
+        self.level.records(kind)
+    }
+
     /// Tells how the audit is.
     #[must_use]
     pub fn health(&self) -> AuditHealth {

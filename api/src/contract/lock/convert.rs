@@ -244,7 +244,7 @@ impl From<At<service::Lock>> for LockAnswer {
 
 impl From<At<Page<service::Lock, Name>>> for LockPage {
     fn from(page: At<Page<service::Lock, Name>>) -> Self {
-        let At { revision, clock, value: Page { items, next } } = page;
+        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
         Self {
             locks: items.iter().map(|lock| Lock::seen(lock, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),

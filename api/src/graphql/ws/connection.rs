@@ -18,17 +18,17 @@ use super::close::Close;
 use super::message::{self, Incoming, Outgoing, Payload};
 use crate::ApiError;
 use crate::client_work::client_work;
-use crate::service::parse;
+use crate::service::{Client, parse};
 use crate::socket::{self, Gone, Out};
 
 /// Serves a connection to its end.
-pub(super) async fn serve(front: Front, socket: WebSocket) {
+pub(super) async fn serve(front: Front, client: Client, socket: WebSocket) {
     let options = front.options.socket;
     let (sink, mut reader) = socket.split();
     let (out, queue) = Out::new(options.outgoing_messages_max);
     let writer = socket::start_writer(sink, queue, options.write_timeout, Close::Slow.message());
     let service = front.service.clone();
-    let mut connection = Connection::new(front, out.clone());
+    let mut connection = Connection::new(front, client, out.clone());
     let close = tokio::select! {
         close = connection.run(&mut reader) => close,
         () = socket::overdue(&service) => Ok(Some(Close::Draining)),
@@ -56,6 +56,8 @@ struct Entry {
 
 struct Connection {
     front: Front,
+    /// Who the connection belongs to.
+    client: Client,
     out: Out,
     acknowledged: bool,
     tasks: JoinSet<Ended>,
@@ -65,9 +67,10 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(front: Front, out: Out) -> Self {
+    fn new(front: Front, client: Client, out: Out) -> Self {
         Self {
             front,
+            client,
             out,
             acknowledged: false,
             tasks: JoinSet::new(),
@@ -178,7 +181,13 @@ impl Connection {
         let operation = Operation::read(body, self.front.options.introspection)?;
         let subscription = operation.is_subscription();
         self.room(subscription).map_err(|error| error::of(&error, None))?;
-        let work = answer(self.front.schema.clone(), operation, id.to_owned(), self.out.clone());
+        let work = answer(
+            self.front.schema.clone(),
+            self.client.clone(),
+            operation,
+            id.to_owned(),
+            self.out.clone(),
+        );
         let task = self.tasks.spawn(client_work(work));
         self.ids.insert(task.id(), id.to_owned());
         self.operations.insert(id.to_owned(), Entry { subscription, task });
@@ -239,9 +248,9 @@ impl Connection {
 }
 
 /// Runs an operation and sends its answers, up to its last message.
-async fn answer(schema: Schema, operation: Operation, id: String, out: Out) -> Ended {
+async fn answer(schema: Schema, client: Client, operation: Operation, id: String, out: Out) -> Ended {
     if !operation.is_subscription() {
-        let payload = operation.execute(&schema).await;
+        let payload = operation.execute(&schema, client).await;
         if payload.data.is_none() {
             return Ended::Failed(payload.errors);
         }
@@ -250,7 +259,7 @@ async fn answer(schema: Schema, operation: Operation, id: String, out: Out) -> E
             Err(Gone) => Ended::Gone,
         };
     }
-    let mut answers = std::pin::pin!(operation.subscribe(&schema));
+    let mut answers = std::pin::pin!(operation.subscribe(&schema, client));
     while let Some(payload) = answers.next().await {
         if payload.data.is_none() {
             return Ended::Failed(payload.errors);

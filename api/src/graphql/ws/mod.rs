@@ -23,6 +23,7 @@ use axum::response::Response;
 use super::http::Front;
 use crate::ApiError;
 use crate::client_work::client_work;
+use crate::service::Client;
 use crate::socket::admit;
 
 /// The supported subprotocol.
@@ -81,6 +82,7 @@ pub(super) fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
 /// Upgrades a request to a connection, or refuses it with the reason.
 pub(super) fn handshake(
     front: Front,
+    client: Client,
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -97,7 +99,7 @@ pub(super) fn handshake(
     Ok(upgrade.on_upgrade(move |socket| {
         let tracker = front.service.clone();
         tracker.tracked(client_work(async move {
-            connection::serve(front, socket).await;
+            connection::serve(front, client, socket).await;
             drop(place);
         }))
     }))

@@ -3,10 +3,10 @@
 use batuta_statemachine::lock::{
     Downgrade, Downgraded, GrantRef, MetadataSet, Resize as ResizeCommand, SetMetadata as SetMetadataCommand,
 };
-use batuta_statemachine::{Code, Name, lock};
+use batuta_statemachine::{Code, Name, Permission, lock};
 
 use super::super::acquire::Held;
-use super::super::operation::{Area, Operation};
+use super::super::operation::{Area, Needs, Operation};
 use super::super::{At, CallContext, Service};
 use crate::ApiError;
 
@@ -15,7 +15,7 @@ pub const DOWNGRADE: Operation = Operation::write(
     "downgrade",
     "Turns the exclusive locks of a grant into shared ones without letting go of them.",
     Area::Lock,
-    None,
+    Needs::Identity,
     &[Code::LockNotHeld, Code::ModeMismatch, Code::NamespaceMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// Replacing the text of a grant.
@@ -23,7 +23,7 @@ pub const SET_METADATA: Operation = Operation::write(
     "set_metadata",
     "Replaces the free text of a grant.",
     Area::Lock,
-    None,
+    Needs::Identity,
     &[Code::LockNotHeld, Code::NamespaceMismatch, Code::NotOwner, Code::TokenSuperseded],
 );
 /// Changing the capacity of a semaphore.
@@ -31,7 +31,7 @@ pub const RESIZE: Operation = Operation::write(
     "resize",
     "Changes the capacity of a semaphore while it is in use.",
     Area::Lock,
-    Some("lock:resize"),
+    Needs::Permission(Permission::LockResize),
     &[Code::Deadlock, Code::LockNotFound, Code::ModeMismatch],
 );
 

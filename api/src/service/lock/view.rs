@@ -1,5 +1,6 @@
 //! Selects the parts of locks that fit into an answer.
 
+use batuta_statemachine::access::Scope;
 use batuta_statemachine::lock::{LockFilter, LockPart, LockView, WaiterExplanation};
 use batuta_statemachine::{Actor, LockId, Name, Namespace, State};
 
@@ -50,6 +51,7 @@ fn listed() -> LockPart {
 /// A page of locks.
 pub(crate) fn locks(
     state: &State,
+    actor: &Actor,
     namespace: &Namespace,
     filter: &LockFilter,
     after: Option<&Name>,
@@ -58,19 +60,23 @@ pub(crate) fn locks(
     let part = listed();
     let (views, next) = state.locks(namespace, filter, after, limit, &one_more(&part));
     let mut items: Vec<Lock> = views.into_iter().map(|view| part_of(view, &part)).collect();
+    for lock in &mut items {
+        state.hide_names(actor, &mut lock.view);
+    }
     let more = size::keep(&mut items, limit, size::ANSWER_BYTES, |lock| size::lock(&lock.view));
     let last = items.last().filter(|_| more).map(|lock| lock.view.name.clone());
-    Page { items, next: last.or(next) }
+    Page { items, next: last.or(next), filtered: filter.scope != Scope::All }
 }
 
 pub(super) fn explain(
     state: &State,
+    actor: &Actor,
     namespace: &Namespace,
     name: &Name,
     part: &LockPart,
     clock: Clock,
 ) -> Explanation {
-    let Some(found) = state.explain(&Actor::Node, namespace, name, &one_more(part)) else {
+    let Some(found) = state.explain(actor, namespace, name, &one_more(part)) else {
         let summary = format!("{name} is free: nobody holds it or waits for it.");
         return Explanation { lock: None, waiters: Vec::new(), summary };
     };

@@ -406,6 +406,23 @@ impl Event {
         requests.iter().map(|request| &request.name).chain(own)
     }
 
+    /// The change without the names that are left out, for a watcher that may not see all of a set.
+    pub(super) fn with_names(&self, keep: impl Fn(&Name) -> bool) -> Self {
+        let mut event = Self { grpc: Rendered::default(), ..self.clone() };
+        let kept = |requests: &[LockRequest]| -> Vec<LockRequest> {
+            requests.iter().filter(|request| keep(&request.name)).cloned().collect()
+        };
+        match &mut event.facts {
+            Facts::Grant { grant, .. } => {
+                let requests = kept(&grant.requests).into();
+                Arc::make_mut(grant).requests = requests;
+            }
+            Facts::Wait(wait) => wait.requests = kept(&wait.requests),
+            _ => {}
+        }
+        event
+    }
+
     /// The changes of a revision.
     pub(crate) fn of(entry: &RevisionChanges) -> impl Iterator<Item = Self> {
         Self::of_part(entry, 0)

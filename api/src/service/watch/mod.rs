@@ -13,6 +13,7 @@
 mod event;
 mod filter;
 mod hub;
+mod rights;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -31,11 +32,12 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::admit::Permit;
-use super::operation::{self, Class, Operation};
+use super::operation::{self, Class, Needs, Operation};
 use super::{CallContext, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
-use snapshot::Snapshot;
+use rights::Rights;
+use snapshot::{Seen, Snapshot};
 
 pub use event::{AccessFacts, Area, Event, Facts, Kind, Rendered, Word, word, words};
 pub use filter::{Filter, FilterRequest, Names};
@@ -43,12 +45,12 @@ pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
 pub use snapshot::{Object, SnapshotPage};
 
-/// The operation that watches changes. It needs the permission `watch` of every selected area.
+/// The operation that watches changes. It needs the permission `watch` of a selected area, and shows what the caller may see of all of them.
 pub const WATCH: Operation = Operation {
     name: "watch",
     summary: "Sends every change after a snapshot, from a revision, or from now on.",
     area: operation::Area::Watch,
-    permission: Some("watch"),
+    needs: Needs::Identity,
     class: Class::Watch,
     retry_key: false,
     codes: &[],
@@ -121,6 +123,9 @@ pub struct Watch {
     permit: Permit,
     registered: Registered,
     filter: Filter,
+    rights: Rights,
+    /// Resolves when the rights must be decided anew; `None` for the node's own watches.
+    moved: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     snapshot: Option<Snapshot>,
     replay: Vector<Arc<RevisionChanges>>,
     /// A revision, and the ordinal below which its changes are left out.
@@ -181,6 +186,8 @@ impl Service {
                 None
             }
         };
+        let rights = Rights::decide(&permit, &*permit.look()?, &filter)?;
+        let moved = permit.client().map(|client| self.policy_moved(client));
         let applied = permit.history().revision();
         let registered = self.inner.hub.register(filter.clone(), after, applied)?;
         let progress_at = Instant::now() + progress_every;
@@ -190,6 +197,8 @@ impl Service {
             told: after.unwrap_or(registered.revision),
             registered,
             filter,
+            rights,
+            moved,
             snapshot: None,
             replay: Vector::new(),
             within,
@@ -214,7 +223,8 @@ impl Watch {
                 // queue are skipped.
                 let state = self.permit.view();
                 let clock = self.permit.clock(&state);
-                let snapshot = Snapshot::new(state, clock, self.filter.clone());
+                let seen = Seen { rights: self.rights.clone(), actor: self.permit.actor() };
+                let snapshot = Snapshot::new(state, clock, self.filter.clone(), seen);
                 self.told = snapshot.revision();
                 self.announce = false;
                 self.snapshot = Some(snapshot);
@@ -252,6 +262,7 @@ impl Watch {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Item, ApiError>> {
         loop {
+            self.decide_anew(context)?;
             let mut ready = self.ready()?;
             if ready.is_none() {
                 self.registered.slot.listen(context);
@@ -280,6 +291,23 @@ impl Watch {
         }
     }
 
+    /// Decides the rights of the watcher anew, if they may have changed.
+    fn decide_anew(&mut self, context: &mut Context<'_>) -> Result<(), ApiError> {
+        while self.moved.as_mut().is_some_and(|moved| moved.poll_unpin(context).is_ready()) {
+            // Before the decision, so that a change after it is noticed.
+            self.moved = self.permit.client().map(|client| self.service.policy_moved(client));
+            let state = self.permit.look()?;
+            self.rights = Rights::decide(&self.permit, &state, &self.filter)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the watcher may not see all that its filter selects.
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        self.rights.are_partial()
+    }
+
     /// Returns the next item if it is available without waiting.
     ///
     /// # Errors
@@ -305,6 +333,7 @@ impl Watch {
             }
             let wanted = Event::of_part(&entry, self.first_ordinal(entry.revision));
             let wanted = wanted.filter(|event| self.filter.matches(event)).map(Arc::new);
+            let wanted = wanted.filter_map(|event| self.rights.shown(&event));
             let events: Vec<Arc<Event>> = wanted.collect();
             if !events.is_empty() {
                 return Ok(Some(self.begin_revision(entry.revision, events)));
@@ -317,6 +346,9 @@ impl Watch {
                 Next::Batch(Batch { revision, mut events, .. }) => {
                     let first = self.first_ordinal(revision);
                     events.retain(|event| event.ordinal >= first);
+                    if self.rights.are_partial() {
+                        events = events.iter().filter_map(|event| self.rights.shown(event)).collect();
+                    }
                     if !events.is_empty() {
                         return Ok(Some(self.begin_revision(revision, events)));
                     }

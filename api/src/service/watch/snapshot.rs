@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use batuta_statemachine::lock::{LockFilter, LockKind};
 use batuta_statemachine::session::SessionView;
-use batuta_statemachine::{LockId, Name, SessionId, State};
+use batuta_statemachine::{Actor, LockId, Name, SessionId, State};
 
 use super::super::election::Election;
 use super::super::lock::{self, Lock};
@@ -13,6 +13,7 @@ use super::super::size::{self, Room};
 use super::super::{Clock, Page, session};
 use super::event::Area;
 use super::filter::{Filter, Names};
+use super::rights::Rights;
 
 /// The most objects on one page.
 const PAGE: usize = 100;
@@ -84,18 +85,34 @@ enum Step {
     NextPage(Stage),
 }
 
+/// Who sees the snapshot, and what of it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) rights: Rights,
+    pub(super) actor: Actor,
+}
+
+impl Seen {
+    /// Whether the watcher may see a lock or an election.
+    fn admits(&self, lock: &Lock) -> bool {
+        let area = if is_election(lock) { Area::Election } else { Area::Lock };
+        self.rights.admit(area, &lock.view.name)
+    }
+}
+
 /// Reads a snapshot from one state, page by page.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     state: Arc<State>,
     clock: Clock,
     filter: Filter,
+    seen: Seen,
     stage: Stage,
 }
 
 impl Snapshot {
-    pub(super) fn new(state: Arc<State>, clock: Clock, filter: Filter) -> Self {
-        Self { state, clock, filter, stage: Stage::Sessions(None) }
+    pub(super) fn new(state: Arc<State>, clock: Clock, filter: Filter, seen: Seen) -> Self {
+        Self { state, clock, filter, seen, stage: Stage::Sessions(None) }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -131,7 +148,7 @@ impl Snapshot {
     fn sessions(&self, mut after: Option<SessionId>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A session has no name, so a filter by names selects no sessions.
-        if !self.filter.wants(Area::Session) || *names != Names::Any {
+        if !self.seen.rights.any_of(Area::Session) || *names != Names::Any {
             return Step::Further(Stage::Locks(None));
         }
         if let Some(session) = session {
@@ -155,7 +172,8 @@ impl Snapshot {
 
     fn locks(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
-        let elections = match (self.filter.wants(Area::Lock), self.filter.wants(Area::Election)) {
+        let rights = &self.seen.rights;
+        let elections = match (rights.any_of(Area::Lock), rights.any_of(Area::Election)) {
             (true, true) => None,
             (false, true) => Some(true),
             (true, false) => Some(false),
@@ -165,15 +183,20 @@ impl Snapshot {
             let lock =
                 if after.is_none() { lock::listed_lock(&self.state, namespace, name, None) } else { None };
             let wanted = |lock: &Lock| elections.is_none_or(|elections| elections == is_election(lock));
-            Page { items: lock.into_iter().filter(wanted).collect(), next: None }
+            Page { items: lock.into_iter().filter(wanted).collect(), next: None, filtered: false }
         } else {
             let prefix = (!self.prefix().is_empty()).then(|| self.prefix().to_owned());
-            let filter = LockFilter { prefix, session: *session, owner: None, elections };
-            lock::locks(&self.state, namespace, &filter, after, PAGE)
+            let filter = LockFilter { prefix, session: *session, elections, ..LockFilter::default() };
+            lock::locks(&self.state, &self.seen.actor, namespace, &filter, after, PAGE)
         };
         let mut after = after.cloned();
-        for lock in found.items {
+        for mut lock in found.items {
             let (name, more) = (lock.view.name.clone(), lock.next_holders);
+            if !self.seen.admits(&lock) {
+                after = Some(name);
+                continue;
+            }
+            self.state.hide_names(&self.seen.actor, &mut lock.view);
             if !filling.take(size::lock(&lock.view), || object(lock)) {
                 return Step::NextPage(Stage::Locks(after));
             }
@@ -194,6 +217,7 @@ impl Snapshot {
         let Some(mut lock) = found else { return Step::Further(Stage::Locks(Some(name))) };
         // The waiters were sent with the first holders.
         lock.view.waiters = Vec::new();
+        self.state.hide_names(&self.seen.actor, &mut lock.view);
         lock.next_waiters = None;
         let next = lock.next_holders;
         if !filling.take(size::lock(&lock.view), || Object::Lock(Box::new(lock))) {
@@ -208,7 +232,7 @@ impl Snapshot {
     fn registers(&self, after: Option<&Name>, filling: &mut Filling) -> Step {
         let Filter { namespace, names, session, .. } = &self.filter;
         // A register belongs to no session.
-        if !self.filter.wants(Area::Register) || session.is_some() {
+        if !self.seen.rights.any_of(Area::Register) || session.is_some() {
             return Step::Further(Stage::Done);
         }
         let found = if let Names::Exact(name) = names {
@@ -220,6 +244,10 @@ impl Snapshot {
         let full = found.len() == PAGE;
         let mut after = after.cloned();
         for (name, high_water) in found {
+            if !self.seen.rights.admit(Area::Register, &name) {
+                after = Some(name);
+                continue;
+            }
             let register = Register { name: name.clone(), high_water };
             if !filling.take(size::register(&name), || Object::Register(register)) {
                 return Step::NextPage(Stage::Registers(after));
