@@ -2,6 +2,7 @@
 //! (`batuta.internal.v1`). Conversions to and from our own types are written by hand, next to those types.
 
 pub mod facts;
+mod secrets;
 
 /// The public contract.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]

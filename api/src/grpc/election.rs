@@ -172,11 +172,12 @@ impl Front {
         let consistency = consistency(message.consistency)?;
         let (limit, after) = (Some(message.limit), parse::name_cursor(Some(&message.cursor))?);
         let list = ListRequest { prefix: message.prefix, limit, after };
-        let At { revision, clock, value: Page { items, next, filtered: _ } } =
+        let At { revision, clock, value: Page { items, next, filtered } } =
             self.service.list_elections(context, &list, consistency).await?;
         Ok(v1::ListElectionsResponse {
             elections: items.iter().map(|election| election_message(election, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),
+            filtered,
             revision,
         })
     }

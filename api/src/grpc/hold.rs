@@ -9,6 +9,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{election, lock};
 use crate::ApiError;
+use crate::access::Secret;
 use crate::client_work::client_work;
 use crate::error::Code as ErrorCode;
 use crate::service::acquire::Held;
@@ -27,6 +28,8 @@ pub(super) enum Wanted<F> {
     /// Replaces the value of a leader.
     Proclaim(String),
     Release,
+    /// Renews the credential of the stream.
+    Authenticate(Secret),
     /// None that this node knows.
     Nothing,
 }
@@ -177,6 +180,7 @@ async fn keep<H: Holding>(
                 Err(error) if error.code() == ErrorCode::TokenSuperseded => {}
                 Err(error) => return Err(error),
             },
+            Received::Message(Wanted::Authenticate(token)) => hold.authenticate(token).await?,
             Received::Message(Wanted::Release) => {
                 tell(answers, H::released(&hold.release().await?)).await;
                 return Ok(());
@@ -214,6 +218,9 @@ impl Holding for HoldLocks {
             Some(Request::Acquire(message)) => Wanted::Take(message),
             Some(Request::KeepAlive(_)) => Wanted::KeepAlive,
             Some(Request::Release(_)) => Wanted::Release,
+            Some(Request::Authenticate(v1::Authenticate { token })) => {
+                Wanted::Authenticate(Secret::new(token))
+            }
             None => Wanted::Nothing,
         }
     }
@@ -273,6 +280,9 @@ impl Holding for LeadElection {
             Some(Request::KeepAlive(_)) => Wanted::KeepAlive,
             Some(Request::Proclaim(v1::LeadProclaim { value })) => Wanted::Proclaim(value),
             Some(Request::Resign(_)) => Wanted::Release,
+            Some(Request::Authenticate(v1::Authenticate { token })) => {
+                Wanted::Authenticate(Secret::new(token))
+            }
             None => Wanted::Nothing,
         }
     }

@@ -353,11 +353,12 @@ impl Front {
         let owner = (!message.owner.is_empty()).then_some(message.owner);
         let (limit, after) = (Some(message.limit), parse::name_cursor(Some(&message.cursor))?);
         let list = ListRequest { prefix: message.prefix, session, owner, limit, after };
-        let At { revision, clock, value: Page { items, next, filtered: _ } } =
+        let At { revision, clock, value: Page { items, next, filtered } } =
             self.service.list_locks(context, &list, consistency).await?;
         Ok(v1::ListLocksResponse {
             locks: items.iter().map(|lock| lock_message(lock, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),
+            filtered,
             revision,
         })
     }
@@ -376,6 +377,7 @@ impl Front {
             lock: value.lock.map(|lock| lock_message(&lock, clock)),
             waiters: value.waiters.into_iter().map(|waiter| explanation_message(waiter, clock)).collect(),
             summary: value.summary,
+            names_hidden: value.names_hidden,
             revision,
         })
     }

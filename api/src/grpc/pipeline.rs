@@ -31,11 +31,12 @@ use super::by_hand::OneMethod;
 use super::status::of_transport;
 use super::{Front, Headers, OfSession as _, session, watch};
 use crate::ApiError;
+use crate::access::Secret;
 use crate::middleware::{self, panicked};
 use crate::service::parse::parse_session_id;
 use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
-use crate::service::{At, CallContext, Client};
+use crate::service::{At, CallContext, Client, Service};
 
 /// The most calls in flight on one stream.
 const CALLS_MAX: usize = 4_096;
@@ -270,6 +271,10 @@ pub(super) struct Pipeline {
     front: Front,
     /// Who the stream belongs to.
     client: Client,
+    /// Resolves when what the client proved no longer holds.
+    lost: BoxFuture<'static, ApiError>,
+    /// A new credential that is being checked, and the calls that wait for it.
+    renewal: Option<Renewal>,
     requests: Streaming<v1::PipelineRequest>,
     /// Whether nothing more is read.
     closed: bool,
@@ -283,12 +288,21 @@ pub(super) struct Pipeline {
     end: Option<Status>,
 }
 
+/// The renewal of the credential of a stream, with the calls of the same message.
+struct Renewal {
+    renewed: BoxFuture<'static, Result<Client, ApiError>>,
+    calls: Vec<v1::Call>,
+}
+
 impl Pipeline {
     fn new(front: Front, client: Client, requests: Streaming<v1::PipelineRequest>) -> Self {
         let service = front.service.clone();
+        let lost = lost(&service, &client);
         Self {
             front,
             client,
+            lost,
+            renewal: None,
             requests,
             closed: false,
             drains: async move { service.draining().await }.boxed().fuse(),
@@ -390,17 +404,56 @@ impl Pipeline {
         }
     }
 
+    fn renew(&mut self, token: String, calls: Vec<v1::Call>) {
+        let (service, client, token) = (self.front.service.clone(), self.client.clone(), Secret::new(token));
+        let renewed = async move { service.renew(&client, token).await }.boxed();
+        self.renewal = Some(Renewal { renewed, calls });
+    }
+
+    /// Whether no renewal is under way any more. Until then nothing more is read, because it may need the new credential.
+    fn renewed(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(renewal) = &mut self.renewal else { return true };
+        let Poll::Ready(renewed) = renewal.renewed.poll_unpin(context) else { return false };
+        let calls = self.renewal.take().map(|renewal| renewal.calls).unwrap_or_default();
+        match renewed {
+            Ok(client) => {
+                self.lost = lost(&self.front.service, &client);
+                self.client = client;
+                self.start_all(calls);
+            }
+            Err(error) => {
+                self.closed = true;
+                self.end = Some(error.into());
+            }
+        }
+        true
+    }
+
+    /// Ends the stream and its calls, because what its client proved no longer holds.
+    fn cut_off(&mut self, error: ApiError) {
+        self.closed = true;
+        self.end = Some(error.into());
+        self.in_flight.clear();
+        self.keep_alives.clear();
+        self.calls.clear();
+        self.renewal = None;
+    }
+
     /// Reads messages of the client, a limited number at a time, so that a client that never stops sending does not starve its answers.
     fn read(&mut self, context: &mut Context<'_>) {
         for _ in 0..MESSAGES_A_TURN {
-            if self.closed || self.outbox.is_full() {
+            if !self.renewed(context) || self.closed || self.outbox.is_full() {
                 return;
             }
             match self.requests.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(v1::PipelineRequest { calls, cancelled }))) => {
-                    self.start_all(calls);
+                Poll::Ready(Some(Ok(v1::PipelineRequest { calls, cancelled, token }))) => {
                     for call_id in cancelled {
                         self.cancel(call_id);
+                    }
+                    if token.is_empty() {
+                        self.start_all(calls);
+                    } else {
+                        self.renew(token, calls);
                     }
                 }
                 Poll::Ready(None) => self.closed = true,
@@ -442,6 +495,11 @@ impl Stream for Pipeline {
             this.closed = true;
             this.end = Some(this.front.service.draining_error().into());
         }
+        if !this.closed
+            && let Poll::Ready(error) = this.lost.poll_unpin(context)
+        {
+            this.cut_off(error);
+        }
         this.read(context);
         this.run(context);
         let answers = this.outbox.take();
@@ -453,6 +511,12 @@ impl Stream for Pipeline {
         }
         Poll::Pending
     }
+}
+
+/// Resolves when what a client proved no longer holds.
+fn lost(service: &Service, client: &Client) -> BoxFuture<'static, ApiError> {
+    let (service, client) = (service.clone(), client.clone());
+    async move { service.identity_lost(client).await }.boxed()
 }
 
 /// `batuta.v1.PipelineService`.

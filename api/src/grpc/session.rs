@@ -110,11 +110,12 @@ impl Front {
         let consistency = consistency(message.consistency)?;
         let after = parse::session_cursor(Some(&message.cursor))?;
         let list = ListRequest { limit: Some(message.limit), after };
-        let At { revision, clock, value: Page { items, next, filtered: _ } } =
+        let At { revision, clock, value: Page { items, next, filtered } } =
             self.service.list_sessions(context, &list, consistency).await?;
         Ok(v1::ListSessionsResponse {
             sessions: items.into_iter().map(|view| session_message(view, clock)).collect(),
             next_cursor: next.map(parse::session_cursor_text).unwrap_or_default(),
+            filtered,
             revision,
         })
     }

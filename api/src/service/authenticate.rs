@@ -43,6 +43,19 @@ impl Service {
         found.inspect(|identity| self.inner.policy.note_use(identity, &state))
     }
 
+    /// Renews what a client proved, with another token of the same principal: a stream belongs to who opened it.
+    ///
+    /// # Errors
+    /// Those of [`Self::authenticate`], and `invalid_token` when the token is of somebody else.
+    pub async fn renew(&self, client: &Client, token: Secret) -> Result<Client, ApiError> {
+        let identity = self.authenticate(token).await.map_err(|error| self.refuse_client(client, error))?;
+        if client.identity().is_some_and(|before| before.id != identity.id) {
+            let problem = "the stream belongs to another principal; open another stream";
+            return Err(self.refuse_client(client, ApiError::InvalidToken { problem: problem.to_owned() }));
+        }
+        Ok(client.proven(identity))
+    }
+
     /// Writes a failed authentication into the audit, and returns its error.
     pub(crate) fn refuse_client(&self, client: &Client, error: ApiError) -> ApiError {
         self.inner.record(|| Event {

@@ -9,6 +9,7 @@ use super::lock::{Extend, Released};
 use super::watch::{Event, Facts, Filter, Item, Kind, Names, Start, Watch, WatchRequest};
 use super::{At, CallContext, Caller, Clock, Consistency, Service};
 use crate::ApiError;
+use crate::access::Secret;
 
 /// A grant that is held for a connection.
 pub struct Hold {
@@ -147,6 +148,17 @@ impl Hold {
         let extended = self.service.extend(&self.context, request).await?;
         let clock = extended.clock;
         Ok(extended.map(|grant| grant.deadline_ms.map_or(0, |deadline_ms| clock.remaining_ms(deadline_ms))))
+    }
+
+    /// Renews what the client of the connection proved, with another token of the same principal.
+    ///
+    /// # Errors
+    /// Those of [`Service::renew`].
+    pub async fn authenticate(&mut self, token: Secret) -> Result<(), ApiError> {
+        if let Caller::Client(client) = &self.context.caller {
+            self.context.caller = Caller::Client(self.service.renew(client, token).await?);
+        }
+        Ok(())
     }
 
     /// Replaces the value of the leader.

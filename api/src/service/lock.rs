@@ -319,6 +319,8 @@ pub struct Explanation {
     pub waiters: Vec<WaiterExplanation>,
     /// A summary in one sentence, for people.
     pub summary: String,
+    /// How many names are left out because the caller may not see them.
+    pub names_hidden: u64,
 }
 
 /// Where an answer about one lock continues.

@@ -3,6 +3,7 @@
 //! Requests and answers are structs of the service over the state machine's types; wire types never get here.
 //! The helpers of [`parse`] convert texts from the wire to types.
 
+pub mod access;
 pub mod acquire;
 mod admit;
 mod authenticate;

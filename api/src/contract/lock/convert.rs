@@ -297,7 +297,7 @@ impl From<core::Blocker> for Blocker {
 
 impl From<At<service::Explanation>> for ExplainAnswer {
     fn from(At { revision, clock, value }: At<service::Explanation>) -> Self {
-        let service::Explanation { lock, waiters, summary } = value;
+        let service::Explanation { lock, waiters, summary, names_hidden: _ } = value;
         let waiters = waiters.into_iter().map(|explained| WaiterExplanation {
             waiter: Waiter::seen(&explained.wait, clock),
             blockers: explained.blockers.into_iter().map(Blocker::from).collect(),

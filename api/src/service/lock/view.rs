@@ -78,8 +78,9 @@ pub(super) fn explain(
 ) -> Explanation {
     let Some(found) = state.explain(actor, namespace, name, &one_more(part)) else {
         let summary = format!("{name} is free: nobody holds it or waits for it.");
-        return Explanation { lock: None, waiters: Vec::new(), summary };
+        return Explanation { lock: None, waiters: Vec::new(), summary, names_hidden: 0 };
     };
+    let names_hidden = found.names_hidden;
     let mut lock = part_of(found.lock, part);
     let shown = lock.view.waiters.len();
     let mut waiters: Vec<WaiterExplanation> = found.waiters.into_iter().take(shown).collect();
@@ -88,5 +89,5 @@ pub(super) fn explain(
         lock.view.waiters.truncate(waiters.len());
         lock.next_waiters = lock.view.waiters.last().map(|wait| wait.lock_id);
     }
-    Explanation { waiters, summary: summary::of(&lock, clock), lock: Some(lock) }
+    Explanation { waiters, summary: summary::of(&lock, clock), lock: Some(lock), names_hidden }
 }
