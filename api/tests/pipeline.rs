@@ -39,7 +39,7 @@ impl Client {
     }
 
     async fn send(&mut self, calls: Vec<v1::Call>) {
-        self.calls.send(v1::PipelineRequest { calls, cancelled: Vec::new() }).await.expect("is open");
+        self.calls.send(v1::PipelineRequest { calls, ..Default::default() }).await.expect("is open");
     }
 
     fn numbered(&mut self, request: Request) -> v1::Call {
@@ -262,7 +262,7 @@ async fn cancelled_keep_alive_costs_no_other_its_answer() {
         (0..1_000).map(|_| client.numbered(one.request.clone().expect("a request"))).collect();
     let mut unanswered: std::collections::BTreeSet<u64> = calls.iter().map(|call| call.call_id).collect();
     let cancelled = vec![calls[0].call_id, calls[500].call_id];
-    client.calls.send(v1::PipelineRequest { calls, cancelled }).await.expect("is open");
+    client.calls.send(v1::PipelineRequest { calls, cancelled, ..Default::default() }).await.expect("is open");
     while !unanswered.is_empty() {
         let (call_id, outcome) = client.answer().await;
         assert_eq!(kept(&outcome).ttl_ms, 60_000);
@@ -308,7 +308,8 @@ async fn cancelled_call_and_lost_stream_leave_no_waiter() {
     let first = client.start(waiting("a")).await;
     client.start(waiting("a")).await;
     eventually("both wait", async || waiters(&mut locks.clone(), "a").await == 2).await;
-    let cancel = v1::PipelineRequest { calls: Vec::new(), cancelled: vec![first, 4_711] };
+    let cancel =
+        v1::PipelineRequest { calls: Vec::new(), cancelled: vec![first, 4_711], ..Default::default() };
     client.calls.send(cancel).await.expect("is open");
     eventually("one waits", async || waiters(&mut locks.clone(), "a").await == 1).await;
     assert_eq!(reason(client.ask(Request::Acquire(exclusive("a"))).await), "lock_held", "the stream goes on");
@@ -390,7 +391,7 @@ async fn watches_share_the_stream_with_calls() {
     assert!(told.iter().map(|(call_id, _)| *call_id).eq(expected), "{told:?}");
     assert!(told.is_sorted_by_key(|(_, revision)| *revision), "{told:?}");
 
-    let cancel = v1::PipelineRequest { calls: Vec::new(), cancelled: vec![first] };
+    let cancel = v1::PipelineRequest { calls: Vec::new(), cancelled: vec![first], ..Default::default() };
     client.calls.send(cancel).await.expect("is open");
     granted(client.ask(Request::Acquire(exclusive("a"))).await);
     let refused =
