@@ -64,6 +64,8 @@ where
     pub(super) edges: Vec<Edge<T>>,
     /// Whether there is another page, and how to get it.
     pub(super) page_info: PageInfo,
+    /// Whether items may be missing because the caller may not see them.
+    pub(super) filtered: bool,
     /// The revision at which the answer is true.
     pub(super) revision: Long,
 }
@@ -80,14 +82,14 @@ where
         cursor: impl Fn(&P) -> String,
         seen: impl Fn(V, Clock) -> T,
     ) -> Self {
-        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
+        let At { revision, clock, value: Page { items, next, filtered } } = page;
         let edge = |item: V| Edge { cursor: cursor(&place(&item)), node: seen(item, clock) };
         let edges: Vec<Edge<T>> = items.into_iter().map(edge).collect();
         let ends = edges.first().zip(edges.last());
         let ends = ends.map(|(first, last)| (first.cursor.as_str(), last.cursor.as_str()));
         let after = after.filter(|after| !after.is_empty());
         let page_info = PageInfo::new(after, ends, next.as_ref().map(cursor));
-        Self { edges, page_info, revision: Long(revision) }
+        Self { edges, page_info, filtered, revision: Long(revision) }
     }
 }
 
