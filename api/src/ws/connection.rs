@@ -381,7 +381,6 @@ impl Connection {
             return Ok(());
         };
         self.opening.take_if(|opening| *opening == id);
-        let lost = self.lost.clone();
         let cut = matches!(&finished, Err(error) if error.is_cancelled());
         match finished {
             Ok(Finished::Watch) => {}
@@ -390,9 +389,7 @@ impl Connection {
                 self.take(id, revision, effect);
             }
             Ok(Finished::Call(Err(error))) => self.out.send(Outgoing::error(Some(id), error)).await?,
-            Err(_) if cut && let Some(problem) = lost => {
-                self.out.send(Outgoing::<()>::Error { id: Some(id), error: Box::new(problem) }).await?;
-            }
+            Err(_) if cut && self.lost.is_some() => self.tell_lost(id).await?,
             Err(_) if cut && entry.kind == Kind::Watch => {}
             Err(_) if cut => self.out.send(Outgoing::error(Some(id), ApiError::CallCancelled)).await?,
             Err(error) => {
@@ -406,6 +403,12 @@ impl Connection {
             Some(by) => self.ended(by, entry.kind, cut || entry.kind == Kind::Watch).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells why a request or a watch of a client ends whose identity is lost.
+    async fn tell_lost(&self, id: String) -> Result<(), Gone> {
+        let Some(problem) = self.lost.clone() else { return Ok(()) };
+        self.out.send(Outgoing::<()>::Error { id: Some(id), error: Box::new(problem) }).await
     }
 
     /// Applies the effect of an answered call to the connection.
