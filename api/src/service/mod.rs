@@ -41,7 +41,7 @@ use policy::Policy;
 use waits::Waits;
 
 pub use caller::{Caller, Client};
-pub use clock::{Clock, parse_rfc3339, rfc3339};
+pub use clock::{Clock, rfc3339};
 
 /// Options of a [`Service`]. They change no outcome, because anything that does is replicated.
 #[derive(Clone, Debug)]

@@ -1,7 +1,5 @@
 //! Parses texts from the wire into types; errors name the field. Shared by the fronts.
 
-pub mod access;
-
 use std::fmt::Write as _;
 
 use batuta_statemachine::lock::Owner;

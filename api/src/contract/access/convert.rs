@@ -14,8 +14,7 @@ use super::{
 };
 use crate::access::report::Missing;
 use crate::contract::SecretText;
-use crate::service::access as service;
-use crate::service::parse::access as parse;
+use crate::service::access::{self as service, parse};
 use crate::service::{At, Page, rfc3339};
 
 fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {
@@ -178,7 +177,7 @@ impl From<At<Page<service::GroupView, PrincipalName>>> for GroupPage {
         let At { revision, value: Page { items, next, .. }, .. } = page;
         Self {
             groups: items.into_iter().map(Group::from).collect(),
-            next_cursor: next.as_ref().map(parse::principal_name_cursor_text).unwrap_or_default(),
+            next_cursor: next.as_ref().map(parse::group_cursor_text).unwrap_or_default(),
             revision: Long(revision),
         }
     }
@@ -189,7 +188,7 @@ impl From<At<Page<service::RoleView, PrincipalName>>> for RolePage {
         let At { revision, value: Page { items, next, .. }, .. } = page;
         Self {
             roles: items.into_iter().map(Role::from).collect(),
-            next_cursor: next.as_ref().map(parse::principal_name_cursor_text).unwrap_or_default(),
+            next_cursor: next.as_ref().map(parse::role_cursor_text).unwrap_or_default(),
             revision: Long(revision),
         }
     }
@@ -200,7 +199,7 @@ impl From<At<Page<service::BindingView, BindingId>>> for BindingPage {
         let At { revision, value: Page { items, next, .. }, .. } = page;
         Self {
             bindings: items.into_iter().map(Binding::from).collect(),
-            next_cursor: next.map(parse::binding_cursor_text).unwrap_or_default(),
+            next_cursor: next.as_ref().map(parse::binding_cursor_text).unwrap_or_default(),
             revision: Long(revision),
         }
     }
@@ -211,7 +210,7 @@ impl From<At<Page<service::CredentialView, TokenId>>> for CredentialPage {
         let At { revision, value: Page { items, next, .. }, .. } = page;
         Self {
             credentials: items.into_iter().map(Credential::from).collect(),
-            next_cursor: next.map(parse::token_cursor_text).unwrap_or_default(),
+            next_cursor: next.as_ref().map(parse::credential_cursor_text).unwrap_or_default(),
             revision: Long(revision),
         }
     }

@@ -9,8 +9,8 @@ use super::super::Long;
 use super::super::SecretText;
 use super::{AccessMode, Rule};
 use crate::ApiError;
-use crate::service::access as service;
-use crate::service::parse::{self, access as read};
+use crate::service::access::{self as service, parse as read};
+use crate::service::parse;
 
 /// Makes the first administrator with the one-time token of the cluster's founder, and voids the token.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -284,9 +284,15 @@ impl ListAccessQuery {
         Ok(service::ListRequest { limit: self.limit, after: after.or_else(|| kind.predecessor()) })
     }
 
-    /// The request for groups or roles.
-    pub(crate) fn named(&self) -> Result<service::ListRequest<PrincipalName>, ApiError> {
-        let after = read::principal_name_cursor(self.cursor.as_deref())?;
+    /// The request for groups.
+    pub(crate) fn groups(&self) -> Result<service::ListRequest<PrincipalName>, ApiError> {
+        let after = read::group_cursor(self.cursor.as_deref())?;
+        Ok(service::ListRequest { limit: self.limit, after })
+    }
+
+    /// The request for roles.
+    pub(crate) fn roles(&self) -> Result<service::ListRequest<PrincipalName>, ApiError> {
+        let after = read::role_cursor(self.cursor.as_deref())?;
         Ok(service::ListRequest { limit: self.limit, after })
     }
 }
@@ -303,7 +309,7 @@ impl ListBindingsQuery {
 impl ListCredentialsQuery {
     /// The principal, if it is not the caller, and the request.
     pub(crate) fn read(&self) -> Result<(Option<CorePrincipal>, service::ListRequest<TokenId>), ApiError> {
-        let after = read::token_cursor(self.cursor.as_deref())?;
+        let after = read::credential_cursor(self.cursor.as_deref())?;
         let principal = principal(self.principal.as_deref())?;
         Ok((principal, service::ListRequest { limit: self.limit, after }))
     }

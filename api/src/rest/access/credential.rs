@@ -1,6 +1,4 @@
 //! Routes of credentials: bootstrap, logins, passwords and API keys.
-//!
-//! Calls that make a secret take no retry key: their answer is the only one that has it, so that a retry could not be answered.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -17,7 +15,7 @@ use crate::json::Problem;
 use crate::rest::answer::{self, Answer};
 use crate::rest::extract::{Body, CallHeaders, Headers, OptionalBody, Query, TextPath};
 use crate::service::Service;
-use crate::service::parse::access as parse;
+use crate::service::access::parse;
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
@@ -80,7 +78,7 @@ async fn login(
 /// Deletes the login of the caller. Its token is refused everywhere within a second.
 #[utoipa::path(
     post, path = "/api/v1/access/logout",
-    extensions(("x-batuta-operation" = json!("logout"))), tag = "access",
+    extensions(("x-batuta-operation" = json!("logout"))), tag = "access", params(CallHeaders),
     responses((status = 200, description = "The login is deleted.", body = Done))
 )]
 async fn logout(
@@ -88,14 +86,14 @@ async fn logout(
     headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<Done> {
-    Ok(Answer::of(service.logout(&headers.read_context()).await?))
+    Ok(Answer::of(service.logout(&headers.context(None)?).await?))
 }
 
 /// Sets the password of a user. Users that set their own send the old one as well.
 #[utoipa::path(
     put, path = "/api/v1/access/users/{name}/password",
     extensions(("x-batuta-operation" = json!("set_password"))), tag = "access", request_body = SetPasswordRequest,
-    params(("name" = String, Path, description = "The user.", example = "ann")),
+    params(CallHeaders, ("name" = String, Path, description = "The user.", example = "ann")),
     responses((status = 200, description = "The password is set.", body = Done))
 )]
 async fn set_password(
@@ -108,13 +106,14 @@ async fn set_password(
     let SetPasswordRequest { password, old_password } = request;
     let user = parse::parse_principal_name("name", &name)?;
     let old = old_password.map(|old| old.0);
-    Ok(Answer::of(service.set_password(&headers.read_context(), Some(user), password.0, old).await?))
+    Ok(Answer::of(service.set_password(&headers.context(None)?, Some(user), password.0, old).await?))
 }
 
 /// Makes an API key. The answer is the only place that has its secret.
 #[utoipa::path(
     post, path = "/api/v1/access/keys",
-    extensions(("x-batuta-operation" = json!("create_key"))), tag = "access", request_body = CreateKeyRequest,
+    extensions(("x-batuta-operation" = json!("create_key"))), tag = "access", params(CallHeaders),
+    request_body = CreateKeyRequest,
     responses((status = 200, description = "The key.", body = CreateKeyAnswer))
 )]
 async fn create_key(
@@ -123,14 +122,14 @@ async fn create_key(
     Query(NoQuery {}): Query<NoQuery>,
     Body(request): Body<CreateKeyRequest>,
 ) -> Result<Confidential<CreateKeyAnswer>, Problem> {
-    Ok(Confidential(Answer::of(service.create_key(&headers.read_context(), request.read()?).await?)))
+    Ok(Confidential(Answer::of(service.create_key(&headers.context(None)?, request.read()?).await?)))
 }
 
 /// Makes a new key with the rights of an old one, which stays valid for a while.
 #[utoipa::path(
     post, path = "/api/v1/access/keys/{credential_id}/rotate",
     extensions(("x-batuta-operation" = json!("rotate_key"))), tag = "access", request_body = RotateKeyRequest,
-    params(("credential_id" = String, Path, description = "The old key.", example = "4fGkP0sZqR81")),
+    params(CallHeaders, ("credential_id" = String, Path, description = "The old key.", example = "4fGkP0sZqR81")),
     responses((status = 200, description = "The new key.", body = CreateKeyAnswer))
 )]
 async fn rotate_key(
@@ -140,8 +139,8 @@ async fn rotate_key(
     Query(NoQuery {}): Query<NoQuery>,
     OptionalBody(RotateKeyRequest { overlap_ms }): OptionalBody<RotateKeyRequest>,
 ) -> Result<Confidential<CreateKeyAnswer>, Problem> {
-    let id = parse::parse_token_id("credential_id", &id)?;
-    let created = service.rotate_key(&headers.read_context(), id, overlap_ms.map(u64::from)).await?;
+    let id = parse::parse_credential_id("credential_id", &id)?;
+    let created = service.rotate_key(&headers.context(None)?, id, overlap_ms.map(u64::from)).await?;
     Ok(Confidential(Answer::of(created)))
 }
 
@@ -174,6 +173,6 @@ async fn delete_credential(
     TextPath(id): TextPath,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<Done> {
-    let id = parse::parse_token_id("credential_id", &id)?;
+    let id = parse::parse_credential_id("credential_id", &id)?;
     Ok(Answer::of(service.delete_credential(&headers.context(None)?, id).await?))
 }

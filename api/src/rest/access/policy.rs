@@ -12,7 +12,7 @@ use crate::contract::{Done, NoQuery};
 use crate::rest::answer::{self, Answer};
 use crate::rest::extract::{Body, CallHeaders, Headers, Query, TextPath};
 use crate::service::Service;
-use crate::service::parse::access as parse;
+use crate::service::access::parse;
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
@@ -35,7 +35,7 @@ async fn list_groups(
     headers: Headers,
     Query(query): Query<ListAccessQuery>,
 ) -> answer::Result<GroupPage> {
-    Ok(Answer::page(service.list_groups(&headers.read_context(), &query.named()?).await?))
+    Ok(Answer::page(service.list_groups(&headers.read_context(), &query.groups()?).await?))
 }
 
 /// Creates a group or replaces its members.
@@ -85,7 +85,7 @@ async fn list_roles(
     headers: Headers,
     Query(query): Query<ListAccessQuery>,
 ) -> answer::Result<RolePage> {
-    Ok(Answer::page(service.list_roles(&headers.read_context(), &query.named()?).await?))
+    Ok(Answer::page(service.list_roles(&headers.read_context(), &query.roles()?).await?))
 }
 
 /// Creates a role or replaces its rules.
