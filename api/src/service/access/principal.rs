@@ -42,7 +42,7 @@ pub const SUSPEND_PRINCIPAL: Operation = write(
 pub const RESUME_PRINCIPAL: Operation = write(
     "resume_principal",
     "Resumes a suspended principal.",
-    &[Code::PrincipalNotFound, Code::EscalationRefused],
+    &[Code::PrincipalNotFound],
 );
 /// The operation that sets a password: the own one, or with `access:keys` that of another user.
 pub const SET_PASSWORD: Operation = write_own(
@@ -86,9 +86,7 @@ impl Service {
     ) -> Result<At<PrincipalView>, ApiError> {
         let permit = self.admit(context, &GET_PRINCIPAL, [])?;
         let state = permit.read(Consistency::Linearizable).await?;
-        if !permit.is_itself(principal) {
-            permit.require(&state, Permission::AccessRead, None)?;
-        }
+        permit.require_for(&state, principal, Permission::AccessRead)?;
         Ok(permit.seen(&state, PrincipalView::find(&state, principal)?))
     }
 

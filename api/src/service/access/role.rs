@@ -22,7 +22,7 @@ pub const LIST_ROLES: Operation =
 pub const DELETE_ROLE: Operation = write(
     "delete_role",
     "Deletes a role that no binding has.",
-    &[Code::RoleNotFound, Code::BuiltInRole, Code::LastAdmin],
+    &[Code::RoleNotFound, Code::BuiltInRole],
 );
 
 impl Service {
@@ -88,7 +88,6 @@ fn roles_after<'a>(
 
 #[cfg(test)]
 mod tests {
-    use batuta_statemachine::access::Rule;
     use batuta_statemachine::{Entry, PermissionSet, Request, Stamp};
 
     use super::*;
