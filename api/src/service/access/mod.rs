@@ -31,6 +31,7 @@ pub use types::{
 };
 pub use whoami::{CHECK_ACCESS, WHO_AM_I};
 
+pub(super) use effect::NO_CREDENTIAL;
 pub(super) use logins::Logins;
 
 use super::operation::{Area, Class, Needs, Operation};
