@@ -19,17 +19,15 @@ const LAYERS: [&str; 9] = [
     "cli/src",
 ];
 /// Layers that a job leaves out, and why.
-const LEFT_OUT: [(&str, &str, &str); 8] = [
+const LEFT_OUT: [(&str, &str, &str); 6] = [
     (
         "cluster",
         "api/src/ws",
         "operators change the cluster by calls, not over a connection that leases locks",
     ),
-    ("access", "api/src/service", NO_FRONT),
     ("access", "api/src/contract", NO_FRONT),
     ("access", "api/src/rest", NO_FRONT),
     ("access", "api/src/graphql", NO_FRONT),
-    ("access", "api/src/grpc", NO_FRONT),
     ("access", "api/src/ws", NO_FRONT),
     ("access", "cli/src", NO_FRONT),
 ];
