@@ -4,6 +4,7 @@ use async_graphql::{OutputType, SimpleObject};
 
 use crate::ApiError;
 use crate::contract::Long;
+use crate::contract::access::{Binding, Credential, Group, Principal, Role};
 use crate::contract::election::Election;
 use crate::contract::lock::Lock;
 use crate::contract::session::Session;
@@ -40,7 +41,12 @@ impl PageInfo {
 #[graphql(
     concrete(name = "LockEdge", params(Lock)),
     concrete(name = "ElectionEdge", params(Election)),
-    concrete(name = "SessionEdge", params(Session))
+    concrete(name = "SessionEdge", params(Session)),
+    concrete(name = "PrincipalEdge", params(Principal)),
+    concrete(name = "GroupEdge", params(Group)),
+    concrete(name = "RoleEdge", params(Role)),
+    concrete(name = "BindingEdge", params(Binding)),
+    concrete(name = "CredentialEdge", params(Credential))
 )]
 pub(super) struct Edge<T: OutputType> {
     /// The item.
@@ -54,7 +60,12 @@ pub(super) struct Edge<T: OutputType> {
 #[graphql(
     concrete(name = "LockConnection", params(Lock)),
     concrete(name = "ElectionConnection", params(Election)),
-    concrete(name = "SessionConnection", params(Session))
+    concrete(name = "SessionConnection", params(Session)),
+    concrete(name = "PrincipalConnection", params(Principal)),
+    concrete(name = "GroupConnection", params(Group)),
+    concrete(name = "RoleConnection", params(Role)),
+    concrete(name = "BindingConnection", params(Binding)),
+    concrete(name = "CredentialConnection", params(Credential))
 )]
 pub(super) struct Connection<T: OutputType>
 where
