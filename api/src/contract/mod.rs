@@ -57,8 +57,8 @@ mod tests {
     use utoipa::PartialSchema;
 
     use super::access::{
-        BindRequest, BootstrapRequest, CheckAccessRequest, CreateKeyRequest, ExtendBindingRequest, LoginRequest,
-        PutGroupRequest, PutPrincipalRequest, PutRoleRequest, RotateKeyRequest, SetModeRequest,
+        BindRequest, BootstrapRequest, CheckAccessRequest, CreateKeyRequest, ExtendBindingRequest,
+        LoginRequest, PutGroupRequest, PutPrincipalRequest, PutRoleRequest, RotateKeyRequest, SetModeRequest,
         SetPasswordRequest, SuspendRequest,
     };
     use super::cluster::{SetLimitsRequest, TransferLeaderRequest};

@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn value_of_another_type_is_not_shown() {
-        for value in [json!(1_234_567), json!(-1_234_567), json!(1_234_567.5), json!(["1234567"]), json!(true)] {
+        for value in
+            [json!(1_234_567), json!(-1_234_567), json!(1_234_567.5), json!(["1234567"]), json!(true)]
+        {
             let error = serde_json::from_value::<SecretText>(value.clone()).expect_err("no text").to_string();
             assert!(!error.contains("1234567") && error.contains("a text"), "{value}: {error}");
         }

@@ -31,7 +31,9 @@ impl AccessQuery {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The permission, such as `lock:acquire`.")] permission: String,
-        #[graphql(desc = "Whom to ask about: `user/NAME`, `service/NAME` or `anonymous`; by default the caller.")]
+        #[graphql(
+            desc = "Whom to ask about: `user/NAME`, `service/NAME` or `anonymous`; by default the caller."
+        )]
         principal: Option<String>,
         #[graphql(desc = "The name; without it, the question is about calls that name nothing.")]
         name: Option<String>,
@@ -113,7 +115,9 @@ impl AccessQuery {
     async fn bindings(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only bindings of this subject: `user/NAME`, `service/NAME`, `group/NAME` or `anonymous`.")]
+        #[graphql(
+            desc = "Only bindings of this subject: `user/NAME`, `service/NAME`, `group/NAME` or `anonymous`."
+        )]
         subject: Option<String>,
         #[graphql(desc = "Page size: by default 100, at most 1,000.")] first: Option<u32>,
         #[graphql(desc = "A cursor of the same listing.")] after: Option<String>,

@@ -107,7 +107,10 @@ mod tests {
         let plain = challenge(Code::Unauthenticated).expect("a challenge");
         assert_eq!(plain, "Bearer realm=\"batuta\"");
         for code in [Code::InvalidToken, Code::TokenExpired, Code::TokenRevoked] {
-            assert_eq!(challenge(code).expect("a challenge"), "Bearer realm=\"batuta\", error=\"invalid_token\"");
+            assert_eq!(
+                challenge(code).expect("a challenge"),
+                "Bearer realm=\"batuta\", error=\"invalid_token\""
+            );
         }
         assert_eq!(challenge(Code::PermissionDenied), None);
     }

@@ -10,9 +10,7 @@ use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    Components, ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type,
-};
+use utoipa::openapi::{Components, ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type};
 
 use crate::contract::watch::WatchItem;
 use crate::error::{Code, CodeInfo, info};
@@ -84,7 +82,8 @@ pub(super) fn complete(document: &mut OpenApi) {
 
 /// Says that every operation takes a token.
 fn add_security(document: &mut OpenApi) {
-    let text = "An API key (`btk_…`) or a login (`bts_…`). While access is off, calls are answered without one.";
+    let text =
+        "An API key (`btk_…`) or a login (`bts_…`). While access is off, calls are answered without one.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
     let components = document.components.get_or_insert_with(Components::new);
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
@@ -112,7 +111,9 @@ fn add_revision(operation: &mut Operation) {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().filter_map(Option::as_mut)
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete]
+        .into_iter()
+        .filter_map(Option::as_mut)
 }
 
 fn add_problems(route: &mut Operation) {

@@ -203,7 +203,11 @@ fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
         (
             "auth_expiring",
             "The credential of the connection ends soon; `auth` renews it.",
-            frame(json!({ "type": { "const": "auth_expiring" }, "expires_in_ms": { "type": "integer", "minimum": 0 } }), Value::Null, &[]),
+            frame(
+                json!({ "type": { "const": "auth_expiring" }, "expires_in_ms": { "type": "integer", "minimum": 0 } }),
+                Value::Null,
+                &[],
+            ),
         ),
         (
             "draining",

@@ -214,7 +214,10 @@ mod tests {
     fn frames_say_their_type() {
         let lease = Lease { event: LeaseEvent::Queued, queue_position: Some(1), ..Lease::default() };
         let frames: [(Outgoing, &str); 4] = [
-            (Outgoing::AuthExpiring { expires_in_ms: 30_000 }, r#"{"type":"auth_expiring","expires_in_ms":30000}"#),
+            (
+                Outgoing::AuthExpiring { expires_in_ms: 30_000 },
+                r#"{"type":"auth_expiring","expires_in_ms":30000}"#,
+            ),
             (
                 Outgoing::Progress { id: "w".to_owned(), revision: 7 },
                 r#"{"type":"progress","id":"w","revision":7}"#,

@@ -380,9 +380,8 @@ mod tests {
         assert_eq!((&shown["principal"], &shown["has_password"]), (&json!("user/ann"), &json!(true)));
         let shown = json_of(&Credential::from(credential()));
         let keys: Vec<&str> = shown.as_object().expect("an object").keys().map(String::as_str).collect();
-        let expected = [
-            "created_at", "credential_id", "kind", "label", "names", "namespaces", "principal", "roles",
-        ];
+        let expected =
+            ["created_at", "credential_id", "kind", "label", "names", "namespaces", "principal", "roles"];
         assert_eq!(keys, expected);
     }
 
@@ -403,7 +402,11 @@ mod tests {
         let user = |text| principal(CorePrincipal::User(name(text)));
         let service = |text| principal(CorePrincipal::Service(name(text)));
         let next = Some(CorePrincipal::Service(name("b")));
-        let page = || Page { items: vec![user("z"), service("a"), service("b")], next: next.clone(), filtered: false };
+        let page = || Page {
+            items: vec![user("z"), service("a"), service("b")],
+            next: next.clone(),
+            filtered: false,
+        };
         let of = |kind| PrincipalPage::of(kind, at(page()));
         let (users, services) = (of(PrincipalKind::User), of(PrincipalKind::Service));
         assert_eq!((users.principals.len(), users.next_cursor.as_str()), (1, ""));

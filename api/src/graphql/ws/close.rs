@@ -39,8 +39,7 @@ pub(super) enum Close {
 
 impl Close {
     #[cfg(test)]
-    pub(super) const CODES: [u16; 11] =
-        [1001, 1002, 1003, 1009, 1013, 4400, 4401, 4403, 4408, 4409, 4429];
+    pub(super) const CODES: [u16; 11] = [1001, 1002, 1003, 1009, 1013, 4400, 4401, 4403, 4408, 4409, 4429];
 
     fn code(&self) -> u16 {
         match self {
