@@ -12,7 +12,7 @@ use crate::access::Secret;
 use crate::access::report::Missing;
 use crate::service::access::parse::{
     binding_cursor, binding_cursor_text, credential_cursor, credential_cursor_text, group_cursor,
-    group_cursor_text, parse_binding_id, parse_credential_id, parse_namespaces, parse_narrowing,
+    group_cursor_text, parse_binding_id, parse_credential_id, parse_narrowing, parse_namespaces,
     parse_optional_instant, parse_optional_principal, parse_patterns, parse_permission, parse_principal,
     parse_principal_name, parse_principals, parse_rule, parse_subject, principal_cursor,
     principal_cursor_text, role_cursor, role_cursor_text,
@@ -616,7 +616,9 @@ impl Front {
 mod tests {
     use std::sync::Arc;
 
-    use batuta_statemachine::access::{Narrowing, SecretHash, TokenKind, TokenRecord, TokenSecret};
+    use batuta_statemachine::access::{
+        Narrowing, SecretHash, TokenKind, TokenRecord, TokenSecret,
+    };
     use batuta_statemachine::{Position, Principal, PrincipalId, TokenId};
     use prost::Message as _;
 

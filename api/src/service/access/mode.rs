@@ -21,8 +21,11 @@ pub const SET_ACCESS_MODE: Operation = Operation::write(
     &[Code::LastAdmin],
 );
 /// The operation that reads the report of the answering node.
-pub const GET_ACCESS_REPORT: Operation =
-    read("get_access_report", "Tells which calls the answering node would have denied in mode observe.", &[]);
+pub const GET_ACCESS_REPORT: Operation = read(
+    "get_access_report",
+    "Tells which calls the answering node would have denied in mode observe.",
+    &[],
+);
 /// The operation that reads the audit of the answering node.
 pub const READ_AUDIT: Operation = Operation::read(
     "read_audit",

@@ -37,13 +37,11 @@ impl Service {
             return Err(lost);
         }
         let id = identity.map_or(PrincipalId::ANONYMOUS, |identity| identity.id);
-        let live = state.bindings_of(id).filter(|binding| binding.is_live(clock.now_ms, clock.wall_ms));
+        let live =
+            state.bindings_of(id).filter(|binding| binding.is_live(clock.now_ms, clock.wall_ms));
         let record = identity.and_then(|identity| state.token(identity.credential));
         let value = WhoAmI {
-            principal: permit
-                .client()
-                .map(Client::principal)
-                .unwrap_or(batuta_statemachine::Principal::Anonymous),
+            principal: permit.client().map(Client::principal).unwrap_or(batuta_statemachine::Principal::Anonymous),
             groups: state.groups_of(id).cloned().collect(),
             credential: record.map(|record| CredentialView::of(&state, record)),
             bindings: live.map(|binding| BindingView::of(&state, binding)).collect(),
