@@ -47,7 +47,7 @@ impl IdentityWatch {
     pub(crate) fn new(service: &Service, client: &Client) -> Self {
         let (follower, followed) = (service.clone(), client.clone());
         let lost = Box::pin(async move { follower.identity_lost(followed).await });
-        let look_at = service.identity_expires_in(client).map(next_look);
+        let look_at = service.identity_expires_in(client).map(|left| next_look(Instant::now(), left));
         Self { service: service.clone(), client: client.clone(), lost, look_at }
     }
 
@@ -60,7 +60,8 @@ impl IdentityWatch {
                 () = at(self.look_at) => {}
             }
             let left = self.service.identity_expires_in(&self.client);
-            self.look_at = left.filter(|left| *left > WARN_BEFORE).map(next_look);
+            let early = left.filter(|left| *left > WARN_BEFORE);
+            self.look_at = early.map(|left| next_look(Instant::now(), left));
             if let (Some(left), None) = (left, self.look_at) {
                 return IdentityNews::Expiring { left };
             }
@@ -68,9 +69,9 @@ impl IdentityWatch {
     }
 }
 
-/// When to look at a credential that lasts this long: when it is time to warn, or earlier.
-fn next_look(left: Duration) -> Instant {
-    Instant::now() + left.saturating_sub(WARN_BEFORE).min(LOOK_MAX)
+/// When to look at a credential that lasts this long from now on: when it is time to warn, or earlier.
+fn next_look(now: Instant, left: Duration) -> Instant {
+    now + left.saturating_sub(WARN_BEFORE).min(LOOK_MAX)
 }
 
 /// Resolves at an instant; never without one.
@@ -85,17 +86,19 @@ async fn at(instant: Option<Instant>) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn look_comes_in_time_for_the_warning() {
+    #[test]
+    fn look_comes_in_time_for_the_warning() {
         let now = Instant::now();
         for (left_s, look_s) in [(0, 0), (29, 0), (30, 0), (31, 1), (3_600, 3_570), (1_000_000, 86_400)] {
-            let look = next_look(Duration::from_secs(left_s)) - now;
+            let look = next_look(now, Duration::from_secs(left_s)) - now;
             assert_eq!(look, Duration::from_secs(look_s), "{left_s}");
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_looked_at_without_an_end() {
-        assert!(tokio::time::timeout(Duration::from_hours(48), at(None)).await.is_err());
+    #[test]
+    fn reason_begins_with_the_code() {
+        for code in [Code::TokenExpired, Code::TokenRevoked, Code::PrincipalSuspended, Code::InvalidToken] {
+            assert!(refused_reason(code).starts_with(code.as_str()), "{code}");
+        }
     }
 }

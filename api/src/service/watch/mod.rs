@@ -33,7 +33,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::admit::Permit;
 use super::operation::{self, Class, Needs, Operation};
-use super::{CallContext, Consistency, Service, size};
+use super::{CallContext, Client, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
 use rights::Rights;
