@@ -19,6 +19,7 @@ use super::admit::Permit;
 use super::caller::{Client, Identity};
 use super::{CallContext, Clock, Inner, Service, authenticate};
 use crate::ApiError;
+use crate::access::audit::{Event, Kind};
 use crate::access::report::Report;
 
 /// How often the policy is looked at.
@@ -174,6 +175,15 @@ impl Service {
             // Kept for when the credential has ended and the state has forgotten it.
             identity = identity.refreshed(&state);
             if let Some(lost) = authenticate::lost(&state, permit.clock(&state), &identity) {
+                self.inner.record(|| Event {
+                    principal: Some(identity.principal.to_string()),
+                    credential: Some(identity.credential),
+                    ip: client.ip(),
+                    front: Some(client.front()),
+                    why: Some(lost.code().as_str().to_owned()),
+                    revision: Some(state.revision()),
+                    ..Event::new(Kind::StreamEnded)
+                });
                 return lost;
             }
             drop(state);
