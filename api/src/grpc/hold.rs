@@ -354,7 +354,9 @@ mod tests {
     fn keep_alive_that_may_succeed_later_is_no_loss() {
         assert!(passes(&ApiError::Draining));
         assert!(passes(&ApiError::OutcomeUnknown { waited_ms: 1, keyed: false, lock_id: None }));
-        for lost in [ApiError::Unauthenticated { problem: "x" }, ApiError::InvalidToken { problem: String::new() }] {
+        for lost in
+            [ApiError::Unauthenticated { problem: "x" }, ApiError::InvalidToken { problem: String::new() }]
+        {
             assert!(!passes(&lost), "{lost}");
         }
     }

@@ -55,9 +55,10 @@ impl Identity {
     /// The identity with the ends that its credential has in a state: a key that was replaced ends earlier than when it was proven. One that the
     /// state does not know keeps the ends that it had.
     pub(super) fn refreshed(&self, state: &State) -> Self {
-        let (not_after_ms, deadline_ms) = state
-            .token(self.credential)
-            .map_or((self.not_after_ms, self.deadline_ms), |record| (record.not_after_ms, record.deadline_ms));
+        let (not_after_ms, deadline_ms) =
+            state.token(self.credential).map_or((self.not_after_ms, self.deadline_ms), |record| {
+                (record.not_after_ms, record.deadline_ms)
+            });
         Self { not_after_ms, deadline_ms, ..self.clone() }
     }
 

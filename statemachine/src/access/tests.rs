@@ -302,19 +302,23 @@ fn rotation_needs_what_a_new_key_needs() {
     let (ann, bob) = (policy.user("ann"), policy.user("bob"));
     let narrowing = Narrowing { names: patterns(&["orders/**"]), ..Narrowing::default() };
     let narrow = policy.key_of("ann", Some(narrowing.clone()));
-    let rotate = |token, number| {
-        Command::RotateToken(RotateToken { token, new: secret(number), overlap_ms: 0 })
-    };
+    let rotate =
+        |token, number| Command::RotateToken(RotateToken { token, new: secret(number), overlap_ms: 0 });
     let id = |actor: Actor| match actor {
         Actor::Caller { credential: Some(token), .. } => token,
         other => panic!("{other:?}"),
     };
-    assert_eq!(policy.refused(narrow, rotate(id(narrow), 500)), "permission_denied", "it would last for ever");
+    assert_eq!(
+        policy.refused(narrow, rotate(id(narrow), 500)),
+        "permission_denied",
+        "it would last for ever"
+    );
     for unknown in [id(ann), secret(999).id] {
         assert_eq!(policy.refused(bob, rotate(unknown, 500)), "permission_denied", "bob learns of no key");
     }
     assert_eq!(policy.refused(root, rotate(secret(999).id, 500)), "token_not_found");
-    let taken = RotateToken { token: id(ann), new: TokenSecret { id: id(bob), ..secret(500) }, overlap_ms: 0 };
+    let taken =
+        RotateToken { token: id(ann), new: TokenSecret { id: id(bob), ..secret(500) }, overlap_ms: 0 };
     assert_eq!(policy.refused(ann, Command::RotateToken(taken)), "invalid_argument", "an id that is in use");
     // Without an end like the old one, which nobody has to allow again.
     policy.ask(ann, rotate(id(narrow), 501)).unwrap();
@@ -326,8 +330,7 @@ fn rotation_needs_what_a_new_key_needs() {
     let phc = PasswordHash::new("phc");
     let password = SetPassword { principal: user("ann"), phc, expected_version: None };
     policy.ask(Actor::Node, Command::SetPassword(password)).unwrap();
-    let login =
-        OpenLogin { principal: user("ann"), password_version: 1, token: secret(600), ttl_ms: 5_000 };
+    let login = OpenLogin { principal: user("ann"), password_version: 1, token: secret(600), ttl_ms: 5_000 };
     policy.ask(Actor::Node, Command::OpenLogin(login)).unwrap();
     assert_eq!(policy.refused(root, rotate(secret(600).id, 504)), "invalid_argument", "a login is no key");
 }

@@ -22,11 +22,8 @@ pub const SET_ACCESS_MODE: Operation = Operation::write(
     &[Code::LastAdmin],
 );
 /// The operation that reads the report of the answering node.
-pub const GET_ACCESS_REPORT: Operation = read(
-    "get_access_report",
-    "Tells which calls the answering node would have denied in mode observe.",
-    &[],
-);
+pub const GET_ACCESS_REPORT: Operation =
+    read("get_access_report", "Tells which calls the answering node would have denied in mode observe.", &[]);
 /// The operation that reads the audit of the answering node.
 pub const READ_AUDIT: Operation = Operation::read(
     "read_audit",
@@ -73,7 +70,7 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    #[expect(clippy::unused_async, reason = "use cases of access are called alike")]
+    #[allow(clippy::unused_async, reason = "use cases of access are called alike")]
     pub async fn access_report(
         &self,
         context: &CallContext,
