@@ -130,7 +130,7 @@ pub(super) fn created_response(at: &At<Created>) -> v1::CreateKeyResponse {
     }
 }
 
-pub(super) fn access_response(at: At<AccessView>) -> v1::GetAccessResponse {
+pub(super) fn access_response(at: &At<AccessView>) -> v1::GetAccessResponse {
     let AccessView { mode, access_revision, principals, groups, roles, bindings, credentials } = at.value;
     v1::GetAccessResponse {
         mode: mode_message(mode).into(),

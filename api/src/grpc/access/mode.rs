@@ -13,7 +13,7 @@ impl Front {
         context: &CallContext,
         v1::GetAccessRequest {}: v1::GetAccessRequest,
     ) -> Result<v1::GetAccessResponse, ApiError> {
-        Ok(access_response(self.service.get_access(context).await?))
+        Ok(access_response(&self.service.get_access(context).await?))
     }
 
     pub(super) async fn set_access_mode(
@@ -22,7 +22,7 @@ impl Front {
         message: v1::SetAccessModeRequest,
     ) -> Result<v1::GetAccessResponse, ApiError> {
         let mode = mode_of(message.mode)?;
-        Ok(access_response(self.service.set_access_mode(context, mode).await?))
+        Ok(access_response(&self.service.set_access_mode(context, mode).await?))
     }
 
     pub(super) async fn get_access_report(
