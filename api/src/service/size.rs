@@ -13,6 +13,7 @@ use batuta_statemachine::{Name, Namespace, PrincipalName};
 
 use super::access::{BindingView, CredentialView, GroupView, PrincipalView, RoleView};
 use super::watch::{Event, Facts};
+use crate::access::report::Missing;
 
 /// The most that the objects of one answer weigh, in bytes.
 pub const ANSWER_BYTES: usize = 256 << 10;
@@ -98,6 +99,13 @@ pub(crate) fn credential(view: &CredentialView) -> usize {
             + texts(&narrowing.names, Pattern::as_str)
     });
     OBJECT_BYTES + view.record.label.len() + narrowed
+}
+
+pub(crate) fn missing(missing: &Missing) -> usize {
+    let texts = [missing.principal.as_str(), missing.permission.as_str(), missing.namespace.as_str()];
+    let names = missing.names.as_ref().map_or(0, String::len);
+    // With the keys of the fields in JSON.
+    96 + names + texts.iter().map(|text| text.len()).sum::<usize>()
 }
 
 fn places(namespaces: &Namespaces) -> usize {

@@ -11,8 +11,8 @@ use batuta_statemachine::access::{
     DeletePrincipal, DeleteRole, DeleteToken, ExtendBinding, GroupRecord, Holder, Mode, Namespaces,
     Narrowing, NewToken, NoteTokenUse, OnEnd, OpenBootstrap, OpenLogin, Password, PasswordHash, PasswordSet,
     Pattern, PrincipalPut, PrincipalRecord, PutGroup, PutPrincipal, PutRole, Record, Refusal, Reply,
-    ResumePrincipal, RoleRecord, RotateToken, Rule, SecretHash, SetMode, SetPassword, SettingsRecord, Subject,
-    SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
+    ResumePrincipal, RoleRecord, RotateToken, Rule, SecretHash, SetMode, SetPassword, SettingsRecord,
+    Subject, SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
 };
 use batuta_statemachine::{Permission, PermissionSet, Principal, PrincipalName, TokenId};
 use prost::bytes::Bytes;

@@ -34,10 +34,9 @@ impl Job for Access {
             Command::PutPrincipal(put) => !state.access.ids.contains_key(&put.principal),
             Command::PutGroup(put) => !state.access.groups.contains_key(&put.name),
             Command::PutRole(put) => !state.access.roles.contains_key(&put.name),
-            Command::Bind(_)
-            | Command::CreateToken(_)
-            | Command::RotateToken(_)
-            | Command::OpenLogin(_) => true,
+            Command::Bind(_) | Command::CreateToken(_) | Command::RotateToken(_) | Command::OpenLogin(_) => {
+                true
+            }
             Command::OpenBootstrap(_)
             | Command::Bootstrap(_)
             | Command::DeletePrincipal(_)

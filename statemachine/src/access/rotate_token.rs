@@ -19,7 +19,10 @@ impl RotateToken {
         let state = &*step.state;
         let old = self.find_old(state, actor)?;
         if old.kind != TokenKind::Key {
-            return Err(invalid("credential_id", "must be that of an API key; log in again for another login"));
+            return Err(invalid(
+                "credential_id",
+                "must be that of an API key; log in again for another login",
+            ));
         }
         let not_after_ms = old.not_after_ms.map(|not_after_ms| {
             state.wall_ms.saturating_add(not_after_ms.saturating_sub(old.created_wall_ms).max(1))
@@ -27,10 +30,8 @@ impl RotateToken {
         state.check_credential_of(actor, old.principal, not_after_ms)?;
         let new = NewToken { secret: self.new.clone(), label: old.label.clone(), not_after_ms };
         state.check_key(Some(old.principal), &new)?;
-        let record = TokenRecord {
-            narrowing: old.narrowing.clone(),
-            ..key_of(state, old.principal, &new, by(actor))
-        };
+        let record =
+            TokenRecord { narrowing: old.narrowing.clone(), ..key_of(state, old.principal, &new, by(actor)) };
         let token = record.secret.id;
         add_token(step, record, by(actor));
         self.shorten(step, &old, actor);

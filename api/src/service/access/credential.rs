@@ -58,7 +58,11 @@ impl Service {
     ///
     /// # Errors
     /// `secret_not_repeatable` when this is the retry of a call that made the key; otherwise see `docs/errors.md`.
-    pub async fn create_key(&self, context: &CallContext, request: CreateKey) -> Result<At<Created>, ApiError> {
+    pub async fn create_key(
+        &self,
+        context: &CallContext,
+        request: CreateKey,
+    ) -> Result<At<Created>, ApiError> {
         let permit = self.admit(context, &CREATE_KEY, [])?;
         let CreateKey { principal, label, ttl_ms, never_expires, narrowing } = request;
         let principal = match principal {
@@ -127,11 +131,7 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn delete_credential(
-        &self,
-        context: &CallContext,
-        token: TokenId,
-    ) -> Result<At<()>, ApiError> {
+    pub async fn delete_credential(&self, context: &CallContext, token: TokenId) -> Result<At<()>, ApiError> {
         let permit = self.admit(context, &DELETE_CREDENTIAL, [])?;
         let (answer, _) = permit.propose(DeleteToken { token }).await?;
         Ok(At::of(&answer, ()))

@@ -147,7 +147,10 @@ impl Asked<'_> {
             }
             Obstacle::Time => self.time_of(binding),
         };
-        format!("binding {} gives {} {permission} with the role {role}, but {but}", binding.id, self.principal)
+        format!(
+            "binding {} gives {} {permission} with the role {role}, but {but}",
+            binding.id, self.principal
+        )
     }
 
     fn obstacle(&self, binding: &BindingRecord, role: &RoleRecord) -> Obstacle {
@@ -161,10 +164,8 @@ impl Asked<'_> {
             Some(name) => patterns.iter().any(|pattern| pattern.covers(name, self.principal.name())),
             None => true,
         };
-        let in_role = role
-            .rules
-            .iter()
-            .any(|rule| rule.permissions.contains(permission) && covers(&rule.names));
+        let in_role =
+            role.rules.iter().any(|rule| rule.permissions.contains(permission) && covers(&rule.names));
         if !there {
             Obstacle::Namespace
         } else if !in_role || !(binding.names.is_empty() || covers(&binding.names)) {
@@ -342,18 +343,41 @@ mod tests {
         }
         let nobody = Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
         let summary = policy.summary(nobody, "lock:read", Some("a"));
-        assert!(summary.starts_with("no binding of anonymous") && summary.contains("batuta login"), "{summary}");
+        assert!(
+            summary.starts_with("no binding of anonymous") && summary.contains("batuta login"),
+            "{summary}"
+        );
     }
 
     #[test]
     fn nearest_binding_tells_what_it_lacks() {
         let elsewhere = Namespaces::Listed(vec![Namespace::new("other").unwrap()]);
         for (given, permission, but) in [
-            (Bind { namespaces: elsewhere.clone(), ..bind("user/ann", "editor") }, "lock:acquire", "but not in namespace default"),
-            (Bind { names: pattern("carts/**"), ..bind("user/ann", "editor") }, "lock:acquire", "but not for orders/42"),
-            (Bind { not_before_ms: Some(WALL_MS + 1), ..bind("user/ann", "editor") }, "lock:acquire", "but not before 2023-11-14T22:13:20.001Z"),
-            (Bind { namespaces: elsewhere, ..bind("user/ann", "operator") }, "cluster:members", "takes a binding in all namespaces"),
-            (Bind { names: pattern("carts/**"), ..bind("user/ann", "operator") }, "cluster:members", "takes a binding for all names"),
+            (
+                Bind { namespaces: elsewhere.clone(), ..bind("user/ann", "editor") },
+                "lock:acquire",
+                "but not in namespace default",
+            ),
+            (
+                Bind { names: pattern("carts/**"), ..bind("user/ann", "editor") },
+                "lock:acquire",
+                "but not for orders/42",
+            ),
+            (
+                Bind { not_before_ms: Some(WALL_MS + 1), ..bind("user/ann", "editor") },
+                "lock:acquire",
+                "but not before 2023-11-14T22:13:20.001Z",
+            ),
+            (
+                Bind { namespaces: elsewhere, ..bind("user/ann", "operator") },
+                "cluster:members",
+                "takes a binding in all namespaces",
+            ),
+            (
+                Bind { names: pattern("carts/**"), ..bind("user/ann", "operator") },
+                "cluster:members",
+                "takes a binding for all names",
+            ),
         ] {
             let mut policy = Policy::new();
             policy.ask(given);

@@ -12,13 +12,7 @@ use crate::service::{At, CallContext, Consistency, Page, Service, parse, size};
 pub const PUT_GROUP: Operation = write(
     "put_group",
     "Makes a group, or replaces its members.",
-    &[
-        Code::PrincipalNotFound,
-        Code::EscalationRefused,
-        Code::LastAdmin,
-        Code::LimitExceeded,
-        Code::DiskFull,
-    ],
+    &[Code::PrincipalNotFound, Code::EscalationRefused, Code::LastAdmin, Code::LimitExceeded, Code::DiskFull],
 );
 /// The operation that lists groups.
 pub const LIST_GROUPS: Operation = read("list_groups", "Lists groups in order of their names.", &[]);
@@ -66,11 +60,7 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn delete_group(
-        &self,
-        context: &CallContext,
-        name: PrincipalName,
-    ) -> Result<At<()>, ApiError> {
+    pub async fn delete_group(&self, context: &CallContext, name: PrincipalName) -> Result<At<()>, ApiError> {
         let permit = self.admit(context, &DELETE_GROUP, [])?;
         let (answer, _) = permit.propose(DeleteGroup { name }).await?;
         Ok(At::of(&answer, ()))

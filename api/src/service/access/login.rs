@@ -14,7 +14,7 @@ use crate::access::Secret;
 use crate::access::token::{Token, TokenHash, TokenKind};
 use crate::service::admit::Permit;
 use crate::service::operation::Operation;
-use crate::service::{At, CallContext, Client, Clock, Consistency, Service};
+use crate::service::{At, CallContext, Clock, Consistency, Service};
 
 /// The operation that makes an administrator with a bootstrap token.
 pub const BOOTSTRAP: Operation = open(
@@ -196,12 +196,8 @@ mod tests {
 
     /// A state in which a bootstrap token is open for a second.
     fn opened(token: TokenSecret) -> State {
-        let open = OpenBootstrap {
-            token,
-            ttl_ms: 1_000,
-            not_after_wall_ms: WALL_MS + 1_000,
-            recovery: false,
-        };
+        let open =
+            OpenBootstrap { token, ttl_ms: 1_000, not_after_wall_ms: WALL_MS + 1_000, recovery: false };
         let stamp = Stamp { now_ms: 5, wall_ms: WALL_MS };
         let mut state = State::default();
         let applied = state.apply(1, &Entry { stamp, requests: vec![Request::new(None, open)] });

@@ -12,9 +12,9 @@ use crate::access::audit::{Decision, Event, Kind};
 use crate::access::password::{
     Attempt, CheckError, PasswordOptions, Passwords, Phc, Throttle, ThrottleOptions,
 };
+use crate::service::Service;
 use crate::service::admit::Permit;
 use crate::service::caller::Client;
-use crate::service::Service;
 
 /// The limits on checking passwords on this node.
 pub(in crate::service) struct Logins {
@@ -189,7 +189,8 @@ mod tests {
         let logins = logins(0);
         let stored = stored(&logins).await;
         let (logins, stored) = (&logins, &stored);
-        let check = |attempt| async move { logins.check(attempt, secret("wrong battery"), Some(stored)).await };
+        let check =
+            |attempt| async move { logins.check(attempt, secret("wrong battery"), Some(stored)).await };
         // The only place is taken while a check runs, so others are refused at once.
         let attempts: Vec<Attempt> = (0..5).map(|_| logins.begin(&word("ann"), None).unwrap()).collect();
         let results = futures_util::future::join_all(attempts.into_iter().map(check)).await;

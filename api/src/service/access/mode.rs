@@ -7,8 +7,9 @@ use batuta_statemachine::{Code, Permission};
 use super::{AccessView, AuditPage, ReportView, read};
 use crate::ApiError;
 use crate::access::audit::Cursor;
+use crate::access::report::Missing;
 use crate::service::operation::{Area, Needs, Operation};
-use crate::service::{At, CallContext, Consistency, Service, parse};
+use crate::service::{At, CallContext, Consistency, Service, parse, size};
 
 /// The operation that reads the mode.
 pub const GET_ACCESS: Operation = read("get_access", "Reads the mode of access and how much there is.", &[]);
@@ -21,11 +22,8 @@ pub const SET_ACCESS_MODE: Operation = Operation::write(
     &[Code::LastAdmin],
 );
 /// The operation that reads the report of the answering node.
-pub const GET_ACCESS_REPORT: Operation = read(
-    "get_access_report",
-    "Tells which calls the answering node would have denied in mode observe.",
-    &[],
-);
+pub const GET_ACCESS_REPORT: Operation =
+    read("get_access_report", "Tells which calls the answering node would have denied in mode observe.", &[]);
 /// The operation that reads the audit of the answering node.
 pub const READ_AUDIT: Operation = Operation::read(
     "read_audit",
@@ -35,6 +33,8 @@ pub const READ_AUDIT: Operation = Operation::read(
     &[Code::AuditUnavailable],
 );
 
+/// The most that the lines of a report weigh, in bytes. It has no pages, so it may be larger than other answers.
+const REPORT_BYTES: usize = 2 << 20;
 /// What is wrong when a node keeps no audit.
 const NO_AUDIT: &str = "this node keeps no audit; ask another node, or turn the audit of this node on";
 /// What is wrong when an audit cannot be read back.
@@ -70,7 +70,7 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    #[expect(clippy::unused_async, reason = "use cases of access are called alike")]
+    #[allow(clippy::unused_async, reason = "use cases of access are called alike")]
     pub async fn access_report(
         &self,
         context: &CallContext,
@@ -79,8 +79,8 @@ impl Service {
         let permit = self.admit(context, &GET_ACCESS_REPORT, [])?;
         let state = permit.look()?;
         let report = &self.inner.policy.report;
-        let (missing, other_calls) = if clear { report.take() } else { report.lines() };
-        Ok(permit.seen(&state, ReportView { missing, other_calls }))
+        let (missing, others) = if clear { report.take() } else { report.lines() };
+        Ok(permit.seen(&state, bounded(missing, others)))
     }
 
     /// Reads the audit of this node, oldest lines first. `cursor` is `next` of the page before; empty = from the oldest line that is kept.
@@ -124,6 +124,17 @@ impl AccessView {
     }
 }
 
+/// The lines that fit into one answer. The calls of the others are counted together.
+fn bounded(mut missing: Vec<(Missing, u64)>, mut other_calls: u64) -> ReportView {
+    let calls = |lines: &[(Missing, u64)]| lines.iter().map(|(_, calls)| calls).sum::<u64>();
+    let all = calls(&missing);
+    let max = missing.len();
+    if size::keep(&mut missing, max, REPORT_BYTES, |(missing, _)| size::missing(missing)) {
+        other_calls += all - calls(&missing);
+    }
+    ReportView { missing, other_calls }
+}
+
 fn audit_cursor(text: &str) -> Result<Option<Cursor>, ApiError> {
     if text.is_empty() {
         return Ok(None);
@@ -135,7 +146,25 @@ fn audit_cursor(text: &str) -> Result<Option<Cursor>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use batuta_statemachine::Namespace;
+
     use super::*;
+
+    #[test]
+    fn report_fits_into_one_answer() {
+        let line = |number: usize| {
+            let names = Some(format!("{number:0500}/**"));
+            let (permission, namespace) = (Permission::LockRead, Namespace::default());
+            (Missing { principal: "user/ann".to_owned(), permission, namespace, names }, 2)
+        };
+        let few: Vec<(Missing, u64)> = (0..10).map(line).collect();
+        let whole = bounded(few.clone(), 3);
+        assert_eq!((whole.missing, whole.other_calls), (few, 3));
+        let cut = bounded((0..10_000).map(line).collect(), 3);
+        let kept = cut.missing.len();
+        assert!((1_000..5_000).contains(&kept), "{kept}");
+        assert_eq!(cut.other_calls, 3 + 2 * (10_000 - kept as u64));
+    }
 
     #[test]
     fn audit_is_read_on_from_a_cursor() {

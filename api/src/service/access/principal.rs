@@ -39,11 +39,8 @@ pub const SUSPEND_PRINCIPAL: Operation = write(
     &[Code::PrincipalNotFound, Code::LastAdmin],
 );
 /// The operation that resumes a principal.
-pub const RESUME_PRINCIPAL: Operation = write(
-    "resume_principal",
-    "Resumes a suspended principal.",
-    &[Code::PrincipalNotFound],
-);
+pub const RESUME_PRINCIPAL: Operation =
+    write("resume_principal", "Resumes a suspended principal.", &[Code::PrincipalNotFound]);
 /// The operation that sets a password: the own one, or with `access:keys` that of another user.
 pub const SET_PASSWORD: Operation = write_own(
     "set_password",
@@ -69,8 +66,7 @@ impl Service {
         description: String,
     ) -> Result<At<PrincipalView>, ApiError> {
         let permit = self.admit(context, &PUT_PRINCIPAL, [])?;
-        let (answer, _) =
-            permit.propose(PutPrincipal { principal: principal.clone(), description }).await?;
+        let (answer, _) = permit.propose(PutPrincipal { principal: principal.clone(), description }).await?;
         let state = permit.effect(&answer).await?;
         Ok(permit.seen(&state, PrincipalView::find(&state, &principal)?))
     }
@@ -104,8 +100,7 @@ impl Service {
         let state = permit.read(Consistency::Linearizable).await?;
         // One item more than requested tells whether there is a next page.
         let records = state.principals(request.after.as_ref(), limit + 1).into_iter();
-        let mut items: Vec<PrincipalView> =
-            records.map(|record| PrincipalView::of(&state, record)).collect();
+        let mut items: Vec<PrincipalView> = records.map(|record| PrincipalView::of(&state, record)).collect();
         let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::principal);
         let next = items.last().filter(|_| more).map(|view| view.record.principal.clone());
         Ok(permit.seen(&state, Page { items, next, filtered: false }))
@@ -204,7 +199,8 @@ impl Service {
         old: Option<Secret>,
     ) -> Result<u64, ApiError> {
         let Some(stored) = &account.password else { return Ok(0) };
-        let old = old.ok_or_else(|| ApiError::invalid("old_password", "is required to replace a password"))?;
+        let old =
+            old.ok_or_else(|| ApiError::invalid("old_password", "is required to replace a password"))?;
         // Whoever found an open terminal or a token must not guess here what it cannot guess at the login.
         let attempt = self.inner.logins.begin(name, permit.client())?;
         if self.inner.logins.check(attempt, old, Some(stored)).await? {

@@ -19,11 +19,8 @@ pub const PUT_ROLE: Operation = write(
 pub const LIST_ROLES: Operation =
     read("list_roles", "Lists roles: the built-in ones, then the others in order of their names.", &[]);
 /// The operation that deletes a role.
-pub const DELETE_ROLE: Operation = write(
-    "delete_role",
-    "Deletes a role that no binding has.",
-    &[Code::RoleNotFound, Code::BuiltInRole],
-);
+pub const DELETE_ROLE: Operation =
+    write("delete_role", "Deletes a role that no binding has.", &[Code::RoleNotFound, Code::BuiltInRole]);
 
 impl Service {
     /// Makes a role, or replaces its rules.
@@ -66,11 +63,7 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub async fn delete_role(
-        &self,
-        context: &CallContext,
-        name: PrincipalName,
-    ) -> Result<At<()>, ApiError> {
+    pub async fn delete_role(&self, context: &CallContext, name: PrincipalName) -> Result<At<()>, ApiError> {
         let permit = self.admit(context, &DELETE_ROLE, [])?;
         let (answer, _) = permit.propose(DeleteRole { name }).await?;
         Ok(At::of(&answer, ()))

@@ -1,7 +1,7 @@
 //! Use cases that tell a caller who it is and what it may do.
 
 use batuta_statemachine::access::Refusal;
-use batuta_statemachine::{Actor, Code, Permission, PrincipalId, State};
+use batuta_statemachine::{Actor, Code, Permission, Principal, PrincipalId, State};
 
 use super::explain::{Question, explain};
 use super::view::missing;
@@ -37,11 +37,10 @@ impl Service {
             return Err(lost);
         }
         let id = identity.map_or(PrincipalId::ANONYMOUS, |identity| identity.id);
-        let live =
-            state.bindings_of(id).filter(|binding| binding.is_live(clock.now_ms, clock.wall_ms));
+        let live = state.bindings_of(id).filter(|binding| binding.is_live(clock.now_ms, clock.wall_ms));
         let record = identity.and_then(|identity| state.token(identity.credential));
         let value = WhoAmI {
-            principal: permit.client().map(Client::principal).unwrap_or(batuta_statemachine::Principal::Anonymous),
+            principal: permit.client().map_or(Principal::Anonymous, Client::principal),
             groups: state.groups_of(id).cloned().collect(),
             credential: record.map(|record| CredentialView::of(&state, record)),
             bindings: live.map(|binding| BindingView::of(&state, binding)).collect(),
