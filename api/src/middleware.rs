@@ -198,20 +198,24 @@ fn has_token(request: &Request<Body>) -> bool {
     !probe && request.headers().contains_key(header::AUTHORIZATION)
 }
 
-/// The token of a request (RFC 6750 section 2.1). Tokens are read from nowhere else: addresses and bodies get into logs.
+/// The token of a request (RFC 6750 section 2.1). It is never read from an address, which gets into logs.
 fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
     let invalid = |problem: &str| ApiError::InvalidToken { problem: problem.to_owned() };
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let scheme = || invalid("the header Authorization must be `Bearer TOKEN`");
-    let value = given.next().ok_or_else(scheme)?;
+    let value = given.next().ok_or_else(|| invalid("the header Authorization must be `Bearer TOKEN`"))?;
     if given.next().is_some() {
         return Err(invalid("the header Authorization must be given once"));
     }
-    let (word, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(scheme)?;
-    if !word.eq_ignore_ascii_case("bearer") {
-        return Err(scheme());
+    bearer_of(value.to_str().unwrap_or_default())
+}
+
+/// The token in the text of an `Authorization`.
+pub(crate) fn bearer_of(text: &str) -> Result<Secret, ApiError> {
+    let (word, token) = text.split_once(' ').unwrap_or_default();
+    if word.eq_ignore_ascii_case("bearer") {
+        return Ok(Secret::new(token.trim().to_owned()));
     }
-    Ok(Secret::new(token.trim().to_owned()))
+    Err(ApiError::InvalidToken { problem: "Authorization must be `Bearer TOKEN`".to_owned() })
 }
 
 /// Puts the layers around the routes of a front; they are the same for every front and every port. What is added to the router later is
@@ -268,6 +272,17 @@ mod tests {
 
     async fn explode() {
         panic!("secret words")
+    }
+
+    #[test]
+    fn only_bearer_tokens_are_read() {
+        for text in ["Bearer btk_x", "bearer btk_x", "BEARER  btk_x "] {
+            assert_eq!(bearer_of(text).expect("a token").expose(), "btk_x", "{text}");
+        }
+        for text in ["", "btk_x", "Basic btk_x", "Bearer"] {
+            let error = bearer_of(text).expect_err("no bearer token");
+            assert!(!error.to_string().contains("btk_x"), "{text}: {error}");
+        }
     }
 
     #[tokio::test]

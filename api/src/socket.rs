@@ -3,6 +3,8 @@
 //! The queue is bounded in frames and in bytes. Senders wait while it is full, so a client that reads slowly slows down only its own requests
 //! and watches. The writer cuts off a client that does not read at all.
 
+mod identity;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use tokio::time::{sleep, timeout};
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::service::Service;
+
+pub(crate) use identity::{IdentityNews, IdentityWatch, LOST_GRACE, refused_reason};
 
 /// How long to wait for a client that does not read, once its connection is given up.
 const LAST_WORD: Duration = Duration::from_secs(1);

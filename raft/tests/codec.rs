@@ -4,7 +4,7 @@ use batuta_proto::internal as wire;
 use batuta_raft::codec::{self, DecodeError, decode_entry, encode_entry};
 use batuta_statemachine::access::{
     Bind, BindingId, CreateToken, ExtendBinding, Namespaces, Narrowing, NewToken, OnEnd, PasswordHash,
-    Pattern, PutGroup, PutRole, Rule, SecretHash, SetPassword, Subject, TokenSecret, Unbind,
+    Pattern, PutGroup, PutRole, RotateToken, Rule, SecretHash, SetPassword, Subject, TokenSecret, Unbind,
 };
 use batuta_statemachine::cluster::{AllocateNode, InitCluster, RaiseLevel, SetLimits};
 use batuta_statemachine::lock::{
@@ -182,6 +182,9 @@ fn access_command() -> impl Strategy<Value = Command> {
         (principal(), key(), prop::option::of(narrowing)).prop_map(|(principal, token, narrowing)| {
             Command::from(CreateToken { principal, token, narrowing })
         }),
+        (key(), key(), any::<u64>()).prop_map(|(old, new, overlap_ms)| {
+            Command::from(RotateToken { token: old.secret.id, new: new.secret, overlap_ms })
+        }),
         (word(), prop::collection::vec(principal(), 0..3))
             .prop_map(|(name, members)| Command::from(PutGroup { name, members })),
         (word(), prop::collection::vec(rule, 0..3))
@@ -351,6 +354,45 @@ fn fingerprint_does_not_depend_on_the_call() {
     let call = ServingCall { node_id: 1, boot_id: 2, number: 3 };
     let [one, two] = [None, Some(call)].map(|call| codec::request(Some(key()), Command::from(acquire(call))));
     assert_eq!(one.dedup, two.dedup);
+}
+
+/// Otherwise the retry of a call that draws a secret, or counts a time from its own clock, would be refused as another request.
+#[test]
+fn fingerprint_does_not_depend_on_the_attempt() {
+    let print = |command: Command| {
+        let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
+        codec::request(Some(key), command).dedup
+    };
+    let secret = |number: u8| TokenSecret {
+        id: TokenId::new(&format!("{number:012}")).expect("valid"),
+        hash: SecretHash::new([number; SecretHash::LENGTH]),
+    };
+    let binding = BindingId(Position { index: 7, ordinal: 0 });
+    let attempt = |number: u8, role: &str, overlap_ms: u64| {
+        let not_after_ms = Some(u64::from(number));
+        let role = PrincipalName::new(role).expect("valid");
+        let bind = Bind {
+            subject: Subject::Anonymous,
+            role: role.clone(),
+            namespaces: Namespaces::All,
+            names: Vec::new(),
+            not_before_ms: None,
+            not_after_ms,
+            on_end: OnEnd::Keep,
+            reason: "r".to_owned(),
+        };
+        let token = NewToken { secret: secret(number), label: role.to_string(), not_after_ms };
+        [
+            print(bind.into()),
+            print(ExtendBinding { binding, not_after_ms, reason: role.to_string() }.into()),
+            print(CreateToken { principal: Principal::User(role), token, narrowing: None }.into()),
+            print(RotateToken { token: secret(9).id, new: secret(number), overlap_ms }.into()),
+        ]
+    };
+    assert_eq!(attempt(1, "viewer", 5), attempt(2, "viewer", 5));
+    for (one, other) in attempt(1, "viewer", 5).into_iter().zip(attempt(1, "editor", 6)) {
+        assert_ne!(one, other, "another request under the same key");
+    }
 }
 
 fn keep_alive(ids: &[(u64, u32)]) -> Request {

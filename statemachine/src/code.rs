@@ -104,10 +104,14 @@ pub enum Code {
     PrincipalSuspended,
     /// The GraphQL query is too large.
     QueryTooLarge,
+    /// Too many attempts.
+    RateLimited,
     /// No such register.
     RegisterNotFound,
     /// No such role.
     RoleNotFound,
+    /// The secret was shown before.
+    SecretNotRepeatable,
     /// The sequence is older than the session's window.
     SequenceTooOld,
     /// The session was closed.
@@ -144,7 +148,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in alphabetical order.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 68] = [
         Self::AlreadyBootstrapped,
         Self::AlreadyGranted,
         Self::AlreadyInitialised,
@@ -193,8 +197,10 @@ impl Code {
         Self::PrincipalNotFound,
         Self::PrincipalSuspended,
         Self::QueryTooLarge,
+        Self::RateLimited,
         Self::RegisterNotFound,
         Self::RoleNotFound,
+        Self::SecretNotRepeatable,
         Self::SequenceTooOld,
         Self::SessionClosed,
         Self::SessionExpired,
@@ -265,8 +271,10 @@ impl Code {
             Self::PrincipalNotFound => "principal_not_found",
             Self::PrincipalSuspended => "principal_suspended",
             Self::QueryTooLarge => "query_too_large",
+            Self::RateLimited => "rate_limited",
             Self::RegisterNotFound => "register_not_found",
             Self::RoleNotFound => "role_not_found",
+            Self::SecretNotRepeatable => "secret_not_repeatable",
             Self::SequenceTooOld => "sequence_too_old",
             Self::SessionClosed => "session_closed",
             Self::SessionExpired => "session_expired",
@@ -305,6 +313,7 @@ impl Code {
                 | Self::NodeLost
                 | Self::NodeRemoved
                 | Self::Overloaded
+                | Self::RateLimited
                 | Self::ShuttingDown
                 | Self::UpgradePending
         )

@@ -60,9 +60,11 @@ impl Report {
         (counts.lines.iter().map(|(missing, count)| (missing.clone(), *count)).collect(), counts.others)
     }
 
-    /// Begins again: what was counted until now is forgotten.
-    pub fn clear(&self) {
-        *self.counts() = Counts::default();
+    /// Like [`Self::lines`], and begins again: nothing that is counted meanwhile is lost.
+    #[must_use]
+    pub fn take(&self) -> (Vec<(Missing, u64)>, u64) {
+        let Counts { lines, others } = std::mem::take(&mut *self.counts());
+        (lines.into_iter().collect(), others)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -96,7 +98,8 @@ mod tests {
         count("orders/3");
         let (lines, others) = report.lines();
         assert_eq!((lines.len(), others), (LINES_MAX, 2));
-        report.clear();
+        let before = report.lines();
+        assert_eq!(report.take(), before);
         assert_eq!(report.lines(), (Vec::new(), 0));
     }
 }

@@ -170,6 +170,12 @@ impl Token {
         &self.text
     }
 
+    /// Gives the whole token away, like [`Self::text`].
+    #[must_use]
+    pub fn into_text(self) -> Secret {
+        self.text
+    }
+
     /// The hash that the state keeps.
     #[must_use]
     pub fn hash(&self) -> TokenHash {

@@ -203,12 +203,14 @@ pub(crate) struct ElectionAnswer {
 
 /// A page of elections, in order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({"elections": [], "next_cursor": "n6f72646572732f3432", "revision": 1544}))]
+#[schema(example = json!({"elections": [], "next_cursor": "n6f72646572732f3432", "filtered": false, "revision": 1544}))]
 pub(crate) struct ElectionPage {
     /// The elections.
     pub(crate) elections: Vec<Election>,
     /// The `cursor` of the next page; empty on the last page.
     pub(crate) next_cursor: String,
+    /// Whether items may be missing because the caller may not see them.
+    pub(crate) filtered: bool,
     /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
@@ -371,10 +373,11 @@ impl From<At<service::Election>> for ElectionAnswer {
 
 impl From<At<Page<service::Election, Name>>> for ElectionPage {
     fn from(page: At<Page<service::Election, Name>>) -> Self {
-        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
+        let At { revision, clock, value: Page { items, next, filtered } } = page;
         Self {
             elections: items.iter().map(|election| Election::seen(election, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),
+            filtered,
             revision: Long(revision),
         }
     }

@@ -319,12 +319,14 @@ pub(crate) struct LockAnswer {
 
 /// A page of locks, in order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({"locks": [], "next_cursor": "n6f72646572732f3432", "revision": 1544}))]
+#[schema(example = json!({"locks": [], "next_cursor": "n6f72646572732f3432", "filtered": false, "revision": 1544}))]
 pub(crate) struct LockPage {
     /// The locks.
     pub(crate) locks: Vec<Lock>,
     /// The `cursor` of the next page; empty on the last page.
     pub(crate) next_cursor: String,
+    /// Whether items may be missing because the caller may not see them.
+    pub(crate) filtered: bool,
     /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
@@ -420,7 +422,7 @@ pub(crate) struct WaiterExplanation {
 /// Who holds a lock, who waits, and what blocks each waiter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
 #[schema(example = json!({
-    "waiters": [], "summary": "orders/42 is free: nobody holds it or waits for it.", "revision": 1600
+    "waiters": [], "names_hidden": 0, "summary": "orders/42 is free: nobody holds it or waits for it.", "revision": 1600
 }))]
 pub(crate) struct ExplainAnswer {
     /// The lock; left out when it is free.
@@ -428,6 +430,8 @@ pub(crate) struct ExplainAnswer {
     pub(crate) lock: Option<Lock>,
     /// The first waiters, in the order of the queue.
     pub(crate) waiters: Vec<WaiterExplanation>,
+    /// The number of names left out because the caller may not read them.
+    pub(crate) names_hidden: Long,
     /// A summary in one sentence, for people.
     pub(crate) summary: String,
     /// The revision at which the answer is true.

@@ -7,11 +7,13 @@
 //! Descriptions are shown for JSON and for GraphQL, so they name no field of more than one word, and say *left out* for a
 //! field that is absent in JSON and null in GraphQL.
 
+pub(crate) mod access;
 pub(crate) mod cluster;
 pub(crate) mod election;
 pub(crate) mod lock;
 mod long;
 pub(crate) mod register;
+mod secret_text;
 pub(crate) mod session;
 pub(crate) mod watch;
 
@@ -22,6 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::service::Consistency;
 
 pub(crate) use long::Long;
+pub(crate) use secret_text::SecretText;
 
 /// The answer to a change that has no other result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, SimpleObject)]
@@ -43,7 +46,7 @@ pub(crate) struct ReadQuery {
 }
 
 /// No query parameters: any is refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoQuery {}
 
@@ -53,6 +56,11 @@ mod tests {
     use serde_json::Value;
     use utoipa::PartialSchema;
 
+    use super::access::{
+        BindRequest, BootstrapRequest, CheckAccessRequest, CreateKeyRequest, ExtendBindingRequest,
+        LoginRequest, PutGroupRequest, PutPrincipalRequest, PutRoleRequest, RotateKeyRequest, SetModeRequest,
+        SetPasswordRequest, SuspendRequest,
+    };
     use super::cluster::{SetLimitsRequest, TransferLeaderRequest};
     use super::election::{CampaignRequest, ProclaimRequest};
     use super::lock::{AcquireRequest, ExtendRequest, LockPage, LockRequest};
@@ -83,6 +91,19 @@ mod tests {
         read::<OpenSessionRequest>();
         read::<SetLimitsRequest>();
         read::<TransferLeaderRequest>();
+        read::<BootstrapRequest>();
+        read::<LoginRequest>();
+        read::<CheckAccessRequest>().read().expect("a check");
+        read::<PutPrincipalRequest>();
+        read::<SuspendRequest>();
+        read::<SetPasswordRequest>();
+        read::<PutGroupRequest>();
+        read::<PutRoleRequest>().read().expect("rules");
+        read::<BindRequest>().read().expect("a binding");
+        read::<ExtendBindingRequest>();
+        read::<CreateKeyRequest>().read().expect("a key");
+        read::<RotateKeyRequest>();
+        read::<SetModeRequest>();
         let cursor = example::<LockPage>()["next_cursor"].as_str().map(str::to_owned);
         assert!(parse::name_cursor(cursor.as_deref()).expect("a cursor").is_some());
     }

@@ -105,12 +105,14 @@ pub(crate) struct SessionAnswer {
 
 /// A page of sessions, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({"sessions": [], "next_cursor": "", "revision": 40}))]
+#[schema(example = json!({"sessions": [], "next_cursor": "", "filtered": false, "revision": 40}))]
 pub(crate) struct SessionPage {
     /// The sessions.
     pub(crate) sessions: Vec<Session>,
     /// The `cursor` of the next page; empty on the last page.
     pub(crate) next_cursor: String,
+    /// Whether items may be missing because the caller may not see them.
+    pub(crate) filtered: bool,
     /// The revision at which the answer is true.
     pub(crate) revision: Long,
 }
@@ -179,10 +181,11 @@ impl From<At<SessionView>> for SessionAnswer {
 
 impl From<At<Page<SessionView, SessionId>>> for SessionPage {
     fn from(page: At<Page<SessionView, SessionId>>) -> Self {
-        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
+        let At { revision, clock, value: Page { items, next, filtered } } = page;
         Self {
             sessions: items.into_iter().map(|view| Session::seen(view, clock)).collect(),
             next_cursor: next.map(parse::session_cursor_text).unwrap_or_default(),
+            filtered,
             revision: Long(revision),
         }
     }

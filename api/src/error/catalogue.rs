@@ -26,8 +26,8 @@ pub fn info(code: Code) -> CodeInfo {
             "Nothing: the cluster works. Start new nodes with `join` instead of a bootstrap set.",
         ]),
         Code::AuditUnavailable => line(code, 503, Grpc::Unavailable, [
-            "The audit cannot be written",
-            "The node cannot write its audit, and `audit.on_failure = refuse` asks it to refuse privileged calls then. The request was not executed; all other calls work.",
+            "The audit cannot be used",
+            "The node cannot write its audit, and `audit.on_failure = refuse` asks it to refuse privileged calls then; or its audit was to be read and cannot be. The request was not executed; all other calls work.",
             "Use another node, or give the audit of this node a disk with room: the log of the node says what is wrong.",
         ]).retry_after(5_000),
         Code::AuthBusy => line(code, 503, Grpc::Unavailable, [
@@ -250,6 +250,11 @@ pub fn info(code: Code) -> CodeInfo {
             "A GraphQL request has limits on the length, nesting, depth, fields and cost of its document; `limit` names the exceeded limit.",
             "Request fewer fields or smaller pages (`first`), or use several requests. docs/api-graphql.md lists the limits.",
         ]),
+        Code::RateLimited => line(code, 429, Grpc::ResourceExhausted, [
+            "Too many attempts",
+            "Too many logins of this user, or from this network, failed shortly before. `limit` names the limit. The password was not looked at; calls with a token are not affected.",
+            "Wait as long as the answer says (`Retry-After`), then try again with the right password. Others log in from other networks without waiting.",
+        ]).retry_after(10_000),
         Code::RegisterNotFound => line(code, 404, Grpc::NotFound, [
             "No such register",
             "The register was never advanced, or was deleted.",
@@ -259,6 +264,11 @@ pub fn info(code: Code) -> CodeInfo {
             "No such role",
             "No role has that name.",
             "Check the name, or make the role first. Built in are admin, operator, editor and viewer.",
+        ]),
+        Code::SecretNotRepeatable => line(code, 409, Grpc::FailedPrecondition, [
+            "The secret was given before",
+            "The key was made by an earlier attempt under the same retry key, and its secret was in the answer to that attempt only. `credential_id` names it.",
+            "If the earlier answer is lost, delete that credential and make another one under a new retry key.",
         ]),
         Code::SequenceTooOld => line(code, 409, Grpc::FailedPrecondition, [
             "The sequence is older than the session's window",

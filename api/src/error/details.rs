@@ -30,6 +30,10 @@ impl ApiError {
             Self::QueryTooLarge { limit, max } => json!({ "limit": limit, "max": max }),
             Self::PathNotFound { path } => json!({ "path": path }),
             Self::MethodNotAllowed { method, path } => json!({ "method": method, "path": path }),
+            Self::RateLimited { limit, retry_after_ms } => {
+                json!({ "limit": limit, "remaining_ms": retry_after_ms })
+            }
+            Self::SecretNotRepeatable { credential } => json!({ "credential_id": credential.as_str() }),
             Self::AuthBusy { waiting_max } => json!({ "limit": "login_queue_max", "max": waiting_max }),
             Self::MalformedBody { problem }
             | Self::HandshakeRefused { problem }
@@ -46,7 +50,7 @@ impl ApiError {
             | Self::Draining
             | Self::CallCancelled
             | Self::Unauthenticated { .. }
-            | Self::AuditUnavailable
+            | Self::AuditUnavailable { .. }
             | Self::Internal(_) => {
                 json!({})
             }

@@ -8,7 +8,7 @@ mod details;
 use std::time::Duration;
 
 use batuta_raft::ProposeError;
-use batuta_statemachine::{LockId, Name, Rejection, SessionId, lock, session};
+use batuta_statemachine::{LockId, Name, Rejection, SessionId, TokenId, lock, session};
 
 pub use batuta_statemachine::Code;
 pub use catalogue::info;
@@ -188,8 +188,25 @@ pub enum ApiError {
         waiting_max: usize,
     },
     /// The audit cannot be written, and privileged calls are refused without it.
-    #[error("the audit of this node cannot be written, and privileged calls are refused without it")]
-    AuditUnavailable,
+    #[error("{problem}")]
+    AuditUnavailable {
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+    /// Too many attempts failed shortly before.
+    #[error("too many attempts failed ({limit}); try again in {retry_after_ms} ms")]
+    RateLimited {
+        /// The limit that was reached.
+        limit: &'static str,
+        /// When the next attempt is let through, in milliseconds from now.
+        retry_after_ms: u64,
+    },
+    /// The secret of a key was in the answer to an earlier attempt.
+    #[error("credential {credential} was made by an earlier attempt, and its secret cannot be shown again")]
+    SecretNotRepeatable {
+        /// The credential that was made.
+        credential: TokenId,
+    },
     /// A defect of Batuta itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -267,7 +284,9 @@ impl ApiError {
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::InvalidToken { .. } => Code::InvalidToken,
             Self::AuthBusy { .. } => Code::AuthBusy,
-            Self::AuditUnavailable => Code::AuditUnavailable,
+            Self::AuditUnavailable { .. } => Code::AuditUnavailable,
+            Self::RateLimited { .. } => Code::RateLimited,
+            Self::SecretNotRepeatable { .. } => Code::SecretNotRepeatable,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -300,6 +319,7 @@ impl ApiError {
                 rejection: Rejection::Lock(lock::Refusal::LockDelayed { remaining_ms, .. }),
                 ..
             } => (*remaining_ms).max(1),
+            Self::RateLimited { retry_after_ms, .. } => (*retry_after_ms).max(1),
             other => other.info().retry_after_ms.unwrap_or(RETRY_AFTER_MS),
         };
         Some(Duration::from_millis(wait_ms))

@@ -166,7 +166,9 @@ fn errors_of_the_edge() -> Vec<ApiError> {
         ApiError::Unauthenticated { problem: "send a token" },
         ApiError::InvalidToken { problem: "it was mistyped or cut".to_owned() },
         ApiError::AuthBusy { waiting_max: 64 },
-        ApiError::AuditUnavailable,
+        ApiError::AuditUnavailable { problem: "no" },
+        ApiError::RateLimited { limit: "failed_logins", retry_after_ms: 40 },
+        ApiError::SecretNotRepeatable { credential: TokenId::new("abcDEF012345").expect("valid") },
         ApiError::Internal("x".to_owned()),
     ]
 }

@@ -4,6 +4,7 @@ use async_graphql::{OutputType, SimpleObject};
 
 use crate::ApiError;
 use crate::contract::Long;
+use crate::contract::access::{Binding, Credential, Group, Principal, Role};
 use crate::contract::election::Election;
 use crate::contract::lock::Lock;
 use crate::contract::session::Session;
@@ -40,7 +41,12 @@ impl PageInfo {
 #[graphql(
     concrete(name = "LockEdge", params(Lock)),
     concrete(name = "ElectionEdge", params(Election)),
-    concrete(name = "SessionEdge", params(Session))
+    concrete(name = "SessionEdge", params(Session)),
+    concrete(name = "PrincipalEdge", params(Principal)),
+    concrete(name = "GroupEdge", params(Group)),
+    concrete(name = "RoleEdge", params(Role)),
+    concrete(name = "BindingEdge", params(Binding)),
+    concrete(name = "CredentialEdge", params(Credential))
 )]
 pub(super) struct Edge<T: OutputType> {
     /// The item.
@@ -54,7 +60,12 @@ pub(super) struct Edge<T: OutputType> {
 #[graphql(
     concrete(name = "LockConnection", params(Lock)),
     concrete(name = "ElectionConnection", params(Election)),
-    concrete(name = "SessionConnection", params(Session))
+    concrete(name = "SessionConnection", params(Session)),
+    concrete(name = "PrincipalConnection", params(Principal)),
+    concrete(name = "GroupConnection", params(Group)),
+    concrete(name = "RoleConnection", params(Role)),
+    concrete(name = "BindingConnection", params(Binding)),
+    concrete(name = "CredentialConnection", params(Credential))
 )]
 pub(super) struct Connection<T: OutputType>
 where
@@ -64,6 +75,8 @@ where
     pub(super) edges: Vec<Edge<T>>,
     /// Whether there is another page, and how to get it.
     pub(super) page_info: PageInfo,
+    /// Whether items may be missing because the caller may not see them.
+    pub(super) filtered: bool,
     /// The revision at which the answer is true.
     pub(super) revision: Long,
 }
@@ -80,14 +93,14 @@ where
         cursor: impl Fn(&P) -> String,
         seen: impl Fn(V, Clock) -> T,
     ) -> Self {
-        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
+        let At { revision, clock, value: Page { items, next, filtered } } = page;
         let edge = |item: V| Edge { cursor: cursor(&place(&item)), node: seen(item, clock) };
         let edges: Vec<Edge<T>> = items.into_iter().map(edge).collect();
         let ends = edges.first().zip(edges.last());
         let ends = ends.map(|(first, last)| (first.cursor.as_str(), last.cursor.as_str()));
         let after = after.filter(|after| !after.is_empty());
         let page_info = PageInfo::new(after, ends, next.as_ref().map(cursor));
-        Self { edges, page_info, revision: Long(revision) }
+        Self { edges, page_info, filtered, revision: Long(revision) }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::request::{Answer, Body, Operation};
 use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
-use crate::json::decode_json;
+use crate::json::{challenge, decode_json};
 use crate::middleware::{Doorkeeper, stack};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
 use crate::service::{Client, Service, parse};
@@ -53,7 +53,11 @@ struct Unread(ApiError);
 impl IntoResponse for Unread {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.info().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(Answer::refused(error::of(&self.0, None)))).into_response()
+        let mut response = (status, Json(Answer::refused(error::of(&self.0, None)))).into_response();
+        if let Some(challenge) = challenge(self.0.code()) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 }
 

@@ -5,6 +5,7 @@
 //! executed one after the other, in their order. When a client disconnects, the handler's future is dropped, and with it the
 //! waits of its fields. Subscriptions need a WebSocket (`ws/`), which also carries queries and mutations.
 
+mod access;
 mod call;
 mod cluster;
 mod connection;
@@ -48,6 +49,7 @@ struct Query(
     register::RegisterQuery,
     session::SessionQuery,
     cluster::ClusterQuery,
+    access::AccessQuery,
 );
 
 /// Mutations, executed one after the other.

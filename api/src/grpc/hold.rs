@@ -134,6 +134,7 @@ async fn take<H: Holding>(
     };
     // Dropping the acquisition withdraws it in any state.
     let (granted, hold) = tokio::select! {
+        lost = service.identity_of_call_lost(context) => return Err(lost),
         granted = H::take(service, context, first) => granted?,
         received = receive::<H>(requests) => return match received {
             Received::Message(Wanted::Release) | Received::Closed | Received::Broken => Ok(None),
@@ -158,8 +159,11 @@ async fn keep<H: Holding>(
     requests: &mut Streaming<H::Request>,
     answers: &Answers<H::Response>,
 ) -> Result<(), ApiError> {
+    let mut identity_lost = Box::pin(hold.identity_lost());
     loop {
         let received = tokio::select! {
+            // The grant stays until its TTL has passed, like that of a client that is cut off.
+            error = &mut identity_lost => return Err(error),
             lost = hold.lost() => {
                 tell(answers, H::lost(lost?)).await;
                 return Ok(());
@@ -180,7 +184,10 @@ async fn keep<H: Holding>(
                 Err(error) if error.code() == ErrorCode::TokenSuperseded => {}
                 Err(error) => return Err(error),
             },
-            Received::Message(Wanted::Authenticate(token)) => hold.authenticate(token).await?,
+            Received::Message(Wanted::Authenticate(token)) => {
+                hold.authenticate(token).await?;
+                identity_lost = Box::pin(hold.identity_lost());
+            }
             Received::Message(Wanted::Release) => {
                 tell(answers, H::released(&hold.release().await?)).await;
                 return Ok(());
@@ -316,5 +323,41 @@ impl Holding for LeadElection {
 
     fn released(at: &At<Released>) -> v1::LeadResponse {
         Self::response(at.revision, v1::lead_response::Event::Resigned(election::resigned_message(at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_credential_is_read_and_never_shown() {
+        let token = || v1::Authenticate { token: "btk_secret".to_owned() };
+        let hold = v1::HoldRequest { request: Some(v1::hold_request::Request::Authenticate(token())) };
+        let lead = v1::LeadRequest { request: Some(v1::lead_request::Request::Authenticate(token())) };
+        let given = [
+            match HoldLocks::wanted(hold) {
+                Wanted::Authenticate(token) => token,
+                _ => panic!("another message"),
+            },
+            match LeadElection::wanted(lead) {
+                Wanted::Authenticate(token) => token,
+                _ => panic!("another message"),
+            },
+        ];
+        for token in given {
+            assert_eq!((token.expose(), format!("{token:?}").as_str()), ("btk_secret", "[redacted]"));
+        }
+    }
+
+    #[test]
+    fn keep_alive_that_may_succeed_later_is_no_loss() {
+        assert!(passes(&ApiError::Draining));
+        assert!(passes(&ApiError::OutcomeUnknown { waited_ms: 1, keyed: false, lock_id: None }));
+        for lost in
+            [ApiError::Unauthenticated { problem: "x" }, ApiError::InvalidToken { problem: String::new() }]
+        {
+            assert!(!passes(&lost), "{lost}");
+        }
     }
 }

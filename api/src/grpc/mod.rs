@@ -2,6 +2,7 @@
 //!
 //! Metadata of a call: `batuta-namespace`, `idempotency-key`, `batuta-session-sequence`; its `grpc-timeout` bounds it.
 
+mod access;
 mod by_hand;
 mod cluster;
 mod election;
@@ -37,7 +38,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 /// nearly full.
 const WRITES_NAME: &str = "batuta.v1.writes";
 /// All names in the health service, with the node as a whole first.
-const HEALTH_NAMES: [&str; 7] = [
+const HEALTH_NAMES: [&str; 8] = [
     "",
     "batuta.v1.SessionService",
     "batuta.v1.LockService",
@@ -45,6 +46,7 @@ const HEALTH_NAMES: [&str; 7] = [
     "batuta.v1.WatchService",
     "batuta.v1.PipelineService",
     "batuta.v1.ClusterService",
+    "batuta.v1.AccessService",
 ];
 
 /// The services of the public contract, over the use cases.
@@ -78,7 +80,8 @@ pub fn router(service: Service) -> axum::Router {
         .add_service(limited!(v1::election_service_server::ElectionServiceServer::new(front.clone())))
         .add_service(by_hand::ByHand(watch::WatchMethod(front.clone())))
         .add_service(by_hand::ByHand(pipeline::PipelineMethod(front.clone())))
-        .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front)))
+        .add_service(limited!(v1::cluster_service_server::ClusterServiceServer::new(front.clone())))
+        .add_service(limited!(v1::access_service_server::AccessServiceServer::new(front)))
         .add_service(health)
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);

@@ -4,4 +4,4 @@ mod decode;
 mod problem;
 
 pub(crate) use decode::{decode_json, decode_value, not_in_body, shape_error};
-pub(crate) use problem::{PROBLEM_JSON, Problem, TYPE_PREFIX};
+pub(crate) use problem::{PROBLEM_JSON, Problem, TYPE_PREFIX, challenge};

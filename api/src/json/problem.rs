@@ -1,16 +1,30 @@
 //! Errors as JSON: problem documents (RFC 9457), one shape for every refusal.
 
+use axum::http::HeaderValue;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::ApiError;
+use crate::error::Code;
 
 /// Media type of every error body.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Prefix of `type`; the code behind it is the entry of `docs/errors.md`.
 pub(crate) const TYPE_PREFIX: &str = "urn:batuta:error:";
+
+/// The header `WWW-Authenticate` of an answer with this code, on every front: it asks for a token, and says so when one was sent that does not
+/// count (RFC 6750 section 3). `None` for other codes.
+pub(crate) fn challenge(code: Code) -> Option<HeaderValue> {
+    match code {
+        Code::Unauthenticated => Some(HeaderValue::from_static("Bearer realm=\"batuta\"")),
+        Code::InvalidToken | Code::TokenExpired | Code::TokenRevoked => {
+            Some(HeaderValue::from_static("Bearer realm=\"batuta\", error=\"invalid_token\""))
+        }
+        _ => None,
+    }
+}
 
 /// Why a request was refused (RFC 9457). Programs should use `code`; `detail` is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -55,6 +69,10 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub(crate) details: Map<String, Value>,
+    /// The [`challenge`] of the HTTP answer.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) challenge: Option<HeaderValue>,
 }
 
 impl From<ApiError> for Problem {
@@ -73,6 +91,7 @@ impl From<ApiError> for Problem {
             retry_after_ms: error.retry_after_ms(),
             revision: error.revision(),
             details,
+            challenge: challenge(error.code()),
         }
     }
 }
@@ -82,6 +101,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn answer_to_a_missing_or_bad_token_asks_for_one() {
+        let plain = challenge(Code::Unauthenticated).expect("a challenge");
+        assert_eq!(plain, "Bearer realm=\"batuta\"");
+        for code in [Code::InvalidToken, Code::TokenExpired, Code::TokenRevoked] {
+            assert_eq!(
+                challenge(code).expect("a challenge"),
+                "Bearer realm=\"batuta\", error=\"invalid_token\""
+            );
+        }
+        assert_eq!(challenge(Code::PermissionDenied), None);
+    }
+
+    #[test]
+    fn every_code_of_status_401_has_a_challenge() {
+        for code in Code::ALL {
+            assert_eq!(crate::error::info(code).http == 401, challenge(code).is_some(), "{code}");
+        }
+    }
 
     #[test]
     fn problem_has_the_fields_of_the_rfc() {

@@ -6,10 +6,13 @@ use serde::Serialize;
 
 use super::extract::Headers;
 use crate::json::Problem;
-use crate::service::At;
+use crate::service::{At, Page};
 
 /// The header with the revision at which an answer is true.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("batuta-revision");
+
+/// The header that tells that the caller may not see everything that it asked for.
+pub(super) const FILTERED: HeaderName = HeaderName::from_static("batuta-filtered");
 
 /// The result of a handler.
 pub(super) type Result<T> = std::result::Result<Answer<T>, Problem>;
@@ -19,6 +22,7 @@ pub(super) type Result<T> = std::result::Result<Answer<T>, Problem>;
 pub(super) struct Answer<T> {
     status: StatusCode,
     revision: u64,
+    filtered: bool,
     location: Option<String>,
     etag: Option<String>,
     body: T,
@@ -27,7 +31,7 @@ pub(super) struct Answer<T> {
 impl<T> Answer<T> {
     /// Makes an answer with status 200 and a body that is true at a revision.
     pub(super) fn at(revision: u64, body: T) -> Self {
-        Self { status: StatusCode::OK, revision, location: None, etag: None, body }
+        Self { status: StatusCode::OK, revision, filtered: false, location: None, etag: None, body }
     }
 
     /// Makes an answer with status 200 from the answer of a use case.
@@ -36,6 +40,20 @@ impl<T> Answer<T> {
         T: From<At<V>>,
     {
         Self::at(at.revision, at.into())
+    }
+
+    /// Makes an answer with status 200 from a page of a listing, which says in a header, too, whether it is filtered.
+    pub(super) fn page<V, P>(at: At<Page<V, P>>) -> Self
+    where
+        T: From<At<Page<V, P>>>,
+    {
+        let filtered = at.value.filtered;
+        Self::of(at).filtered(filtered)
+    }
+
+    /// Notes whether the caller may not see everything that it asked for.
+    pub(super) fn filtered(self, filtered: bool) -> Self {
+        Self { filtered, ..self }
     }
 
     /// Sets status 201, and the location where the created object can be read.
@@ -63,6 +81,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             (self.status, axum::Json(self.body)).into_response()
         };
         response.headers_mut().insert(REVISION, HeaderValue::from(self.revision));
+        if self.filtered {
+            response.headers_mut().insert(FILTERED, HeaderValue::from_static("true"));
+        }
         // A location consists of percent-encoded segments, which are valid in a header.
         if let Some(location) = self.location.and_then(|text| HeaderValue::try_from(text).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
@@ -104,6 +125,14 @@ mod tests {
             ("A-z_0.~", "A-z_0.~"),
         ] {
             assert_eq!(path_segment(text), segment);
+        }
+    }
+
+    #[test]
+    fn filtered_page_says_so_in_a_header() {
+        for filtered in [false, true] {
+            let response = Answer::at(1, ()).filtered(filtered).into_response();
+            assert_eq!(response.headers().get("batuta-filtered").is_some(), filtered);
         }
     }
 

@@ -57,7 +57,7 @@ async fn list_elections(
 ) -> answer::Result<ElectionPage> {
     let consistency = query.consistency;
     let page = service.list_elections(&headers.read_context(), &query.read()?, consistency).await?;
-    Ok(Answer::of(page))
+    Ok(Answer::page(page))
 }
 
 /// Reads the leader and the candidates of one election. Without a leader and candidates, both are absent.

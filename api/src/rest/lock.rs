@@ -64,7 +64,7 @@ async fn list_locks(
 ) -> answer::Result<LockPage> {
     let consistency = query.consistency;
     let page = service.list_locks(&headers.read_context(), &query.read()?, consistency).await?;
-    Ok(Answer::of(page))
+    Ok(Answer::page(page))
 }
 
 /// Reads one lock. A free lock is not stored, so it is not found.

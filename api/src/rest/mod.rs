@@ -4,6 +4,7 @@
 //! problem document.
 //! When a client disconnects, the handler's future is dropped, and with it its wait.
 
+mod access;
 mod answer;
 mod cluster;
 mod election;
@@ -48,6 +49,7 @@ fn documented_routes() -> (Router<Service>, OpenApi) {
         .merge(session::routes())
         .merge(watch::routes())
         .merge(cluster::routes())
+        .merge(access::routes())
         .merge(health::routes());
     let (router, mut document) = described.split_for_parts();
     openapi::complete(&mut document);

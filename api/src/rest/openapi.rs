@@ -9,7 +9,8 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, ContentBuilder, Object, OpenApi, Ref, RefOr, Response, Schema, Type};
 
 use crate::contract::watch::WatchItem;
 use crate::error::{Code, CodeInfo, info};
@@ -32,6 +33,7 @@ use crate::service::operation;
         (name = "sessions", description = "A single keep-alive keeps everything alive that a client owns."),
         (name = "watch", description = "Every change once, in order, from any node; resumable by revision."),
         (name = "cluster", description = "Members, leadership, snapshots, limits."),
+        (name = "access", description = "Who may do what: principals, credentials, roles, bindings; the mode, the audit."),
         (name = "health", description = "For probes. These routes need no quorum.")
     ),
     components(schemas(Problem, WatchItem))
@@ -53,8 +55,14 @@ fn operation_of(route: &Operation) -> Option<&'static operation::Operation> {
     operation::named(route.extensions.as_ref()?.get(OPERATION)?.as_str()?)
 }
 
-/// Adds to every operation the errors that it can answer, grouped by status, each code with an example.
+/// The name of the security scheme.
+const BEARER: &str = "bearer";
+/// The operations that need no credential although the others do: they are how a caller gets one.
+const OPEN: [&str; 2] = ["bootstrap", "login"];
+
+/// Adds to every operation the errors that it can answer, grouped by status, each code with an example, and says where a credential is sent.
 pub(super) fn complete(document: &mut OpenApi) {
+    add_security(document);
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
             if path.starts_with("/api/") {
@@ -62,11 +70,32 @@ pub(super) fn complete(document: &mut OpenApi) {
             } else {
                 add_responses(operation, &[Code::Internal]);
             }
+            if operation_of(operation).is_none_or(|operation| OPEN.contains(&operation.name)) {
+                operation.security = Some(Vec::new());
+            }
             add_revision(operation);
             // Without a revision: a foreign host learns nothing.
             add_responses(operation, &[Code::HostNotAllowed]);
         }
     }
+}
+
+/// Says that every operation takes a token.
+fn add_security(document: &mut OpenApi) {
+    let text =
+        "An API key (`btk_…`) or a login (`bts_…`). While access is off, calls are answered without one.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
+    let components = document.components.get_or_insert_with(Components::new);
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    document.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+}
+
+/// Documents the challenge of an answer that asks for a credential (RFC 6750 section 3).
+fn add_challenge(response: &mut Response) {
+    let text = "`Bearer realm=\"batuta\"`, with `error=\"invalid_token\"` when a token was sent.";
+    let schema = Schema::from(Object::with_type(Type::String));
+    let header = HeaderBuilder::new().schema(Some(schema)).description(Some(text)).build();
+    response.headers.insert("WWW-Authenticate".to_owned(), RefOr::T(header));
 }
 
 /// Documents the revision header of every answer.
@@ -82,7 +111,9 @@ fn add_revision(operation: &mut Operation) {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete]
+        .into_iter()
+        .filter_map(Option::as_mut)
 }
 
 fn add_problems(route: &mut Operation) {
@@ -103,7 +134,11 @@ fn add_responses(operation: &mut Operation, codes: &[Code]) {
         }
     }
     for (status, infos) in by_status {
-        let response = RefOr::T(problem_response(&infos));
+        let mut response = problem_response(&infos);
+        if status == 401 {
+            add_challenge(&mut response);
+        }
+        let response = RefOr::T(response);
         operation.responses.responses.entry(status.to_string()).or_insert(response);
     }
 }
@@ -142,12 +177,30 @@ mod tests {
 
     /// Every route of the API; the document must have these and no others.
     const ROUTES: &[&str] = &[
+        "DELETE /api/v1/access/bindings/{binding_id}",
+        "DELETE /api/v1/access/credentials/{credential_id}",
+        "DELETE /api/v1/access/groups/{name}",
+        "DELETE /api/v1/access/roles/{name}",
+        "DELETE /api/v1/access/services/{name}",
+        "DELETE /api/v1/access/users/{name}",
         "DELETE /api/v1/cluster/members/{member}",
         "DELETE /api/v1/elections/{name}",
         "DELETE /api/v1/locks/{name}",
         "DELETE /api/v1/registers/{name}",
         "DELETE /api/v1/sessions/{session_id}",
         "DELETE /api/v1/waits/{lock_id}",
+        "GET /api/v1/access",
+        "GET /api/v1/access/audit",
+        "GET /api/v1/access/bindings",
+        "GET /api/v1/access/credentials",
+        "GET /api/v1/access/groups",
+        "GET /api/v1/access/report",
+        "GET /api/v1/access/roles",
+        "GET /api/v1/access/services",
+        "GET /api/v1/access/services/{name}",
+        "GET /api/v1/access/users",
+        "GET /api/v1/access/users/{name}",
+        "GET /api/v1/access/whoami",
         "GET /api/v1/cluster",
         "GET /api/v1/cluster/limits",
         "GET /api/v1/cluster/members",
@@ -165,12 +218,31 @@ mod tests {
         "GET /healthz",
         "GET /livez",
         "GET /readyz",
+        "PATCH /api/v1/access/bindings/{binding_id}",
+        "POST /api/v1/access/bindings",
+        "POST /api/v1/access/bootstrap",
+        "POST /api/v1/access/check",
+        "POST /api/v1/access/keys",
+        "POST /api/v1/access/keys/{credential_id}/rotate",
+        "POST /api/v1/access/login",
+        "POST /api/v1/access/logout",
+        "POST /api/v1/access/report/clear",
+        "POST /api/v1/access/services/{name}/resume",
+        "POST /api/v1/access/services/{name}/suspend",
+        "POST /api/v1/access/users/{name}/resume",
+        "POST /api/v1/access/users/{name}/suspend",
         "POST /api/v1/cluster/members/{member}/promote",
         "POST /api/v1/cluster/snapshot",
         "POST /api/v1/cluster/transfer-leader",
         "POST /api/v1/elections",
         "POST /api/v1/locks",
         "POST /api/v1/sessions",
+        "PUT /api/v1/access/groups/{name}",
+        "PUT /api/v1/access/mode",
+        "PUT /api/v1/access/roles/{name}",
+        "PUT /api/v1/access/services/{name}",
+        "PUT /api/v1/access/users/{name}",
+        "PUT /api/v1/access/users/{name}/password",
         "PUT /api/v1/cluster/limits",
         "PUT /api/v1/elections/{name}/value",
         "PUT /api/v1/locks/{name}/capacity",
@@ -256,6 +328,22 @@ mod tests {
         let acquire = &document["paths"]["/api/v1/locks"]["post"]["responses"];
         let held = &acquire["409"]["content"][PROBLEM_JSON]["examples"]["lock_held"]["value"];
         assert_eq!(held["code"], "lock_held");
+    }
+
+    #[test]
+    fn token_is_taken_everywhere_but_where_it_is_given() {
+        let document = document();
+        assert_eq!(document["components"]["securitySchemes"][BEARER]["scheme"], "bearer");
+        assert_eq!(document["security"], json!([{ BEARER: [] }]));
+        for (route, operation) in all_operations(&document) {
+            let open = operation.get("security").is_some();
+            let expected = !route.contains("/api/") || OPEN.iter().any(|name| route.ends_with(name));
+            assert_eq!(open, expected, "{route}");
+            let responses = &operation["responses"];
+            let asks = responses["401"]["headers"]["WWW-Authenticate"].is_object();
+            assert_eq!(asks, responses.get("401").is_some(), "{route}");
+            assert!(open || (asks && responses["403"].is_object()), "{route}");
+        }
     }
 
     #[test]

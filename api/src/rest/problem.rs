@@ -10,6 +10,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let Self { retry_after_ms, revision, .. } = self;
+        let challenge = self.challenge.clone();
         let coded = self.details.contains_key("coding");
         let mut response = (status, axum::Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -19,6 +20,9 @@ impl IntoResponse for Problem {
         }
         if let Some(revision) = revision {
             response.headers_mut().insert(REVISION, HeaderValue::from(revision));
+        }
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if coded {
             // The accepted encodings (RFC 9110 section 15.5.16).

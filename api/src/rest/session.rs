@@ -54,7 +54,7 @@ async fn list_sessions(
 ) -> answer::Result<SessionPage> {
     let ListSessionsQuery { limit, cursor, consistency } = query;
     let request = session::ListRequest { limit, after: parse::session_cursor(cursor.as_deref())? };
-    Ok(Answer::of(service.list_sessions(&headers.read_context(), &request, consistency).await?))
+    Ok(Answer::page(service.list_sessions(&headers.read_context(), &request, consistency).await?))
 }
 
 /// Reads one session.

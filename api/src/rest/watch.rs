@@ -4,14 +4,15 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event as ServerEvent, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::Stream;
 use tokio::time::{Instant, timeout_at};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, FILTERED};
 use super::extract::{Headers, Query, ReadHeaders};
 use crate::ApiError;
 use crate::contract::watch::{Changes, PollAnswer, PollQuery, WatchItem, WatchQuery};
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 /// The `id` of an event is the revision up to which everything has been sent. A client that reconnects with it as `Last-Event-ID`
 /// misses nothing. A large revision comes in several `changes` events: all but the last have `more` and no `id`. A client that
 /// loses its connection between them gets the revision again from its start, and must drop the part that it has.
+/// The header `Batuta-Filtered: true` tells that changes may be left out because the caller may not see them.
 /// The data follow the schemas `SnapshotPage`, `Changes` and `Progress`. An `error` event carries a problem document; then the stream ends.
 #[utoipa::path(
     get, path = "/api/v1/watch",
@@ -52,14 +54,19 @@ async fn watch_changes(
     headers: Headers,
     raw: HeaderMap,
     Query(query): Query<WatchQuery>,
-) -> Result<Sse<impl Stream<Item = Result<ServerEvent, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let context = headers.read_context();
     let mut request = query.read(&context)?;
     if let Some(seen) = last_event_id(&raw)? {
         request.start = Start::Revision(seen + 1);
     }
     let watch = service.watch(&context, request).await?;
-    Ok(Sse::new(events(watch)))
+    let filtered = watch.is_filtered();
+    let mut response = Sse::new(events(watch)).into_response();
+    if filtered {
+        response.headers_mut().insert(FILTERED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
@@ -145,7 +152,7 @@ async fn poll_changes(
     let changes = found.changes;
     let next_revision = next_revision.into();
     let answer = PollAnswer { changes, next_revision, next_ordinal, revision: revision.into() };
-    Ok(Answer::at(revision, answer))
+    Ok(Answer::at(revision, answer).filtered(watch.is_filtered()))
 }
 
 /// The changes collected for an answer.

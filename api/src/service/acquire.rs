@@ -6,6 +6,7 @@
 //!                       ├──── wait ended ─────────► wait_timeout, wait_cancelled, node_lost, session_…
 //!                       ├──── the call's deadline ► outcome_unknown
 //!                       ├──── the node drains ────► draining
+//!                       ├──── the token ended ────► token_expired, token_revoked, principal_suspended; withdrawn
 //!                       └──── the caller left ────► withdrawn
 //! ```
 //! Invariant: an acquisition whose caller left without an answer does not stay behind. A [`Claim`] exists from the moment the id of
@@ -376,6 +377,8 @@ impl Service {
                 Err(ApiError::OutcomeUnknown { waited_ms, keyed, lock_id: Some(lock_id) })
             }
             () = self.draining() => Err(self.draining_error()),
+            // Also with a key: the log would refuse the grant to whoever asked for it.
+            lost = self.caller_lost(permit) => return Err(lost),
         };
         let ended = match ended {
             Ok(ended) => ended,
@@ -403,6 +406,14 @@ impl Service {
             }
             Ended::Gone { .. } if keyed => self.ended_answer(permit, command, lock_id).await,
             Ended::Gone { revision } => Err(how_it_ended(permit, lock_id, revision).await),
+        }
+    }
+
+    /// Resolves when what the caller of a waiting call proved no longer holds.
+    async fn caller_lost(&self, permit: &Permit) -> ApiError {
+        match permit.client() {
+            Some(client) => self.identity_lost(client.clone()).await,
+            None => std::future::pending().await,
         }
     }
 

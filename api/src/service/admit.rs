@@ -16,6 +16,7 @@ use batuta_statemachine::{
 use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 
+use super::access::NO_CREDENTIAL;
 use super::caller::Client;
 use super::operation::{Area, Class, Needs, Operation};
 use super::{At, CallContext, Clock, Consistency, Inner, Service, authenticate};
@@ -191,7 +192,9 @@ impl Asked {
             return Ok(());
         };
         if kind == Kind::Privileged && inner.options.audit_required && audit.health().failure.is_some() {
-            return Err(ApiError::AuditUnavailable);
+            let problem =
+                "the audit of this node cannot be written, and privileged calls are refused without it";
+            return Err(ApiError::AuditUnavailable { problem });
         }
         audit.record(Event { decision: Some(Decision::Allowed), ..self.event(kind) });
         Ok(())
@@ -226,8 +229,13 @@ impl Asked {
 
     fn told(&self, inner: &Inner, state: &State, refusal: access::Refusal) -> ApiError {
         let Some(identity) = self.client.identity() else {
-            let problem = "this call needs a credential: send a token (`Authorization: Bearer TOKEN`)";
-            return ApiError::Unauthenticated { problem };
+            return match refusal {
+                access::Refusal::PermissionDenied { .. } | access::Refusal::EscalationRefused { .. } => {
+                    ApiError::Unauthenticated { problem: NO_CREDENTIAL }
+                }
+                // Of what the call names: the user of a login, a bootstrap token.
+                refusal => ApiError::rejected(refusal.into(), state.revision()),
+            };
         };
         // A credential that has ended is forgotten, and then looks like one that was revoked.
         if let access::Refusal::TokenRevoked { .. } = refusal

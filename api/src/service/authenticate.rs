@@ -28,8 +28,9 @@ impl Service {
         let token = read(token)?;
         let permit = self.of_node();
         let state = permit.view();
-        if let Some(found) = identify(&state, permit.clock(&state), &token) {
-            return found.inspect(|identity| self.inner.policy.note_use(identity, &state));
+        let clock = permit.clock(&state);
+        if let Some(found) = identify(&state, clock, &token) {
+            return found.inspect(|identity| self.inner.policy.note_use(identity, clock));
         }
         let busy = ApiError::Busy { what: "lookups of unknown tokens", max: UNKNOWN_TOKENS_MAX as u64 };
         let _place = self.inner.unknown_tokens.try_acquire().map_err(|_| busy)?;
@@ -39,8 +40,9 @@ impl Service {
                 "it belongs to no credential here: it was deleted, has ended, or is of another cluster";
             Err(ApiError::InvalidToken { problem: problem.to_owned() })
         };
-        let found = identify(&state, permit.clock(&state), &token).unwrap_or_else(unknown);
-        found.inspect(|identity| self.inner.policy.note_use(identity, &state))
+        let clock = permit.clock(&state);
+        let found = identify(&state, clock, &token).unwrap_or_else(unknown);
+        found.inspect(|identity| self.inner.policy.note_use(identity, clock))
     }
 
     /// Renews what a client proved, with another token of the same principal: a stream belongs to who opened it.
@@ -76,8 +78,9 @@ impl Service {
         };
         let permit = self.of_node();
         let state = permit.view();
-        let found = identify(&state, permit.clock(&state), &token)?;
-        Some(found.inspect(|identity| self.inner.policy.note_use(identity, &state)))
+        let clock = permit.clock(&state);
+        let found = identify(&state, clock, &token)?;
+        Some(found.inspect(|identity| self.inner.policy.note_use(identity, clock)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use batuta_statemachine::{Actor, Namespace, Principal, PrincipalId, TokenId};
+use batuta_statemachine::{Actor, Namespace, Principal, PrincipalId, State, TokenId};
 
 use super::{CallContext, Clock};
 
@@ -52,6 +52,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The identity with the ends that its credential has in a state: a key that was replaced ends earlier than when it was proven. One that the
+    /// state does not know keeps the ends that it had.
+    pub(super) fn refreshed(&self, state: &State) -> Self {
+        let (not_after_ms, deadline_ms) =
+            state.token(self.credential).map_or((self.not_after_ms, self.deadline_ms), |record| {
+                (record.not_after_ms, record.deadline_ms)
+            });
+        Self { not_after_ms, deadline_ms, ..self.clone() }
+    }
+
     /// Whether the time of the credential is over.
     pub(super) fn has_expired(&self, clock: Clock) -> bool {
         self.expires_in_ms(clock) == Some(0)

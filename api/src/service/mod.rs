@@ -35,6 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::access::audit::{Audit, Event};
+use crate::access::password::{PasswordOptions, ThrottleOptions};
 use crate::{ApiError, Hosts};
 use admit::Gate;
 use policy::Policy;
@@ -176,6 +177,7 @@ struct Inner {
     /// Counts calls, to give each an id.
     calls: AtomicU64,
     policy: Policy,
+    logins: access::Logins,
     /// Limits how many tokens that this node does not know are looked up at the same time.
     unknown_tokens: Semaphore,
     /// The runtime for background work, which a drop outside of any task may start.
@@ -226,6 +228,7 @@ impl Service {
             background: TaskTracker::new(),
             calls: AtomicU64::new(0),
             policy: Policy::new(&view),
+            logins: access::Logins::new(PasswordOptions::default(), ThrottleOptions::default()),
             unknown_tokens: Semaphore::new(authenticate::UNKNOWN_TOKENS_MAX),
             runtime: tokio::runtime::Handle::current(),
             _feeder: stop.drop_guard(),

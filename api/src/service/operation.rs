@@ -5,7 +5,7 @@
 
 use batuta_statemachine::{Code, Permission};
 
-use super::{acquire, cluster, election, lock, register, session, watch};
+use super::{access, acquire, cluster, election, lock, register, session, watch};
 
 /// The area of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,7 +197,7 @@ impl Operation {
 }
 
 /// All operations.
-pub const ALL: [&Operation; 34] = [
+pub const ALL: [&Operation; 64] = [
     &acquire::ACQUIRE,
     &lock::RELEASE,
     &lock::EXTEND,
@@ -232,6 +232,36 @@ pub const ALL: [&Operation; 34] = [
     &cluster::TRIGGER_SNAPSHOT,
     &cluster::GET_LIMITS,
     &cluster::SET_LIMITS,
+    &access::BOOTSTRAP,
+    &access::LOGIN,
+    &access::LOGOUT,
+    &access::WHO_AM_I,
+    &access::CHECK_ACCESS,
+    &access::PUT_PRINCIPAL,
+    &access::GET_PRINCIPAL,
+    &access::LIST_PRINCIPALS,
+    &access::DELETE_PRINCIPAL,
+    &access::SUSPEND_PRINCIPAL,
+    &access::RESUME_PRINCIPAL,
+    &access::SET_PASSWORD,
+    &access::PUT_GROUP,
+    &access::LIST_GROUPS,
+    &access::DELETE_GROUP,
+    &access::PUT_ROLE,
+    &access::LIST_ROLES,
+    &access::DELETE_ROLE,
+    &access::BIND,
+    &access::EXTEND_BINDING,
+    &access::LIST_BINDINGS,
+    &access::UNBIND,
+    &access::CREATE_KEY,
+    &access::ROTATE_KEY,
+    &access::LIST_CREDENTIALS,
+    &access::DELETE_CREDENTIAL,
+    &access::GET_ACCESS,
+    &access::SET_ACCESS_MODE,
+    &access::GET_ACCESS_REPORT,
+    &access::READ_AUDIT,
 ];
 
 /// Finds an operation by name.

@@ -168,7 +168,7 @@ pub(crate) fn session_cursor(cursor: Option<&str>) -> Result<Option<SessionId>, 
     listing_cursor('s', cursor, |text| text.parse().ok())
 }
 
-fn listing_cursor<T>(
+pub(super) fn listing_cursor<T>(
     kind: char,
     cursor: Option<&str>,
     read: impl FnOnce(&str) -> Option<T>,
@@ -215,7 +215,7 @@ fn bad_cursor() -> ApiError {
 }
 
 /// Encodes a cursor as hexadecimal with a letter for its kind, so that nobody is tempted to write one by hand.
-fn seal(kind: char, text: &str) -> String {
+pub(super) fn seal(kind: char, text: &str) -> String {
     text.bytes().fold(kind.to_string(), |mut cursor, byte| {
         // Writing to a String cannot fail.
         let _ = write!(cursor, "{byte:02x}");

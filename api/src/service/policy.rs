@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::Permit;
 use super::caller::{Client, Identity};
-use super::{Inner, Service, authenticate};
+use super::{CallContext, Clock, Inner, Service, authenticate};
 use crate::ApiError;
+use crate::access::audit::{Event, Kind};
 use crate::access::report::Report;
 
 /// How often the policy is looked at.
@@ -79,8 +80,8 @@ impl Policy {
     }
 
     /// Notes that a credential was used, for `last_used_at`.
-    pub(super) fn note_use(&self, identity: &Identity, state: &State) {
-        self.uses().insert(identity.credential, state.wall_ms());
+    pub(super) fn note_use(&self, identity: &Identity, clock: Clock) {
+        self.uses().insert(identity.credential, clock.wall_ms);
     }
 
     fn uses(&self) -> MutexGuard<'_, HashMap<TokenId, u64>> {
@@ -150,7 +151,7 @@ impl Service {
             let cluster_ms = binding.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms));
             wall_ms.into_iter().chain(cluster_ms)
         });
-        let left_ms = ends.chain(identity.expires_in_ms(clock)).min();
+        let left_ms = ends.chain(identity.refreshed(&state).expires_in_ms(clock)).min();
         // Just after the end, and not in a circle when the end has come and the state does not show it yet.
         left_ms.map_or(PAUSE_MAX, |left_ms| Duration::from_millis(left_ms.saturating_add(50)).min(PAUSE_MAX))
     }
@@ -158,12 +159,23 @@ impl Service {
     /// Resolves when what a client proved no longer holds, with the reason: `token_expired`, `token_revoked` or `principal_suspended`. Never
     /// resolves for an anonymous client. For connections and streams that live longer than one call.
     pub async fn identity_lost(&self, client: Client) -> ApiError {
-        let Some(identity) = client.identity().cloned() else { return std::future::pending().await };
+        let Some(mut identity) = client.identity().cloned() else { return std::future::pending().await };
         loop {
             let moved = self.policy_moved(&client);
             let permit = self.of_node();
             let state = permit.view();
+            // Kept for when the credential has ended and the state has forgotten it.
+            identity = identity.refreshed(&state);
             if let Some(lost) = authenticate::lost(&state, permit.clock(&state), &identity) {
+                self.inner.record(|| Event {
+                    principal: Some(identity.principal.to_string()),
+                    credential: Some(identity.credential),
+                    ip: client.ip(),
+                    front: Some(client.front()),
+                    why: Some(lost.code().as_str().to_owned()),
+                    revision: Some(state.revision()),
+                    ..Event::new(Kind::StreamEnded)
+                });
                 return lost;
             }
             drop(state);
@@ -171,11 +183,26 @@ impl Service {
         }
     }
 
+    /// Like [`Self::identity_lost`], for the caller of a call. Never resolves for the node itself.
+    pub(crate) fn identity_of_call_lost(
+        &self,
+        context: &CallContext,
+    ) -> impl Future<Output = ApiError> + Send + use<> {
+        let (service, client) = (self.clone(), context.caller.client().cloned());
+        async move {
+            match client {
+                Some(client) => service.identity_lost(client).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// How long what a client proved still lasts; `None` without an end.
     #[must_use]
     pub fn identity_expires_in(&self, client: &Client) -> Option<Duration> {
         let permit = self.of_node();
-        let clock = permit.clock(&permit.view());
-        client.identity()?.expires_in_ms(clock).map(Duration::from_millis)
+        let state = permit.view();
+        let identity = client.identity()?.refreshed(&state);
+        identity.expires_in_ms(permit.clock(&state)).map(Duration::from_millis)
     }
 }

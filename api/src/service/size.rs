@@ -6,17 +6,22 @@
 //!
 //! A weight is an upper bound of the size of an object over gRPC, and of its JSON if no character needs an escape.
 
-use batuta_statemachine::Name;
+use batuta_statemachine::access::{Namespaces, Pattern, Rule};
 use batuta_statemachine::lock::{Blocker, Grant, LockRequest, LockView, Wait, WaiterExplanation};
 use batuta_statemachine::session::SessionView;
+use batuta_statemachine::{Name, Namespace, PrincipalName};
 
+use super::access::{BindingView, CredentialView, GroupView, PrincipalView, RoleView};
 use super::watch::{Event, Facts};
+use crate::access::report::Missing;
 
 /// The most that the objects of one answer weigh, in bytes.
 pub const ANSWER_BYTES: usize = 256 << 10;
 
 /// Weight of an object without its names and free texts.
 const OBJECT_BYTES: usize = 640;
+/// Weight of one text in a list without the text itself.
+const TEXT_BYTES: usize = 16;
 /// Weight of one lock of an acquisition without the name itself.
 const NAME_BYTES: usize = 80;
 
@@ -62,6 +67,56 @@ pub(crate) fn waiter(waiter: &Wait) -> usize {
 
 pub(crate) fn session(session: &SessionView) -> usize {
     OBJECT_BYTES + session.metadata.len()
+}
+
+pub(crate) fn principal(view: &PrincipalView) -> usize {
+    OBJECT_BYTES + view.record.description.len() + texts(&view.groups, PrincipalName::as_str)
+}
+
+pub(crate) fn group(view: &GroupView) -> usize {
+    OBJECT_BYTES + view.members.len() * (TEXT_BYTES + "service/".len() + PrincipalName::BYTES_MAX)
+}
+
+pub(crate) fn role(view: &RoleView) -> usize {
+    let rules = view.record.rules.iter();
+    let rule = |rule: &Rule| {
+        TEXT_BYTES
+            + rule.permissions.iter().map(|permission| TEXT_BYTES + permission.as_str().len()).sum::<usize>()
+            + texts(&rule.names, Pattern::as_str)
+    };
+    OBJECT_BYTES + rules.map(rule).sum::<usize>()
+}
+
+pub(crate) fn binding(view: &BindingView) -> usize {
+    let record = &view.record;
+    OBJECT_BYTES + record.reason.len() + places(&record.namespaces) + texts(&record.names, Pattern::as_str)
+}
+
+pub(crate) fn credential(view: &CredentialView) -> usize {
+    let narrowed = view.record.narrowing.as_ref().map_or(0, |narrowing| {
+        texts(&narrowing.roles, PrincipalName::as_str)
+            + places(&narrowing.namespaces)
+            + texts(&narrowing.names, Pattern::as_str)
+    });
+    OBJECT_BYTES + view.record.label.len() + narrowed
+}
+
+pub(crate) fn missing(missing: &Missing) -> usize {
+    let texts = [missing.principal.as_str(), missing.permission.as_str(), missing.namespace.as_str()];
+    let names = missing.names.as_ref().map_or(0, String::len);
+    // With the keys of the fields in JSON.
+    96 + names + texts.iter().map(|text| text.len()).sum::<usize>()
+}
+
+fn places(namespaces: &Namespaces) -> usize {
+    match namespaces {
+        Namespaces::All => TEXT_BYTES,
+        Namespaces::Listed(listed) => texts(listed, Namespace::as_str),
+    }
+}
+
+fn texts<T>(texts: &[T], text: impl Fn(&T) -> &str) -> usize {
+    texts.iter().map(|item| TEXT_BYTES + text(item).len()).sum()
 }
 
 pub(crate) fn register(name: &Name) -> usize {

@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::PATH;
+use super::access::AuthAnswer;
 use super::frame::Lease;
 use super::op::{Beside, Op, ops};
 use crate::contract::session::Session;
@@ -122,7 +123,14 @@ fn own(schemas: &mut Schemas) -> Vec<Asked> {
     let text = || json!({ "type": "string" });
     let session = reference::<Session>(schemas);
     let hello = json!({ "namespace": text(), "session_id": text() });
-    let watch_id = json!({ "type": "object", "required": ["watch_id"], "properties": { "watch_id": id() } });
+    let opened = json!({
+        "type": "object", "required": ["watch_id", "filtered"],
+        "properties": { "watch_id": id(), "filtered": {
+            "type": "boolean", "description": "Whether changes may be left out because the caller may not see them.",
+        } },
+    });
+    let token = json!({ "type": "string", "format": "password", "description": "An API key or a login." });
+    let proved = reference::<AuthAnswer>(schemas);
     let told = |field: &str| json!({ "type": "object", "required": [field], "properties": { field: { "type": "boolean" } } });
     let query = inline::<WatchQuery>(schemas);
     vec![
@@ -131,6 +139,12 @@ fn own(schemas: &mut Schemas) -> Vec<Asked> {
             "Sets the namespace and the session of the connection. If sent, it must be the first message.",
             plain("hello", hello, &["namespace", "session_id"]),
             json!({ "type": "object", "required": ["namespace"], "properties": { "namespace": text(), "session": session } }),
+        ),
+        (
+            "auth",
+            "Proves who the client of the connection is, or renews that with another token of the same principal.",
+            plain("auth", json!({ "token": token }), &[]),
+            proved,
         ),
         (
             "ping",
@@ -148,7 +162,7 @@ fn own(schemas: &mut Schemas) -> Vec<Asked> {
             "watch",
             "Starts a watch, which sends every change after a snapshot, from a revision, or from now on. The id names the watch.",
             request(json!({ "id": id(), "op": { "const": "watch" } }), query, &[]),
-            watch_id,
+            opened,
         ),
         ("unwatch", "Ends a watch.", plain("unwatch", json!({ "watch_id": id() }), &[]), told("unwatched")),
     ]
@@ -185,6 +199,15 @@ fn sent(schemas: &mut Schemas) -> Vec<(&'static str, &'static str, Value)> {
             "lease",
             "A change of a lease: of a lock or session that the connection owns, or of a lock that it waits for.",
             frame(json!({ "type": { "const": "lease" } }), inline::<Lease>(schemas), &[]),
+        ),
+        (
+            "auth_expiring",
+            "The credential of the connection ends soon; `auth` renews it.",
+            frame(
+                json!({ "type": { "const": "auth_expiring" }, "expires_in_ms": { "type": "integer", "minimum": 0 } }),
+                Value::Null,
+                &[],
+            ),
         ),
         (
             "draining",
@@ -255,6 +278,8 @@ pub fn asyncapi() -> String {
         .keys()
         .map(|name| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") })));
     let listed: Map<String, Value> = listed.collect();
+    // A browser cannot set headers, so that it offers its token as a second subprotocol.
+    let offers = format!("{}, {}TOKEN", super::SUBPROTOCOL, super::access::BEARER);
     let document = json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -270,7 +295,8 @@ pub fn asyncapi() -> String {
         "channels": { "connection": {
             "address": PATH, "servers": [{ "$ref": "#/servers/own" }], "messages": listed,
             "bindings": { "ws": { "headers": { "type": "object", "properties": {
-                "Sec-WebSocket-Protocol": { "type": "string", "const": super::SUBPROTOCOL },
+                "Sec-WebSocket-Protocol": { "type": "string", "examples": [super::SUBPROTOCOL, offers] },
+                "Authorization": { "type": "string", "description": "`Bearer TOKEN`, an API key or a login." },
             } } } },
         } },
         "operations": operations,
@@ -327,6 +353,8 @@ mod tests {
             ("advance_register", vec!["fencing_token", "id", "name", "op"]),
             ("delete_register", vec!["id", "name", "op"]),
             ("open_session", vec!["id", "op", "ttl_ms"]),
+            ("auth", vec!["id", "op", "token"]),
+            ("who_am_i", vec!["id", "op"]),
             ("keep_alive", vec!["id", "op"]),
             ("close_session", vec!["id", "op"]),
         ] {

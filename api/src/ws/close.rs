@@ -2,7 +2,8 @@
 
 use axum::extract::ws::{CloseFrame, Message};
 
-use crate::socket::Offence;
+use crate::error::Code;
+use crate::socket::{Offence, refused_reason};
 
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +20,21 @@ pub(super) enum Close {
     Idle,
     /// The client does not read what it is sent.
     Slow,
+    /// What the client proved no longer holds, for the reason of this code.
+    IdentityLost(Code),
 }
 
 impl Close {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 6] =
-        [Self::Draining, Self::Protocol, Self::Binary, Self::TooLong, Self::Idle, Self::Slow];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Draining,
+        Self::Protocol,
+        Self::Binary,
+        Self::TooLong,
+        Self::Idle,
+        Self::Slow,
+        Self::IdentityLost(Code::TokenExpired),
+    ];
 
     pub(super) fn code(self) -> u16 {
         match self {
@@ -33,6 +43,7 @@ impl Close {
             Self::Binary => 1003,
             Self::TooLong => 1009,
             Self::Idle => 4408,
+            Self::IdentityLost(_) => 4403,
             Self::Slow => 4429,
         }
     }
@@ -45,6 +56,7 @@ impl Close {
             Self::TooLong => "the message is too long",
             Self::Idle => "nothing was heard for too long",
             Self::Slow => "the client does not read",
+            Self::IdentityLost(code) => refused_reason(code),
         }
     }
 

@@ -10,22 +10,26 @@ use batuta_statemachine::SessionId;
 use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
+use tokio::sync::watch::Sender;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at};
 
 use super::WsOptions;
+use super::access::AuthAnswer;
 use super::close::Close;
 use super::frame::{self, Outgoing};
 use super::lease::{Followed, Follower};
 use super::op::{self, Asked, Call, Defaults, Done, Effect, LeaseOf};
 use super::watch;
 use crate::ApiError;
+use crate::access::Secret;
 use crate::client_work::client_work;
 use crate::contract::session::Session;
+use crate::json::Problem;
 use crate::service::bound::BoundSession;
 use crate::service::watch::WatchRequest;
 use crate::service::{At, CallContext, Caller, Client, Consistency, Service};
-use crate::socket::{self, Gone, Out};
+use crate::socket::{self, Gone, IdentityNews, IdentityWatch, LOST_GRACE, Out};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(service: Service, options: Arc<WsOptions>, client: Client, socket: WebSocket) {
@@ -69,6 +73,12 @@ struct Connection {
     options: Arc<WsOptions>,
     out: Out,
     defaults: Defaults,
+    /// Follows what the client of the connection proved.
+    identity: IdentityWatch,
+    /// Tells open watches what the client proved since.
+    clients: Sender<Client>,
+    /// Why what the client proved no longer holds; set when the connection ends for it.
+    lost: Option<Problem>,
     /// Whether a `hello` is still allowed.
     fresh: bool,
     /// The `open_session` in flight. Later requests may refer to its session, so they are read once it is answered.
@@ -104,6 +114,9 @@ struct Greeting {
 impl Connection {
     fn new(service: Service, options: Arc<WsOptions>, client: Client, out: Out) -> Self {
         Self {
+            identity: IdentityWatch::new(&service, &client),
+            clients: Sender::new(client.clone()),
+            lost: None,
             service,
             options,
             out,
@@ -139,6 +152,13 @@ impl Connection {
                         self.followed.remove(&followed);
                     }
                 }
+                news = self.identity.next() => match news {
+                    IdentityNews::Expiring { left } => {
+                        let expires_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                        self.out.send(Outgoing::<()>::AuthExpiring { expires_in_ms }).await?;
+                    }
+                    IdentityNews::Lost(error) => return self.expel(error).await,
+                },
                 _ = ping.tick() => self.out.send(Message::Ping(Bytes::new())).await?,
                 () = sleep_until(heard + self.options.idle_timeout), if self.opening.is_none() => {
                     // While the loop waited for room in the queue, a frame of the client may have arrived unread.
@@ -164,6 +184,22 @@ impl Connection {
             self.settle(ended).await?;
         }
         Ok(Some(Close::Draining))
+    }
+
+    /// Ends everything of a client whose identity is lost. Watches and waits end by themselves, calls in flight are answered if they are quick;
+    /// whatever is left is told why it ends.
+    async fn expel(&mut self, error: ApiError) -> Result<Option<Close>, Gone> {
+        let close = Close::IdentityLost(error.code());
+        self.lost = Some(Problem::from(error));
+        let until = Instant::now() + LOST_GRACE;
+        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next_with_id()).await {
+            self.settle(ended).await?;
+        }
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.settle(ended).await?;
+        }
+        Ok(Some(close))
     }
 
     /// Handles a message; breaks with the reason when the connection must be closed.
@@ -202,6 +238,11 @@ impl Connection {
                 self.defaults.namespace = namespace.unwrap_or_default();
                 return self.hello(id, session).await;
             }
+            Ok(Asked::Auth { token }) => {
+                // A connection may authenticate before its hello, which may need that.
+                self.fresh = fresh;
+                return self.auth(id, token).await;
+            }
             Ok(Asked::Ping) => return self.reply(id, Nothing {}).await,
             Ok(Asked::Cancel { request_id }) => return self.end(id, &request_id, Kind::Acquire).await,
             Ok(Asked::Unwatch { watch_id }) => return self.end(id, &watch_id, Kind::Watch).await,
@@ -237,6 +278,20 @@ impl Connection {
         }
     }
 
+    /// Proves who the client is, or renews that. Later requests may depend on it, so it is done before they are read.
+    async fn auth(&mut self, id: String, token: Secret) -> Result<(), Gone> {
+        match self.service.renew(&self.defaults.client, token).await {
+            Ok(client) => {
+                self.identity = IdentityWatch::new(&self.service, &client);
+                let answer = AuthAnswer::of(&self.service, &client);
+                self.clients.send_replace(client.clone());
+                self.defaults.client = client;
+                self.reply(id, answer).await
+            }
+            Err(error) => self.out.send(Outgoing::error(Some(id), error)).await,
+        }
+    }
+
     fn context(&self) -> CallContext {
         self.defaults.client.context(self.defaults.namespace.clone())
     }
@@ -264,7 +319,7 @@ impl Connection {
         within("ws_watches_max", watches, self.options.watches_max)?;
         let work = watch::tell(
             self.service.clone(),
-            self.defaults.client.clone(),
+            self.clients.subscribe(),
             id.to_owned(),
             request,
             self.out.clone(),
@@ -334,6 +389,7 @@ impl Connection {
                 self.take(id, revision, effect);
             }
             Ok(Finished::Call(Err(error))) => self.out.send(Outgoing::error(Some(id), error)).await?,
+            Err(_) if cut && self.lost.is_some() => self.tell_lost(id).await?,
             Err(_) if cut && entry.kind == Kind::Watch => {}
             Err(_) if cut => self.out.send(Outgoing::error(Some(id), ApiError::CallCancelled)).await?,
             Err(error) => {
@@ -347,6 +403,12 @@ impl Connection {
             Some(by) => self.ended(by, entry.kind, cut || entry.kind == Kind::Watch).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells why a request or a watch of a client ends whose identity is lost.
+    async fn tell_lost(&self, id: String) -> Result<(), Gone> {
+        let Some(problem) = self.lost.clone() else { return Ok(()) };
+        self.out.send(Outgoing::<()>::Error { id: Some(id), error: Box::new(problem) }).await
     }
 
     /// Applies the effect of an answered call to the connection.

@@ -1,5 +1,7 @@
 //! Frames: the parts common to all requests of a client, and all frames of the server.
 
+use std::fmt;
+
 use axum::extract::ws::Message;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,8 +14,8 @@ use crate::json::{Problem, decode_json};
 /// The longest id of a request, in characters.
 const ID_CHARS_MAX: usize = 64;
 
-/// A request whose operation-specific fields are not decoded yet.
-#[derive(Debug, PartialEq)]
+/// A request whose operation-specific fields are not decoded yet. Its `Debug` form shows no values of them: one may be a token.
+#[derive(PartialEq)]
 pub(super) struct Request {
     /// The client's id of the request.
     pub(super) id: String,
@@ -21,6 +23,18 @@ pub(super) struct Request {
     pub(super) op: String,
     /// The fields of the operation.
     pub(super) fields: Map<String, Value>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<&String> = self.fields.keys().collect();
+        formatter
+            .debug_struct("Request")
+            .field("id", &self.id)
+            .field("op", &self.op)
+            .field("fields", &fields)
+            .finish()
+    }
 }
 
 /// Why a frame is not a request, with the id of the request if it has one.
@@ -39,7 +53,7 @@ impl<'de> Deserialize<'de> for Fields {
         impl<'de> Visitor<'de> for FieldsVisitor {
             type Value = Fields;
 
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a JSON object")
             }
 
@@ -104,6 +118,8 @@ pub(super) enum Outgoing<T = ()> {
     Progress { id: String, revision: u64 },
     /// A change of a lease of this connection.
     Lease(Lease),
+    /// The credential of the client ends in this time.
+    AuthExpiring { expires_in_ms: u64 },
     /// The node is shutting down; `nodes` are the URLs of other nodes.
     Draining { nodes: Vec<String> },
 }
@@ -188,9 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn token_of_a_request_is_not_printed() {
+        let request = decode(r#"{"id":"1","op":"auth","token":"btk_secret"}"#).expect("a request");
+        let shown = format!("{request:?}");
+        assert!(shown.contains("auth") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
     fn frames_say_their_type() {
         let lease = Lease { event: LeaseEvent::Queued, queue_position: Some(1), ..Lease::default() };
-        let frames: [(Outgoing, &str); 3] = [
+        let frames: [(Outgoing, &str); 4] = [
+            (
+                Outgoing::AuthExpiring { expires_in_ms: 30_000 },
+                r#"{"type":"auth_expiring","expires_in_ms":30000}"#,
+            ),
             (
                 Outgoing::Progress { id: "w".to_owned(), revision: 7 },
                 r#"{"type":"progress","id":"w","revision":7}"#,

@@ -9,6 +9,7 @@
 //! owns; dropping it drops their futures, and the service withdraws their waits.
 //! A client that does not read fills its own bounded queue, and after a while loses its connection; other clients are not affected.
 
+mod access;
 mod asyncapi;
 mod close;
 mod connection;
@@ -124,10 +125,11 @@ async fn connect(
 ) -> Response {
     // Without the layer that adds it, a client has proved nothing.
     let client = extensions.get::<Client>().cloned().unwrap_or_default();
-    match handshake(front, client, &headers, upgrade) {
-        Ok(response) => response,
-        Err(error) => Problem::from(error).into_response(),
-    }
+    let connected = match access::identified(&front.service, client, &headers).await {
+        Ok(client) => handshake(front, client, &headers, upgrade),
+        Err(error) => Err(error),
+    };
+    connected.unwrap_or_else(|error| Problem::from(error).into_response())
 }
 
 fn handshake(

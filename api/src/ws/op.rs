@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::access::AuthFields;
 use super::asyncapi::Described;
 use super::frame::Request;
 use super::lease::Follower;
-use super::{election, lock, register, session};
+use super::{access, election, lock, register, session};
 use crate::ApiError;
+use crate::access::Secret;
 use crate::contract::watch::WatchQuery;
 use crate::json::decode_value;
 use crate::service::acquire::Held;
@@ -34,6 +36,8 @@ pub(super) struct Defaults {
 pub(super) enum Asked {
     /// Sets the connection's defaults.
     Hello { namespace: Option<Namespace>, session: Option<SessionId> },
+    /// Proves who the client is, or renews that.
+    Auth { token: Secret },
     /// Checks that the node answers.
     Ping,
     /// Withdraws a waiting acquire.
@@ -125,11 +129,11 @@ impl Op {
 
 /// The operations of all jobs.
 pub(super) fn ops() -> impl Iterator<Item = &'static Op> {
-    [lock::OPS, election::OPS, session::OPS, register::OPS].into_iter().flatten()
+    [lock::OPS, election::OPS, session::OPS, register::OPS, access::OPS].into_iter().flatten()
 }
 
 /// The operations of the connection itself, and of watches, which have many answers.
-pub(super) const OWN: [&str; 5] = ["hello", "ping", "cancel", "watch", "unwatch"];
+pub(super) const OWN: [&str; 6] = ["hello", "auth", "ping", "cancel", "watch", "unwatch"];
 
 /// The effect of a call on the connection, besides its answer.
 pub(super) enum Effect {
@@ -252,6 +256,10 @@ pub(super) fn decode(request: Request, defaults: &Defaults) -> Result<Asked, Api
     let Request { op, fields, .. } = request;
     match op.as_str() {
         "hello" => hello(fields),
+        "auth" => {
+            let AuthFields { token } = decode_fields(fields)?;
+            Ok(Asked::Auth { token: token.0 })
+        }
         "ping" => {
             let PingFields { keep_alive } = decode_fields(fields)?;
             if keep_alive { call("keep_alive", Map::new(), defaults) } else { Ok(Asked::Ping) }
@@ -327,6 +335,11 @@ mod tests {
             (json!({"op": "ping", "keep_alive": true}), Some("session_id")),
             (json!({"op": "ping", "keepalive": true}), Some("keepalive")),
             (json!({"op": "hello", "namespace": "Ä b"}), Some("namespace")),
+            (json!({"op": "auth"}), Some("token")),
+            (json!({"op": "auth", "token": 7}), Some("token")),
+            (json!({"op": "auth", "tokn": "btk_x"}), Some("tokn")),
+            (json!({"op": "auth", "token": "btk_x"}), None),
+            (json!({"op": "who_am_i", "principal": "user/ann"}), Some("principal")),
             (json!({"op": "open_session"}), Some("ttl_ms")),
             (json!({"op": "open_session", "ttl_ms": 1000, "bound": 1}), Some("bound")),
             (json!({"op": "close_session"}), Some("session_id")),

@@ -1,5 +1,9 @@
 //! Watches of a connection: sends the items of the watch hub as frames.
 
+use std::future::pending;
+
+use tokio::sync::watch::Receiver;
+
 use super::frame::Outgoing;
 use crate::ApiError;
 use crate::contract::watch::WatchItem;
@@ -10,11 +14,18 @@ use crate::socket::{Gone, Out};
 #[derive(serde::Serialize)]
 struct Opened {
     watch_id: String,
+    filtered: bool,
 }
 
-/// Opens a watch and sends its items to the client until the watch ends.
-pub(super) async fn tell(service: Service, client: Client, id: String, request: WatchRequest, out: Out) {
-    if let Ok(Err(error)) = follow(&service, &client, &id, request, &out).await {
+/// Opens a watch and sends its items to the client until the watch ends. `clients` has what the client of the connection proved last.
+pub(super) async fn tell(
+    service: Service,
+    clients: Receiver<Client>,
+    id: String,
+    request: WatchRequest,
+    out: Out,
+) {
+    if let Ok(Err(error)) = follow(&service, clients, &id, request, &out).await {
         // A failure means that the connection has ended; the watch is over in any case.
         let _ = out.send(Outgoing::error(Some(id), error)).await;
     }
@@ -22,20 +33,31 @@ pub(super) async fn tell(service: Service, client: Client, id: String, request: 
 
 async fn follow(
     service: &Service,
-    client: &Client,
+    mut clients: Receiver<Client>,
     id: &str,
     request: WatchRequest,
     out: &Out,
 ) -> Result<Result<(), ApiError>, Gone> {
+    let client = clients.borrow_and_update().clone();
     let context = client.context(request.filter.namespace.clone());
     let mut watch = match service.watch(&context, request).await {
         Ok(watch) => watch,
         Err(error) => return Ok(Err(error)),
     };
-    let result = Opened { watch_id: id.to_owned() };
+    let result = Opened { watch_id: id.to_owned(), filtered: watch.is_filtered() };
     out.send(Outgoing::Reply { id: id.to_owned(), revision: watch.caught_up(), result }).await?;
     loop {
-        let item = match watch.next().await {
+        let next = tokio::select! {
+            // First, so that a credential that was renewed in time does not end the watch.
+            biased;
+            // An anonymous client sees what anonymous clients may see, although the connection may have authenticated since.
+            renewed = renewed(&mut clients), if client.identity().is_some() => match watch.renew(&renewed) {
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            },
+            next = watch.next() => next,
+        };
+        let item = match next {
             Ok(item) => item,
             Err(error) => return Ok(Err(error)),
         };
@@ -47,4 +69,12 @@ async fn follow(
         };
         out.send(frame).await?;
     }
+}
+
+/// Resolves with what the client of the connection proved since; never once the connection has ended.
+async fn renewed(clients: &mut Receiver<Client>) -> Client {
+    if clients.changed().await.is_err() {
+        return pending().await;
+    }
+    clients.borrow_and_update().clone()
 }

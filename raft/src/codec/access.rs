@@ -11,8 +11,8 @@ use batuta_statemachine::access::{
     DeletePrincipal, DeleteRole, DeleteToken, ExtendBinding, GroupRecord, Holder, Mode, Namespaces,
     Narrowing, NewToken, NoteTokenUse, OnEnd, OpenBootstrap, OpenLogin, Password, PasswordHash, PasswordSet,
     Pattern, PrincipalPut, PrincipalRecord, PutGroup, PutPrincipal, PutRole, Record, Refusal, Reply,
-    ResumePrincipal, RoleRecord, Rule, SecretHash, SetMode, SetPassword, SettingsRecord, Subject,
-    SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
+    ResumePrincipal, RoleRecord, RotateToken, Rule, SecretHash, SetMode, SetPassword, SettingsRecord,
+    Subject, SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
 };
 use batuta_statemachine::{Permission, PermissionSet, Principal, PrincipalName, TokenId};
 use prost::bytes::Bytes;
@@ -182,6 +182,7 @@ wire_struct! { DeleteToken = DeleteToken { token } }
 wire_struct! { OpenLogin = OpenLogin { principal, password_version, token, ttl_ms } }
 wire_struct! { SetMode = SetMode { mode } }
 wire_struct! { NoteTokenUse = NoteTokenUse { uses } }
+wire_struct! { RotateToken = RotateToken { token, new, overlap_ms } }
 
 wire_variants! { command_to_wire, command: Command = WireCommand {
     OpenBootstrap = OpenBootstrap,
@@ -203,6 +204,7 @@ wire_variants! { command_to_wire, command: Command = WireCommand {
     OpenLogin = OpenLogin,
     SetMode = SetMode,
     NoteTokenUse = NoteTokenUse,
+    RotateToken = RotateToken,
 } }
 
 /// Takes out of a command what a node draws anew for each attempt, so that a retry is recognised.
@@ -217,6 +219,10 @@ pub(super) fn drop_drawn(command: &mut WireCommand) {
         }
         WireCommand::SetPassword(set) => set.phc.clear(),
         WireCommand::OpenLogin(open) => open.token = None,
+        WireCommand::RotateToken(rotate) => rotate.new = None,
+        // Counted from the clock of the attempt.
+        WireCommand::Bind(bind) => bind.not_after_ms = None,
+        WireCommand::ExtendBinding(extend) => extend.not_after_ms = None,
         _ => {}
     }
 }

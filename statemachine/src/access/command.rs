@@ -165,6 +165,18 @@ pub struct CreateToken {
     pub narrowing: Option<Narrowing>,
 }
 
+/// Makes an API key with the principal, the label, the narrowing and the duration of an old one, which ends soon. Reply: [`TokenCreated`];
+/// refused with `token_not_found`, `escalation_refused`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotateToken {
+    /// The old key.
+    pub token: TokenId,
+    /// What the node made of the new one.
+    pub new: TokenSecret,
+    /// The old key stays good for at most this long, in milliseconds; 0 = it ends at once.
+    pub overlap_ms: u64,
+}
+
 /// Deletes a credential. Reply: [`AccessChanged`]; refused with `token_not_found`, `last_admin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteToken {
@@ -240,5 +252,7 @@ job_commands! {
         SetMode => AccessChanged,
         /// Notes uses of credentials.
         NoteTokenUse => AccessChanged,
+        /// Replaces an API key.
+        RotateToken => TokenCreated,
     }
 }

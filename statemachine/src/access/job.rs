@@ -34,7 +34,9 @@ impl Job for Access {
             Command::PutPrincipal(put) => !state.access.ids.contains_key(&put.principal),
             Command::PutGroup(put) => !state.access.groups.contains_key(&put.name),
             Command::PutRole(put) => !state.access.roles.contains_key(&put.name),
-            Command::Bind(_) | Command::CreateToken(_) | Command::OpenLogin(_) => true,
+            Command::Bind(_) | Command::CreateToken(_) | Command::RotateToken(_) | Command::OpenLogin(_) => {
+                true
+            }
             Command::OpenBootstrap(_)
             | Command::Bootstrap(_)
             | Command::DeletePrincipal(_)
@@ -91,6 +93,7 @@ pub(super) fn run(step: &mut Step<'_>, position: Position, actor: &Actor, comman
         Command::OpenLogin(command) => command.apply(step).map(Into::into),
         Command::SetMode(command) => command.apply(step, actor).map(Into::into),
         Command::NoteTokenUse(command) => command.apply(step, actor).map(Into::into),
+        Command::RotateToken(command) => command.apply(step, actor).map(Into::into),
     };
     let state = &mut *step.state;
     state.access.note_admin(state.now_ms, state.wall_ms);

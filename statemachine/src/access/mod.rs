@@ -33,6 +33,7 @@ mod put_role;
 mod query;
 mod refusal;
 mod role;
+mod rotate_token;
 mod rule;
 mod set_mode;
 mod set_password;
@@ -50,7 +51,7 @@ pub use binding::{BindingId, BindingRecord, Namespaces, OnEnd};
 pub use command::{
     Bind, Bootstrap, Command, CreateToken, DeleteGroup, DeletePrincipal, DeleteRole, DeleteToken,
     ExtendBinding, NoteTokenUse, OpenBootstrap, OpenLogin, PutGroup, PutPrincipal, PutRole, ResumePrincipal,
-    SetMode, SetPassword, SuspendPrincipal, Unbind,
+    RotateToken, SetMode, SetPassword, SuspendPrincipal, Unbind,
 };
 pub use decide::{Allowed, Names, Scope};
 pub use image::{Record, SettingsRecord};
@@ -59,6 +60,7 @@ pub use outcome::{
     AccessChanged, Bootstrapped, Bound, Change, End, PasswordSet, PrincipalPut, Reply, TokenCreated, Usage,
 };
 pub use principal::{GroupRecord, Password, PasswordHash, PrincipalRecord};
+pub use query::AccessCounts;
 pub use refusal::Refusal;
 pub use role::{BuiltIn, RoleRecord};
 pub use rule::{Pattern, PatternError, Rule};

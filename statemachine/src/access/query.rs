@@ -9,7 +9,34 @@ use crate::access::{
 };
 use crate::{Principal, PrincipalId, PrincipalName, State, TokenId};
 
+/// How many objects of access there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessCounts {
+    /// The number of principals.
+    pub principals: u64,
+    /// The number of groups.
+    pub groups: u64,
+    /// The number of roles that are not built in.
+    pub roles: u64,
+    /// The number of bindings.
+    pub bindings: u64,
+    /// The number of credentials: keys, logins and bootstrap tokens.
+    pub tokens: u64,
+}
+
 impl State {
+    /// How many objects of access there are.
+    #[must_use]
+    pub fn access_counts(&self) -> AccessCounts {
+        AccessCounts {
+            principals: self.access.principals.len() as u64,
+            groups: self.access.groups.len() as u64,
+            roles: self.access.roles.len() as u64,
+            bindings: self.access.bindings.len() as u64,
+            tokens: self.access.tokens.len() as u64,
+        }
+    }
+
     /// The mode of access.
     #[must_use]
     pub fn access_mode(&self) -> Mode {
@@ -95,6 +122,19 @@ impl State {
     pub fn bindings(&self, after: Option<BindingId>, limit: usize) -> Vec<&Arc<BindingRecord>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.access.bindings.range((from, Bound::Unbounded)).take(limit).map(|(_, binding)| binding).collect()
+    }
+
+    /// Lists at most `limit` bindings of a subject after `after`, oldest first, without those of its groups. A subject that does not exist has none.
+    #[must_use]
+    pub fn bindings_of_subject(
+        &self,
+        subject: &Subject,
+        after: Option<BindingId>,
+        limit: usize,
+    ) -> Vec<&Arc<BindingRecord>> {
+        let held = self.holder_of(subject).map(|holder| self.access.held(&holder)).unwrap_or_default();
+        let bindings = held.iter().map(|held| &held.binding);
+        bindings.filter(|binding| after.is_none_or(|after| binding.id > after)).take(limit).collect()
     }
 
     /// The bindings of a principal and of its groups, also those that are not of use at the moment.

@@ -4,8 +4,8 @@ use crate::access::job::run;
 use crate::access::{
     Bind, BindingId, Bootstrap, Bound, Command, CreateToken, DeleteGroup, DeletePrincipal, DeleteToken,
     ExtendBinding, Mode, Namespaces, Narrowing, NewToken, OnEnd, OpenBootstrap, OpenLogin, PasswordHash,
-    Pattern, PutGroup, PutPrincipal, PutRole, Reply, ResumePrincipal, Rule, SecretHash, SetMode, SetPassword,
-    Subject, SuspendPrincipal, TokenSecret, Unbind,
+    Pattern, PutGroup, PutPrincipal, PutRole, Reply, ResumePrincipal, RotateToken, Rule, SecretHash, SetMode,
+    SetPassword, Subject, SuspendPrincipal, TokenSecret, Unbind,
 };
 use crate::step::Step;
 use crate::{
@@ -294,6 +294,45 @@ fn narrowed_key_never_widens_itself() {
         SetPassword { principal: user("root"), phc: PasswordHash::new("x"), expected_version: None };
     assert_eq!(policy.refused(narrow, Command::SetPassword(password)), "permission_denied");
     assert_eq!(policy.refused(narrow, Command::Bind(bind("user/root", "viewer"))), "permission_denied");
+}
+
+#[test]
+fn rotation_needs_what_a_new_key_needs() {
+    let (mut policy, root) = Policy::new();
+    let (ann, bob) = (policy.user("ann"), policy.user("bob"));
+    let narrowing = Narrowing { names: patterns(&["orders/**"]), ..Narrowing::default() };
+    let narrow = policy.key_of("ann", Some(narrowing.clone()));
+    let rotate =
+        |token, number| Command::RotateToken(RotateToken { token, new: secret(number), overlap_ms: 0 });
+    let id = |actor: Actor| match actor {
+        Actor::Caller { credential: Some(token), .. } => token,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        policy.refused(narrow, rotate(id(narrow), 500)),
+        "permission_denied",
+        "it would last for ever"
+    );
+    for unknown in [id(ann), secret(999).id] {
+        assert_eq!(policy.refused(bob, rotate(unknown, 500)), "permission_denied", "bob learns of no key");
+    }
+    assert_eq!(policy.refused(root, rotate(secret(999).id, 500)), "token_not_found");
+    let taken =
+        RotateToken { token: id(ann), new: TokenSecret { id: id(bob), ..secret(500) }, overlap_ms: 0 };
+    assert_eq!(policy.refused(ann, Command::RotateToken(taken)), "invalid_argument", "an id that is in use");
+    // Without an end like the old one, which nobody has to allow again.
+    policy.ask(ann, rotate(id(narrow), 501)).unwrap();
+    let made = policy.state.token(secret(501).id).unwrap();
+    assert_eq!((made.not_after_ms, made.narrowing.as_ref()), (None, Some(&narrowing)));
+    assert!(policy.state.token(id(narrow)).is_none(), "without an overlap the old one ends at once");
+    policy.ask(root, rotate(id(ann), 502)).unwrap();
+    policy.ask(root, rotate(id(root), 503)).unwrap();
+    let phc = PasswordHash::new("phc");
+    let password = SetPassword { principal: user("ann"), phc, expected_version: None };
+    policy.ask(Actor::Node, Command::SetPassword(password)).unwrap();
+    let login = OpenLogin { principal: user("ann"), password_version: 1, token: secret(600), ttl_ms: 5_000 };
+    policy.ask(Actor::Node, Command::OpenLogin(login)).unwrap();
+    assert_eq!(policy.refused(root, rotate(secret(600).id, 504)), "invalid_argument", "a login is no key");
 }
 
 #[test]

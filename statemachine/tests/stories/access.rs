@@ -2,8 +2,8 @@
 
 use batuta_statemachine::access::{
     Bind, BindingId, Change, CreateToken, DeletePrincipal, End, Mode, Namespaces, Narrowing, NewToken, OnEnd,
-    Pattern, PutGroup, PutPrincipal, PutRole, Reply, Rule, Scope, SecretHash, SetMode, SuspendPrincipal,
-    TokenSecret, Unbind,
+    Pattern, PutGroup, PutPrincipal, PutRole, Reply, RotateToken, Rule, Scope, SecretHash, SetMode,
+    SuspendPrincipal, TokenCreated, TokenSecret, Unbind,
 };
 use batuta_statemachine::{
     Actor, ChangeKind, Command, Entry, Namespace, Permission, PermissionSet, Principal, PrincipalId,
@@ -148,6 +148,36 @@ fn key_ends_by_cluster_time_or_wall_time() {
     assert_eq!(story.state.access_revision(), revision + 1);
     story.at(1_000, 0);
     assert_eq!(story.takes(key, "a"), "token_revoked", "a clock set back revives nothing");
+}
+
+#[test]
+fn rotated_key_overlaps_with_its_successor() {
+    let mut story = Story::new();
+    story.user("ann");
+    story.bind(bind("user/ann", "editor"));
+    let old = story.key("ann", Some(10_000), None);
+    story.at(4_000, 4_000);
+    let Actor::Caller { principal, credential: Some(token) } = old else { panic!("a key") };
+    let new = TokenSecret { id: TokenId::new("rotated00000").unwrap(), hash: SecretHash::new([2; 32]) };
+    let revision = story.state.access_revision();
+    let made = story.ask(RotateToken { token, new: new.clone(), overlap_ms: 1_000 });
+    // It lasts as long as the old one did from its beginning on.
+    let not_after_ms = Some(WALL + 14_000);
+    assert_eq!(made, Some(Reply::TokenCreated(TokenCreated { token: new.id, not_after_ms })));
+    assert_ne!(story.state.access_revision(), revision, "the old one ends earlier now");
+    let successor = Actor::Caller { principal, credential: Some(new.id) };
+    assert_eq!([old, successor].map(|key| story.takes(key, "a")), ["ok", "ok"]);
+    assert_eq!(story.restored().hash(), story.state.hash());
+    story.at(4_500, 5_000);
+    assert_eq!(story.takes(old, "a"), "token_expired", "by wall time");
+    story.at(5_000, 4_900);
+    assert_eq!([old, successor].map(|key| story.takes(key, "a")), ["token_revoked", "ok"]);
+    // What ends earlier than the overlap stays so.
+    let short = story.key("ann", Some(6_000), None);
+    let Actor::Caller { credential: Some(token), .. } = short else { panic!("a key") };
+    let new = TokenSecret { id: TokenId::new("rotated00001").unwrap(), hash: SecretHash::new([2; 32]) };
+    story.ask(RotateToken { token, new, overlap_ms: 60_000 });
+    assert_eq!(story.state.token(token).unwrap().not_after_ms, Some(WALL + 6_000));
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod read;
 mod writer;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -81,6 +81,7 @@ pub struct AuditHealth {
 pub struct Audit {
     queue: Arc<Queue>,
     level: Level,
+    dir: Arc<Path>,
 }
 
 /// The thread that writes. Dropped, it goes on until [`AuditWriter::stop`] or the end of the process.
@@ -98,9 +99,10 @@ impl Audit {
     pub fn start(options: AuditOptions) -> io::Result<(Self, AuditWriter)> {
         let queue = Arc::new(Queue::new(options.queue_events_max, options.queue_bytes_max));
         let level = options.level;
+        let dir = options.dir.as_path().into();
         let writer = Writer::new(options, Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
-        Ok((Self { queue: Arc::clone(&queue), level }, AuditWriter { queue, thread }))
+        Ok((Self { queue: Arc::clone(&queue), level, dir }, AuditWriter { queue, thread }))
     }
 
     /// Records an event, if the level asks for events of its kind. Never waits.
@@ -114,6 +116,14 @@ impl Audit {
     #[must_use]
     pub fn records(&self, kind: Kind) -> bool {
         self.level.records(kind)
+    }
+
+    /// Reads the lines after a place, like [`read_page`]. It reads files, so it may take a while.
+    ///
+    /// # Errors
+    /// The directory or its files cannot be read.
+    pub fn page(&self, after: Option<Cursor>, lines_max: usize) -> io::Result<Page> {
+        read_page(&self.dir, after, lines_max)
     }
 
     /// Tells how the audit is.

@@ -244,10 +244,11 @@ impl From<At<service::Lock>> for LockAnswer {
 
 impl From<At<Page<service::Lock, Name>>> for LockPage {
     fn from(page: At<Page<service::Lock, Name>>) -> Self {
-        let At { revision, clock, value: Page { items, next, filtered: _ } } = page;
+        let At { revision, clock, value: Page { items, next, filtered } } = page;
         Self {
             locks: items.iter().map(|lock| Lock::seen(lock, clock)).collect(),
             next_cursor: next.as_ref().map(parse::name_cursor_text).unwrap_or_default(),
+            filtered,
             revision: Long(revision),
         }
     }
@@ -297,7 +298,7 @@ impl From<core::Blocker> for Blocker {
 
 impl From<At<service::Explanation>> for ExplainAnswer {
     fn from(At { revision, clock, value }: At<service::Explanation>) -> Self {
-        let service::Explanation { lock, waiters, summary, names_hidden: _ } = value;
+        let service::Explanation { lock, waiters, summary, names_hidden } = value;
         let waiters = waiters.into_iter().map(|explained| WaiterExplanation {
             waiter: Waiter::seen(&explained.wait, clock),
             blockers: explained.blockers.into_iter().map(Blocker::from).collect(),
@@ -305,6 +306,7 @@ impl From<At<service::Explanation>> for ExplainAnswer {
         Self {
             lock: lock.map(|lock| Lock::seen(&lock, clock)),
             waiters: waiters.collect(),
+            names_hidden: Long(names_hidden),
             summary,
             revision: Long(revision),
         }

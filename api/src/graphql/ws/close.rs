@@ -2,7 +2,8 @@
 
 use axum::extract::ws::{CloseFrame, Message};
 
-use crate::socket::Offence;
+use crate::error::Code;
+use crate::socket::{Offence, refused_reason};
 
 /// The longest reason that a close frame can carry, in bytes.
 const REASON_BYTES_MAX: usize = 123;
@@ -24,6 +25,8 @@ pub(super) enum Close {
     Invalid(String),
     /// The client sent an operation before the connection was acknowledged.
     Unacknowledged,
+    /// What the client proved does not hold, or no longer, for the reason of this code.
+    Refused(Code),
     /// The client did not send `connection_init` in time.
     NoInit,
     /// The client sent nothing for too long.
@@ -36,7 +39,7 @@ pub(super) enum Close {
 
 impl Close {
     #[cfg(test)]
-    pub(super) const CODES: [u16; 10] = [1001, 1002, 1003, 1009, 1013, 4400, 4401, 4408, 4409, 4429];
+    pub(super) const CODES: [u16; 11] = [1001, 1002, 1003, 1009, 1013, 4400, 4401, 4403, 4408, 4409, 4429];
 
     fn code(&self) -> u16 {
         match self {
@@ -47,6 +50,8 @@ impl Close {
             Self::Slow => 1013,
             Self::Invalid(_) => 4400,
             Self::Unacknowledged => 4401,
+            // Clients of the subprotocol connect again after this code, and not after 4401.
+            Self::Refused(_) => 4403,
             Self::NoInit | Self::Idle => 4408,
             Self::IdTaken(_) => 4409,
             Self::SecondInit => 4429,
@@ -62,6 +67,7 @@ impl Close {
             Self::Slow => "the client does not read",
             Self::Invalid(problem) => return cut(problem),
             Self::Unacknowledged => "Unauthorized: connection_init comes first",
+            Self::Refused(code) => refused_reason(*code),
             Self::NoInit => "Connection initialisation timeout",
             Self::Idle => "nothing was heard for too long",
             Self::IdTaken(id) => return cut(&format!("Subscriber for {id} already exists")),
@@ -103,6 +109,10 @@ mod tests {
             Close::Slow,
             Close::Invalid("é".repeat(100)),
             Close::Unacknowledged,
+            Close::Refused(Code::TokenExpired),
+            Close::Refused(Code::TokenRevoked),
+            Close::Refused(Code::PrincipalSuspended),
+            Close::Refused(Code::InvalidToken),
             Close::NoInit,
             Close::Idle,
             Close::IdTaken("x".repeat(200)),

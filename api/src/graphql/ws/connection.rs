@@ -9,17 +9,17 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at};
 
 use super::super::http::Front;
 use super::super::request::{Body, Operation};
 use super::super::{Schema, error};
 use super::close::Close;
-use super::message::{self, Incoming, Outgoing, Payload};
+use super::message::{self, Incoming, InitPayload, Outgoing};
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::service::{Client, parse};
-use crate::socket::{self, Gone, Out};
+use crate::socket::{self, Gone, IdentityNews, IdentityWatch, LOST_GRACE, Out};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(front: Front, client: Client, socket: WebSocket) {
@@ -58,6 +58,10 @@ struct Connection {
     front: Front,
     /// Who the connection belongs to.
     client: Client,
+    /// Follows what the client proved.
+    identity: IdentityWatch,
+    /// Why that no longer holds; set when the connection ends for it.
+    lost: Option<ApiError>,
     out: Out,
     acknowledged: bool,
     tasks: JoinSet<Ended>,
@@ -69,6 +73,8 @@ struct Connection {
 impl Connection {
     fn new(front: Front, client: Client, out: Out) -> Self {
         Self {
+            identity: IdentityWatch::new(&front.service, &client),
+            lost: None,
             front,
             client,
             out,
@@ -94,6 +100,11 @@ impl Connection {
                     self.settle(ended).await?;
                     continue;
                 }
+                news = self.identity.next() => match news {
+                    // The subprotocol has no message for that.
+                    IdentityNews::Expiring { .. } => continue,
+                    IdentityNews::Lost(error) => return self.expel(error).await,
+                },
                 _ = ping.tick() => {
                     self.out.send(Message::Ping(Bytes::new())).await?;
                     continue;
@@ -120,6 +131,22 @@ impl Connection {
             self.settle(ended).await?;
         }
         Ok(Some(Close::Draining))
+    }
+
+    /// Ends everything of a client whose identity is lost. Subscriptions and waits end by themselves, calls in flight are answered if they are
+    /// quick; whatever is left is told why it ends.
+    async fn expel(&mut self, error: ApiError) -> Result<Option<Close>, Gone> {
+        let close = Close::Refused(error.code());
+        self.lost = Some(error);
+        let until = Instant::now() + LOST_GRACE;
+        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next_with_id()).await {
+            self.settle(ended).await?;
+        }
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.settle(ended).await?;
+        }
+        Ok(Some(close))
     }
 
     /// Handles a message; breaks with the reason when the connection must be closed.
@@ -155,6 +182,9 @@ impl Connection {
                 if let Err(error) = require_no_call_fields(&payload) {
                     return Ok(ControlFlow::Break(Close::Invalid(error.to_string())));
                 }
+                if let Err(close) = self.authenticate(payload).await {
+                    return Ok(ControlFlow::Break(close));
+                }
                 self.acknowledged = true;
                 self.out.send(Outgoing::ConnectionAck).await?;
             }
@@ -174,6 +204,19 @@ impl Connection {
             Incoming::Complete { id } => self.end(&id).await?,
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Proves who the client is, if the payload of its `connection_init` has a token.
+    async fn authenticate(&mut self, payload: InitPayload) -> Result<(), Close> {
+        let token = payload.token().map_err(|error| match error {
+            ApiError::InvalidArgument { .. } => Close::Invalid(error.to_string()),
+            error => Close::Refused(error.code()),
+        })?;
+        let Some(token) = token else { return Ok(()) };
+        let renewed = self.front.service.renew(&self.client, token).await;
+        self.client = renewed.map_err(|error| Close::Refused(error.code()))?;
+        self.identity = IdentityWatch::new(&self.front.service, &self.client);
+        Ok(())
     }
 
     /// Starts an operation in its own task.
@@ -235,7 +278,13 @@ impl Connection {
             Ok(Ended::Complete) => self.out.send(Outgoing::Complete { id }).await,
             Ok(Ended::Failed(payload)) => self.out.send(Outgoing::Error { id, payload }).await,
             Ok(Ended::Gone) => Err(Gone),
-            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) if error.is_cancelled() => match &self.lost {
+                Some(lost) => {
+                    let payload = vec![error::of(lost, None)];
+                    self.out.send(Outgoing::Error { id, payload }).await
+                }
+                None => Ok(()),
+            },
             Err(error) => {
                 tracing::error!(%error, "a GraphQL operation panicked");
                 let problem =
@@ -272,11 +321,9 @@ async fn answer(schema: Schema, client: Client, operation: Operation, id: String
 }
 
 /// Refuses the headers of REST in the payload of `connection_init`, where they would have no effect.
-fn require_no_call_fields(payload: &Payload) -> Result<(), ApiError> {
+fn require_no_call_fields(payload: &InitPayload) -> Result<(), ApiError> {
     for name in [parse::NAMESPACE_FIELD, parse::KEY_FIELD, parse::SEQUENCE_FIELD] {
-        let said =
-            payload.iter().flat_map(|payload| payload.keys()).any(|key| key.eq_ignore_ascii_case(name));
-        if said {
+        if payload.keys().any(|key| key.eq_ignore_ascii_case(name)) {
             return Err(ApiError::invalid(name, "is an argument of the field in GraphQL"));
         }
     }

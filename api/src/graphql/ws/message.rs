@@ -1,5 +1,7 @@
 //! The messages of `graphql-transport-ws`.
 
+use std::fmt;
+
 use async_graphql::ServerError;
 use axum::extract::ws;
 use serde::de::Error as _;
@@ -8,13 +10,48 @@ use serde_json::{Map, Value};
 
 use super::super::request::{Answer, Body};
 use crate::ApiError;
+use crate::access::Secret;
 use crate::json::{decode_json, decode_value};
+use crate::middleware::bearer_of;
 
 /// The longest id of an operation, in characters.
 const ID_CHARS_MAX: usize = 64;
 
 /// The optional payload of a message.
 pub(super) type Payload = Option<Map<String, Value>>;
+
+/// The payload of `connection_init`. Its `Debug` form shows no values: one may be a token.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct InitPayload(Payload);
+
+impl fmt::Debug for InitPayload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.keys()).finish()
+    }
+}
+
+impl InitPayload {
+    /// The names of its fields.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().flat_map(Map::keys)
+    }
+
+    /// Takes the token of its field `authorization`, which is named like the header in any case. `null` is none.
+    pub(super) fn token(self) -> Result<Option<Secret>, ApiError> {
+        let fields = self.0.into_iter().flatten();
+        let mut given = fields.filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let first = given.next().map(|(_, value)| value);
+        if given.next().is_some() {
+            return Err(ApiError::invalid("authorization", "is given twice"));
+        }
+        match first {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => bearer_of(&text).map(Some),
+            Some(_) => Err(ApiError::invalid("authorization", "must be a text")),
+        }
+    }
+}
 
 /// A message of a client.
 #[derive(Debug, Deserialize)]
@@ -23,7 +60,7 @@ pub(super) enum Incoming {
     /// Starts the connection; the first message.
     ConnectionInit {
         #[serde(default)]
-        payload: Payload,
+        payload: InitPayload,
     },
     /// Must be answered with a pong that has the same payload.
     Ping {
@@ -130,6 +167,36 @@ mod tests {
         );
         assert_eq!(decode(&long).expect_err("too long").field(), Some("id"));
         assert!(decode(&long.replacen('x', "", 1)).is_ok());
+    }
+
+    fn token(payload: &str) -> Result<Option<String>, ApiError> {
+        let text = format!(r#"{{"type":"connection_init","payload":{payload}}}"#);
+        let Incoming::ConnectionInit { payload } = decode(&text).expect("a message") else {
+            panic!("{text}")
+        };
+        assert!(!format!("{payload:?}").contains("btk_"), "{payload:?}");
+        Ok(payload.token()?.map(|token| token.expose().to_owned()))
+    }
+
+    #[test]
+    fn connection_init_may_have_a_token() {
+        for (payload, expected) in [
+            ("null", None),
+            ("{}", None),
+            (r#"{"authorization":null}"#, None),
+            (r#"{"authorization":"Bearer btk_x","other":1}"#, Some("btk_x")),
+            (r#"{"Authorization":"bearer btk_x"}"#, Some("btk_x")),
+        ] {
+            assert_eq!(token(payload).expect("valid").as_deref(), expected, "{payload}");
+        }
+        for payload in [
+            r#"{"authorization":7}"#,
+            r#"{"authorization":"btk_x"}"#,
+            r#"{"authorization":"Bearer btk_x","Authorization":"Bearer btk_y"}"#,
+        ] {
+            let error = token(payload).expect_err(payload);
+            assert!(!error.to_string().contains("btk_"), "{error}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::admit::Permit;
 use super::operation::{self, Class, Needs, Operation};
-use super::{CallContext, Consistency, Service, size};
+use super::{CallContext, Client, Consistency, Service, size};
 use crate::ApiError;
 use hub::{Next, Registered};
 use rights::Rights;
@@ -299,6 +299,21 @@ impl Watch {
             let state = self.permit.look()?;
             self.rights = Rights::decide(&self.permit, &state, &self.filter)?;
         }
+        Ok(())
+    }
+
+    /// Goes on with what the client proved since it opened the watch. Its rights are decided anew; no change is missed.
+    ///
+    /// # Errors
+    /// `permission_denied` and its kin when the client may see nothing of what the filter selects: the watch has ended.
+    pub fn renew(&mut self, client: &Client) -> Result<(), ApiError> {
+        let context = client.context(self.filter.namespace.clone());
+        let name = if let Names::Exact(name) = &self.filter.names { Some(name) } else { None };
+        let permit = self.service.admit(&context, &WATCH, name)?;
+        // Before the decision, so that a change after it is noticed.
+        self.moved = Some(self.service.policy_moved(client));
+        self.rights = Rights::decide(&permit, &*permit.look()?, &self.filter)?;
+        self.permit = permit;
         Ok(())
     }
 

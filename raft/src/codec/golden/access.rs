@@ -5,8 +5,8 @@ use batuta_statemachine::access::{
     DeletePrincipal, DeleteRole, DeleteToken, ExtendBinding, GroupRecord, Holder, Mode, Namespaces,
     Narrowing, NewToken, NoteTokenUse, OnEnd, OpenBootstrap, OpenLogin, Password, PasswordHash, PasswordSet,
     Pattern, PrincipalPut, PrincipalRecord, PutGroup, PutPrincipal, PutRole, Record, Refusal,
-    ResumePrincipal, RoleRecord, Rule, SecretHash, SetMode, SetPassword, SettingsRecord, Subject,
-    SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
+    ResumePrincipal, RoleRecord, RotateToken, Rule, SecretHash, SetMode, SetPassword, SettingsRecord,
+    Subject, SuspendPrincipal, TokenCreated, TokenKind, TokenRecord, TokenSecret, TokenUse, Unbind,
 };
 use batuta_statemachine::{
     Command, ImageRecord, Namespace, Permission, Principal, PrincipalId, PrincipalName, Rejection, Reply,
@@ -109,6 +109,7 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
         ("set_mode_observe", SetMode { mode: Mode::Observe }.into()),
         ("set_mode_enforce", SetMode { mode: Mode::Enforce }.into()),
         ("note_token_use", NoteTokenUse { uses: vec![TokenUse { token: token(), used_wall_ms: 9 }] }.into()),
+        ("rotate_token", RotateToken { token: token(), new: secret(), overlap_ms: 10 }.into()),
     ]
 }
 
