@@ -264,11 +264,17 @@ fn access(values: Values) -> Checked<Access> {
 fn audit(values: Values, node: &Node) -> Checked<Audit> {
     let levels = [AuditLevel::Privileged, AuditLevel::Writes, AuditLevel::All];
     let failures = [AuditFailure::Continue, AuditFailure::Refuse];
+    let enabled = values.bool("audit.enabled");
+    let on_failure = values.choice("audit.on_failure", &failures, AuditFailure::as_str)?;
+    if on_failure == AuditFailure::Refuse && !enabled {
+        let remedy = "set audit.enabled to true, or audit.on_failure to continue";
+        return Err(values.invalid("audit.on_failure", "refuse needs an audit, and audit.enabled is false", remedy));
+    }
     Ok(Audit {
-        enabled: values.bool("audit.enabled"),
+        enabled,
         dir: values.text("audit.dir").map_or_else(|| node.data_dir.join("audit"), Into::into),
         level: values.choice("audit.level", &levels, AuditLevel::as_str)?,
-        on_failure: values.choice("audit.on_failure", &failures, AuditFailure::as_str)?,
+        on_failure,
         file_bytes_max: values.integer("audit.file_bytes_max", 1 << 16..=1 << 40)?,
         files_max: values.size("audit.files_max", 2..=100_000)?,
     })

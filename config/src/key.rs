@@ -148,7 +148,7 @@ pub static KEYS: &[Key] = &[
         Text,
         "",
         None,
-        "file with the bootstrap token (btb_…) of a new secured cluster, the same on all nodes; not set = the node draws one and writes it to <data_dir>/bootstrap-token",
+        "file with the bootstrap token (btb_…) of a new secured cluster, the same on all nodes; not set = the node draws one and writes it to `bootstrap-token` in node.data_dir",
     ),
     key(
         "access.recovery",
@@ -262,7 +262,7 @@ pub static KEYS: &[Key] = &[
         Text,
         "",
         None,
-        "where the node keeps the files of the audit, best on a disk of its own; not set = <data_dir>/audit",
+        "where the node keeps the files of the audit, best on a disk of its own; not set = `audit` in node.data_dir",
     ),
     key(
         "audit.level",

@@ -223,13 +223,19 @@ fn audit_lies_in_the_data_directory_unless_told() {
     assert_eq!(config.audit.dir, Path::new("/var/lib/n1/audit"));
     assert_eq!((config.audit.level, config.audit.on_failure), (AuditLevel::Privileged, AuditFailure::Continue));
     let toml = "[access]\nsecure = true\nbootstrap_token_file = \"/run/token\"\nrecovery = false\n\n\
-                [audit]\nenabled = false\ndir = \"/audit\"\nlevel = \"all\"\non_failure = \"refuse\"\n";
+                [audit]\ndir = \"/audit\"\nlevel = \"all\"\non_failure = \"refuse\"\n";
     let config = from(toml, &[], &[SINGLE]).unwrap().config;
     let file = Some(Path::new("/run/token"));
     assert!(config.access.secure && config.access.bootstrap_token_file.as_deref() == file);
-    assert!(!config.access.recovery && !config.audit.enabled);
+    assert!(!config.access.recovery);
     assert_eq!(config.audit.dir, Path::new("/audit"));
     assert_eq!((config.audit.level, config.audit.on_failure), (AuditLevel::All, AuditFailure::Refuse));
+    refused(
+        "[audit]\nenabled = false\non_failure = \"refuse\"\n",
+        &[],
+        &[SINGLE],
+        &["audit.enabled is false", "to continue"],
+    );
 }
 
 #[test]
