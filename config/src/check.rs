@@ -9,8 +9,8 @@ use crate::key::{self, Key};
 use crate::origin::Origin;
 use crate::raw::{Raw, Value};
 use crate::validated::{
-    Access, Advertise, Api, Audit, AuditFailure, AuditLevel, Cluster, Limits, Listen, Log, LogFormat, LogLevel,
-    Node, NodeConfig, Raft, Security, Storage,
+    Access, Advertise, Api, Audit, AuditFailure, AuditLevel, Cluster, Limits, Listen, Log, LogFormat,
+    LogLevel, Node, NodeConfig, Raft, Security, Storage,
 };
 
 type Checked<T> = Result<T, ConfigError>;
@@ -115,7 +115,11 @@ impl Values<'_> {
         let given = self.required(path)?;
         choices.iter().copied().find(|choice| word(*choice) == given).ok_or_else(|| {
             let words: Vec<&str> = choices.iter().map(|choice| word(*choice)).collect();
-            self.invalid(path, format!("{given:?} is unknown"), format!("choose one of: {}", words.join(", ")))
+            self.invalid(
+                path,
+                format!("{given:?} is unknown"),
+                format!("choose one of: {}", words.join(", ")),
+            )
         })
     }
 
@@ -268,7 +272,11 @@ fn audit(values: Values, node: &Node) -> Checked<Audit> {
     let on_failure = values.choice("audit.on_failure", &failures, AuditFailure::as_str)?;
     if on_failure == AuditFailure::Refuse && !enabled {
         let remedy = "set audit.enabled to true, or audit.on_failure to continue";
-        return Err(values.invalid("audit.on_failure", "refuse needs an audit, and audit.enabled is false", remedy));
+        return Err(values.invalid(
+            "audit.on_failure",
+            "refuse needs an audit, and audit.enabled is false",
+            remedy,
+        ));
     }
     Ok(Audit {
         enabled,

@@ -278,7 +278,13 @@ pub static KEYS: &[Key] = &[
         None,
         "while the audit cannot be written: continue, or refuse (privileged calls only, with audit_unavailable)",
     ),
-    key("audit.file_bytes_max", Integer, "67108864", None, "size at which a file of the audit is followed by the next; so is a day"),
+    key(
+        "audit.file_bytes_max",
+        Integer,
+        "67108864",
+        None,
+        "size at which a file of the audit is followed by the next; so is a day",
+    ),
     key("audit.files_max", Integer, "30", None, "files of the audit that are kept"),
     key(
         "security.insecure",

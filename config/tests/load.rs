@@ -221,7 +221,10 @@ fn audit_lies_in_the_data_directory_unless_told() {
     let config = from("", &[], &[SINGLE, ("node.data_dir", "/var/lib/n1")]).unwrap().config;
     assert!(config.audit.enabled && config.access.recovery && !config.access.secure);
     assert_eq!(config.audit.dir, Path::new("/var/lib/n1/audit"));
-    assert_eq!((config.audit.level, config.audit.on_failure), (AuditLevel::Privileged, AuditFailure::Continue));
+    assert_eq!(
+        (config.audit.level, config.audit.on_failure),
+        (AuditLevel::Privileged, AuditFailure::Continue)
+    );
     let toml = "[access]\nsecure = true\nbootstrap_token_file = \"/run/token\"\nrecovery = false\n\n\
                 [audit]\ndir = \"/audit\"\nlevel = \"all\"\non_failure = \"refuse\"\n";
     let config = from(toml, &[], &[SINGLE]).unwrap().config;

@@ -106,7 +106,12 @@ mod tests {
 
     #[test]
     fn configuration_becomes_options() {
-        let set = [("audit.dir", "/audit"), ("audit.level", "writes"), ("audit.file_bytes_max", "100000"), ("audit.files_max", "7")];
+        let set = [
+            ("audit.dir", "/audit"),
+            ("audit.level", "writes"),
+            ("audit.file_bytes_max", "100000"),
+            ("audit.files_max", "7"),
+        ];
         let options = options(&config(&set));
         assert_eq!((options.dir.as_path(), options.node.as_str()), (Path::new("/audit"), "n1"));
         assert_eq!((options.level, options.file_bytes_max, options.files_max), (Level::Writes, 100_000, 7));

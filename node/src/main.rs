@@ -62,7 +62,10 @@ fn main() -> ExitCode {
     let matches = command_line().get_matches();
     match recover_command::asked(&matches) {
         None => {}
-        Some(Ok(args)) => return recover_command::run(&args).map_or_else(|error| failed(error.as_ref()), |()| ExitCode::SUCCESS),
+        Some(Ok(args)) => {
+            return recover_command::run(&args)
+                .map_or_else(|error| failed(error.as_ref()), |()| ExitCode::SUCCESS);
+        }
         Some(Err(error)) => error.format(&mut command_line()).exit(),
     }
     let cli = match Cli::from_arg_matches(&matches) {

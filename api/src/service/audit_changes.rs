@@ -255,7 +255,13 @@ mod tests {
         let binding = access::BindingId(Position { index: 4, ordinal: 0 });
         for (change, principal, names, why) in [
             (
-                access::Change::BindingEnded { binding, subject, role: word("editor"), reason: End::Revoked, by },
+                access::Change::BindingEnded {
+                    binding,
+                    subject,
+                    role: word("editor"),
+                    reason: End::Revoked,
+                    by,
+                },
                 Some("user/root"),
                 vec!["group/ops".to_owned(), "role/editor".to_owned(), binding.to_string()],
                 "binding_ended revoked",
@@ -326,7 +332,8 @@ mod tests {
     #[tokio::test]
     async fn missing_history_is_a_gap() {
         let dir = tempfile::tempdir().unwrap();
-        let (audit, writer) = Audit::start(AuditOptions::new(dir.path().to_owned(), "n1".to_owned())).unwrap();
+        let (audit, writer) =
+            Audit::start(AuditOptions::new(dir.path().to_owned(), "n1".to_owned())).unwrap();
         let mut follower = Follower::new(dir.path(), "c0ffee".to_owned(), &History::default(), audit);
         follower.look(&History::default(), |id| id.to_string());
         follower.audit.record(gap(5, 9));

@@ -66,9 +66,9 @@ impl Birth {
                 let token = Token::generate(TokenKind::Bootstrap).map_err(BirthError::Random)?;
                 // A member of a cluster hardly ever needs it.
                 if !is_member(data_dir) {
-                    std::fs::create_dir_all(data_dir).and_then(|()| write(&path, &token)).map_err(|error| {
-                        BirthError::File { path: path.clone(), source: error.into() }
-                    })?;
+                    std::fs::create_dir_all(data_dir)
+                        .and_then(|()| write(&path, &token))
+                        .map_err(|error| BirthError::File { path: path.clone(), source: error.into() })?;
                 }
                 token
             }
@@ -108,7 +108,9 @@ impl Birth {
 
     fn announce(&self) {
         let Some(path) = &self.file else {
-            tracing::info!("the cluster is secured; make its administrator with the token of access.bootstrap_token_file, within 24 hours");
+            tracing::info!(
+                "the cluster is secured; make its administrator with the token of access.bootstrap_token_file, within 24 hours"
+            );
             return;
         };
         match write(path, &self.token) {
@@ -149,7 +151,8 @@ mod tests {
     use super::*;
 
     fn config(data_dir: &Path, more: &[(&str, &str)]) -> NodeConfig {
-        let own = [("node.data_dir", data_dir.to_str().unwrap()), ("cluster.peers", "batuta-0=127.0.0.1:7070")];
+        let own =
+            [("node.data_dir", data_dir.to_str().unwrap()), ("cluster.peers", "batuta-0=127.0.0.1:7070")];
         let flags: Vec<(String, String)> =
             own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         batuta_config::load(None, &[], &flags).unwrap().config

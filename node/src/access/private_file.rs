@@ -52,7 +52,8 @@ pub(crate) fn replace(path: &Path, contents: &str) -> io::Result<()> {
 
 fn written(path: &Path, contents: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    let mut file = builder.prefix(".batuta-").permissions(Permissions::from_mode(0o600)).tempfile_in(directory(path))?;
+    let mut file =
+        builder.prefix(".batuta-").permissions(Permissions::from_mode(0o600)).tempfile_in(directory(path))?;
     file.write_all(contents.as_bytes())?;
     file.as_file().sync_all()?;
     Ok(file)

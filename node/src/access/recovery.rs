@@ -221,7 +221,8 @@ mod tests {
         let token = Token::generate(TokenKind::Bootstrap).unwrap();
         let good = Request::new(&token.stored());
         let text = serde_json::to_string(&good).unwrap();
-        let short = serde_json::to_string(&Request { hash: good.hash[2..].to_owned(), ..good.clone() }).unwrap();
+        let short =
+            serde_json::to_string(&Request { hash: good.hash[2..].to_owned(), ..good.clone() }).unwrap();
         let odd = serde_json::to_string(&Request { hash: "é".repeat(32), ..good.clone() }).unwrap();
         let other = serde_json::to_string(&Request { id: "x".to_owned(), ..good }).unwrap();
         for (text, mode) in [

@@ -54,7 +54,10 @@ mod tests {
     fn first_entry_secures_a_cluster() {
         let id = TokenId::new("abcDEF012345").unwrap();
         let state = born(LEVEL, Some(TokenSecret { id, hash: SecretHash::new([7; 32]) }));
-        assert_eq!((state.access_mode(), state.cluster_id(), state.level()), (Mode::Enforce, Some("c0ffee"), LEVEL));
+        assert_eq!(
+            (state.access_mode(), state.cluster_id(), state.level()),
+            (Mode::Enforce, Some("c0ffee"), LEVEL)
+        );
         let token = state.token(id).unwrap();
         assert!(token.is_live(5 + TOKEN_TTL_MS - 1, WALL + TOKEN_TTL_MS - 1));
         assert!(!token.is_live(5 + TOKEN_TTL_MS, WALL) && !token.is_live(5, WALL + TOKEN_TTL_MS));

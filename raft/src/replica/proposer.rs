@@ -411,7 +411,10 @@ impl Task {
             if Request::highest_level(&requests) <= level {
                 self.propose_own(term, now_ms, requests);
             } else if !std::mem::replace(&mut self.has_warned, true) {
-                tracing::warn!(level, "a founder runs a version without access: upgrade it, then the secured cluster is created");
+                tracing::warn!(
+                    level,
+                    "a founder runs a version without access: upgrade it, then the secured cluster is created"
+                );
             }
         } else if tick_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
             self.propose_own(term, now_ms, Vec::new());

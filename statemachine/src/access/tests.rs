@@ -202,10 +202,7 @@ fn secured_cluster_lets_in_nobody_but_its_first_administrator() {
     assert!(allowed.is_empty(), "{allowed:?}");
     let put = PutPrincipal { principal: user("eve"), description: String::new() };
     assert_eq!(policy.refused(anonymous, Command::PutPrincipal(put)), "permission_denied");
-    assert_eq!(
-        policy.refused(anonymous, Command::SetMode(SetMode { mode: Mode::Off })),
-        "permission_denied"
-    );
+    assert_eq!(policy.refused(anonymous, Command::SetMode(SetMode { mode: Mode::Off })), "permission_denied");
     policy.ask(Actor::Node, open(2, false, true)).unwrap();
     let bootstrap = |number, admin| {
         let bootstrap = secret(number).id;
