@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use batuta_raft::{History, Replica, RevisionChanges};
+use batuta_raft::{History, Replica};
 use batuta_statemachine::lock::{self, ReleaseReason};
 use batuta_statemachine::{Change, ChangeKind, PrincipalId, State};
 use tokio::task::JoinHandle;
@@ -223,6 +223,7 @@ fn gap(from: u64, until: u64) -> Event {
 mod tests {
     use std::sync::Arc;
 
+    use batuta_raft::RevisionChanges;
     use batuta_statemachine::access::{self, End, Mode, TokenKind};
     use batuta_statemachine::{Position, Principal, PrincipalName, TokenId, cluster, session};
 
