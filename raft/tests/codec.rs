@@ -400,7 +400,7 @@ fn who_asks_is_no_part_of_the_command() {
 
 #[test]
 fn a_credential_of_another_form_is_refused() {
-    let actor = wire::Actor { principal: None, credential: "short".to_owned() };
+    let actor = wire::Actor { principal: None, credential: "short".to_owned(), node: false };
     let request = wire::Request {
         dedup: None,
         actor: Some(actor),

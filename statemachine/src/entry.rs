@@ -40,8 +40,8 @@ impl Entry {
     }
 }
 
-/// The level of requests that name their actor.
-pub const ACTOR_LEVEL: u32 = 2;
+/// The level of requests that name a principal.
+const ACTOR_LEVEL: u32 = 2;
 
 /// A command, with who asks for it and the key by which a retry of it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl Request {
     #[must_use]
     pub fn level(&self) -> u32 {
         match self.actor {
-            Actor::Node => self.command.level(),
+            // Builds that do not know actors leave out what the log says of them, and a cluster with such a build enforces nothing.
+            Actor::Node | Actor::ANONYMOUS => self.command.level(),
             Actor::Caller { .. } => self.command.level().max(ACTOR_LEVEL),
         }
     }

@@ -42,7 +42,7 @@ pub mod session;
 pub use apply::Applied;
 pub use change::Change;
 pub use code::Code;
-pub use entry::{ACTOR_LEVEL, DedupKey, Entry, Request, Retry, Stamp};
+pub use entry::{DedupKey, Entry, Request, Retry, Stamp};
 pub use id::{LockId, ParseIdError, Position, SessionId};
 pub use image::{ImageHeader, ImageRecord, RememberedReply, RetryRecord};
 pub use image_error::ImageError;

@@ -160,6 +160,9 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// A caller without a credential.
+    pub const ANONYMOUS: Self = Self::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
+
     /// The principal that owns what the actor makes: [`PrincipalId::ANONYMOUS`] for nodes and for callers without a credential.
     #[must_use]
     pub fn principal(&self) -> PrincipalId {

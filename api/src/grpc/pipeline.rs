@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use futures_util::future::{AbortHandle, Abortable, BoxFuture, Fuse};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
-use tokio::task::unconstrained;
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tonic::codegen::{Body, StdError, http};
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
@@ -198,12 +198,29 @@ async fn carry_out(front: Front, client: Client, mut call: v1::Call, outbox: Out
     call_id
 }
 
-/// Answers a call that panics with an error, so that it does not affect other calls of its stream.
-async fn guarded(call_id: u64, call: impl Future<Output = u64>, outbox: Outbox) -> u64 {
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
-        outbox.push(answer(call_id, failure(panicked(middleware::Front::Grpc, panic))));
-        call_id
-    })
+/// A call in flight. One that panics is answered with an error, so that it does not affect other calls of its stream.
+struct Guarded {
+    call_id: u64,
+    /// Boxed once, so that the layers around it do not move it.
+    call: BoxFuture<'static, u64>,
+    outbox: Outbox,
+}
+
+impl Future for Guarded {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
+        let call = &mut self.call;
+        // A future that panicked is dropped without being polled again.
+        match catch_unwind(AssertUnwindSafe(|| call.poll_unpin(context))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                let failed = failure(panicked(middleware::Front::Grpc, panic));
+                self.outbox.push(answer(self.call_id, failed));
+                Poll::Ready(self.call_id)
+            }
+        }
+    }
 }
 
 /// Puts the messages of a watch into the outbox until it ends; returns its last answer.
@@ -279,7 +296,7 @@ pub(super) struct Pipeline {
     /// Whether nothing more is read.
     closed: bool,
     drains: Fuse<BoxFuture<'static, ()>>,
-    in_flight: FuturesUnordered<Abortable<BoxFuture<'static, u64>>>,
+    in_flight: FuturesUnordered<Abortable<Unconstrained<Guarded>>>,
     keep_alives: FuturesUnordered<BoxFuture<'static, Vec<(u64, Bytes)>>>,
     /// The calls in flight. A keep-alive has no work of its own that could be aborted.
     calls: HashMap<u64, Option<AbortHandle>>,
@@ -348,14 +365,11 @@ impl Pipeline {
     fn start(&mut self, call: v1::Call) {
         let (abort, registration) = AbortHandle::new_pair();
         self.calls.insert(call.call_id, Some(abort));
-        let outbox = self.outbox.clone();
-        let work = guarded(
-            call.call_id,
-            carry_out(self.front.clone(), self.client.clone(), call, outbox.clone()),
-            outbox,
-        );
+        let (call_id, outbox) = (call.call_id, self.outbox.clone());
+        let call = carry_out(self.front.clone(), self.client.clone(), call, outbox.clone()).boxed();
         // Tokio's budget would make a task with many calls yield although more are ready; their number bounds the work.
-        self.in_flight.push(Abortable::new(unconstrained(work).boxed(), registration));
+        let work = unconstrained(Guarded { call_id, call, outbox });
+        self.in_flight.push(Abortable::new(work, registration));
     }
 
     /// Adds a keep-alive to a batch with the same conditions; a batch with other conditions is started first.
@@ -587,10 +601,10 @@ mod tests {
             }
         };
         let panics = async { panic!("secret words") };
-        let calls: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
-        calls.push(guarded(1, done(1), outbox.clone()).boxed());
-        calls.push(guarded(2, panics, outbox.clone()).boxed());
-        calls.push(guarded(3, done(3), outbox.clone()).boxed());
+        let calls: FuturesUnordered<Guarded> = FuturesUnordered::new();
+        for (call_id, call) in [(1, done(1).boxed()), (2, panics.boxed()), (3, done(3).boxed())] {
+            calls.push(Guarded { call_id, call, outbox: outbox.clone() });
+        }
         let mut ended: Vec<u64> = calls.collect().await;
         ended.sort_unstable();
         assert_eq!(ended, [1, 2, 3]);

@@ -328,9 +328,7 @@ impl Permit {
     /// Proposes a command and returns its answer; a refusal is an error.
     pub(super) async fn propose<C: Ask>(&self, command: C) -> Result<(Answer, C::Reply), ApiError> {
         self.require_class("propose", |class| matches!(class, Class::Write | Class::Admin))?;
-        // A cluster that is being upgraded does not know actors yet, and enforces nothing.
-        let actor = if self.call.inner.policy.knows_actors() { self.actor() } else { Actor::Node };
-        let request = codec::request(self.call.dedup.clone(), command).by(actor);
+        let request = codec::request(self.call.dedup.clone(), command).by(self.actor());
         let proposal = self.replica().propose(request, self.timeout());
         let proposed = proposal.instrument(self.call.span.clone()).await;
         let answer = match proposed {

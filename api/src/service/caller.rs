@@ -113,8 +113,7 @@ impl Client {
     /// Who asks, for the state machine.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        let anonymous = Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
-        self.identity().map_or(anonymous, |identity| Actor::Caller {
+        self.identity().map_or(Actor::ANONYMOUS, |identity| Actor::Caller {
             principal: identity.id,
             credential: Some(identity.credential),
         })

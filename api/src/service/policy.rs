@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use batuta_statemachine::access::{Mode, NoteTokenUse, TokenUse};
-use batuta_statemachine::{ACTOR_LEVEL, State, TokenId};
+use batuta_statemachine::{State, TokenId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,6 @@ impl Mark {
 /// The policy, as this node follows it.
 pub(super) struct Policy {
     on: AtomicBool,
-    knows_actors: AtomicBool,
     marks: watch::Sender<Mark>,
     uses: Mutex<HashMap<TokenId, u64>>,
     /// What would be denied in mode `observe`.
@@ -58,7 +57,6 @@ impl Policy {
         let mark = Mark::of(state);
         Self {
             on: AtomicBool::new(mark.mode != Mode::Off),
-            knows_actors: AtomicBool::new(state.level() >= ACTOR_LEVEL),
             marks: watch::Sender::new(mark),
             uses: Mutex::default(),
             report: Report::default(),
@@ -70,15 +68,9 @@ impl Policy {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// Whether all members know who asks for a request. While they do not, access is off, because turning it on needs the same level.
-    pub(super) fn knows_actors(&self) -> bool {
-        self.knows_actors.load(Ordering::Relaxed)
-    }
-
     fn look(&self, state: &State) {
         let mark = Mark::of(state);
         self.on.store(mark.mode != Mode::Off, Ordering::Relaxed);
-        self.knows_actors.store(state.level() >= ACTOR_LEVEL, Ordering::Relaxed);
         self.marks.send_if_modified(|last| {
             let moved = *last != mark;
             *last = mark;

@@ -34,10 +34,12 @@ impl FromWire<Option<wire::Position>> for PrincipalId {
 impl ToWire<Option<wire::Actor>> for Actor {
     fn to_wire(&self) -> Option<wire::Actor> {
         match self {
-            Self::Node => None,
+            Self::Node => Some(wire::Actor { principal: None, credential: String::new(), node: true }),
+            Self::Caller { principal: PrincipalId::ANONYMOUS, credential: None } => None,
             Self::Caller { principal, credential } => Some(wire::Actor {
                 principal: principal.to_wire(),
                 credential: credential.as_ref().map(ToWire::to_wire).unwrap_or_default(),
+                node: false,
             }),
         }
     }
@@ -45,7 +47,10 @@ impl ToWire<Option<wire::Actor>> for Actor {
 
 impl FromWire<Option<wire::Actor>> for Actor {
     fn from_wire(actor: Option<wire::Actor>, _: &'static str) -> Result<Self, DecodeError> {
-        let Some(wire::Actor { principal, credential }) = actor else { return Ok(Self::Node) };
+        let Some(wire::Actor { principal, credential, node }) = actor else { return Ok(Self::ANONYMOUS) };
+        if node {
+            return Ok(Self::Node);
+        }
         let credential = (!credential.is_empty()).then(|| FromWire::from_wire(credential, "credential"));
         Ok(Self::Caller {
             principal: FromWire::from_wire(principal, "principal")?,

@@ -100,7 +100,7 @@ pub(super) fn run(step: &mut Step<'_>, position: Position, actor: &Actor, comman
 /// Who makes a change, as it is stored and told.
 pub(super) fn by(actor: &Actor) -> Option<PrincipalId> {
     match *actor {
-        Actor::Node => None,
+        Actor::Node | Actor::ANONYMOUS => None,
         Actor::Caller { principal, .. } => Some(principal),
     }
 }

@@ -149,19 +149,25 @@ fn sample(name: &str, request: Request) -> Sample {
 pub(super) fn samples() -> Vec<Sample> {
     let commands = sessions().into_iter().chain(locks()).chain(registers()).chain(cluster());
     let commands = commands.chain(access::commands());
-    let mut samples: Vec<Sample> =
-        commands.map(|(name, command)| sample(name, Request::new(None, command))).collect();
+    let mut samples: Vec<Sample> = commands
+        .map(|(name, command)| sample(name, Request::new(None, command).by(Actor::ANONYMOUS)))
+        .collect();
     // A request with a key carries a fingerprint, which must not change either.
     let key = DedupKey::Idempotency { namespace: Namespace::default(), key: "k".to_owned() };
-    samples.push(sample("acquire_under_a_key", codec::request(Some(key), Command::from(acquire()))));
+    samples.push(sample(
+        "acquire_under_a_key",
+        codec::request(Some(key), Command::from(acquire())).by(Actor::ANONYMOUS),
+    ));
     let key = DedupKey::Sequence { session: SessionId(at(7)), sequence: 12 };
     let release = Release {
         namespace: Namespace::default(),
         grant: By::Id { lock_id: LockId(at(9)), name: None }.into(),
     };
-    samples.push(sample("release_by_sequence", codec::request(Some(key), Command::from(release))));
-    let anonymous = Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
-    for (name, actor) in [("acquire_by_a_caller", caller()), ("acquire_by_an_anonymous_caller", anonymous)] {
+    samples.push(sample(
+        "release_by_sequence",
+        codec::request(Some(key), Command::from(release)).by(Actor::ANONYMOUS),
+    ));
+    for (name, actor) in [("acquire_by_a_caller", caller()), ("acquire_by_a_node", Actor::Node)] {
         samples.push(sample(name, Request::new(None, acquire()).by(actor)));
     }
     samples

@@ -274,7 +274,7 @@ fn records() -> Vec<(&'static str, ImageRecord)> {
         namespace: namespace.clone(),
         requests: requests(),
         owner: nobody(),
-        actor: Actor::Node,
+        actor: Actor::ANONYMOUS,
         ttl_ms: Some(5),
         lock_delay_ms: 6,
         metadata: "m".to_owned(),
