@@ -9,8 +9,8 @@ use crate::key::{self, Key};
 use crate::origin::Origin;
 use crate::raw::{Raw, Value};
 use crate::validated::{
-    Advertise, Api, Cluster, Limits, Listen, Log, LogFormat, LogLevel, Node, NodeConfig, Raft, Security,
-    Storage,
+    Access, Advertise, Api, Audit, AuditFailure, AuditLevel, Cluster, Limits, Listen, Log, LogFormat,
+    LogLevel, Node, NodeConfig, Raft, Security, Storage,
 };
 
 type Checked<T> = Result<T, ConfigError>;
@@ -22,11 +22,13 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
     let node = node(values)?;
     let (listen, advertise) = addresses(values, security.insecure)?;
     let cluster = cluster(values, &node.name)?;
+    let audit = audit(values, &node)?;
     Ok(NodeConfig {
         node,
         listen,
         advertise,
         api: Api { allowed_hosts: allowed_hosts(values)? },
+        access: access(values)?,
         cluster,
         raft: raft(values)?,
         storage: Storage { disk_free_min_bytes: values.integer("storage.disk_free_min_bytes", 0..=1 << 50)? },
@@ -43,6 +45,7 @@ pub(crate) fn node_config(raw: &Raw) -> Checked<NodeConfig> {
             connection_idle_ms: values.integer("limits.connection_idle_ms", 100..=86_400_000)?,
         },
         log: log(values)?,
+        audit,
         security,
     })
 }
@@ -98,6 +101,24 @@ impl Values<'_> {
                 path,
                 format!("{number} is more than this machine can address"),
                 "choose a smaller number",
+            )
+        })
+    }
+
+    /// One of these words.
+    fn choice<T: Copy>(
+        self,
+        path: &'static str,
+        choices: &[T],
+        word: impl Fn(T) -> &'static str,
+    ) -> Checked<T> {
+        let given = self.required(path)?;
+        choices.iter().copied().find(|choice| word(*choice) == given).ok_or_else(|| {
+            let words: Vec<&str> = choices.iter().map(|choice| word(*choice)).collect();
+            self.invalid(
+                path,
+                format!("{given:?} is unknown"),
+                format!("choose one of: {}", words.join(", ")),
             )
         })
     }
@@ -164,9 +185,14 @@ fn listen(values: Values, path: &'static str, advertised: bool, insecure: bool) 
         return Err(not_an_address(values, path, &text));
     };
     if !address.is_loopback() && !insecure {
+        let who = if values.bool("access.secure") {
+            "tokens and data travel in clear text"
+        } else {
+            "anybody there may do anything until access is enforced (access.secure, --secure), and tokens and data travel in clear text"
+        };
         return Err(values.invalid(
             path,
-            format!("{text} is reachable from other machines, without authentication or TLS"),
+            format!("{text} is reachable from other machines, without TLS: {who}"),
             "listen on 127.0.0.1, or set security.insecure (--insecure) if the network is trusted",
         ));
     }
@@ -223,6 +249,43 @@ fn allowed_hosts(values: Values) -> Checked<Vec<String>> {
             "write it like batuta.example.com or *.example.com, without scheme and port; IP addresses are allowed anyway",
         )),
     }
+}
+
+fn access(values: Values) -> Checked<Access> {
+    let path = "access.bootstrap_token_file";
+    let secure = values.bool("access.secure");
+    let bootstrap_token_file = values.text(path).map(Into::into);
+    if bootstrap_token_file.is_some() && !secure {
+        return Err(values.invalid(
+            path,
+            "only a secured cluster is created with a bootstrap token, and access.secure is false",
+            "set access.secure (--secure) too, or leave the file out",
+        ));
+    }
+    Ok(Access { secure, bootstrap_token_file, recovery: values.bool("access.recovery") })
+}
+
+fn audit(values: Values, node: &Node) -> Checked<Audit> {
+    let levels = [AuditLevel::Privileged, AuditLevel::Writes, AuditLevel::All];
+    let failures = [AuditFailure::Continue, AuditFailure::Refuse];
+    let enabled = values.bool("audit.enabled");
+    let on_failure = values.choice("audit.on_failure", &failures, AuditFailure::as_str)?;
+    if on_failure == AuditFailure::Refuse && !enabled {
+        let remedy = "set audit.enabled to true, or audit.on_failure to continue";
+        return Err(values.invalid(
+            "audit.on_failure",
+            "refuse needs an audit, and audit.enabled is false",
+            remedy,
+        ));
+    }
+    Ok(Audit {
+        enabled,
+        dir: values.text("audit.dir").map_or_else(|| node.data_dir.join("audit"), Into::into),
+        level: values.choice("audit.level", &levels, AuditLevel::as_str)?,
+        on_failure,
+        file_bytes_max: values.integer("audit.file_bytes_max", 1 << 16..=1 << 40)?,
+        files_max: values.size("audit.files_max", 2..=100_000)?,
+    })
 }
 
 /// Largest static set: every voter takes part in every write.

@@ -15,6 +15,8 @@ pub struct NodeConfig {
     pub advertise: Advertise,
     /// Whom the API answers.
     pub api: Api,
+    /// How the cluster is secured when it is created, and recovered.
+    pub access: Access,
     /// The members it forms a cluster with.
     pub cluster: Cluster,
     /// Timing and sizes of replication.
@@ -25,6 +27,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Format and level of the node's log.
     pub log: Log,
+    /// The audit of this node.
+    pub audit: Audit,
     /// Settings that permit something dangerous.
     pub security: Security,
 }
@@ -83,6 +87,17 @@ impl NodeConfig {
         let names = own.filter_map(|address| Address::parse(address)?.name());
         names.map(str::to_owned).chain(self.api.allowed_hosts.iter().cloned()).collect()
     }
+}
+
+/// How a cluster is secured when it is created, and recovered. Who may do what is replicated, not configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whether a cluster that this node creates enforces access from its first entry on.
+    pub secure: bool,
+    /// The file with the bootstrap token of such a cluster; `None` = the node draws one.
+    pub bootstrap_token_file: Option<PathBuf>,
+    /// Whether a request on this node's disk may open a token that makes an administrator.
+    pub recovery: bool,
 }
 
 /// The members a node forms a cluster with: either a static set or a cluster to join.
@@ -190,9 +205,69 @@ impl LogLevel {
     }
 }
 
+/// The audit of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Whether the node writes one.
+    pub enabled: bool,
+    /// The directory of its files.
+    pub dir: PathBuf,
+    /// What is recorded.
+    pub level: AuditLevel,
+    /// What happens while it cannot be written.
+    pub on_failure: AuditFailure,
+    /// The size at which a file is followed by the next, in bytes.
+    pub file_bytes_max: u64,
+    /// How many files are kept.
+    pub files_max: usize,
+}
+
+/// What the audit records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditLevel {
+    /// Failures, denials, changes of access and uses of privileged permissions.
+    Privileged,
+    /// All calls that write as well.
+    Writes,
+    /// All calls.
+    All,
+}
+
+impl AuditLevel {
+    /// The level as it stands in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Writes => "writes",
+            Self::All => "all",
+        }
+    }
+}
+
+/// What happens while the audit cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditFailure {
+    /// Calls go on; what is lost is counted.
+    Continue,
+    /// Privileged calls are refused; all others go on.
+    Refuse,
+}
+
+impl AuditFailure {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 /// Settings that permit something dangerous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Security {
-    /// Allow listening beyond loopback without authentication and TLS.
+    /// Allow listening beyond loopback without TLS and, unless access is enforced, without authentication.
     pub insecure: bool,
 }

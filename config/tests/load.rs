@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use batuta_config::key::KEYS;
+use batuta_config::validated::{AuditFailure, AuditLevel};
 use batuta_config::{ConfigError, Loaded, load};
 
 const SINGLE: (&str, &str) = ("cluster.peers", "batuta-0=127.0.0.1:7070");
@@ -172,8 +173,8 @@ fn values_of_the_wrong_kind_are_refused() {
 fn broken_rule_names_key_limit_and_remedy() {
     for (key, value, words) in [
         ("node.name", "a b", ["64", "choose such a name"]),
-        ("listen.rest", "0.0.0.0:8080", ["without authentication or TLS", "security.insecure"]),
-        ("listen.peer", "example.org:7070", ["without authentication or TLS", "--insecure"]),
+        ("listen.rest", "0.0.0.0:8080", ["anybody there may do anything until access", "security.insecure"]),
+        ("listen.peer", "example.org:7070", ["without TLS", "--insecure"]),
         ("listen.grpc", "127.0.0.1", ["host:port", "127.0.0.1:8080"]),
         ("listen.grpc", "127.0.0.1:70000", ["65535", "127.0.0.1:8080"]),
         ("listen.grpc", "http://127.0.0.1:9090", ["\"http\"", "leave the scheme out"]),
@@ -195,6 +196,11 @@ fn broken_rule_names_key_limit_and_remedy() {
         ("raft.election_timeout_ms_max", "300", ["not more than", "twice"]),
         ("raft.segment_bytes", "1000", ["1048576..=1073741824", "range"]),
         ("limits.request_timeout_ms", "0", ["100..=600000", "range"]),
+        ("access.bootstrap_token_file", "/run/token", ["access.secure is false", "--secure"]),
+        ("audit.level", "none", ["\"none\" is unknown", "privileged, writes, all"]),
+        ("audit.on_failure", "stop", ["\"stop\" is unknown", "continue, refuse"]),
+        ("audit.file_bytes_max", "10", ["65536..=", "range"]),
+        ("audit.files_max", "1", ["2..=100000", "range"]),
         ("log.format", "xml", ["not a format", "text or json"]),
         ("log.level", "loud", ["not a level", "trace"]),
     ] {
@@ -208,6 +214,52 @@ fn beyond_loopback_needs_insecure_and_an_advertised_address() {
     refused("", &[], &open, &["advertise.rest"]);
     let told = [&open[..], &[("advertise.rest", "batuta-0.example:8080")]].concat();
     assert_eq!(from("", &[], &told).unwrap().config.advertise.rest.as_deref(), Some("batuta-0.example:8080"));
+}
+
+#[test]
+fn audit_lies_in_the_data_directory_unless_told() {
+    let config = from("", &[], &[SINGLE, ("node.data_dir", "/var/lib/n1")]).unwrap().config;
+    assert!(config.audit.enabled && config.access.recovery && !config.access.secure);
+    assert_eq!(config.audit.dir, Path::new("/var/lib/n1/audit"));
+    assert_eq!(
+        (config.audit.level, config.audit.on_failure),
+        (AuditLevel::Privileged, AuditFailure::Continue)
+    );
+    let toml = "[access]\nsecure = true\nbootstrap_token_file = \"/run/token\"\nrecovery = false\n\n\
+                [audit]\ndir = \"/audit\"\nlevel = \"all\"\non_failure = \"refuse\"\n";
+    let config = from(toml, &[], &[SINGLE]).unwrap().config;
+    let file = Some(Path::new("/run/token"));
+    assert!(config.access.secure && config.access.bootstrap_token_file.as_deref() == file);
+    assert!(!config.access.recovery);
+    assert_eq!(config.audit.dir, Path::new("/audit"));
+    assert_eq!((config.audit.level, config.audit.on_failure), (AuditLevel::All, AuditFailure::Refuse));
+    refused(
+        "[audit]\nenabled = false\non_failure = \"refuse\"\n",
+        &[],
+        &[SINGLE],
+        &["audit.enabled is false", "to continue"],
+    );
+}
+
+#[test]
+fn contents_of_the_token_file_are_not_shown() {
+    let file = std::env::temp_dir().join(format!("batuta-config-token-{}", std::process::id()));
+    std::fs::write(&file, "btb_secret").unwrap();
+    let path = file.to_str().unwrap();
+    let loaded =
+        from("", &[], &[SINGLE, ("access.secure", "true"), ("access.bootstrap_token_file", path)]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let shown = loaded.show(true);
+    assert!(shown.contains(path) && !shown.contains("btb_secret"), "{shown}");
+}
+
+#[test]
+fn refusal_beyond_loopback_says_what_access_does_not_protect() {
+    let open = [SINGLE, ("listen.rest", "0.0.0.0:8080")];
+    refused("", &[], &open, &["until access is enforced (access.secure, --secure)", "clear text"]);
+    let secured = [&open[..], &[("access.secure", "true")]].concat();
+    let message = from("", &[], &secured).map(|loaded| loaded.show(true)).unwrap_err().to_string();
+    assert!(message.contains("without TLS: tokens and data") && !message.contains("anybody"), "{message}");
 }
 
 #[test]

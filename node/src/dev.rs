@@ -12,6 +12,7 @@ use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::access::admin_key::{self, Admin, AdminError};
 use crate::dev_data::{self, PeerPorts};
 use crate::ready::{self, Ready, ReadyNode};
 use crate::signals;
@@ -49,6 +50,9 @@ pub(crate) struct DevArgs {
     /// Write the addresses of the nodes to this file (JSON) once the cluster is ready.
     #[arg(long)]
     ready_file: Option<PathBuf>,
+    /// Enforce access: makes the administrator user/admin, and writes its key to a file in the data directory.
+    #[arg(long)]
+    secure: bool,
     /// Log level of the nodes: error, warn, info, debug or trace.
     #[arg(long, default_value = "warn")]
     log_level: String,
@@ -65,6 +69,8 @@ pub(crate) enum DevError {
     NotReady(Duration),
     #[error(transparent)]
     Data(#[from] dev_data::DataError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     #[error("port {base} + {offset} for node {node} is over 65535; choose a lower first port")]
     PortRange { base: u16, offset: u16, node: u16 },
 }
@@ -105,22 +111,34 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
     };
     std::fs::create_dir_all(&data_dir).map_err(io(data_dir.display().to_string()))?;
     let peer_ports = dev_data::peer_ports(&data_dir, args.nodes, NODES)?;
-    let mut nodes = start_all(&args, &data_dir, &peer_ports)?;
+    let exists = admin_key::exists(&data_dir).map_err(io(data_dir.display().to_string()))?;
+    let admin = Admin::prepare(&data_dir, args.secure, exists)?;
+    let mut nodes = start_all(&args, &data_dir, &peer_ports, &admin)?;
     let output = Lines::for_people(Stream::Output).map_err(io("a thread for standard output"))?;
     let errors = Lines::for_people(Stream::Error).map_err(io("a thread for standard error"))?;
-    let outcome = serve(&args, &mut nodes, &output, &errors).await;
+    let outcome = serve(&args, admin, &mut nodes, &output, &errors).await;
     stop_all(&mut nodes, &errors).await;
     output.flush(FLUSH_WITHIN);
     errors.flush(FLUSH_WITHIN);
     outcome
 }
 
-async fn serve(args: &DevArgs, nodes: &mut [Node], output: &Lines, errors: &Lines) -> Result<(), DevError> {
+async fn serve(
+    args: &DevArgs,
+    admin: Admin,
+    nodes: &mut [Node],
+    output: &Lines,
+    errors: &Lines,
+) -> Result<(), DevError> {
     let stop = signals::stop_requested();
     tokio::pin!(stop);
     let ready = tokio::select! {
         () = &mut stop => return Ok(()),
-        ready = wait_until_ready(nodes) => ready?,
+        ready = async {
+            let ready = wait_until_ready(nodes).await?;
+            let token_file = admin.make(&ready.nodes[0].grpc).await?;
+            Ok::<_, DevError>(Ready { token_file, ..ready })
+        } => ready?,
     };
     if let Some(path) = &args.ready_file {
         ready::write(path, &ready).map_err(io(path.display().to_string()))?;
@@ -143,7 +161,12 @@ async fn serve(args: &DevArgs, nodes: &mut [Node], output: &Lines, errors: &Line
     }
 }
 
-fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<Vec<Node>, DevError> {
+fn start_all(
+    args: &DevArgs,
+    data_dir: &Path,
+    peer_ports: &PeerPorts,
+    admin: &Admin,
+) -> Result<Vec<Node>, DevError> {
     let data_dir = data_dir.to_str().ok_or_else(|| dev_data::DataError::NotUtf8(data_dir.to_owned()))?;
     let data_dir = Path::new(data_dir);
     let peers: Vec<String> =
@@ -163,7 +186,7 @@ fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<
         if ready_file.exists() {
             std::fs::remove_file(&ready_file).map_err(io(ready_file.display().to_string()))?;
         }
-        let arguments = [
+        let mut arguments = vec![
             "server".to_owned(),
             format!("--name={name}"),
             format!("--data-dir={}", data_dir.join(&name).display()),
@@ -175,6 +198,7 @@ fn start_all(args: &DevArgs, data_dir: &Path, peer_ports: &PeerPorts) -> Result<
             format!("--log-level={}", args.log_level),
             format!("--ready-file={}", ready_file.display()),
         ];
+        arguments.extend(admin.arguments());
         nodes.push(start(name, ready_file, &arguments)?);
     }
     Ok(nodes)
@@ -218,6 +242,7 @@ async fn wait_until_ready(nodes: &mut [Node]) -> Result<Ready, DevError> {
             return Ok(Ready {
                 cluster_id,
                 nodes: found.into_iter().flat_map(|ready| ready.nodes).collect(),
+                token_file: None,
             });
         }
         if Instant::now() >= deadline {
@@ -237,15 +262,23 @@ fn announcement(ready: &Ready) -> String {
             let _ = writeln!(nodes, "  {name}  pid {pid:<8} REST {rest}  gRPC {grpc}");
             nodes
         });
+    let path = ready.token_file.as_ref().map(|path| path.display().to_string()).map(|path| quoted(&path));
+    let (token, header) = match path {
+        None => (String::new(), String::new()),
+        Some(path) => (
+            format!("  export BATUTA_TOKEN_FILE={path}   # the key of user/{}\n", admin_key::ADMIN),
+            format!("-H \"authorization: Bearer $(cat {path})\" "),
+        ),
+    };
     format!(
         "Batuta cluster {id} is ready: {count} node(s).\n\n{nodes}\n\
          \x20 OpenAPI   {rest}/openapi.json   Swagger UI   {rest}/docs\n\
          \x20 GraphQL   {graphql}   (interactive page in a browser)\n\
          \x20 WebSocket {ws}{path}\n\n\
          Try, in a second terminal:\n\
-         \x20 export BATUTA_ENDPOINTS={endpoints}\n\
+         \x20 export BATUTA_ENDPOINTS={endpoints}\n{token}\
          \x20 batuta lock acquire orders/42 --ttl 30s\n\
-         \x20 curl -X POST {rest}/api/v1/locks -H 'content-type: application/json' \
+         \x20 curl -X POST {rest}/api/v1/locks {header}-H 'content-type: application/json' \
          -d '{{\"name\":\"orders/43\",\"ttl_ms\":30000}}'\n\n\
          Ctrl-C stops all nodes.\n",
         id = ready.cluster_id,

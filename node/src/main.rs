@@ -1,6 +1,8 @@
 //! The binary `batuta`: a node (`server`), a cluster on loopback (`dev`), and the commands that talk to a
 //! cluster.
 
+mod access;
+mod audit;
 mod connection;
 mod dev;
 mod dev_data;
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::access::recover_command;
 use crate::server_args::{ConfigCommand, ServerArgs};
 
 /// A request makes many small allocations of short life: measured, the processor time of all servers is 6 to
@@ -56,7 +59,16 @@ fn main() -> ExitCode {
         return batuta_cli::run_guard(arguments);
     }
     panics::end_the_command();
-    let cli = match Cli::from_arg_matches(&command_line().get_matches()) {
+    let matches = command_line().get_matches();
+    match recover_command::asked(&matches) {
+        None => {}
+        Some(Ok(args)) => {
+            return recover_command::run(&args)
+                .map_or_else(|error| failed(error.as_ref()), |()| ExitCode::SUCCESS);
+        }
+        Some(Err(error)) => error.format(&mut command_line()).exit(),
+    }
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.format(&mut command_line()).exit(),
     };
@@ -73,7 +85,7 @@ fn main() -> ExitCode {
 
 /// The command line, in which the help of each command shows only the options that it uses.
 fn command_line() -> clap::Command {
-    batuta_cli::tailored(Cli::command())
+    batuta_cli::tailored(recover_command::added(Cli::command()))
 }
 
 /// Threads that serve clients; consensus has a thread of its own.
@@ -119,6 +131,7 @@ mod tests {
             &["config", "validate"],
             &["schema"],
             &["completion"],
+            &["access", "recover"],
         ] {
             let line = ["batuta"].into_iter().chain(words.iter().copied()).chain(["--help"]);
             let help = command_line().try_get_matches_from(line).expect_err("help").to_string();

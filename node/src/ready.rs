@@ -1,7 +1,7 @@
 //! The ready file: the addresses of the nodes, written once the nodes are ready, for scripts and tests.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub(crate) struct Ready {
     pub(crate) cluster_id: String,
     /// The nodes this process runs, in order.
     pub(crate) nodes: Vec<ReadyNode>,
+    /// The file with an administrator's key, if this process made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// The addresses of one node.

@@ -11,10 +11,14 @@ use batuta_api::graphql::{GraphqlOptions, SocketOptions};
 use batuta_api::service::{Service, ServiceOptions};
 use batuta_api::ws::WsOptions;
 use batuta_config::NodeConfig;
+use batuta_config::validated::AuditFailure;
 use batuta_raft::{Addresses, Options, OsPlatform, Replica, Status};
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::access::birth::{Birth, BirthError};
+use crate::access::recovery::Recovery;
+use crate::audit::NodeAudit;
 use crate::connection::Connections;
 use crate::front::serve_http;
 use crate::ready::{self, Ready, ReadyNode};
@@ -34,6 +38,10 @@ pub(crate) enum ServerError {
     Listen { what: &'static str, address: String, source: io::Error },
     #[error(transparent)]
     Start(#[from] batuta_raft::StartError),
+    #[error(transparent)]
+    Birth(#[from] BirthError),
+    #[error("the thread of the audit cannot be started: {0}")]
+    Audit(io::Error),
     #[error("{0}")]
     Fatal(String),
     #[error("{what} stopped: {source}")]
@@ -98,9 +106,13 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
     let addresses = listeners.addresses(&config)?;
     let Listeners { rest, grpc, ws, peer } = listeners;
     let level = args.test_level.unwrap_or(batuta_raft::LEVEL);
-    let options = Options { level, ..options(&config, peer, addresses.clone()) };
+    let birth = Birth::prepare(&config)?;
+    let secured_by = birth.as_ref().map(Birth::token);
+    let options = Options { level, secured_by, ..options(&config, peer, addresses.clone()) };
     let replica = Replica::start_on_own_thread(options).await?;
-    let service = Service::new(replica.clone(), service_options(&config));
+    let audit = NodeAudit::start(&config, &replica).map_err(ServerError::Audit)?;
+    let service = Service::new(replica.clone(), service_options(&config, audit.as_ref()));
+    let _access = follow_access(&config, birth, &replica, audit.as_ref());
     let stopping = CancellationToken::new();
     let web_socket = batuta_api::ws::router(service.clone(), web_socket_options(&config));
     let http = batuta_api::rest::router(service.clone())
@@ -128,9 +140,38 @@ pub(crate) async fn run(config: NodeConfig, args: ServerRun) -> Result<(), Serve
             Err(error) => ServerError::Front { what: "a front", source: error.into() },
         }),
     };
-    let stop = outcome?;
-    stop_in_order(stop, &replica, &service, &stopping, &mut fronts).await;
-    Ok(())
+    let ended = match outcome {
+        Ok(stop) => {
+            stop_in_order(stop, &replica, &service, &stopping, &mut fronts).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    if let Some(audit) = audit {
+        audit.stop().await;
+    }
+    ended
+}
+
+/// Follows the bootstrap token of a new cluster, and answers requests for recovery, until the result is dropped.
+fn follow_access(
+    config: &NodeConfig,
+    birth: Option<Birth>,
+    replica: &Replica,
+    audit: Option<&NodeAudit>,
+) -> DropGuard {
+    let stop = CancellationToken::new();
+    if let Some(birth) = birth {
+        tokio::spawn(stop.clone().run_until_cancelled_owned(birth.follow(replica.clone())));
+    }
+    let recovery = Recovery {
+        replica: replica.clone(),
+        data_dir: config.node.data_dir.clone(),
+        allowed: config.access.recovery,
+        audit: audit.map(NodeAudit::handle),
+    };
+    tokio::spawn(recovery.run(stop.clone()));
+    stop.drop_guard()
 }
 
 /// Why a node stops.
@@ -195,7 +236,7 @@ async fn stdin_closed(wanted: bool) {
     while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
 }
 
-fn service_options(config: &NodeConfig) -> ServiceOptions {
+fn service_options(config: &NodeConfig, audit: Option<&NodeAudit>) -> ServiceOptions {
     ServiceOptions {
         timeout: Duration::from_millis(config.limits.request_timeout_ms),
         apply_lag_entries_max: config.limits.apply_lag_entries_max,
@@ -204,8 +245,8 @@ fn service_options(config: &NodeConfig) -> ServiceOptions {
         watch_queue_changes_max: config.limits.watch_queue_changes_max,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hosts: Hosts::new(config.host_names()),
-        audit: None,
-        audit_required: false,
+        audit: audit.map(NodeAudit::handle),
+        audit_required: config.audit.on_failure == AuditFailure::Refuse,
     }
 }
 
@@ -243,6 +284,7 @@ fn options(config: &NodeConfig, peer_listen: TcpListener, advertise: Addresses) 
         disk_free_min_bytes: config.storage.disk_free_min_bytes,
         history_changes_max: config.limits.history_changes_max,
         history_bytes_max: config.limits.history_bytes_max,
+        secured_by: None,
         level: batuta_raft::LEVEL,
     }
 }
@@ -270,7 +312,7 @@ async fn announce_when_ready(
             graphql: format!("{}/graphql", addresses.rest),
             pid: std::process::id(),
         };
-        ready::write(&path, &Ready { cluster_id, nodes: vec![node] })
+        ready::write(&path, &Ready { cluster_id, nodes: vec![node], token_file: None })
             .map_err(|source| ServerError::ReadyFile { path, source })?;
     }
     std::future::pending().await

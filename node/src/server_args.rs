@@ -48,7 +48,10 @@ pub(crate) struct ConfigArgs {
     /// Log level: error, warn, info, debug or trace.
     #[arg(long)]
     log_level: Option<String>,
-    /// Allow listening beyond loopback without authentication and TLS.
+    /// Enforce access from the first entry of a cluster on that this node creates, with a bootstrap token as the only way in.
+    #[arg(long)]
+    secure: bool,
+    /// Allow listening beyond loopback without TLS and, unless access is enforced, without authentication.
     #[arg(long)]
     insecure: bool,
     /// Any other key as section.key=value; may be repeated.
@@ -103,8 +106,10 @@ impl ConfigArgs {
         ];
         let mut overrides: Vec<(String, String)> =
             named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect();
-        if self.insecure {
-            overrides.push(("security.insecure".to_owned(), "true".to_owned()));
+        for (key, is_set) in [("access.secure", self.secure), ("security.insecure", self.insecure)] {
+            if is_set {
+                overrides.push((key.to_owned(), "true".to_owned()));
+            }
         }
         for pair in &self.set {
             let (key, value) =

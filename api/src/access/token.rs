@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 
 use batuta_statemachine::TokenId;
+use batuta_statemachine::access::{SecretHash, TokenSecret};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -174,6 +175,12 @@ impl Token {
     #[must_use]
     pub fn into_text(self) -> Secret {
         self.text
+    }
+
+    /// What the state keeps of the token.
+    #[must_use]
+    pub fn stored(&self) -> TokenSecret {
+        TokenSecret { id: self.id, hash: SecretHash::new(self.hash().0) }
     }
 
     /// The hash that the state keeps.

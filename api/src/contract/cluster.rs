@@ -70,7 +70,8 @@ pub(crate) struct Member {
     "leader_name": "n1", "last_log_index": 1600, "committed_index": 1600, "applied_index": 1600,
     "snapshot_index": 0, "purged_index": 0, "quorum_ack_ms": 40, "ready": true, "version": "0.1.0", "level": 2,
     "sessions": 1, "grants": 1, "waiters": 0, "locks": 1, "state_hash": "9b1c", "disk_full": false,
-    "uptime_ms": 60000, "cluster_time_ms": 61000, "token_high_water": 17, "members": [], "revision": 1600
+    "uptime_ms": 60000, "cluster_time_ms": 61000, "token_high_water": 17, "access_mode": "enforce", "members": [],
+    "revision": 1600
 }))]
 pub(crate) struct ClusterStatus {
     /// The id of the cluster; left out before the cluster is created.
@@ -134,6 +135,8 @@ pub(crate) struct ClusterStatus {
     pub(crate) cluster_time_ms: Long,
     /// The last fencing token that the cluster has issued.
     pub(crate) token_high_water: Long,
+    /// The mode of access, as the node knows it: `off`, `observe` or `enforce`.
+    pub(crate) access_mode: String,
     /// All members.
     pub(crate) members: Vec<Member>,
     /// The revision at which the answer is true.
@@ -352,6 +355,7 @@ impl From<cluster::ClusterStatus> for ClusterStatus {
             uptime_ms: Long(status.uptime_ms),
             cluster_time_ms: Long(status.cluster_time_ms),
             token_high_water: Long(status.token_high_water),
+            access_mode: status.access_mode.as_str().to_owned(),
             members: members(replica.members),
             revision: Long(status.state_revision),
         }

@@ -66,6 +66,7 @@ fn status_message(status: ClusterStatus) -> v1::GetStatusResponse {
         uptime_ms: status.uptime_ms,
         cluster_time_ms: status.cluster_time_ms,
         token_high_water: status.token_high_water,
+        access_mode: status.access_mode.as_str().to_owned(),
         members: replica.members.into_iter().map(member_message).collect(),
     }
 }

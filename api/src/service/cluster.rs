@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use batuta_raft::{MemberStatus, Status};
+use batuta_statemachine::access::Mode;
 use batuta_statemachine::cluster::SetLimits;
 use batuta_statemachine::{Code, Limits, LimitsPatch, Permission, State};
 
@@ -93,6 +94,8 @@ pub struct ClusterStatus {
     pub cluster_time_ms: u64,
     /// The last fencing token that the cluster has issued.
     pub token_high_water: u64,
+    /// The mode of access.
+    pub access_mode: Mode,
 }
 
 /// A limit, with its value.
@@ -165,6 +168,7 @@ impl Service {
             uptime_ms: u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cluster_time_ms: permit.clock(&state).now_ms,
             token_high_water: state.token_high_water(),
+            access_mode: state.access_mode(),
             replica,
         })
     }

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod acquire;
 mod admit;
+pub mod audit_changes;
 mod authenticate;
 pub mod bound;
 pub mod caller;

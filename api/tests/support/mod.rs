@@ -48,6 +48,7 @@ impl Node {
             disk_free_min_bytes: 0,
             history_changes_max: 1_000,
             history_bytes_max: 1 << 20,
+            secured_by: None,
             level: batuta_raft::LEVEL,
         };
         let replica = Replica::start(options).await.expect("starts");

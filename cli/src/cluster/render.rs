@@ -72,6 +72,7 @@ pub(super) fn status(endpoint: &str, status: &Status) -> Answer {
         ("uptime", human(status.uptime_ms)),
         ("version", status.version.clone()),
         ("level", status.level.to_string()),
+        ("access", status.access_mode.clone()),
     ]);
     Answer::new(status_json(status), format!("{about}\n\n{}", member_table(&status.members)))
 }
@@ -226,6 +227,7 @@ fn status_json(status: &Status) -> Value {
         "uptime_ms": status.uptime_ms,
         "cluster_time_ms": status.cluster_time_ms,
         "token_high_water": status.token_high_water,
+        "access_mode": status.access_mode,
         "members": status.members.iter().map(member_json).collect::<Vec<_>>(),
     })
 }

@@ -161,7 +161,7 @@ wire_struct! { Narrowing = Narrowing { roles, namespaces, names } }
 wire_struct! { Rule = Rule { permissions, names } }
 wire_struct! { TokenUse = TokenUse { token, used_wall_ms } }
 
-wire_struct! { OpenBootstrap = OpenBootstrap { token, ttl_ms, not_after_wall_ms, recovery } }
+wire_struct! { OpenBootstrap = OpenBootstrap { token, ttl_ms, not_after_wall_ms, recovery, enforce } }
 wire_struct! { Bootstrap = Bootstrap { bootstrap, admin, key } }
 wire_struct! { PutPrincipal = PutPrincipal { principal, description } }
 wire_struct! { DeletePrincipal = DeletePrincipal { principal, end } }

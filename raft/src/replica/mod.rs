@@ -1,5 +1,6 @@
 //! One node's replica of the cluster's state: the handle that everything above this crate uses.
 
+mod birth;
 mod bootstrap;
 mod clock;
 mod disk_handover;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batuta_statemachine::access::TokenSecret;
 use batuta_statemachine::{LEVEL, LEVEL_MIN};
 
 use super::error::StartError;
@@ -41,6 +42,9 @@ pub struct Options {
     pub history_changes_max: usize,
     /// About how many bytes these changes may take.
     pub history_bytes_max: usize,
+    /// When this node creates a cluster: the bootstrap token that is the only way into it from its first entry on. `None` creates a cluster
+    /// that enforces nothing.
+    pub secured_by: Option<TokenSecret>,
     /// The level that the node knows, at most [`LEVEL`]: a lower one makes it behave as an older build, in tests of upgrades.
     pub level: u32,
 }
@@ -58,6 +62,7 @@ pub(crate) struct Settled {
     pub(crate) heartbeat_ms: u64,
     pub(crate) snapshot_entries: u64,
     pub(crate) segment_bytes: u64,
+    pub(crate) secured_by: Option<TokenSecret>,
     pub(crate) level: u32,
 }
 
@@ -95,6 +100,7 @@ impl Settled {
             heartbeat_ms: options.heartbeat_ms,
             snapshot_entries: options.snapshot_entries,
             segment_bytes: options.segment_bytes,
+            secured_by: options.secured_by,
             level: options.level,
         })
     }

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use batuta_statemachine::cluster::InitCluster;
+use batuta_statemachine::access::TokenSecret;
 use batuta_statemachine::session::KeepAlive;
 use batuta_statemachine::{
     Command, Entry, LEVEL_MIN, Outcome, Rejection, Reply, Request, SessionId, Stamp, State, session,
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::birth;
 use super::clock::ClusterClock;
 use super::disk_watch::DiskWatch;
 use super::error::{Failed, ProposeError};
@@ -90,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) disk: Arc<DiskWatch>,
     pub(crate) levels: Arc<Levels>,
     pub(crate) cluster_id: String,
+    /// The token that secures a cluster from its first entry on.
+    pub(crate) secured_by: Option<TokenSecret>,
     pub(crate) node_id: u64,
     /// The current leader, as far as this node knows.
     pub(crate) leads: watch::Receiver<Option<u64>>,
@@ -146,6 +149,8 @@ impl Proposer {
             linger: Linger::default(),
             own: None,
             unnamed_since: None,
+            is_born: false,
+            has_warned: false,
         };
         tokio::spawn(async move { stop.run_until_cancelled(task.run(waiting, renewals)).await });
         Self { proposals, keep_alives }
@@ -182,6 +187,12 @@ fn leaves_now(waiting: usize, entries_in_flight: usize, callers_in_flight: usize
     waiting > 0 && entries_in_flight < IN_FLIGHT_MAX && waiting >= callers_in_flight.min(REQUESTS_MAX)
 }
 
+/// The wall clock, in milliseconds since the Unix epoch.
+fn wall_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How long a leader sleeps until its next check: until the next deadline, but short enough to read the clock [`LOOKS_A_STEP`] times
 /// within `step_max`.
 fn look_in(due_in_ms: Option<u64>, step_max: Duration) -> Duration {
@@ -214,6 +225,10 @@ struct Task {
     own: Option<oneshot::Receiver<Proposed>>,
     /// Since when this node leads a cluster without a name.
     unnamed_since: Option<Instant>,
+    /// Whether the cluster has a name, as far as this task has looked.
+    is_born: bool,
+    /// Whether it is logged that the founders are too old for a secured cluster.
+    has_warned: bool,
 }
 
 impl Task {
@@ -271,6 +286,7 @@ impl Task {
                 && self.linger.may_send(self.only_queues())
             {
                 match self.parts.lead() {
+                    Lead::Since { .. } if self.waits_for_birth() => break,
                     Lead::Since { term, now_ms } => self.pack(term, now_ms),
                     Lead::NotYet => break,
                     Lead::WithoutMajority => self.refuse_all(&Failed::NoMajority),
@@ -337,8 +353,7 @@ impl Task {
     }
 
     fn propose(&mut self, term: u64, now_ms: u64, batch: Vec<Proposal>) {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let stamp = Stamp { now_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
+        let stamp = Stamp { now_ms, wall_ms: wall_ms() };
         let mut entry = Entry { stamp, requests: Vec::new() };
         let mut encoded = Vec::new();
         let mut callers = Vec::with_capacity(batch.len());
@@ -391,23 +406,35 @@ impl Task {
             let Some(level) = self.level_at_birth() else { return };
             let highest = |metrics: &RaftMetrics| metrics.membership_config.nodes().map(|(id, _)| *id).max();
             let members = self.parts.metrics.look(highest);
-            let init = InitCluster {
-                cluster_id: self.parts.cluster_id.clone(),
-                next_node_id: members.unwrap_or_default() + 1,
-            };
-            let raise = level::raise_to(level).filter(|_| level > LEVEL_MIN);
-            let commands = [Command::from(init)].into_iter().chain(raise);
-            let requests = commands.map(|command| Request::new(None, command)).collect();
-            self.propose_own(term, now_ms, requests);
+            let secured_by = self.parts.secured_by.clone();
+            let requests = birth::requests(&self.parts.cluster_id, members, level, secured_by, wall_ms());
+            if Request::highest_level(&requests) <= level {
+                self.propose_own(term, now_ms, requests);
+            } else if !std::mem::replace(&mut self.has_warned, true) {
+                tracing::warn!(
+                    level,
+                    "a founder runs a version without access: upgrade it, then the secured cluster is created"
+                );
+            }
         } else if tick_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
             self.propose_own(term, now_ms, Vec::new());
         }
     }
 
-    /// The level of a new cluster: that of its founders, who have been up a moment ago. `None` while one of them may still tell it.
+    /// Whether requests wait until the cluster has a name. Those of a cluster that is secured from its first entry on do.
+    fn waits_for_birth(&mut self) -> bool {
+        self.is_born = self.is_born
+            || self.parts.secured_by.is_none()
+            || self.parts.published.view().cluster_id().is_some();
+        !self.is_born
+    }
+
+    /// The level of a new cluster: that of its founders, who have been up a moment ago. `None` while one of them may still tell it. A secured
+    /// cluster waits for them all, because an older build does not know what secures it.
     fn level_at_birth(&mut self) -> Option<u32> {
         let since = *self.unnamed_since.get_or_insert_with(Instant::now);
-        let late = (since.elapsed() >= FOUNDERS_TELL_WITHIN).then_some(LEVEL_MIN);
+        let late = since.elapsed() >= FOUNDERS_TELL_WITHIN && self.parts.secured_by.is_none();
+        let late = late.then_some(LEVEL_MIN);
         level::level_of_founders(&self.parts.levels, &self.parts.metrics).or(late)
     }
 

@@ -316,6 +316,7 @@ fn start_proposer(
         disk: Arc::clone(&inner.disk),
         levels: Arc::clone(&inner.levels),
         cluster_id: identity.cluster_id.clone(),
+        secured_by: inner.options.secured_by.clone(),
         node_id: identity.node_id,
         leads,
         clock: Arc::clone(&inner.clock),

@@ -8,7 +8,7 @@ use crate::job_macros::job_commands;
 use crate::{Principal, PrincipalName, TokenId};
 
 /// Opens a bootstrap token in place of those before; only nodes do. Reply: [`TokenCreated`]; refused with `already_bootstrapped` when
-/// there was an administrator and it is no recovery.
+/// there was an administrator, unless it is a recovery that does not enforce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenBootstrap {
     /// What the node made.
@@ -19,6 +19,8 @@ pub struct OpenBootstrap {
     pub not_after_wall_ms: u64,
     /// Whether it lets in an administrator of a cluster that had one before.
     pub recovery: bool,
+    /// Whether access is enforced from this entry on, although there is no administrator yet: the token is the only way in.
+    pub enforce: bool,
 }
 
 /// Makes an administrator and its key with a bootstrap token, which is void then. The front has compared the secret.

@@ -2,7 +2,7 @@
 
 use crate::access::command::OpenBootstrap;
 use crate::access::token::{add_token, end_token};
-use crate::access::{End, Mode, Refusal, TokenCreated, TokenKind, TokenRecord};
+use crate::access::{Change, End, Mode, Refusal, TokenCreated, TokenKind, TokenRecord};
 use crate::check::number_within;
 use crate::limit::DAY_MS;
 use crate::rejection::invalid;
@@ -17,7 +17,7 @@ impl OpenBootstrap {
         let state = &*step.state;
         state.check_is_node(actor, Permission::AccessKeys)?;
         let token = self.token.id;
-        if state.access.guarded && !self.recovery {
+        if state.access.guarded && (self.enforce || !self.recovery) {
             return Err(Refusal::AlreadyBootstrapped { token }.into());
         }
         number_within("ttl_ms", self.ttl_ms, 1, Self::TTL_MS_MAX)?;
@@ -41,6 +41,11 @@ impl OpenBootstrap {
             last_used_wall_ms: None,
         };
         add_token(step, record, None);
+        if self.enforce && step.state.access.mode != Mode::Enforce {
+            step.state.access.mode = Mode::Enforce;
+            step.state.access.bump();
+            step.emit(None, Change::AccessModeChanged { mode: Mode::Enforce, by: None });
+        }
         Ok(TokenCreated { token, not_after_ms: Some(self.not_after_wall_ms) })
     }
 }

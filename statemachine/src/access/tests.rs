@@ -82,7 +82,7 @@ impl Policy {
         let (token, recovery) = (secret(900_000 + self.tokens), self.state.access_guarded());
         let not_after_wall_ms = self.wall_ms + 1_000;
         let id = token.id;
-        let open = OpenBootstrap { token, ttl_ms: 1_000, not_after_wall_ms, recovery };
+        let open = OpenBootstrap { token, ttl_ms: 1_000, not_after_wall_ms, recovery, enforce: false };
         self.ask(Actor::Node, Command::OpenBootstrap(open)).unwrap();
         self.tokens += 1;
         let key = key(self.tokens);
@@ -165,6 +165,7 @@ fn bootstrap_token_makes_one_administrator() {
             ttl_ms: 1_000,
             not_after_wall_ms: WALL + 1_000,
             recovery,
+            enforce: false,
         })
     };
     policy.ask(Actor::Node, open(false)).unwrap();
@@ -182,6 +183,40 @@ fn bootstrap_token_makes_one_administrator() {
     policy.ask(Actor::Node, open(true)).unwrap();
     policy.pass(1_000);
     assert_eq!(policy.refused(anonymous, bootstrap("eve", 3)), "already_bootstrapped", "it is over");
+}
+
+#[test]
+fn secured_cluster_lets_in_nobody_but_its_first_administrator() {
+    let mut policy = Policy { wall_ms: WALL, ..Policy::default() };
+    policy.pass(0);
+    let open = |number, recovery, enforce| {
+        let (token, not_after_wall_ms) = (secret(number), WALL + 1_000);
+        Command::OpenBootstrap(OpenBootstrap { token, ttl_ms: 1_000, not_after_wall_ms, recovery, enforce })
+    };
+    policy.ask(Actor::Node, open(1, false, true)).unwrap();
+    assert_eq!(policy.state.access_mode(), Mode::Enforce);
+    assert!(!policy.state.access_guarded(), "there is no administrator yet");
+    let anonymous = Actor::Caller { principal: PrincipalId::ANONYMOUS, credential: None };
+    let all = Permission::ALL.into_iter();
+    let allowed: Vec<Permission> = all.filter(|permission| policy.may(anonymous, *permission)).collect();
+    assert!(allowed.is_empty(), "{allowed:?}");
+    let put = PutPrincipal { principal: user("eve"), description: String::new() };
+    assert_eq!(policy.refused(anonymous, Command::PutPrincipal(put)), "permission_denied");
+    assert_eq!(policy.refused(anonymous, Command::SetMode(SetMode { mode: Mode::Off })), "permission_denied");
+    policy.ask(Actor::Node, open(2, false, true)).unwrap();
+    let bootstrap = |number, admin| {
+        let bootstrap = secret(number).id;
+        Command::Bootstrap(Bootstrap { bootstrap, admin: name(admin), key: key(10 + number) })
+    };
+    assert_eq!(policy.refused(anonymous, bootstrap(1, "eve")), "already_bootstrapped", "it was replaced");
+    policy.ask(anonymous, bootstrap(2, "ann")).unwrap();
+    let ann = Actor::Caller { principal: policy.id(&user("ann")), credential: Some(key(12).secret.id) };
+    assert!(policy.may(ann, Permission::AccessEscalate) && policy.state.access_guarded());
+    policy.ask(ann, Command::SetMode(SetMode { mode: Mode::Off })).unwrap();
+    for recovery in [false, true] {
+        let refused = policy.refused(Actor::Node, open(3, recovery, true));
+        assert_eq!(refused, "already_bootstrapped", "only an administrator changes the mode now");
+    }
 }
 
 #[test]

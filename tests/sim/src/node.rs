@@ -135,6 +135,7 @@ fn options(context: &Context, node: usize, level: u32) -> Options {
         disk_free_min_bytes: 0,
         history_changes_max: plan.history_changes_max,
         history_bytes_max: 64 << 20,
+        secured_by: None,
         level,
     }
 }

@@ -35,6 +35,8 @@ pub enum Kind {
     Write,
     /// A call that reads was allowed.
     Read,
+    /// Something may be missing, and the line says what.
+    Gap,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Self::Config => "config",
             Self::Write => "write",
             Self::Read => "read",
+            Self::Gap => "gap",
         }
     }
 }
@@ -339,7 +342,7 @@ fn line_of(entry: &Entry) -> Line<'_> {
             ..Line::default()
         },
         Entry::Gap(_, gap) => Line {
-            kind: "gap",
+            kind: Kind::Gap.as_str(),
             why: Some(gap.why),
             lost: Some(gap.lost),
             from: Some(rfc3339(gap.from_ms)),

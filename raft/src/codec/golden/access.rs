@@ -80,7 +80,25 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
     vec![
         (
             "open_bootstrap",
-            OpenBootstrap { token: secret(), ttl_ms: 5, not_after_wall_ms: 6, recovery: true }.into(),
+            OpenBootstrap {
+                token: secret(),
+                ttl_ms: 5,
+                not_after_wall_ms: 6,
+                recovery: true,
+                enforce: false,
+            }
+            .into(),
+        ),
+        (
+            "open_bootstrap_enforced",
+            OpenBootstrap {
+                token: secret(),
+                ttl_ms: 5,
+                not_after_wall_ms: 6,
+                recovery: false,
+                enforce: true,
+            }
+            .into(),
         ),
         ("bootstrap", Bootstrap { bootstrap: token(), admin: word("ann"), key: key() }.into()),
         (
