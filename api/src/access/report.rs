@@ -21,7 +21,7 @@ pub struct Missing {
     pub names: Option<String>,
 }
 
-/// Counts calls that would be denied. Kept in memory, for as long as the node runs.
+/// Counts calls that would be denied. The counts are kept in memory and end with the process.
 #[derive(Debug, Default)]
 pub struct Report(Mutex<Counts>);
 
@@ -60,7 +60,7 @@ impl Report {
         (counts.lines.iter().map(|(missing, count)| (missing.clone(), *count)).collect(), counts.others)
     }
 
-    /// Begins again: what was counted until now is forgotten.
+    /// Clears the report.
     pub fn clear(&self) {
         *self.counts() = Counts::default();
     }
