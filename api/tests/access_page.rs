@@ -8,8 +8,10 @@ const PAGE: &str = include_str!("../../docs/access.md");
 /// The rows of the tables under a heading, each without its first `| `.
 fn rows(heading: &str) -> Vec<&'static str> {
     let lines = PAGE.lines().skip_while(|line| *line != heading).skip(1);
-    let rows: Vec<&str> =
-        lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| line.strip_prefix("| `")).collect();
+    let rows: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("| `"))
+        .collect();
     assert!(!rows.is_empty(), "docs/access.md has no table under {heading:?}");
     rows
 }
