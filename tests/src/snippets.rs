@@ -1,7 +1,7 @@
 //! Extracts the shell commands of the documents and the answers printed below them, and runs them as a reader would.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -65,30 +65,69 @@ fn append(found: &mut [Snippet], part: fn(&mut Snippet) -> &mut String, line: &s
     }
 }
 
-impl Snippet {
-    /// Runs the command with bash, where `batuta` is `program`. A stream is cut off after a few seconds.
-    ///
-    /// # Panics
-    /// When the command fails, prints an error that the document does not show, or prints output of another shape than the document shows.
-    pub fn run(&self, program: &Path, endpoints: &str, substitutions: &[(String, String)]) {
-        let mut command = self.command.clone();
-        for (from, to) in substitutions {
-            command = command.replace(from, to);
-        }
+/// The terminal in which a reader follows a page.
+#[derive(Clone, Debug, Default)]
+pub struct Terminal {
+    program: PathBuf,
+    endpoints: String,
+    substitutions: Vec<(String, String)>,
+    folder: Option<PathBuf>,
+    /// The `export` lines of the commands so far. They hold until the terminal is closed.
+    exports: Vec<String>,
+}
+
+impl Terminal {
+    /// Opens a terminal in which `batuta` is `program` and `BATUTA_ENDPOINTS` is set. The reader types the second text of each substitution where
+    /// the page has the first.
+    #[must_use]
+    pub fn new(program: &Path, endpoints: String, substitutions: Vec<(String, String)>) -> Self {
+        Self { program: program.to_owned(), endpoints, substitutions, ..Self::default() }
+    }
+
+    /// Works in this folder, which is also the reader's home.
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
+    }
+
+    /// Types a command into bash, where `batuta` is the program under test. A stream is cut off after a few seconds.
+    fn run(&mut self, command: &str) -> Output {
         let script = format!(
             "set -euo pipefail\n\
              program='{}'\n\
              batuta() {{ if [[ \" $* \" == *\" watch \"* || \" $* \" == *\" observe \"* ]]; then timeout 4 \"$program\" \"$@\" || [[ $? == 124 ]]; else \"$program\" \"$@\"; fi; }}\n\
              curl() {{ local code=0; command curl -sS --max-time 5 \"$@\" || code=$?; [[ $code == 0 || ($code == 28 && $* == *-N*) ]]; }}\n\
+             {}\n\
              {command}\n",
-            program.display()
+            self.program.display(),
+            self.exports.join("\n"),
         );
-        let output = Command::new("bash")
-            .args(["-c", &script])
-            .env("BATUTA_ENDPOINTS", endpoints)
-            .stdin(Stdio::null())
-            .output()
-            .expect("bash runs");
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).env("BATUTA_ENDPOINTS", &self.endpoints).stdin(Stdio::null());
+        if let Some(folder) = &self.folder {
+            bash.current_dir(folder).env("HOME", folder);
+        }
+        // Credentials of whoever runs the test are none of the reader's.
+        for variable in ["BATUTA_TOKEN", "BATUTA_TOKEN_FILE", "XDG_CONFIG_HOME"] {
+            bash.env_remove(variable);
+        }
+        let exports = command.lines().filter(|line| line.starts_with("export "));
+        self.exports.extend(exports.map(str::to_owned));
+        bash.output().expect("bash runs")
+    }
+}
+
+impl Snippet {
+    /// Runs the command in a terminal.
+    ///
+    /// # Panics
+    /// When the command fails, prints an error that the document does not show, or prints output of another shape than the document shows.
+    pub fn run(&self, terminal: &mut Terminal) {
+        let mut command = self.command.clone();
+        for (from, to) in &terminal.substitutions {
+            command = command.replace(from, to);
+        }
+        let output = terminal.run(&command);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let place = format!("{command}\nprinted: {said}\n{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{place}");
@@ -152,6 +191,19 @@ mod tests {
         );
         assert_eq!(found[0].expected_json(), Some(json!({"x": 1})));
         assert_eq!((found[1].command.as_str(), found[1].printed.as_str()), ("echo 1", "{}"));
+    }
+
+    #[test]
+    fn exports_hold_for_later_commands() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut terminal = Terminal::default().in_folder(folder.path());
+        for (command, printed) in [
+            ("export TEAM=orders\nOTHER=1; echo \"$TEAM\" > team", ""),
+            ("echo \"$TEAM in $(cat team) ${OTHER:-none}\"", "orders in orders none"),
+            ("test \"$HOME\" = \"$PWD\"", ""),
+        ] {
+            Snippet { command: command.to_owned(), printed: printed.to_owned() }.run(&mut terminal);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs the commands of the documents and compares the output with what the documents show.
 
-use batuta_tests::{Cluster, program, snippets};
+use batuta_tests::{Cluster, Terminal, program, snippets};
 
 const PAGES: &[(&str, &str, usize)] = &[
     ("README.md", include_str!("../../README.md"), 10),
@@ -14,16 +14,27 @@ const PAGES: &[(&str, &str, usize)] = &[
 /// Placeholders in the documents for the reader's own programs.
 const PROGRAMS: [&str; 5] = ["./report.sh", "./deploy.sh", "./train.sh", "./serve.sh", "psql"];
 
-/// Runs the commands of a page in order, as a reader would in a terminal with these endpoints.
-async fn run(page: &str, text: &str, at_least: usize, endpoints: &str, substitutions: &[(String, String)]) {
+/// Runs the commands of a page in order, as a reader would in one terminal.
+async fn run(page: &str, text: &str, at_least: usize, mut terminal: Terminal) {
     let found = snippets(text);
     assert!(found.len() >= at_least, "{page}: only {} commands were found", found.len());
-    for snippet in found {
-        let (endpoints, substitutions) = (endpoints.to_owned(), substitutions.to_owned());
-        tokio::task::spawn_blocking(move || snippet.run(program(), &endpoints, &substitutions))
-            .await
-            .unwrap_or_else(|error| panic!("{page}: {error}"));
-    }
+    let typed = tokio::task::spawn_blocking(move || {
+        for snippet in found {
+            snippet.run(&mut terminal);
+        }
+    });
+    typed.await.unwrap_or_else(|error| panic!("{page}: {error}"));
+}
+
+/// The terminal of a reader of a page about a cluster of three nodes.
+fn terminal(cluster: &Cluster, more: Vec<(String, String)>) -> Terminal {
+    let shown = ["127.0.0.1:8080", "127.0.0.1:8090", "127.0.0.1:8100"];
+    let addresses = cluster.nodes.iter().map(batuta_tests::Node::rest_address);
+    let mut substitutions: Vec<(String, String)> =
+        shown.into_iter().map(str::to_owned).zip(addresses).collect();
+    substitutions.extend(programs());
+    substitutions.extend(more);
+    Terminal::new(program(), cluster.endpoints().join(","), substitutions)
 }
 
 fn programs() -> Vec<(String, String)> {
@@ -39,18 +50,11 @@ async fn commands_of_the_documents_answer_as_shown() {
         }
         // Every page starts with an empty cluster at the addresses of `batuta dev`.
         let mut cluster = Cluster::start(3).await;
-        let mut substitutions: Vec<(String, String)> = cluster
-            .nodes
-            .iter()
-            .zip(["127.0.0.1:8080", "127.0.0.1:8090", "127.0.0.1:8100"])
-            .map(|(node, shown)| (shown.to_owned(), node.rest_address()))
-            .collect();
-        substitutions.extend(programs());
         // The leader is the hardest node to lose.
         let leader = cluster.leader().await;
         let pid = cluster.nodes[leader].process_id().expect("runs");
-        substitutions.push(("kill -9 PID".to_owned(), format!("kill -9 {pid}")));
-        run(page, text, *at_least, &cluster.endpoints().join(","), &substitutions).await;
+        let kill = ("kill -9 PID".to_owned(), format!("kill -9 {pid}"));
+        run(page, text, *at_least, terminal(&cluster, vec![kill])).await;
         if text.contains("kill -9 PID") {
             cluster.nodes[leader].kill();
         }
@@ -71,10 +75,19 @@ async fn the_commands_of_the_manual_work() {
         substitutions.push((shown.to_owned(), cluster.nodes[place].grpc_address()));
     }
     let text = include_str!("../../docs/cli.md");
-    run("docs/cli.md", text, 14, &endpoints.join(","), &substitutions).await;
+    run("docs/cli.md", text, 14, Terminal::new(program(), endpoints.join(","), substitutions)).await;
     // The operations page has removed this node.
     cluster.nodes[2].kill();
     cluster.converged().await;
+}
+
+/// The page begins with a cluster in which nobody has to say who they are, and ends with one in which access is enforced.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_teams_share_a_cluster_as_the_access_page_says() {
+    let cluster = Cluster::start(3).await;
+    let folder = tempfile::tempdir().expect("a folder for the reader");
+    let terminal = terminal(&cluster, Vec::new()).in_folder(folder.path());
+    run("docs/access.md", include_str!("../../docs/access.md"), 20, terminal).await;
 }
 
 /// Only validates the arguments: a node started by this command would write outside a temporary directory.

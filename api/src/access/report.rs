@@ -21,7 +21,7 @@ pub struct Missing {
     pub names: Option<String>,
 }
 
-/// Counts calls that would be denied. Kept in memory, for as long as the node runs.
+/// Counts calls that would be denied. The counts are kept in memory and end with the process.
 #[derive(Debug, Default)]
 pub struct Report(Mutex<Counts>);
 

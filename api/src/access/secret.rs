@@ -19,7 +19,7 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// Gives the text itself away. Whoever calls this must not log, store or answer it.
+    /// Returns the text itself. Callers must not log, store or answer it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -37,7 +37,7 @@ pub enum TokenKind {
     Key,
     /// A login, `bts_`.
     Login,
-    /// Makes the first admin, or another one after a lock-out: `btb_`.
+    /// A bootstrap token, `btb_`: makes the first administrator, or another one when the others are locked out.
     Bootstrap,
 }
 

@@ -118,7 +118,7 @@ pub fn info(code: Code) -> CodeInfo {
         Code::InvalidToken => line(code, 401, Grpc::Unauthenticated, [
             "The token is not valid",
             "The credential of the call is not a token of this cluster: it was mistyped or cut (`problem` says so when it shows), or it belongs to another cluster.",
-            "Send the token as it was shown when it was made. If it is lost, make another one: `batuta key create`, or `batuta login`.",
+            "Send the token as it was shown when it was made. If it is lost, make another one: `batuta access key create`, or `batuta login`.",
         ]),
         Code::KeyReused => line(code, 422, Grpc::InvalidArgument, [
             "The retry key was used for another request",

@@ -7,14 +7,14 @@ use crate::{
     Actor, Command, DedupKey, LockId, Namespace, Permission, PrincipalId, Request, SessionId, State,
 };
 
-/// What a command says is the caller's own.
+/// What a command names as the caller's own.
 enum Named {
     Session(SessionId),
     Acquisition(LockId),
 }
 
 impl Step<'_> {
-    /// Makes the caller the owner of what the request says is its own, if that has no owner.
+    /// Makes the caller the owner of what the request names as its own, if nobody owns it.
     pub(crate) fn adopt_named(&mut self, request: &Request) {
         let Actor::Caller { principal, .. } = self.actor else { return };
         if principal == PrincipalId::ANONYMOUS {

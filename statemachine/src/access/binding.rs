@@ -30,13 +30,13 @@ impl FromStr for BindingId {
     }
 }
 
-/// Where a binding or a key is of use.
+/// The namespaces in which a binding or a key holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Namespaces {
-    /// In all namespaces, and for calls that concern the cluster as a whole.
+    /// All namespaces, and calls that concern the cluster as a whole.
     #[default]
     All,
-    /// In these only.
+    /// Only these namespaces.
     Listed(Vec<Namespace>),
 }
 
@@ -53,7 +53,7 @@ impl Namespaces {
         }
     }
 
-    /// Whether all of the other are among them.
+    /// Whether every namespace of `other` is one of them.
     pub(super) fn include(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, _) => true,
@@ -82,11 +82,11 @@ pub struct BindingRecord {
     pub holder: Holder,
     /// The role.
     pub role: PrincipalName,
-    /// Where.
+    /// The namespaces in which it holds.
     pub namespaces: Namespaces,
-    /// For which names only; without one, for all that the role gives.
+    /// The names for which it holds; empty = all names of the role.
     pub names: Vec<Pattern>,
-    /// The wall clock from which on it is of use, in milliseconds since the Unix epoch.
+    /// The wall clock from which on it holds, in milliseconds since the Unix epoch.
     pub not_before_ms: Option<u64>,
     /// The wall clock at which it ends, in milliseconds since the Unix epoch.
     pub not_after_ms: Option<u64>,
@@ -101,7 +101,7 @@ pub struct BindingRecord {
 }
 
 impl BindingRecord {
-    /// Whether it is of use at this cluster time and wall time.
+    /// Whether it holds at this cluster time and wall time.
     #[must_use]
     pub fn is_live(&self, now_ms: u64, wall_ms: u64) -> bool {
         self.not_before_ms.is_none_or(|not_before_ms| wall_ms >= not_before_ms)
@@ -109,7 +109,7 @@ impl BindingRecord {
             && self.deadline_ms.is_none_or(|deadline_ms| now_ms < deadline_ms)
     }
 
-    /// Whether it lasts at least as long as a right that ends then.
+    /// Whether it lasts at least as long as a right with this end.
     pub(super) fn outlasts(&self, not_after_ms: Option<u64>) -> bool {
         match (self.not_after_ms, not_after_ms) {
             (None, _) => true,
@@ -135,7 +135,7 @@ pub(super) fn insert_binding(step: &mut Step<'_>, record: BindingRecord) {
     step.state.access.insert_binding(Arc::new(record));
 }
 
-/// Ends a binding, if there is one of this id, and with it the sessions of its subject when it says so.
+/// Ends a binding, if there is one of this id. With [`OnEnd::EndSessions`], the sessions of its subject end too.
 pub(super) fn end_binding(step: &mut Step<'_>, binding: BindingId, reason: End, by: Option<PrincipalId>) {
     let Some(record) = step.state.access.remove_binding(binding) else { return };
     if let Some(deadline_ms) = record.deadline_ms {

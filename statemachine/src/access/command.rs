@@ -79,7 +79,7 @@ pub struct SetPassword {
     pub principal: Principal,
     /// The hash of the new password.
     pub phc: PasswordHash,
-    /// The version that the front saw; 0 = no password, `None` = whatever it is.
+    /// The version of the password that the front saw: 0 = no password, `None` = any version.
     pub expected_version: Option<u64>,
 }
 
@@ -124,11 +124,11 @@ pub struct Bind {
     pub subject: Subject,
     /// The role.
     pub role: PrincipalName,
-    /// Where.
+    /// The namespaces in which it holds.
     pub namespaces: Namespaces,
-    /// For which names only; without one, for all that the role gives.
+    /// The names for which it holds; empty = all names of the role.
     pub names: Vec<Pattern>,
-    /// The wall clock from which on it is of use, in milliseconds since the Unix epoch.
+    /// The wall clock from which on it holds, in milliseconds since the Unix epoch.
     pub not_before_ms: Option<u64>,
     /// The wall clock at which it ends, in milliseconds since the Unix epoch.
     pub not_after_ms: Option<u64>,
@@ -159,7 +159,7 @@ pub struct ExtendBinding {
 /// Makes an API key. Reply: [`TokenCreated`]; refused with `principal_not_found`, `escalation_refused`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateToken {
-    /// Whose it is.
+    /// The owner of the key.
     pub principal: Principal,
     /// The key.
     pub token: NewToken,

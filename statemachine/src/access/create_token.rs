@@ -49,7 +49,7 @@ impl Narrowing {
 }
 
 impl State {
-    /// Finds the principal whose credential an actor would change. One who may only change its own learns nothing of others.
+    /// Finds the principal whose credential an actor would change. An actor that may change only its own learns nothing of others.
     pub(super) fn find_credential_owner(
         &self,
         actor: &Actor,

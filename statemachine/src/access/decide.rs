@@ -1,4 +1,4 @@
-//! Decides what a caller may do: the one function that fronts and the log share.
+//! Decides what a caller may do: the one function that fronts and the log share (decision 0035).
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::{Actor, Name, Namespace, Permission, Principal, PrincipalId, Principa
 /// Why something is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed<'a> {
-    /// Nodes may do everything.
+    /// The caller is a node: nodes may do everything.
     Node,
-    /// A binding gives it.
+    /// A binding gives the permission.
     Binding {
         /// The binding.
         binding: BindingId,
-        /// Its role.
+        /// The role of the binding.
         role: &'a PrincipalName,
     },
 }
 
-/// What is asked.
+/// A question: this permission, in this namespace, for this name or, without one, for any name.
 #[derive(Clone, Copy)]
 struct Ask<'a> {
     permission: Permission,
@@ -31,7 +31,7 @@ struct Ask<'a> {
     name: Option<&'a Name>,
 }
 
-/// Whether calls under the permission concern the cluster as a whole: only what is bound in all namespaces, for all names, gives it.
+/// Whether a permission concerns the cluster as a whole. Only a binding in all namespaces, for all names, gives such a permission.
 pub(super) const fn is_global(permission: Permission) -> bool {
     matches!(
         permission,
@@ -56,11 +56,11 @@ const fn is_of_access(permission: Permission) -> bool {
 }
 
 impl State {
-    /// Whether an actor may do something now, with this name or, without one, with any name at all. Calls that concern the cluster as a whole
-    /// may give any namespace.
+    /// Decides whether an actor has a permission now, for this name. Without a name, a right to one name is enough. For a permission of the
+    /// cluster as a whole, the namespace does not matter. Everything is allowed while the permission is not enforced.
     ///
     /// # Errors
-    /// What is missing.
+    /// The permission that is missing, or what is wrong with the credential.
     pub fn authorise(
         &self,
         actor: &Actor,
@@ -74,10 +74,10 @@ impl State {
         self.would_authorise(actor, permission, namespace, name).map(|_| ())
     }
 
-    /// The decision as if access were enforced, with what allows it.
+    /// Decides as if access were enforced, and tells what allows it.
     ///
     /// # Errors
-    /// What is missing.
+    /// Those of [`Self::authorise`].
     pub fn would_authorise(
         &self,
         actor: &Actor,
@@ -104,8 +104,8 @@ impl State {
         })
     }
 
-    /// The names for which an actor has a permission in a namespace. Whether its credential is good is left to [`Self::authorise`]: one that is
-    /// not has no names.
+    /// The names for which an actor has a permission in a namespace. An actor whose credential is not good has none; [`Self::authorise`] says
+    /// why.
     #[must_use]
     pub fn scope(&self, actor: &Actor, permission: Permission, namespace: &Namespace) -> Scope {
         let Actor::Caller { principal, credential } = *actor else { return Scope::All };
@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// Finds a caller and its credential, both good.
+    /// Finds a caller and its credential, and checks that both are good. An anonymous caller has neither.
     pub(super) fn identify(
         &self,
         principal: PrincipalId,
@@ -188,7 +188,7 @@ impl State {
             && ask.is_in_role(role, caller)
     }
 
-    /// Whether the narrowing of a key leaves what is asked.
+    /// Whether a narrowed key still allows what is asked.
     fn leaves(&self, narrowing: &Narrowing, ask: &Ask<'_>, caller: Option<&PrincipalName>) -> bool {
         let Narrowing { roles, namespaces, names } = narrowing;
         let has =
@@ -198,7 +198,7 @@ impl State {
             && (roles.is_empty() || roles.iter().any(has))
     }
 
-    /// The lists of patterns to each of which a name must belong under a narrowed key.
+    /// The lists of patterns of a narrowed key. A name must be covered by every list.
     fn names_left(&self, narrowing: &Narrowing, permission: Permission) -> Vec<Vec<Pattern>> {
         let mut lists = Vec::new();
         if !narrowing.names.is_empty() {
@@ -244,12 +244,12 @@ fn patterns_for(role: &Role, permission: Permission) -> impl Iterator<Item = Pat
 /// The names for which a caller has a permission in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// All of them.
+    /// All names.
     #[default]
     All,
-    /// Those that its rules cover: a list of names is filtered.
+    /// The names that its rules cover: a list of names is filtered.
     Names(Names),
-    /// None.
+    /// No name.
     Nothing,
 }
 
@@ -270,7 +270,7 @@ impl Scope {
 pub struct Names {
     caller: Option<PrincipalName>,
     granted: Vec<Granted>,
-    /// The key leaves a name that each of these covers.
+    /// The lists of patterns of a narrowed key. A name must be covered by every list.
     key: Vec<Vec<Pattern>>,
 }
 

@@ -10,7 +10,7 @@ const REASON: &str = "its principal lost its access";
 
 /// Ends everything that a principal owns: its waits without a session, its grants without a session, then its sessions with all that they
 /// own. Its processes may still be working, so its locks stay closed for their lock-delay. What nobody owns is left alone.
-/// Whoever calls this changes the policy first, so that nothing is granted to the principal again by what its end sets free.
+/// Callers change the policy first: otherwise a lock that is released here could be granted to the same principal again.
 pub(crate) fn end_principal(step: &mut Step<'_>, principal: PrincipalId) {
     let (waits, grants) = step.state.lock.one_shots_of(principal);
     for lock_id in waits {

@@ -14,7 +14,7 @@ use crate::{Actor, Namespace, Permission, Principal, PrincipalId, PrincipalName,
 pub(super) struct Given<'a> {
     pub(super) rules: &'a [Rule],
     pub(super) namespaces: &'a Namespaces,
-    /// The narrower names of the binding; without one, the names of the rules.
+    /// The narrower names of the binding; empty = the names of the rules.
     pub(super) names: &'a [Pattern],
     /// The wall clock at which they end, in milliseconds since the Unix epoch.
     pub(super) not_after_ms: Option<u64>,
@@ -58,7 +58,7 @@ impl State {
         Ok(())
     }
 
-    /// Checks that an actor may give everything that a principal or a group has, for no longer than that.
+    /// Checks that an actor may give everything that a principal or a group has, until `not_after_ms` at the latest.
     pub(super) fn check_gives_all_of<'a>(
         &self,
         actor: &Actor,
@@ -82,7 +82,7 @@ impl State {
         Ok(())
     }
 
-    /// Checks that an actor may make credentials of a principal: its own, or whatever that principal may do.
+    /// Checks that an actor may make credentials of a principal: of itself, or of somebody whose rights it may give.
     pub(super) fn check_credential_of(
         &self,
         actor: &Actor,
@@ -97,7 +97,7 @@ impl State {
         self.check_gives_all_of(actor, self.access.all_held(principal), name, not_after_ms)
     }
 
-    /// Whether an actor is the principal itself, with all its rights. A narrowed key is not: it could make itself a wider one.
+    /// Whether an actor is the principal itself, with all its rights. A caller with a narrowed key is not: it could make a wider key.
     pub(super) fn is_own(&self, actor: &Actor, principal: PrincipalId) -> bool {
         match *actor {
             Actor::Node => false,
@@ -123,7 +123,7 @@ impl State {
         let everywhere = [None];
         let listed: Vec<Option<&Namespace>> = match rights.namespaces {
             Namespaces::All => everywhere.to_vec(),
-            // It gives nothing there.
+            // A binding in listed namespaces gives nothing of the cluster as a whole.
             Namespaces::Listed(_) if is_global(permission) => return Ok(()),
             Namespaces::Listed(listed) => listed.iter().map(Some).collect(),
         };

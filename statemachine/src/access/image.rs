@@ -10,7 +10,7 @@ use crate::image_error::ImageError;
 use crate::step::Step;
 use crate::{PrincipalId, State};
 
-/// What there is once.
+/// What access has once, and not for each principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingsRecord {
     /// The mode.
@@ -24,7 +24,7 @@ pub struct SettingsRecord {
 /// A record of access, as snapshots store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// What there is once. A state that never had anything of access has no such record.
+    /// The mode and its kin. A state in which access was never used has no such record.
     Settings(SettingsRecord),
     /// A principal.
     Principal(PrincipalRecord),

@@ -100,7 +100,7 @@ pub(super) fn run(step: &mut Step<'_>, position: Position, actor: &Actor, comman
     outcome
 }
 
-/// Who makes a change, as it is stored and told.
+/// The principal that makes a change, for records and events; `None` for a node.
 pub(super) fn by(actor: &Actor) -> Option<PrincipalId> {
     match *actor {
         Actor::Node | Actor::ANONYMOUS => None,

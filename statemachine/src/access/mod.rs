@@ -1,7 +1,7 @@
 //! Access: who may do what. Principals, their credentials, roles and bindings, and the one decision over them.
 //!
-//! Rights only add up: there is no rule that takes one away, except the suspension of a principal. What a binding gives ends when cluster
-//! time passes its deadline or wall time passes its `not_after`, whichever is first.
+//! Rights only add up: no rule takes one away. Only the suspension of a principal beats every rule. What a binding gives ends when cluster time
+//! passes its deadline or wall time passes its `not_after`, whichever is first (decision 0036).
 
 mod adopt;
 mod bind;

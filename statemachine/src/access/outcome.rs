@@ -24,7 +24,7 @@ pub struct Bound {
     pub binding: BindingId,
 }
 
-/// The credential is good. A retry is answered with the id of the first attempt, whose secret cannot be shown again.
+/// The credential was made. A retry is answered with the id of the first attempt, whose secret cannot be shown again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenCreated {
     /// The credential.
@@ -33,7 +33,7 @@ pub struct TokenCreated {
     pub not_after_ms: Option<u64>,
 }
 
-/// There is an administrator.
+/// The administrator was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bootstrapped {
     /// The administrator.
@@ -57,9 +57,9 @@ job_replies! {
         PrincipalPut,
         /// The subject has the role.
         Bound,
-        /// The credential is good.
+        /// The credential was made.
         TokenCreated,
-        /// There is an administrator.
+        /// The administrator was made.
         Bootstrapped,
         /// The password is set.
         PasswordSet,

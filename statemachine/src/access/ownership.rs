@@ -65,8 +65,8 @@ impl State {
         })
     }
 
-    /// Nodes may do what owners may, and so may everybody while nothing is enforced under the permission by which such things are made. What
-    /// nobody owns belongs to callers without a credential only as far as they `may` make such things.
+    /// Nodes count as the owner of everything, and so does every caller while `made_by`, the permission to make such things, is not enforced.
+    /// An anonymous caller owns what nobody owns, as long as it `may` make such things itself.
     fn owns(
         &self,
         actor: &Actor,

@@ -73,7 +73,7 @@ pub(super) fn tell_principal(step: &mut Step<'_>, id: PrincipalId, by: Option<Pr
 }
 
 impl State {
-    /// The name of an actor's principal may not change under it: a command that names a principal finds it by name, once.
+    /// Finds the principal that a command names. Whoever lacks the permission is not told whether it exists.
     pub(super) fn principal_named(
         &self,
         actor: &Actor,

@@ -45,7 +45,7 @@ impl PutRole {
         self.rules.iter().try_for_each(check_rule)
     }
 
-    /// What the role gives to those who have it already, somebody gives them now.
+    /// The actor gives the new rules to everybody who has the role already, so it must hold them in each of these bindings.
     fn check_bindings(&self, state: &State, actor: &Actor) -> Result<(), Rejection> {
         let bound = state.access.bound.get(&self.name).into_iter().flatten();
         for binding in bound.filter_map(|id| state.access.bindings.get(id)) {

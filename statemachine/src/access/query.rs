@@ -137,7 +137,7 @@ impl State {
         bindings.filter(|binding| after.is_none_or(|after| binding.id > after)).take(limit).collect()
     }
 
-    /// The bindings of a principal and of its groups, also those that are not of use at the moment.
+    /// The bindings of a principal and of its groups, also those that do not hold at the moment.
     pub fn bindings_of(&self, id: PrincipalId) -> impl Iterator<Item = &Arc<BindingRecord>> {
         self.access.all_held(id).map(|held| &held.binding)
     }

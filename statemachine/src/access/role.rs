@@ -10,7 +10,7 @@ use crate::{Permission, PermissionSet, PrincipalName};
 pub struct RoleRecord {
     /// The name of the role.
     pub name: PrincipalName,
-    /// What it gives.
+    /// The rules of the role.
     pub rules: Vec<Rule>,
 }
 
@@ -43,7 +43,7 @@ pub enum BuiltIn {
 }
 
 impl BuiltIn {
-    /// All of them, in the order of their names.
+    /// All built-in roles, in the order of their names.
     pub const ALL: [Self; 4] = [Self::Admin, Self::Editor, Self::Operator, Self::Viewer];
 
     /// The name of the role.
@@ -57,7 +57,7 @@ impl BuiltIn {
         }
     }
 
-    /// What it gives.
+    /// The permissions that the role gives for all names.
     #[must_use]
     pub fn permissions(self) -> PermissionSet {
         let reads = |permission: Permission| {
@@ -95,7 +95,7 @@ impl BuiltIn {
     }
 }
 
-/// What callers without a credential may be given: reading what others do.
+/// Whether callers without a credential may be given a permission: only to read, list and watch.
 pub(super) fn may_be_anonymous(permission: Permission) -> bool {
     BuiltIn::Viewer.permissions().contains(permission) && permission != Permission::ClusterRead
 }

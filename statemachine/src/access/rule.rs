@@ -25,7 +25,7 @@ pub struct Pattern {
 /// A text that is not a pattern of names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Without its last `**` it is not a name.
+    /// Without the `**` at its end it is not a valid name.
     #[error("{0}")]
     Name(#[from] NameError),
     /// A star stands in another place than the end.
@@ -108,8 +108,8 @@ impl Pattern {
         segments.next().is_some() == self.below
     }
 
-    /// Whether it covers, for a caller of the first name, every name that the other pattern covers for callers of the second name, or, when
-    /// there is none, for whatever caller.
+    /// Whether it covers every name that `other` covers. `{principal}` stands for `caller` in this pattern, and for `for_caller` in the other,
+    /// or for any name when `for_caller` is `None`.
     pub(super) fn includes(
         &self,
         caller: Option<&PrincipalName>,
@@ -139,7 +139,7 @@ impl Pattern {
     }
 }
 
-/// The text of a segment; `None` when it stands for a name that is not known.
+/// The text of a segment; `None` when it stands for the name of a caller that is not known.
 fn named<'a>(segment: &'a str, caller: Option<&'a PrincipalName>) -> Option<&'a str> {
     if segment == CALLER { caller.map(PrincipalName::as_str) } else { Some(segment) }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Principal, PrincipalName};
 
-/// Who gets what a binding gives, written `user/NAME`, `service/NAME`, `group/NAME` or `anonymous`.
+/// Who has what a binding gives, written `user/NAME`, `service/NAME`, `group/NAME` or `anonymous`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// Callers without a credential.
@@ -24,7 +24,7 @@ pub enum Subject {
 pub struct SubjectError {
     /// The text that was given.
     pub text: String,
-    /// What may stand there.
+    /// What the text must be.
     pub expected: &'static str,
 }
 

@@ -37,7 +37,7 @@ fn set(step: &mut Step<'_>, id: PrincipalId, suspended: bool, actor: &Actor) {
     }
 }
 
-/// Whether it was not so before.
+/// Sets the flag, and returns whether that changed it.
 fn set_suspended(table: &mut Table, id: PrincipalId, suspended: bool) -> bool {
     let Some(entry) = table.principal_mut(id) else { return false };
     std::mem::replace(&mut entry.record.suspended, suspended) != suspended

@@ -12,7 +12,7 @@ use crate::access::{
 };
 use crate::{Principal, PrincipalId, PrincipalName, TokenId};
 
-/// Who has a role, as bindings store it. A principal is named by its id, so that nothing passes to a later one of the same name.
+/// Who has a role, as bindings store it. A principal is named by its id, so that a later principal of the same name inherits nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A principal; [`PrincipalId::ANONYMOUS`] for callers without a credential.
@@ -35,7 +35,7 @@ impl Hash for Held {
     }
 }
 
-/// A principal, and what is found by its id.
+/// A principal, and everything that is found by its id.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct PrincipalEntry {
     pub(super) record: PrincipalRecord,
@@ -45,7 +45,7 @@ pub(super) struct PrincipalEntry {
     pub(super) tokens: OrdSet<TokenId>,
 }
 
-/// A group, and what is found by its name.
+/// A group, and everything that is found by its name.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct GroupEntry {
     pub(super) members: OrdSet<PrincipalId>,
@@ -93,7 +93,7 @@ impl Table {
         self.principals.get_mut(&id).map(Arc::make_mut)
     }
 
-    /// The kind and name of a principal; that of callers without a credential for an id that no principal has.
+    /// The kind and name of a principal; `Anonymous` for an id that no principal has.
     pub(super) fn principal_of(&self, id: PrincipalId) -> Principal {
         self.principal(id).map_or(Principal::Anonymous, |entry| entry.record.principal.clone())
     }
@@ -105,7 +105,7 @@ impl Table {
         }
     }
 
-    /// Everybody to whom a binding of this holder gives something.
+    /// The principals that have what a binding of this holder gives.
     pub(super) fn principals_of(&self, holder: &Holder) -> Vec<PrincipalId> {
         match holder {
             Holder::Principal(id) => vec![*id],
@@ -147,7 +147,7 @@ impl Table {
         self.principals.insert(id, Arc::new(PrincipalEntry { record, groups, held: Vec::new(), tokens }));
     }
 
-    /// Removes a principal with its memberships. Its bindings and credentials are removed before.
+    /// Removes a principal with its memberships. Its bindings and credentials must have been removed before.
     pub(super) fn remove_principal(&mut self, id: PrincipalId) {
         let Some(entry) = self.principals.remove(&id) else { return };
         self.ids.remove(&entry.record.principal);
@@ -176,7 +176,7 @@ impl Table {
         self.groups.insert(name.clone(), Arc::new(group));
     }
 
-    /// Removes a group. Its bindings are removed before.
+    /// Removes a group. Its bindings must have been removed before.
     pub(super) fn remove_group(&mut self, name: &PrincipalName) {
         self.set_members(name, OrdSet::new());
         self.groups.remove(name);
@@ -195,7 +195,7 @@ impl Table {
         self.roles.insert(name, role);
     }
 
-    /// Stores a binding, or another state of a binding that exists. Its holder and its role exist.
+    /// Stores a binding, or replaces the one of the same id. Its holder and its role must exist.
     pub(super) fn insert_binding(&mut self, binding: Arc<BindingRecord>) {
         let Some(role) = self.role(&binding.role).cloned() else { return };
         if let Some(held) = self.held_mut(&binding.holder) {

@@ -47,7 +47,7 @@ pub struct TokenSecret {
 /// A new API key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewToken {
-    /// What the node made.
+    /// The id and the hash that the node made.
     pub secret: TokenSecret,
     /// Free text for people.
     pub label: String,
@@ -84,11 +84,11 @@ impl TokenKind {
 /// What narrows the rights of a key below those of its principal. It never widens them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Narrowing {
-    /// Only what one of these roles gives as well; without one, no role narrows. A role that does not exist gives nothing.
+    /// The key has only what one of these roles gives too; empty = no narrowing by roles. A role that does not exist gives nothing.
     pub roles: Vec<PrincipalName>,
-    /// Only there.
+    /// The namespaces in which the key holds.
     pub namespaces: Namespaces,
-    /// Only these names; without one, all names.
+    /// The names for which the key holds; empty = all names.
     pub names: Vec<Pattern>,
 }
 
@@ -113,7 +113,7 @@ pub struct TokenRecord {
     pub made_by: Option<PrincipalId>,
     /// Wall clock at its creation, in milliseconds since the Unix epoch.
     pub created_wall_ms: u64,
-    /// Wall clock of a use, in milliseconds since the Unix epoch, as nodes note it now and then.
+    /// Wall clock of the last use that nodes noted, in milliseconds since the Unix epoch. They note uses every ten minutes.
     pub last_used_wall_ms: Option<u64>,
 }
 
@@ -136,7 +136,7 @@ pub struct TokenUse {
 }
 
 impl State {
-    /// The cluster time that is as far away as a wall time.
+    /// The cluster time that is as far in the future as a wall time.
     pub(super) fn deadline_of(&self, not_after_ms: u64) -> u64 {
         self.now_ms.saturating_add(not_after_ms.saturating_sub(self.wall_ms))
     }

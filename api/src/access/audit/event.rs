@@ -147,7 +147,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Makes an event that says nothing but its kind.
+    /// Makes an event with its kind and nothing else.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
         Self {
@@ -213,7 +213,7 @@ fn cut(text: &mut String, bytes_max: usize) {
 pub(super) struct BoundedEvent {
     event: Event,
     names_left_out: usize,
-    /// The memory of the event, about.
+    /// About how many bytes of memory the event takes.
     pub(super) bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The files of the audit: opening them after any end, adding to them, and going on to the next.
+//! The files of the audit: opening them, also after a crash, adding lines, and rotating.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

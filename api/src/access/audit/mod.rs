@@ -65,7 +65,7 @@ impl AuditOptions {
     }
 }
 
-/// How the audit is.
+/// The health of the audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditHealth {
     /// How many lines were written since the start.
@@ -84,7 +84,7 @@ pub struct Audit {
     dir: Arc<Path>,
 }
 
-/// The thread that writes. Dropped, it goes on until [`AuditWriter::stop`] or the end of the process.
+/// The thread that writes. It ends with [`AuditWriter::stop`]; when this handle is dropped, it runs until the process ends.
 #[derive(Debug)]
 pub struct AuditWriter {
     queue: Arc<Queue>,
@@ -92,7 +92,7 @@ pub struct AuditWriter {
 }
 
 impl Audit {
-    /// Starts the thread that writes. A directory that cannot be written is no error here: it is retried, and [`Audit::health`] says so.
+    /// Starts the thread that writes. A directory that cannot be written is no error: the thread tries again, and [`Audit::health`] says so.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -126,7 +126,7 @@ impl Audit {
         read_page(&self.dir, after, lines_max)
     }
 
-    /// Tells how the audit is.
+    /// Returns what was written and lost, and what is wrong now.
     #[must_use]
     pub fn health(&self) -> AuditHealth {
         self.queue.health()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::AuditHealth;
 use super::event::{BoundedEvent, Entry, Gap};
 
-/// Why events that found the queue full are missing.
+/// The reason in a gap for events that found the queue full.
 const OVERFLOW: &str = "the disk was slower than the events, or could not be written";
 
 /// A bounded queue between callers, which never wait, and the thread that writes.
@@ -34,7 +34,7 @@ struct Waiting {
 pub(super) struct Taken {
     /// The entries, the oldest first.
     pub(super) entries: VecDeque<Entry>,
-    /// Whether nothing comes any more.
+    /// Whether the queue was stopped, so that nothing follows.
     pub(super) stopping: bool,
 }
 
@@ -71,7 +71,7 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something to write, at most so long, and takes it. A gap comes after what was in the queue.
+    /// Waits at most this long until there is something to write, and takes it. A gap comes after what was in the queue.
     pub(super) fn take(&self, wait: Option<Duration>, now_ms: impl FnOnce() -> u64) -> Taken {
         let idle =
             |waiting: &mut Waiting| waiting.entries.is_empty() && waiting.lost.is_none() && !waiting.stopping;

@@ -58,7 +58,7 @@ pub struct Page {
     pub is_pruned: bool,
 }
 
-/// Reads at most so many lines after a place, or from the oldest line on. A line that is being written is left out.
+/// Reads at most `lines_max` lines after a place, or from the oldest line on. A line that is being written is left out.
 ///
 /// # Errors
 /// The directory or its files cannot be read.
@@ -110,8 +110,8 @@ struct Chained {
     prev: String,
 }
 
-/// Checks that every line has the hash of the line before, from the oldest file that is kept on. Returns the number of lines, or the first one that
-/// does not fit.
+/// Checks that every line has the hash of the line before it, from the oldest file on. Returns the number of lines, or the first line that does
+/// not fit.
 ///
 /// # Errors
 /// The directory or its files cannot be read.

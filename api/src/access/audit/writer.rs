@@ -13,7 +13,7 @@ use crate::service::rfc3339;
 
 /// How many bytes are written at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
-/// Why lines are missing that were written and then did not reach the disk.
+/// The reason in a gap for lines that were written and did not reach the disk.
 const NOT_SYNCED: &str =
     "the disk could not be synced, or the file was taken away; these lines may be missing";
 
@@ -31,7 +31,7 @@ pub(super) struct Writer {
     /// When the first and the last of the lines that are not synced happened, and how many they are.
     unsynced: Option<Gap>,
     synced_at: Instant,
-    /// Whether the next line goes to a new file, because the old one could not be synced: it may never say so again.
+    /// Whether the next line goes to a new file. A file that could not be synced once may report success later although lines are lost.
     is_file_spoiled: bool,
     is_failing: bool,
 }
@@ -53,7 +53,7 @@ impl Writer {
 
     /// Writes until the queue is stopped.
     pub(super) fn run(mut self) {
-        // Opened at once, so that a directory that cannot be written shows before the first event.
+        // The files are opened at once, so that a directory that cannot be written is reported before the first event.
         let mut outcome = self.write_pending();
         loop {
             let failed = outcome.is_err();

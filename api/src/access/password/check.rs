@@ -1,4 +1,4 @@
-//! Checks and hashes passwords, only so many at once.
+//! Checks and hashes passwords, a bounded number at once.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::{BYTES_MAX, BYTES_MIN, Cost, Phc};
 use crate::access::Secret;
 
-/// How much work on passwords a node takes on.
+/// How much work on passwords a node does at once.
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordOptions {
     /// The cost of new hashes, and of checks for users that do not exist.
@@ -89,7 +89,7 @@ impl Passwords {
     /// # Errors
     /// Too many calls wait, or the hash cannot be computed.
     pub async fn check(&self, password: Secret, stored: Option<&str>) -> Result<bool, CheckError> {
-        // No user has such a password, so that the quick answer tells nothing about one.
+        // No user can have such a password, so the quick answer tells nothing about any user.
         if !(BYTES_MIN..=BYTES_MAX).contains(&password.expose().len()) {
             return Ok(false);
         }

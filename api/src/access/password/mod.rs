@@ -1,7 +1,7 @@
 //! Passwords of users: their rules, their hashes, and the limits on checking them.
 //!
-//! A password is checked at login only; what follows carries a token. A check takes [`Cost::memory_kib`] of memory and tens of milliseconds
-//! by design, so [`Passwords`] bounds how many run at once, and [`Throttle`] how often somebody may be wrong.
+//! A password is checked at login only; later calls carry a token. A check takes [`Cost::memory_kib`] of memory and tens of milliseconds by
+//! design, so [`Passwords`] bounds how many checks run at once, and [`Throttle`] how often somebody may fail.
 
 mod check;
 mod phc;

@@ -32,7 +32,7 @@ impl Default for Cost {
 }
 
 impl Cost {
-    /// The most work that a stored hash may ask for: what is in the state must not take the node's memory.
+    /// The most work that a stored hash may ask for, so that a record in the state cannot use up the node's memory.
     pub const MAX: Self = Self { memory_kib: 64 * 1024, passes: 8, lanes: 4 };
 
     /// Whether a hash of this cost may be run. Argon2 needs 8 KiB a lane.
@@ -154,7 +154,7 @@ impl fmt::Debug for Phc {
     }
 }
 
-/// Decodes unpadded base 64 of exactly so many bytes.
+/// Decodes unpadded base 64 of exactly `BYTES` bytes.
 fn decode<const BYTES: usize>(text: &str) -> Result<[u8; BYTES], PhcError> {
     let mut bytes = [0; BYTES];
     match STANDARD_NO_PAD.decode_slice(text, &mut bytes) {

@@ -1,7 +1,7 @@
-//! Slows down whoever is wrong again and again, without locking anybody's account.
+//! Slows down whoever fails to log in again and again, without locking anybody's account.
 //!
-//! Two limits hold at once: on a principal from one network, and on a network alone. A stranger who guesses at somebody's password slows down
-//! his own network only; the owner of the account logs in from another one.
+//! Two limits hold at once: on a principal from one network, and on a network alone. A stranger who guesses somebody's password slows down
+//! only the stranger's own network; the owner of the account logs in from another one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use batuta_statemachine::PrincipalName;
 
-/// Where a call comes from, as widely as one caller can change it: an IPv4 /24 or an IPv6 /64.
+/// The network of a call, an IPv4 /24 or an IPv6 /64: within it, one caller can easily change its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Network {
     /// The first three bytes of an IPv4 address.
@@ -101,7 +101,7 @@ impl Throttle {
         Self(Arc::new(Inner { started: Instant::now(), tables: Mutex::new(tables) }))
     }
 
-    /// Begins a login. It counts as failed until it is told otherwise, so that a thousand guesses at once are not a thousand free guesses.
+    /// Begins a login. It counts as failed until [`Attempt`] says otherwise, so that a thousand guesses at once are not a thousand free guesses.
     ///
     /// # Errors
     /// Too many logins failed of this principal from this network, or from this network.
@@ -124,7 +124,7 @@ impl Inner {
     fn begin(&self, key: &(PrincipalName, Network), now_ms: u64) -> Result<(), Throttled> {
         let mut tables = self.tables();
         let waits = [tables.principals.wait_ms(key, now_ms), tables.networks.wait_ms(&key.1, now_ms)];
-        // Whoever is refused pays nothing: an entry of a principal must not be made or renewed by a network that has to wait.
+        // A refused login is not counted: a network that has to wait must not make or renew an entry of a principal.
         if let Some(retry_after_ms) = waits.into_iter().flatten().max() {
             return Err(Throttled { retry_after_ms });
         }
@@ -140,7 +140,7 @@ impl Inner {
     }
 }
 
-/// A login that has begun. Dropped, it counts as failed.
+/// A login that has begun. It counts as failed when it is dropped.
 #[derive(Debug)]
 #[must_use = "an attempt that is dropped counts as failed"]
 pub struct Attempt {
@@ -149,8 +149,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The password was right. Earlier failures of this principal from this network are forgotten; those of the network are not, or a guesser
-    /// with an account would clear his own with it.
+    /// The password was right. Earlier failures of this principal from this network are forgotten. Those of the network are not: otherwise a
+    /// guesser with an account could clear them by logging in.
     pub fn succeeded(self) {
         self.throttle.0.give_back(&self.key);
         self.throttle.0.tables().principals.forget(&self.key);
@@ -222,7 +222,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
         }
     }
 
-    /// Removes the oldest two entries if they say nothing any more: more than one comes in at a time, so the table shrinks by itself.
+    /// Removes the oldest two entries if their failures are forgiven. At most one entry is added at a time, so the table shrinks by itself.
     fn drop_forgiven(&mut self, now_ms: u64) {
         for _ in 0..2 {
             let Some((_, oldest)) = self.by_use.first_key_value() else { return };
