@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Error;
 use crate::calls::{FIELDS, Field, Need, OF_CONNECTION, PASSWORD, RestCall, frame, need, rest_calls};
 use crate::grpc_calls::{call_raw, channel_of, methods, pipeline_calls};
 use crate::secure::{Caller, Secured, done, field};
-use crate::streams::{Piped, Socket, answered, calling, connect, receive, send};
+use crate::streams::{Piped, Socket, answered, calling, code_of, connect, receive, send};
 
 /// Codes that say that the caller did not prove who it is.
 const UNPROVEN: [&str; 4] = ["unauthenticated", "invalid_token", "token_expired", "token_revoked"];
@@ -210,10 +210,9 @@ async fn access_matrix_pipeline() {
     let mut wrong = Vec::new();
     for (operation, request) in &calls {
         let call = async |caller: &Caller| {
-            // One stream a caller, in which an allowed call goes before: a stream is not trusted for its first call.
             let mut piped = match Piped::open(caller).await {
                 Ok(piped) => piped,
-                Err(status) => return crate::streams::code_of(&status),
+                Err(status) => return code_of(&status),
             };
             piped.sender.send(calling(7, caller, request.clone())).expect("open");
             match piped.next().await {
@@ -221,7 +220,7 @@ async fn access_matrix_pipeline() {
                     assert_eq!(id, 7);
                     answer.err().unwrap_or_default()
                 }
-                Err(status) => crate::streams::code_of(&status),
+                Err(status) => code_of(&status),
             }
         };
         wrong.extend(scene.judge(&format!("Pipeline of {operation}"), operation, call).await);
