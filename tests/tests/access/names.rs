@@ -86,11 +86,10 @@ async fn watch_shows_covered_names_only() {
     for name in ["a/b", "a/bc", "a/c", "a", "b"] {
         done(root.post("/api/v1/locks", json!({"name": name, "session_id": session})).await);
     }
-    let names = "locks";
     for query in ["name=a%2Fb", "prefix=a%2F", "prefix=", "areas=lock", &format!("session_id={session}")] {
         let (kinds, told) = watched(&watcher, from, query).await;
         assert_eq!(kinds, ["lock_granted"], "{query}: {told}");
-        assert!(told.contains(r#""a/b""#) && told.contains(names), "{query}: {told}");
+        assert!(told.contains(r#""a/b""#), "{query}: {told}");
         for hidden in ["a/bc", "a/c", r#""b""#] {
             assert!(!told.contains(hidden), "{query} shows {hidden}: {told}");
         }
