@@ -187,7 +187,7 @@ async fn locks_of_a_suspended_principal_go_to_others_at_once() {
     let of_revision = changes.iter().find(|changes| changes["revision"] == revisions[0]).expect("the revision");
     let events = of_revision["events"].as_array().expect("events");
     let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
-    for kind in ["principal_changed", "session_closed", "lock_released", "lock_granted"] {
+    for kind in ["principal_changed", "session_ended", "lock_released", "lock_granted"] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
     refused(&one.get("/api/v1/locks").await, "principal_suspended");
