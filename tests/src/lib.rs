@@ -9,6 +9,7 @@ mod graphql;
 mod http;
 mod ports;
 mod process;
+mod small_disk;
 mod snippets;
 
 pub use cluster::{Cluster, Node, program};
@@ -16,6 +17,7 @@ pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
 pub use ports::Ports;
 pub use process::{Alone, Dev, Process, addresses, is_alive, pid, written};
+pub use small_disk::SmallDisk;
 pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};

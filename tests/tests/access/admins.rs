@@ -21,8 +21,9 @@ async fn bind(caller: &Caller, subject: &str, role: &str, more: Value) -> batuta
 async fn manager_gives_no_more_than_it_has() {
     let secured = Secured::start(1).await;
     let root = &secured.root;
-    let manager =
-        secured.able("manager", &["access:write", "access:read", "access:keys", "lock:acquire"], &["**"]).await;
+    let manager = secured
+        .able("manager", &["access:write", "access:read", "access:keys", "lock:acquire"], &["**"])
+        .await;
     secured.service("friend").await;
     // What it has itself, it may give.
     done(put_role(&manager, "takers", "lock:acquire", "a/**").await);
@@ -78,7 +79,8 @@ async fn manager_gives_nothing_for_longer_or_wider() {
     ] {
         refused(&bind(&manager, "service/friend", "takers", more).await, "escalation_refused");
     }
-    let short = done(bind(&manager, "service/friend", "takers", within(Some(60_000), json!(["team-a"]))).await);
+    let short =
+        done(bind(&manager, "service/friend", "takers", within(Some(60_000), json!(["team-a"]))).await);
     let path = format!("/api/v1/access/bindings/{}", text(&short, "binding_id"));
     for ttl_ms in [json!(2 * LONG_MS), Value::Null] {
         let longer = json!({"ttl_ms": ttl_ms, "reason": "for ever"});
@@ -107,7 +109,8 @@ async fn own_name_in_a_pattern_is_not_that_of_others() {
     refused(&bind(&manager, "service/one", "editor", json!({})).await, "escalation_refused");
     // Names of principals cannot pretend to be a path or a pattern.
     for name in ["a%2Fb", "%7Bprincipal%7D", "**", "..", "Root", "r%C3%B6ot"] {
-        let answer = secured.root.put(&format!("/api/v1/access/services/{name}"), json!({"description": ""})).await;
+        let answer =
+            secured.root.put(&format!("/api/v1/access/services/{name}"), json!({"description": ""})).await;
         assert!(answer.status >= 400, "{name}: {answer:?}");
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// What a call needs while access is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Nothing, and it is answered whatever credential is sent.
     Probe,
     /// Nothing, but a bad credential is refused.
@@ -18,7 +18,7 @@ pub enum Need {
 }
 
 /// What an operation of the table `api/src/service/operation.rs` needs.
-pub fn need(operation: &str) -> Need {
+pub(crate) fn need(operation: &str) -> Need {
     match operation {
         "probe" => Need::Probe,
         "readiness" | "connection" | "who_am_i" => Need::Nothing,
@@ -59,18 +59,24 @@ pub fn need(operation: &str) -> Need {
 }
 
 /// Ids that belong to nothing.
-pub const NO_SESSION: &str = "s-999999.0";
+pub(crate) const NO_SESSION: &str = "s-999999.0";
 /// See [`NO_SESSION`].
-pub const NO_LOCK: &str = "l-999999.0";
+pub(crate) const NO_LOCK: &str = "l-999999.0";
 /// See [`NO_SESSION`].
-pub const NO_BINDING: &str = "b-999999.0";
+pub(crate) const NO_BINDING: &str = "b-999999.0";
 /// See [`NO_SESSION`].
-pub const NO_CREDENTIAL: &str = "AAAAAAAAAAAA";
+pub(crate) const NO_CREDENTIAL: &str = "AAAAAAAAAAAA";
 /// A good password.
-pub const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A request over REST: method and path as in the `OpenAPI` document, the operation, the actual path, the body.
-pub struct RestCall(pub &'static str, pub &'static str, pub &'static str, pub String, pub Option<Value>);
+pub(crate) struct RestCall(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) String,
+    pub(crate) Option<Value>,
+);
 
 fn rest(method: &'static str, path: &'static str, operation: &'static str) -> RestCall {
     let concrete = path
@@ -94,7 +100,7 @@ impl RestCall {
 }
 
 /// All calls over REST.
-pub fn rest_calls() -> Vec<RestCall> {
+pub(crate) fn rest_calls() -> Vec<RestCall> {
     let mut calls = data_calls();
     calls.extend(cluster_calls());
     calls.extend(access_calls());
@@ -213,10 +219,15 @@ fn principal_calls() -> Vec<RestCall> {
 }
 
 /// A root field of GraphQL: its type, its name, the operation, and the field with arguments and selection.
-pub struct Field(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
+pub(crate) struct Field(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+);
 
 /// All root fields.
-pub const FIELDS: &[Field] = &[
+pub(crate) const FIELDS: &[Field] = &[
     Field("mutation", "acquire", "acquire", r#"acquire(input: {name: "m/g", ttlMs: 1000}) { __typename }"#),
     Field("mutation", "release", "release", r#"release(input: {lockId: "l-999999.0"}) { __typename }"#),
     Field(
@@ -245,7 +256,12 @@ pub const FIELDS: &[Field] = &[
         "cancel_wait",
         r#"cancelWait(input: {lockId: "l-999999.0"}) { __typename }"#,
     ),
-    Field("mutation", "campaign", "campaign", r#"campaign(input: {name: "e/g", ttlMs: 1000}) { __typename }"#),
+    Field(
+        "mutation",
+        "campaign",
+        "campaign",
+        r#"campaign(input: {name: "e/g", ttlMs: 1000}) { __typename }"#,
+    ),
     Field(
         "mutation",
         "proclaim",
@@ -322,26 +338,26 @@ pub const FIELDS: &[Field] = &[
     Field("query", "limits", "get_limits", "limits { __typename }"),
     Field("query", "readiness", "readiness", "readiness { __typename }"),
     Field("query", "whoami", "who_am_i", "whoami { __typename }"),
-    Field(
-        "query",
-        "checkAccess",
-        "check_access",
-        r#"checkAccess(permission: "lock:read") { __typename }"#,
-    ),
+    Field("query", "checkAccess", "check_access", r#"checkAccess(permission: "lock:read") { __typename }"#),
     Field("query", "access", "get_access", "access { __typename }"),
     Field("query", "principals", "list_principals", "principals { __typename }"),
     Field("query", "groups", "list_groups", "groups { __typename }"),
     Field("query", "roles", "list_roles", "roles { __typename }"),
     Field("query", "bindings", "list_bindings", "bindings { __typename }"),
-    Field("query", "credentials", "list_credentials", r#"credentials(principal: "user/root") { __typename }"#),
+    Field(
+        "query",
+        "credentials",
+        "list_credentials",
+        r#"credentials(principal: "user/root") { __typename }"#,
+    ),
     Field("subscription", "changes", "watch", "changes(areas: [LOCK], progressMs: 100) { __typename }"),
 ];
 
 /// The operations of WebSocket that only concern the connection itself, or are how its client proves who it is.
-pub const OF_CONNECTION: &[&str] = &["hello", "ping", "cancel", "unwatch", "auth"];
+pub(crate) const OF_CONNECTION: &[&str] = &["hello", "ping", "cancel", "unwatch", "auth"];
 
 /// A request over WebSocket: the `op`, and the frame. The operation is the `op`, except for those in [`OF_CONNECTION`].
-pub fn frame(op: &str) -> Option<Value> {
+pub(crate) fn frame(op: &str) -> Option<Value> {
     let fields = match op {
         "hello" | "ping" | "list_elections" => json!({}),
         "cancel" => json!({"request_id": "none"}),

@@ -65,7 +65,8 @@ async fn logins_at_once_cost_bounded_memory() {
         *refusals.entry(login.await.expect("no panic")).or_insert(0_u32) += 1;
     }
     println!("200 logins at once: {refusals:?}; the slowest lock took {slowest:?}");
-    let wrong: u32 = ["invalid_token", "unauthenticated"].iter().filter_map(|code| refusals.remove(*code)).sum();
+    let wrong: u32 =
+        ["invalid_token", "unauthenticated"].iter().filter_map(|code| refusals.remove(*code)).sum();
     assert!(wrong <= 100, "{wrong} right passwords or more were refused as wrong");
     for expected in ["", "auth_busy", "rate_limited"] {
         refusals.remove(expected);
@@ -98,7 +99,8 @@ async fn unknown_user_looks_like_a_known_one() {
         }
         assert_eq!((one.status, one.code()), (other.status, other.code()), "{one:?} {other:?}");
         assert_eq!(one.status, 401, "{one:?}");
-        let words = |answer: &batuta_tests::Answer| answer.body["detail"].as_str().unwrap_or_default().to_owned();
+        let words =
+            |answer: &batuta_tests::Answer| answer.body["detail"].as_str().unwrap_or_default().to_owned();
         assert_eq!(
             words(&one).replace(&format!("user{number}"), ""),
             words(&other).replace(&format!("nobody{number}"), "")

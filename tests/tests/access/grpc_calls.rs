@@ -17,7 +17,7 @@ use crate::secure::Caller;
 use crate::streams::{calling, code_of, wanted};
 
 /// A method: its service and name, its operation, and the bytes of a request.
-pub struct Method(pub &'static str, pub &'static str, pub Vec<u8>);
+pub(crate) struct Method(pub(crate) &'static str, pub(crate) &'static str, pub(crate) Vec<u8>);
 
 /// Sends bytes as they are, so that methods can be called by name.
 #[derive(Clone, Copy)]
@@ -58,12 +58,12 @@ impl Decoder for Raw {
 }
 
 /// Connects to the gRPC port of a caller's node.
-pub async fn channel_of(caller: &Caller) -> Channel {
+pub(crate) async fn channel_of(caller: &Caller) -> Channel {
     Channel::from_shared(caller.grpc.clone()).expect("a URL").connect().await.expect("connects")
 }
 
 /// Calls a method by its path, such as `/batuta.v1.LockService/Check`, and returns its first message or the code of its refusal.
-pub async fn call_raw(
+pub(crate) async fn call_raw(
     channel: &Channel,
     caller: &Caller,
     path: &str,
@@ -90,7 +90,7 @@ fn method(path: &'static str, operation: &'static str, message: &impl Message) -
 }
 
 /// All methods.
-pub fn methods(caller: &Caller) -> Vec<Method> {
+pub(crate) fn methods(caller: &Caller) -> Vec<Method> {
     let mut methods = lock_methods();
     methods.extend(election_methods());
     methods.extend(session_methods(caller));
@@ -128,7 +128,11 @@ fn lock_methods() -> Vec<Method> {
     let hold = v1::HoldRequest { request: Some(hold_request::Request::Acquire(acquire())) };
     vec![
         method("LockService/Acquire", "acquire", &acquire()),
-        method("LockService/Release", "release", &v1::ReleaseRequest { lock_id: lock_id(), ..Default::default() }),
+        method(
+            "LockService/Release",
+            "release",
+            &v1::ReleaseRequest { lock_id: lock_id(), ..Default::default() },
+        ),
         method(
             "LockService/Downgrade",
             "downgrade",
@@ -341,7 +345,7 @@ fn policy_methods() -> Vec<Method> {
 }
 
 /// Every call of a pipeline, with the name of its field in `batuta.v1.Call` and its operation.
-pub fn pipeline_calls() -> Vec<(&'static str, call::Request)> {
+pub(crate) fn pipeline_calls() -> Vec<(&'static str, call::Request)> {
     use call::Request;
     let by_id = || v1::ReleaseRequest { lock_id: lock_id(), ..Default::default() };
     let session_id = || NO_SESSION.to_owned();
@@ -355,10 +359,7 @@ pub fn pipeline_calls() -> Vec<(&'static str, call::Request)> {
         ),
         ("cancel_wait", Request::CancelWait(v1::CancelWaitRequest { lock_id: lock_id() })),
         ("force_release", Request::ForceRelease(force_release())),
-        (
-            "check",
-            Request::Check(v1::CheckRequest { name: name(), fencing_token: 1, ..Default::default() }),
-        ),
+        ("check", Request::Check(v1::CheckRequest { name: name(), fencing_token: 1, ..Default::default() })),
         ("get_lock", Request::GetLock(v1::GetLockRequest { name: name(), ..Default::default() })),
         (
             "advance_register",
@@ -380,10 +381,7 @@ pub fn pipeline_calls() -> Vec<(&'static str, call::Request)> {
             Request::GetSession(v1::GetSessionRequest { session_id: session_id(), ..Default::default() }),
         ),
         ("watch", Request::Watch(watch)),
-        (
-            "downgrade",
-            Request::Downgrade(v1::DowngradeRequest { lock_id: lock_id(), ..Default::default() }),
-        ),
+        ("downgrade", Request::Downgrade(v1::DowngradeRequest { lock_id: lock_id(), ..Default::default() })),
         (
             "set_metadata",
             Request::SetMetadata(v1::SetMetadataRequest { lock_id: lock_id(), ..Default::default() }),
@@ -398,9 +396,6 @@ pub fn pipeline_calls() -> Vec<(&'static str, call::Request)> {
             "resign",
             Request::Resign(v1::ResignRequest { name: name(), fencing_token: 1, ..Default::default() }),
         ),
-        (
-            "get_election",
-            Request::GetElection(v1::GetElectionRequest { name: name(), ..Default::default() }),
-        ),
+        ("get_election", Request::GetElection(v1::GetElectionRequest { name: name(), ..Default::default() })),
     ]
 }

@@ -73,7 +73,12 @@ impl Scene {
     }
 
     /// Makes one call as everybody, and tells what is wrong with the codes.
-    async fn judge(&mut self, what: &str, operation: &str, call: impl AsyncFn(&Caller) -> String) -> Vec<String> {
+    async fn judge(
+        &mut self,
+        what: &str,
+        operation: &str,
+        call: impl AsyncFn(&Caller) -> String,
+    ) -> Vec<String> {
         let need = need(operation);
         let mut wrong = Vec::new();
         let mut check = |who: &str, code: &str, expected: bool| {
@@ -107,7 +112,8 @@ impl Scene {
         check("a caller without the right", &nobody, fit);
         let right = if leaves { self.leaver().await } else { self.right(need).await };
         let right = call(&right).await;
-        let denied = UNPROVEN.iter().chain(&UNREADABLE).chain(&["permission_denied"]).any(|code| right == **code);
+        let denied =
+            UNPROVEN.iter().chain(&UNREADABLE).chain(&["permission_denied"]).any(|code| right == **code);
         check("a caller with the right", &right, !denied);
         wrong
     }
@@ -274,7 +280,9 @@ async fn access_matrix_graphql() {
     for root in ["query", "mutation", "subscription"] {
         let fields = schema["data"]["__schema"][format!("{root}Type")]["fields"].as_array();
         let fields = fields.unwrap_or_else(|| panic!("{root} in {schema}"));
-        listed.extend(fields.iter().map(|field| format!("{root} {}", field["name"].as_str().unwrap_or_default())));
+        listed.extend(
+            fields.iter().map(|field| format!("{root} {}", field["name"].as_str().unwrap_or_default())),
+        );
     }
     covers("calls.rs", &listed, &FIELDS.iter().map(|field| format!("{} {}", field.0, field.1)).collect());
     let mut wrong = Vec::new();

@@ -68,7 +68,8 @@ async fn refusal_shows_nothing_of_the_holder() {
         assert!(!answer.body.to_string().contains(hidden), "{hidden}: {answer:?}");
     }
     // To take a lock is not to read, list, check, explain or watch it.
-    for path in ["locks/x", "locks", "locks/x/check?fencing_token=1", "locks/x/explain", "watch/poll?name=x"] {
+    for path in ["locks/x", "locks", "locks/x/check?fencing_token=1", "locks/x/explain", "watch/poll?name=x"]
+    {
         refused(&taker.get(&format!("/api/v1/{path}")).await, "permission_denied");
     }
     // Whether a name exists does not show in what is forbidden.
@@ -97,7 +98,8 @@ async fn watch_shows_covered_names_only() {
     let (kinds, told) = watched(&watcher, from, "prefix=a%2Fbc").await;
     assert!(kinds.is_empty(), "{told}");
     let poll = |query: &str| format!("/api/v1/watch/poll?from_revision={from}&wait_ms=0&{query}");
-    for query in ["name=a%2Fbc", "name=b", "areas=session", "areas=access", "areas=cluster", "areas=election"] {
+    for query in ["name=a%2Fbc", "name=b", "areas=session", "areas=access", "areas=cluster", "areas=election"]
+    {
         refused(&watcher.get(&poll(query)).await, "permission_denied");
     }
     // A set that is seen in part is told without the names that are not.
@@ -141,7 +143,8 @@ async fn deadlock_and_explanation_hide_names() {
     tokio::spawn(async move { waits.post("/api/v1/locks", lock("secret/9", &session)).await });
     secured.root.waiters("secret/9", 1).await;
     let waits = patient(&carol);
-    let wanted = json!({"locks": [{"name": "a/1"}, {"name": "secret/8"}], "session_id": of_carol, "wait_ms": LONG_MS});
+    let wanted =
+        json!({"locks": [{"name": "a/1"}, {"name": "secret/8"}], "session_id": of_carol, "wait_ms": LONG_MS});
     tokio::spawn(async move { waits.post("/api/v1/locks", wanted).await });
     secured.root.waiters("a/1", 1).await;
     // Alice waits for bob, bob for carol at a name that alice may not see, and carol for alice.

@@ -168,7 +168,9 @@ async fn right_in_a_namespace_is_none_over_the_cluster() {
     let limit = json!({"limits": [{"name": "waiters_per_lock_max", "value": 9_000}]});
     let key = json!({"principal": "user/root", "label": "mine", "never_expires": true});
     for caller in [&local, &inside] {
-        for path in ["cluster", "cluster/limits", "access/roles", "access/users", "access/audit", "access/report"] {
+        for path in
+            ["cluster", "cluster/limits", "access/roles", "access/users", "access/audit", "access/report"]
+        {
             refused(&caller.get(&format!("/api/v1/{path}")).await, "permission_denied");
         }
         refused(&caller.post("/api/v1/cluster/snapshot", json!({})).await, "permission_denied");

@@ -117,7 +117,10 @@ async fn odd_grpc_path_gives_no_data() {
             request.extend_from_slice(&empty);
             let answer = raw(&address, &request).await;
             assert!(!answer.contains(GEM), "{path} {kind}: {answer}");
-            assert!(!answer.contains("grpc-status:0") && !answer.contains("grpc-status: 0"), "{path} {kind}: {answer}");
+            assert!(
+                !answer.contains("grpc-status:0") && !answer.contains("grpc-status: 0"),
+                "{path} {kind}: {answer}"
+            );
         }
     }
     let nobody = Caller::anonymous(secured.follower());

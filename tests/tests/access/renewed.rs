@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::secure::{Caller, LONG_MS, Secured, done, refused};
 use crate::streams::{
-    Piped, all_end, answered, calling, grpc_watch, hold, holding, lock_watch, piped_watch, receive, send, sse,
-    subscription, watching, ws_watch,
+    Piped, all_end, answered, calling, grpc_watch, hold, holding, lock_watch, piped_watch, receive, send,
+    sse, subscription, watching, ws_watch,
 };
 
 const KEY_MS: u64 = 5_000;
@@ -74,7 +74,10 @@ async fn pipeline_renewed_in_place_misses_nothing() {
     piped.sender.send(calling(1, &caller, call::Request::Watch(lock_watch()))).expect("open");
     piped.next().await.expect("goes on").1.expect("a first message");
     done(secured.root.acquire("before").await);
-    piped.sender.send(v1::PipelineRequest { token: lasting.key.clone(), ..Default::default() }).expect("open");
+    piped
+        .sender
+        .send(v1::PipelineRequest { token: lasting.key.clone(), ..Default::default() })
+        .expect("open");
     done(secured.root.acquire("between").await);
     until(end + Duration::from_secs(1)).await;
     done(secured.root.acquire("after").await);

@@ -70,7 +70,9 @@ async fn suspension_ends_every_stream() {
         match what {
             // What it owns ends in the same entry.
             "waiting acquire" => &["principal_suspended", "permission_denied"],
-            "Hold" => &["principal_suspended", "lost: suspended", "lost: principal_suspended", "lost: denied"],
+            "Hold" => {
+                &["principal_suspended", "lost: suspended", "lost: principal_suspended", "lost: denied"]
+            }
             _ => &["principal_suspended"],
         }
     };
@@ -184,7 +186,8 @@ async fn locks_of_a_suspended_principal_go_to_others_at_once() {
     let path = format!("/api/v1/watch/poll?from_revision={from}&wait_ms=0");
     let told = done(secured.root.get(&path).await);
     let changes = told.body["changes"].as_array().expect("changes");
-    let of_revision = changes.iter().find(|changes| changes["revision"] == revisions[0]).expect("the revision");
+    let of_revision =
+        changes.iter().find(|changes| changes["revision"] == revisions[0]).expect("the revision");
     let events = of_revision["events"].as_array().expect("events");
     let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
     for kind in ["principal_changed", "session_ended", "lock_released", "lock_granted"] {

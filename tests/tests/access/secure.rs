@@ -7,47 +7,47 @@ use serde_json::{Value, json};
 use tonic::metadata::MetadataValue;
 
 /// A time longer than any test waits.
-pub const LONG_MS: u64 = 600_000;
+pub(crate) const LONG_MS: u64 = 600_000;
 /// How long a stream may outlive the answer to the revocation of its right. The promise is a second; the rest is for slow machines.
-pub const REVOKED_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(3);
 
 /// A cluster with an administrator.
-pub struct Secured {
+pub(crate) struct Secured {
     /// The cluster.
-    pub cluster: Cluster,
+    pub(crate) cluster: Cluster,
     /// The administrator, `user/root`, at the leader.
-    pub root: Caller,
+    pub(crate) root: Caller,
     /// The place of the node that led when the cluster was set up.
-    pub leader: usize,
+    pub(crate) leader: usize,
     /// The place of a node that did not.
-    pub follower: usize,
+    pub(crate) follower: usize,
 }
 
 /// Somebody who calls one node, with a key or with nothing.
 #[derive(Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The principal; empty for an anonymous caller.
-    pub principal: String,
+    pub(crate) principal: String,
     /// The secret that the caller sends; empty for none.
-    pub key: String,
+    pub(crate) key: String,
     /// The id of the credential.
-    pub credential: String,
+    pub(crate) credential: String,
     /// The namespace of the calls.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// The REST API.
-    pub rest: Rest,
+    pub(crate) rest: Rest,
     /// Base URL of the REST API.
-    pub base: String,
+    pub(crate) base: String,
     /// Base URL of the gRPC API.
-    pub grpc: String,
+    pub(crate) grpc: String,
     /// URL of the WebSocket API.
-    pub ws: String,
+    pub(crate) ws: String,
     /// URL of the GraphQL API over WebSocket.
-    pub graphql: String,
+    pub(crate) graphql: String,
 }
 
 /// Finds a field anywhere in an answer, so that a test does not depend on how deep an object lies.
-pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
         Value::Object(fields) => {
             fields.get(name).or_else(|| fields.values().find_map(|inner| field(inner, name)))
@@ -58,27 +58,27 @@ pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// A text field anywhere in an answer.
-pub fn text(answer: &Answer, name: &str) -> String {
+pub(crate) fn text(answer: &Answer, name: &str) -> String {
     let found = field(&answer.body, name).and_then(Value::as_str);
     found.unwrap_or_else(|| panic!("no text {name} in {answer:?}")).to_owned()
 }
 
 /// The answer, if it is not a refusal.
 #[track_caller]
-pub fn done(answer: Answer) -> Answer {
+pub(crate) fn done(answer: Answer) -> Answer {
     assert!(answer.status < 300, "{answer:?}");
     answer
 }
 
 /// Checks the code of a refusal.
 #[track_caller]
-pub fn refused(answer: &Answer, code: &str) {
+pub(crate) fn refused(answer: &Answer, code: &str) {
     assert_eq!(answer.code(), code, "{answer:?}");
 }
 
 impl Caller {
     /// A caller without a credential.
-    pub fn anonymous(node: &Node) -> Self {
+    pub(crate) fn anonymous(node: &Node) -> Self {
         let base = format!("http://{}", node.rest_address());
         Self {
             principal: String::new(),
@@ -95,25 +95,25 @@ impl Caller {
 
     /// The same caller at another node.
     #[must_use]
-    pub fn at(&self, node: &Node) -> Self {
+    pub(crate) fn at(&self, node: &Node) -> Self {
         let Self { principal, key, credential, namespace, .. } = self.clone();
         Self { principal, key, credential, namespace, ..Self::anonymous(node) }
     }
 
     /// The same caller in another namespace.
     #[must_use]
-    pub fn within(&self, namespace: &str) -> Self {
+    pub(crate) fn within(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     /// The same caller with another secret.
     #[must_use]
-    pub fn with_key(&self, key: &str) -> Self {
+    pub(crate) fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }
     }
 
     /// The headers of a call.
-    pub fn headers(&self) -> Vec<(String, String)> {
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let mut headers = vec![("batuta-namespace".to_owned(), self.namespace.clone())];
         if !self.key.is_empty() {
             headers.push(("authorization".to_owned(), format!("Bearer {}", self.key)));
@@ -122,7 +122,7 @@ impl Caller {
     }
 
     /// Sends a request with more headers.
-    pub async fn send_with(
+    pub(crate) async fn send_with(
         &self,
         method: &str,
         path: &str,
@@ -137,50 +137,50 @@ impl Caller {
     }
 
     /// Sends a GET request.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send_with("GET", path, &[], None).await
     }
 
     /// Sends a POST request.
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send_with("POST", path, &[], Some(&body)).await
     }
 
     /// Sends a PUT request.
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.send_with("PUT", path, &[], Some(&body)).await
     }
 
     /// Sends a DELETE request.
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send_with("DELETE", path, &[], None).await
     }
 
     /// Takes a lock for a long time without waiting.
-    pub async fn acquire(&self, name: &str) -> Answer {
+    pub(crate) async fn acquire(&self, name: &str) -> Answer {
         self.post("/api/v1/locks", json!({"name": name, "ttl_ms": LONG_MS})).await
     }
 
     /// Takes a lock under an idempotency key.
-    pub async fn acquire_keyed(&self, name: &str, key: &str) -> Answer {
+    pub(crate) async fn acquire_keyed(&self, name: &str, key: &str) -> Answer {
         let body = json!({"name": name, "ttl_ms": LONG_MS});
         self.send_with("POST", "/api/v1/locks", &[("idempotency-key", key)], Some(&body)).await
     }
 
     /// Waits for a lock in the background.
-    pub fn wait_for(&self, name: &str) -> tokio::task::JoinHandle<Answer> {
+    pub(crate) fn wait_for(&self, name: &str) -> tokio::task::JoinHandle<Answer> {
         let body = json!({"name": name, "ttl_ms": LONG_MS, "wait_ms": LONG_MS});
         let caller = Self { rest: self.rest.patient(), ..self.clone() };
         tokio::spawn(async move { caller.post("/api/v1/locks", body).await })
     }
 
     /// Opens a session and returns its id.
-    pub async fn session(&self) -> String {
+    pub(crate) async fn session(&self) -> String {
         text(&done(self.post("/api/v1/sessions", json!({"ttl_ms": 60_000})).await), "session_id")
     }
 
     /// Waits until a lock has this many waiters. The caller needs `lock:read`.
-    pub async fn waiters(&self, name: &str, count: u64) {
+    pub(crate) async fn waiters(&self, name: &str, count: u64) {
         let path = format!("/api/v1/locks/{}", name.replace('/', "%2F"));
         eventually(&format!("{name} has {count} waiters"), || async {
             let answer = self.get(&path).await;
@@ -190,7 +190,7 @@ impl Caller {
     }
 
     /// A gRPC request with the caller's metadata.
-    pub fn request<T>(&self, message: T) -> tonic::Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         for (name, value) in self.headers() {
             let name = tonic::metadata::MetadataKey::from_bytes(name.as_bytes()).expect("a name");
@@ -203,19 +203,19 @@ impl Caller {
 
 impl Secured {
     /// Starts nodes, makes an administrator, and leaves access off.
-    pub async fn off(count: usize) -> Self {
+    pub(crate) async fn off(count: usize) -> Self {
         Self::over(Cluster::start(count).await).await
     }
 
     /// Starts nodes that enforce access.
-    pub async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         let secured = Self::off(count).await;
         secured.enforce().await;
         secured
     }
 
     /// Makes an administrator of a running cluster. While access is off and there is none, anybody may.
-    pub async fn over(cluster: Cluster) -> Self {
+    pub(crate) async fn over(cluster: Cluster) -> Self {
         let leader = cluster.leader().await;
         let follower = if cluster.nodes.len() > 1 { cluster.follower().await } else { leader };
         let nobody = Caller::anonymous(&cluster.nodes[leader]);
@@ -234,7 +234,7 @@ impl Secured {
     }
 
     /// Enforces access, and waits until every node does.
-    pub async fn enforce(&self) {
+    pub(crate) async fn enforce(&self) {
         done(self.root.put("/api/v1/access", json!({"mode": "enforce"})).await);
         for node in &self.cluster.nodes {
             let nobody = Caller::anonymous(node);
@@ -246,12 +246,12 @@ impl Secured {
     }
 
     /// The node that does not lead.
-    pub fn follower(&self) -> &Node {
+    pub(crate) fn follower(&self) -> &Node {
         &self.cluster.nodes[self.follower]
     }
 
     /// Makes a key.
-    pub async fn key(&self, principal: &str, more: Value) -> Caller {
+    pub(crate) async fn key(&self, principal: &str, more: Value) -> Caller {
         let mut wanted = json!({"principal": principal, "label": "test"});
         for (name, value) in more.as_object().into_iter().flatten() {
             wanted[name] = value.clone();
@@ -266,20 +266,20 @@ impl Secured {
     }
 
     /// Makes a service account with a key and no right.
-    pub async fn service(&self, name: &str) -> Caller {
+    pub(crate) async fn service(&self, name: &str) -> Caller {
         let path = format!("/api/v1/access/services/{name}");
         done(self.root.put(&path, json!({"description": "a test"})).await);
         self.key(&format!("service/{name}"), json!({})).await
     }
 
     /// Makes or replaces a role of one rule.
-    pub async fn role(&self, name: &str, permissions: &[&str], names: &[&str]) {
+    pub(crate) async fn role(&self, name: &str, permissions: &[&str], names: &[&str]) {
         let rules = json!({"rules": [{"permissions": permissions, "names": names}]});
         done(self.root.put(&format!("/api/v1/access/roles/{name}"), rules).await);
     }
 
     /// Gives a role and returns the id of the binding. `more` adds fields.
-    pub async fn grant(&self, subject: &str, role: &str, more: Value) -> String {
+    pub(crate) async fn grant(&self, subject: &str, role: &str, more: Value) -> String {
         let mut wanted = json!({"subject": subject, "role": role, "reason": "a test"});
         for (name, value) in more.as_object().into_iter().flatten() {
             wanted[name] = value.clone();
@@ -288,18 +288,18 @@ impl Secured {
     }
 
     /// Takes a binding away.
-    pub async fn ungrant(&self, binding: &str) {
+    pub(crate) async fn ungrant(&self, binding: &str) {
         done(self.root.delete(&format!("/api/v1/access/bindings/{binding}")).await);
     }
 
     /// Suspends a principal, such as `service/a`, with what it owns.
-    pub async fn suspend(&self, principal: &str) {
+    pub(crate) async fn suspend(&self, principal: &str) {
         let path = format!("/api/v1/access/{}/suspend", principal.replacen('/', "s/", 1));
         done(self.root.post(&path, json!({})).await);
     }
 
     /// Makes a service account that has exactly these permissions for these names.
-    pub async fn able(&self, name: &str, permissions: &[&str], names: &[&str]) -> Caller {
+    pub(crate) async fn able(&self, name: &str, permissions: &[&str], names: &[&str]) -> Caller {
         let caller = self.service(name).await;
         self.role(name, permissions, names).await;
         self.grant(&caller.principal, name, json!({})).await;
@@ -307,7 +307,7 @@ impl Secured {
     }
 
     /// Makes a service account that may do everything with locks, elections, sessions and registers. Also returns the id of its binding.
-    pub async fn editor(&self, name: &str) -> (Caller, String) {
+    pub(crate) async fn editor(&self, name: &str) -> (Caller, String) {
         let caller = self.service(name).await;
         let binding = self.grant(&caller.principal, "editor", json!({})).await;
         (caller, binding)

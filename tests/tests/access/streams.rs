@@ -25,20 +25,20 @@ use tonic_types::StatusExt as _;
 use crate::secure::{Caller, LONG_MS, REVOKED_WITHIN, field};
 
 /// An open stream. Its task ends with the code that ended the stream.
-pub struct Open {
+pub(crate) struct Open {
     /// The front and the kind of the stream.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     task: JoinHandle<String>,
 }
 
 impl Open {
     /// A stream that this task reads to its end.
-    pub fn new(what: &'static str, task: JoinHandle<String>) -> Self {
+    pub(crate) fn new(what: &'static str, task: JoinHandle<String>) -> Self {
         Self { what, task }
     }
 
     /// Waits for the end, and returns its code and how long it took.
-    pub async fn ended(self) -> (&'static str, String, Duration) {
+    pub(crate) async fn ended(self) -> (&'static str, String, Duration) {
         let begun = Instant::now();
         let code = match timeout(REVOKED_WITHIN, self.task).await {
             Ok(code) => code.expect("no panic"),
@@ -48,13 +48,17 @@ impl Open {
     }
 
     /// Whether the stream has ended.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 }
 
 /// Waits for the ends of streams, prints how long each took, and checks their codes.
-pub async fn all_end(why: &str, streams: Vec<Open>, accepted: impl Fn(&str) -> &'static [&'static str]) {
+pub(crate) async fn all_end(
+    why: &str,
+    streams: Vec<Open>,
+    accepted: impl Fn(&str) -> &'static [&'static str],
+) {
     let ends = futures_util::future::join_all(streams.into_iter().map(Open::ended)).await;
     for (what, code, elapsed) in &ends {
         println!("{why}: {what} ended with {code} after {elapsed:?}");
@@ -65,19 +69,20 @@ pub async fn all_end(why: &str, streams: Vec<Open>, accepted: impl Fn(&str) -> &
 }
 
 /// The code of a gRPC status.
-pub fn code_of(status: &Status) -> String {
+pub(crate) fn code_of(status: &Status) -> String {
     let info = status.get_details_error_info();
     info.map_or_else(|| format!("grpc {:?}: {}", status.code(), status.message()), |info| info.reason)
 }
 
 /// The code of an error in a pipeline.
-pub fn code_in(details: &[u8]) -> String {
+pub(crate) fn code_in(details: &[u8]) -> String {
     let status = tonic_types::Status::decode(details).expect("a status");
     code_of(&Status::with_details(status.code.into(), status.message, details.to_vec().into()))
 }
 
 /// A sender, and the stream of what it sends.
-pub fn channel<T: Send + 'static>() -> (mpsc::UnboundedSender<T>, impl Stream<Item = T> + Send + 'static) {
+pub(crate) fn channel<T: Send + 'static>()
+-> (mpsc::UnboundedSender<T>, impl Stream<Item = T> + Send + 'static) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|message| (message, receiver))
@@ -86,7 +91,7 @@ pub fn channel<T: Send + 'static>() -> (mpsc::UnboundedSender<T>, impl Stream<It
 }
 
 /// Reads server-sent events of a watch. `query` selects the changes.
-pub async fn sse(caller: &Caller, query: &str) -> Open {
+pub(crate) async fn sse(caller: &Caller, query: &str) -> Open {
     let mut request = reqwest::Client::new().get(format!("{}/api/v1/watch?{query}", caller.base));
     for (name, value) in caller.headers() {
         request = request.header(name, value);
@@ -108,12 +113,12 @@ pub async fn sse(caller: &Caller, query: &str) -> Open {
 }
 
 /// A watch of locks over gRPC.
-pub fn lock_watch() -> v1::WatchRequest {
+pub(crate) fn lock_watch() -> v1::WatchRequest {
     v1::WatchRequest { areas: vec!["lock".to_owned()], progress_ms: 100, ..Default::default() }
 }
 
 /// Reads a watch over gRPC.
-pub async fn grpc_watch(caller: &Caller) -> Open {
+pub(crate) async fn grpc_watch(caller: &Caller) -> Open {
     let mut service = WatchServiceClient::connect(caller.grpc.clone()).await.expect("connects");
     let mut stream = service.watch(caller.request(lock_watch())).await.expect("a watch").into_inner();
     let _ = stream.message().await.expect("goes on").expect("a first message");
@@ -130,26 +135,26 @@ pub async fn grpc_watch(caller: &Caller) -> Open {
 }
 
 /// A lock that is held for a stream.
-pub struct Held {
+pub(crate) struct Held {
     /// Sends to the stream, which ends when this is dropped.
-    pub sender: mpsc::UnboundedSender<v1::HoldRequest>,
+    pub(crate) sender: mpsc::UnboundedSender<v1::HoldRequest>,
     /// The end of the stream.
-    pub open: Open,
+    pub(crate) open: Open,
 }
 
 /// A message of the client of a hold.
-pub fn holding(request: hold_request::Request) -> v1::HoldRequest {
+pub(crate) fn holding(request: hold_request::Request) -> v1::HoldRequest {
     v1::HoldRequest { request: Some(request) }
 }
 
 /// One exclusive lock, to be taken for a long time.
-pub fn wanted(name: &str) -> v1::AcquireRequest {
+pub(crate) fn wanted(name: &str) -> v1::AcquireRequest {
     let lock = v1::LockRequest { name: name.to_owned(), ..Default::default() };
     v1::AcquireRequest { locks: vec![lock], ttl_ms: Some(LONG_MS), ..Default::default() }
 }
 
 /// Holds a lock for a stream over gRPC.
-pub async fn hold(caller: &Caller, name: &str) -> Held {
+pub(crate) async fn hold(caller: &Caller, name: &str) -> Held {
     let mut service = LockServiceClient::connect(caller.grpc.clone()).await.expect("connects");
     let (sender, messages) = channel();
     sender.send(holding(hold_request::Request::Acquire(wanted(name)))).expect("open");
@@ -172,24 +177,24 @@ pub async fn hold(caller: &Caller, name: &str) -> Held {
 }
 
 /// A message with one call of a pipeline.
-pub fn calling(call_id: u64, caller: &Caller, request: call::Request) -> v1::PipelineRequest {
+pub(crate) fn calling(call_id: u64, caller: &Caller, request: call::Request) -> v1::PipelineRequest {
     let namespace = caller.namespace.clone();
     let call = v1::Call { call_id, namespace, request: Some(request), ..Default::default() };
     v1::PipelineRequest { calls: vec![call], ..Default::default() }
 }
 
 /// A pipeline of a caller.
-pub struct Piped {
+pub(crate) struct Piped {
     /// Sends to the stream, which ends when this is dropped.
-    pub sender: mpsc::UnboundedSender<v1::PipelineRequest>,
+    pub(crate) sender: mpsc::UnboundedSender<v1::PipelineRequest>,
     /// The answers.
-    pub answers: tonic::Streaming<v1::PipelineResponse>,
+    pub(crate) answers: tonic::Streaming<v1::PipelineResponse>,
     ready: Vec<v1::Answer>,
 }
 
 impl Piped {
     /// Opens a pipeline.
-    pub async fn open(caller: &Caller) -> Result<Self, Status> {
+    pub(crate) async fn open(caller: &Caller) -> Result<Self, Status> {
         let mut service = PipelineServiceClient::connect(caller.grpc.clone()).await.expect("connects");
         let (sender, messages) = channel();
         let answers = service.pipeline(caller.request(messages)).await?.into_inner();
@@ -197,7 +202,7 @@ impl Piped {
     }
 
     /// The next answer: the id of its call, and its result or the code of its refusal.
-    pub async fn next(&mut self) -> Result<(u64, Result<answer::Result, String>), Status> {
+    pub(crate) async fn next(&mut self) -> Result<(u64, Result<answer::Result, String>), Status> {
         while self.ready.is_empty() {
             let message = self.answers.message().await?;
             self.ready = message.ok_or_else(|| Status::cancelled("no status"))?.answers;
@@ -213,7 +218,7 @@ impl Piped {
 }
 
 /// Reads a watch inside a pipeline. The sender keeps the stream open.
-pub async fn piped_watch(caller: &Caller) -> (mpsc::UnboundedSender<v1::PipelineRequest>, Open) {
+pub(crate) async fn piped_watch(caller: &Caller) -> (mpsc::UnboundedSender<v1::PipelineRequest>, Open) {
     let mut piped = Piped::open(caller).await.expect("a stream");
     let sender = piped.sender.clone();
     sender.send(calling(1, caller, call::Request::Watch(lock_watch()))).expect("open");
@@ -231,10 +236,10 @@ pub async fn piped_watch(caller: &Caller) -> (mpsc::UnboundedSender<v1::Pipeline
 }
 
 /// A WebSocket.
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens a WebSocket with the caller's headers.
-pub async fn connect(caller: &Caller, url: &str, subprotocol: &str) -> Result<Socket, Error> {
+pub(crate) async fn connect(caller: &Caller, url: &str, subprotocol: &str) -> Result<Socket, Error> {
     let mut request = url.into_client_request()?;
     let value = HeaderValue::from_str(subprotocol).expect("ASCII");
     request.headers_mut().insert("sec-websocket-protocol", value);
@@ -246,17 +251,17 @@ pub async fn connect(caller: &Caller, url: &str, subprotocol: &str) -> Result<So
 }
 
 /// Opens the WebSocket front.
-pub async fn ws(caller: &Caller) -> Socket {
+pub(crate) async fn ws(caller: &Caller) -> Socket {
     connect(caller, &caller.ws, "batuta.v1+json").await.expect("the node takes the connection")
 }
 
 /// Sends a frame.
-pub async fn send(socket: &mut Socket, frame: Value) {
+pub(crate) async fn send(socket: &mut Socket, frame: Value) {
     socket.send(Message::text(frame.to_string())).await.expect("sends");
 }
 
 /// Receives a frame; an error is the reason of the end.
-pub async fn receive(socket: &mut Socket) -> Result<Value, String> {
+pub(crate) async fn receive(socket: &mut Socket) -> Result<Value, String> {
     loop {
         match timeout(PATIENCE, socket.next()).await.map_err(|_| "nothing in time".to_owned())? {
             Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
@@ -271,7 +276,7 @@ pub async fn receive(socket: &mut Socket) -> Result<Value, String> {
 }
 
 /// Receives the answer to a request, past everything else: its result, or the code of its refusal.
-pub async fn answered(socket: &mut Socket, id: &str) -> Result<Value, String> {
+pub(crate) async fn answered(socket: &mut Socket, id: &str) -> Result<Value, String> {
     loop {
         let frame = receive(socket).await?;
         match frame["type"].as_str() {
@@ -289,7 +294,7 @@ const CODES: [&str; 5] =
     ["token_expired", "token_revoked", "principal_suspended", "permission_denied", "invalid_token"];
 
 /// Reads a socket until an error or its end, and returns the code.
-pub async fn end_of(mut socket: Socket) -> String {
+pub(crate) async fn end_of(mut socket: Socket) -> String {
     loop {
         match receive(&mut socket).await {
             Ok(frame) if frame["type"] == "error" => {
@@ -306,7 +311,7 @@ pub async fn end_of(mut socket: Socket) -> String {
 }
 
 /// Opens a watch of locks over WebSocket.
-pub async fn watching(caller: &Caller) -> Socket {
+pub(crate) async fn watching(caller: &Caller) -> Socket {
     let mut socket = ws(caller).await;
     send(&mut socket, json!({"id": "w", "op": "watch", "areas": "lock", "progress_ms": 100})).await;
     answered(&mut socket, "w").await.expect("a watch");
@@ -314,12 +319,12 @@ pub async fn watching(caller: &Caller) -> Socket {
 }
 
 /// Reads a watch over WebSocket.
-pub async fn ws_watch(caller: &Caller) -> Open {
+pub(crate) async fn ws_watch(caller: &Caller) -> Open {
     Open::new("WebSocket", tokio::spawn(end_of(watching(caller).await)))
 }
 
 /// Starts a GraphQL operation over WebSocket.
-pub async fn graphql(caller: &Caller, query: &str) -> Socket {
+pub(crate) async fn graphql(caller: &Caller, query: &str) -> Socket {
     let mut socket = connect(caller, &caller.graphql, "graphql-transport-ws").await.expect("connects");
     send(&mut socket, json!({"type": "connection_init"})).await;
     assert_eq!(receive(&mut socket).await.expect("an answer")["type"], "connection_ack");
@@ -329,7 +334,7 @@ pub async fn graphql(caller: &Caller, query: &str) -> Socket {
 }
 
 /// Reads a GraphQL subscription.
-pub async fn subscription(caller: &Caller) -> Open {
+pub(crate) async fn subscription(caller: &Caller) -> Open {
     const QUERY: &str = "subscription { changes(areas: [LOCK], progressMs: 100) { __typename } }";
     let mut socket = graphql(caller, QUERY).await;
     let first = receive(&mut socket).await.expect("a first item");
