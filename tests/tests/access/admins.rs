@@ -53,7 +53,7 @@ async fn manager_gives_no_more_than_it_has() {
     assert!(["escalation_refused", "permission_denied"].contains(&answer.code()), "{answer:?}");
     // Nothing came of it.
     refused(&manager.get("/api/v1/locks").await, "permission_denied");
-    refused(&manager.put("/api/v1/access", json!({"mode": "off"})).await, "permission_denied");
+    refused(&manager.put("/api/v1/access/mode", json!({"mode": "off"})).await, "permission_denied");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +166,7 @@ async fn first_administrator_is_made_once() {
         ("PUT", "/api/v1/access/users/eve", json!({"description": ""})),
         ("POST", "/api/v1/access/bindings", json!({"subject": "user/root", "role": "admin", "reason": "x"})),
         ("POST", "/api/v1/access/keys", json!({"principal": "user/root", "label": "x"})),
-        ("PUT", "/api/v1/access", json!({"mode": "off"})),
+        ("PUT", "/api/v1/access/mode", json!({"mode": "off"})),
         ("PUT", "/api/v1/access/roles/x", json!({"rules": []})),
     ] {
         let answer = nobody.send_with(method, path, &[], Some(&body)).await;

@@ -46,14 +46,14 @@ pub(crate) fn need(operation: &str) -> Need {
             Need::Right("access:write")
         }
         "get_principal" | "list_principals" | "list_groups" | "list_roles" | "list_bindings"
-        | "get_access_report" => Need::Right("access:read"),
+        | "get_access" | "get_access_report" => Need::Right("access:read"),
         "set_access_mode" => Need::Right("access:mode"),
         "read_audit" => Need::Right("access:audit"),
         // One's own grants, sessions, waits, password and keys; with a permission those of others.
         "release" | "extend" | "downgrade" | "set_metadata" | "cancel_wait" | "proclaim" | "resign"
         | "keep_alive" | "close_session" | "get_session" | "watch" | "list_members" | "logout"
         | "check_access" | "set_password" | "create_key" | "rotate_key" | "list_credentials"
-        | "delete_credential" | "get_access" => Need::Identity,
+        | "delete_credential" => Need::Identity,
         other => panic!("{other} is new: say in tests/tests/access/calls.rs (fn need) what it needs"),
     }
 }
@@ -191,7 +191,7 @@ fn access_calls() -> Vec<RestCall> {
         rest("GET", "/api/v1/access/credentials", "list_credentials").asking("principal=user%2Froot"),
         rest("DELETE", "/api/v1/access/credentials/{credential_id}", "delete_credential"),
         rest("GET", "/api/v1/access", "get_access"),
-        rest("PUT", "/api/v1/access", "set_access_mode").of(json!({"mode": "enforce"})),
+        rest("PUT", "/api/v1/access/mode", "set_access_mode").of(json!({"mode": "enforce"})),
         rest("GET", "/api/v1/access/report", "get_access_report"),
         rest("POST", "/api/v1/access/report/clear", "get_access_report"),
         rest("GET", "/api/v1/access/audit", "read_audit"),
@@ -337,7 +337,7 @@ pub(crate) const FIELDS: &[Field] = &[
     Field("query", "members", "list_members", "members { __typename }"),
     Field("query", "limits", "get_limits", "limits { __typename }"),
     Field("query", "readiness", "readiness", "readiness { __typename }"),
-    Field("query", "whoami", "who_am_i", "whoami { __typename }"),
+    Field("query", "whoAmI", "who_am_i", "whoAmI { __typename }"),
     Field("query", "checkAccess", "check_access", r#"checkAccess(permission: "lock:read") { __typename }"#),
     Field("query", "access", "get_access", "access { __typename }"),
     Field("query", "principals", "list_principals", "principals { __typename }"),

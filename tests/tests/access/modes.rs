@@ -18,7 +18,7 @@ async fn observe_allows_everything_and_reports_what_is_missing() {
     let secured = Secured::off(3).await;
     let root = secured.root.at(secured.follower());
     let nobody = Caller::anonymous(secured.follower());
-    done(root.put("/api/v1/access", json!({"mode": "observe"})).await);
+    done(root.put("/api/v1/access/mode", json!({"mode": "observe"})).await);
     eventually("the node observes", || async {
         let _ = nobody.get("/api/v1/locks").await;
         missing(&root).await.contains(&"anonymous lock:list".to_owned()).then_some(())
@@ -39,7 +39,7 @@ async fn observe_allows_everything_and_reports_what_is_missing() {
     let user = json!({"description": ""});
     refused(&nobody.put("/api/v1/access/users/eve", user.clone()).await, "unauthenticated");
     refused(&half.put("/api/v1/access/users/eve", user).await, "permission_denied");
-    refused(&half.put("/api/v1/access", json!({"mode": "off"})).await, "permission_denied");
+    refused(&half.put("/api/v1/access/mode", json!({"mode": "off"})).await, "permission_denied");
     // A bad token is refused in every mode: who sends one should learn of it now.
     refused(&half.with_key("btk_nonsense").acquire("x").await, "invalid_token");
     done(root.post("/api/v1/access/report/clear", json!({})).await);
@@ -92,7 +92,7 @@ async fn modes_change_under_load_and_probes_stay_green() {
     let (mut modes, mut number) = (["observe", "enforce", "observe", "off"].into_iter().cycle(), 0);
     while !load.is_finished() {
         let mode = modes.next().expect("a cycle");
-        done(secured.root.put("/api/v1/access", json!({"mode": mode})).await);
+        done(secured.root.put("/api/v1/access/mode", json!({"mode": mode})).await);
         for node in &secured.cluster.nodes {
             for probe in ["/livez", "/readyz"] {
                 assert_eq!(node.rest.get(probe).await.status, 200, "{mode} {probe}");
@@ -103,7 +103,7 @@ async fn modes_change_under_load_and_probes_stay_green() {
     }
     load.await.expect("the load goes on in every mode");
     println!("the mode changed {number} times");
-    done(secured.root.put("/api/v1/access", json!({"mode": "off"})).await);
+    done(secured.root.put("/api/v1/access/mode", json!({"mode": "off"})).await);
     secured.cluster.converged().await;
 }
 

@@ -175,7 +175,7 @@ async fn right_in_a_namespace_is_none_over_the_cluster() {
         }
         refused(&caller.post("/api/v1/cluster/snapshot", json!({})).await, "permission_denied");
         refused(&caller.put("/api/v1/cluster/limits", limit.clone()).await, "permission_denied");
-        refused(&caller.put("/api/v1/access", json!({"mode": "off"})).await, "permission_denied");
+        refused(&caller.put("/api/v1/access/mode", json!({"mode": "off"})).await, "permission_denied");
         let made = caller.post("/api/v1/access/keys", key.clone()).await;
         assert!(["permission_denied", "escalation_refused"].contains(&made.code()), "{made:?}");
     }
@@ -201,7 +201,7 @@ async fn narrowed_key_has_less_than_its_owner() {
     done(owner.within("team-a").acquire("ok/1").await);
     // A key gives nothing that its owner does not have.
     let wide = secured.key("service/owner", json!({"roles": ["admin"]})).await;
-    refused(&wide.put("/api/v1/access", json!({"mode": "off"})).await, "permission_denied");
+    refused(&wide.put("/api/v1/access/mode", json!({"mode": "off"})).await, "permission_denied");
     let words = done(narrow.get("/api/v1/access/whoami").await);
     assert_eq!(text(&words, "principal"), "service/owner");
 }

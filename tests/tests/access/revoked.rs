@@ -90,7 +90,15 @@ async fn unbinding_ends_every_stream() {
     secured.ungrant(&binding).await;
     // Who it is has not changed, so the lock stays until its time is over; only its renewal is refused.
     hold.send(holding(hold_request::Request::KeepAlive(v1::HoldKeepAlive {}))).expect("open");
+    let (waiting, streams): (Vec<Open>, Vec<Open>) =
+        streams.into_iter().partition(|stream| stream.what == "waiting acquire");
     all_end("unbinding", streams, |_| &["permission_denied"]).await;
+    // A wait is decided again when its turn comes: the right may be back by then.
+    assert!(waiting.iter().all(|waiting| !waiting.is_over()));
+    let busy = "/api/v1/locks/busy%2Fservice-worker";
+    let id = text(&done(secured.root.get(busy).await), "lock_id");
+    done(secured.root.delete(&format!("{busy}?lock_id={id}")).await);
+    all_end("its turn", waiting, |_| &["permission_denied"]).await;
     refused(&caller.get("/api/v1/locks").await, "permission_denied");
     let lock = "/api/v1/locks/held%2Fservice-worker";
     assert_eq!(done(secured.root.get(lock).await).body["holder_count"], 1);

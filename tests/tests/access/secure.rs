@@ -235,7 +235,7 @@ impl Secured {
 
     /// Enforces access, and waits until every node does.
     pub(crate) async fn enforce(&self) {
-        done(self.root.put("/api/v1/access", json!({"mode": "enforce"})).await);
+        done(self.root.put("/api/v1/access/mode", json!({"mode": "enforce"})).await);
         for node in &self.cluster.nodes {
             let nobody = Caller::anonymous(node);
             eventually(&format!("{} enforces access", node.name), || async {
