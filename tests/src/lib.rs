@@ -9,6 +9,7 @@ mod graphql;
 mod http;
 mod ports;
 mod process;
+mod small_disk;
 mod snippets;
 
 pub use cluster::{Cluster, Node, program};
@@ -17,6 +18,8 @@ pub use http::{Answer, Rest};
 pub use ports::Ports;
 pub use process::{Alone, Dev, Process, addresses, is_alive, pid, written};
 pub use snippets::{Snippet, Terminal, snippets};
+pub use small_disk::SmallDisk;
+pub use snippets::{Snippet, snippets};
 
 use std::time::{Duration, Instant};
 

@@ -1,58 +1,18 @@
 //! A disk that fills up: requests that add to the state are refused before the log is harmed, everything else works, and writes are
 //! accepted again when there is room. When another voter has room, it takes over leadership and nothing is refused.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use batuta_proto::v1;
 use batuta_proto::v1::hold_request::Request as Hold;
 use batuta_proto::v1::hold_response::Event;
 use batuta_proto::v1::lock_service_client::LockServiceClient;
-use batuta_tests::{Cluster, PATIENCE, Rest, eventually};
+use batuta_tests::{Cluster, PATIENCE, Rest, SmallDisk, eventually};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::Channel;
-
-/// A small file system in memory, which is unmounted when the value is dropped.
-struct SmallDisk {
-    dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// Mounts the file system. Returns `None`, and prints the reason, when this process may not mount.
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
-            .arg(dir.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { dir }),
-            Ok(output) => {
-                println!("skipped: mount failed: {}", String::from_utf8_lossy(&output.stderr));
-                None
-            }
-            Err(error) => {
-                println!("skipped: mount cannot be run: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.path().display());
-    }
-}
 
 /// A lock held over a stream.
 struct Held {
