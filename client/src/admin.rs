@@ -9,6 +9,7 @@ use batuta_proto::v1::session_service_client::SessionServiceClient;
 use batuta_proto::v1::{self};
 
 use crate::call::Call;
+use crate::pool::Sight;
 use crate::{Client, Error};
 
 /// Generates one method per plain rpc: message in, answer out.
@@ -30,6 +31,8 @@ macro_rules! calls {
         }
     };
 }
+
+pub(crate) use calls;
 
 /// Generates the same methods for calls that go through the pipeline.
 macro_rules! pipelined {
@@ -87,19 +90,20 @@ impl Client {
     /// # Errors
     /// No node answered before the deadline.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
-        self.status_with(v1::GetStatusRequest::default()).await
-    }
-
-    pub(crate) async fn status_with(
-        &self,
-        request: v1::GetStatusRequest,
-    ) -> Result<v1::GetStatusResponse, Error> {
+        let request = v1::GetStatusRequest::default();
         let asked = self.unary(request, Call::read(), |channel, request| async move {
             ClusterServiceClient::new(channel).get_status(request).await
         });
         let status = asked.await?;
-        self.pool.follow(&status);
+        self.pool.follow(&Sight::from(&status));
         Ok(status)
+    }
+
+    /// Learns the members and the leader from the preferred node. Every known caller may list the members, but
+    /// not every caller may read the status.
+    pub(crate) async fn find_members(&self) -> Result<(), Error> {
+        self.pool.follow(&Sight::from(self.members().await?));
+        Ok(())
     }
 
     /// Lists the members of the cluster.

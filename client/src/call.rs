@@ -110,6 +110,10 @@ struct Attempts {
     problems: Vec<(Arc<str>, Error)>,
     /// The failure of an attempt that may have taken effect.
     unknown: Option<Error>,
+    /// Which token the last attempt was made with.
+    sent: u64,
+    /// Whether the call was made again with another token.
+    renewed: bool,
 }
 
 impl Attempts {
@@ -141,6 +145,17 @@ impl Attempts {
     /// Whether this many nodes turned out not to be Batuta nodes.
     fn none_is_batuta(&self, count: usize) -> bool {
         self.problems.iter().filter(|(_, error)| error.code == "not_batuta").count() >= count
+    }
+
+    /// The outcome of the call, given the answer to its last attempt.
+    fn outcome<A>(self, answer: Result<A, Error>, keyed: bool) -> Result<A, Error> {
+        match (answer, self.unknown) {
+            (Err(error), Some(unknown)) if keyed && error.is_access_refused() => {
+                let message = format!("{}; a retry was refused: {}", unknown.message, error.message);
+                Err(Error { message, ..unknown })
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// The error of the call: the last failure, together with those of the other silent nodes if the last
@@ -218,7 +233,11 @@ impl Client {
                         Err(error) if error.is_passing() => error,
                         answered => {
                             self.judge(&attempts, &node, pace);
-                            return answered;
+                            if self.has_another_token(&answered, &mut attempts).await {
+                                next_at = Instant::now();
+                                continue;
+                            }
+                            return attempts.outcome(answered, call.key.is_some());
                         }
                     };
                     let cut_short = error.code == "timeout" && begun.is_some_and(|begun| begun.elapsed() < pace);
@@ -244,6 +263,7 @@ impl Client {
                     }
                     let node = self.pool.next(|url| attempts.asked.get(url).copied().unwrap_or_default());
                     attempts.begun(&node.url);
+                    attempts.sent = self.pool.credentials.generation();
                     pace = call.pace(patience, deadline, now);
                     next_at = now + pace;
                     let left = deadline - now;
@@ -260,6 +280,17 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Whether a call whose token was refused can be made with another one. That happens once.
+    async fn has_another_token<A>(&self, answer: &Result<A, Error>, attempts: &mut Attempts) -> bool {
+        let refused = answer.as_ref().is_err_and(Error::is_token_refused);
+        if !refused || attempts.renewed || !self.pool.credentials.replaced(attempts.sent).await {
+            return false;
+        }
+        tracing::debug!("the token was replaced; asking again");
+        attempts.renewed = true;
+        true
     }
 
     /// A node answered: nodes that were asked well before it and have not answered count as silent.
@@ -297,6 +328,7 @@ impl Client {
     fn request<Q>(&self, message: Q, call: &Call, attempt: Duration) -> Result<Request<Q>, Error> {
         let mut request = Request::new(message);
         request.set_timeout(attempt);
+        self.pool.credentials.sign(&mut request);
         request.metadata_mut().insert("batuta-namespace", ascii("namespace", &self.namespace)?);
         if let Some(key) = &call.key {
             request.metadata_mut().insert("idempotency-key", ascii("idempotency key", key)?);

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::*;
 use crate::tests::{PATIENCE, connections, eventually};
 
-/// A node that serves the cluster status and nothing else.
+/// A node that serves the members and the status of its cluster, and nothing else.
 struct Fake(v1::GetStatusResponse);
 
 macro_rules! refused {
@@ -28,6 +28,14 @@ macro_rules! refused {
                 Ok(Response::new(self.0.clone()))
             }
 
+            async fn list_members(
+                &self,
+                _: Request<v1::ListMembersRequest>,
+            ) -> Result<Response<v1::ListMembersResponse>, Status> {
+                let v1::GetStatusResponse { cluster_id, members, .. } = self.0.clone();
+                Ok(Response::new(v1::ListMembersResponse { cluster_id, members, revision: 1 }))
+            }
+
             $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$answer>, Status> {
                 Err(Status::unimplemented("not here"))
             })*
@@ -36,7 +44,6 @@ macro_rules! refused {
 }
 
 refused! {
-    list_members(ListMembersRequest) -> ListMembersResponse;
     remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
     promote_member(PromoteMemberRequest) -> PromoteMemberResponse;
     transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse;
@@ -64,10 +71,13 @@ impl Drop for Server {
 
 /// Serves the status of node `id` of a cluster with these members, of which the last one leads.
 fn serve(listener: TcpListener, id: u64, cluster_id: &str, members: &[SocketAddr]) -> Server {
-    let members: Vec<v1::Member> = (1..)
+    let mut members: Vec<v1::Member> = (1..)
         .zip(members)
         .map(|(node_id, address)| v1::Member { node_id, grpc: address.to_string(), ..Default::default() })
         .collect();
+    if let Some(last) = members.last_mut() {
+        last.set_role(v1::MemberRole::Leader);
+    }
     let status = v1::GetStatusResponse {
         cluster_id: cluster_id.to_owned(),
         node_id: id,

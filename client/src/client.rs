@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batuta_proto::v1::GetStatusRequest;
-
+use crate::credential::Credentials;
 use crate::pool::Pool;
-use crate::{Backoff, Error};
+use crate::{Backoff, Credential, Error};
 
 /// A handle on a cluster. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +23,7 @@ pub struct Builder {
     namespace: String,
     timeout: Duration,
     backoff: Backoff,
+    credential: Credential,
 }
 
 impl Builder {
@@ -61,19 +61,33 @@ impl Builder {
         self
     }
 
-    /// Finds a node that answers and, through that node, the leader.
+    /// How the client proves who it is; not at all unless set. The token goes to the given endpoints and to the
+    /// members that they name.
+    #[must_use]
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.credential = credential;
+        self
+    }
+
+    /// Finds a node that answers and, through that node, the leader. Without a credential, a cluster that
+    /// demands one only tells that it is there.
     ///
     /// # Errors
-    /// An endpoint is not an address or has an unsupported scheme, or no node answered in time.
+    /// An endpoint is not an address or has an unsupported scheme, the token file has no token, the token is
+    /// refused, or no node answered in time.
     pub async fn connect(self) -> Result<Client, Error> {
+        let credentials = Credentials::open(&self.credential)?;
+        let anonymous = !credentials.is_some();
         let client = Client {
-            pool: Arc::new(Pool::new(&self.endpoints)?),
+            pool: Arc::new(Pool::new(&self.endpoints, credentials)?),
             namespace: self.namespace.into(),
             timeout: self.timeout,
             backoff: self.backoff,
         };
-        client.status_with(GetStatusRequest { no_state_hash: true }).await?;
-        Ok(client)
+        match client.find_members().await {
+            Err(error) if anonymous && error.code == "unauthenticated" => Ok(client),
+            found => found.map(|()| client),
+        }
     }
 }
 
@@ -86,6 +100,7 @@ impl Client {
             namespace: "default".to_owned(),
             timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
+            credential: Credential::None,
         }
     }
 }

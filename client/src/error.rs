@@ -39,6 +39,15 @@ impl Error {
         Self::new("invalid_argument", message, false)
     }
 
+    /// Adds the refusal that led to this error, if there was one.
+    pub(crate) fn because(mut self, refused: Option<Self>) -> Self {
+        if let Some(refused) = refused {
+            self.message = format!("{}: {refused}", self.message);
+            self.details = refused.details;
+        }
+        self
+    }
+
     /// Decodes a gRPC status from the node at `url`, if the node is known. A status without `ErrorInfo` was
     /// not written by Batuta but by the transport; its message then names the address and the cause.
     pub(crate) fn from_status(status: &Status, url: Option<&str>) -> Self {
@@ -87,6 +96,23 @@ impl Error {
             | "disk_full" | "auth_busy" | "audit_unavailable" | "unavailable" | "timeout" => self.retryable,
             _ => false,
         }
+    }
+
+    /// Whether the token of the call is not valid, or is not valid any more. Another token may be.
+    #[must_use]
+    pub fn is_token_refused(&self) -> bool {
+        matches!(self.code.as_str(), "invalid_token" | "token_expired" | "token_revoked")
+    }
+
+    /// Whether the call was refused for who its caller is. Such a refusal comes before the node looks at the
+    /// retry key, so it does not tell whether an earlier attempt took effect.
+    #[must_use]
+    pub fn is_access_refused(&self) -> bool {
+        self.is_token_refused()
+            || matches!(
+                self.code.as_str(),
+                "unauthenticated" | "permission_denied" | "principal_suspended" | "host_not_allowed"
+            )
     }
 
     /// Whether the node did not answer: it may be dead, paused or cut off.
@@ -167,10 +193,41 @@ mod tests {
             ("deadlock", None, false, false),
             ("wait_timeout", None, false, false),
             ("session_expired", None, false, false),
+            ("auth_busy", soon, true, true),
+            ("audit_unavailable", soon, true, true),
+            ("upgrade_pending", soon, true, false),
+            ("escalation_refused", None, false, false),
+            ("last_admin", None, false, false),
+            ("password_changed", None, false, false),
+            ("already_bootstrapped", None, false, false),
+            ("built_in_role", None, false, false),
+            ("principal_not_found", None, false, false),
+            ("group_not_found", None, false, false),
+            ("role_not_found", None, false, false),
+            ("binding_not_found", None, false, false),
+            ("token_not_found", None, false, false),
         ] {
             let error = decoded(Code::DeadlineExceeded, code, retry);
             assert_eq!((error.retryable, error.is_passing()), (retryable, passing), "{code}");
         }
+    }
+
+    #[test]
+    fn refused_caller_is_final() {
+        for (code, token) in [
+            ("invalid_token", true),
+            ("token_expired", true),
+            ("token_revoked", true),
+            ("unauthenticated", false),
+            ("permission_denied", false),
+            ("principal_suspended", false),
+            ("host_not_allowed", false),
+        ] {
+            let error = decoded(Code::PermissionDenied, code, None);
+            assert_eq!((error.is_access_refused(), error.is_token_refused()), (true, token), "{code}");
+            assert!(!error.is_passing() && !error.is_gone() && !error.is_silence(), "{code}");
+        }
+        assert!(!decoded(Code::FailedPrecondition, "token_superseded", None).is_access_refused());
     }
 
     #[test]

@@ -189,6 +189,7 @@ async fn taken(client: &Client, holding: &Holding, poll: Duration) -> Loss {
 }
 
 async fn renew(client: Client, id: String, mut lease: Lease, sender: watch::Sender<Option<Loss>>) {
+    let mut refused = None;
     let loss = loop {
         sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
@@ -198,15 +199,16 @@ async fn renew(client: Client, id: String, mut lease: Lease, sender: watch::Send
         call.timeout = Some(lease.deadline().saturating_duration_since(sent));
         let asked = client.pipelined(extension(&id, lease.ttl), call);
         match timeout_at(lease.deadline(), asked).await {
-            Ok(Ok(_)) => lease.sent = sent,
+            Ok(Ok(_)) => (lease.sent, refused) = (sent, None),
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "extension failed");
+                refused = error.is_access_refused().then_some(error);
                 sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;
             }
             Err(_) => {
                 let reason = Error::new("grant_ended", "no extension was answered in time", false);
-                break Loss { since: lease.deadline(), reason };
+                break Loss { since: lease.deadline(), reason: reason.because(refused) };
             }
         }
     };

@@ -4,11 +4,13 @@
 //! A request that failed in transit is sent again under the same idempotency key until its deadline. If only
 //! the answer was lost, the retry gets that answer instead of taking effect twice.
 
+mod access;
 mod address;
 mod admin;
 mod backoff;
 mod call;
 mod client;
+mod credential;
 mod election;
 mod error;
 mod held;
@@ -32,6 +34,7 @@ pub use batuta_proto::v1;
 pub use crate::address::endpoint_url;
 pub use crate::backoff::Backoff;
 pub use crate::client::{Builder, Client};
+pub use crate::credential::{Credential, Token};
 pub use crate::election::{CampaignOptions, Election};
 pub use crate::error::Error;
 pub use crate::lock::{Lock, LockOptions};

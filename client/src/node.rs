@@ -1,18 +1,25 @@
 //! Calls to one specific node: no other node is asked instead, and nothing is sent twice.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use batuta_proto::v1::access_service_client::AccessServiceClient;
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
 use batuta_proto::v1::{
-    GetStatusRequest, GetStatusResponse, TriggerSnapshotRequest, TriggerSnapshotResponse,
+    GetAccessReportRequest, GetAccessReportResponse, GetStatusRequest, GetStatusResponse, ReadAuditRequest,
+    ReadAuditResponse, TriggerSnapshotRequest, TriggerSnapshotResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
-use crate::Error;
 use crate::address::endpoint_url;
+use crate::credential::Credentials;
 use crate::pool::channel;
+use crate::{Credential, Error};
 
 /// A handle on one specific node.
 #[derive(Debug, Clone)]
@@ -20,6 +27,7 @@ pub struct Node {
     url: String,
     channel: Channel,
     timeout: Duration,
+    credentials: Arc<Credentials>,
 }
 
 impl Node {
@@ -29,7 +37,15 @@ impl Node {
     /// The endpoint is not an address, or has an unsupported scheme.
     pub fn at(endpoint: &str, timeout: Duration) -> Result<Self, Error> {
         let url = endpoint_url(endpoint)?;
-        Ok(Self { channel: channel(&url)?, url, timeout })
+        Ok(Self { channel: channel(&url)?, url, timeout, credentials: Credentials::none() })
+    }
+
+    /// Sets how the client proves who it is; not at all unless set.
+    ///
+    /// # Errors
+    /// The token file has no token, or the token is not printable ASCII.
+    pub fn credential(self, credential: &Credential) -> Result<Self, Error> {
+        Ok(Self { credentials: Credentials::open(credential)?, ..self })
     }
 
     /// The node's URL.
@@ -41,10 +57,22 @@ impl Node {
     /// Reads the status of the cluster as this node sees it. Needs no quorum.
     ///
     /// # Errors
-    /// The node did not answer in time.
+    /// The node did not answer in time, or the caller may not read the status.
     pub async fn status(&self) -> Result<GetStatusResponse, Error> {
-        let mut service = ClusterServiceClient::new(self.channel.clone());
-        self.ask(service.get_status(Request::new(GetStatusRequest::default()))).await
+        self.ask(GetStatusRequest::default(), |channel, request| async move {
+            ClusterServiceClient::new(channel).get_status(request).await
+        })
+        .await
+    }
+
+    /// Whether the node says that it is ready. Every node answers that, whoever asks.
+    ///
+    /// # Errors
+    /// The node did not answer in time.
+    pub async fn is_ready(&self) -> Result<bool, Error> {
+        let mut service = HealthClient::new(self.channel.clone());
+        let answer = self.within(service.check(HealthCheckRequest::default())).await?;
+        Ok(answer.status() == ServingStatus::Serving)
     }
 
     /// Takes a snapshot on this node and purges its log.
@@ -52,11 +80,61 @@ impl Node {
     /// # Errors
     /// The node's refusal, or that it did not answer in time.
     pub async fn snapshot(&self) -> Result<TriggerSnapshotResponse, Error> {
-        let mut service = ClusterServiceClient::new(self.channel.clone());
-        self.ask(service.trigger_snapshot(Request::new(TriggerSnapshotRequest {}))).await
+        self.ask(TriggerSnapshotRequest {}, |channel, request| async move {
+            ClusterServiceClient::new(channel).trigger_snapshot(request).await
+        })
+        .await
     }
 
-    async fn ask<A>(&self, call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Error> {
+    /// Reads a page of this node's audit, oldest lines first.
+    ///
+    /// # Errors
+    /// The node's refusal, or that it did not answer in time.
+    pub async fn audit(&self, request: ReadAuditRequest) -> Result<ReadAuditResponse, Error> {
+        self.ask(request, |channel, request| async move {
+            AccessServiceClient::new(channel).read_audit(request).await
+        })
+        .await
+    }
+
+    /// Reads which calls this node would have denied in mode `observe`.
+    ///
+    /// # Errors
+    /// The node's refusal, or that it did not answer in time.
+    pub async fn access_report(
+        &self,
+        request: GetAccessReportRequest,
+    ) -> Result<GetAccessReportResponse, Error> {
+        self.ask(request, |channel, request| async move {
+            AccessServiceClient::new(channel).get_access_report(request).await
+        })
+        .await
+    }
+
+    /// Makes a call. When its token is refused and the token file has another one, the call is made again.
+    async fn ask<Q, A, R>(&self, message: Q, rpc: impl Fn(Channel, Request<Q>) -> R) -> Result<A, Error>
+    where
+        Q: Clone,
+        R: Future<Output = Result<Response<A>, Status>>,
+    {
+        let sent = self.credentials.generation();
+        let answer = self.within(rpc(self.channel.clone(), self.signed(message.clone()))).await;
+        if let Err(error) = &answer
+            && error.is_token_refused()
+            && self.credentials.replaced(sent).await
+        {
+            return self.within(rpc(self.channel.clone(), self.signed(message))).await;
+        }
+        answer
+    }
+
+    fn signed<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        self.credentials.sign(&mut request);
+        request
+    }
+
+    async fn within<A>(&self, call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Error> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(Error::from_status(&status, Some(&self.url))),

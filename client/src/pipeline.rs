@@ -15,19 +15,20 @@ use batuta_proto::v1::call::Request as Wanted;
 use batuta_proto::v1::pipeline_service_client::PipelineServiceClient;
 use futures_util::{Stream, stream};
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::Error;
 use crate::address::endpoint_url;
+use crate::credential::{Bearer, Credentials};
 use crate::held::millis;
 use crate::pool::channel;
 use crate::transport;
 use crate::watch_queue::{Putter, Taker, watch_queue};
+use crate::{Credential, Error};
 
 /// Calls of each kind in flight (waits for a lock or an election, watches, all others). A node accepts more
 /// than all of them on one stream.
@@ -114,19 +115,27 @@ pub struct CallOptions {
     pub timeout: Option<Duration>,
 }
 
+/// Why a call has no outcome.
+#[derive(Debug)]
+struct Failed {
+    status: Status,
+    /// Whether the node may have executed the call: the stream ended before its answer.
+    may_have_run: bool,
+}
+
 /// The receiver of the answers to one call id.
 #[derive(Debug)]
 enum Waiter {
-    Call(oneshot::Sender<Result<Outcome, Status>>),
+    Call(oneshot::Sender<Result<Outcome, Failed>>),
     Watch(Putter),
 }
 
 impl Waiter {
     /// Ends the call without an answer. A caller that has given up, or has not read earlier messages, is not
     /// waited for.
-    fn fail(self, status: Status) {
+    fn fail(self, status: Status, may_have_run: bool) {
         match self {
-            Self::Call(waiter) => drop(waiter.send(Err(status))),
+            Self::Call(waiter) => drop(waiter.send(Err(Failed { status, may_have_run }))),
             Self::Watch(queue) => queue.fail(status),
         }
     }
@@ -145,7 +154,7 @@ impl CallOptions {
     }
 }
 
-type Answer = oneshot::Receiver<Result<Outcome, Status>>;
+type Answer = oneshot::Receiver<Result<Outcome, Failed>>;
 
 #[derive(Debug)]
 enum Out {
@@ -170,11 +179,12 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, status: &Status) {
+    /// Ends every waiting call and watch. `may_have_run`: whether the node may have executed the calls.
+    fn close(&self, status: &Status, may_have_run: bool) {
         let mut pending = self.lock();
         pending.closed = true;
         for (_, waiter) in pending.waiters.drain() {
-            waiter.fail(status.clone());
+            waiter.fail(status.clone(), may_have_run);
         }
     }
 
@@ -200,11 +210,11 @@ impl Shared {
                         given_up.push(call_id);
                     }
                 }
-                (_, Err(status)) => waiter.remove().fail(status),
+                (_, Err(status)) => waiter.remove().fail(status, false),
                 (_, Ok(answer)) => match waiter.remove() {
                     // The caller may have given up.
                     Waiter::Call(waiter) => drop(waiter.send(Ok(answer))),
-                    watch @ Waiter::Watch(_) => watch.fail(unknown_answer()),
+                    watch @ Waiter::Watch(_) => watch.fail(unknown_answer(), false),
                 },
             }
         }
@@ -231,16 +241,17 @@ struct Link {
 }
 
 impl Link {
-    fn open(channel: Channel) -> Self {
+    fn open(channel: Channel, bearer: watch::Receiver<Bearer>) -> Self {
         let (out, queue) = mpsc::unbounded_channel();
         let shared = Shared::default();
-        let pump = tokio::spawn(pump(channel, queue, out.downgrade(), shared.clone())).abort_handle();
+        let pump = pump(channel, bearer, queue, out.downgrade(), shared.clone());
+        let pump = tokio::spawn(pump).abort_handle();
         Self { out, shared, pump: Some(pump) }
     }
 
     /// Ends every waiting call and watch without an answer, and resets the stream.
     fn give_up(&self, status: &Status) {
-        self.shared.close(status);
+        self.shared.close(status, true);
         if let Some(pump) = &self.pump {
             pump.abort();
         }
@@ -278,23 +289,44 @@ impl Drop for InFlight {
 }
 
 /// Packs the waiting calls into messages. Ends when nothing was sent for `idle` and nobody waits for an
-/// answer.
+/// answer. A token that was replaced goes with the next message, or alone when there is none, so that the
+/// stream outlives the token that it was opened with.
 fn messages(
     queue: mpsc::UnboundedReceiver<Out>,
+    bearer: watch::Receiver<Bearer>,
     shared: Shared,
     idle: Duration,
 ) -> impl Stream<Item = v1::PipelineRequest> + Send {
-    stream::unfold((queue, shared, VecDeque::new()), move |(mut queue, shared, mut outs)| async move {
+    let begin = (queue, bearer, shared, VecDeque::new());
+    stream::unfold(begin, move |(mut queue, mut bearer, shared, mut outs)| async move {
         while outs.is_empty() {
             let mut taken = Vec::new();
-            match timeout(idle, queue.recv_many(&mut taken, BATCH)).await {
+            let received = tokio::select! {
+                biased;
+                () = replaced(&mut bearer) => break,
+                received = timeout(idle, queue.recv_many(&mut taken, BATCH)) => received,
+            };
+            match received {
                 Ok(0) => return None,
                 Err(_) if shared.close_idle() => return None,
                 Ok(_) | Err(_) => outs.extend(taken),
             }
         }
-        Some((message(&mut outs), (queue, shared, outs)))
+        let mut message = message(&mut outs);
+        if bearer.has_changed().unwrap_or(false) {
+            message.token = bearer.borrow_and_update().text();
+        }
+        Some((message, (queue, bearer, shared, outs)))
     })
+}
+
+/// Resolves when the token was replaced, and leaves it to be taken. Never resolves when nobody replaces it any
+/// more. Cancel safe.
+async fn replaced(bearer: &mut watch::Receiver<Bearer>) {
+    if bearer.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    bearer.mark_changed();
 }
 
 /// Takes as many calls as fit into one message.
@@ -329,15 +361,19 @@ fn check_size(call: &v1::Call) -> Result<(), Error> {
 
 async fn pump(
     channel: Channel,
+    mut bearer: watch::Receiver<Bearer>,
     queue: mpsc::UnboundedReceiver<Out>,
     out: mpsc::WeakUnboundedSender<Out>,
     shared: Shared,
 ) {
-    let mut answers =
-        match PipelineServiceClient::new(channel).pipeline(messages(queue, shared.clone(), IDLE)).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return shared.close(&status),
-        };
+    let opened_with = bearer.borrow_and_update().clone();
+    let mut request = Request::new(messages(queue, bearer, shared.clone(), IDLE));
+    opened_with.sign(&mut request);
+    let mut answers = match PipelineServiceClient::new(channel).pipeline(request).await {
+        Ok(response) => response.into_inner(),
+        // Aborted: the connection was lost after the calls were sent.
+        Err(status) => return shared.close(&status, status.code() == Code::Aborted),
+    };
     loop {
         match answers.message().await {
             Ok(Some(v1::PipelineResponse { answers })) => {
@@ -346,8 +382,11 @@ async fn pump(
                     let _ = out.upgrade().map(|out| out.send(Out::Cancel(call_id)));
                 }
             }
-            Ok(None) => return shared.close(&Status::aborted("the node ended the stream")),
-            Err(status) => return shared.close(&broken(status)),
+            Ok(None) => return shared.close(&Status::aborted("the node ended the stream"), true),
+            Err(status) => {
+                let status = broken(status);
+                return shared.close(&status, leaves_calls_open(&status));
+            }
         }
     }
 }
@@ -360,12 +399,19 @@ fn broken(status: Status) -> Status {
     if own { status } else { Status::aborted(format!("the stream broke: {}", transport::cause(&status))) }
 }
 
+/// Whether a node that ended a stream with this status may have executed calls without answering them. A node
+/// cuts the calls off when the credential of the stream ends.
+fn leaves_calls_open(status: &Status) -> bool {
+    status.code() == Code::Aborted || Error::from_status(status, None).is_access_refused()
+}
+
 /// Calls to one node over one stream. The stream is opened on the first call, and again after it broke.
 /// Nothing is sent twice.
 #[derive(Debug)]
 pub struct Pipeline {
     url: Option<Arc<str>>,
     channel: Channel,
+    credentials: Arc<Credentials>,
     link: Mutex<Option<Arc<Link>>>,
     /// Slots for calls that wait for a lock or an election, separate from all others, so that many waits do
     /// not delay a keep-alive.
@@ -382,12 +428,21 @@ impl Pipeline {
     pub fn at(endpoint: &str) -> Result<Self, Error> {
         let url = endpoint_url(endpoint)?;
         let channel = channel(&url)?;
-        Ok(Self::to(url.into(), channel))
+        Ok(Self::to(url.into(), channel, Credentials::none()))
     }
 
     /// The node at `url`, over an existing channel to it.
-    pub(crate) fn to(url: Arc<str>, channel: Channel) -> Self {
-        Self { url: Some(url), ..Self::over(channel) }
+    pub(crate) fn to(url: Arc<str>, channel: Channel, credentials: Arc<Credentials>) -> Self {
+        Self { url: Some(url), credentials, ..Self::over(channel) }
+    }
+
+    /// Sets how the client proves who it is; not at all unless set. When a token file has another token, the
+    /// open stream is renewed in place.
+    ///
+    /// # Errors
+    /// The token file has no token, or the token is not printable ASCII.
+    pub fn credential(self, credential: &Credential) -> Result<Self, Error> {
+        Ok(Self { credentials: Credentials::open(credential)?, ..self })
     }
 
     /// The node at the other end of a channel, which may be shared with other calls.
@@ -395,7 +450,15 @@ impl Pipeline {
     pub fn over(channel: Channel) -> Self {
         let places = || Semaphore::new(CALLS_MAX);
         let watches = Arc::new(places());
-        Self { url: None, channel, link: Mutex::new(None), waits: places(), others: places(), watches }
+        Self {
+            url: None,
+            channel,
+            credentials: Credentials::none(),
+            link: Mutex::new(None),
+            waits: places(),
+            others: places(),
+            watches,
+        }
     }
 
     /// Ends every open call and watch without an answer and resets the stream, because the node has been
@@ -415,7 +478,8 @@ impl Pipeline {
     ///
     /// # Errors
     /// The node's refusal; `unavailable` when the node cannot be reached or the stream broke. For a call with
-    /// a key, a broken stream is `outcome_unknown`: the node may have executed the call.
+    /// a key, a stream that broke, or that ended with its credential, is `outcome_unknown`: the node may have
+    /// executed the call.
     pub async fn call<R: Pipelined>(&self, request: R, options: &CallOptions) -> Result<R::Answer, Error> {
         let places = if request.waits() { &self.waits } else { &self.others };
         // The semaphore is never closed.
@@ -424,12 +488,12 @@ impl Pipeline {
         let call = options.call(request.wrap());
         check_size(&call)?;
         let in_flight = self.put(call, Waiter::Call(waiter));
-        let outcome = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream broke")));
+        let lost = |_| Err(Failed { status: Status::unavailable("the stream broke"), may_have_run: false });
+        let outcome = answer.await.unwrap_or_else(lost);
         drop(in_flight);
-        let outcome = outcome.map_err(|status| {
+        let outcome = outcome.map_err(|Failed { status, may_have_run }| {
             let error = self.error(&status);
-            let unanswered = status.code() == Code::Aborted && error.code == "unavailable";
-            let code = if unanswered && options.idempotency_key.is_some() {
+            let code = if may_have_run && options.idempotency_key.is_some() {
                 "outcome_unknown".to_owned()
             } else {
                 error.code
@@ -460,7 +524,8 @@ impl Pipeline {
     fn put(&self, mut call: Box<v1::Call>, mut waiter: Waiter) -> InFlight {
         let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let link = current.get_or_insert_with(|| Arc::new(Link::open(self.channel.clone())));
+            let open = || Arc::new(Link::open(self.channel.clone(), self.credentials.follow()));
+            let link = current.get_or_insert_with(open);
             match link.put(call, waiter) {
                 Ok(call_id) => return InFlight { link: Arc::clone(link), call_id },
                 Err(back) => {
@@ -497,129 +562,5 @@ impl PipelinedWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::StreamExt as _;
-
-    use super::*;
-    use crate::watch_queue::bounded;
-
-    fn watch_answer(call_id: u64, revision: u64) -> v1::Answer {
-        let message = v1::WatchResponse { revision, ..Default::default() };
-        v1::Answer { call_id, result: Some(Outcome::Watch(message)) }
-    }
-
-    #[tokio::test]
-    async fn missing_node_is_unavailable_on_every_call() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("bound").to_string();
-        drop(free);
-        let pipeline = Pipeline::at(&address).expect("an address");
-        for _ in 0..2 {
-            let request = v1::GetLockRequest { name: "a".to_owned(), ..Default::default() };
-            let error = pipeline.call(request, &CallOptions::default()).await.expect_err("nobody listens");
-            assert_eq!((error.code.as_str(), error.retryable), ("unavailable", true));
-        }
-        let mut watch =
-            pipeline.watch(v1::WatchRequest::default(), &CallOptions::default()).expect("has room");
-        assert_eq!(watch.next().await.expect_err("nobody listens").code, "unavailable");
-    }
-
-    #[tokio::test]
-    async fn abandoned_call_is_cancelled_and_forgotten() {
-        let (out, mut sent) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
-        let (waiter, answer) = oneshot::channel();
-        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
-        assert!(matches!(sent.recv().await, Some(Out::Call(call)) if call.call_id == call_id));
-        drop((answer, InFlight { link: Arc::clone(&link), call_id }));
-        assert!(matches!(sent.recv().await, Some(Out::Cancel(cancelled)) if cancelled == call_id));
-        // A late answer has no receiver.
-        assert!(link.shared.deliver(vec![watch_answer(call_id, 1)]).is_empty());
-        let (waiter, answer) = oneshot::channel();
-        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
-        let result = Some(Outcome::GetLock(v1::GetLockResponse { revision: 7, ..Default::default() }));
-        link.shared.deliver(vec![v1::Answer { call_id, result }]);
-        assert!(matches!(answer.await, Ok(Ok(Outcome::GetLock(answer))) if answer.revision == 7));
-        drop(InFlight { link: Arc::clone(&link), call_id });
-        assert!(matches!(sent.recv().await, Some(Out::Call(_))));
-        assert!(sent.try_recv().is_err(), "what is answered is not cancelled");
-    }
-
-    #[tokio::test]
-    async fn unread_watch_ends_as_lagged_after_its_queue() {
-        let pipeline = Pipeline::at("127.0.0.1:1").expect("an address");
-        let (queue, messages) = bounded(2);
-        let (out, _sent) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { out, shared: Shared::default(), pump: None });
-        let call_id = link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
-        let in_flight = InFlight { link: Arc::clone(&link), call_id };
-        let place = Arc::clone(&pipeline.watches).try_acquire_owned().expect("has room");
-        let mut watch = PipelinedWatch { url: None, messages, _in_flight: in_flight, _place: place };
-        let answers = (1..=3).map(|revision| watch_answer(call_id, revision)).collect();
-        assert_eq!(link.shared.deliver(answers), [call_id]);
-        assert_eq!(watch.next().await.expect("is there").revision, 1);
-        assert_eq!(watch.next().await.expect("is there").revision, 2);
-        assert_eq!(watch.next().await.expect_err("has ended").code, "lagged");
-    }
-
-    #[test]
-    fn message_over_the_limit_is_split() {
-        let call = |bytes: usize| {
-            let request = v1::AcquireRequest { metadata: "x".repeat(bytes), ..Default::default() };
-            CallOptions::default().call(sealed::Message::wrap(request))
-        };
-        assert_eq!(check_size(&call(CALL_BYTES_MAX)).expect_err("too large").code, "body_too_large");
-        check_size(&call(CALL_BYTES_MAX - 64)).expect("fits by itself");
-        let mut outs: VecDeque<Out> = [10, BATCH_BYTES / 2, BATCH_BYTES / 2, 3 * BATCH_BYTES, 10, 10]
-            .into_iter()
-            .map(|bytes| Out::Call(call(bytes)))
-            .collect();
-        outs.push_back(Out::Cancel(7));
-        let sizes: Vec<usize> = std::iter::from_fn(|| {
-            let message = (!outs.is_empty()).then(|| message(&mut outs))?;
-            assert!(message.encoded_len() < 4 << 20);
-            Some(message.calls.len())
-        })
-        .collect();
-        assert_eq!(sizes, [2, 1, 1, 2]);
-    }
-
-    #[tokio::test]
-    async fn idle_stream_ends() {
-        let (out, queue) = mpsc::unbounded_channel();
-        let link = Link { out, shared: Shared::default(), pump: None };
-        let mut sent = std::pin::pin!(messages(queue, link.shared.clone(), Duration::from_millis(1)));
-        let (waiter, answer) = oneshot::channel();
-        let call_id = link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
-        assert_eq!(sent.next().await.expect("a message").calls.len(), 1);
-        assert!(!link.shared.close_idle(), "a call is in flight");
-        let result = Some(Outcome::GetLock(v1::GetLockResponse::default()));
-        link.shared.deliver(vec![v1::Answer { call_id, result }]);
-        answer.await.expect("is told").expect("is answered");
-        assert!(sent.next().await.is_none());
-        let (waiter, _answer) = oneshot::channel();
-        assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
-    }
-
-    #[tokio::test]
-    async fn end_of_the_stream_reaches_every_waiter() {
-        let (out, _sent) = mpsc::unbounded_channel();
-        let link = Link { out, shared: Shared::default(), pump: None };
-        let (waiter, answer) = oneshot::channel();
-        let (queue, mut messages) = bounded(1);
-        link.put(Box::default(), Waiter::Call(waiter)).expect("is open");
-        link.put(Box::default(), Waiter::Watch(queue)).expect("is open");
-        link.shared.close(&Status::unavailable("gone"));
-        assert_eq!(answer.await.expect("is told").expect_err("failed").code(), Code::Unavailable);
-        assert_eq!(messages.next().await.expect("is told").expect_err("failed").code(), Code::Unavailable);
-        let (waiter, _answer) = oneshot::channel();
-        assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
-        let torn = broken(Status::internal("h2 protocol error"));
-        assert!(
-            Error::from_status(&torn, None).retryable,
-            "a connection that breaks is no defect of the node"
-        );
-        let too_large = broken(Status::out_of_range("decoded message length too large"));
-        assert!(!Error::from_status(&too_large, None).retryable, "it would be too large again");
-    }
-}
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! The known nodes, and the choice of the node to ask.
 //!
-//! Nodes given by the user come first and stay for ever; the other members of the cluster, as a status names
+//! Nodes given by the user come first and stay for ever; the other members of the cluster, as a node names
 //! them, come after them. A node that was silent is asked last from then on, until it answers a background
 //! probe.
 
@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use batuta_proto::v1::cluster_service_client::ClusterServiceClient;
-use batuta_proto::v1::{GetStatusRequest, GetStatusResponse};
+use batuta_proto::v1::{GetStatusResponse, ListMembersRequest, ListMembersResponse, Member, MemberRole};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::Error;
 use crate::address::endpoint_url;
+use crate::credential::Credentials;
 use crate::pipeline::Pipeline;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -63,24 +64,51 @@ struct Nodes {
     members_asked: Instant,
 }
 
-/// The nodes of one cluster. Never empty.
+/// The nodes of one cluster, never none, and the credential for all of them.
 #[derive(Debug)]
-pub(crate) struct Pool(Mutex<Nodes>);
+pub(crate) struct Pool {
+    nodes: Mutex<Nodes>,
+    pub(crate) credentials: Arc<Credentials>,
+}
+
+/// The cluster as one node sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    cluster_id: String,
+    leader_id: Option<u64>,
+    members: Vec<Member>,
+}
+
+impl From<&GetStatusResponse> for Sight {
+    fn from(status: &GetStatusResponse) -> Self {
+        let (cluster_id, members) = (status.cluster_id.clone(), status.members.clone());
+        Self { cluster_id, leader_id: status.leader_id, members }
+    }
+}
+
+impl From<ListMembersResponse> for Sight {
+    fn from(answer: ListMembersResponse) -> Self {
+        let leader = answer.members.iter().find(|member| member.role() == MemberRole::Leader);
+        let leader_id = leader.map(|member| member.node_id);
+        Self { cluster_id: answer.cluster_id, leader_id, members: answer.members }
+    }
+}
 
 impl Pool {
-    pub(crate) fn new(endpoints: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(endpoints: &[String], credentials: Arc<Credentials>) -> Result<Self, Error> {
         let mut known: Vec<Known> = Vec::new();
         for endpoint in endpoints {
             let url = endpoint_url(endpoint)?;
             if !known.iter().any(|node| *node.endpoint.url == *url) {
-                known.push(Known { endpoint: open(&url, false)?, given: true, silent: false });
+                let endpoint = open(&url, false, &credentials)?;
+                known.push(Known { endpoint, given: true, silent: false });
             }
         }
         if known.is_empty() {
             return Err(Error::invalid("no endpoint given"));
         }
         let nodes = Nodes { known, preferred: 0, cluster_id: None, members_asked: Instant::now() };
-        Ok(Self(Mutex::new(nodes)))
+        Ok(Self { nodes: Mutex::new(nodes), credentials })
     }
 
     /// The node to ask first.
@@ -127,15 +155,15 @@ impl Pool {
 
     /// Takes over the members that a node reported, and prefers the leader from now on if it is proven.
     /// Returns the leader when it must be proven first.
-    pub(crate) fn learn(&self, status: &GetStatusResponse) -> Option<Endpoint> {
+    pub(crate) fn learn(&self, seen: &Sight) -> Option<Endpoint> {
         let mut nodes = self.nodes();
-        if status.cluster_id.is_empty()
-            || *nodes.cluster_id.get_or_insert_with(|| status.cluster_id.clone()) != status.cluster_id
+        if seen.cluster_id.is_empty()
+            || *nodes.cluster_id.get_or_insert_with(|| seen.cluster_id.clone()) != seen.cluster_id
         {
             return None;
         }
         nodes.members_asked = Instant::now();
-        let members: Vec<(u64, String)> = status
+        let members: Vec<(u64, String)> = seen
             .members
             .iter()
             // A member whose address is invalid cannot be asked.
@@ -146,12 +174,12 @@ impl Pool {
         }
         for (_, url) in &members {
             if !nodes.known.iter().any(|node| *node.endpoint.url == **url)
-                && let Ok(endpoint) = open(url, true)
+                && let Ok(endpoint) = open(url, true, &self.credentials)
             {
                 nodes.known.push(Known { endpoint, given: false, silent: false });
             }
         }
-        let leader = status.leader_id?;
+        let leader = seen.leader_id?;
         let (_, url) = members.iter().find(|(node_id, _)| *node_id == leader)?;
         let place = nodes.known.iter().position(|node| *node.endpoint.url == **url)?;
         let node = &nodes.known[place];
@@ -176,26 +204,36 @@ impl Pool {
     }
 
     /// Prefers the leader from now on, once it has proven that it is a node of this cluster.
-    pub(crate) fn follow(self: &Arc<Self>, status: &GetStatusResponse) {
-        if let Some(leader) = self.learn(status) {
+    pub(crate) fn follow(self: &Arc<Self>, seen: &Sight) {
+        if let Some(leader) = self.learn(seen) {
             tokio::spawn(learn_from(Arc::downgrade(self), leader));
         }
     }
 
-    /// Reads a node's status and checks that the node belongs to this cluster. A node of another cluster is
-    /// forgotten.
-    pub(crate) async fn prove(&self, node: &Endpoint) -> Result<GetStatusResponse, Error> {
-        let status = status(node).await?;
+    /// Asks a node for its sight of the cluster and checks that the node belongs to this cluster. A node of
+    /// another cluster is forgotten.
+    ///
+    /// An unproven node gets the token only when it demands one, so that other programs and clusters that ask
+    /// for none never see it.
+    pub(crate) async fn prove(&self, node: &Endpoint) -> Result<Sight, Error> {
+        let seen = if node.unproven && self.credentials.is_some() {
+            match look(node, &Credentials::none()).await {
+                Err(error) if error.code == "unauthenticated" => look(node, &self.credentials).await?,
+                answer => answer?,
+            }
+        } else {
+            look(node, &self.credentials).await?
+        };
         let mut nodes = self.nodes();
-        if nodes.cluster_id.as_ref().is_some_and(|id| *id != status.cluster_id) {
+        if nodes.cluster_id.as_ref().is_some_and(|id| *id != seen.cluster_id) {
             nodes.keep_only(|known| known.given || known.endpoint.url != node.url);
-            let problem = format!("{} is a node of another cluster, {}", node.url, status.cluster_id);
+            let problem = format!("{} is a node of another cluster, {}", node.url, seen.cluster_id);
             return Err(Error::new("unavailable", problem, true));
         }
         if let Some(known) = nodes.known.iter_mut().find(|known| known.endpoint.url == node.url) {
             known.endpoint.unproven = false;
         }
-        Ok(status)
+        Ok(seen)
     }
 
     /// Marks a node as answering again.
@@ -208,7 +246,7 @@ impl Pool {
 
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
         // Every change of `Nodes` is complete before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,10 +274,10 @@ async fn learn_from(pool: Weak<Pool>, mut node: Endpoint) {
     for _ in 0..LEADER_TRIES {
         let Some(strong) = pool.upgrade() else { return };
         // A node that fails here will soon fail a call too, and that call handles the failure.
-        let Ok(status) = strong.prove(&node).await else { return };
-        match strong.learn(&status) {
+        let Ok(seen) = strong.prove(&node).await else { return };
+        match strong.learn(&seen) {
             Some(leader) => node = leader,
-            None if status.leader_id.is_some() => return,
+            None if seen.leader_id.is_some() => return,
             None => {
                 drop(strong);
                 sleep(MEMBERS_FRESH_AFTER_FAILURE).await;
@@ -248,19 +286,24 @@ async fn learn_from(pool: Weak<Pool>, mut node: Endpoint) {
     }
 }
 
-/// Asks a silent node for its status until it answers or the pool is gone.
+/// Asks a silent node for the members until it answers or the pool is gone.
 async fn probe(pool: Weak<Pool>, node: Endpoint) {
+    let Some(credentials) = pool.upgrade().map(|pool| Arc::clone(&pool.credentials)) else { return };
+    // The node may belong to somebody else: the token is sent when a call proves the node.
+    let credentials = if node.unproven { Credentials::none() } else { credentials };
     let mut pause = PROBE_PAUSE;
     for failures in 1.. {
-        let answer = status(&node).await;
+        let answer = look(&node, &credentials).await;
         let Some(pool) = pool.upgrade() else { return };
         match answer {
-            Ok(status) => {
+            Ok(seen) => {
                 tracing::debug!(url = %node.url, "a silent node answers again");
                 pool.heard(&node.url);
-                pool.follow(&status);
+                pool.follow(&seen);
                 return;
             }
+            // The node answers, and the next call handles the refusal.
+            Err(error) if error.is_access_refused() => return pool.heard(&node.url),
             // The node is no longer a member.
             Err(_) if !pool.nodes().known.iter().any(|known| known.endpoint.url == node.url) => return,
             Err(error) if failures == PROBES_BEFORE_GIVING_UP => node.pipeline.give_up(&error.message),
@@ -272,12 +315,13 @@ async fn probe(pool: Weak<Pool>, node: Endpoint) {
     }
 }
 
-/// Reads the status of the cluster from a node, which must answer within `PROBE_WITHIN`.
-pub(crate) async fn status(node: &Endpoint) -> Result<GetStatusResponse, Error> {
+/// Asks a node for its sight of the cluster. It must answer within `PROBE_WITHIN`.
+async fn look(node: &Endpoint, credentials: &Credentials) -> Result<Sight, Error> {
     let mut service = ClusterServiceClient::new(node.channel.clone());
-    let request = Request::new(GetStatusRequest { no_state_hash: true });
-    match timeout(PROBE_WITHIN, service.get_status(request)).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
+    let mut request = Request::new(ListMembersRequest {});
+    credentials.sign(&mut request);
+    match timeout(PROBE_WITHIN, service.list_members(request)).await {
+        Ok(Ok(answer)) => Ok(Sight::from(answer.into_inner())),
         Ok(Err(status)) => Err(Error::from_status(&status, Some(&node.url))),
         Err(_) => {
             let problem = format!("{} did not answer within {PROBE_WITHIN:?}", node.url);
@@ -286,10 +330,11 @@ pub(crate) async fn status(node: &Endpoint) -> Result<GetStatusResponse, Error> 
     }
 }
 
-fn open(url: &str, unproven: bool) -> Result<Endpoint, Error> {
+fn open(url: &str, unproven: bool, credentials: &Arc<Credentials>) -> Result<Endpoint, Error> {
     let channel = channel(url)?;
     let url: Arc<str> = url.into();
-    let pipeline = Arc::new(Pipeline::to(Arc::clone(&url), channel.clone()));
+    let pipeline = Pipeline::to(Arc::clone(&url), channel.clone(), Arc::clone(credentials));
+    let pipeline = Arc::new(pipeline);
     Ok(Endpoint { url, channel, pipeline, unproven })
 }
 

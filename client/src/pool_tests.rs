@@ -1,20 +1,18 @@
 //! Tests which node is asked.
 
-use batuta_proto::v1::Member;
-
 use super::*;
 
 fn pool(endpoints: &[&str]) -> Arc<Pool> {
     let endpoints: Vec<String> = endpoints.iter().map(|&endpoint| endpoint.to_owned()).collect();
-    Arc::new(Pool::new(&endpoints).expect("addresses"))
+    Arc::new(Pool::new(&endpoints, Credentials::none()).expect("addresses"))
 }
 
-fn seen(cluster_id: &str, leader_id: Option<u64>, members: &[&str]) -> GetStatusResponse {
+fn seen(cluster_id: &str, leader_id: Option<u64>, members: &[&str]) -> Sight {
     let members = (1..)
         .zip(members)
         .map(|(node_id, grpc)| Member { node_id, grpc: (*grpc).to_owned(), ..Default::default() })
         .collect();
-    GetStatusResponse { cluster_id: cluster_id.to_owned(), leader_id, members, ..Default::default() }
+    Sight { cluster_id: cluster_id.to_owned(), leader_id, members }
 }
 
 fn order(pool: &Pool, count: usize) -> Vec<String> {
@@ -30,8 +28,9 @@ fn order(pool: &Pool, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn no_endpoint_and_wrong_ones_are_refused() {
-    assert!(Pool::new(&[]).is_err());
-    let error = Pool::new(&["a:1".to_owned(), "https://b:1".to_owned()]).expect_err("no TLS");
+    assert!(Pool::new(&[], Credentials::none()).is_err());
+    let error = Pool::new(&["a:1".to_owned(), "https://b:1".to_owned()], Credentials::none())
+        .expect_err("no TLS");
     assert!(error.message.contains("https://b:1"), "{error}");
 }
 

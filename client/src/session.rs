@@ -156,12 +156,13 @@ impl Lease {
 }
 
 async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch::Sender<SessionState>) {
+    let mut refused = None;
     let loss = loop {
         sleep_until(lease.renew_at()).await;
         let sent = Instant::now();
         let left = lease.deadline().saturating_duration_since(sent);
         if left.is_zero() {
-            break expired(lease);
+            break expired(lease, refused);
         }
         // The call gets all of the remaining time: within it, the call tries one node after another and waits
         // for none alone.
@@ -169,22 +170,24 @@ async fn keep(client: Client, session_id: String, mut lease: Lease, state: watch
         let request = KeepAliveRequest { session_id: session_id.clone() };
         let asked = client.pipelined(request, call);
         match timeout_at(lease.deadline(), asked).await {
-            Ok(Ok(_)) => lease.sent = sent,
+            Ok(Ok(_)) => (lease.sent, refused) = (sent, None),
             Ok(Err(error)) if error.is_gone() => break Loss::now(error),
             // Not renewed yet: ask again at once while time remains; the call itself paused between attempts.
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code, "keep-alive failed");
+                refused = error.is_access_refused().then_some(error);
                 sleep_until(lease.deadline().min(Instant::now() + lease.ttl / 30)).await;
             }
-            Err(_) => break expired(lease),
+            Err(_) => break expired(lease, refused),
         }
     };
     state.send_replace(SessionState::Lost(loss));
 }
 
-fn expired(lease: Lease) -> Loss {
+/// The loss at the end of the time to live; `refused` is why the last keep-alive was refused, if it was.
+fn expired(lease: Lease, refused: Option<Error>) -> Loss {
     let reason = Error::new("session_expired", "no keep-alive was answered within the time to live", false);
-    Loss { since: lease.deadline(), reason }
+    Loss { since: lease.deadline(), reason: reason.because(refused) }
 }
 
 #[cfg(test)]
@@ -198,7 +201,11 @@ mod tests {
         let lease = Lease { sent, ttl: Duration::from_secs(9) };
         assert_eq!(lease.renew_at() - sent, Duration::from_secs(3));
         assert_eq!(lease.deadline() - sent, Duration::from_secs(9));
-        assert_eq!(expired(lease).since, lease.deadline());
+        assert_eq!(expired(lease, None).since, lease.deadline());
+        let refused = Error::new("permission_denied", "user/ann may not", false);
+        let reason = expired(lease, Some(refused)).reason;
+        assert_eq!(reason.code, "session_expired");
+        assert!(reason.message.ends_with("time to live: user/ann may not (permission_denied)"), "{reason}");
     }
 
     #[tokio::test]

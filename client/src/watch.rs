@@ -53,7 +53,7 @@ impl WatchOptions {
         Self { request: v1::WatchRequest { snapshot: true, ..Default::default() }, resnapshot: true }
     }
 
-    /// Only these areas: `lock`, `election`, `session`, `register`, `cluster`.
+    /// Only these areas: `lock`, `election`, `session`, `register`, `access`, `cluster`.
     #[must_use]
     pub fn areas<I: IntoIterator<Item: Into<String>>>(mut self, areas: I) -> Self {
         self.request.areas = areas.into_iter().map(Into::into).collect();
@@ -133,6 +133,8 @@ pub struct Watch {
     /// The revision at which another node continues; `None` before the start is known.
     next_revision: Option<u64>,
     stream: Option<(String, PipelinedWatch)>,
+    /// Which token the stream was opened with.
+    sent: u64,
     in_snapshot: bool,
     /// A revision that was returned in part, and the ordinal of its last returned change.
     partial: Option<(u64, u32)>,
@@ -145,7 +147,7 @@ impl Client {
     pub fn watch(&self, options: WatchOptions) -> Watch {
         let client = self.clone();
         let (next_revision, stream, partial) = (None, None, None);
-        Watch { client, options, next_revision, stream, in_snapshot: false, partial, failures: 0 }
+        Watch { client, options, next_revision, stream, sent: 0, in_snapshot: false, partial, failures: 0 }
     }
 }
 
@@ -155,7 +157,8 @@ impl Watch {
     ///
     /// # Errors
     /// Failures that another attempt cannot fix: `compacted` (unless the watch began with a snapshot),
-    /// `invalid_argument`.
+    /// `invalid_argument`, `permission_denied`. A token that is refused ends the watch, unless it came from a
+    /// file that has another one now: the watch then continues with that.
     pub async fn next(&mut self) -> Result<WatchItem, Error> {
         loop {
             match self.receive().await {
@@ -174,6 +177,7 @@ impl Watch {
         if self.stream.is_none() {
             let node = self.client.pool.preferred();
             let url = node.url.to_string();
+            self.sent = self.client.pool.credentials.generation();
             if node.unproven {
                 self.client.pool.prove(&node).await.map_err(|error| (url.clone(), error))?;
             }
@@ -217,6 +221,10 @@ impl Watch {
             }
             // The watch continues after the last item; the history has the rest, or reports that it does not.
             "lagged" => return Ok(()),
+            _ if error.is_token_refused() => {
+                let replaced = self.client.pool.credentials.replaced(self.sent).await;
+                return if replaced { Ok(()) } else { Err(error) };
+            }
             // Another known node may still be a Batuta node.
             "not_batuta" if self.client.pool.count() == 1 => return Err(error),
             _ if !error.is_passing() => return Err(error),

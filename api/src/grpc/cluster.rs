@@ -95,7 +95,8 @@ impl ClusterService for Front {
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
         let at = self.service.members(&context(request.metadata(), request.extensions(), None)?)?;
         let members = at.value.into_iter().map(member_message).collect();
-        Ok(Response::new(v1::ListMembersResponse { members, revision: at.revision }))
+        let cluster_id = self.service.cluster_id().unwrap_or_default();
+        Ok(Response::new(v1::ListMembersResponse { members, revision: at.revision, cluster_id }))
     }
 
     async fn remove_member(

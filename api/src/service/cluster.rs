@@ -183,6 +183,12 @@ impl Service {
         Ok(permit.applied(self.inner.gate.status().members))
     }
 
+    /// The id of the cluster, once the node belongs to one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<String> {
+        self.inner.gate.status().cluster_id
+    }
+
     /// The other members, as this node knows them, to which its clients can go.
     #[must_use]
     pub fn other_members(&self) -> Vec<MemberStatus> {

@@ -265,7 +265,11 @@ mod tests {
 
     #[test]
     fn members_in_both_shapes() {
-        let answer = members(&ListMembersResponse { members: vec![member()], revision: 9 });
+        let answer = members(&ListMembersResponse {
+            members: vec![member()],
+            revision: 9,
+            cluster_id: String::new(),
+        });
         assert_eq!(answer.json, json!({"members": [member_expected()], "revision": 9}));
         assert_eq!(
             answer.text,
