@@ -13,9 +13,10 @@ use batuta_api::service::{At, CallContext, Consistency, Service};
 use batuta_raft::ProposeError;
 use batuta_statemachine::lock::By;
 use batuta_statemachine::session::SessionView;
-use batuta_statemachine::{LockId, Name, SessionId};
+use batuta_statemachine::{Actor, LockId, Name, Namespace, SessionId};
 use tokio::sync::oneshot;
 
+use crate::access::Who;
 use crate::context::{Context, violation};
 use crate::ledger::{Granted, Life, Read, Renewals, Seen};
 use crate::node;
@@ -138,6 +139,24 @@ impl Call {
                 | Self::GetRegister(_, Consistency::Linearizable)
         )
     }
+
+    /// Whether whoever has lost its rights is refused this call wherever it is made. The others need ownership alone, or are
+    /// decided on what their node has applied.
+    fn needs_right(&self) -> bool {
+        match self {
+            Self::Open(_) | Self::Acquire(_) | Self::Extend(_) | Self::Campaign(_) | Self::Advance { .. } => {
+                true
+            }
+            Self::GetLock(..) | Self::GetElection(..) | Self::GetRegister(..) => self.linearizable(),
+            Self::KeepAlive(_)
+            | Self::Close(_)
+            | Self::Release(_)
+            | Self::Downgrade(_)
+            | Self::SetMetadata(..)
+            | Self::Proclaim(..)
+            | Self::Resign(_) => false,
+        }
+    }
 }
 
 /// Whether the error leaves open whether the call took effect.
@@ -181,6 +200,10 @@ pub(crate) struct Asked {
     begun_ms: u64,
     /// The newest revision that any client had been told when the call was made.
     acknowledged: u64,
+    /// Who asks, as access knows it.
+    actor: Actor,
+    /// The taking after which the caller had no right when the call was made.
+    taken: Option<u64>,
     pub(crate) answer: oneshot::Receiver<Result<Answer, ApiError>>,
 }
 
@@ -189,9 +212,23 @@ pub(crate) struct Asked {
 pub(crate) struct Caller {
     pub(crate) context: Arc<Context>,
     pub(crate) who: String,
+    pub(crate) by: Who,
 }
 
 impl Caller {
+    /// The context of a call that is made now, in the default namespace, without a retry key.
+    pub(crate) fn context(&self) -> CallContext {
+        self.context.identities.client(self.by).context(Namespace::default())
+    }
+
+    /// The taking after which the caller has no right now.
+    fn taken(&self) -> Option<u64> {
+        match self.by {
+            Who::Worker(number) => self.context.ledger().taken(number),
+            Who::Root | Who::Nobody => None,
+        }
+    }
+
     /// Makes the call on a node and records its outcome. The caller hangs up after `patience`. `begun_ms` is when the call, or
     /// the first call under the same key, began.
     pub(crate) async fn call(
@@ -216,7 +253,7 @@ impl Caller {
         let (mut sender, answer) = oneshot::channel();
         let acknowledged = context.ledger().revision;
         context.say(format_args!("{who} > {} {call:?} key={:?}", node::name(node), under.dedup));
-        let asked = call.clone();
+        let (asked, actor, taken) = (call.clone(), under.caller.actor(), self.taken());
         let job = Box::new(move |service: Service| {
             Box::pin(async move {
                 tokio::select! {
@@ -228,7 +265,7 @@ impl Caller {
             }) as futures_util::future::BoxFuture<'static, ()>
         });
         running.jobs.send(job).ok()?;
-        Some(Asked { call, begun_ms, acknowledged, answer })
+        Some(Asked { call, begun_ms, acknowledged, actor, taken, answer })
     }
 
     /// Records how a call ended; `None` means without an answer.
@@ -244,11 +281,32 @@ impl Caller {
             CallEnd::Answer(answer) => context.say(format_args!("{who} < {answer:?}")),
             other => context.say(format_args!("{who} < {other:?}")),
         }
-        self.note(&asked.call, &end, asked.begun_ms, asked.acknowledged);
+        if let CallEnd::Answer(answer) = &end {
+            self.check_right(asked, answer);
+        }
+        self.note(asked, &end);
         end
     }
 
-    fn note(&self, call: &Call, end: &CallEnd, begun_ms: u64, acknowledged: u64) {
+    /// Checks that a call was answered only to a caller that may make it: not after a revocation that was acknowledged before the call began,
+    /// unless the right came back meanwhile, and never without a credential once access is enforced.
+    fn check_right(&self, asked: &Asked, answer: &Answer) {
+        if self.by == Who::Nobody {
+            let what = format!("{}: {:?} was answered with {answer:?}", self.who, asked.call);
+            self.context.fail(violation("nobody is let in without a credential", what));
+        }
+        if asked.call.needs_right() && asked.taken.is_some() && asked.taken == self.taken() {
+            let what = format!(
+                "{}: {:?} was answered with {answer:?}, after its right was taken away",
+                self.who, asked.call
+            );
+            self.context.fail(violation("a revoked right is of no use", what));
+        }
+    }
+
+    fn note(&self, asked: &Asked, end: &CallEnd) {
+        let Asked { call, begun_ms, acknowledged, actor, .. } = asked;
+        let (begun_ms, acknowledged, actor) = (*begun_ms, *acknowledged, *actor);
         let mut ledger = self.context.ledger();
         let answer = match end {
             CallEnd::Answer(answer) => answer,
@@ -262,8 +320,13 @@ impl Caller {
         };
         ledger.acknowledged += 1;
         ledger.revision = ledger.revision.max(answer.revision());
-        let read =
-            |name: &Name, revision, seen| Read { who: self.who.clone(), revision, name: name.clone(), seen };
+        let read = |name: &Name, revision, seen| Read {
+            who: self.who.clone(),
+            actor,
+            revision,
+            name: name.clone(),
+            seen,
+        };
         if !is_about(answer, call) {
             let what = format!("{}: {call:?} was answered with {answer:?}", self.who);
             self.context.fail(violation("an answer fits its call", what));

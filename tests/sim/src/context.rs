@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Identities;
 use crate::ledger::Ledger;
 use crate::node::Slot;
 use crate::plan::Plan;
@@ -25,6 +26,8 @@ pub(crate) fn violation(invariant: &'static str, detail: impl fmt::Display) -> V
 pub(crate) struct Context {
     pub(crate) plan: Plan,
     pub(crate) nodes: Vec<Slot>,
+    /// Who the clients are, in a run with access.
+    pub(crate) identities: Identities,
     trace: Mutex<Trace>,
     ledger: Mutex<Ledger>,
     violation: Mutex<Option<Violation>>,
@@ -39,6 +42,7 @@ impl Context {
         Arc::new(Self {
             plan,
             nodes,
+            identities: Identities::default(),
             trace: Mutex::new(trace),
             ledger: Mutex::default(),
             violation: Mutex::default(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use batuta_statemachine::{LockId, Name, SessionId};
+use batuta_statemachine::{Actor, LockId, Name, SessionId};
+
+use crate::access::WORKERS;
 
 /// A grant that a client was told of.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Renewals {
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) who: String,
+    /// Who asked, as access knows it.
+    pub(crate) actor: Actor,
     pub(crate) revision: u64,
     pub(crate) name: Name,
     pub(crate) seen: Seen,
@@ -75,4 +79,26 @@ pub(crate) struct Ledger {
     pub(crate) registers: Vec<(Name, u64)>,
     pub(crate) reads: Vec<Read>,
     pub(crate) watched: Vec<Watched>,
+    /// How often a right was taken away.
+    pub(crate) takings: u64,
+    /// For each worker whose right was taken away, which is acknowledged, and not given back: the number of the taking.
+    taken: [Option<u64>; WORKERS],
+}
+
+impl Ledger {
+    /// Notes that the revocation of a worker's right is acknowledged.
+    pub(crate) fn take_right(&mut self, worker: usize) {
+        self.takings += 1;
+        self.taken[worker] = Some(self.takings);
+    }
+
+    /// Notes that the right of a worker may be back.
+    pub(crate) fn return_right(&mut self, worker: usize) {
+        self.taken[worker] = None;
+    }
+
+    /// The taking after which a worker has no right now.
+    pub(crate) fn taken(&self, worker: usize) -> Option<u64> {
+        self.taken[worker]
+    }
 }

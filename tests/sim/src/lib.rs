@@ -7,12 +7,14 @@
 //! ```text
 //! seed ─► plan ─┬─► nodes     Replica + Service, each on a runtime of its own (turmoil)
 //!               ├─► clients   locks, sessions, registers, reads, watches; their answers go into the ledger
+//!               ├─► access    in every third seed: an operator takes rights away and gives them back
 //!               ├─► nemesis   cuts power, kills, partitions, slows down, removes
 //!               ├─► scenes    faults that show only in a quiet cluster
 //!               └─► observer  checks every node after every millisecond: the history, hashes, leaders
 //!                     └─► verify   replays the history and compares the ledger with it
 //! ```
 
+mod access;
 mod client;
 mod context;
 mod ledger;
@@ -22,6 +24,7 @@ mod net;
 mod node;
 mod observer;
 mod plan;
+mod rights;
 mod run;
 mod scenes;
 mod trace;

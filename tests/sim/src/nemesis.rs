@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batuta_api::service::{CallContext, Service};
+use batuta_statemachine::Namespace;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use turmoil::Sim;
 
+use crate::access::Who;
 use crate::context::Context;
 use crate::machine::End;
 use crate::net::PEER_PORT;
@@ -307,13 +309,14 @@ impl Nemesis {
     fn transfer(&mut self, context: &Context, node: usize) {
         context.say(format_args!("! {} is asked to have leadership moved", node::name(node)));
         self.count("leadership moved");
+        let under = brief(context);
         ask(
             context,
             node,
-            Box::new(|service: Service| {
+            Box::new(move |service: Service| {
                 Box::pin(async move {
                     // Refused when no other node can lead. The nemesis does not judge that.
-                    let _ = service.transfer_leader(&brief(), None).await;
+                    let _ = service.transfer_leader(&under, None).await;
                 })
             }),
         );
@@ -322,21 +325,23 @@ impl Nemesis {
     fn snapshot(&mut self, context: &Context, node: usize) {
         context.say(format_args!("! {} writes a snapshot", node::name(node)));
         self.count("snapshot");
+        let under = brief(context);
         ask(
             context,
             node,
-            Box::new(|service: Service| {
+            Box::new(move |service: Service| {
                 Box::pin(async move {
                     // May be refused, too.
-                    let _ = service.trigger_snapshot(&brief()).await;
+                    let _ = service.trigger_snapshot(&under).await;
                 })
             }),
         );
     }
 }
 
-fn brief() -> CallContext {
-    CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() }
+fn brief(context: &Context) -> CallContext {
+    let client = context.identities.client(Who::Root);
+    CallContext { timeout: Some(Duration::from_secs(2)), ..client.context(Namespace::default()) }
 }
 
 fn ask(context: &Context, node: usize, job: Job) {

@@ -5,6 +5,9 @@ use std::ops::Range;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+/// One of so many seeds is a run with access.
+const SECURED_EVERY: u64 = 3;
+
 /// The parameters of a run. Times are simulated, in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -67,6 +70,8 @@ pub(crate) enum Stream {
     Client(usize),
     Watcher(usize),
     Scene,
+    Operator,
+    Intruder,
 }
 
 impl Stream {
@@ -77,6 +82,8 @@ impl Stream {
             Self::Nemesis => 2,
             Self::System => 3,
             Self::Scene => 4,
+            Self::Operator => 5,
+            Self::Intruder => 6,
             Self::Disk(node) => 1_000 + node as u64,
             Self::Client(client) => 2_000 + client as u64,
             Self::Watcher(watcher) => 3_000 + watcher as u64,
@@ -128,6 +135,16 @@ impl Plan {
         if rng.random_bool(0.3) {
             plan.old_starts = (0..plan.nodes).map(|_| rng.random_range(0..4)).collect();
         }
+        if plan.secured() {
+            // An older build knows nothing of access, so the cluster would stay open until the end.
+            plan.old_starts.clear();
+        }
         plan
+    }
+
+    /// Whether the cluster is secured at the start, and rights come and go during the faults: every third seed. It is no draw, so that all
+    /// other seeds make the same runs as without access.
+    pub(crate) fn secured(&self) -> bool {
+        self.seed % SECURED_EVERY == SECURED_EVERY - 1
     }
 }

@@ -13,6 +13,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use turmoil::Sim;
 
+use crate::access::{self, Who};
 use crate::client::{Call, CallEnd, Caller};
 use crate::context::{Context, Violation, violation};
 use crate::machine::Machine;
@@ -133,6 +134,10 @@ impl Run<'_> {
     fn all(&mut self) -> Result<(), Violation> {
         self.until("a cluster is born", Self::ready)?;
         self.context.say("the cluster is created");
+        if self.context.plan.secured() {
+            self.until("the cluster is secured", |run| run.context.identities.are_there())?;
+            self.context.say("the cluster is secured");
+        }
         let faults_end_ms = self.context.now_ms() + self.context.plan.faults_ms;
         while self.context.now_ms() < faults_end_ms {
             self.nemesis.step(&mut self.sim, &self.context, &mut self.observer);
@@ -225,6 +230,7 @@ impl Run<'_> {
             ("changes watched", ledger.watched.iter().map(|watched| watched.changes.len() as u64).sum(), 20),
             ("faults", self.nemesis.faults.values().sum(), 3),
             ("states compared", self.observer.compared, 60),
+            ("rights taken away", ledger.takings, u64::from(self.context.plan.secured())),
         ];
         match least.iter().find(|(_, count, least)| count < least) {
             Some((what, count, least)) => {
@@ -258,11 +264,16 @@ impl Run<'_> {
 
 /// The host of the clients. It ends when every client is done and every node has then served a write.
 async fn clients(context: Arc<Context>) -> turmoil::Result {
+    let operator = if context.plan.secured() { access::secure(&context).await } else { None };
     let workers =
         (0..context.plan.clients).map(|number| tokio::spawn(workload::live(Arc::clone(&context), number)));
     let watchers =
         (0..context.plan.watchers).map(|number| tokio::spawn(watcher::live(Arc::clone(&context), number)));
-    let lives: Vec<_> = workers.chain(watchers).collect();
+    let mut lives: Vec<_> = workers.chain(watchers).collect();
+    if let Some(operator) = operator {
+        lives.push(tokio::spawn(operator.work()));
+        lives.push(tokio::spawn(access::intrude(Arc::clone(&context))));
+    }
     for life in lives {
         life.await?;
     }
@@ -303,10 +314,10 @@ fn last_lock(node: usize) -> Name {
 
 /// Repeats a call to a node until it answers; `key` may be empty for no key.
 async fn insist(context: &Arc<Context>, node: usize, key: &str, call: Call) {
-    let caller = Caller { context: Arc::clone(context), who: "last".to_owned() };
+    let caller = Caller { context: Arc::clone(context), who: "last".to_owned(), by: Who::Root };
     let dedup = (!key.is_empty())
         .then(|| DedupKey::Idempotency { namespace: Namespace::default(), key: key.to_owned() });
-    let under = CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() };
+    let under = CallContext { dedup, timeout: Some(Duration::from_secs(2)), ..caller.context() };
     let (begun_ms, patience) = (context.now_ms(), Duration::from_secs(3));
     while !matches!(
         caller.call(node, call.clone(), under.clone(), begun_ms, patience).await,

@@ -20,6 +20,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use crate::access::Who;
 use crate::client::{Answer, Asked, Call, CallEnd, Caller};
 use crate::context::{Violation, violation};
 use crate::machine::End;
@@ -91,7 +92,7 @@ fn request(name: &str, ttl_ms: u64, wait_ms: u64, text: &str) -> AcquireRequest 
 
 impl Run<'_> {
     fn caller(&self) -> Caller {
-        Caller { context: Arc::clone(&self.context), who: "scene".to_owned() }
+        Caller { context: Arc::clone(&self.context), who: "scene".to_owned(), by: Who::Root }
     }
 
     fn rest(&mut self, ms: u64) -> Result<(), Violation> {
@@ -103,8 +104,9 @@ impl Run<'_> {
         let key = (!key.is_empty()).then(|| format!("scene-{key}"));
         let dedup = key.map(|key| DedupKey::Idempotency { namespace: Namespace::default(), key });
         let timeout = Some(Duration::from_millis(within_ms));
-        let under = CallContext { dedup, timeout, ..CallContext::anonymous() };
-        self.caller().ask(node, call, under, self.context.now_ms())
+        let caller = self.caller();
+        let under = CallContext { dedup, timeout, ..caller.context() };
+        caller.ask(node, call, under, self.context.now_ms())
     }
 
     /// Repeats a call until it is answered; `key` may be empty for no key.

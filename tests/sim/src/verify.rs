@@ -8,9 +8,11 @@ use batuta_statemachine::{
     ChangeKind, LockId, Name, ReleaseReason, SessionEnd, SessionId, cluster, lock, register, session,
 };
 
+use crate::access;
 use crate::context::{Violation, violation};
-use crate::ledger::{Ledger, Seen};
+use crate::ledger::{Ledger, Read, Seen};
 use crate::observer::Observer;
+use crate::rights::Rights;
 
 /// Cluster time and the observer both count whole milliseconds, so up to two may be rounding.
 const ROUNDING_MS: u64 = 2;
@@ -34,6 +36,9 @@ struct Replay {
     /// Texts that holders gave their grants.
     changed: BTreeSet<(LockId, String)>,
     register_values: BTreeSet<(Name, u64)>,
+    rights: Rights,
+    /// The sessions that are open, each with the text of whoever opened it.
+    open: BTreeMap<SessionId, String>,
 }
 
 /// Compares the ledger with the history.
@@ -44,14 +49,15 @@ pub(crate) fn verify(observer: &Observer, ledger: &Ledger) -> Result<(), Violati
     let mut reads = reads.into_iter().peekable();
     for (revision, entry) in &observer.history {
         while let Some(read) = reads.next_if(|read| read.revision < *revision) {
-            replay.check_read(&read.name, &read.seen, &read.who, read.revision)?;
+            replay.check_read(read)?;
         }
         for change in &entry.changes.changes {
             replay.apply(*revision, entry.seen_ms, &change.kind)?;
         }
+        replay.check_suspended(*revision)?;
     }
     for read in reads {
-        replay.check_read(&read.name, &read.seen, &read.who, read.revision)?;
+        replay.check_read(read)?;
     }
     replay.check_acknowledged(ledger)?;
     replay.check_lives(ledger)?;
@@ -63,20 +69,24 @@ impl Replay {
         match change {
             ChangeKind::Session(session::Change::SessionOpened { session, metadata, .. }) => {
                 self.opened.insert(*session);
+                self.open.insert(*session, metadata.clone());
                 self.once(metadata)?;
             }
             ChangeKind::Session(session::Change::SessionEnded { session, reason }) => {
                 self.sessions_ended.insert(*session, (revision, seen_ms, *reason));
+                self.open.remove(session);
                 if let Some(grant) = self.held.values().find(|grant| grant.owner.session == Some(*session)) {
                     let what = format!("{} is held after the end of {session}", grant.lock_id);
                     return Err(violation("what a session owns goes with it", what));
                 }
             }
             ChangeKind::Lock(lock::Change::LockGranted(grant)) if self.held.contains_key(&grant.lock_id) => {
+                self.check_right(revision, grant)?;
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
             ChangeKind::Lock(lock::Change::LockGranted(grant)) => self.grant(revision, grant)?,
             ChangeKind::Lock(lock::Change::LockExtended(grant)) => {
+                self.check_right(revision, grant)?;
                 self.held.insert(grant.lock_id, Arc::clone(grant));
             }
             ChangeKind::Lock(lock::Change::LockChanged(grant)) => self.change(revision, grant)?,
@@ -99,13 +109,13 @@ impl Replay {
             ChangeKind::Register(register::Change::RegisterChanged { name, high_water: None }) => {
                 self.registers.remove(name);
             }
+            ChangeKind::Access(change) => self.rights.apply(change),
             // Nobody here resizes a semaphore.
             ChangeKind::Lock(
                 lock::Change::LockQueued(_)
                 | lock::Change::WaitEnded { .. }
                 | lock::Change::LockResized { .. },
             )
-            | ChangeKind::Access(_)
             | ChangeKind::Cluster(
                 cluster::Change::LimitsChanged
                 | cluster::Change::NodeAllocated { .. }
@@ -116,7 +126,33 @@ impl Replay {
         Ok(())
     }
 
+    /// Whoever gets or extends a grant has the right to it at that position of the log, a waiter too.
+    fn check_right(&self, revision: u64, grant: &Grant) -> Result<(), Violation> {
+        if self.rights.may_own(grant.owner.principal) {
+            return Ok(());
+        }
+        let what = format!("at revision {revision}: {grant:?}");
+        Err(violation("nothing is granted without a right", what))
+    }
+
+    /// A suspension takes what the principal owns in the same revision, and it gets nothing until it is resumed.
+    fn check_suspended(&self, revision: u64) -> Result<(), Violation> {
+        for (id, principal) in self.rights.suspended() {
+            let grant = self.held.values().find(|grant| grant.owner.principal == id);
+            let of_principal = |text: &&String| {
+                access::author(text).is_some_and(|number| access::worker(number) == *principal)
+            };
+            let session = self.open.values().find(of_principal);
+            if grant.is_some() || session.is_some() {
+                let what = format!("{principal} at revision {revision}: {grant:?}, session {session:?}");
+                return Err(violation("a suspended principal owns nothing", what));
+            }
+        }
+        Ok(())
+    }
+
     fn grant(&mut self, revision: u64, grant: &Arc<Grant>) -> Result<(), Violation> {
+        self.check_right(revision, grant)?;
         if grant.token <= self.last_token {
             let what = format!("{} at revision {revision} after {}", grant.token, self.last_token);
             return Err(violation("tokens strictly rise", what));
@@ -165,7 +201,12 @@ impl Replay {
         Ok(())
     }
 
-    fn check_read(&self, name: &Name, seen: &Seen, who: &str, revision: u64) -> Result<(), Violation> {
+    fn check_read(&self, read: &Read) -> Result<(), Violation> {
+        let Read { who, actor, revision, name, seen } = read;
+        if !self.rights.may_ask(*actor) {
+            let what = format!("{who} read {name} at revision {revision}, when {actor:?} had no right");
+            return Err(violation("a read is decided on the state that answers it", what));
+        }
         let there = match seen {
             Seen::Holders(_) => {
                 let holds = |grant: &&Arc<Grant>| grant.requests.iter().any(|request| request.name == *name);

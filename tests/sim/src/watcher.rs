@@ -6,10 +6,12 @@ use std::time::Duration;
 use batuta_api::ApiError;
 use batuta_api::service::watch::{Filter, Item, Start, WatchRequest};
 use batuta_api::service::{CallContext, Consistency, Service};
+use batuta_statemachine::Namespace;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
+use crate::access::Who;
 use crate::context::{Context, violation};
 use crate::ledger::Watched;
 use crate::node::{self, Job};
@@ -53,6 +55,8 @@ fn at_the_edge(oldest_revision: u64, rng: &mut StdRng) -> Start {
 /// Opens a watch in the node's process. Items arrive until the watch or the process ends.
 fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
     let running = context.nodes[node].running()?;
+    // Only who may see everything gets every change.
+    let client = context.identities.client(Who::Root);
     let (sender, items) = mpsc::channel(1);
     let job: Job = Box::new(move |service: Service| {
         Box::pin(async move {
@@ -63,7 +67,8 @@ fn open(context: &Context, node: usize, start: Start) -> Option<Items> {
                 consistency: Consistency::Linearizable,
                 progress_ms: Some(500),
             };
-            let under = CallContext { timeout: Some(Duration::from_secs(2)), ..CallContext::anonymous() };
+            let under =
+                CallContext { timeout: Some(Duration::from_secs(2)), ..client.context(Namespace::default()) };
             let mut watch = match service.watch(&under, request).await {
                 Ok(watch) => watch,
                 // The watcher may have stopped.

@@ -14,6 +14,7 @@ use batuta_statemachine::{DedupKey, LockId, Name, Namespace, SessionId};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
+use crate::access::Who;
 use crate::client::{Answer, Call, CallEnd, Caller};
 use crate::context::Context;
 use crate::plan::{Stream, rng};
@@ -59,7 +60,8 @@ struct Client {
 pub(crate) async fn live(context: Arc<Context>, number: usize) {
     let think_ms = context.plan.think_ms.clone();
     let rng = rng(context.plan.seed, Stream::Client(number));
-    let caller = Caller { context: Arc::clone(&context), who: format!("c{number}") };
+    let by = Who::of_client(number);
+    let caller = Caller { context: Arc::clone(&context), who: format!("c{number}"), by };
     let mut client =
         Client { caller, rng, session: None, held: Vec::new(), led: Vec::new(), given_up: None, keys: 0 };
     while !context.closing() {
@@ -99,8 +101,7 @@ impl Client {
         let within = Duration::from_millis(self.caller.context.plan.patience_ms);
         let mut end = CallEnd::NotSent;
         for _ in 0..TRIES {
-            let under =
-                CallContext { dedup: dedup.clone(), timeout: Some(within), ..CallContext::anonymous() };
+            let under = CallContext { dedup: dedup.clone(), timeout: Some(within), ..self.caller.context() };
             let node = self.node();
             // Sometimes a caller hangs up early.
             let patience = if self.rng.random_bool(0.05) { Duration::from_millis(40) } else { 2 * within };
@@ -289,7 +290,7 @@ impl Client {
             Call::GetRegister(lock_name(REGISTERS[self.rng.random_range(0..REGISTERS.len())]), consistency)
         };
         let node = self.node();
-        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::anonymous() };
+        let under = CallContext { timeout: Some(PATIENCE), ..self.caller.context() };
         self.caller.call(node, call, under, self.caller.context.now_ms(), 2 * PATIENCE).await;
     }
 }
@@ -303,7 +304,7 @@ async fn keep_alive(caller: Caller, session: SessionId, ttl_ms: u64, seed: u64) 
         let pause = rng.random_range(ttl_ms / 5..ttl_ms / 2);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let node = rng.random_range(0..caller.context.plan.nodes);
-        let under = CallContext { timeout: Some(PATIENCE), ..CallContext::anonymous() };
+        let under = CallContext { timeout: Some(PATIENCE), ..caller.context() };
         let end = caller.call(node, Call::KeepAlive(session), under, caller.context.now_ms(), PATIENCE).await;
         if matches!(end, CallEnd::Refused(ApiError::Rejected { .. })) {
             return;
