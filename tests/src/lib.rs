@@ -17,9 +17,8 @@ pub use graphql::GraphqlOperation;
 pub use http::{Answer, Rest};
 pub use ports::Ports;
 pub use process::{Alone, Dev, Process, addresses, is_alive, pid, written};
-pub use snippets::{Snippet, Terminal, snippets};
 pub use small_disk::SmallDisk;
-pub use snippets::{Snippet, snippets};
+pub use snippets::{Snippet, Terminal, snippets};
 
 use std::time::{Duration, Instant};
 
