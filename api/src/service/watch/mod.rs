@@ -45,12 +45,13 @@ pub use hub::Batch;
 pub(crate) use hub::{Hub, feed};
 pub use snapshot::{Object, SnapshotPage};
 
-/// The operation that watches changes. It needs the permission `watch` of a selected area, and shows what the caller may see of all of them.
+/// The operation that watches changes. What it needs depends on what it selects: the permission `watch` of one area, and it shows
+/// what the caller may see of all of them.
 pub const WATCH: Operation = Operation {
     name: "watch",
     summary: "Sends every change after a snapshot, from a revision, or from now on.",
     area: operation::Area::Watch,
-    needs: Needs::Identity,
+    needs: Needs::Nothing,
     class: Class::Watch,
     retry_key: false,
     codes: &[],
