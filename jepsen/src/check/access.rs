@@ -48,7 +48,7 @@ pub(super) fn check(events: &[Event], operations: &[Operation]) -> Option<(Vec<S
 /// enough, or the node's own state.
 fn needs_right(operation: &Operation) -> bool {
     operation.process < ADMIN
-        && matches!(operation.f.as_str(), "acquire" | "open_session" | "extend" | "get_lock")
+        && matches!(operation.f.as_str(), "acquire" | "open_session" | "get_lock")
         && operation.args["consistency"] != "stale"
 }
 
