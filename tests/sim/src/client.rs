@@ -173,7 +173,9 @@ fn is_unknown(error: &ApiError) -> bool {
 fn is_about(answer: &Answer, call: &Call) -> bool {
     match (call, answer) {
         (Call::Campaign(request), Answer::Elected(at)) => {
-            at.value.election() == Some(&request.name) && at.value.owner == request.owner
+            let owner = &at.value.owner;
+            at.value.election() == Some(&request.name)
+                && (owner.session, &*owner.label) == (request.owner.session, request.owner.label.as_str())
         }
         (Call::Proclaim(leadership, value), Answer::Proclaimed(at)) => {
             let of = (at.value.election(), at.value.token, &*at.value.metadata);
