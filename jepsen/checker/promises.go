@@ -214,7 +214,8 @@ func certain(asked *operation) bool {
 	}
 	switch asked.code {
 	case "no_leader", "overloaded", "shutting_down", "unreachable", "disk_full", "wait_timeout", "deadlock",
-		"limit_exceeded", "lock_delayed", "session_not_found", "invalid_argument", "mode_mismatch", "capacity_mismatch":
+		"limit_exceeded", "lock_delayed", "session_not_found", "invalid_argument", "mode_mismatch", "capacity_mismatch",
+		"unauthenticated", "permission_denied", "principal_suspended", "token_revoked", "token_expired":
 		return true
 	}
 	return strings.HasPrefix(asked.code, "lock_held")

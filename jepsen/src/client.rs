@@ -11,6 +11,7 @@ use batuta_tests::conformance::{
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Key, Keys};
 use crate::cluster::PORTS;
 use crate::history::{Event, History, Kind};
 use crate::random::Random;
@@ -40,13 +41,21 @@ pub enum Front {
 
 /// All fronts.
 pub const FRONTS: [Front; 5] = [Front::Rest, Front::Graphql, Front::Grpc, Front::Ws, Front::Pipeline];
+/// The fronts of clients with keys: those whose calls are single HTTP requests.
+const FRONTS_WITH_KEY: [Front; 2] = [Front::Rest, Front::Graphql];
 
 impl Front {
-    /// Makes a driver for this front of the node at a place.
+    /// Makes a driver for this front of the node at a place. Only calls over HTTP/1 carry the key.
     #[must_use]
-    pub fn driver(self, place: usize) -> Box<dyn Driver> {
+    pub fn driver(self, place: usize, key: Option<&Key>) -> Box<dyn Driver> {
         let at = address(place);
-        let rest = || Rest::new(&format!("http://{at}:{}", PORTS[0]));
+        let rest = || {
+            let rest = Rest::new(&format!("http://{at}:{}", PORTS[0]));
+            match key {
+                Some(key) => rest.with_token(key.expose()),
+                None => rest,
+            }
+        };
         match self {
             Self::Rest => Box::new(RestDriver(rest())),
             Self::Graphql => Box::new(GraphqlDriver {
@@ -83,6 +92,20 @@ pub struct Shared {
     pub stores: Stores,
     /// The place of the node through which the last lock was granted.
     pub holder: AtomicUsize,
+    /// The keys of the clients, in a run with access.
+    pub keys: Option<Keys>,
+}
+
+impl Shared {
+    /// The key of a client process, in a run with access.
+    fn key_of(&self, process: u64) -> Option<&Key> {
+        self.keys.as_ref()?.of_process(process)
+    }
+
+    /// The fronts that a client may use.
+    fn fronts(&self) -> &'static [Front] {
+        if self.keys.is_some() { &FRONTS_WITH_KEY } else { &FRONTS }
+    }
 }
 
 /// A request to a front.
@@ -168,15 +191,16 @@ impl Client {
     #[must_use]
     pub fn new(shared: &Arc<Shared>, process: u64) -> Self {
         let number = usize::try_from(process).unwrap_or_default();
+        let fronts = shared.fronts();
         let (place, front) =
-            (number % shared.places, FRONTS[(number / shared.places + number) % FRONTS.len()]);
+            (number % shared.places, fronts[(number / shared.places + number) % fronts.len()]);
         Self {
             process,
             random: Random::new(shared.seed, process + 1),
             shared: Arc::clone(shared),
             place,
             front,
-            driver: front.driver(place),
+            driver: front.driver(place, shared.key_of(process)),
             suspect: false,
             keys: 0,
         }
@@ -190,20 +214,23 @@ impl Client {
 
     /// Switches to a random node and front.
     pub fn wander(&mut self) {
-        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
+        let fronts = self.shared.fronts();
+        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(fronts));
         self.connect(place, front);
     }
 
     /// Switches to this node and front.
     pub fn connect(&mut self, place: usize, front: Front) {
-        (self.place, self.front, self.driver) = (place, front, front.driver(place));
+        let driver = front.driver(place, self.shared.key_of(self.process));
+        (self.place, self.front, self.driver) = (place, front, driver);
         self.suspect = false;
     }
 
     /// Makes another client of the same seed at another node, for concurrent calls. `number` distinguishes it from other twins.
     #[must_use]
     pub fn twin(&mut self, number: u64) -> Self {
-        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(&FRONTS));
+        let fronts = self.shared.fronts();
+        let (place, front) = (self.random.place(self.shared.places), *self.random.one_of(fronts));
         let mut twin = Self::new(&self.shared, self.process + number * 1000);
         twin.connect(place, front);
         twin
@@ -364,7 +391,17 @@ fn judge(outcome: Outcome) -> Attempt {
 
 /// Whether a retry under the same key gets this refusal again, whatever happened in between.
 fn is_remembered(code: &str) -> bool {
-    !matches!(code, "lock_held" | "lock_delayed" | "limit_exceeded")
+    !matches!(
+        code,
+        "lock_held"
+            | "lock_delayed"
+            | "limit_exceeded"
+            | "unauthenticated"
+            | "permission_denied"
+            | "principal_suspended"
+            | "token_expired"
+            | "token_revoked"
+    )
 }
 
 #[cfg(test)]
@@ -381,5 +418,6 @@ mod tests {
         assert!(matches!(judge(Err(Refusal::no_answer("reset"))), Attempt::Unknown(_)));
         assert!(matches!(refused("outcome_unknown"), Attempt::Unknown(_)));
         assert!(!is_remembered("lock_held") && is_remembered("wait_timeout"));
+        assert!(!is_remembered("permission_denied"), "the right may have been there at the first attempt");
     }
 }

@@ -4,11 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::access::Key;
 use crate::clock::{Clock, Wrong};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub clocks: Option<PathBuf>,
     /// Whether there are proxies between the nodes.
     pub proxies: bool,
+    /// Whether the cluster enforces access from its first entry on.
+    pub secured: bool,
 }
 
 /// A node of the cluster.
@@ -89,6 +93,8 @@ pub struct Cluster {
 #[derive(Clone, Debug)]
 pub struct Observer {
     http: reqwest::Client,
+    /// The administrator's key, in a run with access. Clones of the observer share it.
+    key: Arc<OnceLock<Key>>,
 }
 
 impl Observer {
@@ -101,7 +107,12 @@ impl Observer {
             |error: &dyn std::fmt::Display| Error::Usage(format!("the observer's HTTP client: {error}"));
         let from: IpAddr = OBSERVER.parse().map_err(|error| usage(&error))?;
         let http = reqwest::Client::builder().local_address(from).timeout(LOOK_WITHIN).build();
-        Ok(Self { http: http.map_err(|error| usage(&error))? })
+        Ok(Self { http: http.map_err(|error| usage(&error))?, key: Arc::default() })
+    }
+
+    /// Sends this key with every request from now on. Only the first key counts.
+    pub fn call_as(&self, key: Key) {
+        self.key.get_or_init(|| key);
     }
 
     /// Sends a GET request to a node's REST API; `None` unless it succeeds.
@@ -123,6 +134,9 @@ impl Observer {
         let url = format!("http://{}:{}{path}", address(place), PORTS[0]);
         let within = if method == reqwest::Method::GET { LOOK_WITHIN } else { CHANGE_WITHIN };
         let mut request = self.http.request(method, url).timeout(within);
+        if let Some(key) = self.key.get() {
+            request = request.bearer_auth(key.expose());
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -288,6 +302,9 @@ impl Cluster {
             format!("raft.snapshot_entries={}", self.settings.snapshot_entries),
         ] {
             command.arg("--set").arg(setting);
+        }
+        if self.settings.secured {
+            command.arg("--secure");
         }
         let child = command
             .args(["--insecure", "--log-level=info", "--stop-with-stdin"])

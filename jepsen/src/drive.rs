@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::access;
 use crate::check::{self, GOAL, Problem};
 use crate::client::{Ask, Client, FRONTS, Shared};
 use crate::clock;
@@ -72,6 +73,7 @@ impl Drive {
             disks: args.run.nemesis.iter().any(|family| family.needs_disk()),
             clocks: if args.run.nemesis.contains(&Family::Clock) { Some(clock::build()?) } else { None },
             proxies: args.run.nemesis.contains(&Family::Delay),
+            secured: args.run.workload.is_secured(),
         };
         Ok(Self {
             args: args.run.clone(),
@@ -95,6 +97,7 @@ impl Drive {
             cluster.start(place)?;
         }
         cluster.ready().await?;
+        let keys = if self.settings.secured { Some(access::secure(&cluster).await?) } else { None };
         let (places, seed) = (self.args.nodes, self.args.seed);
         let shared = Arc::new(Shared {
             history,
@@ -103,7 +106,11 @@ impl Drive {
             stop: CancellationToken::new(),
             stores: Stores::default(),
             holder: AtomicUsize::default(),
+            keys,
         });
+        if shared.keys.is_some() {
+            shared.history.tell(Kind::Note, access::SECURED, "the cluster enforces access");
+        }
         if self.args.nemesis.contains(&Family::Clock) {
             // The leader's monotonic clock counts TTLs, so a clock that is fast by a tenth gives a tenth less.
             let value = json!({"ttl_percent": 100 - RATE_PPM_MAX / 10_000 - 2});

@@ -1,5 +1,6 @@
 //! Runs real Batuta clusters under real faults, and checks what their clients saw (`jepsen/README.md`).
 
+pub mod access;
 pub mod check;
 pub mod client;
 pub mod clock;

@@ -7,13 +7,16 @@ use batuta_statemachine::access::{
     NewToken, OnEnd, Pattern, PutGroup, PutPrincipal, PutRole, ResumePrincipal, Rule, SecretHash, SetMode,
     SuspendPrincipal, TokenSecret, Unbind,
 };
+use batuta_statemachine::lock::{Acquire, LockRequest, Owner};
 use batuta_statemachine::{
-    Actor, Command, Entry, Name, Namespace, Outcome, Permission, PermissionSet, Position, Principal,
-    PrincipalName, Rejection, Request, Stamp, State, TokenId,
+    Actor, Applied, ChangeKind, Command, Entry, Name, Namespace, Outcome, Permission, PermissionSet,
+    Position, Principal, PrincipalName, Rejection, Request, Stamp, State, TokenId, lock,
 };
 use proptest::prelude::*;
 
 const WALL: u64 = 1_000_000;
+/// The shortest time to live of a lock.
+const TTL_MS: u64 = 500;
 const PERMISSIONS: [Permission; 4] =
     [Permission::LockAcquire, Permission::LockRead, Permission::SessionOpen, Permission::ClusterRead];
 const PATTERNS: [&str; 7] = ["**", "a", "a/**", "a/b/**", "ab", "{principal}/**", "home/{principal}"];
@@ -27,12 +30,31 @@ enum Step {
     Suspend(usize, bool),
     Group(usize, Vec<usize>),
     Role(usize, Vec<(Vec<usize>, Vec<usize>)>),
-    Bind { subject: usize, role: usize, place: Place, from: Option<u64>, to: Option<u64> },
+    Bind {
+        subject: usize,
+        role: usize,
+        place: Place,
+        from: Option<u64>,
+        to: Option<u64>,
+    },
     Unbind(usize),
     Extend(usize, Option<u64>),
-    Key { user: usize, narrowing: Option<(Vec<usize>, Place)>, to: Option<u64> },
+    Key {
+        user: usize,
+        narrowing: Option<(Vec<usize>, Place)>,
+        to: Option<u64>,
+    },
     DeleteKey(usize),
-    Pass { ms: u64, wall_ms: u64 },
+    /// Asks for a lock with one of the keys, for a while, and waits for it if it is held.
+    Take {
+        key: usize,
+        namespace: usize,
+        name: usize,
+    },
+    Pass {
+        ms: u64,
+        wall_ms: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -190,6 +212,8 @@ struct Both {
     keys: u64,
     all_keys: Vec<(TokenId, String)>,
     all_bindings: Vec<BindingId>,
+    /// Every entry, and what it did.
+    log: Vec<(Entry, Applied)>,
 }
 
 impl Both {
@@ -214,16 +238,77 @@ impl Both {
         both
     }
 
-    fn apply(&mut self, command: Option<Command>) -> Option<Outcome> {
+    fn apply(&mut self, request: Option<Request>) -> Option<Outcome> {
         let stamp = Stamp { now_ms: self.model.now, wall_ms: self.model.wall };
-        let requests = command.into_iter().map(|command| Request::new(None, command)).collect();
-        let applied = self.state.apply(self.state.revision() + 1, &Entry { stamp, requests });
+        let entry = Entry { stamp, requests: request.into_iter().collect() };
+        let applied = self.state.apply(self.state.revision() + 1, &entry);
         self.state.validate().unwrap();
-        applied.outcomes.into_iter().next()
+        self.check_granted(&applied);
+        let outcome = applied.outcomes.first().cloned();
+        self.log.push((entry, applied));
+        outcome
     }
 
     fn ask(&mut self, command: impl Into<Command>) -> Result<(), Rejection> {
-        self.apply(Some(command.into())).unwrap().map(|_| ())
+        self.apply(Some(Request::new(None, command))).unwrap().map(|_| ())
+    }
+
+    /// Whoever is granted a lock, after a wait too, has a key with the right to it.
+    fn check_granted(&self, applied: &Applied) {
+        for change in &applied.changes {
+            let ChangeKind::Lock(lock::Change::LockGranted(grant)) = &change.kind else { continue };
+            let principal = &self.state.principal(grant.owner.principal).unwrap().principal;
+            let user = principal.name().unwrap().as_str();
+            let namespace = NAMESPACES.iter().position(|text| *text == grant.namespace.as_str()).unwrap();
+            let name = grant.requests[0].name.as_str();
+            let may = |(id, _): &(TokenId, String)| {
+                self.model.decide(*id, user, Permission::LockAcquire, namespace, name) == "ok"
+            };
+            assert!(self.all_keys.iter().any(may), "{grant:?}");
+        }
+    }
+
+    /// A caller asks for a lock: it is refused for the reason that the model has, or not for a reason of access.
+    fn take(&mut self, key: usize, namespace: usize, text: &str) {
+        let Some((id, user)) = pick(&self.all_keys[1..], key) else { return };
+        let Some(principal) = self.state.principal_id(&principal(&user)) else { return };
+        let expected = self.model.decide(id, &user, Permission::LockAcquire, namespace, text).to_owned();
+        let acquire = Acquire {
+            namespace: Namespace::new(NAMESPACES[namespace]).unwrap(),
+            requests: vec![LockRequest { name: Name::new(text).unwrap(), mode: lock::Mode::Exclusive }],
+            owner: Owner { session: None, label: String::new() },
+            ttl_ms: Some(TTL_MS),
+            wait_ms: 2 * TTL_MS,
+            lock_delay_ms: 0,
+            reentrant: false,
+            metadata: String::new(),
+            call: None,
+        };
+        let actor = Actor::Caller { principal, credential: Some(id) };
+        match self.apply(Some(Request::new(None, acquire).by(actor))).unwrap() {
+            Err(Rejection::Access(refusal)) => {
+                assert_eq!(Rejection::from(refusal).code().as_str(), expected, "{actor:?} {text}");
+            }
+            _ => assert_eq!(expected, "ok", "{actor:?} {text}"),
+        }
+    }
+
+    /// The same log makes the same state and the same answers: from nothing, and from the image of any quarter of it, as after a restart.
+    fn check_replay(&self) {
+        let mut replicas = vec![State::default()];
+        let quarter = self.log.len().div_ceil(4);
+        for (number, (entry, applied)) in (1..).zip(&self.log) {
+            for replica in &mut replicas {
+                assert_eq!(replica.apply(number, entry), *applied);
+                replica.validate().unwrap();
+            }
+            let hash = replicas[0].hash();
+            assert!(replicas.iter().all(|replica| replica.hash() == hash), "at revision {number}");
+            if number.is_multiple_of(quarter as u64) {
+                replicas.push(restored(&replicas[0]));
+            }
+        }
+        assert_eq!(replicas[0].hash(), self.state.hash());
     }
 
     fn put(&mut self, text: &str) {
@@ -290,6 +375,7 @@ impl Both {
                 }
             }
             Step::Role(index, rules) => self.role(index, &rules),
+            Step::Take { key, namespace, name } => self.take(key, namespace, NAMES[name]),
             Step::Pass { ms, wall_ms } => {
                 self.model.now += ms;
                 self.model.wall = WALL + wall_ms;
@@ -370,8 +456,7 @@ impl Both {
     }
 
     fn check(&self) {
-        let records = self.state.image_records().collect::<Vec<_>>();
-        let restored = State::from_image(self.state.image_header(), records, State::validate).unwrap();
+        let restored = restored(&self.state);
         assert_eq!(restored.hash(), self.state.hash());
         for (id, text) in self.all_keys.iter().skip(1) {
             let Some(principal) = self.state.principal_id(&principal(text)) else { continue };
@@ -406,6 +491,12 @@ impl Both {
     }
 }
 
+/// The state as a node has it after it started from an image.
+fn restored(state: &State) -> State {
+    let records = state.image_records().collect::<Vec<_>>();
+    State::from_image(state.image_header(), records, State::validate).unwrap()
+}
+
 fn pick<T: Clone>(all: &[T], index: usize) -> Option<T> {
     if all.is_empty() { None } else { all.get(index % all.len()).cloned() }
 }
@@ -434,7 +525,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<usize>(), time()).prop_map(|(binding, to)| Step::Extend(binding, to)),
         4 => (users(), narrowing, time()).prop_map(|(user, narrowing, to)| Step::Key { user, narrowing, to }),
         1 => any::<usize>().prop_map(Step::DeleteKey),
+        5 => (any::<usize>(), 0..NAMESPACES.len(), 0..NAMES.len())
+            .prop_map(|(key, namespace, name)| Step::Take { key, namespace, name }),
         2 => (0..20_u64, 0..60_u64).prop_map(|(ms, wall_ms)| Step::Pass { ms, wall_ms }),
+        1 => (TTL_MS..2 * TTL_MS, 0..60_u64).prop_map(|(ms, wall_ms)| Step::Pass { ms, wall_ms }),
     ]
 }
 
@@ -448,5 +542,6 @@ proptest! {
             both.step(step);
         }
         both.check();
+        both.check_replay();
     }
 }

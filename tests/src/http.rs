@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use serde_json::Value;
 
 /// The answer of a node.
@@ -56,6 +57,8 @@ impl Answer {
 pub struct Rest {
     base: String,
     http: reqwest::Client,
+    /// The `authorization` header of every request.
+    bearer: Option<HeaderValue>,
 }
 
 impl Rest {
@@ -69,7 +72,7 @@ impl Rest {
             .timeout(Duration::from_secs(30))
             .build()
             .expect("a plain HTTP client needs nothing of the machine");
-        Self { base: base.to_owned(), http }
+        Self { base: base.to_owned(), http, bearer: None }
     }
 
     /// The same API for calls that wait: they time out only after some minutes.
@@ -80,7 +83,18 @@ impl Rest {
     pub fn patient(&self) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_mins(5)).build();
         let http = http.expect("a plain HTTP client needs nothing of the machine");
-        Self { base: self.base.clone(), http }
+        Self { base: self.base.clone(), http, bearer: self.bearer.clone() }
+    }
+
+    /// The same API, called with a token, which `Debug` does not show.
+    ///
+    /// # Panics
+    /// When the token is no value of a header, which no token of Batuta is.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a token is printable");
+        bearer.set_sensitive(true);
+        Self { bearer: Some(bearer), ..self.clone() }
     }
 
     /// Sends a request.
@@ -99,6 +113,9 @@ impl Rest {
     ) -> Result<Answer, reqwest::Error> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", bearer.clone());
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

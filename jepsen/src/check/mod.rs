@@ -1,5 +1,6 @@
 //! Checks the promises that must hold whatever the nemesis broke.
 
+mod access;
 mod answers;
 mod keepers;
 mod logs;
@@ -77,6 +78,9 @@ pub fn check(dir: &Path, events: &[Event], operations: &[Operation], rate_min: f
     findings.add("sessions", problems, &looked_at);
     if let Some((problems, looked_at)) = keepers::check(events, operations, ttl_percent(events)) {
         findings.add("keepers", problems, &looked_at);
+    }
+    if let Some((problems, looked_at)) = access::check(events, operations) {
+        findings.add("access", problems, &looked_at);
     }
     let (problems, looked_at) = retries::check(operations);
     findings.add("retries", problems, &looked_at);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use crate::access::Key;
 use crate::client::Shared;
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -95,11 +96,15 @@ pub fn start(
     goal: &Arc<Goal>,
 ) -> Result<JoinSet<Result<()>>> {
     let mut tasks = JoinSet::new();
+    // Only the administrator may see every change.
+    let key = shared.keys.as_ref().map(|keys| &keys.admin);
+    let ways = if key.is_some() { &Way::WITH_KEY[..] } else { &Way::ALL[..] };
     for number in 0..count {
         let path = dir.join(file_name(number));
         let file = File::create(&path).map_err(Error::io(path.display().to_string()))?;
         let watcher = Watcher {
-            way: Way::ALL[number % Way::ALL.len()],
+            way: ways[number % ways.len()],
+            key: key.cloned(),
             place: number % shared.places,
             places: shared.places,
             received: 0,
@@ -132,6 +137,7 @@ pub fn load(dir: &Path) -> Result<Vec<Vec<WatchRecord>>> {
 
 struct Watcher {
     way: Way,
+    key: Option<Key>,
     place: usize,
     places: usize,
     /// The watcher has received everything up to this revision.
@@ -164,7 +170,7 @@ impl Watcher {
 
     /// Follows one node until the watch ends or falls silent, or the goal is reached; returns the reason.
     async fn follow(&mut self) -> Result<String> {
-        let opened = self.way.open(self.place, self.received + 1);
+        let opened = self.way.open(self.place, self.received + 1, self.key.as_ref());
         let mut stream = match tokio::time::timeout(SILENCE, opened).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(why)) => return Ok(why),

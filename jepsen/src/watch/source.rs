@@ -13,6 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tonic::transport::Channel;
 
 use super::WatchRecord;
+use crate::access::Key;
 use crate::cluster::PORTS;
 use crate::sandbox::address;
 use crate::watch_event::WatchEvent;
@@ -55,11 +56,19 @@ pub(super) enum Source {
     Stream { response: reqwest::Response, buffer: Vec<u8> },
     Grpc(Box<tonic::Streaming<v1::WatchResponse>>),
     Ws(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
-    Poll { http: reqwest::Client, base: String, next: u64, ordinal: u64 },
+    Poll { http: reqwest::Client, key: Option<Key>, base: String, next: u64, ordinal: u64 },
     Graphql(Box<GraphqlOperation>),
 }
 
 type News = Result<Vec<WatchRecord>, String>;
+
+/// Adds the key to a request.
+fn with_key(request: reqwest::RequestBuilder, key: Option<&Key>) -> reqwest::RequestBuilder {
+    match key {
+        Some(key) => request.bearer_auth(key.expose()),
+        None => request,
+    }
+}
 
 fn why(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -69,14 +78,17 @@ impl Way {
     /// All ways to watch.
     pub const ALL: [Self; 5] = [Self::Stream, Self::Grpc, Self::Ws, Self::Graphql, Self::Poll];
 
-    /// Opens a watch on the node at a place, from a revision on.
-    pub(super) async fn open(self, place: usize, from: u64) -> Result<Source, String> {
+    /// The ways that send a key: those of HTTP requests.
+    pub(super) const WITH_KEY: [Self; 2] = [Self::Stream, Self::Poll];
+
+    /// Opens a watch on the node at a place, from a revision on. Only the ways of [`Self::WITH_KEY`] send the key.
+    pub(super) async fn open(self, place: usize, from: u64, key: Option<&Key>) -> Result<Source, String> {
         let at = address(place);
         let rest = format!("http://{at}:{}/api/v1/watch", PORTS[0]);
         match self {
             Self::Stream => {
                 let url = format!("{rest}?from_revision={from}&progress_ms={PROGRESS_MS}");
-                let response = reqwest::Client::new().get(url).send().await.map_err(why)?;
+                let response = with_key(reqwest::Client::new().get(url), key).send().await.map_err(why)?;
                 if !response.status().is_success() {
                     return Err(response.text().await.map_err(why)?);
                 }
@@ -104,7 +116,8 @@ impl Way {
                 Ok(Source::Graphql(Box::new(operation)))
             }
             Self::Poll => {
-                Ok(Source::Poll { http: reqwest::Client::new(), base: rest, next: from, ordinal: 0 })
+                let (http, key) = (reqwest::Client::new(), key.cloned());
+                Ok(Source::Poll { http, key, base: rest, next: from, ordinal: 0 })
             }
         }
     }
@@ -164,10 +177,10 @@ impl Source {
                     _ => Err(answer.to_string()),
                 }
             }
-            Self::Poll { http, base, next, ordinal } => {
+            Self::Poll { http, key, base, next, ordinal } => {
                 let from = format!("from_revision={next}&from_ordinal={ordinal}");
                 let url = format!("{base}/poll?{from}&wait_ms={PROGRESS_MS}");
-                let response = http.get(url).send().await.map_err(why)?;
+                let response = with_key(http.get(url), key.as_ref()).send().await.map_err(why)?;
                 if !response.status().is_success() {
                     return Err(response.text().await.map_err(why)?);
                 }

@@ -1,5 +1,6 @@
 //! The workloads that clients run while the nemesis injects faults.
 
+mod access;
 mod election;
 mod keeper;
 mod lock;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::client::{Client, Shared};
 use crate::nemesis::Pauses;
 
+pub use access::ADMIN;
 pub use keeper::{HELD, LOST};
 pub use queue::leave_everywhere;
 pub use resource::Stores;
@@ -42,6 +44,8 @@ pub enum Workload {
     Watch,
     /// Sessions and locks with a short TTL that the Rust client keeps alive.
     Keeper,
+    /// Locks of three principals, whose rights are taken away and given back, in a cluster that enforces access.
+    Access,
 }
 
 impl Workload {
@@ -58,6 +62,7 @@ impl Workload {
             Self::Queue => "queue",
             Self::Watch => "watch",
             Self::Keeper => "keeper",
+            Self::Access => "access",
         }
     }
 
@@ -65,6 +70,12 @@ impl Workload {
     #[must_use]
     pub fn pauses(self) -> Pauses {
         if self == Self::Keeper { Pauses::LongOfMinority } else { Pauses::OfAnybody }
+    }
+
+    /// Whether the cluster enforces access from the start, and clients have keys.
+    #[must_use]
+    pub fn is_secured(self) -> bool {
+        self == Self::Access
     }
 
     /// Log entries between two snapshots: few where the workload tests snapshots.
@@ -93,7 +104,11 @@ impl Workload {
                 Self::Retry => tasks.spawn(retry::process(client)),
                 Self::Queue => tasks.spawn(queue::process(client)),
                 Self::Keeper => tasks.spawn(keeper::process(client)),
+                Self::Access => tasks.spawn(access::process(client)),
             };
+        }
+        if let Some(keys) = shared.keys.clone().filter(|_| self.is_secured()) {
+            tasks.spawn(access::administrate(Arc::clone(shared), keys));
         }
         tasks
     }

@@ -14,7 +14,7 @@ use batuta_api::service::{CallContext, Client, Consistency, Service};
 use batuta_raft::{Answer, ProposeError, codec};
 use batuta_statemachine::access::{
     Bind, BindingId, BuiltIn, CreateToken, DeleteToken, Mode, Namespaces, NewToken, OnEnd, PutPrincipal,
-    ResumePrincipal, SecretHash, SetMode, SuspendPrincipal, TokenSecret, Unbind,
+    ResumePrincipal, SecretHash, SetMode, Subject, SuspendPrincipal, TokenSecret, Unbind,
 };
 use batuta_statemachine::{
     Actor, Ask, DedupKey, Name, Namespace, Principal, PrincipalName, Request, TokenId,
@@ -196,10 +196,10 @@ impl Operator {
     }
 
     async fn bind(&mut self, principal: &Principal, role: BuiltIn) -> Option<BindingId> {
-        let subject = principal.to_string().parse();
+        // A principal is a subject.
+        let subject: Subject = principal.to_string().parse().expect("a valid subject");
         let bind = Bind {
-            // A principal is a subject.
-            subject: subject.expect("a valid subject"),
+            subject,
             role: word(role.as_str()),
             namespaces: Namespaces::All,
             names: Vec::new(),

@@ -140,17 +140,16 @@ impl Call {
         )
     }
 
-    /// Whether whoever has lost its rights is refused this call wherever it is made. The others need ownership alone, or are
-    /// decided on what their node has applied.
+    /// Whether whoever has lost its rights is refused this call wherever it is made. The others need ownership alone, are decided on what
+    /// their node has applied, or may be answered under their key with what they did before.
     fn needs_right(&self) -> bool {
         match self {
-            Self::Open(_) | Self::Acquire(_) | Self::Extend(_) | Self::Campaign(_) | Self::Advance { .. } => {
-                true
-            }
+            Self::Open(_) | Self::Acquire(_) | Self::Campaign(_) | Self::Advance { .. } => true,
             Self::GetLock(..) | Self::GetElection(..) | Self::GetRegister(..) => self.linearizable(),
             Self::KeepAlive(_)
             | Self::Close(_)
             | Self::Release(_)
+            | Self::Extend(_)
             | Self::Downgrade(_)
             | Self::SetMetadata(..)
             | Self::Proclaim(..)
@@ -174,7 +173,9 @@ fn is_unknown(error: &ApiError) -> bool {
 fn is_about(answer: &Answer, call: &Call) -> bool {
     match (call, answer) {
         (Call::Campaign(request), Answer::Elected(at)) => {
-            at.value.election() == Some(&request.name) && at.value.owner == request.owner
+            let owner = &at.value.owner;
+            at.value.election() == Some(&request.name)
+                && (owner.session, &*owner.label) == (request.owner.session, request.owner.label.as_str())
         }
         (Call::Proclaim(leadership, value), Answer::Proclaimed(at)) => {
             let of = (at.value.election(), at.value.token, &*at.value.metadata);
