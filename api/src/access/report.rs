@@ -60,7 +60,7 @@ impl Report {
         (counts.lines.iter().map(|(missing, count)| (missing.clone(), *count)).collect(), counts.others)
     }
 
-    /// Clears the report.
+    /// Begins again: what was counted until now is forgotten.
     pub fn clear(&self) {
         *self.counts() = Counts::default();
     }

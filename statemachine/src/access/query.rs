@@ -97,7 +97,7 @@ impl State {
         self.access.bindings.range((from, Bound::Unbounded)).take(limit).map(|(_, binding)| binding).collect()
     }
 
-    /// The bindings of a principal and of its groups, also those that do not hold at the moment.
+    /// The bindings of a principal and of its groups, also those that are not of use at the moment.
     pub fn bindings_of(&self, id: PrincipalId) -> impl Iterator<Item = &Arc<BindingRecord>> {
         self.access.all_held(id).map(|held| &held.binding)
     }

@@ -116,7 +116,7 @@ impl Audit {
         self.level.records(kind)
     }
 
-    /// Returns what was written and lost, and what is wrong now.
+    /// Tells how the audit is.
     #[must_use]
     pub fn health(&self) -> AuditHealth {
         self.queue.health()
