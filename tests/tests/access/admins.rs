@@ -28,10 +28,15 @@ async fn manager_gives_no_more_than_it_has() {
     // What it has itself, it may give.
     done(put_role(&manager, "takers", "lock:acquire", "a/**").await);
     done(bind(&manager, "service/friend", "takers", json!({})).await);
-    // A role with more; and an edit of one that others have.
-    refused(&put_role(&manager, "readers", "lock:read", "a/**").await, "escalation_refused");
+    // A role that others have already; and one that gives nothing until it is bound.
     refused(&put_role(&manager, "takers", "lock:force_release", "a/1").await, "escalation_refused");
-    refused(&put_role(&manager, "modes", "access:mode", "**").await, "escalation_refused");
+    refused(&put_role(&manager, "takers", "lock:read", "a/**").await, "escalation_refused");
+    for (role, permission) in [("readers", "lock:read"), ("modes", "access:mode")] {
+        done(put_role(&manager, role, permission, "**").await);
+        for subject in ["service/friend", "service/manager"] {
+            refused(&bind(&manager, subject, role, json!({})).await, "escalation_refused");
+        }
+    }
     for role in ["admin", "operator", "editor", "viewer"] {
         refused(&put_role(&manager, role, "lock:acquire", "**").await, "built_in_role");
         refused(&put_role(root, role, "lock:acquire", "**").await, "built_in_role");
@@ -45,7 +50,7 @@ async fn manager_gives_no_more_than_it_has() {
     secured.grant("group/admins", "admin", json!({})).await;
     let members = json!({"members": ["service/manager"]});
     refused(&manager.put("/api/v1/access/groups/admins", members).await, "escalation_refused");
-    // The key, the password and the suspension of somebody with more.
+    // A key or a password of somebody with more.
     let key = json!({"principal": "user/root", "label": "mine"});
     refused(&manager.post("/api/v1/access/keys", key).await, "escalation_refused");
     let password = json!({"password": "a password for root"});
@@ -101,11 +106,15 @@ async fn own_name_in_a_pattern_is_not_that_of_others() {
     for name in ["jobs/two/2", "jobs/one", "jobs/onetwo/1", "jobs/{principal}/1", "one/1"] {
         refused(&one.acquire(name).await, "permission_denied");
     }
-    // Who holds only the names of one principal gives no role with the names of whoever has it.
+    // Who holds only its own names gives nobody theirs.
     let manager = secured.able("manager", &["access:write"], &["**"]).await;
     secured.role("fixed", &["lock:acquire"], &["jobs/manager/**"]).await;
     secured.grant("service/manager", "fixed", json!({})).await;
-    refused(&put_role(&manager, "theirs", "lock:acquire", "jobs/{principal}/**").await, "escalation_refused");
+    done(put_role(&manager, "theirs", "lock:acquire", "jobs/{principal}/**").await);
+    done(secured.root.put("/api/v1/access/groups/all", json!({"members": ["service/one"]})).await);
+    for subject in ["service/one", "group/all"] {
+        refused(&bind(&manager, subject, "theirs", json!({})).await, "escalation_refused");
+    }
     refused(&bind(&manager, "service/one", "editor", json!({})).await, "escalation_refused");
     // Names of principals cannot pretend to be a path or a pattern.
     for name in ["a%2Fb", "%7Bprincipal%7D", "**", "..", "Root", "r%C3%B6ot"] {

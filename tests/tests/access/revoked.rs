@@ -70,9 +70,14 @@ async fn suspension_ends_every_stream() {
         match what {
             // What it owns ends in the same entry.
             "waiting acquire" => &["principal_suspended", "permission_denied"],
-            "Hold" => {
-                &["principal_suspended", "lost: suspended", "lost: principal_suspended", "lost: denied"]
-            }
+            "Hold" => &[
+                "principal_suspended",
+                "lost: released",
+                "lost: forced",
+                "lost: expired",
+                "lost: permission_denied",
+                "lost: principal_suspended",
+            ],
             _ => &["principal_suspended"],
         }
     };
