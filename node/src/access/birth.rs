@@ -42,7 +42,8 @@ impl Birth {
     /// Reads or draws the token, if a cluster that this node creates is to be secured.
     pub(crate) fn prepare(config: &NodeConfig) -> Result<Option<Self>, BirthError> {
         let access = &config.access;
-        if !access.secure {
+        // A node that joins a cluster creates none.
+        if !access.secure || config.cluster.peers.is_empty() {
             return Ok(None);
         }
         let data_dir = &config.node.data_dir;
