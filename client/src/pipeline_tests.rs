@@ -21,8 +21,7 @@ async fn missing_node_is_unavailable_on_every_call() {
         let error = pipeline.call(request, &CallOptions::default()).await.expect_err("nobody listens");
         assert_eq!((error.code.as_str(), error.retryable), ("unavailable", true));
     }
-    let mut watch =
-        pipeline.watch(v1::WatchRequest::default(), &CallOptions::default()).expect("has room");
+    let mut watch = pipeline.watch(v1::WatchRequest::default(), &CallOptions::default()).expect("has room");
     assert_eq!(watch.next().await.expect_err("nobody listens").code, "unavailable");
 }
 
@@ -120,10 +119,7 @@ async fn end_of_the_stream_reaches_every_waiter() {
     let (waiter, _answer) = oneshot::channel();
     assert!(link.put(Box::default(), Waiter::Call(waiter)).is_err(), "another stream is needed");
     let torn = broken(Status::internal("h2 protocol error"));
-    assert!(
-        Error::from_status(&torn, None).retryable,
-        "a connection that breaks is no defect of the node"
-    );
+    assert!(Error::from_status(&torn, None).retryable, "a connection that breaks is no defect of the node");
     let too_large = broken(Status::out_of_range("decoded message length too large"));
     assert!(!Error::from_status(&too_large, None).retryable, "it would be too large again");
 }

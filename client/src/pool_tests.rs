@@ -29,8 +29,8 @@ fn order(pool: &Pool, count: usize) -> Vec<String> {
 #[tokio::test]
 async fn no_endpoint_and_wrong_ones_are_refused() {
     assert!(Pool::new(&[], Credentials::none()).is_err());
-    let error = Pool::new(&["a:1".to_owned(), "https://b:1".to_owned()], Credentials::none())
-        .expect_err("no TLS");
+    let error =
+        Pool::new(&["a:1".to_owned(), "https://b:1".to_owned()], Credentials::none()).expect_err("no TLS");
     assert!(error.message.contains("https://b:1"), "{error}");
 }
 

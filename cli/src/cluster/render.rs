@@ -263,11 +263,8 @@ mod tests {
 
     #[test]
     fn members_in_both_shapes() {
-        let answer = members(&ListMembersResponse {
-            members: vec![member()],
-            revision: 9,
-            cluster_id: String::new(),
-        });
+        let answer =
+            members(&ListMembersResponse { members: vec![member()], revision: 9, cluster_id: String::new() });
         assert_eq!(answer.json, json!({"members": [member_expected()], "revision": 9}));
         assert_eq!(
             answer.text,
