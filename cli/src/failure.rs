@@ -14,11 +14,11 @@ use crate::remedy;
 pub(crate) mod exit {
     /// The command did what it was asked to.
     pub(crate) const DONE: u8 = 0;
-    /// The answer is no: the token is not the newest, or a node is not ready.
+    /// The answer is no: the token is not the newest, a node is not ready, or a principal may not.
     pub(crate) const NO: u8 = 1;
     /// The command line or an argument is wrong.
     pub(crate) const USAGE: u8 = 2;
-    /// There is no such lock, session, register or member.
+    /// There is no such lock, session, register, member, principal, group, role, grant or credential.
     pub(crate) const NOT_FOUND: u8 = 3;
     /// The cluster refused the request.
     pub(crate) const REFUSED: u8 = 4;
@@ -134,7 +134,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
             exit: exit_of(&error.code),
-            remedy: remedy::of(&error.code).map(str::to_owned),
+            remedy: remedy::denied(&error).or_else(|| remedy::of(&error.code).map(str::to_owned)),
             code: error.code,
             message: error.message,
             retryable: error.retryable,
@@ -154,7 +154,15 @@ fn exit_of(code: &str) -> u8 {
         "invalid_argument" | "unknown_field" | "malformed_body" | "body_too_large" | "key_reused" => {
             exit::USAGE
         }
-        "lock_not_found" | "session_not_found" | "register_not_found" | "unknown_member" => exit::NOT_FOUND,
+        "lock_not_found"
+        | "session_not_found"
+        | "register_not_found"
+        | "unknown_member"
+        | "principal_not_found"
+        | "group_not_found"
+        | "role_not_found"
+        | "binding_not_found"
+        | "token_not_found" => exit::NOT_FOUND,
         "unavailable" | "not_batuta" | "no_leader" | "node_lost" | "node_removed" | "overloaded"
         | "shutting_down" | "draining" | "disk_full" | "auth_busy" | "audit_unavailable" => exit::UNAVAILABLE,
         "outcome_unknown" | "timeout" => exit::UNKNOWN,
@@ -185,6 +193,12 @@ mod tests {
             ("invalid_argument", 2, 2),
             ("lock_not_found", 3, 3),
             ("unknown_member", 3, 3),
+            ("principal_not_found", 3, 3),
+            ("token_not_found", 3, 3),
+            ("permission_denied", 4, 4),
+            ("unauthenticated", 4, 4),
+            ("token_expired", 4, 4),
+            ("auth_busy", 69, 69),
             ("lock_not_held", 4, 4),
             ("token_superseded", 4, 4),
             ("limit_exceeded", 4, 4),
@@ -201,6 +215,36 @@ mod tests {
         ] {
             assert_eq!(Failure::from(error(code)).exit, plain, "{code}");
             assert_eq!(Failure::acquiring(error(code)).exit, acquiring, "{code}");
+        }
+    }
+
+    #[test]
+    fn missing_permission_is_explained() {
+        let denied = Error {
+            details: [
+                ("principal", "user/ann"),
+                ("permission", "lock:acquire"),
+                ("namespace", "shop"),
+                ("name", "it's"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            ..error("permission_denied")
+        };
+        let text = Failure::from(denied.clone()).to_text();
+        for part in [
+            "  principal: user/ann\n",
+            "  permission: lock:acquire\n",
+            "  namespace: shop\n",
+            "  name: it's\n",
+            r"`batuta access explain lock:acquire 'it'\''s' --namespace shop`",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        let nameless = Error { details: BTreeMap::new(), ..denied };
+        assert!(Failure::from(nameless).remedy.is_some_and(|remedy| !remedy.is_empty()));
+        for code in ["unauthenticated", "invalid_token", "token_expired", "token_revoked"] {
+            assert!(Failure::from(error(code)).to_text().contains("`batuta login"), "{code}");
         }
     }
 

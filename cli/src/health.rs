@@ -1,7 +1,7 @@
 //! `batuta health`: asks nodes whether they are ready.
 
-use batuta_client::Node;
 use batuta_client::v1::GetStatusResponse;
+use batuta_client::{Error, Node};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -28,13 +28,13 @@ pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
         .iter()
         .cloned()
         .map(|endpoint| {
-            let timeout = global.timeout;
+            let node = global.node(&endpoint);
             tokio::spawn(async move {
-                let status = match Node::at(&endpoint, timeout) {
-                    Ok(node) => node.status().await,
-                    Err(error) => Err(error),
+                let status = match node {
+                    Ok(node) => status(&node).await.map_err(Failure::from),
+                    Err(failure) => Err(failure),
                 };
-                (endpoint, status.map_err(Failure::from))
+                (endpoint, status)
             })
         })
         .collect();
@@ -45,6 +45,19 @@ pub(crate) async fn answer(global: &Global, args: HealthArgs) -> Answer {
         }));
     }
     judged(&answers, args.any)
+}
+
+/// Asks a node for its status. A node tells everybody whether it is ready, but not everybody why.
+async fn status(node: &Node) -> Result<GetStatusResponse, Error> {
+    match node.status().await {
+        Err(error) if error.is_access_refused() => Ok(seen_from_outside(node.is_ready().await?)),
+        status => status,
+    }
+}
+
+fn seen_from_outside(ready: bool) -> GetStatusResponse {
+    let why = if ready { "" } else { "the node does not tell why without the permission cluster:read" };
+    GetStatusResponse { ready, not_ready_reason: why.to_owned(), ..GetStatusResponse::default() }
 }
 
 fn judged(answers: &[NodeAnswer], any: bool) -> Answer {
@@ -149,6 +162,14 @@ mod tests {
             answer.json["nodes"][0]["writes_refused_reason"],
             "the disk of the leader, n2, is nearly full"
         );
+    }
+
+    #[test]
+    fn stranger_learns_whether_a_node_is_ready() {
+        for (ready, exit) in [(true, 0), (false, 1)] {
+            let answer = judged(&[("a:1".to_owned(), Ok(seen_from_outside(ready)))], false);
+            assert_eq!((answer.exit, answer.text.contains("cluster:read")), (exit, !ready));
+        }
     }
 
     #[test]

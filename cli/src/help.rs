@@ -5,11 +5,13 @@ use clap::{Arg, Command};
 /// The shared options that a command and its subcommands use.
 fn used_by(command: &str) -> &'static [&'static str] {
     match command {
-        "lock" | "elect" | "session" | "register" | "watch" => {
-            &["endpoints", "namespace", "timeout", "output"]
+        "lock" | "elect" | "session" | "register" | "watch" | "access" => {
+            &["endpoints", "namespace", "token_file", "timeout", "output"]
         }
-        // Both commands are about nodes, which belong to no namespace.
-        "cluster" | "health" => &["endpoints", "timeout", "output"],
+        // These commands are about nodes and principals, which belong to no namespace.
+        "cluster" | "health" | "whoami" => &["endpoints", "token_file", "timeout", "output"],
+        // A login needs no credential, and the kept one is what ends.
+        "login" | "logout" => &["endpoints", "timeout", "output"],
         _ => &[],
     }
 }

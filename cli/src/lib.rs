@@ -1,8 +1,10 @@
-//! The commands behind `batuta lock|elect|session|cluster|…`: the client half of the binary. They learn everything from a
+//! The commands behind `batuta lock|elect|session|cluster|access|…`: the client half of the binary. They learn everything from a
 //! cluster, through `batuta-client`.
 
+mod access;
 mod cluster;
 mod completion;
+mod credential;
 mod duration;
 mod election;
 mod failure;
@@ -20,10 +22,11 @@ pub mod shell;
 mod watch;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use batuta_client::Client;
+use batuta_client::{Client, Credential, Node};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
@@ -35,15 +38,15 @@ pub use crate::run::{GUARD, Ignored, run_guard};
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done
-    1  the answer is no: `lock check` (not the newest token), `health` (not ready)
+    1  the answer is no: `lock check` (not the newest token), `health` (not ready), `access can` (not allowed)
     2  the command line or an argument is wrong
-    3  there is no such lock, session, register or member
+    3  there is no such lock, session, register, member, principal, group, role, grant or credential
     4  the cluster refused; the error's code says why
    69  the cluster could not be reached, or cannot do it now, or is not a Batuta cluster; nothing was done
    70  a defect of Batuta
    71  no answer in time: it is unknown whether the request took effect
    73  the lock was not acquired, or the candidate was not elected
-   74  standard output could not be written; what was created was given back
+   74  standard output or the file of logins could not be written; what was created was given back
    75  `lock run`, `elect run`: the lock or leadership was lost, or may not have been held to the end
   126  `lock run`, `elect run`: the command cannot be executed
   127  `lock run`, `elect run`: there is no such command
@@ -66,17 +69,14 @@ pub struct Global {
         help_heading = "Cluster"
     )]
     endpoints: Vec<String>,
-    /// The namespace of all names, sessions, locks and elections.
-    #[arg(
-        long,
-        global = true,
-        env = "BATUTA_NAMESPACE",
-        value_name = "NAMESPACE",
-        default_value = "default",
-        hide_env_values = true,
-        help_heading = "Cluster"
-    )]
-    namespace: String,
+    /// The namespace of all names, sessions, locks and elections [env: `BATUTA_NAMESPACE`] [default: default].
+    // The variable is read in `namespace()`: commands with an option of this name of their own must not see its value.
+    #[arg(long, global = true, value_name = "NAMESPACE", help_heading = "Cluster")]
+    namespace: Option<String>,
+    /// The file with the token to send, read again when the token is refused. Without it, `BATUTA_TOKEN`,
+    /// `BATUTA_TOKEN_FILE` and the login of `batuta login` count, in this order.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    token_file: Option<PathBuf>,
     /// How long to try to get an answer, including retries, in addition to the time spent waiting for a lock or an election.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, help_heading = "Cluster")]
     timeout: Duration,
@@ -115,6 +115,18 @@ pub enum Command {
     /// Prints every change as it happens, one per line, until it is stopped. Continues when the node it uses fails.
     #[command(after_help = EXIT_CODES)]
     Watch(watch::WatchArgs),
+    /// Shows and changes who may do what: users, groups, roles, grants, keys, the audit.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Access(Box<access::AccessCommand>),
+    /// Logs in with a password, which is asked for, and keeps the login for later commands.
+    #[command(after_help = EXIT_CODES)]
+    Login(access::LoginArgs),
+    /// Ends the login of `batuta login`, at the cluster and on this machine.
+    #[command(after_help = EXIT_CODES)]
+    Logout,
+    /// Shows who you are and which grants you have.
+    #[command(name = "whoami", after_help = EXIT_CODES)]
+    WhoAmI,
     /// Reports whether nodes are ready: exit code 0 when they are, 1 when not.
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArgs),
@@ -160,6 +172,10 @@ async fn dispatch(global: &Global, command: Command, clap_command: clap::Command
         Command::Register(command) => register::answer(&global.connect().await?, command).await?,
         Command::Cluster(command) => cluster::answer(global, command).await?,
         Command::Watch(args) => return watch::run(global, args).await,
+        Command::Access(command) => return access::run(global, *command).await,
+        Command::Login(args) => access::login(global, args).await?,
+        Command::Logout => access::logout(global).await?,
+        Command::WhoAmI => access::who_am_i(&global.connect().await?).await?,
         Command::Health(args) => health::answer(global, args).await,
         Command::Completion(args) => return completion::print(&args, clap_command),
     };
@@ -173,12 +189,36 @@ impl Global {
         self.endpoints.first().map_or("", String::as_str)
     }
 
+    /// Connects with the credential of the command.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        self.connect_as(self.credential()?).await
+    }
+
+    /// Connects with another credential.
+    pub(crate) async fn connect_as(&self, credential: Credential) -> Result<Client, Failure> {
         let client = Client::builder()
             .endpoints(self.endpoints.iter().cloned())
-            .namespace(self.namespace.clone())
+            .namespace(self.namespace()?)
+            .credential(credential)
             .timeout(self.timeout);
         Ok(client.connect().await?)
+    }
+
+    /// A handle on one node, with the credential of the command.
+    pub(crate) fn node(&self, endpoint: &str) -> Result<Node, Failure> {
+        Ok(Node::at(endpoint, self.timeout)?.credential(&self.credential()?)?)
+    }
+
+    /// The namespace of the command: `--namespace`, then `BATUTA_NAMESPACE`, then `default`.
+    fn namespace(&self) -> Result<String, Failure> {
+        match (&self.namespace, std::env::var_os("BATUTA_NAMESPACE")) {
+            (Some(namespace), _) => Ok(namespace.clone()),
+            (None, None) => Ok("default".to_owned()),
+            (None, Some(value)) => {
+                let not_text = |value| Failure::usage(format!("BATUTA_NAMESPACE is not UTF-8: {value:?}"));
+                value.into_string().map_err(not_text)
+            }
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Prints answers: tables for people, JSON for programs.
 //!
-//! Invariant: what a command created (a lock, a leadership, a session) is given back when the answer cannot be printed, because then
+//! Invariant: what a command created (a lock, a leadership, a session, a key) is given back when the answer cannot be printed, because then
 //! nobody knows its id.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use batuta_client::v1::{CloseSessionRequest, ReleaseRequest, ResignRequest};
+use batuta_client::v1::{CloseSessionRequest, DeleteCredentialRequest, ReleaseRequest, ResignRequest};
 use batuta_client::{Client, Error};
 use comfy_table::{Table, presets};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +34,8 @@ pub(crate) enum Created {
     Leadership(ResignRequest),
     /// A session, by its id.
     Session(String),
+    /// An API key, by its id.
+    Key(String),
     /// What a retry of the command finds by its key.
     Keyed(Box<Created>),
 }
@@ -107,6 +109,10 @@ impl Created {
                 let request = CloseSessionRequest { session_id: session_id.clone(), lock_delay: false };
                 Some(client.close_session(request).await.map(|_| ()))
             }
+            Self::Key(credential_id) => {
+                let request = DeleteCredentialRequest { credential_id: credential_id.clone() };
+                Some(client.delete_credential(request).await.map(|_| ()))
+            }
         }
     }
 }
@@ -117,6 +123,7 @@ impl fmt::Display for Created {
             Self::Lock(id) => write!(formatter, "lock {id}"),
             Self::Leadership(request) => write!(formatter, "leadership of {}", request.name),
             Self::Session(id) => write!(formatter, "session {id}"),
+            Self::Key(id) => write!(formatter, "key {id}"),
             Self::Keyed(created) => created.fmt(formatter),
         }
     }
@@ -152,6 +159,11 @@ pub(crate) fn write_line(format: Format, text: &str, json: &Value) -> io::Result
         Format::Json => write_out(format!("{json}\n").as_bytes()),
         Format::Table => write_out(format!("{text}\n").as_bytes()),
     }
+}
+
+/// Writes a line for people to standard error. When that fails, it cannot be reported anywhere.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// How often to check whether standard output still has a reader.
@@ -222,6 +234,11 @@ pub(crate) fn more(shown: usize, count: u64, option: &str, cursor: &str) -> Stri
         (others, "") => format!("\n(and {others} others)"),
         (others, cursor) => format!("\n(and {others} others; to see them: {option} '{cursor}')"),
     }
+}
+
+/// The line under a list of which the caller may not see everything.
+pub(crate) fn partial(filtered: bool) -> &'static str {
+    if filtered { "\n\nfiltered: what you may not see is left out" } else { "" }
 }
 
 /// A text as JSON; `null` when it is empty.

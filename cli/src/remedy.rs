@@ -1,9 +1,16 @@
 //! The remedies of errors: what to do about them, from the catalogue that documents the server's errors.
 
+use batuta_client::Error;
+
+use crate::shell::quoted;
+
 const CATALOGUE: &str = include_str!("../../docs/errors.md");
 
+/// What to do without a valid token.
+const LOG_IN: &str = "Log in with `batuta login USER`, or pass a valid token in BATUTA_TOKEN, BATUTA_TOKEN_FILE or --token-file.";
+
 /// Remedies that the command line words in its own terms, and those of the client's own errors.
-const OF_THE_COMMAND_LINE: [(&str, &str); 7] = [
+const OF_THE_COMMAND_LINE: [(&str, &str); 11] = [
     (
         "lock_held",
         "Wait for it with --wait 30s; `batuta lock explain NAME` shows who holds it and who waits.",
@@ -11,6 +18,10 @@ const OF_THE_COMMAND_LINE: [(&str, &str); 7] = [
     ("lock_delayed", "Wait for it with --wait, or retry when the lock-delay is over."),
     ("wait_timeout", "Wait longer with --wait; `batuta lock explain NAME` shows what blocks it."),
     ("namespace_mismatch", "Pass the namespace in which it was created with --namespace."),
+    ("unauthenticated", LOG_IN),
+    ("invalid_token", LOG_IN),
+    ("token_expired", LOG_IN),
+    ("token_revoked", LOG_IN),
     (
         "unavailable",
         "Check that the nodes run and that --endpoints (BATUTA_ENDPOINTS) names their gRPC addresses.",
@@ -29,6 +40,20 @@ const OF_THE_COMMAND_LINE: [(&str, &str); 7] = [
 pub(crate) fn of(code: &str) -> Option<&'static str> {
     let own = OF_THE_COMMAND_LINE.iter().find(|(known, _)| *known == code).map(|(_, remedy)| *remedy);
     own.or_else(|| from_catalogue(code))
+}
+
+/// Returns what to do about a missing permission: the command that explains what is missing.
+pub(crate) fn denied(error: &Error) -> Option<String> {
+    if error.code != "permission_denied" {
+        return None;
+    }
+    let detail = |name: &str| error.details.get(name).map(|value| quoted(value));
+    let permission = detail("permission")?;
+    let name = detail("name").map(|name| format!(" {name}")).unwrap_or_default();
+    let namespace = detail("namespace").map(|name| format!(" --namespace {name}")).unwrap_or_default();
+    Some(format!(
+        "Ask an administrator. `batuta access explain {permission}{name}{namespace}` tells what is missing."
+    ))
 }
 
 fn from_catalogue(code: &str) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::duration::{human, millis, parse};
 use crate::failure::Failure;
-use crate::output::{Answer, Created, fields, rows};
+use crate::output::{Answer, Created, fields, partial, rows};
 use crate::reading::{Page, Read};
 
 /// The subcommands of `batuta session`.
@@ -110,6 +110,7 @@ async fn list(client: &Client, page: Page, read: Read) -> Result<Answer, Failure
         "sessions": answer.sessions.iter().map(to_json).collect::<Vec<_>>(),
         "next_cursor": answer.next_cursor,
         "revision": answer.revision,
+        "filtered": answer.filtered,
     });
     let table = rows(
         ["SESSION", "TTL", "REMAINING", "LOCKS", "WAITS", "OPENED", "METADATA"],
@@ -125,7 +126,7 @@ async fn list(client: &Client, page: Page, read: Read) -> Result<Answer, Failure
             ]
         }),
     );
-    Ok(Answer::new(json, table + &Page::more(&answer.next_cursor)))
+    Ok(Answer::new(json, table + partial(answer.filtered) + &Page::more(&answer.next_cursor)))
 }
 
 fn one(session: Option<Session>, revision: u64) -> Result<Answer, Failure> {

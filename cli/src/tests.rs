@@ -77,7 +77,7 @@ fn global_options_stand_anywhere() {
     ] {
         let global = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).global;
         assert_eq!(global.endpoints, ["a:1", "http://b:2"], "{line}");
-        assert_eq!((global.namespace.as_str(), global.output), ("x", Format::Json), "{line}");
+        assert_eq!((global.namespace.as_deref(), global.output), (Some("x"), Format::Json), "{line}");
         assert_eq!(global.timeout, Duration::from_secs(3), "{line}");
     }
     for line in [
@@ -88,6 +88,65 @@ fn global_options_stand_anywhere() {
         "health --endpoints a",
         "health -o yaml",
         "health --timeout 3",
+    ] {
+        assert!(parsed(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn namespaces_of_a_grant_are_those_it_names() {
+    for (line, expected) in [
+        ("access grant user/a editor --reason r", "namespaces: []"),
+        ("access grant user/a editor --reason r --namespace x --namespace y", r#"namespaces: ["x", "y"]"#),
+        ("--namespace x access grant user/a editor --reason r", r#"namespaces: ["x"]"#),
+        ("access key create --label l", "namespaces: []"),
+        ("access key create --label l --namespace x", r#"namespaces: ["x"]"#),
+    ] {
+        let parsed = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let shown = format!("{:?}", parsed.command);
+        assert!(shown.contains(expected), "{line}: {shown}");
+    }
+}
+
+#[test]
+fn commands_of_access_are_understood() {
+    for line in [
+        "login ann --for 1h --password-stdin",
+        "logout",
+        "whoami --token-file f",
+        "access status",
+        "access mode observe",
+        "access bootstrap --token-file f --admin ann",
+        "access can lock:acquire a --principal service/w --namespace x",
+        "access explain cluster:read",
+        "access report --clear",
+        "access audit --follow --limit 3",
+        "access user put ann --description d",
+        "access user ls --limit 5",
+        "access user password",
+        "access user password ann --password-stdin",
+        "access service suspend w --keep-sessions",
+        "access group put g user/a service/w",
+        "access role put r --rule lock:read=a/**",
+        "access grants group/g",
+        "access extend b-1.0 --for 8h",
+        "access ungrant b-1.0",
+        "access key rotate abc --overlap 1h",
+        "access key ls --principal user/a",
+        "access key rm abc",
+    ] {
+        parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    for line in [
+        "login",
+        "login ann --password x",
+        "login ann --token x",
+        "access mode loud",
+        "access bootstrap --admin",
+        "access service password w",
+        "access role put r",
+        "access extend b-1.0",
+        "access audit --limit 0",
     ] {
         assert!(parsed(line).is_err(), "{line}");
     }
@@ -133,17 +192,19 @@ fn help_shows_only_what_a_command_uses() {
     helps(&mut line, "", &mut found);
     assert!(found.len() > 30, "{}", found.len());
     for (path, help) in found {
-        let (cluster, namespace) = match path.split(' ').next() {
+        let (cluster, namespace, token) = match path.split(' ').next() {
             // The overview shows all shared options.
-            Some("" | "lock" | "elect" | "session" | "register" | "watch") => (true, true),
-            Some("cluster" | "health") => (true, false),
-            _ => (false, false),
+            Some("" | "lock" | "elect" | "session" | "register" | "watch" | "access") => (true, true, true),
+            Some("cluster" | "health" | "whoami") => (true, false, true),
+            Some("login" | "logout") => (true, false, false),
+            _ => (false, false, false),
         };
         for (option, shown) in [
             ("--endpoints", cluster),
             ("--timeout", cluster),
             ("--output", cluster),
             ("--namespace", namespace),
+            ("--token-file", token),
         ] {
             assert_eq!(help.contains(&format!("{option} <")), shown, "{option} of {path:?}: {help}");
         }
@@ -162,7 +223,7 @@ fn options_hidden_from_help_are_accepted() {
         let matches = tailored(Line::command()).try_get_matches_from(words);
         let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
         let global = <Line as clap::FromArgMatches>::from_arg_matches(&matches).expect("complete").global;
-        let (namespace, output) = (global.namespace.as_str(), global.output);
-        assert!(namespace == "x" || output == Format::Json, "{line}: {namespace}");
+        let (namespace, output) = (global.namespace.as_deref(), global.output);
+        assert!(namespace == Some("x") || output == Format::Json, "{line}: {namespace:?}");
     }
 }

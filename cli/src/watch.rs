@@ -27,7 +27,7 @@ pub struct WatchArgs {
     /// Only changes that belong to this session.
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
-    /// Only changes of these areas: lock, election, session, register, cluster; separated by commas.
+    /// Only changes of these areas: lock, election, session, register, access, cluster; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "JOB,…")]
     areas: Vec<String>,
     /// Only these kinds: `lock_granted`, `lock_released`, `session_ended`, …; separated by commas.

@@ -85,8 +85,7 @@ pub(crate) async fn logout(global: &Global) -> Result<Answer, Failure> {
         Err(failure) => return Err(failure),
     };
     logins.remove(&cluster)?;
-    let json =
-        json!({"principal": login.principal, "cluster": cluster, "had_ended_before": ended_before});
+    let json = json!({"principal": login.principal, "cluster": cluster, "had_ended_before": ended_before});
     let before = if ended_before { "yes" } else { "" };
     let text = fields([
         ("logged_out", login.principal),

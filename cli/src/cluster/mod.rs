@@ -8,7 +8,7 @@ use std::time::Duration;
 use batuta_client::v1::{
     Limit, PromoteMemberRequest, RemoveMemberRequest, SetLimitsRequest, TransferLeaderRequest,
 };
-use batuta_client::{Client, Error, Node};
+use batuta_client::{Client, Error};
 use clap::Subcommand;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -108,7 +108,7 @@ pub(crate) async fn answer(global: &Global, command: ClusterCommand) -> Result<A
             Ok(Answer::new(json!({"leader_id": answer.leader_id, "leader_name": answer.leader_name}), text))
         }
         ClusterCommand::Snapshot => {
-            let node = Node::at(global.first_endpoint(), global.timeout)?;
+            let node = global.node(global.first_endpoint())?;
             let index = node.snapshot().await?.snapshot_index;
             let text = fields([("node", node.url().to_owned()), ("snapshot_index", index.to_string())]);
             Ok(Answer::new(json!({"snapshot_index": index}), text))
@@ -144,7 +144,7 @@ async fn first_status(global: &Global) -> Result<(String, render::Status), Failu
     let mut failed: Option<Error> = None;
     loop {
         if let Some(endpoint) = endpoints.next() {
-            let (node, endpoint) = (Node::at(endpoint, global.timeout)?, endpoint.clone());
+            let (node, endpoint) = (global.node(endpoint)?, endpoint.clone());
             asked.spawn(async move { (endpoint, node.status().await) });
         }
         let ended = if endpoints.len() == 0 {
@@ -175,17 +175,17 @@ fn together(before: Option<Error>, mut error: Error) -> Error {
 /// Asks every member that the first answer names about itself.
 async fn every_status(global: &Global) -> Result<Vec<render::MemberAnswer>, Failure> {
     let (_, seen) = first_status(global).await?;
-    let timeout = global.timeout;
     let asked: Vec<_> = seen
         .members
         .into_iter()
         .map(|member| {
+            let node = global.node(&member.grpc);
             tokio::spawn(async move {
-                let status = match Node::at(&member.grpc, timeout) {
-                    Ok(node) => node.status().await,
-                    Err(error) => Err(error),
+                let status = match node {
+                    Ok(node) => node.status().await.map_err(Failure::from),
+                    Err(failure) => Err(failure),
                 };
-                render::MemberAnswer { member, status: status.map_err(Failure::from) }
+                render::MemberAnswer { member, status }
             })
         })
         .collect();

@@ -4,7 +4,7 @@ use batuta_client::v1::{Candidate, Election, Leader, ListElectionsResponse, Resi
 use serde_json::{Value, json};
 
 use crate::duration::human;
-use crate::output::{Answer, fields, more, or_dash, owner, printable, rows};
+use crate::output::{Answer, fields, more, or_dash, owner, partial, printable, rows};
 use crate::reading::Page;
 
 /// Renders a leader that was just elected, or has just published a value.
@@ -59,8 +59,9 @@ pub(super) fn list(answer: &ListElectionsResponse) -> Answer {
         "elections": answer.elections.iter().map(election_json).collect::<Vec<_>>(),
         "next_cursor": answer.next_cursor,
         "revision": answer.revision,
+        "filtered": answer.filtered,
     });
-    Answer::new(json, table + &Page::more(&answer.next_cursor))
+    Answer::new(json, table + partial(answer.filtered) + &Page::more(&answer.next_cursor))
 }
 
 /// Renders one election with its leader and first candidates.

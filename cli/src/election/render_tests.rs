@@ -122,8 +122,11 @@ fn a_page() {
         elections: vec![election(), closed],
         next_cursor: "c1".to_owned(),
         revision: 15,
+        filtered: false,
     };
     let answer = list(&page);
+    let filtered = list(&ListElectionsResponse { filtered: true, ..page });
+    assert!(filtered.json["filtered"] == true && filtered.text.contains("filtered: what you may not see"));
     assert_eq!(
         (&answer.json["next_cursor"], answer.json["elections"].as_array().map(Vec::len)),
         (&json!("c1"), Some(2))

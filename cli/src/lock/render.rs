@@ -7,7 +7,7 @@ use batuta_client::v1::{
 use serde_json::{Value, json};
 
 use crate::duration::human;
-use crate::output::{Answer, fields, more, or_dash, owner, printable, rows};
+use crate::output::{Answer, fields, more, or_dash, owner, partial, printable, rows};
 use crate::reading::Page;
 
 /// Renders a grant that was just made or renewed.
@@ -52,8 +52,9 @@ pub(super) fn list(answer: &ListLocksResponse) -> Answer {
         "locks": answer.locks.iter().map(lock_json).collect::<Vec<_>>(),
         "next_cursor": answer.next_cursor,
         "revision": answer.revision,
+        "filtered": answer.filtered,
     });
-    Answer::new(json, table + &Page::more(&answer.next_cursor))
+    Answer::new(json, table + partial(answer.filtered) + &Page::more(&answer.next_cursor))
 }
 
 /// Renders one lock with its holders and first waiters.
@@ -83,7 +84,11 @@ pub(super) fn explained(answer: &ExplainResponse) -> Answer {
         "waiters": answer.waiters.iter().map(explanation_json).collect::<Vec<_>>(),
         "summary": answer.summary,
         "revision": answer.revision,
+        "names_hidden": answer.names_hidden,
     });
+    if answer.names_hidden > 0 {
+        text += &format!("\n\n{} names are hidden: you may not see them", answer.names_hidden);
+    }
     Answer::new(json, text)
 }
 

@@ -137,9 +137,16 @@ fn a_page() {
         delayed_ms: Some(5_000),
         ..lock()
     };
-    let page =
-        ListLocksResponse { locks: vec![semaphore, closed], next_cursor: "c1".to_owned(), revision: 15 };
+    let page = ListLocksResponse {
+        locks: vec![semaphore, closed],
+        next_cursor: "c1".to_owned(),
+        revision: 15,
+        filtered: false,
+    };
     let answer = list(&page);
+    let filtered = list(&ListLocksResponse { filtered: true, ..page });
+    assert_eq!((&filtered.json["filtered"], &answer.json["filtered"]), (&json!(true), &json!(false)));
+    assert!(filtered.text.contains("\n\nfiltered: what you may not see is left out\n\nthere is more"));
     assert_eq!(
         (&answer.json["next_cursor"], answer.json["locks"].as_array().map(Vec::len)),
         (&json!("c1"), Some(2))
@@ -171,9 +178,12 @@ fn an_explanation() {
         waiters: vec![explanation],
         summary: "orders/42 is held by worker-7; 3 wait.".to_owned(),
         revision: 16,
+        names_hidden: 2,
     });
     assert_eq!(answer.json["waiters"][0]["blockers"][0]["waits_for"], json!(["stock"]));
     assert_eq!(answer.json["waiters"][0]["waiter"]["lock_id"], "l-13.0");
+    assert!(answer.text.ends_with("\n\n2 names are hidden: you may not see them"), "{}", answer.text);
+    assert_eq!(answer.json["names_hidden"], 2);
     assert!(answer.text.starts_with("orders/42 is held by worker-7; 3 wait.\n\n"), "{}", answer.text);
     let rows: Vec<Vec<&str>> = answer
         .text
@@ -197,6 +207,7 @@ fn a_free_lock_is_explained_too() {
         waiters: Vec::new(),
         summary: "orders/42 is free.".to_owned(),
         revision: 16,
+        names_hidden: 0,
     });
     assert_eq!((answer.text.as_str(), &answer.json["lock"]), ("orders/42 is free.", &Value::Null));
 }
