@@ -8,7 +8,11 @@ use crate::{Code, Name, Namespace, Permission, Principal, PrincipalName, TokenId
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The caller lacks a permission.
-    #[error("{principal} lacks {permission} {}", place(*.permission, Some(.namespace), .name.as_ref().map(Name::as_str)))]
+    #[error(
+        "{principal} lacks {permission} {}; `{}` tells what would give it",
+        place(*.permission, Some(.namespace), .name.as_ref().map(Name::as_str)),
+        question(*.permission, .namespace, .name.as_ref())
+    )]
     PermissionDenied {
         /// The caller.
         principal: Principal,
@@ -118,6 +122,23 @@ fn place(permission: Permission, namespace: Option<&Namespace>, name: Option<&st
         Some(name) if !is_global(permission) => format!("{place} for {name}"),
         _ => place,
     }
+}
+
+/// The command that explains a decision.
+fn question(permission: Permission, namespace: &Namespace, name: Option<&Name>) -> String {
+    let mut command = format!("batuta access explain {permission}");
+    if is_global(permission) {
+        return command;
+    }
+    if let Some(name) = name {
+        command.push(' ');
+        command.push_str(name.as_str());
+    }
+    if *namespace != Namespace::default() {
+        command.push_str(" --namespace ");
+        command.push_str(namespace.as_str());
+    }
+    command
 }
 
 impl Refusal {

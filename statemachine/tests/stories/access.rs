@@ -247,7 +247,10 @@ fn rights_in_a_namespace_are_none_over_the_cluster() {
     assert_eq!(story.decided(ann, Permission::ClusterRead, &shop, "a"), "permission_denied");
     let refusal =
         story.state.authorise(&ann, Permission::ClusterLimits, &shop, None).unwrap_err().to_string();
-    assert_eq!(refusal, "user/ann lacks cluster:limits for the cluster");
+    assert_eq!(
+        refusal,
+        "user/ann lacks cluster:limits for the cluster; `batuta access explain cluster:limits` tells what would give it"
+    );
 }
 
 #[test]
