@@ -90,9 +90,7 @@ impl Logins {
 
 fn failed(error: CheckError) -> ApiError {
     match error {
-        CheckError::Busy { waiting_max } => {
-            ApiError::AuthBusy { waiting_max: u64::try_from(waiting_max).unwrap_or(u64::MAX) }
-        }
+        CheckError::Busy { waiting_max } => ApiError::AuthBusy { waiting_max },
         CheckError::Failed(error) => ApiError::Internal(format!("a password cannot be checked: {error}")),
     }
 }
