@@ -47,7 +47,8 @@ impl IdentityWatch {
     pub(crate) fn new(service: &Service, client: &Client) -> Self {
         let (follower, followed) = (service.clone(), client.clone());
         let lost = Box::pin(async move { follower.identity_lost(followed).await });
-        let look_at = client.identity().map(|_| next_look(Instant::now(), service.identity_expires_in(client)));
+        let look_at =
+            client.identity().map(|_| next_look(Instant::now(), service.identity_expires_in(client)));
         Self { service: service.clone(), client: client.clone(), lost, look_at }
     }
 
