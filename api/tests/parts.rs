@@ -230,7 +230,7 @@ async fn large_revision_arrives_as_grpc_messages() {
     }
     assert_joined(&parts);
     let call = Call { call_id: 1, request: Some(call::Request::Watch(request)), ..Call::default() };
-    let calls = PipelineRequest { calls: vec![call], cancelled: Vec::new() };
+    let calls = PipelineRequest { calls: vec![call], cancelled: Vec::new(), token: String::new() };
     // The client's side stays open, because the watch runs until it is cancelled.
     let requests = futures_util::stream::iter([calls]).chain(futures_util::stream::pending());
     let mut pipeline = PipelineServiceClient::new(front.channel().await);
