@@ -55,7 +55,8 @@ impl Visitor<'_> for TextVisitor {
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_string(TextVisitor)
+        // Whatever the value is, the visitor says what is wrong: a decoder that expects a text would show a number.
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 

@@ -11,8 +11,8 @@ use crate::service::{Client, Service};
 
 /// How long before its end a client learns that its credential ends.
 const WARN_BEFORE: Duration = Duration::from_secs(30);
-/// The longest time until the end is looked at again.
-const LOOK_MAX: Duration = Duration::from_hours(24);
+/// The longest time until the end is looked at again: a key that is replaced gets an earlier one.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long requests in flight may take to be answered once the identity of their client is lost.
 pub(crate) const LOST_GRACE: Duration = Duration::from_millis(500);
 
@@ -39,7 +39,7 @@ pub(crate) struct IdentityWatch {
     service: Service,
     client: Client,
     lost: Pin<Box<dyn Future<Output = ApiError> + Send + Sync>>,
-    /// When to look how long the credential lasts; `None` when it has no end, or once its end was told.
+    /// When to look how long the credential lasts; `None` for anonymous clients, and once its end was told.
     look_at: Option<Instant>,
 }
 
@@ -47,7 +47,8 @@ impl IdentityWatch {
     pub(crate) fn new(service: &Service, client: &Client) -> Self {
         let (follower, followed) = (service.clone(), client.clone());
         let lost = Box::pin(async move { follower.identity_lost(followed).await });
-        let look_at = service.identity_expires_in(client).map(|left| next_look(Instant::now(), left));
+        let look_at =
+            client.identity().map(|_| next_look(Instant::now(), service.identity_expires_in(client)));
         Self { service: service.clone(), client: client.clone(), lost, look_at }
     }
 
@@ -60,18 +61,18 @@ impl IdentityWatch {
                 () = at(self.look_at) => {}
             }
             let left = self.service.identity_expires_in(&self.client);
-            let early = left.filter(|left| *left > WARN_BEFORE);
-            self.look_at = early.map(|left| next_look(Instant::now(), left));
-            if let (Some(left), None) = (left, self.look_at) {
+            if let Some(left) = left.filter(|left| *left <= WARN_BEFORE) {
+                self.look_at = None;
                 return IdentityNews::Expiring { left };
             }
+            self.look_at = Some(next_look(Instant::now(), left));
         }
     }
 }
 
 /// When to look at a credential that lasts this long from now on: when it is time to warn, or earlier.
-fn next_look(now: Instant, left: Duration) -> Instant {
-    now + left.saturating_sub(WARN_BEFORE).min(LOOK_MAX)
+fn next_look(now: Instant, left: Option<Duration>) -> Instant {
+    now + left.map_or(LOOK_MAX, |left| left.saturating_sub(WARN_BEFORE).min(LOOK_MAX))
 }
 
 /// Resolves at an instant; never without one.
@@ -89,9 +90,17 @@ mod tests {
     #[test]
     fn look_comes_in_time_for_the_warning() {
         let now = Instant::now();
-        for (left_s, look_s) in [(0, 0), (29, 0), (30, 0), (31, 1), (3_600, 3_570), (1_000_000, 86_400)] {
-            let look = next_look(now, Duration::from_secs(left_s)) - now;
-            assert_eq!(look, Duration::from_secs(look_s), "{left_s}");
+        for (left_s, look_s) in [
+            (Some(0), 0),
+            (Some(29), 0),
+            (Some(30), 0),
+            (Some(31), 1),
+            (Some(36), 6),
+            (Some(3_600), 10),
+            (None, 10),
+        ] {
+            let look = next_look(now, left_s.map(Duration::from_secs)) - now;
+            assert_eq!(look, Duration::from_secs(look_s), "{left_s:?}");
         }
     }
 
