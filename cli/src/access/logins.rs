@@ -172,7 +172,8 @@ mod tests {
         let logins = folder.logins();
         logins.put("http://a:1", "bts_a", "user/ann").expect("written");
         for open in [0o644, 0o640, 0o620] {
-            std::fs::set_permissions(logins.path(), PermissionsExt::from_mode(open)).expect("mine");
+            let permissions = std::fs::Permissions::from_mode(open);
+            std::fs::set_permissions(logins.path(), permissions).expect("mine");
             let failure = logins.get("http://a:1").expect_err("refused");
             assert!(failure.exit == 2 && failure.message.contains("others can read"), "{failure}");
             assert!(failure.remedy.is_some_and(|remedy| remedy.starts_with("chmod 600 ")));

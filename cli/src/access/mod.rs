@@ -14,8 +14,7 @@ mod role;
 use batuta_client::Client;
 use clap::Subcommand;
 
-pub use self::login::LoginArgs;
-pub(crate) use self::login::{login, logout, who_am_i};
+pub(crate) use self::login::{LoginArgs, login, logout, who_am_i};
 use crate::Global;
 use crate::failure::Failure;
 use crate::output::Answer;

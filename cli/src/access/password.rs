@@ -1,7 +1,7 @@
 //! Reads passwords: from a prompt without echo, or from standard input.
 
 use std::fmt;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 
 use crate::failure::{Failure, exit};
 
