@@ -9,7 +9,7 @@ use crate::{Actor, Permission, Rejection};
 
 impl NoteTokenUse {
     pub(super) fn apply(&self, step: &mut Step<'_>, actor: &Actor) -> Result<AccessChanged, Rejection> {
-        step.state.check_is_node(actor, Permission::AccessKeys)?;
+        step.state.check_says_node(actor, Permission::AccessKeys)?;
         for noted in &self.uses {
             if let Some(record) = step.state.access.tokens.get_mut(&noted.token)
                 && record.last_used_wall_ms.is_none_or(|before| before < noted.used_wall_ms)

@@ -15,7 +15,7 @@ impl OpenBootstrap {
 
     pub(super) fn apply(&self, step: &mut Step<'_>, actor: &Actor) -> Result<TokenCreated, Rejection> {
         let state = &*step.state;
-        state.check_is_node(actor, Permission::AccessKeys)?;
+        state.check_says_node(actor, Permission::AccessKeys)?;
         let token = self.token.id;
         if state.access.guarded && (self.enforce || !self.recovery) {
             return Err(Refusal::AlreadyBootstrapped { token }.into());
@@ -51,11 +51,18 @@ impl OpenBootstrap {
 }
 
 impl State {
-    /// Checks that a node acts, not a caller. While access is off, entries of builds that did not know actors may be replayed.
+    /// Checks that a node asks for what nodes asked for before the log knew actors: while access is off, such an entry may be replayed.
     pub(crate) fn check_is_node(&self, actor: &Actor, permission: Permission) -> Result<(), Refusal> {
         match *actor {
-            Actor::Node => Ok(()),
             Actor::ANONYMOUS if self.access.mode == Mode::Off && !self.access.guarded => Ok(()),
+            _ => self.check_says_node(actor, permission),
+        }
+    }
+
+    /// Checks that a node acts, not a caller.
+    pub(super) fn check_says_node(&self, actor: &Actor, permission: Permission) -> Result<(), Refusal> {
+        match *actor {
+            Actor::Node => Ok(()),
             Actor::Caller { principal, .. } => Err(Refusal::PermissionDenied {
                 principal: self.access.principal_of(principal),
                 permission,
