@@ -93,7 +93,10 @@ impl Step<'_> {
     /// Executes a request of [`Step::actor`]. A caller that lacks the permission learns nothing, not even the answer that was given under its
     /// key before; its refusal is not remembered.
     fn execute_as_actor(&mut self, position: Position, request: &Request) -> Answered {
-        if let Err(refusal) = self.authorise(&request.command) {
+        // The credential is checked also for what needs no permission, such as a release: the node that accepted the request may not have known of
+        // its end.
+        let allowed = self.state.check_identity(&self.actor).and_then(|()| self.authorise(&request.command));
+        if let Err(refusal) = allowed {
             return self.state.answered_now(Err(refusal.into()));
         }
         self.adopt_named(request);

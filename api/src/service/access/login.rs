@@ -196,8 +196,13 @@ mod tests {
 
     /// A state in which a bootstrap token is open for a second.
     fn opened(token: TokenSecret) -> State {
-        let open =
-            OpenBootstrap { token, ttl_ms: 1_000, not_after_wall_ms: WALL_MS + 1_000, recovery: false };
+        let open = OpenBootstrap {
+            token,
+            ttl_ms: 1_000,
+            not_after_wall_ms: WALL_MS + 1_000,
+            recovery: false,
+            enforce: false,
+        };
         let stamp = Stamp { now_ms: 5, wall_ms: WALL_MS };
         let mut state = State::default();
         let applied = state.apply(1, &Entry { stamp, requests: vec![Request::new(None, open)] });

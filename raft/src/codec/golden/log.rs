@@ -8,7 +8,7 @@ use batuta_statemachine::lock::{
 use batuta_statemachine::register::{AdvanceRegister, DeleteRegister};
 use batuta_statemachine::session::{CloseSession, KeepAlive, OpenSession};
 use batuta_statemachine::{
-    Actor, Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, PrincipalId, Request, SessionId, Stamp,
+    Actor, Command, DedupKey, Entry, LimitsPatch, LockId, Namespace, Request, SessionId, Stamp,
 };
 
 use super::state::{at, caller, calls, name, owner, requests};
