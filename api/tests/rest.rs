@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
 /// Largest answer that a test reads, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 struct Api(Router);
 

@@ -267,7 +267,7 @@ async fn watch_resumes_snapshots_and_ends() {
     let front = Front::start(WsOptions::default()).await;
     let mut client = front.connect().await;
     let opened = client.ask(json!({"id": "w", "op": "watch", "areas": "lock", "prefix": "orders/"})).await;
-    assert_eq!(opened["result"], json!({"watch_id": "w"}));
+    assert_eq!(opened["result"], json!({"watch_id": "w", "filtered": false}));
     let begin = client.frame("progress").await["revision"].as_u64().expect("a revision");
     for lock in ["orders/1", "other", "orders/2"] {
         front.node.service.acquire(&front.node.context, one_shot(lock)).await.expect("free");

@@ -305,7 +305,7 @@ fn an_entry_of_format_1_is_still_read() {
         }
         .into(),
     };
-    let requests = vec![Request::new(None, Command::from(release))];
+    let requests = vec![Request::new(None, Command::from(release)).by(Actor::ANONYMOUS)];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);
@@ -330,7 +330,7 @@ fn acquisition_without_a_call_is_still_read() {
         metadata: String::new(),
         call: None,
     };
-    let requests = vec![Request::new(None, Command::from(acquire))];
+    let requests = vec![Request::new(None, Command::from(acquire)).by(Actor::ANONYMOUS)];
     let entry = Entry { stamp: Stamp { now_ms: 5, wall_ms: 7 }, requests };
     assert_eq!(encode_entry(&entry), bytes);
     assert_eq!(decode_entry(&bytes).expect("a fixture"), entry);

@@ -292,7 +292,7 @@ mod tests {
         assert_eq!((&answer.json["leader_id"], &answer.json["role"]), (&Value::Null, &json!("candidate")));
         assert_eq!(answer.json["members"], json!([member_expected()]));
         // The JSON has one key for each field of the message.
-        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(28));
+        assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(29));
     }
 
     #[test]

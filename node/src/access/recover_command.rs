@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use batuta_api::access::Secret;
 use batuta_api::access::token::{Token, TokenKind};
 use batuta_cli::write_out;
-use clap::{ArgMatches, Args, Command, FromArgMatches as _};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches as _};
 
 use super::private_file;
 use super::recovery::{ANSWER, Answer, REQUEST, Request};
@@ -54,7 +54,10 @@ pub(crate) enum RecoverError {
 
 /// Adds the command to those of `batuta access`.
 pub(crate) fn added(command: Command) -> Command {
-    let recover = RecoverArgs::augment_args(Command::new("recover"))
+    // It asks the node through its data directory, so the options of clients mean nothing to it.
+    let of_clients = command.get_arguments().filter(|option| option.is_global_set());
+    let of_clients: Vec<Arg> = of_clients.map(|option| option.clone().hide(true)).collect();
+    let recover = RecoverArgs::augment_args(Command::new("recover").args(of_clients))
         .about("Opens a token that makes an administrator, when all others are locked out")
         .long_about(
             "Opens a token that makes an administrator within 15 minutes, for a cluster without one or whose administrators are all locked \

@@ -362,6 +362,12 @@ fn rotation_needs_what_a_new_key_needs() {
     assert!(policy.state.token(id(narrow)).is_none(), "without an overlap the old one ends at once");
     policy.ask(root, rotate(id(ann), 502)).unwrap();
     policy.ask(root, rotate(id(root), 503)).unwrap();
+    assert_eq!(
+        policy.refused(root, rotate(secret(503).id, 504)),
+        "token_revoked",
+        "the old key is of no use"
+    );
+    let root = Actor::Caller { principal: root.principal(), credential: Some(secret(503).id) };
     let phc = PasswordHash::new("phc");
     let password = SetPassword { principal: user("ann"), phc, expected_version: None };
     policy.ask(Actor::Node, Command::SetPassword(password)).unwrap();

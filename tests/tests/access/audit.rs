@@ -60,7 +60,7 @@ async fn changes_and_refusals_are_on_record() {
     }
     // Texts of callers cannot begin a line of their own.
     let forged = "a reason\n{\"seq\":1,\"kind\":\"change\",\"principal\":\"user/nobody\"}\r\n\u{2028}";
-    let binding = json!({"subject": "service/nobody", "role": "viewer", "reason": forged});
+    let binding = json!({"subject": "user/root", "role": "viewer", "reason": forged});
     let _ = secured.root.post("/api/v1/access/bindings", binding).await;
     let held = done(secured.root.acquire("forced").await);
     let encoded: String = forged.bytes().map(|byte| format!("%{byte:02X}")).collect();

@@ -114,7 +114,11 @@ impl Caller {
 
     /// The headers of a call.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let mut headers = vec![("batuta-namespace".to_owned(), self.namespace.clone())];
+        let mut headers = Vec::new();
+        // GraphQL has it in its arguments and refuses the header.
+        if self.namespace != "default" {
+            headers.push(("batuta-namespace".to_owned(), self.namespace.clone()));
+        }
         if !self.key.is_empty() {
             headers.push(("authorization".to_owned(), format!("Bearer {}", self.key)));
         }

@@ -14,6 +14,8 @@ const SERVICE: &str = "Service";
 const ADMIT: &str = "admit";
 /// Methods that wait for the end of the service and touch no state.
 const LIFECYCLE: [&str; 2] = ["draining", "drained"];
+/// Methods that find out who calls, before there is a call: they answer nothing of the state but that.
+const IDENTITY: [&str; 3] = ["authenticate", "renew", "identity_lost"];
 
 /// Checks that every public `async` method of the service calls `admit`, or another method that does.
 pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
@@ -36,7 +38,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
         }
     }
     let unasked = methods.iter().filter(|(_, method)| {
-        method.is_use_case && !admitted.contains(&method.name) && !LIFECYCLE.contains(&method.name.as_str())
+        let name = method.name.as_str();
+        let is_other = LIFECYCLE.contains(&name) || IDENTITY.contains(&name);
+        method.is_use_case && !admitted.contains(name) && !is_other
     });
     let message = |name: &str| format!("use case {name} asks for no permit: let permit = self.admit(…)?");
     unasked.map(|(source, method)| source.finding(method.line, message(&method.name))).collect()
