@@ -21,6 +21,7 @@ use futures_util::future::{AbortHandle, Abortable, BoxFuture, Fuse};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tonic::codegen::{Body, StdError, http};
 use tonic::server::{Grpc, StreamingService};
@@ -184,12 +185,13 @@ impl Outbox {
 }
 
 /// Runs a call and puts its answers into the outbox. Returns the id of the call.
-async fn carry_out(front: Front, client: Client, mut call: v1::Call, outbox: Outbox) -> u64 {
+async fn carry_out(front: Front, mut clients: Receiver<Client>, mut call: v1::Call, outbox: Outbox) -> u64 {
+    let client = clients.borrow_and_update().clone();
     let (call_id, wanted) = (call.call_id, call.request.take());
     let headers = headers(&call);
     let last = match wanted {
         Some(Wanted::Watch(wanted)) => match opened(&front, &client, &headers, &wanted).boxed().await {
-            Ok(watch) => tell(call_id, watch, &outbox).await,
+            Ok(watch) => tell(call_id, watch, clients, &outbox).await,
             Err(error) => failure(error),
         },
         wanted => outcome(&front, &client, &headers, wanted).await.unwrap_or_else(failure),
@@ -224,10 +226,22 @@ impl Future for Guarded {
 }
 
 /// Puts the messages of a watch into the outbox until it ends; returns its last answer.
-async fn tell(call_id: u64, mut watch: Watch, outbox: &Outbox) -> Outcome {
+async fn tell(call_id: u64, mut watch: Watch, mut clients: Receiver<Client>, outbox: &Outbox) -> Outcome {
     loop {
         outbox.room().await;
-        let item = match watch.next().await {
+        let next = tokio::select! {
+            // First, so that a credential that was renewed in time does not end the watch.
+            biased;
+            Ok(()) = clients.changed() => {
+                let client = clients.borrow_and_update().clone();
+                match watch.renew(&client) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                }
+            }
+            next = watch.next() => next,
+        };
+        let item = match next {
             Ok(item) => item,
             Err(error) => return failure(error),
         };
@@ -286,8 +300,8 @@ fn failure(error: ApiError) -> Outcome {
 /// The calls of one stream, as the stream of their answers.
 pub(super) struct Pipeline {
     front: Front,
-    /// Who the stream belongs to.
-    client: Client,
+    /// Who the stream belongs to, for its calls and its open watches.
+    client: Sender<Client>,
     /// Resolves when what the client proved no longer holds.
     lost: BoxFuture<'static, ApiError>,
     /// A new credential that is being checked, and the calls that wait for it.
@@ -317,7 +331,7 @@ impl Pipeline {
         let lost = lost(&service, &client);
         Self {
             front,
-            client,
+            client: Sender::new(client),
             lost,
             renewal: None,
             requests,
@@ -366,7 +380,7 @@ impl Pipeline {
         let (abort, registration) = AbortHandle::new_pair();
         self.calls.insert(call.call_id, Some(abort));
         let (call_id, outbox) = (call.call_id, self.outbox.clone());
-        let call = carry_out(self.front.clone(), self.client.clone(), call, outbox.clone()).boxed();
+        let call = carry_out(self.front.clone(), self.client.subscribe(), call, outbox.clone()).boxed();
         // Tokio's budget would make a task with many calls yield although more are ready; their number bounds the work.
         let work = unconstrained(Guarded { call_id, call, outbox });
         self.in_flight.push(Abortable::new(work, registration));
@@ -375,7 +389,7 @@ impl Pipeline {
     /// Adds a keep-alive to a batch with the same conditions; a batch with other conditions is started first.
     fn join(&mut self, together: &mut Option<KeepAlives>, call: &v1::Call, message: &v1::KeepAliveRequest) {
         let asked = parse_session_id("session_id", &message.session_id)
-            .and_then(|session| Ok((session, headers(call).context(&self.client, Some(session))?)));
+            .and_then(|session| Ok((session, headers(call).context(&self.client.borrow(), Some(session))?)));
         let (session, context) = match asked {
             Ok(asked) => asked,
             Err(error) => return self.refuse(call.call_id, error),
@@ -419,7 +433,8 @@ impl Pipeline {
     }
 
     fn renew(&mut self, token: String, calls: Vec<v1::Call>) {
-        let (service, client, token) = (self.front.service.clone(), self.client.clone(), Secret::new(token));
+        let (service, client) = (self.front.service.clone(), self.client.borrow().clone());
+        let token = Secret::new(token);
         let renewed = async move { service.renew(&client, token).await }.boxed();
         self.renewal = Some(Renewal { renewed, calls });
     }
@@ -432,7 +447,7 @@ impl Pipeline {
         match renewed {
             Ok(client) => {
                 self.lost = lost(&self.front.service, &client);
-                self.client = client;
+                self.client.send_replace(client);
                 self.start_all(calls);
             }
             Err(error) => {

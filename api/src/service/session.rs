@@ -1,7 +1,7 @@
 //! Use cases of sessions: open, keep alive, close, read.
 
 use batuta_statemachine::session::{
-    CloseSession, OpenSession, Refusal, SessionClosed, SessionOpened, SessionView,
+    CloseSession, KeepAlive, OpenSession, Refusal, SessionClosed, SessionOpened, SessionView,
 };
 use batuta_statemachine::{Code, Namespace, Permission, PrincipalId, SessionId, State};
 
@@ -159,6 +159,9 @@ impl Service {
         if ours.is_empty() {
             return Ok(checked.into_iter().filter_map(Result::err).map(Err).collect());
         }
+        for session in unowned(&permit, &ours) {
+            permit.propose(KeepAlive { sessions: vec![session] }).await?;
+        }
         let kept = permit.keep_alive(&ours).await?;
         let mut kept_until_ms = kept.deadlines_ms.into_iter();
         let clock = permit.clock(&permit.view());
@@ -247,6 +250,16 @@ impl Permit {
         state.owns_session(&self.actor(), session)
             || state.session_owner(session) == Some(PrincipalId::ANONYMOUS)
     }
+}
+
+/// The sessions that nobody owns yet: the caller becomes their owner with a keep-alive of its own in the log.
+fn unowned(permit: &Permit, sessions: &[SessionId]) -> Vec<SessionId> {
+    let state = permit.view();
+    if permit.actor().principal() == PrincipalId::ANONYMOUS || !state.enforces(Permission::SessionOpen) {
+        return Vec::new();
+    }
+    let unowned = |session: &&SessionId| state.session_owner(**session) == Some(PrincipalId::ANONYMOUS);
+    sessions.iter().filter(unowned).copied().collect()
 }
 
 /// Refuses each session of another namespace, and of another owner. A session never moves between namespaces, so this node's own state is enough; only for

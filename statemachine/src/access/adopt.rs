@@ -70,7 +70,11 @@ impl Step<'_> {
 fn named(state: &State, command: &Command) -> Option<Named> {
     match command {
         Command::Session(session::Command::CloseSession(close)) => Some(Named::Session(close.session)),
-        Command::Session(session::Command::OpenSession(_) | session::Command::KeepAlive(_))
+        Command::Session(session::Command::KeepAlive(keep)) => match &*keep.sessions {
+            [session] => Some(Named::Session(*session)),
+            _ => None,
+        },
+        Command::Session(session::Command::OpenSession(_))
         | Command::Register(_)
         | Command::Cluster(_)
         | Command::Access(_) => None,

@@ -26,13 +26,24 @@ impl Job for Session {
         }
     }
 
-    /// Who owns a session may close it. Keep-alives are collected by nodes, which ask for the permission of each owner.
+    /// Who owns a session may close it. Keep-alives are collected by nodes, which ask for the permission of each owner; a caller sends its own to
+    /// adopt a session that nobody owns.
     fn authorise(state: &State, actor: &Actor, command: &Command) -> Result<(), access::Refusal> {
         match command {
             Command::OpenSession(open) => {
                 state.authorise(actor, Permission::SessionOpen, &open.namespace, None)
             }
-            Command::KeepAlive(_) => state.check_is_node(actor, Permission::SessionOpen),
+            Command::KeepAlive(keep) => match *actor {
+                Actor::Node | Actor::ANONYMOUS => state.check_is_node(actor, Permission::SessionOpen),
+                Actor::Caller { .. } => {
+                    let namespaces =
+                        keep.sessions.iter().filter_map(|session| state.session_namespace(*session));
+                    let open = Permission::SessionOpen;
+                    namespaces
+                        .into_iter()
+                        .try_for_each(|namespace| state.authorise(actor, open, namespace, None))
+                }
+            },
             Command::CloseSession(_) => Ok(()),
         }
     }

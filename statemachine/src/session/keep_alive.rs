@@ -9,8 +9,12 @@ use crate::{SessionId, State};
 
 impl KeepAlive {
     pub(super) fn apply(&self, step: &mut Step<'_>) -> KeptAlive {
-        let deadlines_ms = self.sessions.iter().map(|session| renew(step.state, *session)).collect();
-        KeptAlive { deadlines_ms }
+        let actor = step.actor;
+        let deadlines_ms = self.sessions.iter().map(|session| {
+            let own = step.state.owns_session(&actor, *session);
+            own.then(|| renew(step.state, *session)).flatten()
+        });
+        KeptAlive { deadlines_ms: deadlines_ms.collect() }
     }
 }
 

@@ -316,10 +316,8 @@ fn a_lost_wait_returns_to_its_own_caller_only() {
 #[test]
 fn only_nodes_do_the_work_of_nodes() {
     let mut story = enforced();
-    let session = story.session_by(ann());
     let commands = [
         lost(1),
-        Command::from(KeepAlive { sessions: vec![session] }),
         Command::from(InitCluster { cluster_id: "c".to_owned(), next_node_id: 1 }),
         Command::from(AllocateNode { node_name: "n".to_owned() }),
         Command::from(RaiseLevel { level: 2, version: "0.2.0".to_owned() }),
@@ -328,6 +326,22 @@ fn only_nodes_do_the_work_of_nodes() {
         assert!(denied(&story.ask_keyed_by(ann(), key("k"), command)));
     }
     assert_eq!(story.state.counts().idempotency_keys, 0, "a denial is not remembered");
+}
+
+#[test]
+fn keep_alive_of_a_caller_renews_its_own_and_adopts_what_nobody_owns() {
+    let mut story = enforced();
+    let own = story.session_by(ann());
+    let nobodys = story.session_by(Actor::Node);
+    let keep = |session| KeepAlive { sessions: vec![session] };
+    let mut renewed = |actor, session| match story.ask_by(actor, keep(session)).unwrap() {
+        Reply::Session(session::Reply::KeptAlive(kept)) => kept.deadlines_ms[0].is_some(),
+        other => panic!("{other:?}"),
+    };
+    assert!(renewed(ann(), own) && !renewed(bob(), own), "a foreign session is as if it did not exist");
+    assert!(renewed(bob(), nobodys) && !renewed(ann(), nobodys), "the first who renews it owns it");
+    assert!(denied(&story.ask_by(Actor::ANONYMOUS, keep(own))));
+    assert_eq!(story.state.session_owner(nobodys), Some(bob().principal()));
 }
 
 #[test]

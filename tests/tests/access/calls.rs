@@ -380,6 +380,7 @@ pub(crate) fn frame(op: &str) -> Option<Value> {
         "resign" => json!({"name": "e/none", "fencing_token": 1}),
         "advance_register" => json!({"name": "r/ws", "fencing_token": 1}),
         "watch" => json!({"areas": "lock"}),
+        "who_am_i" => json!({}),
         _ => return None,
     };
     let mut frame = json!({"id": "1", "op": op});
