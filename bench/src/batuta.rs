@@ -13,9 +13,10 @@ use batuta_tests::Ports;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
-use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use crate::access::{Access, Bearer, enforced, read};
 use crate::error::{Error, Result};
 use crate::fronts::Front;
 use crate::process::{Launch, Servers, one_each};
@@ -28,15 +29,43 @@ pub(crate) const WAIT_MS: u64 = 60_000;
 /// Length of the names that [`Host::write`] writes to; with the entry around it, a write is about 256 bytes.
 const WRITE_NAME_BYTES: usize = 240;
 
-/// A cluster of three `batuta server` processes with Batuta's defaults.
-pub(crate) struct Batuta {
+/// A cluster with Batuta's defaults.
+pub(crate) type Batuta = Cluster<false>;
+/// The same cluster, which enforces access; every client sends a token.
+pub(crate) type BatutaSecured = Cluster<true>;
+
+/// A cluster of three `batuta server` processes.
+pub(crate) struct Cluster<const SECURED: bool> {
     servers: Servers,
     grpc: Vec<u16>,
     rest: Vec<u16>,
+    access: Access,
 }
 
-impl System for Batuta {
-    const NAME: Name = Name::Batuta;
+impl<const SECURED: bool> Cluster<SECURED> {
+    /// Turns access on, and waits until every node enforces it.
+    async fn secure(&mut self) -> Result<()> {
+        self.leader().await?;
+        self.access = Access::enforce(&self.grpc).await?;
+        for node in 0..NODES {
+            // A linearizable read: from here on the node has the key and the mode.
+            self.serving(node).await?;
+            enforced(self.grpc[node]).await?;
+        }
+        Ok(())
+    }
+
+    /// A client for calls about the cluster, which may need an administrator.
+    fn operator(&self, channel: Channel) -> ClusterServiceClient<Signed> {
+        ClusterServiceClient::with_interceptor(channel, self.access.admin.clone())
+    }
+}
+
+/// A connection on which every call carries the key, if there is one.
+type Signed = InterceptedService<Channel, Bearer>;
+
+impl<const SECURED: bool> System for Cluster<SECURED> {
+    const NAME: Name = if SECURED { Name::BatutaSecured } else { Name::Batuta };
     const ROWS: &'static [u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     type Host = BatutaHost;
     type Front = Front;
@@ -64,7 +93,12 @@ impl System for Batuta {
             Launch { name, program: program.clone(), arguments }
         });
         let launches = launches.collect();
-        Ok(Self { servers: Servers::start(directory, taken, launches)?, grpc, rest })
+        let servers = Servers::start(directory, taken, launches)?;
+        let mut cluster = Self { servers, grpc, rest, access: Access::default() };
+        if SECURED {
+            cluster.secure().await?;
+        }
+        Ok(cluster)
     }
 
     fn servers(&mut self) -> &mut Servers {
@@ -73,29 +107,21 @@ impl System for Batuta {
 
     async fn leads(&self, node: usize) -> Option<bool> {
         let channel = impatient_channel(self.grpc[node]).await.ok()?;
-        let status = ClusterServiceClient::new(channel)
-            .get_status(v1::GetStatusRequest { no_state_hash: true })
-            .await
-            .ok()?;
-        let status = status.into_inner();
+        let request = v1::GetStatusRequest { no_state_hash: true };
+        let status = self.operator(channel).get_status(request).await.ok()?.into_inner();
         Some(status.ready && status.role() == v1::MemberRole::Leader)
     }
 
     async fn connect(&self, node: usize) -> Result<BatutaHost> {
-        BatutaHost::new(channel(self.grpc[node]).await?).await
+        BatutaHost::new(channel(self.grpc[node]).await?, self.access.clients.clone()).await
     }
 
     async fn serves(&self, node: usize) -> Result<()> {
-        let channel = impatient_channel(self.grpc[node]).await?;
-        let request = v1::GetLockRequest { name: "nothing".to_owned(), ..Default::default() };
-        match LockServiceClient::new(channel).get_lock(request).await {
-            Err(status) if status.code() != Code::NotFound => Err(status.into()),
-            _ => Ok(()),
-        }
+        read(self.grpc[node], self.access.clients.clone()).await
     }
 
     async fn snapshot(&self, node: usize) -> Result<()> {
-        let mut cluster = ClusterServiceClient::new(channel(self.grpc[node]).await?);
+        let mut cluster = self.operator(channel(self.grpc[node]).await?);
         // A snapshot may take longer than the default time limit of a call.
         let mut request = tonic::Request::new(v1::TriggerSnapshotRequest {});
         request.set_timeout(Duration::from_mins(2));
@@ -113,17 +139,18 @@ impl System for Batuta {
 #[derive(Clone)]
 pub(crate) struct BatutaHost {
     channel: Channel,
+    bearer: Bearer,
     pipeline: Arc<Pipeline>,
     session_id: String,
-    /// A token that was granted: registers accept no other.
+    /// A fencing token that was granted: registers accept no other.
     token: Arc<OnceCell<u64>>,
 }
 
 impl BatutaHost {
-    async fn new(channel: Channel) -> Result<Self> {
-        let pipeline = Arc::new(Pipeline::over(channel.clone()));
+    async fn new(channel: Channel, bearer: Bearer) -> Result<Self> {
+        let pipeline = Arc::new(Pipeline::over(channel.clone()).credential(bearer.credential())?);
         let session_id = open(&pipeline, HOST_TTL).await?;
-        Ok(Self { channel, pipeline, session_id, token: Arc::default() })
+        Ok(Self { channel, bearer, pipeline, session_id, token: Arc::default() })
     }
 
     /// The id of the host's session.
@@ -131,9 +158,14 @@ impl BatutaHost {
         &self.session_id
     }
 
+    /// The key that the host's calls carry.
+    pub(crate) fn bearer(&self) -> &Bearer {
+        &self.bearer
+    }
+
     /// A client for calls outside the stream, on the same connection.
-    pub(crate) fn unary(&self) -> LockServiceClient<Channel> {
-        LockServiceClient::new(self.channel.clone())
+    pub(crate) fn unary(&self) -> LockServiceClient<Signed> {
+        LockServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The request that takes a lock for the host's session.

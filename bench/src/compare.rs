@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::batuta::Batuta;
+use crate::batuta::{Batuta, BatutaSecured};
 use crate::drive::Timing;
 use crate::error::{Error, Result};
 use crate::etcd::Etcd;
@@ -82,10 +82,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 45)]
     session_seconds: u64,
     /// Systems to measure, in this order; not given = zookeeper,etcd,batuta,redis, without zookeeper and
-    /// redis when not installed
+    /// redis when not installed. batuta-secured is batuta with access enforced and a token in every call
     #[arg(long, value_delimiter = ',')]
     systems: Option<Vec<Name>>,
-    /// The program batuta; not given = the one beside this program, which cargo run builds first
+    /// The program batuta, also of batuta-secured; not given = the one beside this program, which cargo run builds first
     #[arg(long)]
     batuta: Option<PathBuf>,
     /// The program etcd; not given = the one built by scripts/bench, or the one on the path
@@ -106,11 +106,11 @@ impl Options {
     /// When the program of a requested system, of etcd or of Batuta is missing.
     fn programs(&self) -> Result<Vec<(Name, PathBuf)>> {
         let mut programs = Vec::new();
-        for &system in self.systems.as_deref().unwrap_or(&Name::ALL) {
+        for &system in self.systems.as_deref().unwrap_or(&Name::USUAL) {
             let named = match system {
                 Name::Zookeeper => &self.zookeeper,
                 Name::Etcd => &self.etcd,
-                Name::Batuta => &self.batuta,
+                Name::Batuta | Name::BatutaSecured => &self.batuta,
                 Name::Redis => &self.redis,
             };
             let needed = self.systems.is_some() || matches!(system, Name::Etcd | Name::Batuta);
@@ -263,6 +263,7 @@ fn rows(system: Name) -> &'static [u8] {
         Name::Zookeeper => Zookeeper::ROWS,
         Name::Etcd => Etcd::ROWS,
         Name::Batuta => Batuta::ROWS,
+        Name::BatutaSecured => BatutaSecured::ROWS,
         Name::Redis => Redis::ROWS,
     }
 }
@@ -274,6 +275,7 @@ async fn timed(system: Name, plan: &Plan, cases: &mut Cases) -> Result<Option<St
             Name::Zookeeper => run::<Zookeeper>(plan, cases).await,
             Name::Etcd => run::<Etcd>(plan, cases).await,
             Name::Batuta => run::<Batuta>(plan, cases).await,
+            Name::BatutaSecured => run::<BatutaSecured>(plan, cases).await,
             Name::Redis => run::<Redis>(plan, cases).await,
         }
     };

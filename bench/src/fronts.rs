@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use batuta_proto::v1;
 use futures_util::{SinkExt as _, StreamExt as _};
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::batuta::{BatutaHost, WAIT_MS, granted};
 use crate::error::{Error, Result};
@@ -34,14 +36,16 @@ pub(crate) enum Front {
 }
 
 impl Front {
-    /// All fronts, for the session of `host`; `rest` is the node's REST port.
+    /// All fronts, for the session of `host` and with its key; `rest` is the node's REST port.
     pub(crate) async fn all(host: BatutaHost, rest: u16) -> Result<Vec<(&'static str, Self)>> {
+        let headers = host.bearer().headers();
+        let client = reqwest::Client::builder().default_headers(headers.clone());
         let http = Http {
             base: format!("http://127.0.0.1:{rest}"),
-            client: reqwest::Client::builder().http2_prior_knowledge().tcp_nodelay(true).build()?,
+            client: client.http2_prior_knowledge().tcp_nodelay(true).build()?,
             session_id: host.session_id().to_owned(),
         };
-        let ws = Ws::connect(rest, host.session_id()).await?;
+        let ws = Ws::connect(rest, headers, host.session_id()).await?;
         Ok(vec![
             ("gRPC, one stream", Self::Pipeline(host.clone())),
             ("gRPC", Self::Grpc(host)),
@@ -139,8 +143,10 @@ pub(crate) struct Ws {
 }
 
 impl Ws {
-    async fn connect(port: u16, session_id: &str) -> Result<Self> {
-        let (socket, _) = connect_async(format!("ws://127.0.0.1:{port}/ws/v1")).await.map_err(Box::new)?;
+    async fn connect(port: u16, headers: HeaderMap, session_id: &str) -> Result<Self> {
+        let mut handshake = format!("ws://127.0.0.1:{port}/ws/v1").into_client_request().map_err(Box::new)?;
+        handshake.headers_mut().extend(headers);
+        let (socket, _) = connect_async(handshake).await.map_err(Box::new)?;
         let (mut write, mut read) = socket.split();
         let (outgoing, mut frames) = mpsc::unbounded_channel();
         let answers = Answers::default();

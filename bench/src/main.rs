@@ -1,15 +1,17 @@
 //! Runs the same work against Batuta, etcd, ZooKeeper and Redis: three processes of each in turn, on the same
-//! machine and disk.
+//! machine and disk. Batuta can take part twice, once with access off and once with access enforced.
 //!
 //! ```text
 //! scripts/bench                                                 gets the peers, builds everything else, then compares
 //! cargo run --profile dist -p bench -- compare --rows 1,7 --pairs 5
+//! cargo run --profile dist -p bench -- compare --systems batuta,batuta-secured --rows 1,10 --out target/access
 //! cargo run --profile dist -p bench -- limit
 //! ```
 //! The servers listen on loopback, keep their data in directories below `--data`, and are stopped when the
 //! comparison ends, however it ends. Clients are tasks of this process; the clients of one simulated host
 //! share one connection.
 
+mod access;
 mod batuta;
 mod compare;
 mod drive;

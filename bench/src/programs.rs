@@ -27,7 +27,7 @@ pub(crate) fn find(system: Name, named: Option<PathBuf>) -> Result<PathBuf> {
         return Ok(program);
     }
     match system {
-        Name::Batuta => batuta(),
+        Name::Batuta | Name::BatutaSecured => batuta(),
         Name::Etcd => found([built("etcd")].into_iter().chain(on_path("etcd")), system),
         Name::Redis => found([built("redis-server")].into_iter().chain(on_path("redis-server")), system),
         Name::Zookeeper if on_path(JAVA).next().is_some() => {
@@ -56,7 +56,7 @@ fn nothing(system: Name) -> Error {
         Name::Zookeeper => {
             "apt-get install zookeeper                  with Java; another jar with --zookeeper JAR"
         }
-        Name::Batuta => "cargo build --profile dist",
+        Name::Batuta | Name::BatutaSecured => "cargo build --profile dist",
     };
     Error::other(format!(
         "there is no {system} to compare with. Get one:\n  \
@@ -107,6 +107,7 @@ pub(crate) fn version(system: Name, program: &Path) -> Result<String> {
     let number = number.unwrap_or(first);
     Ok(match system {
         Name::Batuta => number.to_owned(),
+        Name::BatutaSecured => format!("{number} (access enforced, a token in every call)"),
         Name::Etcd if program == built("etcd") => format!("{number} (built from the Go module registry)"),
         // Reports are published, so a program of this tree is named from its root.
         _ => format!("{number} ({})", program.strip_prefix(ROOT).unwrap_or(program).display()),

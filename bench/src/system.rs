@@ -28,13 +28,15 @@ pub(crate) enum Name {
     Etcd,
     /// Batuta itself.
     Batuta,
+    /// Batuta with access enforced; only measured when named.
+    BatutaSecured,
     /// A peer without elections or consensus.
     Redis,
 }
 
 impl Name {
-    /// All systems, in the order of their turns: Batuta next to etcd.
-    pub(crate) const ALL: [Self; 4] = [Self::Zookeeper, Self::Etcd, Self::Batuta, Self::Redis];
+    /// The systems of a comparison that names none, in the order of their turns: Batuta next to etcd.
+    pub(crate) const USUAL: [Self; 4] = [Self::Zookeeper, Self::Etcd, Self::Batuta, Self::Redis];
 
     /// The name in reports and files.
     pub(crate) const fn word(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Name {
             Self::Zookeeper => "zookeeper",
             Self::Etcd => "etcd",
             Self::Batuta => "batuta",
+            Self::BatutaSecured => "batuta-secured",
             Self::Redis => "redis",
         }
     }
@@ -221,4 +224,18 @@ pub(crate) async fn impatient_channel(port: u16) -> Result<Channel> {
 fn endpoint(port: u16) -> Result<Endpoint> {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
     Ok(endpoint.tcp_nodelay(true).connect_timeout(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_are_chosen_by_their_word() {
+        for &name in Name::value_variants() {
+            assert_eq!(Name::from_str(name.word(), false), Ok(name));
+        }
+        assert!(Name::from_str("secured", false).is_err());
+        assert!(!Name::USUAL.contains(&Name::BatutaSecured), "a usual run measures Batuta once");
+    }
 }

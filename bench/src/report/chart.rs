@@ -16,6 +16,8 @@ const LONGEST: f64 = 420.0;
 const BAR: f64 = 16.0;
 const GAP: f64 = 12.0;
 const TOP: f64 = 56.0;
+/// The distance between two systems in the legend.
+const LEGEND_STEP: f64 = 112.0;
 
 /// How a system is drawn.
 struct Look {
@@ -23,10 +25,11 @@ struct Look {
     colour: &'static str,
 }
 
-const LOOKS: [Look; 4] = [
+const LOOKS: [Look; 5] = [
     Look { system: Name::Zookeeper.word(), colour: "#c9ccd1" },
     Look { system: Name::Etcd.word(), colour: "#8a8f98" },
     Look { system: Name::Batuta.word(), colour: "#1f6feb" },
+    Look { system: Name::BatutaSecured.word(), colour: "#1b9e77" },
     Look { system: Name::Redis.word(), colour: "#d9a69f" },
 ];
 
@@ -72,7 +75,7 @@ pub(super) fn row(report: &RowReport) -> String {
     for look in LOOKS.iter().filter(drawn) {
         rectangle(&mut svg, (x, 32.0), (10.0, 10.0), look.colour);
         text(&mut svg, (x + 16.0, 41.0), "start", look.system);
-        x += 100.0;
+        x += LEGEND_STEP;
     }
     svg + &body + "</svg>\n"
 }
@@ -103,6 +106,10 @@ fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::ValueEnum as _;
+
     use super::*;
     use crate::report::tests::report;
     use crate::rows::ROWS;
@@ -132,6 +139,15 @@ mod tests {
         // The largest value ends where bars may end; Batuta's median is drawn in proportion.
         assert!(svg.contains("x2=\"620.0\""), "{svg}");
         assert!(svg.contains(&format!("width=\"{:.1}\"", 817.25 / 1234.5 * LONGEST)), "{svg}");
+    }
+
+    #[test]
+    fn every_system_has_its_colour() {
+        let colours: BTreeSet<&str> = LOOKS.iter().map(|look| look.colour).collect();
+        assert_eq!((LOOKS.len(), colours.len()), (Name::value_variants().len(), LOOKS.len()));
+        for name in Name::value_variants() {
+            assert!(LOOKS.iter().any(|look| look.system == name.word()), "{name}");
+        }
     }
 
     #[test]
