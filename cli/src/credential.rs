@@ -18,11 +18,8 @@ pub(crate) const TOKEN_FILE: &str = "BATUTA_TOKEN_FILE";
 impl Global {
     /// The credential of the command: `--token-file`, then `BATUTA_TOKEN`, `BATUTA_TOKEN_FILE`, and the login of `batuta login`.
     pub(crate) fn credential(&self) -> Result<Credential, Failure> {
-        let given = Given {
-            token_file: self.token_file.clone(),
-            token_variable: set(TOKEN),
-            token_file_variable: set(TOKEN_FILE),
-        };
+        let given =
+            Given { file: self.token_file.clone(), variable: set(TOKEN), path_variable: set(TOKEN_FILE) };
         match given.credential()? {
             Some(credential) => Ok(credential),
             None => self.login(),
@@ -51,22 +48,22 @@ pub(crate) fn instead_of_a_login() -> Option<&'static str> {
 /// What was given on the command line and in the environment.
 #[derive(Default)]
 struct Given {
-    token_file: Option<PathBuf>,
-    token_variable: Option<OsString>,
-    token_file_variable: Option<OsString>,
+    file: Option<PathBuf>,
+    variable: Option<OsString>,
+    path_variable: Option<OsString>,
 }
 
 impl Given {
     fn credential(self) -> Result<Option<Credential>, Failure> {
-        if let Some(path) = self.token_file {
+        if let Some(path) = self.file {
             return Ok(Some(Credential::File(path)));
         }
-        if let Some(token) = self.token_variable {
+        if let Some(token) = self.variable {
             // The message must not show the bytes.
             let token = token.into_string().map_err(|_| Failure::usage(format!("{TOKEN} is not UTF-8")))?;
             return Ok(Some(Credential::Token(Token::new(token.trim()))));
         }
-        Ok(self.token_file_variable.map(|path| Credential::File(path.into())))
+        Ok(self.path_variable.map(|path| Credential::File(path.into())))
     }
 }
 
@@ -92,9 +89,9 @@ mod tests {
             (None, None, None, None),
         ] {
             let given = Given {
-                token_file: flag.map(PathBuf::from),
-                token_variable: variable.map(OsString::from),
-                token_file_variable: file_variable.map(OsString::from),
+                file: flag.map(PathBuf::from),
+                variable: variable.map(OsString::from),
+                path_variable: file_variable.map(OsString::from),
             };
             assert_eq!(given.credential().expect("is text"), expected);
         }
@@ -102,8 +99,8 @@ mod tests {
 
     #[test]
     fn token_that_is_no_text_is_refused() {
-        let token_variable = Some(OsString::from_vec(vec![b's', 0xff]));
-        let failure = Given { token_variable, ..Given::default() }.credential().expect_err("no text");
+        let variable = Some(OsString::from_vec(vec![b's', 0xff]));
+        let failure = Given { variable, ..Given::default() }.credential().expect_err("no text");
         assert_eq!((failure.exit, failure.message.as_str()), (2, "BATUTA_TOKEN is not UTF-8"));
     }
 }

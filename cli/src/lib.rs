@@ -215,7 +215,9 @@ impl Global {
             (Some(namespace), _) => Ok(namespace.clone()),
             (None, None) => Ok("default".to_owned()),
             (None, Some(value)) => {
-                let not_text = |value| Failure::usage(format!("BATUTA_NAMESPACE is not UTF-8: {value:?}"));
+                let not_text = |value: std::ffi::OsString| {
+                    Failure::usage(format!("BATUTA_NAMESPACE is not UTF-8: {}", value.display()))
+                };
                 value.into_string().map_err(not_text)
             }
         }

@@ -20,7 +20,7 @@ pub const SECURED: &str = "secured";
 /// The role of the workers.
 pub const ROLE: &str = "editor";
 /// How long securing the cluster may take on a busy machine.
-const SECURED_WITHIN: Duration = Duration::from_secs(60);
+const SECURED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A key. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]

@@ -180,9 +180,9 @@ async fn recovery_makes_the_first_and_another_administrator() {
     assert!((400..500).contains(&late.status), "another token took its place: {late:?}");
     let made = bootstrap(&cluster.nodes[2].rest, &token, "ann").await;
     assert!(made.status < 300, "{made:?}");
-    let mode = json!({"mode": "enforce"});
+    let enforce = json!({"mode": "enforce"});
     let rest = &cluster.nodes[0].rest;
-    let _ = with_key(rest, made.text("key"), "PUT", "/api/v1/access/mode", Some(&mode)).await.expect(200);
+    let _ = with_key(rest, made.text("key"), "PUT", "/api/v1/access/mode", Some(&enforce)).await.expect(200);
     let again = bootstrap(&cluster.nodes[0].rest, &token, "eve").await;
     assert!((400..500).contains(&again.status), "it is used: {again:?}");
     let token = recovered(&cluster.nodes[0].data_dir);

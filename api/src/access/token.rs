@@ -288,7 +288,7 @@ mod tests {
     fn format_and_hash_stay_the_same() {
         let token = sample();
         let text = token.text().expose();
-        let hash: String = token.hash().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = token.hash().as_bytes().map(|byte| format!("{byte:02x}")).concat();
         assert_eq!(text, "btk_6AkSp3WsPxY7_dHMOUNLh0UTx6gmQ9MHQdRUvZdbXMLLlzChlYYN1shx4YTnag");
         assert_eq!(hash, "48dcf01708a2da7646af142d4e0c4fe20b271de52cc9ed244c90939b73d96c13");
     }

@@ -49,6 +49,7 @@ pub(crate) enum CredentialKind {
     "principal": "user/ann", "principal_id": "p-40.0", "description": "Ann of the payments team", "suspended": false,
     "has_password": true, "groups": ["payments"], "created_at": "2026-11-23T10:00:00.000Z"
 }))]
+#[allow(clippy::struct_field_names, reason = "the fields are named as in all answers")]
 pub(crate) struct Principal {
     /// The kind and the name: `user/NAME` or `service/NAME`.
     pub(crate) principal: String,
@@ -183,6 +184,7 @@ pub(crate) struct RolePage {
     "binding_id": "b-47.0", "subject": "group/payments", "role": "orders", "namespaces": ["shop"], "names": [],
     "not_after": "2026-11-23T18:00:00.000Z", "end_sessions": false, "reason": "incident 7", "made_by": "user/root"
 }))]
+#[allow(clippy::struct_field_names, reason = "the fields are named as in all answers")]
 pub(crate) struct Binding {
     /// The id of the binding.
     pub(crate) binding_id: String,
@@ -242,6 +244,7 @@ pub(crate) struct BindingPage {
     "credential_id": "4fGkP0sZqR81", "kind": "key", "principal": "service/billing", "label": "billing on host-3",
     "created_at": "2026-11-23T10:00:00.000Z", "not_after": "2027-02-21T10:00:00.000Z", "roles": [], "namespaces": [], "names": []
 }))]
+#[allow(clippy::struct_field_names, reason = "the fields are named as in all answers")]
 pub(crate) struct Credential {
     /// The public id of the credential.
     pub(crate) credential_id: String,

@@ -70,9 +70,9 @@ pub(super) fn routes(front: Front) -> axum::Router {
     let routes = axum::Router::new()
         .route("/graphql", route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(front.clone());
-    stack(routes, crate::middleware::Front::Graphql, &Doorkeeper::of(&front.service))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let doorkeeper = Doorkeeper::of(&front.service);
+    stack(routes.with_state(front), crate::middleware::Front::Graphql, &doorkeeper)
 }
 
 /// Makes the answer to a request that could not be executed.

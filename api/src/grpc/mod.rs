@@ -60,9 +60,9 @@ struct Front {
 /// # Panics
 /// When the descriptors compiled into this binary cannot be decoded, which the tests rule out.
 pub fn router(service: Service) -> axum::Router {
-    let front = Front { service: service.clone() };
+    let (front, doorkeeper) = (Front { service: service.clone() }, Doorkeeper::of(&service));
     let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(report_health(service.clone(), reporter));
+    tokio::spawn(report_health(service, reporter));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -86,7 +86,7 @@ pub fn router(service: Service) -> axum::Router {
         .add_service(reflection);
     let answers = axum::middleware::map_response(status::in_own_words);
     let routes = routes.routes().into_axum_router().layer(answers);
-    crate::middleware::stack(routes, crate::middleware::Front::Grpc, &Doorkeeper::of(&service))
+    crate::middleware::stack(routes, crate::middleware::Front::Grpc, &doorkeeper)
 }
 
 /// Keeps the health service up to date with the node's readiness until the node drains.

@@ -45,8 +45,8 @@ pub(crate) struct IdentityWatch {
 
 impl IdentityWatch {
     pub(crate) fn new(service: &Service, client: &Client) -> Self {
-        let (follower, followed) = (service.clone(), client.clone());
-        let lost = Box::pin(async move { follower.identity_lost(followed).await });
+        let (own, whose) = (service.clone(), client.clone());
+        let lost = Box::pin(async move { own.identity_lost(whose).await });
         let look_at =
             client.identity().map(|_| next_look(Instant::now(), service.identity_expires_in(client)));
         Self { service: service.clone(), client: client.clone(), lost, look_at }

@@ -49,7 +49,7 @@ pub(super) async fn serve(service: Service, options: Arc<WsOptions>, client: Cli
 
 /// The result of a task of the connection.
 enum Finished {
-    Call(Result<Done, ApiError>),
+    Call(Box<Result<Done, ApiError>>),
     Watch,
 }
 
@@ -339,7 +339,7 @@ impl Connection {
             within("ws_leases_max", self.followed.len(), self.options.leases_max)?;
         }
         let work = call.make(self.service.clone(), self.follower(id.to_owned()));
-        self.start(id, kind, async move { Finished::Call(work.await) });
+        self.start(id, kind, async move { Finished::Call(Box::new(work.await)) });
         if opens {
             self.opening = Some(id.to_owned());
         }
@@ -384,11 +384,13 @@ impl Connection {
         let cut = matches!(&finished, Err(error) if error.is_cancelled());
         match finished {
             Ok(Finished::Watch) => {}
-            Ok(Finished::Call(Ok(Done { revision, result, effect }))) => {
-                self.out.send(Outgoing::Reply { id: id.clone(), revision, result }).await?;
-                self.take(id, revision, effect);
-            }
-            Ok(Finished::Call(Err(error))) => self.out.send(Outgoing::error(Some(id), error)).await?,
+            Ok(Finished::Call(answered)) => match *answered {
+                Ok(Done { revision, result, effect }) => {
+                    self.out.send(Outgoing::Reply { id: id.clone(), revision, result }).await?;
+                    self.take(id, revision, effect);
+                }
+                Err(error) => self.out.send(Outgoing::error(Some(id), error)).await?,
+            },
             Err(_) if cut && self.lost.is_some() => self.tell_lost(id).await?,
             Err(_) if cut && entry.kind == Kind::Watch => {}
             Err(_) if cut => self.out.send(Outgoing::error(Some(id), ApiError::CallCancelled)).await?,

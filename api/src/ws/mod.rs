@@ -99,9 +99,10 @@ struct Front {
 /// Builds the WebSocket API over the service, at [`PATH`]. The router can be merged with those of other APIs.
 pub fn router(service: Service, options: WsOptions) -> Router {
     let connections = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
-    let front = Front { service: service.clone(), options: Arc::new(options), connections };
+    let doorkeeper = Doorkeeper::of(&service);
+    let front = Front { service, options: Arc::new(options), connections };
     let routes = Router::new().route(PATH, any(connect)).with_state(front);
-    stack(routes, crate::middleware::Front::WebSocket, &Doorkeeper::of(&service))
+    stack(routes, crate::middleware::Front::WebSocket, &doorkeeper)
 }
 
 /// Completes the router of the service for a port of its own: every other path is answered with a problem document.

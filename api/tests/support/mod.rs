@@ -51,7 +51,8 @@ impl Node {
             secured_by: None,
             level: batuta_raft::LEVEL,
         };
-        let replica = Replica::start(options).await.expect("starts");
+        // Boxed, because every test holds the future of a start.
+        let replica = Box::pin(Replica::start(options)).await.expect("starts");
         let service = Service::new(replica.clone(), service);
         eventually("the node is ready", async || service.readiness().ready()).await;
         Self { service, context: CallContext::anonymous(), replica, _data: data }

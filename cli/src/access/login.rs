@@ -109,10 +109,10 @@ fn has_ended(code: &str) -> bool {
 
 /// Shows who the caller is, and what it may do.
 pub(crate) async fn who_am_i(client: &Client) -> Result<Answer, Failure> {
-    Ok(told(client.who_am_i(WhoAmIRequest {}).await?))
+    Ok(told(&client.who_am_i(WhoAmIRequest {}).await?))
 }
 
-fn told(answer: WhoAmIResponse) -> Answer {
+fn told(answer: &WhoAmIResponse) -> Answer {
     let mode = mode_name(answer.mode());
     let json = json!({
         "principal": answer.principal,
@@ -171,15 +171,15 @@ mod tests {
             mode: AccessMode::Enforce.into(),
             revision: 9,
         };
-        let shown = told(answer.clone());
+        let shown = told(&answer);
         for part in ["principal   user/ann\n", "key abc laptop, ends never", "group/orders", "enforce"] {
             assert!(shown.text.contains(part), "{part:?} in {}", shown.text);
         }
         assert_eq!(shown.json["bindings"][0]["role"], "editor");
         let anonymous = WhoAmIResponse { bindings: Vec::new(), credential: None, ..answer };
-        assert!(told(anonymous.clone()).text.ends_with("no binding holds now"));
+        assert!(told(&anonymous).text.ends_with("no binding holds now"));
         let off = WhoAmIResponse { mode: AccessMode::Off.into(), ..anonymous };
-        assert!(told(off).text.ends_with("everybody may do everything"));
+        assert!(told(&off).text.ends_with("everybody may do everything"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `batuta access status`, `mode`, `can`, `explain` and `report`.
 
+use std::fmt::Write as _;
+
 use std::collections::BTreeMap;
 
 use batuta_client::Client;
@@ -152,7 +154,8 @@ fn together(reports: &[GetAccessReportResponse]) -> Answer {
         )
     };
     if other_calls > 0 {
-        text += &format!("\n\n{other_calls} more calls would have been denied than a report lists");
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n\n{other_calls} more calls would have been denied than a report lists");
     }
     Answer::new(json, text)
 }

@@ -85,17 +85,17 @@ pub(super) fn group_rows(groups: &[Group]) -> String {
 }
 
 pub(super) fn role_json(role: &Role) -> Value {
-    let rule = |rule: &Rule| json!({"permissions": rule.permissions, "names": rule.names});
+    let shown = |rule: &Rule| json!({"permissions": rule.permissions, "names": rule.names});
     json!({
         "name": role.name,
-        "rules": role.rules.iter().map(rule).collect::<Vec<_>>(),
+        "rules": role.rules.iter().map(shown).collect::<Vec<_>>(),
         "built_in": role.built_in,
     })
 }
 
 /// One row for each rule of each role.
 pub(super) fn role_rows(roles: &[Role]) -> String {
-    let rules = roles.iter().flat_map(|role| {
+    let lines = roles.iter().flat_map(|role| {
         let row = |permissions: String, names: String| {
             let built_in = if role.built_in { "yes" } else { "no" };
             [role.name.clone(), built_in.to_owned(), names, permissions]
@@ -107,7 +107,7 @@ pub(super) fn role_rows(roles: &[Role]) -> String {
         }
         found
     });
-    rows(["ROLE", "BUILT IN", "NAMES", "PERMISSIONS"], rules)
+    rows(["ROLE", "BUILT IN", "NAMES", "PERMISSIONS"], lines)
 }
 
 pub(super) fn binding_json(binding: &Binding) -> Value {
@@ -220,13 +220,14 @@ mod tests {
             permissions: vec!["lock:read".to_owned(), "lock:list".to_owned()],
             names: vec![names.to_owned()],
         };
-        let role = Role { name: "reader".to_owned(), rules: vec![rule("a/**"), rule("b")], built_in: false };
+        let reader =
+            Role { name: "reader".to_owned(), rules: vec![rule("a/**"), rule("b")], built_in: false };
         assert_eq!(
-            role_rows(std::slice::from_ref(&role)),
+            role_rows(std::slice::from_ref(&reader)),
             "ROLE    BUILT IN  NAMES  PERMISSIONS\n\
              reader  no        a/**   lock:read, lock:list\n\
              reader  no        b      lock:read, lock:list"
         );
-        assert_eq!(role_json(&role)["rules"][1]["names"], json!(["b"]));
+        assert_eq!(role_json(&reader)["rules"][1]["names"], json!(["b"]));
     }
 }

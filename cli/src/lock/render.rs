@@ -1,5 +1,7 @@
 //! Renders locks, grants and waiters as tables and as JSON with the names of the API.
 
+use std::fmt::Write as _;
+
 use batuta_client::v1::{
     Blocker, ExplainResponse, Grant, ListLocksResponse, Lock, LockMode, LockRequest, Waiter,
     WaiterExplanation,
@@ -87,7 +89,8 @@ pub(super) fn explained(answer: &ExplainResponse) -> Answer {
         "names_hidden": answer.names_hidden,
     });
     if answer.names_hidden > 0 {
-        text += &format!("\n\n{} names are hidden: you may not see them", answer.names_hidden);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n\n{} names are hidden: you may not see them", answer.names_hidden);
     }
     Answer::new(json, text)
 }

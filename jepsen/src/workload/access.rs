@@ -144,7 +144,7 @@ impl Admin {
         self.pause(300, 4_000).await?;
         let answer = self.change("return_right", worker, &Change::give_back(way, worker)).await?;
         if way == Way::Unbind {
-            *self.keys.bindings.get_mut(place)? = answer["binding_id"].as_str()?.to_owned();
+            answer["binding_id"].as_str()?.clone_into(self.keys.bindings.get_mut(place)?);
         }
         Some(())
     }

@@ -61,19 +61,16 @@ impl Birth {
     /// Draws a token, unless an earlier start of this node did.
     fn drawn(data_dir: &Path) -> Result<Self, BirthError> {
         let path = data_dir.join(FILE);
-        let token = match read(&path)? {
-            Some(token) => token,
-            None => {
-                let token = Token::generate(TokenKind::Bootstrap).map_err(BirthError::Random)?;
-                // A member of a cluster hardly ever needs it.
-                if !is_member(data_dir) {
-                    std::fs::create_dir_all(data_dir)
-                        .and_then(|()| write(&path, &token))
-                        .map_err(|error| BirthError::File { path: path.clone(), source: error.into() })?;
-                }
-                token
-            }
-        };
+        if let Some(token) = read(&path)? {
+            return Ok(Self { token, file: Some(path) });
+        }
+        let token = Token::generate(TokenKind::Bootstrap).map_err(BirthError::Random)?;
+        // A member of a cluster hardly ever needs it.
+        if !is_member(data_dir) {
+            std::fs::create_dir_all(data_dir)
+                .and_then(|()| write(&path, &token))
+                .map_err(|error| BirthError::File { path: path.clone(), source: error.into() })?;
+        }
         Ok(Self { token, file: Some(path) })
     }
 

@@ -67,7 +67,7 @@ enum RequestError {
 
 impl Request {
     pub(crate) fn new(token: &TokenSecret) -> Self {
-        let hash = token.hash.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = token.hash.expose().map(|byte| format!("{byte:02x}")).concat();
         Self { id: token.id.to_string(), hash }
     }
 

@@ -119,6 +119,7 @@ macro_rules! wire_fields {
             }
         }
 
+        #[allow(clippy::redundant_closure_call, reason = "each arm has errors of its own, and none leaves the match")]
         pub(super) fn $from(value: $Wire) -> Claimed<$Core, $Wire> {
             Claimed::Here(match value {
                 $($Wire::$Variant(wire::$Variant { $($field),* }) => (|| {

@@ -63,7 +63,7 @@ async fn changes_and_refusals_are_on_record() {
     let binding = json!({"subject": "user/root", "role": "viewer", "reason": forged});
     let _ = secured.root.post("/api/v1/access/bindings", binding).await;
     let held = done(secured.root.acquire("forced").await);
-    let encoded: String = forged.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = forged.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let force = format!("force=true&fencing_token={}&reason={encoded}", held.number("fencing_token"));
     let _ = secured.root.delete(&format!("/api/v1/locks/forced?{force}")).await;
     for user in ["ann\n{\"kind\":\"change\"}", "ann\u{1b}[2J"] {

@@ -359,7 +359,7 @@ pub(crate) const OF_CONNECTION: &[&str] = &["hello", "ping", "cancel", "unwatch"
 /// A request over WebSocket: the `op`, and the frame. The operation is the `op`, except for those in [`OF_CONNECTION`].
 pub(crate) fn frame(op: &str) -> Option<Value> {
     let fields = match op {
-        "hello" | "ping" | "list_elections" => json!({}),
+        "hello" | "ping" | "list_elections" | "who_am_i" => json!({}),
         "cancel" => json!({"request_id": "none"}),
         "unwatch" => json!({"watch_id": "none"}),
         "auth" => json!({"token": "btk_x"}),
@@ -380,7 +380,6 @@ pub(crate) fn frame(op: &str) -> Option<Value> {
         "resign" => json!({"name": "e/none", "fencing_token": 1}),
         "advance_register" => json!({"name": "r/ws", "fencing_token": 1}),
         "watch" => json!({"areas": "lock"}),
-        "who_am_i" => json!({}),
         _ => return None,
     };
     let mut frame = json!({"id": "1", "op": op});

@@ -15,7 +15,7 @@ use crate::streams::{Open, all_end, grpc_watch, hold, holding, piped_watch, sse,
 struct Everything {
     streams: Vec<Open>,
     hold: mpsc::UnboundedSender<v1::HoldRequest>,
-    _pipeline: mpsc::UnboundedSender<v1::PipelineRequest>,
+    pipeline: mpsc::UnboundedSender<v1::PipelineRequest>,
 }
 
 impl Everything {
@@ -28,7 +28,7 @@ impl Everything {
         secured.root.waiters(&busy, 1).await;
         let waiting = tokio::spawn(async move { waiting.await.expect("no panic").code().to_owned() });
         let held = hold(&caller, &format!("held/{name}")).await;
-        let (_pipeline, piped) = piped_watch(&caller).await;
+        let (pipeline, piped) = piped_watch(&caller).await;
         let streams = vec![
             sse(&caller, "areas=lock&progress_ms=100").await,
             grpc_watch(&caller).await,
@@ -42,7 +42,7 @@ impl Everything {
         for stream in &streams {
             assert!(!stream.is_over(), "{} ended by itself", stream.what);
         }
-        Self { streams, hold: held.sender, _pipeline }
+        Self { streams, hold: held.sender, pipeline }
     }
 }
 
@@ -91,7 +91,7 @@ async fn suspension_ends_every_stream() {
 async fn unbinding_ends_every_stream() {
     let secured = Secured::start(3).await;
     let (caller, binding) = secured.editor("worker").await;
-    let Everything { streams, hold, _pipeline } = Everything::open(&secured, &caller).await;
+    let Everything { streams, hold, pipeline: _pipeline } = Everything::open(&secured, &caller).await;
     secured.ungrant(&binding).await;
     // Who it is has not changed, so the lock stays until its time is over; only its renewal is refused.
     hold.send(holding(hold_request::Request::KeepAlive(v1::HoldKeepAlive {}))).expect("open");

@@ -18,6 +18,7 @@ pub(super) const DATE_LENGTH: usize = 10;
 
 /// The file that is written now.
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "`files_max` is the name of the option")]
 pub(super) struct Files {
     dir: PathBuf,
     files_max: usize,

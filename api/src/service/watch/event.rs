@@ -526,24 +526,24 @@ fn access_facts(change: &access::Change) -> (Kind, Option<&'static str>, AccessF
         Change::BindingAdded { binding, subject, role, by: made_by } => {
             let (binding_id, subject) = (Some(binding.to_string()), Some(subject.to_string()));
             let role = Some(role.to_string());
-            (Kind::BindingAdded, None, AccessFacts { binding_id, subject, role, ..by(made_by) })
+            (Kind::BindingAdded, None, AccessFacts { subject, role, binding_id, ..by(made_by) })
         }
         Change::BindingEnded { binding, subject, role, reason, by: made_by } => {
             let (binding_id, subject) = (Some(binding.to_string()), Some(subject.to_string()));
             let role = Some(role.to_string());
-            let facts = AccessFacts { binding_id, subject, role, ..by(made_by) };
+            let facts = AccessFacts { subject, role, binding_id, ..by(made_by) };
             (Kind::BindingEnded, Some(reason.as_str()), facts)
         }
         Change::TokenCreated { token, kind, principal, by: made_by } => {
             let (credential_id, subject) = (Some(token.to_string()), Some(principal.to_string()));
             let credential_kind = Some(kind.as_str());
-            let facts = AccessFacts { credential_id, credential_kind, subject, ..by(made_by) };
+            let facts = AccessFacts { subject, credential_id, credential_kind, ..by(made_by) };
             (Kind::TokenCreated, None, facts)
         }
         Change::TokenEnded { token, kind, principal, reason, by: made_by } => {
             let (credential_id, subject) = (Some(token.to_string()), Some(principal.to_string()));
             let credential_kind = Some(kind.as_str());
-            let facts = AccessFacts { credential_id, credential_kind, subject, ..by(made_by) };
+            let facts = AccessFacts { subject, credential_id, credential_kind, ..by(made_by) };
             (Kind::TokenEnded, Some(reason.as_str()), facts)
         }
         Change::AccessModeChanged { mode, by: made_by } => {
