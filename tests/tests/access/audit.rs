@@ -14,6 +14,8 @@ use crate::streams::Piped;
 /// More refusals than wait for a disk.
 const REFUSALS: u64 = 80_000;
 const CALLS_A_MESSAGE: u64 = 500;
+/// The size of the small disk: with room for all lines that wait while it is full.
+const DISK_BYTES: u32 = 64 << 20;
 
 /// All lines of an audit.
 fn lines(dir: &Path) -> Vec<Value> {
@@ -106,7 +108,7 @@ async fn be_refused(nobody: &Caller) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disk_of_the_audit_stops_nothing() {
-    let Some(disk) = SmallDisk::mount(2 << 20) else { return };
+    let Some(disk) = SmallDisk::mount(DISK_BYTES.into()) else { return };
     let dir = disk.path().join("audit");
     let set = format!("--set=audit.dir={}", dir.display());
     let secured = Secured::over(Cluster::start_with(1, &[&set]).await).await;
@@ -118,7 +120,7 @@ async fn full_disk_of_the_audit_stops_nothing() {
     written(&dir, &["change", "service/nobody"]).await;
     // The rest of the disk is taken.
     let filler = disk.path().join("filler");
-    let _ = std::fs::write(&filler, vec![0_u8; 4 << 20]);
+    let _ = std::fs::write(&filler, vec![0_u8; usize::try_from(DISK_BYTES).expect("fits")]);
     be_refused(&nobody).await;
     // Keep-alives, reads, releases, closes, and changes of access go on.
     done(owner.put(&format!("/api/v1/sessions/{session}/keep-alive"), json!({})).await);

@@ -69,11 +69,13 @@ pub(crate) async fn call_raw(
     path: &str,
     message: Vec<u8>,
 ) -> Result<Vec<u8>, String> {
+    let streams = ["/Hold", "/Lead", "/Pipeline"].into_iter().any(|method| path.ends_with(method));
     let path: PathAndQuery = path.parse().map_err(|_| format!("{path} is no path"))?;
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("a connection");
-    // The client's side stays open: to close it would withdraw what a stream waits for.
-    let messages = stream::iter([message]).chain(stream::pending());
+    // To close the client's side of a stream would withdraw what it waits for; any other call begins only then.
+    let open = if streams { stream::pending().right_stream() } else { stream::empty().left_stream() };
+    let messages = stream::iter([message]).chain(open);
     let request = caller.request(messages);
     let asked = async {
         let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
