@@ -2,12 +2,21 @@
 //!
 //! Each function accepts any bytes and must return without a panic and without disproportionate memory.
 
+use axum::http::{HeaderMap, HeaderValue, header};
+use batuta_statemachine::access::{Pattern, Subject};
+use batuta_statemachine::{Name, PermissionSet, Principal, PrincipalName};
+
+use crate::ApiError;
+use crate::access::Secret;
+use crate::access::password::Phc;
+use crate::access::token::Token;
 use crate::contract::cluster::{SetLimitsRequest, TransferLeaderRequest};
 use crate::contract::lock::{AcquireRequest, ExtendRequest, ForceReleaseRequest, ReleaseRequest};
 use crate::contract::register::AdvanceRegisterRequest;
 use crate::contract::session::OpenSessionRequest;
 use crate::graphql;
 use crate::json::decode_json;
+use crate::middleware::bearer;
 use crate::ws;
 
 /// Reads a frame of a WebSocket client, and the fields of its operation.
@@ -44,6 +53,27 @@ pub fn graphql_document(bytes: &[u8]) {
     }
 }
 
+/// Reads a text as everything that access parses: a header, a token, a stored password, and the words of policies.
+pub fn access_text(bytes: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value);
+        let _ = bearer(&headers)
+            .and_then(|token| Token::parse(token).map_err(|_| ApiError::UnsupportedMediaType));
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = Token::parse(Secret::new(text.to_owned()));
+        let _ = Phc::parse(text);
+        let _ = PermissionSet::parse(text);
+        let _ = PrincipalName::new(text);
+        let _ = text.parse::<Principal>();
+        let _ = text.parse::<Subject>();
+        if let (Ok(pattern), Ok(name)) = (Pattern::new(text), Name::new(text)) {
+            let _ = pattern.covers(&name, None);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -61,6 +91,14 @@ mod tests {
         r#"{"lock_id":"l-1532.0","ttl_ms":30000}"#,
         r#"{"fencing_token":18446744073709551615}"#,
         r#"{"set":{"waiters_per_lock_max":5}}"#,
+    ];
+    const TEXTS: &[&str] = &[
+        "Bearer btk_6AkSp3WsPxY7_dHMOUNLh0UTx6gmQ9MHQdRUvZdbXMLLlzChlYYN1shx4YTnag",
+        "btk_6AkSp3WsPxY7_dHMOUNLh0UTx6gmQ9MHQdRUvZdbXMLLlzChlYYN1shx4YTnag",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        "lock:*",
+        "group/payments",
+        "orders/{principal}/**",
     ];
     const DOCUMENTS: &[&str] = &[
         "query q($n: String!) { a: lock(name: $n) { ...f holders { owner } } } fragment f on Lock { name waiterCount }",
@@ -98,8 +136,9 @@ mod tests {
 
         #[test]
         fn nearly_right_requests_are_taken(
-            frame in mutated(FRAMES), body in mutated(BODIES), document in mutated(DOCUMENTS)
+            frame in mutated(FRAMES), body in mutated(BODIES), document in mutated(DOCUMENTS), text in mutated(TEXTS)
         ) {
+            access_text(&text);
             web_socket_frame(&frame);
             rest_body(&body);
             graphql_document(&document);
@@ -107,6 +146,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            access_text(&bytes);
             web_socket_frame(&bytes);
             rest_body(&bytes);
             graphql_document(&bytes);
@@ -119,6 +159,7 @@ mod tests {
             [("{\"a\":", "}"), ("[", "]"), ("{a", "}"), ("{a(b:[", "])}"), ("{\"id\":[", "]}")]
         {
             let text = open.repeat(100_000) + &close.repeat(100_000);
+            access_text(text.as_bytes());
             web_socket_frame(text.as_bytes());
             rest_body(text.as_bytes());
             graphql_document(text.as_bytes());

@@ -199,7 +199,7 @@ fn has_token(request: &Request<Body>) -> bool {
 }
 
 /// The token of a request (RFC 6750 section 2.1). It is never read from an address, which gets into logs.
-fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
     let invalid = |problem: &str| ApiError::InvalidToken { problem: problem.to_owned() };
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let value = given.next().ok_or_else(|| invalid("the header Authorization must be `Bearer TOKEN`"))?;

@@ -24,7 +24,7 @@ impl ClusterQuery {
 
     /// Lists the members, as the answering node knows them. Needs no quorum.
     async fn members(&self, ctx: &Context<'_>) -> Option<MemberList> {
-        answered(ctx, async { Ok(service(ctx)?.members(&cluster_context(ctx))?.into()) }).await
+        answered(ctx, async { Ok(service(ctx)?.members(&cluster_context(ctx)).await?.into()) }).await
     }
 
     /// Reads the limits in force.

@@ -93,7 +93,7 @@ impl ClusterService for Front {
         &self,
         request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let at = self.service.members(&context(request.metadata(), request.extensions(), None)?)?;
+        let at = self.service.members(&context(request.metadata(), request.extensions(), None)?).await?;
         let members = at.value.into_iter().map(member_message).collect();
         let cluster_id = self.service.cluster_id().unwrap_or_default();
         Ok(Response::new(v1::ListMembersResponse { members, revision: at.revision, cluster_id }))

@@ -51,7 +51,7 @@ async fn list_members(
     headers: Headers,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> answer::Result<MemberList> {
-    Ok(Answer::of(service.members(&headers.read_context())?))
+    Ok(Answer::of(service.members(&headers.read_context()).await?))
 }
 
 /// Removes a member: first its vote, then the member.

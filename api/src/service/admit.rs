@@ -58,6 +58,8 @@ impl Gate {
 #[derive(Clone)]
 pub(super) struct Permit {
     call: Arc<Call>,
+    /// Whether the call must be decided on the newest state: what this node has applied refuses it.
+    in_doubt: bool,
 }
 
 /// One call, from its admission to its end.
@@ -127,16 +129,20 @@ impl Service {
             namespace: context.namespace.clone(),
             names,
         });
+        let mut in_doubt = false;
         if let Some(asked) = &asked {
             if operation.area == Area::Access || self.inner.policy.is_on() {
                 let state = self.inner.gate.replica.view();
-                asked.decide(&self.inner, &state)?;
+                in_doubt = asked.is_in_doubt(&self.inner, &state)?;
                 asked.observe(&self.inner, &state);
             }
-            asked.note(&self.inner)?;
+            if !in_doubt {
+                asked.note(&self.inner)?;
+            }
         }
         let (dedup, timeout) = (context.dedup.clone(), context.timeout);
-        Ok(Permit::of(Arc::clone(&self.inner), asked, dedup, timeout, Some(operation), span))
+        let permit = Permit::of(Arc::clone(&self.inner), asked, dedup, timeout, Some(operation), span);
+        Ok(if in_doubt { permit.doubted() } else { permit })
     }
 
     /// Makes a permit for the node's own work, such as withdrawing an abandoned wait or following a lease.
@@ -146,11 +152,25 @@ impl Service {
 }
 
 impl Asked {
+    /// Decides on what this node has applied, which may not have yet what gives the right. So a refusal is only a doubt, and the newest state
+    /// decides; an anonymous client is refused at once, because a flood of its calls must not cost a read of that state each.
+    fn is_in_doubt(&self, inner: &Inner, state: &State) -> Result<bool, ApiError> {
+        match self.decided(state) {
+            Ok(()) => Ok(false),
+            Err(refusal) if self.client.identity().is_none() => Err(self.refuse(inner, state, refusal)),
+            Err(_) => Ok(true),
+        }
+    }
+
     /// Decides on a state whether the call may be made. What is refused goes into the audit.
     fn decide(&self, inner: &Inner, state: &State) -> Result<(), ApiError> {
+        self.decided(state).map_err(|refusal| self.refuse(inner, state, refusal))
+    }
+
+    fn decided(&self, state: &State) -> Result<(), access::Refusal> {
         let actor = self.client.actor();
-        let decided = match self.operation.needs {
-            Needs::Nothing => return Ok(()),
+        match self.operation.needs {
+            Needs::Nothing => Ok(()),
             Needs::Identity => self.decide_identity(state),
             Needs::Permission(permission) if self.names.is_empty() => {
                 state.authorise(&actor, permission, &self.namespace, None)
@@ -159,8 +179,7 @@ impl Asked {
                 .names
                 .iter()
                 .try_for_each(|name| state.authorise(&actor, permission, &self.namespace, Some(name))),
-        };
-        decided.map_err(|refusal| self.refuse(inner, state, refusal))
+        }
     }
 
     /// Checks that a client that needs no permission has proved who it is.
@@ -271,7 +290,12 @@ impl Permit {
         span: Span,
     ) -> Self {
         let traced = operation.filter(|_| !span.is_disabled()).map(|operation| (operation, Instant::now()));
-        Self { call: Arc::new(Call { inner, asked, dedup, timeout, span, traced }) }
+        Self { call: Arc::new(Call { inner, asked, dedup, timeout, span, traced }), in_doubt: false }
+    }
+
+    /// The same permit for a call that is decided on the newest state before it does anything.
+    fn doubted(self) -> Self {
+        Self { in_doubt: true, ..self }
     }
 
     /// Makes a permit for the node's own work, which has no caller and no retry key.
@@ -336,6 +360,10 @@ impl Permit {
     /// Proposes a command and returns its answer; a refusal is an error.
     pub(super) async fn propose<C: Ask>(&self, command: C) -> Result<(Answer, C::Reply), ApiError> {
         self.require_class("propose", |class| matches!(class, Class::Write | Class::Admin))?;
+        if self.in_doubt {
+            self.read(Consistency::Linearizable).await?;
+            self.call.asked.as_ref().map_or(Ok(()), |asked| asked.note(&self.call.inner))?;
+        }
         let request = codec::request(self.call.dedup.clone(), command).by(self.actor());
         let proposal = self.replica().propose(request, self.timeout());
         let proposed = proposal.instrument(self.call.span.clone()).await;
@@ -399,8 +427,11 @@ impl Permit {
         self.replica().view()
     }
 
-    /// Returns the state that this node has applied, once the call is decided on it.
-    pub(super) fn look(&self) -> Result<Arc<State>, ApiError> {
+    /// Returns the state that this node has applied, once the call is decided: on it, or on the newest state when it refuses the call.
+    pub(super) async fn look(&self) -> Result<Arc<State>, ApiError> {
+        if self.in_doubt {
+            self.read(Consistency::Linearizable).await?;
+        }
         let state = self.view();
         self.decide(&state)?;
         Ok(state)

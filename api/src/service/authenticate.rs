@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use batuta_statemachine::access::{PrincipalRecord, TokenRecord};
-use batuta_statemachine::{State, access};
+use batuta_statemachine::{Code, State, access};
 
 use super::caller::{Client, Identity};
 use super::{Clock, Consistency, Service};
@@ -29,7 +29,7 @@ impl Service {
         let permit = self.of_node();
         let state = permit.view();
         let clock = permit.clock(&state);
-        if let Some(found) = identify(&state, clock, &token) {
+        if let Some(found) = identify(&state, clock, &token).filter(is_final) {
             return found.inspect(|identity| self.inner.policy.note_use(identity, clock));
         }
         let busy = ApiError::Busy { what: "lookups of unknown tokens", max: UNKNOWN_TOKENS_MAX as u64 };
@@ -79,9 +79,14 @@ impl Service {
         let permit = self.of_node();
         let state = permit.view();
         let clock = permit.clock(&state);
-        let found = identify(&state, clock, &token)?;
+        let found = identify(&state, clock, &token).filter(is_final)?;
         Some(found.inspect(|identity| self.inner.policy.note_use(identity, clock)))
     }
+}
+
+/// Whether an answer of this node holds: a suspension may have ended in the newest state.
+fn is_final(found: &Result<Arc<Identity>, ApiError>) -> bool {
+    found.as_ref().err().is_none_or(|error| error.code() != Code::PrincipalSuspended)
 }
 
 /// Reads a token that may identify a client.

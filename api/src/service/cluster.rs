@@ -149,7 +149,7 @@ impl Service {
     ) -> Result<ClusterStatus, ApiError> {
         let permit = self.admit(context, &GET_CLUSTER, [])?;
         let mut replica = self.inner.gate.status();
-        let state = permit.look()?;
+        let state = permit.look().await?;
         // The hash and its index come from the same state: another entry may be applied at any moment.
         replica.applied_index = state.revision();
         replica.committed_index = replica.committed_index.max(replica.applied_index);
@@ -177,9 +177,9 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    pub fn members(&self, context: &CallContext) -> Result<At<Vec<MemberStatus>>, ApiError> {
+    pub async fn members(&self, context: &CallContext) -> Result<At<Vec<MemberStatus>>, ApiError> {
         let permit = self.admit(context, &LIST_MEMBERS, [])?;
-        permit.look()?;
+        permit.look().await?;
         Ok(permit.applied(self.inner.gate.status().members))
     }
 
@@ -253,7 +253,7 @@ impl Service {
     /// See `docs/errors.md`.
     pub async fn trigger_snapshot(&self, context: &CallContext) -> Result<At<TakenSnapshot>, ApiError> {
         let permit = self.admit(context, &TRIGGER_SNAPSHOT, [])?;
-        permit.look()?;
+        permit.look().await?;
         let snapshot_index = permit.trigger_snapshot().await?;
         Ok(permit.applied(TakenSnapshot { snapshot_index }))
     }

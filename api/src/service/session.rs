@@ -269,25 +269,42 @@ async fn check_namespaces(
     own: &Namespace,
     sessions: &[SessionId],
 ) -> Result<Vec<Result<SessionId, ApiError>>, ApiError> {
-    let of = |state: &State| -> Vec<Option<Namespace>> {
-        sessions.iter().map(|session| state.session_namespace(*session).cloned()).collect()
-    };
-    let mut state = permit.view();
-    if of(&state).contains(&None) {
-        state = permit.read(Consistency::Linearizable).await?;
+    let checked = check_on(permit, own, sessions, &permit.view());
+    if checked.iter().all(|check| matches!(check, Check::Good)) {
+        return Ok(sessions.iter().copied().map(Ok).collect());
     }
-    let namespaces = of(&state);
-    let check = |(session, namespace): (&SessionId, Option<Namespace>)| match namespace {
-        Some(_) if !permit.may_keep(&state, *session) => {
-            Err(ApiError::session_not_found(*session, state.revision()))
-        }
-        Some(namespace) if namespace != *own => Err(foreign(*session, namespace, state.revision())),
-        // Whoever keeps a session must still have the right to open one.
-        Some(_) => permit.require(&state, Permission::SessionOpen, None).map(|()| *session),
+    // What this node has applied may not have yet a session, or the right to keep it.
+    let state = permit.read(Consistency::Linearizable).await?;
+    let told = |(check, session): (Check, &SessionId)| match check {
         // An ended session may still have a remembered answer, so the command itself must decide.
-        None => Ok(*session),
+        Check::Good | Check::Unknown => Ok(*session),
+        Check::NotOwn => Err(ApiError::session_not_found(*session, state.revision())),
+        Check::Elsewhere(namespace) => Err(foreign(*session, namespace, state.revision())),
+        Check::NoRight => permit.require(&state, Permission::SessionOpen, None).map(|()| *session),
     };
-    Ok(sessions.iter().zip(namespaces).map(check).collect())
+    Ok(check_on(permit, own, sessions, &state).into_iter().zip(sessions).map(told).collect())
+}
+
+/// What is the matter with a session that is to be renewed.
+enum Check {
+    Good,
+    Unknown,
+    NotOwn,
+    Elsewhere(Namespace),
+    /// Whoever keeps a session must still have the right to open one.
+    NoRight,
+}
+
+fn check_on(permit: &Permit, own: &Namespace, sessions: &[SessionId], state: &State) -> Vec<Check> {
+    let may_open = state.authorise(&permit.actor(), Permission::SessionOpen, own, None).is_ok();
+    let check = |session: &SessionId| match state.session_namespace(*session) {
+        None => Check::Unknown,
+        Some(_) if !permit.may_keep(state, *session) => Check::NotOwn,
+        Some(namespace) if namespace != own => Check::Elsewhere(namespace.clone()),
+        Some(_) if !may_open => Check::NoRight,
+        Some(_) => Check::Good,
+    };
+    sessions.iter().map(check).collect()
 }
 
 /// A page of sessions.

@@ -70,14 +70,13 @@ impl Service {
     ///
     /// # Errors
     /// See `docs/errors.md`.
-    #[allow(clippy::unused_async, reason = "use cases of access are called alike")]
     pub async fn access_report(
         &self,
         context: &CallContext,
         clear: bool,
     ) -> Result<At<ReportView>, ApiError> {
         let permit = self.admit(context, &GET_ACCESS_REPORT, [])?;
-        let state = permit.look()?;
+        let state = permit.look().await?;
         let report = &self.inner.policy.report;
         let (missing, others) = if clear { report.take() } else { report.lines() };
         Ok(permit.seen(&state, bounded(missing, others)))
@@ -96,7 +95,7 @@ impl Service {
         let permit = self.admit(context, &READ_AUDIT, [])?;
         let limit = parse::page_limit(limit)?;
         let after = audit_cursor(cursor)?;
-        let state = permit.look()?;
+        let state = permit.look().await?;
         let audit = self.inner.options.audit.clone();
         let audit = audit.ok_or(ApiError::AuditUnavailable { problem: NO_AUDIT })?;
         let page = tokio::task::spawn_blocking(move || audit.page(after, limit)).await;

@@ -187,7 +187,11 @@ impl Service {
                 None
             }
         };
-        let rights = Rights::decide(&permit, &*permit.look()?, &filter)?;
+        let rights = match Rights::decide(&permit, &permit.view(), &filter) {
+            Ok(rights) => rights,
+            // What this node has applied may not have yet what gives the right.
+            Err(_) => Rights::decide(&permit, &*permit.read(Consistency::Linearizable).await?, &filter)?,
+        };
         let moved = permit.client().map(|client| self.policy_moved(client));
         let applied = permit.history().revision();
         let registered = self.inner.hub.register(filter.clone(), after, applied)?;
@@ -297,7 +301,7 @@ impl Watch {
         while self.moved.as_mut().is_some_and(|moved| moved.poll_unpin(context).is_ready()) {
             // Before the decision, so that a change after it is noticed.
             self.moved = self.permit.client().map(|client| self.service.policy_moved(client));
-            let state = self.permit.look()?;
+            let state = self.permit.view();
             self.rights = Rights::decide(&self.permit, &state, &self.filter)?;
         }
         Ok(())
@@ -313,7 +317,7 @@ impl Watch {
         let permit = self.service.admit(&context, &WATCH, name)?;
         // Before the decision, so that a change after it is noticed.
         self.moved = Some(self.service.policy_moved(client));
-        self.rights = Rights::decide(&permit, &*permit.look()?, &self.filter)?;
+        self.rights = Rights::decide(&permit, &permit.view(), &self.filter)?;
         self.permit = permit;
         Ok(())
     }
