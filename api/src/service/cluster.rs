@@ -206,9 +206,9 @@ impl Service {
         member: &str,
     ) -> Result<At<ChangedMember>, ApiError> {
         let permit = self.admit(context, &REMOVE_MEMBER, [])?;
-        let node_id = self.member_id(member)?;
-        // No command of the log decides this call, so it is decided on the newest state.
+        // No command of the log decides this call, so it is decided on the newest state, before it tells which members there are.
         permit.read(Consistency::Linearizable).await?;
+        let node_id = self.member_id(member)?;
         permit.remove_member(node_id).await?;
         Ok(permit.applied(ChangedMember { node_id }))
     }
@@ -223,8 +223,8 @@ impl Service {
         member: &str,
     ) -> Result<At<ChangedMember>, ApiError> {
         let permit = self.admit(context, &PROMOTE_MEMBER, [])?;
-        let node_id = self.member_id(member)?;
         permit.read(Consistency::Linearizable).await?;
+        let node_id = self.member_id(member)?;
         permit.promote_member(node_id).await?;
         Ok(permit.applied(ChangedMember { node_id }))
     }
@@ -239,9 +239,9 @@ impl Service {
         member: Option<&str>,
     ) -> Result<At<Leader>, ApiError> {
         let permit = self.admit(context, &TRANSFER_LEADER, [])?;
+        permit.read(Consistency::Linearizable).await?;
         let to =
             member.filter(|member| !member.is_empty()).map(|member| self.member_id(member)).transpose()?;
-        permit.read(Consistency::Linearizable).await?;
         let leader_id = permit.transfer_leader(to).await?;
         let leader_name = name_of(&self.inner.gate.status().members, leader_id);
         Ok(permit.applied(Leader { leader_id, leader_name }))
