@@ -179,7 +179,9 @@ impl WatchEvent {
                 let names = vec![(name.to_string(), String::new())];
                 Self { names, token: high_water.unwrap_or_default(), ..base(kind) }
             }
-            ChangeKind::Access(change) => base(access_kind(change)),
+            ChangeKind::Access(change) => {
+                Self { reason: access_reason(change).to_owned(), ..base(access_kind(change)) }
+            }
             ChangeKind::Cluster(cluster::Change::LimitsChanged) => base("limits_changed"),
             ChangeKind::Cluster(cluster::Change::NodeAllocated { .. }) => base("node_allocated"),
             ChangeKind::Cluster(cluster::Change::ClusterInitialised) => base("cluster_initialised"),
@@ -214,6 +216,16 @@ fn access_kind(change: &access::Change) -> &'static str {
         access::Change::TokenCreated { .. } => "token_created",
         access::Change::TokenEnded { .. } => "token_ended",
         access::Change::AccessModeChanged { .. } => "access_mode_changed",
+    }
+}
+
+/// Why a binding or a credential ended.
+fn access_reason(change: &access::Change) -> &'static str {
+    match change {
+        access::Change::BindingEnded { reason, .. } | access::Change::TokenEnded { reason, .. } => {
+            reason.as_str()
+        }
+        _ => "",
     }
 }
 
