@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt as _;
@@ -113,8 +113,8 @@ impl Doorkeeper {
     }
 }
 
-/// Refuses requests for hosts that are not this node's and requests with a bad credential, and adds the [`Client`] to all others, before a route sees
-/// them.
+/// Refuses requests for hosts that are not this node's and requests with a bad credential, before a route sees them. To all others it adds the
+/// [`Client`].
 #[derive(Clone)]
 struct Entrance<S> {
     inner: S,
@@ -146,7 +146,7 @@ where
         }
         let ip = request.extensions().get::<ClientAddress>().map(|address| address.0);
         let client = Client::new(ip, front.as_str());
-        let Some(service) = self.doorkeeper.service.clone().filter(|_| has_token(&request)) else {
+        let Some(service) = self.doorkeeper.service.as_ref().filter(|_| has_token(&request)) else {
             request.extensions_mut().insert(client);
             return Either::Left(self.inner.call(request));
         };
@@ -156,7 +156,7 @@ where
                 Either::Left(self.inner.call(request))
             }
             Ok(Some(Err(error))) | Err(error) => refused(service.refuse_client(&client, error)),
-            Ok(None) => Either::Right(Either::Right(self.look_up(service, request, client).boxed())),
+            Ok(None) => Either::Right(Either::Right(self.look_up(service.clone(), request, client).boxed())),
         }
     }
 }
@@ -189,6 +189,11 @@ where
             }
         }
     }
+}
+
+/// The client that [`Entrance`] added to a request. Without this layer, which only tests leave out, it has proved nothing.
+pub(crate) fn client_of(extensions: &Extensions) -> Client {
+    extensions.get::<Client>().cloned().unwrap_or_default()
 }
 
 /// Whether a request has a token that counts. Probes are answered whatever credential they send.

@@ -28,7 +28,7 @@ calls! {
     AccessServiceClient.delete_group as delete_group(DeleteGroupRequest) -> AccessDone, Call::write()?, "Deletes a group with its bindings.";
     AccessServiceClient.put_role as put_role(PutRoleRequest) -> RoleResponse, Call::write()?, "Creates a role or replaces its rules.";
     AccessServiceClient.list_roles as roles(ListRolesRequest) -> ListRolesResponse, Call::read(), "Reads a page of roles, built-in ones first.";
-    AccessServiceClient.delete_role as delete_role(DeleteRoleRequest) -> AccessDone, Call::write()?, "Deletes a role with its bindings.";
+    AccessServiceClient.delete_role as delete_role(DeleteRoleRequest) -> AccessDone, Call::write()?, "Deletes a role that no binding has.";
     AccessServiceClient.bind as bind(BindRequest) -> BindingResponse, Call::creating()?, "Gives a role to a subject.";
     AccessServiceClient.extend_binding as extend_binding(ExtendBindingRequest) -> BindingResponse, Call::write()?, "Changes when a binding ends.";
     AccessServiceClient.list_bindings as bindings(ListBindingsRequest) -> ListBindingsResponse, Call::read(), "Reads a page of bindings.";

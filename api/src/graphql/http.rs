@@ -18,9 +18,9 @@ use super::request::{Answer, Body, Operation};
 use super::{GraphqlOptions, Schema, error, ws};
 use crate::ApiError;
 use crate::json::{challenge, decode_json};
-use crate::middleware::{Doorkeeper, stack};
+use crate::middleware::{Doorkeeper, client_of, stack};
 use crate::rest::extract::{BODY_BYTES_MAX, read_body, require_json};
-use crate::service::{Client, Service, parse};
+use crate::service::{Service, parse};
 
 /// The page for queries from a browser. It is self-contained.
 const PAGE: &str = include_str!("page.html");
@@ -81,17 +81,12 @@ pub(crate) fn unread(error: ApiError) -> Response {
 }
 
 async fn execute(State(front): State<Front>, request: Request) -> Result<Json<Answer>, Unread> {
-    let client = client(request.extensions());
+    let client = client_of(request.extensions());
     let body = read(request).await.map_err(Unread)?;
     Ok(Json(match Operation::read(body, front.options.introspection) {
         Ok(operation) => operation.execute(&front.schema, client).await,
         Err(refused) => Answer::refused(refused),
     }))
-}
-
-/// The client of a request. Without the layer that adds it, it has proved nothing.
-fn client(extensions: &Extensions) -> Client {
-    extensions.get::<Client>().cloned().unwrap_or_default()
 }
 
 async fn page_or_socket(
@@ -104,7 +99,7 @@ async fn page_or_socket(
 ) -> Result<Response, Unread> {
     if ws::is_asked_for(&method, &headers) {
         require_no_call_headers(&headers).map_err(Unread)?;
-        return ws::handshake(front, client(&extensions), &headers, upgrade).map_err(Unread);
+        return ws::handshake(front, client_of(&extensions), &headers, upgrade).map_err(Unread);
     }
     if front.options.page && takes_html(&headers) {
         return Ok(([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(PAGE)).into_response());

@@ -134,7 +134,7 @@ async fn take<H: Holding>(
     };
     // Dropping the acquisition withdraws it in any state.
     let (granted, hold) = tokio::select! {
-        lost = service.identity_of_call_lost(context) => return Err(lost),
+        lost = service.client_lost(context.caller.client()) => return Err(lost),
         granted = H::take(service, context, first) => granted?,
         received = receive::<H>(requests) => return match received {
             Received::Message(Wanted::Release) | Received::Closed | Received::Broken => Ok(None),

@@ -24,7 +24,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::ApiError;
-use crate::middleware::Doorkeeper;
+use crate::middleware::{Doorkeeper, client_of};
 use crate::service::{CallContext, Client, Consistency, Service, parse};
 
 /// The largest message that is accepted or sent, in bytes.
@@ -148,12 +148,7 @@ fn context(
     extensions: &Extensions,
     session: Option<SessionId>,
 ) -> Result<CallContext, ApiError> {
-    Headers::of(metadata)?.context(&client(extensions), session)
-}
-
-/// The client of a request. Without the layer that adds it, it has proved nothing.
-fn client(extensions: &Extensions) -> Client {
-    extensions.get::<Client>().cloned().unwrap_or_default()
+    Headers::of(metadata)?.context(&client_of(extensions), session)
 }
 
 /// A request that may name a session, which then counts it in its sequence.

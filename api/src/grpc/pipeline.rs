@@ -33,7 +33,7 @@ use super::status::of_transport;
 use super::{Front, Headers, OfSession as _, session, watch};
 use crate::ApiError;
 use crate::access::Secret;
-use crate::middleware::{self, panicked};
+use crate::middleware::{self, client_of, panicked};
 use crate::service::parse::parse_session_id;
 use crate::service::session::KeptAlive;
 use crate::service::watch::Watch;
@@ -229,19 +229,7 @@ impl Future for Guarded {
 async fn tell(call_id: u64, mut watch: Watch, mut clients: Receiver<Client>, outbox: &Outbox) -> Outcome {
     loop {
         outbox.room().await;
-        let next = tokio::select! {
-            // First, so that a credential that was renewed in time does not end the watch.
-            biased;
-            Ok(()) = clients.changed() => {
-                let client = clients.borrow_and_update().clone();
-                match watch.renew(&client) {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                }
-            }
-            next = watch.next() => next,
-        };
-        let item = match next {
+        let item = match watch.next_renewed(&mut clients).await {
             Ok(item) => item,
             Err(error) => return failure(error),
         };
@@ -577,7 +565,7 @@ impl StreamingService<v1::PipelineRequest> for PipelineMethod {
     type Future = std::future::Ready<Result<Response<Pipeline>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<v1::PipelineRequest>>) -> Self::Future {
-        let client = super::client(request.extensions());
+        let client = client_of(request.extensions());
         std::future::ready(Ok(Response::new(Pipeline::new(self.0.clone(), client, request.into_inner()))))
     }
 }

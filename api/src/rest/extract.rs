@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 
 use crate::ApiError;
 use crate::json::{Problem, decode_json, shape_error};
+use crate::middleware::client_of;
 use crate::service::{CallContext, Client, parse};
 
 /// The longest request body, in bytes; the router sets it as `DefaultBodyLimit`.
@@ -168,8 +169,7 @@ impl<S: Sync> FromRequestParts<S> for Headers {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        // Without the layer that adds it, a client has proved nothing.
-        let client = parts.extensions.get::<Client>().cloned().unwrap_or_default();
+        let client = client_of(&parts.extensions);
         Ok(Headers { client, ..decode_headers(&parts.headers)? })
     }
 }

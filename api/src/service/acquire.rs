@@ -378,7 +378,7 @@ impl Service {
             }
             () = self.draining() => Err(self.draining_error()),
             // Also with a key: the log would refuse the grant to whoever asked for it.
-            lost = self.caller_lost(permit) => return Err(lost),
+            lost = self.client_lost(permit.client()) => return Err(lost),
         };
         let ended = match ended {
             Ok(ended) => ended,
@@ -406,14 +406,6 @@ impl Service {
             }
             Ended::Gone { .. } if keyed => self.ended_answer(permit, command, lock_id).await,
             Ended::Gone { revision } => Err(how_it_ended(permit, lock_id, revision).await),
-        }
-    }
-
-    /// Resolves when what the caller of a waiting call proved no longer holds.
-    async fn caller_lost(&self, permit: &Permit) -> ApiError {
-        match permit.client() {
-            Some(client) => self.identity_lost(client.clone()).await,
-            None => std::future::pending().await,
         }
     }
 

@@ -6,6 +6,7 @@
 //! was decided for it, a read is decided again on the state that answers it, and a permit of a read cannot propose (decision 0035).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use batuta_raft::{Answer, History, KeptAlive, ProposeError, Replica, Status, codec};
@@ -48,6 +49,13 @@ impl Gate {
         Clock::seen(state, self.replica.now_ms())
     }
 
+    /// The state that this node has applied, with the current clock.
+    pub(super) fn seen(&self) -> (Arc<State>, Clock) {
+        let state = self.replica.view();
+        let clock = self.clock(&state);
+        (state, clock)
+    }
+
     /// The last revision this node applied.
     pub(super) fn applied_revision(&self) -> u64 {
         self.replica.view().revision()
@@ -58,8 +66,6 @@ impl Gate {
 #[derive(Clone)]
 pub(super) struct Permit {
     call: Arc<Call>,
-    /// Whether the call must be decided on the newest state: what this node has applied refuses it.
-    in_doubt: bool,
 }
 
 /// One call, from its admission to its end.
@@ -67,6 +73,8 @@ struct Call {
     inner: Arc<Inner>,
     /// What the decision depends on; `None` for the node's own work.
     asked: Option<Asked>,
+    /// Whether the call must be decided on the newest state before it does anything: what this node had applied refuses it.
+    in_doubt: AtomicBool,
     dedup: Option<DedupKey>,
     timeout: Option<Duration>,
     span: Span,
@@ -141,8 +149,10 @@ impl Service {
             }
         }
         let (dedup, timeout) = (context.dedup.clone(), context.timeout);
-        let permit = Permit::of(Arc::clone(&self.inner), asked, dedup, timeout, Some(operation), span);
-        Ok(if in_doubt { permit.doubted() } else { permit })
+        let traced =
+            Some(operation).filter(|_| !span.is_disabled()).map(|operation| (operation, Instant::now()));
+        let (inner, in_doubt) = (Arc::clone(&self.inner), AtomicBool::new(in_doubt));
+        Ok(Permit { call: Arc::new(Call { inner, asked, in_doubt, dedup, timeout, span, traced }) })
     }
 
     /// Makes a permit for the node's own work, such as withdrawing an abandoned wait or following a lease.
@@ -281,26 +291,18 @@ impl Asked {
 }
 
 impl Permit {
-    fn of(
-        inner: Arc<Inner>,
-        asked: Option<Asked>,
-        dedup: Option<DedupKey>,
-        timeout: Option<Duration>,
-        operation: Option<&'static Operation>,
-        span: Span,
-    ) -> Self {
-        let traced = operation.filter(|_| !span.is_disabled()).map(|operation| (operation, Instant::now()));
-        Self { call: Arc::new(Call { inner, asked, dedup, timeout, span, traced }), in_doubt: false }
-    }
-
-    /// The same permit for a call that is decided on the newest state before it does anything.
-    fn doubted(self) -> Self {
-        Self { in_doubt: true, ..self }
-    }
-
     /// Makes a permit for the node's own work, which has no caller and no retry key.
     pub(super) fn of_node(inner: &Arc<Inner>) -> Self {
-        Self::of(Arc::clone(inner), None, None, None, None, Span::none())
+        let call = Call {
+            inner: Arc::clone(inner),
+            asked: None,
+            in_doubt: AtomicBool::new(false),
+            dedup: None,
+            timeout: None,
+            span: Span::none(),
+            traced: None,
+        };
+        Self { call: Arc::new(call) }
     }
 
     /// Who calls, for the state machine.
@@ -313,9 +315,23 @@ impl Permit {
         self.call.asked.as_ref().map(|asked| &asked.client)
     }
 
-    /// Decides the call on the state that answers it.
+    /// Decides the call on the state that answers it. A call that was in doubt goes into the audit once it is allowed.
     fn decide(&self, state: &State) -> Result<(), ApiError> {
-        self.call.asked.as_ref().map_or(Ok(()), |asked| asked.decide(&self.call.inner, state))
+        let Call { inner, asked: Some(asked), in_doubt, .. } = &*self.call else { return Ok(()) };
+        asked.decide(inner, state)?;
+        if in_doubt.load(Ordering::Relaxed) {
+            asked.note(inner)?;
+            in_doubt.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Decides a call that is in doubt on the newest state.
+    async fn settle(&self) -> Result<(), ApiError> {
+        if self.call.in_doubt.load(Ordering::Relaxed) {
+            self.read(Consistency::Linearizable).await?;
+        }
+        Ok(())
     }
 
     /// Requires a permission that depends on what the call names, for this name or without one.
@@ -360,10 +376,7 @@ impl Permit {
     /// Proposes a command and returns its answer; a refusal is an error.
     pub(super) async fn propose<C: Ask>(&self, command: C) -> Result<(Answer, C::Reply), ApiError> {
         self.require_class("propose", |class| matches!(class, Class::Write | Class::Admin))?;
-        if self.in_doubt {
-            self.read(Consistency::Linearizable).await?;
-            self.call.asked.as_ref().map_or(Ok(()), |asked| asked.note(&self.call.inner))?;
-        }
+        self.settle().await?;
         let request = codec::request(self.call.dedup.clone(), command).by(self.actor());
         let proposal = self.replica().propose(request, self.timeout());
         let proposed = proposal.instrument(self.call.span.clone()).await;
@@ -429,9 +442,7 @@ impl Permit {
 
     /// Returns the state that this node has applied, once the call is decided: on it, or on the newest state when it refuses the call.
     pub(super) async fn look(&self) -> Result<Arc<State>, ApiError> {
-        if self.in_doubt {
-            self.read(Consistency::Linearizable).await?;
-        }
+        self.settle().await?;
         let state = self.view();
         self.decide(&state)?;
         Ok(state)

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use batuta_statemachine::access::{PrincipalRecord, TokenRecord};
+use batuta_statemachine::access::TokenRecord;
 use batuta_statemachine::{Code, State, access};
 
 use super::caller::{Client, Identity};
@@ -26,14 +26,12 @@ impl Service {
     /// new one is good on every node at once; then also `no_leader` and `overloaded`.
     pub async fn authenticate(&self, token: Secret) -> Result<Arc<Identity>, ApiError> {
         let token = read(token)?;
-        let permit = self.of_node();
-        let state = permit.view();
-        let clock = permit.clock(&state);
-        if let Some(found) = identify(&state, clock, &token).filter(is_final) {
-            return found.inspect(|identity| self.inner.policy.note_use(identity, clock));
+        if let Some(found) = self.recognise_read(&token) {
+            return found;
         }
         let busy = ApiError::Busy { what: "lookups of unknown tokens", max: UNKNOWN_TOKENS_MAX as u64 };
         let _place = self.inner.unknown_tokens.try_acquire().map_err(|_| busy)?;
+        let permit = self.of_node();
         let state = permit.read(Consistency::Linearizable).await?;
         let unknown = || {
             let problem =
@@ -72,14 +70,15 @@ impl Service {
 
     /// Like [`Self::authenticate`], with what this node knows; `None` when only the newest state can tell.
     pub(crate) fn recognise(&self, token: Secret) -> Option<Result<Arc<Identity>, ApiError>> {
-        let token = match read(token) {
-            Ok(token) => token,
-            Err(error) => return Some(Err(error)),
-        };
-        let permit = self.of_node();
-        let state = permit.view();
-        let clock = permit.clock(&state);
-        let found = identify(&state, clock, &token).filter(is_final)?;
+        match read(token) {
+            Ok(token) => self.recognise_read(&token),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn recognise_read(&self, token: &Token) -> Option<Result<Arc<Identity>, ApiError>> {
+        let (state, clock) = self.inner.gate.seen();
+        let found = identify(&state, clock, token).filter(is_final)?;
         Some(found.inspect(|identity| self.inner.policy.note_use(identity, clock)))
     }
 }
@@ -118,17 +117,16 @@ fn verify(
         let problem = "its secret is not that of the credential whose id it has";
         return Err(ApiError::InvalidToken { problem: problem.to_owned() });
     }
-    let identity = |principal: &PrincipalRecord| Identity {
+    let Some(principal) = state.principal(record.principal) else {
+        return Err(refused(access::Refusal::TokenRevoked { token: token.id() }));
+    };
+    let identity = Identity {
         id: principal.id,
         principal: principal.principal.clone(),
         credential: token.id(),
         not_after_ms: record.not_after_ms,
         deadline_ms: record.deadline_ms,
     };
-    let Some(principal) = state.principal(record.principal) else {
-        return Err(refused(access::Refusal::TokenRevoked { token: token.id() }));
-    };
-    let identity = identity(principal);
     lost(state, clock, &identity).map_or_else(|| Ok(Arc::new(identity)), Err)
 }
 

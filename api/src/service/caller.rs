@@ -69,9 +69,7 @@ impl Identity {
 
     /// How long the credential lasts, in milliseconds; `None` without an end.
     pub(crate) fn expires_in_ms(&self, clock: Clock) -> Option<u64> {
-        let wall_ms = self.not_after_ms.map(|not_after_ms| not_after_ms.saturating_sub(clock.wall_ms));
-        let cluster_ms = self.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms));
-        wall_ms.into_iter().chain(cluster_ms).min()
+        clock.left_ms(self.not_after_ms, self.deadline_ms)
     }
 }
 

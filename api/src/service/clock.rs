@@ -23,6 +23,13 @@ impl Clock {
         deadline_ms.saturating_sub(self.now_ms)
     }
 
+    /// Milliseconds until the earlier of an end on the wall clock and a deadline in cluster time; `None` without either.
+    pub(crate) fn left_ms(self, not_after_ms: Option<u64>, deadline_ms: Option<u64>) -> Option<u64> {
+        let wall_ms = not_after_ms.map(|not_after_ms| not_after_ms.saturating_sub(self.wall_ms));
+        let cluster_ms = deadline_ms.map(|deadline_ms| self.remaining_ms(deadline_ms));
+        wall_ms.into_iter().chain(cluster_ms).min()
+    }
+
     /// The wall-clock time of a deadline in cluster time, if both clocks run at the same rate.
     pub(crate) fn text_of(self, deadline_ms: u64) -> String {
         rfc3339(self.wall_ms.saturating_add(self.remaining_ms(deadline_ms)))

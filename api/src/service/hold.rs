@@ -164,7 +164,7 @@ impl Hold {
     /// Resolves when what the client of the connection proved no longer holds, with the reason. It belongs to what was proved last: after
     /// [`Self::authenticate`] there is another one.
     pub fn identity_lost(&self) -> impl Future<Output = ApiError> + Send + use<> {
-        self.service.identity_of_call_lost(&self.context)
+        self.service.client_lost(self.context.caller.client())
     }
 
     /// Replaces the value of the leader.

@@ -154,6 +154,19 @@ pub struct Page<T, P> {
 }
 
 impl<T, P> Page<T, P> {
+    /// Cuts a page of at most `limit` items that fit into one answer. The listing has one item more than the limit if there is a next page;
+    /// `place` says where that page starts.
+    pub(crate) fn cut(
+        mut items: Vec<T>,
+        limit: usize,
+        weight: impl Fn(&T) -> usize,
+        place: impl FnOnce(&T) -> P,
+    ) -> Self {
+        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, weight);
+        let next = items.last().filter(|_| more).map(place);
+        Self { items, next, filtered: false }
+    }
+
     /// Converts the items.
     pub(crate) fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U, P> {
         let Self { items, next, filtered } = self;

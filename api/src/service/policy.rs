@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::Permit;
 use super::caller::{Client, Identity};
-use super::{CallContext, Clock, Inner, Service, authenticate};
+use super::{Clock, Inner, Service, authenticate};
 use crate::ApiError;
 use crate::access::audit::{Event, Kind};
 use crate::access::report::Report;
@@ -141,16 +141,10 @@ impl Service {
     /// How long no right of the client ends by time, as far as it is known now.
     fn time_left(&self, client: &Client) -> Duration {
         let Some(identity) = client.identity() else { return PAUSE_MAX };
-        let permit = self.of_node();
-        let state = permit.view();
-        let clock = permit.clock(&state);
+        let (state, clock) = self.inner.gate.seen();
         let bindings =
             state.bindings_of(identity.id).filter(|binding| binding.is_live(clock.now_ms, clock.wall_ms));
-        let ends = bindings.flat_map(|binding| {
-            let wall_ms = binding.not_after_ms.map(|not_after_ms| not_after_ms.saturating_sub(clock.wall_ms));
-            let cluster_ms = binding.deadline_ms.map(|deadline_ms| clock.remaining_ms(deadline_ms));
-            wall_ms.into_iter().chain(cluster_ms)
-        });
+        let ends = bindings.filter_map(|binding| clock.left_ms(binding.not_after_ms, binding.deadline_ms));
         let left_ms = ends.chain(identity.refreshed(&state).expires_in_ms(clock)).min();
         // Just after the end, and not in a circle when the end has come and the state does not show it yet.
         left_ms.map_or(PAUSE_MAX, |left_ms| Duration::from_millis(left_ms.saturating_add(50)).min(PAUSE_MAX))
@@ -162,11 +156,10 @@ impl Service {
         let Some(mut identity) = client.identity().cloned() else { return std::future::pending().await };
         loop {
             let moved = self.policy_moved(&client);
-            let permit = self.of_node();
-            let state = permit.view();
+            let (state, clock) = self.inner.gate.seen();
             // Kept for when the credential has ended and the state has forgotten it.
             identity = identity.refreshed(&state);
-            if let Some(lost) = authenticate::lost(&state, permit.clock(&state), &identity) {
+            if let Some(lost) = authenticate::lost(&state, clock, &identity) {
                 self.inner.record(|| Event {
                     principal: Some(identity.principal.to_string()),
                     credential: Some(identity.credential),
@@ -183,26 +176,19 @@ impl Service {
         }
     }
 
-    /// Like [`Self::identity_lost`], for the caller of a call. Never resolves for the node itself.
-    pub(crate) fn identity_of_call_lost(
+    /// Like [`Self::identity_lost`], for a call that the node itself may have made: then it never resolves.
+    pub(crate) fn client_lost(
         &self,
-        context: &CallContext,
+        client: Option<&Client>,
     ) -> impl Future<Output = ApiError> + Send + use<> {
-        let (service, client) = (self.clone(), context.caller.client().cloned());
-        async move {
-            match client {
-                Some(client) => service.identity_lost(client).await,
-                None => std::future::pending().await,
-            }
-        }
+        let (service, client) = (self.clone(), client.cloned().unwrap_or_default());
+        async move { service.identity_lost(client).await }
     }
 
     /// How long what a client proved still lasts; `None` without an end.
     #[must_use]
     pub fn identity_expires_in(&self, client: &Client) -> Option<Duration> {
-        let permit = self.of_node();
-        let state = permit.view();
-        let identity = client.identity()?.refreshed(&state);
-        identity.expires_in_ms(permit.clock(&state)).map(Duration::from_millis)
+        let (state, clock) = self.inner.gate.seen();
+        client.identity()?.refreshed(&state).expires_in_ms(clock).map(Duration::from_millis)
     }
 }

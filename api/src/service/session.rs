@@ -314,9 +314,5 @@ pub(crate) fn sessions(
     after: Option<SessionId>,
     limit: usize,
 ) -> Page<SessionView, SessionId> {
-    // One item more than requested tells whether there is a next page.
-    let mut items = state.sessions(namespace, after, limit + 1);
-    let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::session);
-    let next = items.last().filter(|_| more).map(|view| view.session);
-    Page { items, next, filtered: false }
+    Page::cut(state.sessions(namespace, after, limit + 1), limit, size::session, |view| view.session)
 }

@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 use crate::ApiError;
 use crate::client_work::client_work;
 use crate::json::Problem;
-use crate::middleware::{Doorkeeper, stack};
+use crate::middleware::{Doorkeeper, client_of, stack};
 use crate::service::{Client, Service};
 use crate::socket::admit;
 
@@ -124,8 +124,7 @@ async fn connect(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    // Without the layer that adds it, a client has proved nothing.
-    let client = extensions.get::<Client>().cloned().unwrap_or_default();
+    let client = client_of(&extensions);
     let connected = match access::identified(&front.service, client, &headers).await {
         Ok(client) => handshake(front, client, &headers, upgrade),
         Err(error) => Err(error),

@@ -1,7 +1,5 @@
 //! Watches of a connection: sends the items of the watch hub as frames.
 
-use std::future::pending;
-
 use tokio::sync::watch::Receiver;
 
 use super::frame::Outgoing;
@@ -47,15 +45,10 @@ async fn follow(
     let result = Opened { watch_id: id.to_owned(), filtered: watch.is_filtered() };
     out.send(Outgoing::Reply { id: id.to_owned(), revision: watch.caught_up(), result }).await?;
     loop {
-        let next = tokio::select! {
-            // First, so that a credential that was renewed in time does not end the watch.
-            biased;
-            // An anonymous client sees what anonymous clients may see, although the connection may have authenticated since.
-            renewed = renewed(&mut clients), if client.identity().is_some() => match watch.renew(&renewed) {
-                Ok(()) => continue,
-                Err(error) => Err(error),
-            },
-            next = watch.next() => next,
+        let next = match client.identity() {
+            Some(_) => watch.next_renewed(&mut clients).await,
+            // It sees what anonymous clients may see, although the connection may have authenticated since.
+            None => watch.next().await,
         };
         let item = match next {
             Ok(item) => item,
@@ -69,12 +62,4 @@ async fn follow(
         };
         out.send(frame).await?;
     }
-}
-
-/// Resolves with what the client of the connection proved since; never once the connection has ended.
-async fn renewed(clients: &mut Receiver<Client>) -> Client {
-    if clients.changed().await.is_err() {
-        return pending().await;
-    }
-    clients.borrow_and_update().clone()
 }

@@ -44,8 +44,8 @@ pub struct PutPrincipal {
     pub description: String,
 }
 
-/// Deletes a principal with its credentials, bindings and memberships. Reply: [`AccessChanged`]; refused with `principal_not_found`,
-/// `last_admin`.
+/// Deletes a principal with its credentials, bindings and memberships. Reply: [`AccessChanged`]; refused with
+/// `principal_not_found`, `last_admin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletePrincipal {
     /// The principal.
@@ -116,8 +116,8 @@ pub struct DeleteRole {
     pub name: PrincipalName,
 }
 
-/// Gives a subject a role. Reply: [`Bound`]; refused with `principal_not_found`, `group_not_found`, `role_not_found`,
-/// `escalation_refused`.
+/// Gives a subject a role. Reply: [`Bound`]; refused with `principal_not_found`, `group_not_found`,
+/// `role_not_found`, `escalation_refused`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// Who gets the role.

@@ -104,8 +104,8 @@ impl State {
         })
     }
 
-    /// The names for which an actor has a permission in a namespace. An actor whose credential is not good has none; [`Self::authorise`] says
-    /// why.
+    /// The names for which an actor has a permission in a namespace. An actor whose credential is not good has none;
+    /// [`Self::authorise`] says why.
     #[must_use]
     pub fn scope(&self, actor: &Actor, permission: Permission, namespace: &Namespace) -> Scope {
         let Actor::Caller { principal, credential } = *actor else { return Scope::All };

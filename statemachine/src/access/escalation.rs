@@ -1,7 +1,7 @@
 //! Who gives a right must have it: in that place, for those names, and at least as long. `access:escalate` lifts the rule.
 //!
-//! A right counts as had when one rule of one binding covers it. What only several rules cover together is refused, which is on the safe
-//! side.
+//! A right counts as had when one rule of one binding covers it. What only several rules cover together is refused,
+//! which is on the safe side.
 
 use crate::access::decide::is_global;
 use crate::access::role::Role;

@@ -171,7 +171,7 @@ pub enum Change {
         subject: Subject,
         /// The role.
         role: PrincipalName,
-        /// Why.
+        /// Why the binding ended.
         reason: End,
         /// Who ended it.
         by: Option<PrincipalId>,
@@ -195,7 +195,7 @@ pub enum Change {
         kind: TokenKind,
         /// Whose it was.
         principal: Principal,
-        /// Why.
+        /// Why the credential ended.
         reason: End,
         /// Who ended it.
         by: Option<PrincipalId>,

@@ -18,7 +18,7 @@ pub enum Refusal {
         principal: Principal,
         /// What is missing.
         permission: Permission,
-        /// Where.
+        /// The namespace in which it is missing.
         namespace: Namespace,
         /// For what; `None` when the call names nothing.
         name: Option<Name>,

@@ -32,7 +32,7 @@ impl Role {
 /// A role that every cluster has and nobody can change. It is not part of the state, so a change of its rules is of a new level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BuiltIn {
-    /// Everything.
+    /// Gives every permission, also on access itself.
     Admin,
     /// Looks after the cluster: members, limits, leadership and snapshots; takes locks away and closes sessions; reads everything.
     Operator,

@@ -1,5 +1,5 @@
-//! The table of access. Whatever a decision needs is found by the id of the caller: its own bindings with their roles, its groups, its
-//! suspension.
+//! The table of access. Whatever a decision needs is found by the id of the caller: its own bindings with their roles, its groups,
+//! its suspension.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -238,7 +238,7 @@ pub(crate) struct AuditQuery {
 /// The kinds of principals, which have paths of their own in REST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PrincipalKind {
-    /// People.
+    /// People, who log in with a password.
     User,
     /// Service accounts.
     Service,

@@ -107,7 +107,7 @@ async fn put_role(
     Ok(Answer::of(service.put_role(&headers.context(None)?, name, rules).await?))
 }
 
-/// Deletes a role with its bindings.
+/// Deletes a role that no binding has.
 #[utoipa::path(
     delete, path = "/api/v1/access/roles/{name}",
     extensions(("x-batuta-operation" = json!("delete_role"))), tag = "access",

@@ -82,16 +82,13 @@ impl Service {
         let permit = self.admit(context, &LIST_BINDINGS, [])?;
         let limit = parse::page_limit(request.limit)?;
         let state = permit.read(Consistency::Linearizable).await?;
-        // One item more than requested tells whether there is a next page.
         let records = match subject {
             Some(subject) => state.bindings_of_subject(subject, request.after, limit + 1),
             None => state.bindings(request.after, limit + 1),
         };
-        let mut items: Vec<BindingView> =
+        let items: Vec<BindingView> =
             records.into_iter().map(|record| BindingView::of(&state, record)).collect();
-        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::binding);
-        let next = items.last().filter(|_| more).map(|binding| binding.record.id);
-        Ok(permit.seen(&state, Page { items, next, filtered: false }))
+        Ok(permit.seen(&state, Page::cut(items, limit, size::binding, |binding| binding.record.id)))
     }
 
     /// Takes a binding away.

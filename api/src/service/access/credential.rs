@@ -120,11 +120,8 @@ impl Service {
         };
         let state = permit.read(Consistency::Linearizable).await?;
         permit.require_for(&state, principal, Permission::AccessRead)?;
-        // One item more than requested tells whether there is a next page.
-        let mut items = credentials(&state, principal, request.after, limit + 1)?;
-        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::credential);
-        let next = items.last().filter(|_| more).map(|view| view.record.secret.id);
-        Ok(permit.seen(&state, Page { items, next, filtered: false }))
+        let items = credentials(&state, principal, request.after, limit + 1)?;
+        Ok(permit.seen(&state, Page::cut(items, limit, size::credential, |view| view.record.secret.id)))
     }
 
     /// Deletes a credential.

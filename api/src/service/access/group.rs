@@ -49,11 +49,8 @@ impl Service {
         let permit = self.admit(context, &LIST_GROUPS, [])?;
         let limit = parse::page_limit(request.limit)?;
         let state = permit.read(Consistency::Linearizable).await?;
-        // One item more than requested tells whether there is a next page.
-        let mut items = GroupView::list(&state, request.after.as_ref(), limit + 1);
-        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::group);
-        let next = items.last().filter(|_| more).map(|group| group.name.clone());
-        Ok(permit.seen(&state, Page { items, next, filtered: false }))
+        let items = GroupView::list(&state, request.after.as_ref(), limit + 1);
+        Ok(permit.seen(&state, Page::cut(items, limit, size::group, |group| group.name.clone())))
     }
 
     /// Deletes a group with its bindings.

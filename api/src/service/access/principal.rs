@@ -98,12 +98,10 @@ impl Service {
         let permit = self.admit(context, &LIST_PRINCIPALS, [])?;
         let limit = parse::page_limit(request.limit)?;
         let state = permit.read(Consistency::Linearizable).await?;
-        // One item more than requested tells whether there is a next page.
         let records = state.principals(request.after.as_ref(), limit + 1).into_iter();
-        let mut items: Vec<PrincipalView> = records.map(|record| PrincipalView::of(&state, record)).collect();
-        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::principal);
-        let next = items.last().filter(|_| more).map(|view| view.record.principal.clone());
-        Ok(permit.seen(&state, Page { items, next, filtered: false }))
+        let items: Vec<PrincipalView> = records.map(|record| PrincipalView::of(&state, record)).collect();
+        Ok(permit
+            .seen(&state, Page::cut(items, limit, size::principal, |view| view.record.principal.clone())))
     }
 
     /// Deletes a principal with its credentials and bindings, and ends what it owns.

@@ -52,11 +52,8 @@ impl Service {
         let limit = parse::page_limit(request.limit)?;
         let state = permit.read(Consistency::Linearizable).await?;
         let roles = roles_after(&state, request.after.as_ref());
-        // One item more than requested tells whether there is a next page.
-        let mut items: Vec<RoleView> = roles.take(limit + 1).map(RoleView::of).collect();
-        let more = size::keep(&mut items, limit, size::ANSWER_BYTES, size::role);
-        let next = items.last().filter(|_| more).map(|role| role.record.name.clone());
-        Ok(permit.seen(&state, Page { items, next, filtered: false }))
+        let items: Vec<RoleView> = roles.take(limit + 1).map(RoleView::of).collect();
+        Ok(permit.seen(&state, Page::cut(items, limit, size::role, |role| role.record.name.clone())))
     }
 
     /// Deletes a role that no binding has.

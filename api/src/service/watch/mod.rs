@@ -28,6 +28,7 @@ use std::time::Duration;
 use batuta_raft::RevisionChanges;
 use futures_util::FutureExt as _;
 use imbl::Vector;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -263,6 +264,24 @@ impl Watch {
     /// `lagged`, `compacted`, `draining`: the watch has ended, and the error says how to resume.
     pub async fn next(&mut self) -> Result<Item, ApiError> {
         poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Like [`Self::next`] on a connection whose client may prove anew who it is: `clients` has what it proved last. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Self::next`] and of [`Self::renew`].
+    pub(crate) async fn next_renewed(&mut self, clients: &mut Receiver<Client>) -> Result<Item, ApiError> {
+        loop {
+            tokio::select! {
+                // First, so that a credential that was renewed in time does not end the watch.
+                biased;
+                Ok(()) = clients.changed() => {
+                    let client = clients.borrow_and_update().clone();
+                    self.renew(&client)?;
+                }
+                item = self.next() => return item,
+            }
+        }
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Item, ApiError>> {
